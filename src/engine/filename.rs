@@ -1,0 +1,204 @@
+//! Client file names, made fit to be the last component of a path.
+
+/// The file name in `raw` that no path, terminal or log can misread; `None` if there is none.
+///
+/// What stays is the part after the last `/` or `\` without control characters and the format
+/// characters that reorder text, without blanks around it and dots at its end, and at most 255
+/// bytes long. A name that Windows keeps for a device gets a `_` in front.
+///
+/// `safe` of a safe name is that name.
+pub(crate) fn safe(raw: &str) -> Option<String> {
+    let base = raw.rsplit(['/', '\\']).next().unwrap_or_default();
+    let visible: String =
+        base.chars().filter(|char| !is_hidden(*char)).map(without_drive).collect();
+    let name = cut(trim(&visible));
+    if name.is_empty() {
+        return None;
+    }
+    if is_device(&name) {
+        return Some(cut(&format!("_{name}")));
+    }
+    Some(name)
+}
+
+fn is_hidden(char: char) -> bool {
+    char.is_control()
+        || matches!(
+            char,
+            '\u{061C}' // Arabic letter mark
+                | '\u{200E}'
+                | '\u{200F}'
+                | '\u{2028}'
+                | '\u{2029}'
+                | '\u{202A}'..='\u{202E}'
+                | '\u{2066}'..='\u{2069}'
+                | '\u{FEFF}'
+        )
+}
+
+// On Windows `C:x` is a path on another drive, and `x:y` a stream of the file `x`.
+fn without_drive(char: char) -> char {
+    if cfg!(windows) && char == ':' { '_' } else { char }
+}
+
+fn trim(name: &str) -> &str {
+    name.trim_start().trim_end_matches(is_trailing)
+}
+
+// Windows drops dots and blanks from the end of a name, so with them two names are one file.
+fn is_trailing(char: char) -> bool {
+    char == '.' || char.is_whitespace()
+}
+
+fn cut(name: &str) -> String {
+    if name.len() <= MAX_BYTES {
+        return name.to_owned();
+    }
+    let extension = extension(name);
+    let mut end = MAX_BYTES - extension.len();
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut cut = format!("{}{extension}", &name[..end]);
+    cut.truncate(cut.trim_end_matches(is_trailing).len());
+    cut
+}
+
+fn extension(name: &str) -> &str {
+    match name.rfind('.') {
+        Some(at) if at > 0 && name.len() - at <= MAX_EXTENSION_BYTES => &name[at..],
+        _ => "",
+    }
+}
+
+// The device is meant whatever follows the first dot, and with blanks before it.
+fn is_device(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or_default().trim_end();
+    if DEVICES.iter().any(|device| stem.eq_ignore_ascii_case(device)) {
+        return true;
+    }
+    let mut chars = stem.chars();
+    let port: String = chars.by_ref().take(3).collect();
+    let numbered = matches!(chars.next(), Some('0'..='9' | '¹' | '²' | '³'));
+    let numbered = numbered && chars.next().is_none();
+    numbered && (port.eq_ignore_ascii_case("com") || port.eq_ignore_ascii_case("lpt"))
+}
+
+const MAX_BYTES: usize = 255;
+const MAX_EXTENSION_BYTES: usize = 32;
+const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "conin$", "conout$"];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_that_stay() {
+        for name in [
+            "photo.jpg",
+            "my holiday photo.jpg",
+            "naïve – 文件 😀.bin",
+            "👨‍👩‍👧.txt",
+            "100%25.txt",
+            "a;b.txt",
+            "a=b,c.txt",
+            "a\"b.txt",
+            ".profile",
+            "README",
+            "..hidden",
+            "archive.tar.gz",
+            "console.log",
+            "com.txt",
+            "com10.txt",
+            "comx",
+            "_CON",
+        ] {
+            assert_eq!(safe(name).as_deref(), Some(name));
+        }
+    }
+
+    #[test]
+    fn names_that_change() {
+        for (raw, name) in [
+            ("../../../etc/passwd", "passwd"),
+            ("/etc/passwd", "passwd"),
+            ("C:\\fakepath\\photo.jpg", "photo.jpg"),
+            ("\\\\server\\share\\x.txt", "x.txt"),
+            ("a/b\\c/d\\x.txt", "x.txt"),
+            ("a\0b\r\n\u{7f}\u{85}.txt", "ab.txt"),
+            ("evil\u{202E}gpj.exe", "evilgpj.exe"),
+            ("\u{FEFF}a\u{2028}\u{2029}\u{200E}\u{2066}b\u{061C}", "ab"),
+            ("  a.txt \t", "a.txt"),
+            ("a.txt. . .", "a.txt"),
+            ("\u{3000}a\u{A0}", "a"),
+            ("CON", "_CON"),
+            ("con.txt", "_con.txt"),
+            ("nul .tar.gz", "_nul .tar.gz"),
+            ("COM1", "_COM1"),
+            ("lpt0.txt", "_lpt0.txt"),
+            ("COM².txt", "_COM².txt"),
+            ("CONIN$", "_CONIN$"),
+        ] {
+            assert_eq!(safe(raw).as_deref(), Some(name), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_none() {
+        for raw in [
+            "", ".", "..", "...", " . .", "folder/", "folder\\", "a/..", "a/.", "/", "\0",
+            "\u{202E}", "   ",
+        ] {
+            assert_eq!(safe(raw), None, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn long_names_keep_a_sensible_extension() {
+        let x = |count| "x".repeat(count);
+        let long_extension = format!("{}.{}", x(10), x(290));
+        for (raw, name) in [
+            (format!("{}.txt", x(251)), format!("{}.txt", x(251))),
+            (format!("{}.txt", x(296)), format!("{}.txt", x(251))),
+            (x(300), x(255)),
+            (long_extension.clone(), long_extension[..255].to_owned()),
+            (format!("{}.txt", "é".repeat(200)), format!("{}.txt", "é".repeat(125))),
+            (format!(".{}", x(300)), format!(".{}", x(254))),
+            (format!("{}{}y", x(250), " ".repeat(50)), x(250)),
+        ] {
+            assert_eq!(safe(&raw), Some(name));
+        }
+    }
+
+    #[test]
+    fn a_device_name_that_appears_by_the_cut_is_none_either() {
+        let raw = format!("CON{}x.txt", " ".repeat(300));
+        let name = safe(&raw).expect("a name");
+        assert!(name.starts_with("_CON ") && name.ends_with(".txt"), "{name}");
+        assert_eq!(name.len(), 255);
+        assert_eq!(safe(&name), Some(name));
+    }
+
+    proptest! {
+        #[test]
+        fn what_comes_out_is_safe(
+            raw in prop_oneof![
+                any::<String>(),
+                "[./\\\\ a-cCON\u{202E}\u{85}é]{0,12}",
+                "(con|NUL|com1|é|x)[ .x]{200,300}(x|\\.txt)?",
+                "\\PC{200,300}(\\.[a-z]{1,40})?",
+            ],
+        ) {
+            let Some(name) = safe(&raw) else { return Ok(()) };
+            prop_assert!(!name.is_empty() && name.len() <= 255);
+            prop_assert!(!name.contains(['/', '\\']) && !name.contains(is_hidden));
+            prop_assert!(name != "." && name != "..");
+            prop_assert!(!is_device(&name));
+            let path = std::path::Path::new(&name);
+            prop_assert_eq!(path.file_name(), Some(name.as_ref()));
+            prop_assert_eq!(safe(&name), Some(name));
+        }
+    }
+}

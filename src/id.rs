@@ -1,0 +1,128 @@
+//! The name of an upload.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The name of an upload: 32 lower-case hex digits of a random UUID (version 4).
+///
+/// Who knows an id, and is its owner, can write to the upload; so an id is a secret, and `Debug`
+/// shows only its beginning. `Display` shows the whole.
+///
+/// There is one spelling of an id. A text with upper-case digits, dashes or blanks is no id, so
+/// an `UploadId` that exists is safe to put in a path, a header or a log.
+///
+/// ```
+/// use tower_chunked_upload::UploadId;
+///
+/// let id = UploadId::random();
+/// assert_eq!(id.as_str().parse::<UploadId>().unwrap(), id);
+/// assert!("5230EC1F59D1485D9D7974B853802E31".parse::<UploadId>().is_err());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UploadId([u8; LENGTH]);
+
+impl UploadId {
+    /// A new id, 122 bits of it from the operating system's random numbers.
+    pub fn random() -> Self {
+        let mut digits = [0; LENGTH];
+        uuid::Uuid::new_v4().as_simple().encode_lower(&mut digits);
+        Self(digits)
+    }
+
+    /// The 32 digits.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl FromStr for UploadId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits: [u8; LENGTH] = text.as_bytes().try_into().map_err(|_| ParseIdError(()))?;
+        let known = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+        if !digits.iter().all(known) {
+            return Err(ParseIdError(()));
+        }
+        Ok(Self(digits))
+    }
+}
+
+impl fmt::Display for UploadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for UploadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UploadId({}…)", &self.as_str()[..6])
+    }
+}
+
+impl Serialize for UploadId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for UploadId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The text is not an [`UploadId`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseIdError(());
+
+impl fmt::Display for ParseIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an upload id has 32 lower-case hex digits")
+    }
+}
+
+impl std::error::Error for ParseIdError {}
+
+const LENGTH: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_ids_are_version_4_and_differ() {
+        let (one, two) = (UploadId::random(), UploadId::random());
+        assert_ne!(one, two);
+        assert_eq!(&one.as_str()[12..13], "4");
+        assert_eq!(one.as_str().parse(), Ok(one));
+    }
+
+    #[test]
+    fn only_one_spelling_is_an_id() {
+        let good = "5230ec1f59d1485d9d7974b853802e31";
+        assert!(good.parse::<UploadId>().is_ok());
+        for bad in [
+            "",
+            "5230ec1f",
+            "5230EC1F59D1485D9D7974B853802E31",
+            "5230ec1f-59d1-485d-9d79-74b853802e31",
+            "{5230ec1f59d1485d9d7974b853802e}",
+            " 5230ec1f59d1485d9d7974b853802e3",
+            "5230ec1f59d1485d9d7974b853802e3/",
+            "../../../../../../../../etc/pass",
+            "٠١٢٣٤٥٦٧٨٩٠١٢٣٤٥",
+        ] {
+            assert!(bad.parse::<UploadId>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn debug_hides_the_secret() {
+        let id: UploadId = "5230ec1f59d1485d9d7974b853802e31".parse().unwrap();
+        assert_eq!(format!("{id:?}"), "UploadId(5230ec…)");
+    }
+}

@@ -1,0 +1,213 @@
+//! What is known about an upload.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checksum::ChecksumState;
+use crate::engine::filename;
+use crate::id::UploadId;
+use crate::time;
+
+/// The record of an upload: what was said when it began, and how far it has come.
+///
+/// The record is the truth. Bytes that a store holds past [`offset`](Self::offset) belong to a
+/// chunk that was never acknowledged.
+///
+/// A [`Store`](crate::store::Store) may keep it in any format; `Serialize` and `Deserialize` give
+/// it one that older and newer versions of this crate read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Upload {
+    /// Its name.
+    pub id: UploadId,
+    /// Who began it. `None`: whoever asked was nobody in particular.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// The file's name as the client sent it: never use it as a path. See [`Upload::filename`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub raw_filename: String,
+    /// The media type that the client claimed, unchecked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// The text fields that came with the first chunk, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<(String, String)>,
+    /// What the application attached when the upload began; `null` if nothing.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub attributes: serde_json::Value,
+    /// When it began, to the millisecond.
+    #[serde(with = "time::millis")]
+    pub created: SystemTime,
+    /// How far it has come.
+    #[serde(flatten)]
+    pub progress: Progress,
+}
+
+/// The part of a record that changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Progress {
+    /// How many bytes are acknowledged. It never moves backwards.
+    pub offset: u64,
+    /// How many bytes the file will have, once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// The checksum's state over the bytes up to `offset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<ChecksumState>,
+    /// When it may be removed. `None`: never by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::millis_option")]
+    pub expires: Option<SystemTime>,
+    /// Whether it takes bytes.
+    pub status: Status,
+}
+
+/// Where an upload stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Status {
+    /// It takes chunks, or has all its bytes and waits to be completed.
+    Open,
+    /// The application has been given the file and has not answered yet. If the process ended in
+    /// between, the upload can be completed again.
+    Finishing,
+    /// The application has answered without a server error.
+    Complete,
+}
+
+impl Upload {
+    /// A new, empty upload without owner, name, total or expiry.
+    pub fn new(id: UploadId, created: SystemTime) -> Self {
+        Self {
+            id,
+            owner: None,
+            raw_filename: String::new(),
+            content_type: None,
+            fields: Vec::new(),
+            attributes: serde_json::Value::Null,
+            created: time::to_millis(created),
+            progress: Progress {
+                offset: 0,
+                total: None,
+                checksum: None,
+                expires: None,
+                status: Status::Open,
+            },
+        }
+    }
+
+    /// The file's name, made safe: its last component, without control characters or marks that
+    /// change the direction of text, at most 255 bytes, and never `.`, `..` or a device's name.
+    /// `None` if nothing is left of it.
+    pub fn filename(&self) -> Option<String> {
+        filename::safe(&self.raw_filename)
+    }
+
+    /// How many bytes are acknowledged.
+    pub fn offset(&self) -> u64 {
+        self.progress.offset
+    }
+
+    /// How many bytes the file will have, once that is known.
+    pub fn total(&self) -> Option<u64> {
+        self.progress.total
+    }
+
+    /// Whether it takes bytes.
+    pub fn status(&self) -> Status {
+        self.progress.status
+    }
+
+    /// When it may be removed. `None`: never by itself.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.progress.expires
+    }
+
+    /// Whether its time was up at `now`.
+    pub fn is_expired(&self, now: SystemTime) -> bool {
+        self.progress.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+/// Who an upload belongs to: a name that the application chose, such as a user's key.
+///
+/// It is compared byte by byte. `Debug` shows it, so it should be no secret.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Owner(Arc<str>);
+
+impl Owner {
+    /// The owner of that name.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Owner({:?})", &*self.0)
+    }
+}
+
+impl From<String> for Owner {
+    fn from(name: String) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<&str> for Owner {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<Owner> for String {
+    fn from(owner: Owner) -> Self {
+        owner.as_str().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn a_record_survives_being_written_down() {
+        let mut upload = Upload::new(UploadId::random(), SystemTime::now());
+        let empty = serde_json::to_string(&upload).unwrap();
+        assert_eq!(serde_json::from_str::<Upload>(&empty).unwrap(), upload);
+
+        upload.owner = Some("alice".into());
+        upload.raw_filename = "naïve \"😀\"\r\n.txt".to_owned();
+        upload.content_type = Some("text/plain".to_owned());
+        upload.fields = vec![("a".to_owned(), "1".to_owned())];
+        upload.attributes = serde_json::json!({ "folder": 7 });
+        upload.progress.offset = u64::MAX;
+        upload.progress.total = Some(u64::MAX);
+        upload.progress.expires = Some(UNIX_EPOCH + Duration::from_millis(1));
+        upload.progress.status = Status::Finishing;
+        let full = serde_json::to_string(&upload).unwrap();
+        assert_eq!(serde_json::from_str::<Upload>(&full).unwrap(), upload);
+    }
+
+    #[test]
+    fn an_upload_expires_at_its_time_and_not_before() {
+        let now = UNIX_EPOCH + Duration::from_secs(100);
+        let mut upload = Upload::new(UploadId::random(), now);
+        assert!(!upload.is_expired(now));
+        upload.progress.expires = Some(now);
+        assert!(upload.is_expired(now));
+        assert!(!upload.is_expired(now - Duration::from_millis(1)));
+    }
+}
