@@ -1,0 +1,93 @@
+//! [`Store`] and [`Writer`] behind a pointer, so that nothing above is generic over them.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+
+use bytes::Bytes;
+
+use super::{Cursor, Page, Reader, Store, StoreError, Writer};
+use crate::id::UploadId;
+use crate::upload::Upload;
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+pub(crate) trait DynStore: Send + Sync + 'static {
+    fn check(&self) -> Result<(), StoreError>;
+    fn create(&self, upload: Upload) -> BoxFuture<'_, Box<dyn DynWriter>>;
+    fn load<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, Upload>;
+    fn writer<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, Box<dyn DynWriter>>;
+    fn open<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, Reader>;
+    fn discard<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, ()>;
+    fn list(&self, cursor: Option<Cursor>) -> BoxFuture<'_, Page>;
+}
+
+pub(crate) trait DynWriter: Send + 'static {
+    fn upload(&self) -> &Upload;
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, ()>;
+    fn commit(&mut self, last: Bytes, upload: Upload) -> BoxFuture<'_, ()>;
+    fn into_reader(self: Box<Self>) -> BoxFuture<'static, Reader>;
+    fn path(&self) -> Option<PathBuf>;
+    fn persist<'a>(&'a mut self, target: &'a Path, overwrite: bool) -> BoxFuture<'a, ()>;
+    fn remove(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
+impl<T: Store> DynStore for T {
+    fn check(&self) -> Result<(), StoreError> {
+        Store::check(self)
+    }
+
+    fn create(&self, upload: Upload) -> BoxFuture<'_, Box<dyn DynWriter>> {
+        Box::pin(async { Ok(Box::new(Store::create(self, upload).await?) as _) })
+    }
+
+    fn load<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, Upload> {
+        Box::pin(Store::load(self, id))
+    }
+
+    fn writer<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, Box<dyn DynWriter>> {
+        Box::pin(async { Ok(Box::new(Store::writer(self, id).await?) as _) })
+    }
+
+    fn open<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, Reader> {
+        Box::pin(Store::open(self, id))
+    }
+
+    fn discard<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, ()> {
+        Box::pin(Store::discard(self, id))
+    }
+
+    fn list(&self, cursor: Option<Cursor>) -> BoxFuture<'_, Page> {
+        Box::pin(Store::list(self, cursor))
+    }
+}
+
+impl<T: Writer> DynWriter for T {
+    fn upload(&self) -> &Upload {
+        Writer::upload(self)
+    }
+
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, ()> {
+        Box::pin(Writer::write(self, bytes))
+    }
+
+    fn commit(&mut self, last: Bytes, upload: Upload) -> BoxFuture<'_, ()> {
+        Box::pin(Writer::commit(self, last, upload))
+    }
+
+    fn into_reader(self: Box<Self>) -> BoxFuture<'static, Reader> {
+        Box::pin(Writer::into_reader(*self))
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        Writer::path(self)
+    }
+
+    fn persist<'a>(&'a mut self, target: &'a Path, overwrite: bool) -> BoxFuture<'a, ()> {
+        Box::pin(Writer::persist(self, target, overwrite))
+    }
+
+    fn remove(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(Writer::remove(*self))
+    }
+}

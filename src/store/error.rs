@@ -1,0 +1,86 @@
+use std::{fmt, io};
+
+use crate::id::UploadId;
+
+/// What can go wrong in a store.
+///
+/// The messages name paths and the system's errors, for the log; none of it is told to a client.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no such upload.
+    NotFound,
+    /// Another writer holds the lease.
+    Busy,
+    /// There is something at the target already.
+    AlreadyExists {
+        /// The target.
+        target: String,
+    },
+    /// There is no room left.
+    Full {
+        /// What was tried.
+        action: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The record, or the bytes it speaks of, cannot be trusted.
+    Damaged {
+        /// The upload.
+        id: UploadId,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A setting that cannot work.
+    Config {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Anything else that the place said no with.
+    Io {
+        /// What was tried.
+        action: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    /// The error for a failed call of the system; a full disk or quota becomes [`Self::Full`].
+    pub fn io(action: impl Into<String>, source: io::Error) -> Self {
+        let action = action.into();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::Full { action, source }
+            }
+            _ => Self::Io { action, source },
+        }
+    }
+
+    pub(crate) fn damaged(id: &UploadId, problem: impl Into<String>) -> Self {
+        Self::Damaged { id: *id, problem: problem.into() }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound => f.write_str("there is no such upload"),
+            Self::Busy => f.write_str("another writer holds the upload"),
+            Self::AlreadyExists { target } => write!(f, "{target:?} exists already"),
+            Self::Full { action, .. } => write!(f, "no room left: {action}"),
+            Self::Damaged { id, problem } => write!(f, "upload {id:?} is damaged: {problem}"),
+            Self::Config { problem } => f.write_str(problem),
+            Self::Io { action, .. } => write!(f, "the store failed: {action}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Full { source, .. } | Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The record on disk.
+//!
+//! A journal is lines of text, each the CRC-32 of its content in eight hex digits, a blank and the
+//! content, a JSON object with one key:
+//!
+//! ```text
+//! 51d0b2f3 {"head":{"version":1,"data":"2026/11/22/5230ec1f….part"}}
+//! 0e7b9a11 {"record":{"id":"5230ec1f…","created":…,"offset":10000,"total":50000,…}}
+//! 77aa01cd {"progress":{"offset":20000,"checksum":"md5:…","total":50000,…}}
+//! ```
+//!
+//! The state is what the lines say one after the other. A torn last line never happened: its
+//! write was cut, so nobody was told of it. A line that is whole and does not match its check was
+//! damaged later, and the record is refused rather than believed in part.
+
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::UploadId;
+use crate::store::StoreError;
+use crate::upload::{Progress, Upload};
+
+/// What a record's file says.
+#[derive(Debug)]
+pub(super) struct Journal {
+    id: UploadId,
+    /// Where the bytes are, below the root; `None` if not even the head was written.
+    pub(super) data: Option<PathBuf>,
+    /// `None` before the first commit and after the removal.
+    pub(super) record: Option<Upload>,
+    /// Where the application has moved the bytes, or was about to.
+    pub(super) claimed: Option<PathBuf>,
+    /// The length of the whole lines.
+    pub(super) end: u64,
+}
+
+/// One line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Line {
+    Head { version: u32, data: String },
+    Record(Box<Upload>),
+    Progress(Box<Progress>),
+    Claimed(PathBuf),
+    Removed {},
+}
+
+impl Line {
+    pub(super) fn head(data: &Path) -> Result<Self, StoreError> {
+        let data = data.to_str().ok_or_else(|| StoreError::Config {
+            problem: "the upload path is not valid unicode".to_owned(),
+        })?;
+        Ok(Self::Head { version: VERSION, data: data.to_owned() })
+    }
+
+    /// Appends the line as it stands in the file.
+    pub(super) fn write_to(&self, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        let json = serde_json::to_string(self)
+            .map_err(|error| StoreError::io("write down a record", error.into()))?;
+        out.extend_from_slice(
+            format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).as_bytes(),
+        );
+        Ok(())
+    }
+
+    fn parse(line: &[u8]) -> Option<Self> {
+        let (check, json) = line.split_at_checked(8)?;
+        let json = json.strip_prefix(b" ")?;
+        let check = u32::from_str_radix(std::str::from_utf8(check).ok()?, 16).ok()?;
+        if check != crc32fast::hash(json) {
+            return None;
+        }
+        serde_json::from_slice(json).ok()
+    }
+}
+
+impl Journal {
+    /// Reads the content of a record's file.
+    pub(super) fn parse(id: &UploadId, bytes: &[u8]) -> Result<Self, StoreError> {
+        let mut journal = Self { id: *id, data: None, record: None, claimed: None, end: 0 };
+        let mut rest = bytes;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let Some(line) = Line::parse(&rest[..end]) else {
+                if is_torn(rest) {
+                    break;
+                }
+                return Err(journal.damaged("a line does not match its check"));
+            };
+            journal.apply(line)?;
+            journal.end += end as u64 + 1;
+            rest = &rest[end + 1..];
+        }
+        Ok(journal)
+    }
+
+    fn apply(&mut self, line: Line) -> Result<(), StoreError> {
+        match line {
+            Line::Head { version, data } => {
+                if version > VERSION {
+                    return Err(self.damaged(&format!("version {version} is newer than {VERSION}")));
+                }
+                self.data = Some(self.inside(data)?);
+            }
+            Line::Record(upload) if upload.id == self.id => self.record = Some(*upload),
+            Line::Record(_) => return Err(self.damaged("the record is another upload's")),
+            Line::Progress(progress) => match &mut self.record {
+                Some(record) => record.progress = *progress,
+                None => return Err(self.damaged("progress without a record")),
+            },
+            Line::Claimed(path) => self.claimed = Some(path),
+            Line::Removed {} => self.record = None,
+        }
+        Ok(())
+    }
+
+    /// A record must not lead out of the store, whoever wrote it.
+    fn inside(&self, data: String) -> Result<PathBuf, StoreError> {
+        let path = PathBuf::from(data);
+        let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+        if !plain || path.file_stem().and_then(|stem| stem.to_str()) != Some(self.id.as_str()) {
+            return Err(self.damaged("its bytes would be outside the store"));
+        }
+        Ok(path)
+    }
+
+    /// The record and where its bytes are.
+    pub(super) fn committed(self) -> Result<(Upload, PathBuf), StoreError> {
+        match (self.record, self.data) {
+            (Some(record), Some(data)) => Ok((record, data)),
+            (Some(_), None) => Err(StoreError::damaged(&self.id, "a record without a head")),
+            (None, _) => Err(StoreError::NotFound),
+        }
+    }
+
+    pub(super) fn into_committed(self) -> Option<Upload> {
+        self.record
+    }
+
+    fn damaged(&self, problem: &str) -> StoreError {
+        StoreError::damaged(&self.id, problem)
+    }
+}
+
+/// Whether a bad line with a newline behind it was never written whole: after a power cut there can
+/// be blocks of zeros before bytes that were written after them.
+fn is_torn(rest: &[u8]) -> bool {
+    let zeros = memchr::memmem::find(rest, &[0; 2]).is_some();
+    zeros && !rest.split(|byte| *byte == b'\n').any(|line| Line::parse(line).is_some())
+}
+
+const VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn id() -> UploadId {
+        "5230ec1f59d1485d9d7974b853802e31".parse().unwrap()
+    }
+
+    fn upload() -> Upload {
+        Upload::new(id(), SystemTime::UNIX_EPOCH)
+    }
+
+    fn lines(lines: &[Line]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for line in lines {
+            line.write_to(&mut out).unwrap();
+        }
+        out
+    }
+
+    fn at(offset: u64) -> Line {
+        let mut progress = upload().progress;
+        progress.offset = offset;
+        Line::Progress(Box::new(progress))
+    }
+
+    fn whole() -> Vec<u8> {
+        let head = Line::head(Path::new("2026/5230ec1f59d1485d9d7974b853802e31.part")).unwrap();
+        lines(&[head, Line::Record(Box::new(upload())), at(1), at(2), at(3)])
+    }
+
+    fn offset(bytes: &[u8]) -> Result<u64, StoreError> {
+        Ok(Journal::parse(&id(), bytes)?.committed()?.0.offset())
+    }
+
+    #[test]
+    fn the_last_whole_line_is_the_truth() {
+        let bytes = whole();
+        let journal = Journal::parse(&id(), &bytes).unwrap();
+        assert_eq!(journal.end, bytes.len() as u64);
+        assert_eq!(offset(&bytes).unwrap(), 3);
+    }
+
+    #[test]
+    fn a_journal_cut_anywhere_gives_an_older_state() {
+        let bytes = whole();
+        for cut in 0..bytes.len() {
+            let journal = Journal::parse(&id(), &bytes[..cut]).unwrap();
+            assert!(journal.end <= cut as u64);
+            if let Some(record) = journal.record {
+                assert!(record.offset() <= 3);
+                assert!(journal.data.is_some());
+            }
+        }
+        assert_eq!(offset(&bytes[..bytes.len() - 1]).unwrap(), 2);
+    }
+
+    #[test]
+    fn zeros_of_a_power_cut_are_a_torn_line() {
+        let mut bytes = whole();
+        let end = bytes.len();
+        bytes.extend_from_slice(&[0; 100]);
+        bytes.extend_from_slice(b"rest\n");
+        let journal = Journal::parse(&id(), &bytes).unwrap();
+        assert_eq!(journal.end, end as u64);
+        assert_eq!(journal.record.unwrap().offset(), 3);
+    }
+
+    #[test]
+    fn a_flipped_bit_is_damage_or_a_torn_end_and_never_another_state() {
+        let bytes = whole();
+        for place in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut bad = bytes.clone();
+                bad[place] ^= 1 << bit;
+                match offset(&bad) {
+                    Ok(offset) => assert!(offset == 3 || place == bytes.len() - 1, "{place} {bit}"),
+                    Err(StoreError::Damaged { .. } | StoreError::NotFound) => {}
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_never_leads_outside() {
+        for data in [
+            "/etc/passwd",
+            "../5230ec1f59d1485d9d7974b853802e31.part",
+            "a/../../5230ec1f59d1485d9d7974b853802e31.part",
+            "2026/ffffffffffffffffffffffffffffffff.part",
+            "",
+        ] {
+            let bytes = lines(&[Line::head(Path::new(data)).unwrap()]);
+            let error = Journal::parse(&id(), &bytes).unwrap_err();
+            assert!(matches!(error, StoreError::Damaged { .. }), "{data}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_refused() {
+        let head = Line::Head {
+            version: VERSION + 1,
+            data: "x/5230ec1f59d1485d9d7974b853802e31.part".to_owned(),
+        };
+        assert!(Journal::parse(&id(), &lines(&[head])).is_err());
+    }
+
+    // Written by version 0.1.0; later versions must read it.
+    #[test]
+    fn the_format_of_version_1_is_pinned() {
+        let bytes = include_bytes!("testdata/record-v1.log");
+        let (upload, data) =
+            Journal::parse(&"15b7d8bebaa04d86b189ceb642ae602d".parse().unwrap(), bytes)
+                .unwrap()
+                .committed()
+                .unwrap();
+        assert_eq!(data, Path::new("2026/11/24/15b7d8bebaa04d86b189ceb642ae602d.part"));
+        assert_eq!(upload.owner, Some("alice".into()));
+        assert_eq!(upload.raw_filename, "naïve.txt");
+        assert_eq!((upload.offset(), upload.total()), (20000, Some(50000)));
+        assert_eq!(upload.fields, [("a".to_owned(), "1".to_owned())]);
+        let checksum = upload.progress.checksum.unwrap();
+        assert!(crate::checksum::Running::resume(&checksum).is_some());
+    }
+}

@@ -1,0 +1,249 @@
+//! Where the files are.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
+
+use super::Durability;
+use super::journal::Journal;
+use super::sys;
+use crate::id::UploadId;
+use crate::store::{Cursor, StoreError};
+
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    root: PathBuf,
+    /// Below the root, in the language of `strftime`.
+    pattern: String,
+    problem: Option<&'static str>,
+    pub(super) durability: Durability,
+}
+
+impl Layout {
+    pub(super) fn new(path: &Path, durability: Durability) -> Self {
+        let mut parts = path.components().peekable();
+        let mut root = PathBuf::new();
+        while let Some(part) =
+            parts.next_if(|part| !part.as_os_str().as_encoded_bytes().contains(&b'%'))
+        {
+            root.push(part);
+        }
+        let rest: PathBuf = parts.collect();
+        let problem = if path.as_os_str().is_empty() {
+            Some("it is empty")
+        } else if rest.components().any(|part| !matches!(part, Component::Normal(_))) {
+            Some("it has a `..` after a directive")
+        } else if rest.to_str().is_none() {
+            Some("it is not valid unicode")
+        } else {
+            None
+        };
+        let pattern = rest.to_str().unwrap_or_default().to_owned();
+        Self { root, pattern, problem, durability }
+    }
+
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        if let Some(problem) = self.problem {
+            return Err(StoreError::Config { problem: format!("bad upload path: {problem}") });
+        }
+        self.folder(SystemTime::now()).map(drop)
+    }
+
+    /// The folder, below the root, for the bytes of an upload that began at `time`.
+    fn folder(&self, time: SystemTime) -> Result<PathBuf, StoreError> {
+        let bad = |problem: String| StoreError::Config {
+            problem: format!("bad upload path {:?}: {problem}", self.pattern),
+        };
+        let time = jiff::Timestamp::try_from(time).map_err(|error| bad(error.to_string()))?;
+        let time = time.to_zoned_datetime(jiff::tz::TimeZone::UTC);
+        let folder = jiff::fmt::strtime::format(&self.pattern, &time)
+            .map_err(|error| bad(error.to_string()))?;
+        let folder = PathBuf::from(folder);
+        if folder.components().any(|part| !matches!(part, Component::Normal(_))) {
+            return Err(bad("it leads out of its folder".to_owned()));
+        }
+        Ok(folder)
+    }
+
+    /// The name, below the root, of a new upload's bytes.
+    pub(super) fn new_data(&self, id: &UploadId, time: SystemTime) -> Result<PathBuf, StoreError> {
+        Ok(self.folder(time)?.join(format!("{id}.part")))
+    }
+
+    pub(super) fn data(&self, below: &Path) -> PathBuf {
+        self.root.join(below)
+    }
+
+    fn records(&self) -> PathBuf {
+        self.root.join(".records")
+    }
+
+    pub(super) fn record(&self, id: &UploadId) -> PathBuf {
+        self.records().join(&id.as_str()[..2]).join(format!("{id}.log"))
+    }
+
+    /// What the record's file says; unborn or removed uploads included.
+    pub(super) fn load(&self, id: &UploadId) -> Result<Journal, StoreError> {
+        let path = self.record(id);
+        match fs::read(&path) {
+            Ok(bytes) => Journal::parse(id, &bytes),
+            Err(error) if is_absent(&error) => Err(StoreError::NotFound),
+            Err(error) => Err(failed("read", &path, error)),
+        }
+    }
+
+    /// Opens the bytes of an upload, in the store or where they were moved to.
+    pub(super) fn open(&self, id: &UploadId) -> Result<(File, u64), StoreError> {
+        let mut journal = self.load(id)?;
+        let claimed = journal.claimed.take();
+        let (upload, below) = journal.committed()?;
+        let path = self.place(&below, claimed.as_deref())?;
+        match File::open(&path) {
+            Ok(file) => Ok((file, upload.offset())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(StoreError::damaged(id, "its bytes are gone"))
+            }
+            Err(error) => Err(failed("open", &path, error)),
+        }
+    }
+
+    /// The path of the bytes: where the application moved them, unless they are still here.
+    pub(super) fn place(
+        &self,
+        below: &Path,
+        claimed: Option<&Path>,
+    ) -> Result<PathBuf, StoreError> {
+        let path = self.data(below);
+        let Some(claimed) = claimed else { return Ok(path) };
+        let here = path.try_exists().map_err(|error| failed("look for", &path, error))?;
+        Ok(if here { path } else { claimed.to_owned() })
+    }
+
+    /// Some ids of records after the cursor, in order, and the cursor after them.
+    pub(super) fn ids(
+        &self,
+        cursor: Option<Cursor>,
+    ) -> Result<(Vec<UploadId>, Option<Cursor>), StoreError> {
+        let after = cursor.map(|cursor| cursor.0).unwrap_or_default();
+        let mut shards = names(&self.records())?;
+        shards.retain(|shard| shard.len() == 2 && shard.as_str() >= after.get(..2).unwrap_or(""));
+        shards.sort_unstable();
+        for shard in shards {
+            let names = names(&self.records().join(&shard))?;
+            let mut ids: Vec<UploadId> = names
+                .iter()
+                .filter_map(|name| name.strip_suffix(".log")?.parse::<UploadId>().ok())
+                .filter(|id| id.as_str().starts_with(&shard) && id.as_str() > after.as_str())
+                .collect();
+            if ids.is_empty() {
+                continue;
+            }
+            ids.sort_unstable();
+            ids.truncate(PAGE);
+            let next = ids.last().map(|id| Cursor(id.to_string()));
+            return Ok((ids, next));
+        }
+        Ok((Vec::new(), None))
+    }
+
+    /// Removes the folders between a removed file and the root that are empty now.
+    pub(super) fn remove_empty_folders(&self, below: &Path) {
+        for folder in below.ancestors().skip(1) {
+            if folder.as_os_str().is_empty() || fs::remove_dir(self.data(folder)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(failed("list", folder, error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| failed("list", folder, error))?;
+        names.extend(entry.file_name().into_string());
+    }
+    Ok(names)
+}
+
+/// Makes a file and the folders above it; gives the folders that are new or have a new entry.
+pub(super) fn create_file(path: &Path) -> Result<(File, Vec<PathBuf>), StoreError> {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    let mut changed = Vec::new();
+    for _ in 0..ATTEMPTS {
+        match sys::create_new(path) {
+            Ok(file) => {
+                changed.push(parent.to_owned());
+                return Ok((file, changed));
+            }
+            // The folder is missing, or a sweep has just removed it because it was empty.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let new =
+                    sys::create_dirs(parent).map_err(|error| failed("make", parent, error))?;
+                changed.extend(new.iter().filter_map(|folder| folder.parent().map(Path::to_owned)));
+            }
+            Err(error) => return Err(failed("create", path, error)),
+        }
+    }
+    Err(failed("create", path, io::ErrorKind::NotFound.into()))
+}
+
+/// The whole of a file that is open, and stays so since it is locked.
+#[expect(clippy::verbose_file_reads, reason = "the lock is on this very file")]
+pub(super) fn read_all(mut file: &File, path: &Path) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|error| failed("read", path, error))?;
+    Ok(bytes)
+}
+
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+pub(super) fn failed(action: &str, path: &Path, error: io::Error) -> StoreError {
+    StoreError::io(format!("{action} {}", path.display()), error)
+}
+
+const PAGE: usize = 256;
+const ATTEMPTS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn layout(pattern: &str) -> Layout {
+        Layout::new(Path::new(pattern), Durability::Process)
+    }
+
+    #[test]
+    fn the_root_ends_before_the_first_directive() {
+        for (pattern, root, folder) in [
+            ("chunked_uploads/%Y/%m/%d", "chunked_uploads", "2026/11/22"),
+            ("/srv/../var/up", "/srv/../var/up", ""),
+            ("up/%Y-%m/x", "up", "2026-11/x"),
+            ("%Y", "", "2026"),
+            ("a/100%%/%H", "a", "100%/00"),
+        ] {
+            let layout = layout(pattern);
+            layout.check().unwrap();
+            let time = UNIX_EPOCH + Duration::from_secs(1_795_305_600);
+            assert_eq!(layout.root, Path::new(root), "{pattern}");
+            assert_eq!(layout.folder(time).unwrap(), Path::new(folder), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_bad_pattern_is_an_error() {
+        for pattern in ["", "up/%", "up/%Y/..", "up/%Y/../../x", "up/%!", "up/%Y%n/%"] {
+            let error = layout(pattern).check().unwrap_err();
+            assert!(matches!(error, StoreError::Config { .. }), "{pattern}: {error}");
+        }
+    }
+}

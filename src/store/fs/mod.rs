@@ -1,0 +1,309 @@
+//! Uploads in a folder of the local filesystem.
+//!
+//! ```text
+//! chunked_uploads/2026/11/22/5230ec1f….part     the bytes; the folders are the user's pattern
+//! chunked_uploads/.records/52/5230ec1f….log     the record
+//! ```
+//!
+//! The record is a journal that a person can read: each commit appends one line, and the last
+//! whole line is the truth. It is found by its id alone and says where its bytes are, so the
+//! pattern may change between restarts as long as the part before the first `%` stays.
+//!
+//! Files are made with mode 0600 and folders with 0700.
+//!
+//! # Several processes
+//!
+//! Any number of processes may use one folder of a local filesystem: the lease is an advisory lock
+//! (`flock`) on the record, which the kernel frees when a process dies. Network filesystems keep
+//! such locks in their own ways; do not share a folder over one.
+//!
+//! # What survives what
+//!
+//! See [`Durability`].
+
+mod journal;
+mod layout;
+mod lease;
+mod persist;
+mod sys;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
+
+use self::journal::Journal;
+use self::layout::Layout;
+use self::lease::Lease;
+use super::{Cursor, Page, Reader, Store, StoreError, Writer};
+use crate::id::UploadId;
+use crate::upload::Upload;
+
+/// What an acknowledged byte survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// The end of the process, `kill -9` included: the bytes and the record are with the kernel.
+    /// A power cut may take what was acknowledged in the last half minute or so.
+    #[default]
+    Process,
+    /// A power cut: the bytes are synced, then the record, then, for a new upload, the folders,
+    /// before a chunk is acknowledged. A chunk then costs at least one round trip to the disk.
+    Sync,
+}
+
+/// Keeps uploads in a folder; the [module docs](self) show the layout. A clone is the same store.
+///
+/// ```
+/// use tower_chunked_upload::store::{Durability, FsStore};
+///
+/// let store = FsStore::new("chunked_uploads/%Y/%m/%d").durability(Durability::Sync);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct FsStore {
+    layout: Arc<Layout>,
+}
+
+impl FsStore {
+    /// A store whose new files go where `pattern` says: a path with the directives of
+    /// `strftime`, read in UTC, such as `%Y`, `%m`, `%d`.
+    ///
+    /// The part before the first component with a `%` is the store's root; beside the files, it
+    /// gets a folder `.records`. Nothing is made before the first upload.
+    ///
+    /// Whether the pattern is good shows when the [`Uploads`](crate::Uploads) is built: a bad one is
+    /// a [`ConfigError`](crate::ConfigError).
+    pub fn new(pattern: impl AsRef<Path>) -> Self {
+        Self { layout: Arc::new(Layout::new(pattern.as_ref(), Durability::default())) }
+    }
+
+    /// What an acknowledged byte survives; [`Durability::Process`] unless set.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        Arc::make_mut(&mut self.layout).durability = durability;
+        self
+    }
+}
+
+impl Default for FsStore {
+    /// `chunked_uploads/%Y/%m/%d`, in the current folder.
+    fn default() -> Self {
+        Self::new("chunked_uploads/%Y/%m/%d")
+    }
+}
+
+impl Store for FsStore {
+    type Writer = FsWriter;
+
+    fn check(&self) -> Result<(), StoreError> {
+        self.layout.check()
+    }
+
+    async fn create(&self, upload: Upload) -> Result<FsWriter, StoreError> {
+        // The files are made with the first bytes, in the same hop.
+        Ok(FsWriter::new(Lease::unborn(Arc::clone(&self.layout), upload)))
+    }
+
+    async fn load(&self, id: &UploadId) -> Result<Upload, StoreError> {
+        let (layout, id) = (Arc::clone(&self.layout), *id);
+        blocking(move || layout.load(&id)?.committed().map(|(upload, _)| upload)).await
+    }
+
+    async fn writer(&self, id: &UploadId) -> Result<FsWriter, StoreError> {
+        let (layout, id) = (Arc::clone(&self.layout), *id);
+        blocking(move || Lease::take(layout, &id)).await.map(FsWriter::new)
+    }
+
+    async fn open(&self, id: &UploadId) -> Result<Reader, StoreError> {
+        let (layout, id) = (Arc::clone(&self.layout), *id);
+        let (file, end) = blocking(move || layout.open(&id)).await?;
+        Ok(Box::new(Section::new(file, 0, end, None)))
+    }
+
+    async fn discard(&self, id: &UploadId) -> Result<(), StoreError> {
+        let (layout, id) = (Arc::clone(&self.layout), *id);
+        blocking(move || lease::discard(layout, &id)).await
+    }
+
+    async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
+        let layout = Arc::clone(&self.layout);
+        blocking(move || {
+            let (ids, next) = layout.ids(cursor)?;
+            let mut page = Page { next, ..Page::default() };
+            for id in ids {
+                match layout.load(&id).map(Journal::into_committed) {
+                    Ok(Some(upload)) => page.uploads.push(Ok(upload)),
+                    Ok(None) => page.abandoned.push(id),
+                    // It went away since the folder was read.
+                    Err(StoreError::NotFound) => {}
+                    Err(error) => page.uploads.push(Err(error)),
+                }
+            }
+            Ok(page)
+        })
+        .await
+    }
+}
+
+/// The lease on an upload in an [`FsStore`].
+#[derive(Debug)]
+pub struct FsWriter {
+    // `None` while a blocking thread works with it, and for ever if that work's future was dropped.
+    lease: Option<Lease>,
+    upload: Upload,
+}
+
+impl FsWriter {
+    fn new(lease: Lease) -> Self {
+        Self { upload: lease.upload().clone(), lease: Some(lease) }
+    }
+
+    /// Does `work` on a blocking thread. The lease goes with it: when this future is dropped, the
+    /// upload stays leased until the work is done.
+    async fn with<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Lease) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let mut lease = self.take()?;
+        let (lease, result) = blocking(move || {
+            let result = work(&mut lease);
+            Ok((lease, result))
+        })
+        .await?;
+        self.upload.clone_from(lease.upload());
+        self.lease = Some(lease);
+        result
+    }
+
+    fn take(&mut self) -> Result<Lease, StoreError> {
+        self.lease.take().ok_or(StoreError::Busy)
+    }
+}
+
+impl Writer for FsWriter {
+    fn upload(&self) -> &Upload {
+        &self.upload
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        self.with(move |lease| lease.write(&bytes)).await
+    }
+
+    async fn commit(&mut self, last: Bytes, upload: Upload) -> Result<(), StoreError> {
+        self.with(move |lease| lease.commit(&last, upload)).await
+    }
+
+    async fn into_reader(mut self) -> Result<Reader, StoreError> {
+        let (file, start, end) = self.with(|lease| lease.written()).await?;
+        Ok(Box::new(Section::new(file, start, end, Some(self))))
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        self.lease.as_ref()?.path()
+    }
+
+    async fn persist(&mut self, target: &Path, overwrite: bool) -> Result<(), StoreError> {
+        let target = target.to_owned();
+        self.with(move |lease| persist::persist(lease, &target, overwrite)).await
+    }
+
+    async fn remove(mut self) -> Result<(), StoreError> {
+        let lease = self.take()?;
+        blocking(move || lease.remove()).await
+    }
+}
+
+impl Drop for FsWriter {
+    fn drop(&mut self) {
+        let Some(lease) = self.lease.take() else { return };
+        // Rolling back unlinks or cuts a file, which may take a while.
+        if lease.is_dirty()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn_blocking(move || drop(lease));
+        }
+    }
+}
+
+/// The bytes of a file from `start` to `end`.
+struct Section {
+    file: tokio::fs::File,
+    start: u64,
+    end: u64,
+    position: u64,
+    placed: bool,
+    // What is read belongs to a writer that was not committed.
+    _writer: Option<FsWriter>,
+}
+
+impl Section {
+    fn new(file: File, start: u64, end: u64, writer: Option<FsWriter>) -> Self {
+        let file = tokio::fs::File::from_std(file);
+        Self { file, start, end, position: start, placed: start == 0, _writer: writer }
+    }
+}
+
+impl AsyncRead for Section {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.placed {
+            let position = self.position;
+            Pin::new(&mut self.file).start_seek(io::SeekFrom::Start(position))?;
+            self.placed = true;
+        }
+        std::task::ready!(Pin::new(&mut self.file).poll_complete(cx))?;
+        let left = usize::try_from(self.end.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        let length = left.min(buf.remaining());
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(length));
+        std::task::ready!(Pin::new(&mut self.file).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
+        buf.advance(read);
+        self.position += read as u64;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncSeek for Section {
+    fn start_seek(mut self: Pin<&mut Self>, to: io::SeekFrom) -> io::Result<()> {
+        let target = match to {
+            io::SeekFrom::Start(n) => self.start.checked_add(n),
+            io::SeekFrom::End(n) => self.end.checked_add_signed(n),
+            io::SeekFrom::Current(n) => self.position.checked_add_signed(n),
+        };
+        let target = target.filter(|target| *target >= self.start);
+        let target = target.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Pin::new(&mut self.file).start_seek(io::SeekFrom::Start(target))?;
+        self.position = target;
+        self.placed = true;
+        Ok(())
+    }
+
+    fn poll_complete(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        std::task::ready!(Pin::new(&mut self.file).poll_complete(cx))?;
+        Poll::Ready(Ok(self.position - self.start))
+    }
+}
+
+/// Runs file calls where they may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => {
+                let stopped = io::Error::other("the runtime is shutting down");
+                Err(StoreError::io("start a file call", stopped))
+            }
+        },
+    }
+}

@@ -1,0 +1,108 @@
+//! Moving the bytes out of the store.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Durability;
+use super::journal::Line;
+use super::layout::failed;
+use super::lease::Lease;
+use super::sys;
+use crate::store::StoreError;
+
+/// Moves the bytes to `target`.
+///
+/// The record is told the target before anything moves: after a crash, whoever finds the bytes
+/// missing in the store knows where to look, and doing it all again ends in the same place.
+pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Result<(), StoreError> {
+    let target = std::path::absolute(target).map_err(|error| failed("find", target, error))?;
+    let sync = lease.layout.durability == Durability::Sync;
+    let source = lease.path().ok_or(StoreError::NotFound)?;
+    let folder = target.parent().unwrap_or(Path::new("/")).to_owned();
+    fs::create_dir_all(&folder).map_err(|error| failed("make", &folder, error))?;
+
+    let ours = same_file(&source, &target);
+    if !overwrite && !ours && target.symlink_metadata().is_ok() {
+        return Err(StoreError::AlreadyExists { target: target.display().to_string() });
+    }
+    let home = {
+        let layout = std::sync::Arc::clone(&lease.layout);
+        let files = lease.files()?;
+        files.append(&Line::Claimed(target.clone()), sync)?;
+        files.claimed = Some(target.clone());
+        layout.data(&files.below)
+    };
+    move_file(&source, &target, overwrite).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            StoreError::AlreadyExists { target: target.display().to_string() }
+        }
+        _ => failed("move the upload to", &target, error),
+    })?;
+    if sync {
+        sys::sync_dir(&folder).map_err(|error| failed("sync", &folder, error))?;
+    }
+    if source == home {
+        let layout = std::sync::Arc::clone(&lease.layout);
+        layout.remove_empty_folders(&lease.files()?.below);
+    }
+    Ok(())
+}
+
+fn move_file(source: &Path, target: &Path, overwrite: bool) -> io::Result<()> {
+    if source == target {
+        return Ok(());
+    }
+    if same_file(source, target) {
+        // A crash came between the link and the removal.
+        return fs::remove_file(source);
+    }
+    let moved = if overwrite { fs::rename(source, target) } else { link(source, target) };
+    match moved {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
+        moved => return moved,
+    }
+    let near = beside(target, source);
+    let result = copy(source, &near)
+        .and_then(|()| if overwrite { fs::rename(&near, target) } else { link(&near, target) });
+    if let Err(error) = result {
+        drop(fs::remove_file(&near));
+        return Err(error);
+    }
+    fs::remove_file(source)
+}
+
+/// A rename that fails if there is something at the target.
+fn link(source: &Path, target: &Path) -> io::Result<()> {
+    fs::hard_link(source, target)?;
+    fs::remove_file(source)
+}
+
+/// Nothing of the copy is seen under the target's name before it is whole and synced.
+fn copy(source: &Path, near: &Path) -> io::Result<()> {
+    drop(fs::remove_file(near));
+    let mut from = File::open(source)?;
+    let mut to = sys::create_new(near)?;
+    io::copy(&mut from, &mut to)?;
+    to.sync_all()
+}
+
+fn beside(target: &Path, source: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(source.file_name().unwrap_or_default());
+    name.push(".moving");
+    target.with_file_name(name)
+}
+
+#[cfg(unix)]
+fn same_file(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let identity = |path: &Path| fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino()));
+    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+#[cfg(not(unix))]
+fn same_file(one: &Path, other: &Path) -> bool {
+    matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
+}

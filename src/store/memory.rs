@@ -1,0 +1,203 @@
+//! Uploads in memory, for tests and examples.
+
+use std::collections::BTreeMap;
+use std::io::Cursor as IoCursor;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::{Cursor, Page, Reader, Store, StoreError, Writer};
+use crate::id::UploadId;
+use crate::upload::Upload;
+
+/// Keeps uploads in memory; a clone is the same store. They are gone when the last clone is.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    entries: Arc<Mutex<BTreeMap<UploadId, Entry>>>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    // `None` until the first commit.
+    upload: Option<Upload>,
+    bytes: Vec<u8>,
+    persisted: Option<PathBuf>,
+    leased: bool,
+}
+
+impl MemoryStore {
+    /// A store without uploads.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<UploadId, Entry>) -> T) -> T {
+        work(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn committed<T>(
+        &self,
+        id: &UploadId,
+        work: impl FnOnce(&mut Entry, Upload) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.with(|entries| {
+            let entry = entries.get_mut(id).ok_or(StoreError::NotFound)?;
+            let upload = entry.upload.clone().ok_or(StoreError::NotFound)?;
+            work(entry, upload)
+        })
+    }
+}
+
+impl Store for MemoryStore {
+    type Writer = MemoryWriter;
+
+    fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn create(&self, upload: Upload) -> Result<MemoryWriter, StoreError> {
+        self.with(|entries| {
+            entries.insert(upload.id, Entry { leased: true, ..Entry::default() });
+        });
+        Ok(MemoryWriter { store: self.clone(), upload, written: Vec::new() })
+    }
+
+    async fn load(&self, id: &UploadId) -> Result<Upload, StoreError> {
+        self.committed(id, |_, upload| Ok(upload))
+    }
+
+    async fn writer(&self, id: &UploadId) -> Result<MemoryWriter, StoreError> {
+        self.committed(id, |entry, upload| {
+            if entry.leased {
+                return Err(StoreError::Busy);
+            }
+            entry.leased = true;
+            Ok(MemoryWriter { store: self.clone(), upload, written: Vec::new() })
+        })
+    }
+
+    async fn open(&self, id: &UploadId) -> Result<Reader, StoreError> {
+        let bytes = self.committed(id, |entry, _| match &entry.persisted {
+            None => Ok(entry.bytes.clone()),
+            Some(path) => std::fs::read(path)
+                .map_err(|error| StoreError::io(format!("read {}", path.display()), error)),
+        })?;
+        Ok(Box::new(IoCursor::new(bytes)))
+    }
+
+    async fn discard(&self, id: &UploadId) -> Result<(), StoreError> {
+        self.with(|entries| match entries.get(id) {
+            Some(entry) if entry.leased => Err(StoreError::Busy),
+            Some(entry) if entry.upload.is_none() => {
+                entries.remove(id);
+                Ok(())
+            }
+            _ => Ok(()),
+        })
+    }
+
+    async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
+        let after = cursor.and_then(|cursor| cursor.0.parse::<UploadId>().ok());
+        Ok(self.with(|entries| {
+            let mut page = Page::default();
+            let rest = entries.iter().filter(|(id, _)| after.is_none_or(|after| **id > after));
+            for (count, (id, entry)) in rest.enumerate() {
+                match &entry.upload {
+                    Some(upload) => page.uploads.push(Ok(upload.clone())),
+                    None => page.abandoned.push(*id),
+                }
+                if count + 1 == PAGE {
+                    page.next = Some(Cursor(id.to_string()));
+                    break;
+                }
+            }
+            page
+        }))
+    }
+}
+
+/// The lease on an upload in a [`MemoryStore`].
+#[derive(Debug)]
+pub struct MemoryWriter {
+    store: MemoryStore,
+    upload: Upload,
+    written: Vec<u8>,
+}
+
+impl Writer for MemoryWriter {
+    fn upload(&self) -> &Upload {
+        &self.upload
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        self.written.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    async fn commit(&mut self, last: Bytes, upload: Upload) -> Result<(), StoreError> {
+        self.written.extend_from_slice(&last);
+        self.store.with(|entries| {
+            let entry = entries.entry(upload.id).or_default();
+            entry.bytes.append(&mut self.written);
+            let end = usize::try_from(upload.offset()).unwrap_or(usize::MAX);
+            if entry.persisted.is_none() && entry.bytes.len() < end {
+                return Err(StoreError::damaged(
+                    &upload.id,
+                    "there are fewer bytes than committed",
+                ));
+            }
+            entry.bytes.truncate(end);
+            entry.upload = Some(upload.clone());
+            Ok(())
+        })?;
+        self.upload = upload;
+        Ok(())
+    }
+
+    async fn into_reader(mut self) -> Result<Reader, StoreError> {
+        Ok(Box::new(IoCursor::new(std::mem::take(&mut self.written))))
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        None
+    }
+
+    async fn persist(&mut self, target: &Path, overwrite: bool) -> Result<(), StoreError> {
+        let failed = |error| StoreError::io(format!("write {}", target.display()), error);
+        self.store.committed(&self.upload.id, |entry, _| {
+            let again = entry.persisted.as_deref() == Some(target);
+            if !overwrite && !again && target.exists() {
+                return Err(StoreError::AlreadyExists { target: target.display().to_string() });
+            }
+            match entry.persisted.take() {
+                Some(_) if again => {}
+                Some(old) => std::fs::rename(old, target).map_err(failed)?,
+                None => std::fs::write(target, &entry.bytes).map_err(failed)?,
+            }
+            entry.bytes = Vec::new();
+            entry.persisted = Some(target.to_owned());
+            Ok(())
+        })
+    }
+
+    async fn remove(self) -> Result<(), StoreError> {
+        self.store.with(|entries| entries.remove(&self.upload.id));
+        Ok(())
+    }
+}
+
+impl Drop for MemoryWriter {
+    fn drop(&mut self) {
+        let id = self.upload.id;
+        self.store.with(|entries| {
+            let Some(entry) = entries.get_mut(&id) else { return };
+            entry.leased = false;
+            if entry.upload.is_none() {
+                entries.remove(&id);
+            }
+        });
+    }
+}
+
+const PAGE: usize = 64;

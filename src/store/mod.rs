@@ -1,0 +1,170 @@
+//! Where the bytes and the records of uploads live.
+//!
+//! [`FsStore`] keeps them in a folder; [`MemoryStore`] keeps them in memory, for tests. Any other
+//! place is an implementation of [`Store`] and [`Writer`], and with feature `conformance` the suite
+//! in [`conformance`](crate::conformance) says whether it keeps the contract.
+//!
+//! # The contract
+//!
+//! A store knows two things of each upload: a sequence of bytes and a record, the [`Upload`].
+//!
+//! - **The record is the truth.** Bytes past its offset are the rubbish of a write that was never
+//!   committed. A store may keep or cut them, and never shows them to a reader.
+//! - **A commit is atomic.** Before it, [`Store::load`] gives the old record; after it, the new
+//!   one; after a crash in its middle, either. When it returns `Ok`, the record and every byte up to
+//!   its offset survive what the store promises to survive. When it returns an error the old
+//!   record stands, or, where an answer was lost, the new one: never a mixture.
+//! - **One writer at a time.** A [`Writer`] is a lease. While it lives, other writers of the same
+//!   upload get [`StoreError::Busy`], or fail at their commit; in no case do two commits start from
+//!   the same record. A lease ends when its writer is dropped and what it started has come to rest,
+//!   and when its process dies.
+//! - **Dropped without commit is rolled back.** Dropping a writer, or the future of any of these
+//!   methods, at any moment leaves the last committed record in force. Work that a store has handed
+//!   to another thread goes on holding the lease until it is done.
+//! - **Reading takes no lease** and waits for none.
+
+mod erased;
+mod error;
+pub mod fs;
+pub mod memory;
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncSeek};
+
+pub(crate) use erased::{DynStore, DynWriter};
+pub use error::StoreError;
+pub use fs::{Durability, FsStore};
+pub use memory::MemoryStore;
+
+use crate::id::UploadId;
+use crate::upload::Upload;
+
+/// A place for uploads; the [module docs](self) are its contract.
+pub trait Store: Send + Sync + 'static {
+    /// The lease on one upload.
+    type Writer: Writer;
+
+    /// Checks the settings, without touching what is stored. Called once, when an
+    /// [`Uploads`](crate::Uploads) is built.
+    fn check(&self) -> Result<(), StoreError>;
+
+    /// A writer for an upload that does not exist yet.
+    ///
+    /// Nobody sees the upload before the writer's first commit; a writer dropped before that
+    /// leaves nothing, and if the process died, [`Page::abandoned`] names what is left.
+    fn create(
+        &self,
+        upload: Upload,
+    ) -> impl Future<Output = Result<Self::Writer, StoreError>> + Send;
+
+    /// The record as last committed.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or [`StoreError::Damaged`] if there is one that cannot be trusted.
+    fn load(&self, id: &UploadId) -> impl Future<Output = Result<Upload, StoreError>> + Send;
+
+    /// Takes the lease on an upload, or says at once that somebody has it.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] if another writer holds it, and those of [`load`](Self::load).
+    fn writer(
+        &self,
+        id: &UploadId,
+    ) -> impl Future<Output = Result<Self::Writer, StoreError>> + Send;
+
+    /// The bytes up to the record's offset, wherever they are now.
+    fn open(&self, id: &UploadId) -> impl Future<Output = Result<Reader, StoreError>> + Send;
+
+    /// Removes what the creation or the removal of an upload left behind when it was interrupted.
+    /// Does nothing to an upload that exists.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] if the creation is still under way.
+    fn discard(&self, id: &UploadId) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The uploads, some at a time, in an order of the store's own, starting after `cursor`. Its
+    /// memory does not grow with the number of uploads.
+    ///
+    /// An upload that exists through the whole listing is listed once; one that comes or goes
+    /// meanwhile may be listed or not.
+    fn list(&self, cursor: Option<Cursor>)
+    -> impl Future<Output = Result<Page, StoreError>> + Send;
+}
+
+/// The lease on one upload, and the position at which its next byte is written.
+pub trait Writer: Send + 'static {
+    /// The record as last committed; for a new upload, as given to [`Store::create`].
+    fn upload(&self) -> &Upload;
+
+    /// Writes after what was written before; the first write starts at the record's offset.
+    ///
+    /// After an error the writer is only good for being dropped.
+    fn write(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Writes `last`, then makes `upload` the record.
+    ///
+    /// `upload.offset()` is at most the position after `last`. The id, the owner and `created`
+    /// never change after the first commit.
+    fn commit(
+        &mut self,
+        last: Bytes,
+        upload: Upload,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Gives the lease back without a commit and reads what was written in it, from its start.
+    /// What it reads is gone when the reader is dropped.
+    fn into_reader(self) -> impl Future<Output = Result<Reader, StoreError>> + Send;
+
+    /// The local file that holds the bytes, where there is one.
+    fn path(&self) -> Option<PathBuf>;
+
+    /// Moves the bytes to `target`, out of the store's care: nothing in the store removes them any
+    /// more. The record stays, and [`Store::open`] follows.
+    ///
+    /// It can be repeated: after a crash in its middle, or with the same target again, it ends with
+    /// the whole file at `target`.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyExists`] if there is something else at `target` and `overwrite` is false.
+    fn persist(
+        &mut self,
+        target: &Path,
+        overwrite: bool,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Removes the record, and the bytes unless they were persisted.
+    fn remove(self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// The bytes of an upload.
+pub type Reader = Box<dyn Read>;
+
+/// What a [`Reader`] can do; implemented for every type that can.
+pub trait Read: AsyncRead + AsyncSeek + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncSeek + Send + Sync + Unpin> Read for T {}
+
+impl std::fmt::Debug for dyn Read {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+/// Where a listing goes on. Only the store that made it knows what it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor(pub String);
+
+/// Some of a store's uploads.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// Their records; a damaged one is an error that names it.
+    pub uploads: Vec<Result<Upload, StoreError>>,
+    /// Ids whose creation or removal was begun and not ended: perhaps under way, perhaps left by a
+    /// crash. [`Store::discard`] tells which.
+    pub abandoned: Vec<UploadId>,
+    /// Where the next page starts; `None` if this was the last.
+    pub next: Option<Cursor>,
+}
