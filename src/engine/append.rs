@@ -1,0 +1,345 @@
+//! Adding bytes to an upload.
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use futures_core::Stream;
+use tokio::task::JoinHandle;
+
+use super::buffer::Buffer;
+use super::claim::Claim;
+use super::error::{Error, ErrorKind};
+use super::event::Event;
+use super::uploads::Engine;
+use crate::checksum::Running;
+use crate::store::{DynWriter, Reader, StoreError};
+use crate::upload::{Status, Upload};
+
+/// When bytes count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AppendMode {
+    /// All bytes of an [`Append`] count at its commit, or none does. For clients that send a whole
+    /// chunk again after a failure, and for chunks with a checksum of their own.
+    #[default]
+    AllOrNothing,
+    /// Every batch that reached the store counts, even if the rest never comes.
+    KeepWhatCame,
+}
+
+/// An append under way: it holds the upload until it is committed or dropped.
+///
+/// Bytes are gathered into batches. One batch is written and hashed, off this task, while the next
+/// one is gathered; so an append holds at most two batches.
+///
+/// Dropping it gives the upload back as it was last committed. A newer append of the same upload
+/// stops this one: its next call gives [`ErrorKind::Superseded`].
+#[must_use = "an append that is not committed has no effect"]
+pub struct Append {
+    engine: Arc<Engine>,
+    /// The record as it will be committed, but for the offset and the checksum.
+    upload: Upload,
+    mode: AppendMode,
+    new: bool,
+    limit: Option<u64>,
+    /// How many bytes were taken, those before this append included.
+    position: u64,
+    buffer: Buffer,
+    work: Work,
+    claim: Claim,
+}
+
+/// The store's writer and the running checksum: here, or with the batch that is being written.
+enum Work {
+    Idle(Desk),
+    Busy(JoinHandle<(Desk, Result<(), StoreError>)>),
+    Failed,
+}
+
+struct Desk {
+    writer: Box<dyn DynWriter>,
+    checksum: Option<Running>,
+}
+
+impl Append {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        claim: Claim,
+        writer: Box<dyn DynWriter>,
+        checksum: Option<Running>,
+        options: Options,
+    ) -> Self {
+        let upload = writer.upload().clone();
+        Self {
+            mode: options.mode,
+            new: options.new,
+            limit: options.limit,
+            position: upload.offset(),
+            buffer: Buffer::new(&engine.pool),
+            work: Work::Idle(Desk { writer, checksum }),
+            engine,
+            upload,
+            claim,
+        }
+    }
+
+    /// The record as it is before the commit.
+    pub fn upload(&self) -> &Upload {
+        &self.upload
+    }
+
+    /// How many bytes were taken so far, those before this append included.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Says how many bytes the file will have. It can be said once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TotalMismatch`], [`ErrorKind::TooLarge`], [`ErrorKind::TooLong`].
+    pub fn set_total(&mut self, total: u64) -> Result<(), Error> {
+        match (self.upload.total(), self.limit) {
+            (Some(known), _) if known != total => {
+                Err(ErrorKind::TotalMismatch { total: known }.into())
+            }
+            (_, Some(limit)) if total > limit => Err(ErrorKind::TooLarge { limit }.into()),
+            _ if self.position > total => Err(ErrorKind::TooLong { total }.into()),
+            _ => {
+                self.upload.progress.total = Some(total);
+                Ok(())
+            }
+        }
+    }
+
+    /// The text fields of a new upload, for a form whose fields come after its file. Those of an
+    /// upload that exists stay as they are.
+    pub fn set_fields(&mut self, fields: Vec<(String, String)>) {
+        if self.new {
+            self.upload.fields = fields;
+        }
+    }
+
+    /// Waits until a newer append asks for the upload. Whoever waits for bytes of a client waits for
+    /// this beside it, and drops the append when it comes.
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.claim.stopped()
+    }
+
+    /// Takes bytes. It waits only if a whole batch is waiting to be written already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`], [`ErrorKind::TooLong`], [`ErrorKind::Superseded`] and those of the
+    /// store. After an error the append is only good for being dropped.
+    pub async fn write(&mut self, mut bytes: impl Buf + Send) -> Result<(), Error> {
+        if self.claim.is_stopped() {
+            return Err(ErrorKind::Superseded.into());
+        }
+        self.position = self.checked_position(bytes.remaining())?;
+        while bytes.has_remaining() {
+            if self.buffer.is_full() {
+                self.flush().await?;
+            }
+            self.buffer.fill(&mut bytes);
+        }
+        Ok(())
+    }
+
+    fn checked_position(&self, more: usize) -> Result<u64, Error> {
+        let (total, limit) = (self.upload.total(), self.limit);
+        let limit_or_max = limit.unwrap_or(u64::MAX);
+        let position = u64::try_from(more).ok().and_then(|more| self.position.checked_add(more));
+        match position {
+            Some(position) if position <= total.unwrap_or(limit_or_max).min(limit_or_max) => {
+                Ok(position)
+            }
+            _ => Err(match total {
+                Some(total) if total <= limit_or_max => ErrorKind::TooLong { total }.into(),
+                _ => ErrorKind::TooLarge { limit: limit_or_max }.into(),
+            }),
+        }
+    }
+
+    /// Takes all bytes of a stream.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write); [`ErrorKind::Source`] with the stream's own error.
+    pub async fn write_stream<S, B, E>(&mut self, stream: S) -> Result<(), Error>
+    where
+        S: Stream<Item = Result<B, E>> + Send,
+        B: Buf + Send,
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        let mut stream = pin!(stream);
+        loop {
+            let next = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx));
+            let next = tokio::select! {
+                biased;
+                next = next => next,
+                () = self.stopped() => return Err(ErrorKind::Superseded.into()),
+            };
+            match next {
+                Some(Ok(bytes)) => self.write(bytes).await?,
+                Some(Err(error)) => return Err(Error::source_failed(error)),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Hands over what is gathered if the next bytes are slow to come, so that a slow client does
+    /// not keep a large buffer.
+    pub(crate) async fn lull(&mut self) -> Result<(), Error> {
+        if self.is_large() { self.flush().await } else { Ok(()) }
+    }
+
+    /// Whether a large buffer is held.
+    pub(crate) fn is_large(&self) -> bool {
+        self.buffer.is_large()
+    }
+
+    /// Starts to write what is gathered, as soon as the batch before it is written.
+    async fn flush(&mut self) -> Result<(), Error> {
+        let mut desk = self.settle().await?;
+        let batch = self.buffer.freeze();
+        let keep = (self.mode == AppendMode::KeepWhatCame).then(|| self.upload.clone());
+        // On a task of its own, with the writer and so the lease: if this future is dropped, the
+        // write still ends before anybody else can write.
+        self.work = Work::Busy(tokio::spawn(async move {
+            let result = desk.write(batch, keep).await;
+            (desk, result)
+        }));
+        Ok(())
+    }
+
+    /// Waits for the batch that is being written.
+    async fn settle(&mut self) -> Result<Desk, Error> {
+        if let Work::Busy(task) = &mut self.work {
+            let joined = task.await;
+            self.work = Work::Failed;
+            let (desk, result) = joined.map_err(|error| match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Error::from(ErrorKind::Store),
+            })?;
+            result?;
+            return Ok(desk);
+        }
+        match std::mem::replace(&mut self.work, Work::Failed) {
+            Work::Idle(desk) => Ok(desk),
+            _ => Err(ErrorKind::Store.into()),
+        }
+    }
+
+    /// Writes what is left, and makes it count.
+    ///
+    /// It goes on when this future is dropped: the upload then has the bytes, though nobody was
+    /// told.
+    pub async fn commit(mut self) -> Result<Upload, Error> {
+        if self.claim.is_stopped() {
+            return Err(ErrorKind::Superseded.into());
+        }
+        if self.buffer.len() > HASH_IN_PLACE
+            && matches!(&self.work, Work::Idle(desk) if desk.checksum.is_some())
+        {
+            // Writing and hashing side by side is worth a second hop.
+            self.flush().await?;
+        }
+        let Desk { mut writer, mut checksum } = self.settle().await?;
+        let last = self.buffer.freeze();
+        if let Some(running) = checksum.take() {
+            checksum = update(running, &last).await;
+        }
+        let Self { engine, mut upload, new, position, claim, .. } = self;
+        upload.progress.offset = position;
+        upload.progress.checksum = checksum.map(|checksum| checksum.save());
+        upload.progress.expires = engine.expiry.after_chunk(&upload, engine.now());
+        upload.progress.status = Status::Open;
+        let commit = tokio::spawn(async move {
+            writer.commit(last, upload.clone()).await?;
+            drop((writer, claim));
+            let event = if new { Event::Created(upload) } else { Event::Grew(upload) };
+            engine.observer.on_event(&event).await;
+            Ok(event)
+        });
+        match joined(commit).await? {
+            Event::Created(upload) | Event::Grew(upload) => Ok(upload),
+            _ => Err(ErrorKind::Store.into()),
+        }
+    }
+
+    /// Takes the bytes of this append back, to be read: they turn out to belong to another upload.
+    pub(crate) async fn into_reader(mut self) -> Result<Reader, Error> {
+        if !self.buffer.is_empty() {
+            self.flush().await?;
+        }
+        Ok(self.settle().await?.writer.into_reader().await?)
+    }
+}
+
+impl Desk {
+    /// Writes and hashes one batch, side by side.
+    async fn write(&mut self, batch: Bytes, keep: Option<Upload>) -> Result<(), StoreError> {
+        let checksum = self.checksum.take();
+        let hashed = async {
+            match checksum {
+                Some(running) => update(running, &batch).await,
+                None => None,
+            }
+        };
+        let Some(mut upload) = keep else {
+            let (written, checksum) = tokio::join!(self.writer.write(batch.clone()), hashed);
+            self.checksum = checksum;
+            return written;
+        };
+        self.checksum = hashed.await;
+        upload.progress.offset = self.writer.upload().offset() + batch.len() as u64;
+        upload.progress.checksum = self.checksum.as_ref().map(Running::save);
+        self.writer.commit(batch, upload).await
+    }
+}
+
+impl fmt::Debug for Append {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Append")
+            .field("upload", &self.upload.id)
+            .field("mode", &self.mode)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(super) struct Options {
+    pub(super) mode: AppendMode,
+    pub(super) new: bool,
+    pub(super) limit: Option<u64>,
+}
+
+/// Hashes a small batch where it stands, since a hop to another thread costs more, and a large
+/// one where it holds nobody up.
+///
+/// `None` if that failed: the record then goes without a state, and completing reads the file.
+async fn update(mut running: Running, batch: &Bytes) -> Option<Running> {
+    if batch.len() <= HASH_IN_PLACE {
+        running.update(batch);
+        return Some(running);
+    }
+    let batch = batch.clone();
+    let hashed = tokio::task::spawn_blocking(move || {
+        running.update(&batch);
+        running
+    });
+    hashed.await.ok()
+}
+
+/// The result of a task that a dropped future does not cancel.
+pub(super) async fn joined<T>(task: JoinHandle<Result<T, StoreError>>) -> Result<T, Error> {
+    match task.await {
+        Ok(result) => Ok(result?),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(ErrorKind::Store.into()),
+        },
+    }
+}
+
+const HASH_IN_PLACE: usize = 64 * 1024;

@@ -1,0 +1,294 @@
+//! Handing a finished upload to the application.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::io::AsyncReadExt;
+
+use super::append::joined;
+use super::claim::Claim;
+use super::error::{Error, ErrorKind};
+use super::event::Event;
+use super::uploads::Engine;
+use crate::checksum::{Digest, Running};
+use crate::id::UploadId;
+use crate::store::{DynWriter, Reader};
+use crate::upload::{Owner, Status, Upload};
+
+/// A finished upload that waits for the application's verdict.
+///
+/// While it lives, nobody else can write to, complete or cancel the upload.
+/// [`finish`](Self::finish) says that the application has taken the file; if it is dropped without,
+/// or the process ends, the upload can be completed again.
+#[must_use = "without `finish` the upload stays to be completed again"]
+pub struct Completion {
+    engine: Arc<Engine>,
+    file: CompletedUpload,
+    claim: Claim,
+}
+
+pub(super) async fn complete(
+    engine: &Arc<Engine>,
+    id: &UploadId,
+    expected: Option<Digest>,
+) -> Result<Completion, Error> {
+    let claim = engine.claims.claim(id, engine.patience).await?;
+    let mut writer = engine.lease(id, &claim).await?;
+    let mut upload = writer.upload().clone();
+    engine.check_open(&upload)?;
+    let offset = upload.offset();
+    let total = *upload.progress.total.get_or_insert(offset);
+    if offset != total {
+        return Err(ErrorKind::Incomplete { offset, total }.into());
+    }
+    let digest = match upload.progress.checksum.as_ref().and_then(Running::resume) {
+        Some(running) => Some(running.digest()),
+        None if expected.is_some() => Some(read_digest(engine, &upload).await?),
+        None => None,
+    };
+    if expected.is_some() && expected != digest {
+        return Err(ErrorKind::ChecksumMismatch.into());
+    }
+    claim.finish()?;
+    upload.progress.status = Status::Finishing;
+    let engine = Arc::clone(engine);
+    let commit = tokio::spawn(async move {
+        writer.commit(Bytes::new(), upload.clone()).await?;
+        let shared = Shared {
+            engine: Arc::clone(&engine),
+            filename: upload.filename().unwrap_or_else(|| UNNAMED.to_owned()),
+            path: Mutex::new(writer.path()),
+            writer: tokio::sync::Mutex::new(Some(writer)),
+            upload,
+            digest,
+        };
+        Ok(Completion { engine, file: CompletedUpload { shared: Arc::new(shared) }, claim })
+    });
+    joined(commit).await
+}
+
+/// Reads the file once: its record has no checksum state that this version understands.
+async fn read_digest(engine: &Engine, upload: &Upload) -> Result<Digest, Error> {
+    let mut reader = engine.store.open(&upload.id).await?;
+    let mut running = Running::new();
+    let mut left = upload.offset();
+    let mut buffer = vec![0; 256 * 1024];
+    while left > 0 {
+        let read = reader.read(&mut buffer).await.map_err(Error::source_failed)?;
+        if read == 0 {
+            return Err(ErrorKind::Damaged.into());
+        }
+        running.update(&buffer[..read]);
+        left = left.saturating_sub(read as u64);
+        tokio::task::consume_budget().await;
+    }
+    Ok(running.digest())
+}
+
+impl Completion {
+    /// The file.
+    pub fn file(&self) -> &CompletedUpload {
+        &self.file
+    }
+
+    /// The application has taken the file: the upload is complete, and cannot be completed again.
+    ///
+    /// What the application did not [`persist`](CompletedUpload::persist) stays until the upload
+    /// expires.
+    ///
+    /// # Errors
+    /// Those of the store; the upload can then be completed again.
+    pub async fn finish(self) -> Result<Upload, Error> {
+        self.settle(Status::Complete).await
+    }
+
+    /// The application has not taken the file: the upload can be completed again, or cancelled.
+    ///
+    /// # Errors
+    /// Those of the store. The upload can be completed again all the same.
+    pub async fn reopen(self) -> Result<Upload, Error> {
+        self.settle(Status::Open).await
+    }
+
+    async fn settle(self, status: Status) -> Result<Upload, Error> {
+        let Self { engine, file, claim } = self;
+        let commit = tokio::spawn(async move {
+            let mut upload = file.shared.upload.clone();
+            upload.progress.status = status;
+            let writer = file.shared.writer.lock().await.take();
+            let Some(mut writer) = writer else { return Ok(upload) };
+            writer.commit(Bytes::new(), upload.clone()).await?;
+            drop((writer, claim));
+            if status == Status::Complete {
+                engine.observer.on_event(&Event::Completed(upload.clone())).await;
+            }
+            Ok(upload)
+        });
+        joined(commit).await
+    }
+}
+
+impl fmt::Debug for Completion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completion").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+/// A finished, verified upload: the file and what is known of it.
+///
+/// The inner service finds it in the extensions of the request that completes the upload. A clone
+/// is the same upload.
+///
+/// ```
+/// # use http::{Request, Response};
+/// # use tower_chunked_upload::{CompletedUpload, Error};
+/// async fn done<B>(request: Request<B>) -> Result<Response<String>, Error> {
+///     let upload = request.extensions().get::<CompletedUpload>().expect("behind the layer");
+///     upload.persist("media/report.pdf").await?;
+///     Ok(Response::new(format!("{} bytes", upload.size())))
+/// }
+/// ```
+#[derive(Clone)]
+pub struct CompletedUpload {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: Arc<Engine>,
+    upload: Upload,
+    filename: String,
+    digest: Option<Digest>,
+    path: Mutex<Option<PathBuf>>,
+    /// `None` when the completion is over.
+    writer: tokio::sync::Mutex<Option<Box<dyn DynWriter>>>,
+}
+
+impl CompletedUpload {
+    /// Its name.
+    pub fn id(&self) -> &UploadId {
+        &self.record().id
+    }
+
+    /// Who sent it.
+    pub fn owner(&self) -> Option<&Owner> {
+        self.record().owner.as_ref()
+    }
+
+    /// The file's name, made safe as in [`Upload::filename`]; `upload` if nothing is left of it.
+    ///
+    /// Two uploads may have the same one.
+    pub fn filename(&self) -> &str {
+        &self.shared.filename
+    }
+
+    /// The file's name as the client sent it: never use it as a path.
+    pub fn raw_filename(&self) -> &str {
+        &self.record().raw_filename
+    }
+
+    /// The size in bytes.
+    pub fn size(&self) -> u64 {
+        self.record().offset()
+    }
+
+    /// The media type that the client claimed, unchecked.
+    pub fn content_type(&self) -> Option<&str> {
+        self.record().content_type.as_deref()
+    }
+
+    /// The digest of the file, unless the checksum is switched off.
+    pub fn digest(&self) -> Option<Digest> {
+        self.shared.digest
+    }
+
+    /// The text fields that came with the first chunk, in their order.
+    pub fn fields(&self) -> &[(String, String)] {
+        &self.record().fields
+    }
+
+    /// The first text field of that name.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let field = self.fields().iter().find(|(key, _)| key == name);
+        field.map(|(_, value)| value.as_str())
+    }
+
+    /// What the application attached when the upload began.
+    pub fn attributes(&self) -> &serde_json::Value {
+        &self.record().attributes
+    }
+
+    /// The whole record.
+    pub fn record(&self) -> &Upload {
+        &self.shared.upload
+    }
+
+    /// Opens the file, wherever it is now.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn open(&self) -> Result<Reader, Error> {
+        Ok(self.shared.engine.store.open(self.id()).await?)
+    }
+
+    /// The local file that holds the bytes, where there is one.
+    ///
+    /// It is the store's until [`persist`](Self::persist): read it, but do not keep the path.
+    pub fn path(&self) -> Option<PathBuf> {
+        self.shared.path.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Moves the file to `target`, whole or not at all, replacing what is there. From then on it is
+    /// the application's, and nothing here removes it. Folders above it are made.
+    ///
+    /// On the same filesystem it is a rename; to another one, a copy, a sync and a rename. It can be
+    /// called again: after a crash the upload is completed again, and a `persist` to the same
+    /// target ends with the same file.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn persist(&self, target: impl AsRef<Path>) -> Result<(), Error> {
+        self.move_to(target.as_ref().to_owned(), true).await
+    }
+
+    /// The same, but never replaces a file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] if there is something else at `target`; those of the store.
+    pub async fn persist_new(&self, target: impl AsRef<Path>) -> Result<(), Error> {
+        self.move_to(target.as_ref().to_owned(), false).await
+    }
+
+    async fn move_to(&self, target: PathBuf, overwrite: bool) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        let moving = tokio::spawn(async move {
+            let mut writer = shared.writer.lock().await;
+            if let Some(writer) = &mut *writer {
+                writer.persist(&target, overwrite).await?;
+                *shared.path.lock().unwrap_or_else(PoisonError::into_inner) = writer.path();
+                return Ok(());
+            }
+            // A clone was kept beyond the completion.
+            drop(writer);
+            let mut writer = shared.engine.store.writer(&shared.upload.id).await?;
+            writer.persist(&target, overwrite).await?;
+            *shared.path.lock().unwrap_or_else(PoisonError::into_inner) = writer.path();
+            Ok(())
+        });
+        joined(moving).await
+    }
+}
+
+impl fmt::Debug for CompletedUpload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompletedUpload")
+            .field("id", self.id())
+            .field("filename", &self.filename())
+            .field("size", &self.size())
+            .field("digest", &self.digest())
+            .finish_non_exhaustive()
+    }
+}
+
+const UNNAMED: &str = "upload";

@@ -1,0 +1,139 @@
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+
+use super::error::Error;
+use super::uploads::{Engine, Scope};
+use crate::store::{Cursor, Page, StoreError};
+use crate::upload::{Status, Upload};
+
+/// Which uploads to list: all, unless narrowed.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Filter {
+    status: Option<Status>,
+    filename: Option<String>,
+    expired: Option<bool>,
+}
+
+impl Filter {
+    /// All uploads.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Only those of this status.
+    pub fn status(mut self, status: Status) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// Only those whose file's name has this text in it, in whatever case.
+    pub fn filename(mut self, part: impl AsRef<str>) -> Self {
+        self.filename = Some(part.as_ref().to_lowercase());
+        self
+    }
+
+    /// Only those that have expired, or only those that have not.
+    pub fn expired(mut self, expired: bool) -> Self {
+        self.expired = Some(expired);
+        self
+    }
+
+    fn takes(&self, upload: &Upload, engine: &Engine) -> bool {
+        let status = self.status.is_none_or(|status| status == upload.status());
+        let expired = self.expired.is_none_or(|want| want == upload.is_expired(engine.now()));
+        let filename = self.filename.as_deref();
+        status
+            && expired
+            && filename.is_none_or(|part| upload.raw_filename.to_lowercase().contains(part))
+    }
+}
+
+/// The uploads that match a [`Filter`], in no order that means anything.
+///
+/// It is a `Stream`, and has [`next`](Self::next) for those who have no use for one. It reads the
+/// store a page at a time. An upload whose record is damaged is an error in the middle; the listing
+/// goes on behind it.
+#[must_use]
+pub struct Listing {
+    engine: Arc<Engine>,
+    scope: Scope,
+    filter: Filter,
+    ready: VecDeque<Result<Upload, StoreError>>,
+    state: State,
+}
+
+enum State {
+    At(Option<Cursor>),
+    Reading(Pin<Box<dyn Future<Output = Result<Page, StoreError>> + Send>>),
+    Done,
+}
+
+impl Listing {
+    pub(super) fn new(engine: Arc<Engine>, scope: Scope, filter: Filter) -> Self {
+        Self { engine, scope, filter, ready: VecDeque::new(), state: State::At(None) }
+    }
+
+    /// The next upload; `None` after the last.
+    pub async fn next(&mut self) -> Option<Result<Upload, Error>> {
+        std::future::poll_fn(|cx| self.poll_upload(cx)).await
+    }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Upload, Error>>> {
+        loop {
+            match self.ready.pop_front() {
+                Some(Ok(upload)) => {
+                    if self.scope.knows(&upload) && self.filter.takes(&upload, &self.engine) {
+                        return Poll::Ready(Some(Ok(upload)));
+                    }
+                    continue;
+                }
+                // Nobody but the operator can own a record that cannot be read.
+                Some(Err(_)) if !matches!(self.scope, Scope::All) => continue,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None => {}
+            }
+            match &mut self.state {
+                State::Done => return Poll::Ready(None),
+                State::At(cursor) => {
+                    let (engine, cursor) = (Arc::clone(&self.engine), cursor.take());
+                    let page = async move { engine.store.list(cursor).await };
+                    self.state = State::Reading(Box::pin(page));
+                }
+                State::Reading(page) => match ready!(page.as_mut().poll(cx)) {
+                    Ok(page) => {
+                        self.ready.extend(page.uploads);
+                        self.state = match page.next {
+                            Some(cursor) => State::At(Some(cursor)),
+                            None => State::Done,
+                        };
+                    }
+                    Err(error) => {
+                        self.state = State::Done;
+                        return Poll::Ready(Some(Err(error.into())));
+                    }
+                },
+            }
+        }
+    }
+}
+
+impl Stream for Listing {
+    type Item = Result<Upload, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_upload(cx)
+    }
+}
+
+impl fmt::Debug for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listing").field("filter", &self.filter).finish_non_exhaustive()
+    }
+}

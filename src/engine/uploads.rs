@@ -1,0 +1,522 @@
+//! The handle.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::append::{Append, AppendMode, Options};
+use super::buffer::Pool;
+use super::claim::{Claim, Claims};
+use super::complete::{Completion, complete};
+use super::error::{ConfigError, Error, ErrorKind};
+use super::event::{DynObserver, Event, Observer};
+use super::list::{Filter, Listing};
+use super::sweep::{self, Expired, Sweeper, Swept};
+use crate::checksum::{Digest, Running};
+use crate::id::UploadId;
+use crate::store::{DynStore, DynWriter, Store, StoreError};
+use crate::upload::{Owner, Status, Upload};
+
+/// Uploads in a store: begins, continues, completes, cancels, lists and removes them, with or
+/// without HTTP.
+///
+/// A clone is the same handle. It acts on every upload; [`for_owner`](Self::for_owner) gives one
+/// that knows only one owner's.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tower_chunked_upload::store::MemoryStore;
+/// use tower_chunked_upload::{AppendMode, NewUpload, Uploads};
+///
+/// let uploads = Uploads::builder(MemoryStore::new()).build()?;
+///
+/// let mut first = uploads.create(NewUpload::new().filename("a.txt").total(10)).await?;
+/// first.write(&b"Hello"[..]).await?;
+/// let upload = first.commit().await?;
+/// assert_eq!(upload.offset(), 5);
+///
+/// let mut second = uploads.append(&upload.id, 5, AppendMode::AllOrNothing).await?;
+/// second.write(&b"World"[..]).await?;
+/// second.commit().await?;
+///
+/// let completion = uploads.complete(&upload.id, None).await?;
+/// assert_eq!(completion.file().size(), 10);
+/// completion.finish().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Uploads {
+    engine: Arc<Engine>,
+    scope: Scope,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Scope {
+    All,
+    Of(Option<Owner>),
+}
+
+pub(super) struct Engine {
+    pub(super) store: Box<dyn DynStore>,
+    pub(super) observer: Box<dyn DynObserver>,
+    pub(super) claims: Claims,
+    pub(super) swept: Swept,
+    pub(super) pool: Arc<Pool>,
+    pub(super) expiry: Expiry,
+    max_bytes: Option<u64>,
+    checksum: bool,
+    pub(super) patience: Duration,
+    clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+}
+
+/// When uploads expire: nothing more is taken for them, and a sweep removes them.
+///
+/// A file that the application has taken is not touched; only its record goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Expiry {
+    /// Never.
+    Never,
+    /// This long after they began.
+    AfterCreation(Duration),
+    /// This long after the last chunk.
+    AfterLastChunk(Duration),
+}
+
+impl Expiry {
+    pub(super) fn at_creation(self, now: SystemTime) -> Option<SystemTime> {
+        let (Self::AfterCreation(life) | Self::AfterLastChunk(life)) = self else { return None };
+        now.checked_add(life).map(crate::time::to_millis)
+    }
+
+    pub(super) fn after_chunk(self, upload: &Upload, now: SystemTime) -> Option<SystemTime> {
+        match self {
+            Self::AfterLastChunk(_) => self.at_creation(now),
+            _ => upload.expires(),
+        }
+    }
+}
+
+/// What is known of an upload when it begins.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct NewUpload {
+    filename: String,
+    content_type: Option<String>,
+    fields: Vec<(String, String)>,
+    attributes: serde_json::Value,
+    total: Option<u64>,
+    max_bytes: Option<u64>,
+}
+
+impl NewUpload {
+    /// Nothing is known.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The file's name as the client sent it.
+    pub fn filename(mut self, name: impl Into<String>) -> Self {
+        self.filename = name.into();
+        self
+    }
+
+    /// The media type that the client claims.
+    pub fn content_type(mut self, media_type: impl Into<Option<String>>) -> Self {
+        self.content_type = media_type.into();
+        self
+    }
+
+    /// Names and values that came with it.
+    pub fn fields(mut self, fields: Vec<(String, String)>) -> Self {
+        self.fields = fields;
+        self
+    }
+
+    /// What the application attaches.
+    pub fn attributes(mut self, attributes: serde_json::Value) -> Self {
+        self.attributes = attributes;
+        self
+    }
+
+    /// How many bytes the file will have.
+    pub fn total(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.total = bytes.into();
+        self
+    }
+
+    /// The largest size that is taken, instead of the one for all uploads.
+    pub fn max_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.max_bytes = bytes.into();
+        self
+    }
+}
+
+impl Uploads {
+    /// Settings for uploads in `store`.
+    pub fn builder(store: impl Store) -> UploadsBuilder {
+        UploadsBuilder {
+            engine: Engine {
+                store: Box::new(store),
+                observer: Box::new(()),
+                claims: Claims::default(),
+                swept: Swept::default(),
+                pool: Pool::new(DEFAULT_BATCH, DEFAULT_BATCHES),
+                expiry: Expiry::AfterCreation(DAY),
+                max_bytes: None,
+                checksum: true,
+                patience: Duration::from_secs(2),
+                clock: Arc::new(SystemTime::now),
+            },
+            batch: DEFAULT_BATCH,
+            batches: DEFAULT_BATCHES,
+        }
+    }
+
+    /// A handle that knows the uploads of one owner, and begins new ones in its name; every other
+    /// upload looks to it as if it did not exist. `None` is the owner of uploads without owner.
+    pub fn for_owner(&self, owner: impl Into<Option<Owner>>) -> Self {
+        Self { engine: Arc::clone(&self.engine), scope: Scope::Of(owner.into()) }
+    }
+
+    /// Begins an upload. It exists for others after the [`Append`]'s commit.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] if the announced total is.
+    pub async fn create(&self, new: NewUpload) -> Result<Append, Error> {
+        let engine = &self.engine;
+        let limit = new.max_bytes.or(engine.max_bytes);
+        if let (Some(total), Some(limit)) = (new.total, limit)
+            && total > limit
+        {
+            return Err(ErrorKind::TooLarge { limit }.into());
+        }
+        let now = engine.now();
+        let mut upload = Upload::new(UploadId::random(), now);
+        upload.owner = match &self.scope {
+            Scope::All => None,
+            Scope::Of(owner) => owner.clone(),
+        };
+        upload.raw_filename = new.filename;
+        upload.content_type = new.content_type;
+        upload.fields = new.fields;
+        upload.attributes = new.attributes;
+        upload.progress.total = new.total;
+        upload.progress.expires = engine.expiry.at_creation(now);
+
+        let claim = engine.claims.claim(&upload.id, engine.patience).await?;
+        let writer = engine.store.create(upload).await?;
+        let checksum = engine.checksum.then(Running::new);
+        let options = Options { mode: AppendMode::AllOrNothing, new: true, limit };
+        Ok(Append::new(Arc::clone(engine), claim, writer, checksum, options))
+    }
+
+    /// Adds bytes to an upload, from offset `at` on.
+    ///
+    /// An append of the same upload that is under way is asked to stop and waited for briefly.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Expired`], [`ErrorKind::AlreadyComplete`],
+    /// [`ErrorKind::Finishing`], [`ErrorKind::OffsetMismatch`], [`ErrorKind::Superseded`],
+    /// [`ErrorKind::Busy`] and those of the store.
+    pub async fn append(&self, id: &UploadId, at: u64, mode: AppendMode) -> Result<Append, Error> {
+        self.append_within(id, at, mode, self.engine.max_bytes).await
+    }
+
+    /// The same with another limit for the file's size.
+    pub(crate) async fn append_within(
+        &self,
+        id: &UploadId,
+        at: u64,
+        mode: AppendMode,
+        limit: Option<u64>,
+    ) -> Result<Append, Error> {
+        // Before the lease: what is refused now stops nobody.
+        self.engine.check_offset(&self.find(id).await?, at)?;
+        let claim = self.engine.claims.claim(id, self.engine.patience).await?;
+        let writer = self.engine.lease(id, &claim).await?;
+        let upload = writer.upload();
+        self.engine.check_offset(upload, at)?;
+        let checksum = match &upload.progress.checksum {
+            Some(state) => Running::resume(state),
+            None => (upload.offset() == 0 && self.engine.checksum).then(Running::new),
+        };
+        let options = Options { mode, new: false, limit };
+        Ok(Append::new(Arc::clone(&self.engine), claim, writer, checksum, options))
+    }
+
+    /// Where an upload stands. It waits for nobody who writes to it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Expired`] and those of the store.
+    pub async fn status(&self, id: &UploadId) -> Result<Upload, Error> {
+        let upload = self.find(id).await?;
+        if upload.is_expired(self.engine.now()) {
+            return Err(ErrorKind::Expired.into());
+        }
+        Ok(upload)
+    }
+
+    /// Hands over a finished upload; `digest`, if one is given, must be the file's.
+    ///
+    /// Its cost does not depend on the file's size, unless the record has no checksum state that
+    /// this version can read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Expired`], [`ErrorKind::AlreadyComplete`],
+    /// [`ErrorKind::Finishing`], [`ErrorKind::Incomplete`], [`ErrorKind::ChecksumMismatch`],
+    /// [`ErrorKind::Busy`] and those of the store.
+    pub async fn complete(
+        &self,
+        id: &UploadId,
+        digest: Option<Digest>,
+    ) -> Result<Completion, Error> {
+        self.engine.check_open(&self.find(id).await?)?;
+        complete(&self.engine, id, digest).await
+    }
+
+    /// Removes an upload that is not complete, and its bytes; gives its last record.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Expired`], [`ErrorKind::AlreadyComplete`],
+    /// [`ErrorKind::Finishing`], [`ErrorKind::Busy`] and those of the store.
+    pub async fn cancel(&self, id: &UploadId) -> Result<Upload, Error> {
+        let engine = Arc::clone(&self.engine);
+        engine.check_open(&self.find(id).await?)?;
+        let claim = engine.claims.claim(id, engine.patience).await?;
+        let writer = engine.lease(id, &claim).await?;
+        engine.check_open(writer.upload())?;
+        let removal = tokio::spawn(async move {
+            let upload = writer.upload().clone();
+            writer.remove().await?;
+            drop(claim);
+            engine.observer.on_event(&Event::Cancelled(upload.clone())).await;
+            Ok(upload)
+        });
+        super::append::joined(removal).await
+    }
+
+    /// The uploads that match, as a stream.
+    pub fn list(&self, filter: Filter) -> Listing {
+        Listing::new(Arc::clone(&self.engine), self.scope.clone(), filter)
+    }
+
+    /// Removes the expired uploads, and what interrupted ones left.
+    ///
+    /// One that is being written to or handed over at this moment is left for the next time. A file
+    /// that the application has taken is never touched.
+    ///
+    /// # Errors
+    /// Those of the store, if it cannot be listed. What cannot be removed is counted as skipped.
+    pub async fn delete_expired(&self) -> Result<Expired, Error> {
+        sweep::delete_expired(&self.engine, &self.scope).await
+    }
+
+    /// Calls [`delete_expired`](Self::delete_expired) now and then `every` so often, in the
+    /// background, until the [`Sweeper`] is stopped or dropped.
+    pub fn sweep_every(&self, every: Duration) -> Sweeper {
+        Sweeper::start(self.clone(), every)
+    }
+
+    async fn find(&self, id: &UploadId) -> Result<Upload, Error> {
+        let upload = match self.engine.store.load(id).await {
+            Err(StoreError::NotFound) if self.engine.swept.knows(id, &self.scope) => {
+                return Err(ErrorKind::Expired.into());
+            }
+            result => result?,
+        };
+        if !self.scope.knows(&upload) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        Ok(upload)
+    }
+
+    /// The error that says why the upload takes nothing more, if it does not.
+    pub(crate) async fn check_open(&self, id: &UploadId) -> Result<Upload, Error> {
+        let upload = self.find(id).await?;
+        self.engine.check_open(&upload)?;
+        Ok(upload)
+    }
+
+    pub(crate) fn max_bytes(&self) -> Option<u64> {
+        self.engine.max_bytes
+    }
+}
+
+impl fmt::Debug for Uploads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Uploads")
+            .field("scope", &self.scope)
+            .field("expiry", &self.engine.expiry)
+            .field("max_bytes", &self.engine.max_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Scope {
+    pub(super) fn knows(&self, upload: &Upload) -> bool {
+        self.owns(upload.owner.as_ref())
+    }
+
+    pub(super) fn owns(&self, whose: Option<&Owner>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(owner) => owner.as_ref() == whose,
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn now(&self) -> SystemTime {
+        (self.clock)()
+    }
+
+    pub(super) fn check_open(&self, upload: &Upload) -> Result<(), Error> {
+        if upload.is_expired(self.now()) {
+            return Err(ErrorKind::Expired.into());
+        }
+        if upload.status() == Status::Complete {
+            return Err(ErrorKind::AlreadyComplete.into());
+        }
+        Ok(())
+    }
+
+    fn check_offset(&self, upload: &Upload, at: u64) -> Result<(), Error> {
+        self.check_open(upload)?;
+        if upload.offset() != at {
+            return Err(ErrorKind::OffsetMismatch { offset: upload.offset() }.into());
+        }
+        Ok(())
+    }
+
+    /// The store's lease. In this process the claim has made way for it, unless the work of a
+    /// dropped request is still on its way to the disk; another process may hold it as well.
+    pub(super) async fn lease(
+        &self,
+        id: &UploadId,
+        claim: &Claim,
+    ) -> Result<Box<dyn DynWriter>, Error> {
+        let deadline = tokio::time::Instant::now() + self.patience;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            match self.store.writer(id).await {
+                Err(StoreError::Busy) => {}
+                result => return Ok(result?),
+            }
+            if self.store.load(id).await?.status() == Status::Finishing {
+                return Err(ErrorKind::Finishing.into());
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(ErrorKind::Busy.into());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_millis(50)),
+                () = claim.stopped() => return Err(ErrorKind::Superseded.into()),
+            }
+        }
+    }
+}
+
+/// Settings of [`Uploads`].
+#[must_use]
+pub struct UploadsBuilder {
+    engine: Engine,
+    batch: usize,
+    batches: usize,
+}
+
+impl UploadsBuilder {
+    /// The largest size of a file, in bytes. It counts for the announced total and for the bytes
+    /// that come. Unlimited unless set.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.engine.max_bytes = Some(bytes);
+        self
+    }
+
+    /// How long after its beginning an upload expires; one day unless set.
+    pub fn expires_after(self, life: Duration) -> Self {
+        self.expiry(Expiry::AfterCreation(life))
+    }
+
+    /// When uploads expire; one day after their beginning unless set.
+    pub fn expiry(mut self, expiry: Expiry) -> Self {
+        self.engine.expiry = expiry;
+        self
+    }
+
+    /// Whether an MD5 runs along with the bytes; it does unless switched off.
+    ///
+    /// Without it, completing with a digest reads the whole file.
+    pub fn checksum(mut self, on: bool) -> Self {
+        self.engine.checksum = on;
+        self
+    }
+
+    /// Who is told what happens to uploads.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.engine.observer = Box::new(observer);
+        self
+    }
+
+    /// How many bytes are gathered at most before they are written: 256 KiB unless set.
+    ///
+    /// An upload holds up to two such batches.
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.batch = bytes;
+        self
+    }
+
+    /// How many batches all uploads together may gather at the same time: 64 unless set, 16 MiB in
+    /// all. Uploads beyond that, and slow ones, get along with 16 KiB each.
+    pub fn max_batches(mut self, count: usize) -> Self {
+        self.batches = count;
+        self
+    }
+
+    /// How long a request waits for another one that holds the same upload and was asked to stop:
+    /// 2 seconds unless set.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.engine.patience = patience;
+        self
+    }
+
+    /// Another clock, for tests of what happens when time passes.
+    pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.engine.clock = Arc::new(clock);
+        self
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// A store's path pattern that is not one, a batch of no bytes, a life of no time.
+    pub fn build(mut self) -> Result<Uploads, ConfigError> {
+        self.engine.store.check().map_err(|error| ConfigError::new(error.to_string()))?;
+        if self.batch == 0 {
+            return Err(ConfigError::new("a batch needs at least one byte"));
+        }
+        if let Expiry::AfterCreation(Duration::ZERO) | Expiry::AfterLastChunk(Duration::ZERO) =
+            self.engine.expiry
+        {
+            return Err(ConfigError::new("uploads would expire when they begin"));
+        }
+        self.engine.pool = Pool::new(self.batch, self.batches);
+        Ok(Uploads { engine: Arc::new(self.engine), scope: Scope::All })
+    }
+}
+
+impl fmt::Debug for UploadsBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UploadsBuilder")
+            .field("expiry", &self.engine.expiry)
+            .field("max_bytes", &self.engine.max_bytes)
+            .field("batch", &self.batch)
+            .finish_non_exhaustive()
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DEFAULT_BATCH: usize = 256 * 1024;
+const DEFAULT_BATCHES: usize = 64;
