@@ -1,0 +1,125 @@
+//! Reading a request's body.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http::StatusCode;
+use http_body::Body;
+use tokio::time::Instant;
+
+use super::config::Config;
+use crate::engine::{Append, ErrorKind};
+use crate::policy::Refusal;
+
+/// A body that is read as long as it brings something.
+pub(super) struct Incoming<B> {
+    body: Pin<Box<B>>,
+    idle_timeout: Duration,
+    drain: (u64, Duration),
+    ended: bool,
+}
+
+impl<B> Incoming<B>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: fmt::Display,
+{
+    pub(super) fn new(body: B, config: &Config) -> Self {
+        Self {
+            body: Box::pin(body),
+            idle_timeout: config.idle_timeout,
+            drain: config.drain,
+            ended: false,
+        }
+    }
+
+    /// How many bytes the body has, if it says so.
+    pub(super) fn exact_size(&self) -> Option<u64> {
+        self.body.size_hint().exact()
+    }
+
+    /// The next bytes; `None` at the end.
+    ///
+    /// With an append under way, it is told when the bytes are slow to come, and this ends when a
+    /// newer request wants the upload.
+    pub(super) async fn next(
+        &mut self,
+        mut append: Option<&mut Append>,
+    ) -> Result<Option<Bytes>, Refusal> {
+        let deadline = Instant::now() + self.idle_timeout;
+        loop {
+            let lull = append.as_deref().is_some_and(Append::is_large);
+            let pause = if lull { deadline.min(Instant::now() + LULL) } else { deadline };
+            let stopped = stopped(append.as_deref().map(Append::stopped));
+            tokio::select! {
+                biased;
+                data = self.data() => return data,
+                () = stopped => return Err(ErrorKind::Superseded.into()),
+                () = tokio::time::sleep_until(pause) => {}
+            }
+            match &mut append {
+                Some(append) if lull => append.lull().await?,
+                _ => {
+                    let detail = "The request brought no data for too long";
+                    return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, detail));
+                }
+            }
+        }
+    }
+
+    async fn data(&mut self) -> Result<Option<Bytes>, Refusal> {
+        loop {
+            let frame = poll_fn(|cx| self.body.as_mut().poll_frame(cx)).await;
+            match frame.map(|frame| frame.map(http_body::Frame::into_data)) {
+                Some(Ok(Ok(mut data))) => return Ok(Some(data.copy_to_bytes(data.remaining()))),
+                // Trailers.
+                Some(Ok(Err(_))) => {}
+                Some(Err(_)) => {
+                    self.ended = true;
+                    return Err(ErrorKind::Source.into());
+                }
+                None => {
+                    self.ended = true;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Reads what is left, up to the bounds of the settings, without anybody waiting for it: a
+    /// client that is still sending may read its answer only afterwards.
+    pub(super) fn drain(self) {
+        if self.ended || self.body.is_end_stream() {
+            return;
+        }
+        let Self { mut body, drain: (mut left, time), .. } = self;
+        tokio::spawn(tokio::time::timeout(time, async move {
+            loop {
+                let length = match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+                    Some(Ok(frame)) => frame.data_ref().map_or(0, Buf::remaining),
+                    _ => return,
+                };
+                match u64::try_from(length).ok().and_then(|length| left.checked_sub(length)) {
+                    Some(rest) => left = rest,
+                    None => return,
+                }
+                // A source that is always ready must not keep the thread.
+                tokio::task::consume_budget().await;
+            }
+        }));
+    }
+}
+
+async fn stopped(stopped: Option<impl Future<Output = ()>>) {
+    match stopped {
+        Some(stopped) => stopped.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A client this slow does not need a large buffer.
+const LULL: Duration = Duration::from_millis(10);

@@ -1,0 +1,338 @@
+//! Receiving a chunk.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use http::request::Parts;
+use http_body::Body;
+use tokio::io::AsyncReadExt;
+
+use super::answer::{Answer, bad_headers, no_file, standing, wrong_size};
+use super::body::Incoming;
+use super::config::Config;
+use super::content_range::ContentRange;
+use super::disposition::Disposition;
+use super::form::{Boundary, FormError, FormEvent, FormLimits, FormReader};
+use super::query::{self, set_once};
+use crate::engine::{Append, AppendMode, ErrorKind, Event, NewUpload, Uploads, filename};
+use crate::id::UploadId;
+use crate::policy::{Candidate, Refusal};
+use crate::upload::Upload;
+
+pub(super) async fn receive<B>(
+    config: &Config,
+    parts: &Parts,
+    body: &mut Incoming<B>,
+) -> Result<Answer, Refusal>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: fmt::Display,
+{
+    let owner = config.policy.authorize(parts).await?;
+    let uploads = config.uploads.for_owner(owner);
+    let limit = config.policy.max_bytes(parts, config.uploads.max_bytes()).await?;
+    let range = read_range(config, parts)?;
+    if let (Some(range), Some(limit)) = (&range, limit)
+        && range.total > limit
+    {
+        return Err(ErrorKind::TooLarge { limit }.into());
+    }
+    let request = Request { config, parts, uploads, limit, range };
+    let event = match shape(parts)? {
+        Shape::Form(boundary) => request.receive_form(boundary, body).await?,
+        Shape::Raw(file) => request.receive_raw(file, body).await?,
+    };
+    let upload = event.upload();
+    config.policy.on_event(parts, &event).await;
+    let mut content = standing(upload);
+    config.policy.respond(parts, upload, &mut content).await;
+    Ok(Answer::ok(content).with_range(upload.offset()))
+}
+
+/// A chunk request, as far as its headers tell.
+struct Request<'a> {
+    config: &'a Config,
+    parts: &'a Parts,
+    uploads: Uploads,
+    limit: Option<u64>,
+    range: Option<ContentRange>,
+}
+
+/// What is said of the file beside its bytes.
+struct File {
+    name: String,
+    content_type: Option<String>,
+}
+
+enum Shape {
+    Form(Boundary),
+    Raw(File),
+}
+
+impl Request<'_> {
+    /// `multipart/form-data`, its parts in any order.
+    async fn receive_form<B>(
+        &self,
+        boundary: Boundary,
+        body: &mut Incoming<B>,
+    ) -> Result<Event, Refusal>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: fmt::Display,
+    {
+        let limits = self.config.form_limits;
+        self.check_size(body.exact_size(), overhead(&limits))?;
+        let mut form = FormReader::new(&boundary, Arc::clone(&self.config.field), limits);
+        let mut id = None;
+        let mut fields = Vec::new();
+        let mut receiver: Option<Receiver> = None;
+        loop {
+            match form.next()? {
+                FormEvent::NeedData => {
+                    let append = receiver.as_mut().map(|receiver| &mut receiver.append);
+                    match body.next(append).await? {
+                        Some(data) => form.feed(data),
+                        None => return Err(FormError::Truncated.into()),
+                    }
+                }
+                FormEvent::Field { name, value } if name == "upload_id" => {
+                    set_once(&mut id, &value, "upload_id")?;
+                }
+                FormEvent::Field { name, value } => fields.push((name, value)),
+                FormEvent::File { filename, content_type } => {
+                    let file = File { name: filename, content_type };
+                    receiver = Some(self.begin(id.as_deref(), file, &fields).await?);
+                }
+                FormEvent::Data(bytes) => match &mut receiver {
+                    Some(receiver) => receiver.take(bytes, self.range.as_ref()).await?,
+                    None => return Err(no_file()),
+                },
+                FormEvent::FileEnd => {}
+                FormEvent::End => break,
+            }
+        }
+        let receiver = receiver.ok_or_else(no_file)?;
+        self.end(receiver, id.as_deref(), fields).await
+    }
+
+    /// The chunk and nothing else, with the id in the query.
+    async fn receive_raw<B>(&self, file: File, body: &mut Incoming<B>) -> Result<Event, Refusal>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: fmt::Display,
+    {
+        self.check_size(body.exact_size(), 0)?;
+        let (id, fields) = query::read(self.parts)?;
+        let mut receiver = self.begin(id.as_deref(), file, &fields).await?;
+        if let (Some(size), Some(range)) = (body.exact_size(), &self.range)
+            && size != range.len()
+        {
+            return Err(wrong_size());
+        }
+        while let Some(bytes) = body.next(Some(&mut receiver.append)).await? {
+            receiver.take(bytes, self.range.as_ref()).await?;
+        }
+        self.end(receiver, id.as_deref(), fields).await
+    }
+
+    /// Refuses a body that, whatever is in it, has more of a file than is taken.
+    fn check_size(&self, size: Option<u64>, overhead: u64) -> Result<(), Refusal> {
+        match (size, self.limit, &self.range) {
+            (Some(size), Some(limit), None) if size.saturating_sub(overhead) > limit => {
+                Err(ErrorKind::TooLarge { limit }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The file begins: finds out what it belongs to, as far as that is known.
+    async fn begin(
+        &self,
+        id: Option<&str>,
+        file: File,
+        fields: &[(String, String)],
+    ) -> Result<Receiver, Refusal> {
+        if let Some(id) = id {
+            let append = self.continue_upload(id, &file, fields).await?;
+            return Ok(Receiver { append, file, received: 0, bound: true });
+        }
+        let start = self.start();
+        let mut new = NewUpload::new().max_bytes(self.limit);
+        // A first chunk, unless an id comes after the file; a later one never begins an upload.
+        if start == 0 {
+            let candidate = self.candidate(&file, fields, None);
+            self.config.policy.validate(self.parts, &candidate).await?;
+            let attributes = self.config.policy.attributes(self.parts, &candidate).await?;
+            let total = self.range.as_ref().map(|range| range.total);
+            new = new.filename(&*file.name).content_type(file.content_type.clone());
+            new = new.attributes(attributes).total(total);
+        }
+        let append = self.uploads.create(new).await?;
+        Ok(Receiver { append, file, received: 0, bound: false })
+    }
+
+    /// Takes up an upload that exists, if the chunk fits it.
+    async fn continue_upload(
+        &self,
+        id: &str,
+        file: &File,
+        fields: &[(String, String)],
+    ) -> Result<Append, Refusal> {
+        let id: UploadId = id.parse().map_err(|_| ErrorKind::NotFound)?;
+        let upload = self.uploads.check_open(&id).await?;
+        let start = self.start();
+        if upload.offset() != start {
+            return Err(ErrorKind::OffsetMismatch { offset: upload.offset() }.into());
+        }
+        let candidate = self.candidate(file, fields, Some(&upload));
+        self.config.policy.validate(self.parts, &candidate).await?;
+        let mode = AppendMode::AllOrNothing;
+        let mut append = self.uploads.append_within(&id, start, mode, self.limit).await?;
+        if let Some(range) = &self.range {
+            append.set_total(range.total)?;
+        }
+        Ok(append)
+    }
+
+    /// The file has ended.
+    async fn end(
+        &self,
+        receiver: Receiver,
+        id: Option<&str>,
+        fields: Vec<(String, String)>,
+    ) -> Result<Event, Refusal> {
+        let Receiver { mut append, file, received: size, bound } = receiver;
+        let append = match id {
+            Some(id) if !bound => {
+                let target = self.continue_upload(id, &file, &fields).await?;
+                self.check_length(size)?;
+                return join(append, target).await.map(Event::Grew);
+            }
+            _ => {
+                if !bound && self.start() != 0 {
+                    return Err(ErrorKind::OffsetMismatch { offset: 0 }.into());
+                }
+                self.check_length(size)?;
+                if self.range.is_none() {
+                    append.set_total(append.position())?;
+                }
+                append.set_fields(fields);
+                append
+            }
+        };
+        let upload = append.commit().await?;
+        Ok(if bound { Event::Grew(upload) } else { Event::Created(upload) })
+    }
+
+    fn check_length(&self, size: u64) -> Result<(), Refusal> {
+        match &self.range {
+            Some(range) if range.len() != size => Err(wrong_size()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Without a range a chunk is the whole file, so it starts at its beginning.
+    fn start(&self) -> u64 {
+        self.range.as_ref().map_or(0, |range| range.start)
+    }
+
+    fn candidate<'a>(
+        &self,
+        file: &'a File,
+        fields: &'a [(String, String)],
+        upload: Option<&'a Upload>,
+    ) -> Candidate<'a> {
+        Candidate {
+            raw_filename: &file.name,
+            content_type: file.content_type.as_deref(),
+            total: self.range.as_ref().map(|range| range.total),
+            offset: self.start(),
+            fields,
+            upload,
+        }
+    }
+}
+
+/// A file that is being received.
+struct Receiver {
+    append: Append,
+    file: File,
+    /// How many of its bytes have come.
+    received: u64,
+    /// Whether it is known to which upload they belong; else the id may still follow.
+    bound: bool,
+}
+
+impl Receiver {
+    async fn take(&mut self, bytes: Bytes, range: Option<&ContentRange>) -> Result<(), Refusal> {
+        self.received += bytes.len() as u64;
+        if range.is_some_and(|range| self.received > range.len()) {
+            return Err(wrong_size());
+        }
+        Ok(self.append.write(bytes).await?)
+    }
+}
+
+/// The id came after the file: the bytes, which waited as a new upload, join theirs.
+async fn join(staged: Append, mut target: Append) -> Result<Upload, Refusal> {
+    let mut reader = staged.into_reader().await?;
+    let mut buffer = vec![0; COPY];
+    loop {
+        let read = reader.read(&mut buffer).await.map_err(|_| ErrorKind::Store)?;
+        if read == 0 {
+            return Ok(target.commit().await?);
+        }
+        target.write(&buffer[..read]).await?;
+    }
+}
+
+fn read_range(config: &Config, parts: &Parts) -> Result<Option<ContentRange>, Refusal> {
+    let mut values = parts.headers.get_all(&config.range_header).iter();
+    match (values.next(), values.next()) {
+        (None, _) if config.range_required => Err(bad_headers()),
+        (None, _) => Ok(None),
+        // A range that cannot be read must not turn a piece into a whole file.
+        (Some(value), None) => {
+            ContentRange::parse(value.as_bytes()).map(Some).ok_or_else(bad_headers)
+        }
+        (Some(_), Some(_)) => Err(bad_headers()),
+    }
+}
+
+fn shape(parts: &Parts) -> Result<Shape, Refusal> {
+    let mut types = parts.headers.get_all(CONTENT_TYPE).iter();
+    let media_type = types.next();
+    if types.next().is_some() {
+        return Err(bad_headers());
+    }
+    if let Some(media_type) = media_type {
+        match Boundary::from_content_type(media_type.as_bytes()) {
+            Ok(boundary) => return Ok(Shape::Form(boundary)),
+            Err(FormError::NotForm) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let disposition = parts.headers.get(CONTENT_DISPOSITION).ok_or_else(no_file)?;
+    let disposition = Disposition::of_request(disposition.as_bytes()).ok_or_else(no_file)?;
+    let name = disposition.filename.filter(|name| filename::safe(name).is_some());
+    let name = name.ok_or_else(no_file)?;
+    let content_type = media_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
+    Ok(Shape::Raw(File { name, content_type }))
+}
+
+/// The most that a form can have beside its file.
+fn overhead(limits: &FormLimits) -> u64 {
+    let heads = limits.parts.saturating_mul(limits.part_header_bytes + MARK);
+    let fields = limits.fields_bytes.saturating_add(heads).saturating_add(MARK);
+    limits.ignored_bytes.saturating_add(u64::try_from(fields).unwrap_or(u64::MAX))
+}
+
+/// A delimiter with its line ends and padding.
+const MARK: usize = 256;
+/// How much of a staged chunk is copied at a time.
+const COPY: usize = 64 * 1024;

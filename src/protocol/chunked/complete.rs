@@ -1,0 +1,175 @@
+//! Completing an upload.
+
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+
+use super::answer::Answer;
+use super::body::Incoming;
+use super::config::Config;
+use super::form;
+use super::query::set_once;
+use crate::checksum::Digest;
+use crate::engine::{Completion, Error, ErrorKind, Event};
+use crate::id::UploadId;
+use crate::policy::Refusal;
+
+/// A finished upload, and the request that the inner service is to answer.
+pub(crate) struct Finished {
+    parts: Parts,
+    body: Bytes,
+    completion: Completion,
+}
+
+/// What becomes of the upload once the inner service has answered.
+pub(crate) struct Verdict {
+    parts: Parts,
+    completion: Completion,
+}
+
+pub(super) async fn prepare<B>(
+    config: &Config,
+    parts: Parts,
+    body: &mut Incoming<B>,
+) -> Result<Finished, Refusal>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: fmt::Display,
+{
+    let owner = config.policy.authorize(&parts).await?;
+    let uploads = config.uploads.for_owner(owner);
+    let body = read(config, body).await?;
+    let (id, md5) = read_fields(config, &parts, &body)?;
+    let (id, md5) = match (id, md5) {
+        (Some(id), Some(md5)) => (id, Some(md5)),
+        (Some(id), None) if !config.md5_check => (id, None),
+        _ if config.md5_check => return Err(missing("Both 'upload_id' and 'md5' are required")),
+        _ => return Err(missing("'upload_id' is required")),
+    };
+    let id: UploadId = id.parse().map_err(|_| ErrorKind::NotFound)?;
+    let digest = match md5.filter(|_| config.md5_check) {
+        None => None,
+        Some(md5) => match Digest::md5(&md5) {
+            Some(digest) => Some(digest),
+            // No file has such an md5; but what is wrong with the upload comes first.
+            None => {
+                uploads.check_open(&id).await.map_err(in_words)?;
+                return Err(ErrorKind::ChecksumMismatch.into());
+            }
+        },
+    };
+    let completion = uploads.complete(&id, digest).await.map_err(in_words)?;
+    if let Err(refusal) = config.policy.verify(&parts, completion.file()).await {
+        completion.reopen().await?;
+        return Err(refusal);
+    }
+    Ok(Finished { parts, body, completion })
+}
+
+impl Finished {
+    pub(crate) fn into_request(self) -> (Request<Bytes>, Verdict) {
+        let Self { parts, body, completion } = self;
+        let mut request = Request::from_parts(parts.clone(), body);
+        request.extensions_mut().insert(completion.file().clone());
+        (request, Verdict { parts, completion })
+    }
+}
+
+impl Verdict {
+    /// The inner service has answered with this status, or with an error. An answer comes back if
+    /// its own cannot stand, since the upload could not be marked as complete.
+    pub(crate) async fn settle(
+        self,
+        config: &Config,
+        status: Option<StatusCode>,
+    ) -> Option<Response<Bytes>> {
+        let Self { parts, completion } = self;
+        if status.is_none_or(|status| status.is_server_error()) {
+            // It can be completed again, whether or not this can be written down.
+            drop(completion.reopen().await);
+            return None;
+        }
+        match completion.finish().await {
+            Ok(upload) => {
+                config.policy.on_event(&parts, &Event::Completed(upload)).await;
+                None
+            }
+            Err(error) => Some(Answer::from(Refusal::from(error)).into_response(config)),
+        }
+    }
+}
+
+/// The whole body, as long as it is small.
+async fn read<B>(config: &Config, body: &mut Incoming<B>) -> Result<Bytes, Refusal>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: fmt::Display,
+{
+    let limit = config.completion_bytes;
+    let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large");
+    if body.exact_size().is_some_and(|size| size > limit as u64) {
+        return Err(too_large());
+    }
+    let mut whole = BytesMut::new();
+    while let Some(bytes) = body.next(None).await? {
+        if bytes.len() > limit - whole.len() {
+            return Err(too_large());
+        }
+        whole.extend_from_slice(&bytes);
+    }
+    Ok(whole.freeze())
+}
+
+type Fields = (Option<String>, Option<String>);
+
+/// The id and the md5, from a form of either kind or from JSON.
+fn read_fields(config: &Config, parts: &Parts, body: &[u8]) -> Result<Fields, Refusal> {
+    let media_type = parts.headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
+    let essence = media_type.unwrap_or_default().split(|byte| *byte == b';').next();
+    let essence = essence.unwrap_or_default().trim_ascii().to_ascii_lowercase();
+    let (mut id, mut md5) = (None, None);
+    let mut take = |name: &str, value: &str| match name {
+        "upload_id" => set_once(&mut id, value, "upload_id"),
+        "md5" => set_once(&mut md5, value, "md5"),
+        _ => Ok(()),
+    };
+    match essence.as_slice() {
+        b"application/x-www-form-urlencoded" => {
+            for (name, value) in form_urlencoded::parse(body) {
+                take(&name, &value)?;
+            }
+        }
+        b"multipart/form-data" => {
+            for (name, value) in form::read_all(media_type, body, config.form_limits)? {
+                take(&name, &value)?;
+            }
+        }
+        b"application/json" => {
+            let json: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_slice(body).map_err(|_| missing("Error in the JSON body"))?;
+            for (name, value) in json {
+                take(&name, value.as_str().unwrap_or_default())?;
+            }
+        }
+        _ => {}
+    }
+    Ok((id, md5))
+}
+
+fn missing(detail: &str) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, detail)
+}
+
+/// The original's words for it are other ones here than for a chunk.
+fn in_words(error: Error) -> Refusal {
+    match error.kind() {
+        ErrorKind::AlreadyComplete => missing("Upload has already been marked as complete"),
+        _ => error.into(),
+    }
+}

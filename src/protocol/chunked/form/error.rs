@@ -1,0 +1,52 @@
+use std::{error::Error, fmt};
+
+/// Why a form was refused.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FormError {
+    /// The content type is absent or not `multipart/form-data`.
+    NotForm,
+    /// The content type names no boundary, or none that RFC 2046 allows.
+    Boundary,
+    /// A boundary is followed by more blanks than any gateway adds.
+    BoundaryLine,
+    /// The form has more than [`parts`](super::FormLimits::parts).
+    TooManyParts,
+    /// A part's headers exceed [`part_header_bytes`](super::FormLimits::part_header_bytes).
+    HeaderTooLong,
+    /// A part's headers cannot be read.
+    Header,
+    /// A part is encoded, in base64 for example; what was sent would not be what is stored.
+    Encoding,
+    /// A text field exceeds [`field_bytes`](super::FormLimits::field_bytes).
+    FieldTooLong,
+    /// The text fields exceed [`fields_bytes`](super::FormLimits::fields_bytes).
+    FieldsTooLong,
+    /// The file's field has a second file.
+    TwoFiles,
+    /// The rest exceeds [`ignored_bytes`](super::FormLimits::ignored_bytes).
+    TooMuchIgnored,
+    /// The body ended before the form did.
+    Truncated,
+}
+
+impl fmt::Display for FormError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotForm => "the content type is not multipart/form-data",
+            Self::Boundary => "the content type has no valid boundary",
+            Self::BoundaryLine => "the form has a malformed boundary line",
+            Self::TooManyParts => "the form has too many parts",
+            Self::HeaderTooLong => "the headers of a part are too long",
+            Self::Header => "the headers of a part are malformed",
+            Self::Encoding => "a part has a content-transfer-encoding that is not supported",
+            Self::FieldTooLong => "a text field is too long",
+            Self::FieldsTooLong => "the text fields are too long",
+            Self::TwoFiles => "the form has two files",
+            Self::TooMuchIgnored => "the form has too much beside the file",
+            Self::Truncated => "the form ended before its last boundary",
+        })
+    }
+}
+
+impl Error for FormError {}

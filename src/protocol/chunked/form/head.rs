@@ -1,0 +1,85 @@
+use bytes::{Buf, Bytes};
+use memchr::{memchr, memchr2};
+
+use super::FormError;
+use crate::protocol::chunked::disposition::{Disposition, is_token};
+
+/// The headers of a part, of which it keeps what the reader needs.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    pub(super) disposition: Option<Disposition>,
+    pub(super) content_type: Option<String>,
+    line: Vec<u8>,
+    bytes: usize,
+}
+
+impl Head {
+    /// Takes header lines off the front of `frame`, and says whether the blank line was among
+    /// them. If not, it has taken the whole frame.
+    ///
+    /// # Errors
+    ///
+    /// [`FormError::HeaderTooLong`] past `limit` bytes, [`FormError::Header`] or
+    /// [`FormError::Encoding`] for a header that cannot be taken.
+    pub(super) fn take(&mut self, frame: &mut Bytes, limit: usize) -> Result<bool, FormError> {
+        while !frame.is_empty() {
+            let end = memchr(b'\n', frame).map(|at| at + 1);
+            let piece = &frame[..end.unwrap_or(frame.len())];
+            if piece.len() > limit - self.bytes {
+                return Err(FormError::HeaderTooLong);
+            }
+            self.bytes += piece.len();
+            self.line.extend_from_slice(piece);
+            frame.advance(piece.len());
+            if end.is_none() {
+                return Ok(false);
+            }
+            let line = std::mem::take(&mut self.line);
+            let line = line.strip_suffix(b"\r\n").ok_or(FormError::Header)?;
+            if line.is_empty() {
+                return Ok(true);
+            }
+            self.read(line)?;
+        }
+        Ok(false)
+    }
+
+    fn read(&mut self, line: &[u8]) -> Result<(), FormError> {
+        if memchr2(b'\r', b'\0', line).is_some() {
+            return Err(FormError::Header);
+        }
+        // A folded line begins with a blank, so it has no name.
+        let colon = memchr(b':', line).ok_or(FormError::Header)?;
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if !is_token(name) {
+            return Err(FormError::Header);
+        }
+        if name.eq_ignore_ascii_case(b"content-disposition") {
+            let disposition = Disposition::of_part(value).ok_or(FormError::Header)?;
+            if self.disposition.replace(disposition).is_some() {
+                return Err(FormError::Header);
+            }
+        } else if name.eq_ignore_ascii_case(b"content-type") {
+            self.content_type = content_type(value);
+        } else if name.eq_ignore_ascii_case(b"content-transfer-encoding") {
+            let is_identity = |encoding: &&[u8]| value.eq_ignore_ascii_case(encoding);
+            if !IDENTITY.iter().any(is_identity) {
+                return Err(FormError::Encoding);
+            }
+        }
+        Ok(())
+    }
+}
+
+// It is only a claim, kept with the upload and perhaps sent back: what is no plain header value of
+// a plain length is none.
+fn content_type(value: &[u8]) -> Option<String> {
+    let is_plain = value.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+    if value.is_empty() || value.len() > MAX_CONTENT_TYPE || !is_plain {
+        return None;
+    }
+    Some(String::from_utf8_lossy(value).into_owned())
+}
+
+const IDENTITY: [&[u8]; 3] = [b"binary", b"8bit", b"7bit"];
+const MAX_CONTENT_TYPE: usize = 255;

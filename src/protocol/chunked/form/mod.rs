@@ -1,0 +1,33 @@
+//! A reader of `multipart/form-data` (RFC 7578) that never holds more than it must.
+//!
+//! [`FormReader`] does no I/O: it is fed the body's frames and gives events. The bytes of the file
+//! come out as slices of these frames, text fields as whole strings, and everything that a client
+//! can make long is bounded by [`FormLimits`] while it streams. How the body is cut into frames
+//! changes nothing but where the file's bytes are cut.
+//!
+//! Where RFC 2046 leaves a choice, the reader takes the one that loses no byte:
+//!
+//! - A line that begins with the boundary and goes on with anything but blanks or `--` belongs to
+//!   the content. A sender chooses a boundary that no line of its content begins with, so only a
+//!   boundary that is the beginning of another one meets this.
+//! - `--boundary--` ends the form whatever follows, since more may never come.
+//! - A part may end where its headers do: the blank line's end then begins the delimiter.
+
+mod boundary;
+mod delimiter;
+mod error;
+mod head;
+mod limits;
+mod reader;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod trace;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::limits::FormLimits;
+pub(crate) use self::{
+    boundary::Boundary,
+    error::FormError,
+    reader::{FormEvent, FormReader, read_all},
+};

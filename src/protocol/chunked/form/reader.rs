@@ -1,0 +1,286 @@
+use std::{fmt, mem, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    Boundary, FormError, FormLimits,
+    delimiter::{Delimiter, Piece},
+    head::Head,
+};
+use crate::{engine::filename, protocol::chunked::disposition::Disposition};
+
+/// Reads a form frame by frame.
+///
+/// The caller takes events with [`next`](Self::next), and on [`FormEvent::NeedData`] feeds the next
+/// frame. A body that ends before [`FormEvent::End`] was cut.
+pub(crate) struct FormReader {
+    delimiter: Delimiter,
+    file_field: Option<Arc<str>>,
+    limits: FormLimits,
+    frame: Bytes,
+    state: State,
+    parts: usize,
+    fields_bytes: usize,
+    ignored_bytes: u64,
+    has_file: bool,
+}
+
+/// What [`FormReader`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum FormEvent {
+    /// The frame is used up.
+    NeedData,
+    /// A text field, as UTF-8 with what is none replaced.
+    Field {
+        /// The field's name.
+        name: String,
+        /// Its value.
+        value: String,
+    },
+    /// The file begins.
+    File {
+        /// The name as the client sent it; [`safe`](filename::safe) finds a name in it.
+        filename: String,
+        /// The part's content type, if it has one that could be a header value.
+        content_type: Option<String>,
+    },
+    /// The next bytes of the file, never empty.
+    Data(Bytes),
+    /// The file is complete.
+    FileEnd,
+    /// The form is complete; whatever follows is ignored.
+    End,
+}
+
+#[derive(Debug)]
+enum State {
+    /// In the preamble, or in a part that is neither the file nor a field.
+    Ignored,
+    Head(Head),
+    Field {
+        name: String,
+        value: Vec<u8>,
+    },
+    File,
+    Closed,
+    Failed(FormError),
+}
+
+impl FormReader {
+    /// A reader of a form whose file is in the field `file_field`.
+    pub(crate) fn new(
+        boundary: &Boundary,
+        file_field: impl Into<Arc<str>>,
+        limits: FormLimits,
+    ) -> Self {
+        Self::with_file_field(boundary, Some(file_field.into()), limits)
+    }
+
+    fn with_file_field(
+        boundary: &Boundary,
+        file_field: Option<Arc<str>>,
+        limits: FormLimits,
+    ) -> Self {
+        Self {
+            delimiter: Delimiter::new(boundary),
+            file_field,
+            limits,
+            frame: Bytes::new(),
+            state: State::Ignored,
+            parts: 0,
+            fields_bytes: 0,
+            ignored_bytes: 0,
+            has_file: false,
+        }
+    }
+
+    /// Adds a frame, to be called after [`FormEvent::NeedData`].
+    pub(crate) fn feed(&mut self, frame: Bytes) {
+        if self.frame.is_empty() {
+            self.frame = frame;
+            return;
+        }
+        debug_assert!(false, "fed before the reader needed data");
+        self.frame = [&self.frame[..], &frame].concat().into();
+    }
+
+    /// The next event; [`FormEvent::End`] forever once the form has ended.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the form. The reader is then of no more use: it repeats the error.
+    pub(crate) fn next(&mut self) -> Result<FormEvent, FormError> {
+        let event = self.advance();
+        if let Err(error) = event {
+            self.state = State::Failed(error);
+            self.frame = Bytes::new();
+        }
+        event
+    }
+
+    /// Whether the closing delimiter was seen: if not, a body that ends was cut.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn is_finished(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    #[cfg(test)]
+    pub(super) fn examined(&self) -> u64 {
+        self.delimiter.examined
+    }
+
+    fn advance(&mut self) -> Result<FormEvent, FormError> {
+        loop {
+            let event = match &mut self.state {
+                State::Failed(error) => return Err(*error),
+                State::Closed => {
+                    self.frame = Bytes::new();
+                    return Ok(FormEvent::End);
+                }
+                State::Head(head) => {
+                    if !head.take(&mut self.frame, self.limits.part_header_bytes)? {
+                        return Ok(FormEvent::NeedData);
+                    }
+                    let head = mem::take(head);
+                    self.begin_part(head)?
+                }
+                State::File | State::Field { .. } | State::Ignored => {
+                    match self.delimiter.next(&mut self.frame)? {
+                        Piece::NeedData => return Ok(FormEvent::NeedData),
+                        Piece::Content(bytes) if matches!(self.state, State::File) => {
+                            return Ok(FormEvent::Data(bytes));
+                        }
+                        Piece::Content(bytes) => {
+                            self.keep_or_drop(&bytes)?;
+                            None
+                        }
+                        Piece::Next => {
+                            self.count_part()?;
+                            self.end_part(State::Head(Head::default()))
+                        }
+                        Piece::Close => self.end_part(State::Closed),
+                    }
+                }
+            };
+            if let Some(event) = event {
+                return Ok(event);
+            }
+        }
+    }
+
+    fn count_part(&mut self) -> Result<(), FormError> {
+        if self.parts >= self.limits.parts {
+            return Err(FormError::TooManyParts);
+        }
+        self.parts += 1;
+        Ok(())
+    }
+
+    fn begin_part(&mut self, head: Head) -> Result<Option<FormEvent>, FormError> {
+        // The line end of the blank line may be that of a delimiter.
+        self.delimiter.begin_line();
+        self.state = State::Ignored;
+        let Some(Disposition { kind, name: Some(name), filename }) = head.disposition else {
+            return Ok(None);
+        };
+        if kind != "form-data" {
+            return Ok(None);
+        }
+        let Some(filename) = filename else {
+            count_field_bytes(&mut self.fields_bytes, &self.limits, name.len(), usize::MAX)?;
+            let value = Vec::new();
+            self.state = State::Field { name, value };
+            return Ok(None);
+        };
+        // Browsers send an input without a file as a file without a name.
+        let is_file =
+            self.file_field.as_deref() == Some(&*name) && filename::safe(&filename).is_some();
+        if !is_file {
+            return Ok(None);
+        }
+        if mem::replace(&mut self.has_file, true) {
+            return Err(FormError::TwoFiles);
+        }
+        self.state = State::File;
+        Ok(Some(FormEvent::File { filename, content_type: head.content_type }))
+    }
+
+    fn keep_or_drop(&mut self, bytes: &[u8]) -> Result<(), FormError> {
+        if let State::Field { value, .. } = &mut self.state {
+            let left = self.limits.field_bytes - value.len();
+            count_field_bytes(&mut self.fields_bytes, &self.limits, bytes.len(), left)?;
+            value.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.ignored_bytes = self.ignored_bytes.saturating_add(bytes.len() as u64);
+        if self.ignored_bytes > self.limits.ignored_bytes {
+            return Err(FormError::TooMuchIgnored);
+        }
+        Ok(())
+    }
+
+    fn end_part(&mut self, next: State) -> Option<FormEvent> {
+        match mem::replace(&mut self.state, next) {
+            State::File => Some(FormEvent::FileEnd),
+            State::Field { name, value } => {
+                Some(FormEvent::Field { name, value: String::from_utf8_lossy(&value).into_owned() })
+            }
+            _ => None,
+        }
+    }
+}
+
+// The body of a client does not belong into a log.
+impl fmt::Debug for FormReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FormReader")
+            .field("parts", &self.parts)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+// Of two limits that one frame exceeds, the one that its first bytes exceed counts.
+fn count_field_bytes(
+    total: &mut usize,
+    limits: &FormLimits,
+    bytes: usize,
+    left_of_field: usize,
+) -> Result<(), FormError> {
+    let left = limits.fields_bytes - *total;
+    if bytes > left.min(left_of_field) {
+        return Err(if left_of_field <= left {
+            FormError::FieldTooLong
+        } else {
+            FormError::FieldsTooLong
+        });
+    }
+    *total += bytes;
+    Ok(())
+}
+
+/// The text fields of a complete form, in their order; files are ignored.
+///
+/// # Errors
+///
+/// As those of [`Boundary::from_content_type`] and [`FormReader::next`], and
+/// [`FormError::Truncated`].
+pub(crate) fn read_all(
+    content_type: Option<&[u8]>,
+    body: &[u8],
+    limits: FormLimits,
+) -> Result<Vec<(String, String)>, FormError> {
+    let content_type = content_type.ok_or(FormError::NotForm)?;
+    let boundary = Boundary::from_content_type(content_type)?;
+    let mut reader = FormReader::with_file_field(&boundary, None, limits);
+    reader.feed(Bytes::copy_from_slice(body));
+    let mut fields = Vec::new();
+    loop {
+        match reader.next()? {
+            FormEvent::Field { name, value } => fields.push((name, value)),
+            FormEvent::End => return Ok(fields),
+            FormEvent::NeedData => return Err(FormError::Truncated),
+            FormEvent::File { .. } | FormEvent::Data(_) | FormEvent::FileEnd => {}
+        }
+    }
+}

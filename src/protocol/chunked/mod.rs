@@ -1,0 +1,84 @@
+//! The protocol of django-chunked-upload, which jQuery-File-Upload speaks in browsers.
+//!
+//! `POST` chunks to one path, then the id and the MD5 to another. Beyond the original, `GET` on the
+//! chunk path tells where an upload stands and `DELETE` cancels it.
+
+mod answer;
+mod body;
+mod chunk;
+mod complete;
+mod config;
+pub(crate) mod content_range;
+pub(crate) mod disposition;
+pub(crate) mod form;
+mod query;
+mod status;
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
+
+pub use self::answer::{Encoder, JsonEncoder};
+pub(crate) use self::complete::Finished;
+pub(crate) use self::config::{Config, Route};
+pub use self::form::FormLimits;
+
+use self::answer::Answer;
+use self::body::Incoming;
+use crate::policy::Refusal;
+
+/// What comes of a request to one of the two paths.
+pub(crate) enum Outcome {
+    Answer(Response<Bytes>),
+    /// The inner service answers.
+    Finished(Box<Finished>),
+}
+
+pub(crate) async fn handle<B>(config: &Config, route: Route, request: Request<B>) -> Outcome
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: fmt::Display,
+{
+    let (parts, body) = request.into_parts();
+    let mut body = Incoming::new(body, config);
+    let result = match (route, &parts.method) {
+        (Route::Chunk, &Method::POST) => chunk::receive(config, &parts, &mut body).await,
+        (Route::Complete, &Method::POST) => {
+            match complete::prepare(config, parts, &mut body).await {
+                Ok(finished) => {
+                    body.drain();
+                    return Outcome::Finished(Box::new(finished));
+                }
+                Err(refusal) => Err(refusal),
+            }
+        }
+        (Route::Chunk, &Method::GET | &Method::HEAD) if query::has_id(&parts) => {
+            status::status(config, &parts).await
+        }
+        (Route::Chunk, &Method::DELETE) if query::has_id(&parts) => {
+            status::cancel(config, &parts).await
+        }
+        (_, method) => Ok(other_method(route, method, query::has_id(&parts))),
+    };
+    // The answer goes out while the rest of the body, if any, is still being thrown away.
+    body.drain();
+    let answer = result.unwrap_or_else(Answer::from);
+    Outcome::Answer(answer.into_response(config))
+}
+
+fn other_method(route: Route, method: &Method, has_id: bool) -> Answer {
+    let allow = match route {
+        Route::Chunk if has_id => "GET, HEAD, POST, DELETE, OPTIONS",
+        _ => "POST, OPTIONS",
+    };
+    let answer = if method == Method::OPTIONS {
+        Answer::empty(StatusCode::NO_CONTENT)
+    } else {
+        let detail = "This method is not allowed here";
+        Answer::from(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, detail))
+    };
+    answer.header(header::ALLOW, HeaderValue::from_static(allow))
+}

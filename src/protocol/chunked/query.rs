@@ -1,0 +1,73 @@
+//! The query of a request.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+use http::request::Parts;
+
+use crate::policy::Refusal;
+
+/// Whether the request names an upload in its query.
+pub(super) fn has_id(parts: &Parts) -> bool {
+    pairs(parts).any(|(key, value)| key == "upload_id" && !value.is_empty())
+}
+
+/// The upload that the query names, if one, and what else is in it.
+pub(super) fn read(parts: &Parts) -> Result<(Option<String>, Vec<(String, String)>), Refusal> {
+    let mut id = None;
+    let mut fields = Vec::new();
+    for (key, value) in pairs(parts) {
+        if key == "upload_id" {
+            set_once(&mut id, &value, "upload_id")?;
+        } else {
+            fields.push((key.into_owned(), value.into_owned()));
+        }
+    }
+    Ok((id, fields))
+}
+
+fn pairs(parts: &Parts) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+}
+
+/// Takes a value that may be said once, or again if it says the same. An empty one says nothing.
+pub(super) fn set_once(slot: &mut Option<String>, value: &str, name: &str) -> Result<(), Refusal> {
+    match slot {
+        _ if value.is_empty() => Ok(()),
+        None => {
+            *slot = Some(value.to_owned());
+            Ok(())
+        }
+        Some(known) if known == value => Ok(()),
+        Some(_) => {
+            let detail = format!("'{name}' was sent twice with different values");
+            Err(Refusal::new(StatusCode::BAD_REQUEST, detail))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn parts(uri: &str) -> Parts {
+        Request::get(uri).body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn the_id_and_the_rest_are_told_apart() {
+        let (id, fields) = read(&parts("/x?a=1&upload_id=ab%63&b=%20")).unwrap();
+        assert_eq!(id.as_deref(), Some("abc"));
+        let fields: Vec<_> = fields.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(fields, [("a", "1"), ("b", " ")]);
+    }
+
+    #[test]
+    fn two_ids_are_no_id() {
+        assert!(read(&parts("/x?upload_id=a&upload_id=b")).is_err());
+        assert!(read(&parts("/x?upload_id=a&upload_id=a&upload_id=")).is_ok());
+        assert!(!has_id(&parts("/x?upload_id=")) && !has_id(&parts("/x")));
+    }
+}
