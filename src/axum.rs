@@ -1,0 +1,51 @@
+//! [`CompletedUpload`] as an axum extractor.
+
+use std::convert::Infallible;
+use std::fmt;
+
+use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum_core::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::request::Parts;
+
+use crate::engine::CompletedUpload;
+
+impl<S: Sync> FromRequestParts<S> for CompletedUpload {
+    type Rejection = NoUpload;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoUpload> {
+        parts.extensions.get::<Self>().cloned().ok_or(NoUpload(()))
+    }
+}
+
+impl<S: Sync> OptionalFromRequestParts<S> for CompletedUpload {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned())
+    }
+}
+
+/// The handler wants a [`CompletedUpload`], and the request has none.
+///
+/// Its `Display` says what to look for; the client only sees a 500.
+#[derive(Debug)]
+pub struct NoUpload(());
+
+impl fmt::Display for NoUpload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "this request has no completed upload: is the route the layer's `complete_path`, and \
+             the `ChunkedUploadLayer` added to the router after the route?",
+        )
+    }
+}
+
+impl std::error::Error for NoUpload {}
+
+impl IntoResponse for NoUpload {
+    fn into_response(self) -> Response {
+        crate::log::failed("extract a completed upload", None, &self);
+        (StatusCode::INTERNAL_SERVER_ERROR, "There is no upload to complete").into_response()
+    }
+}

@@ -1,0 +1,147 @@
+//! The bodies of requests and responses: ours or theirs.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+pin_project! {
+    /// The body of a request that reaches the inner service: the one that came, or, when an
+    /// upload is completed, the small form that asked for it, once more.
+    #[derive(Debug)]
+    pub struct RequestBody<B> {
+        #[pin]
+        inner: Inner<B>,
+    }
+}
+
+pin_project! {
+    /// The body of an answer: the inner service's, or one of the layer's own.
+    #[derive(Debug)]
+    pub struct ResponseBody<B> {
+        #[pin]
+        inner: Inner<B>,
+    }
+}
+
+pin_project! {
+    #[project = InnerProjection]
+    #[derive(Debug)]
+    enum Inner<B> {
+        Theirs { #[pin] body: B },
+        Ours { bytes: Option<Bytes> },
+    }
+}
+
+impl<B> RequestBody<B> {
+    pub(crate) fn theirs(body: B) -> Self {
+        Self { inner: Inner::Theirs { body } }
+    }
+
+    pub(crate) fn replay(bytes: Bytes) -> Self {
+        Self { inner: Inner::ours(bytes) }
+    }
+}
+
+impl<B> ResponseBody<B> {
+    pub(crate) fn theirs(body: B) -> Self {
+        Self { inner: Inner::Theirs { body } }
+    }
+
+    pub(crate) fn ours(bytes: Bytes) -> Self {
+        Self { inner: Inner::ours(bytes) }
+    }
+}
+
+impl<B> Inner<B> {
+    fn ours(bytes: Bytes) -> Self {
+        Self::Ours { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()) }
+    }
+}
+
+impl<B> Body for RequestBody<B>
+where
+    B: Body,
+    B::Data: From<Bytes>,
+{
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.project().inner.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl<B> Body for ResponseBody<B>
+where
+    B: Body,
+    B::Data: From<Bytes>,
+{
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.project().inner.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl<B> Body for Inner<B>
+where
+    B: Body,
+    B::Data: From<Bytes>,
+{
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        match self.project() {
+            InnerProjection::Theirs { body } => body.poll_frame(cx),
+            InnerProjection::Ours { bytes } => {
+                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into()))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Theirs { body } => body.is_end_stream(),
+            Self::Ours { bytes } => bytes.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Theirs { body } => body.size_hint(),
+            Self::Ours { bytes } => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+        }
+    }
+}

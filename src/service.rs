@@ -1,0 +1,122 @@
+//! The service.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use crate::body::{RequestBody, ResponseBody};
+use crate::future::ResponseFuture;
+use crate::protocol::chunked::{self, Config, Finished, Outcome};
+
+/// The service that [`ChunkedUploadLayer`](crate::ChunkedUploadLayer) makes.
+///
+/// A request to another path goes through as it came, for one comparison of its path.
+#[derive(Clone)]
+pub struct ChunkedUpload<S> {
+    inner: S,
+    config: Arc<Config>,
+}
+
+impl<S> ChunkedUpload<S> {
+    pub(crate) fn new(inner: S, config: Arc<Config>) -> Self {
+        Self { inner, config }
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for ChunkedUpload<S>
+where
+    S: Service<Request<RequestBody<ReqBody>>, Response = Response<ResBody>>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    ReqBody: Body + Send + 'static,
+    ReqBody::Data: From<Bytes> + Send,
+    ReqBody::Error: fmt::Display,
+    ResBody: Send + 'static,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, ResBody, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let Some(route) = self.config.route(request.uri().path()) else {
+            return ResponseFuture::inner(self.inner.call(request.map(RequestBody::theirs)));
+        };
+        // The one that is ready goes with the future; the clone may not be.
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
+        let config = Arc::clone(&self.config);
+        ResponseFuture::upload(Box::pin(async move {
+            match chunked::handle(&config, route, request).await {
+                Outcome::Answer(response) => Ok(response.map(ResponseBody::ours)),
+                Outcome::Finished(finished) => hand_over(config, inner, *finished).await,
+            }
+        }))
+    }
+}
+
+/// Calls the inner service with a finished upload, on a task that goes on when the client leaves.
+async fn hand_over<S, ReqBody, ResBody>(
+    config: Arc<Config>,
+    mut inner: S,
+    finished: Finished,
+) -> Result<Response<ResponseBody<ResBody>>, S::Error>
+where
+    S: Service<Request<RequestBody<ReqBody>>, Response = Response<ResBody>> + Send + 'static,
+    S::Future: Future + Send,
+    S::Error: Send + 'static,
+    ReqBody: Send + 'static,
+    ResBody: Send + 'static,
+{
+    let task = tokio::spawn(async move {
+        let (request, verdict) = finished.into_request();
+        let result = inner.call(request.map(RequestBody::replay)).await;
+        let status = result.as_ref().ok().map(Response::status);
+        match verdict.settle(&config, status).await {
+            None => result.map(|response| response.map(ResponseBody::theirs)),
+            Some(answer) => Ok(answer.map(ResponseBody::ours)),
+        }
+    });
+    match task.await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down, and this task with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for ChunkedUpload<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChunkedUpload")
+            .field("inner", &self.inner)
+            .field("config", &self.config)
+            .finish()
+    }
+}
