@@ -1,0 +1,91 @@
+//! A page where one drops files, and the server that takes them.
+//!
+//!     cargo run --example axum
+//!
+//! Then open http://127.0.0.1:3000. `ADDR`, `UPLOADS` (where unfinished files wait) and `MEDIA`
+//! (where finished ones go) are settings in the environment.
+
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tower_chunked_upload::store::FsStore;
+use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let store = FsStore::new(setting("UPLOADS", "chunked_uploads/%Y/%m/%d"));
+    let uploads = Uploads::builder(store)
+        .max_bytes(20 * GIB)
+        .expires_after(Duration::from_secs(24 * 60 * 60))
+        .build()?;
+    let sweeper = uploads.sweep_every(Duration::from_secs(60));
+
+    let app = Router::new()
+        .route("/api/chunked_upload_complete", post(done))
+        .with_state(PathBuf::from(setting("MEDIA", "media")))
+        .merge(page())
+        .layer(ChunkedUploadLayer::new(uploads));
+
+    let listener = tokio::net::TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;
+    println!("drop files at http://{}", listener.local_addr()?);
+    axum::serve(listener, app).with_graceful_shutdown(interrupted()).await?;
+    sweeper.stop().await;
+    Ok(())
+}
+
+/// Takes a finished file.
+async fn done(
+    State(media): State<PathBuf>,
+    upload: CompletedUpload,
+) -> Result<Json<Value>, StatusCode> {
+    // The id keeps two files of one name apart.
+    let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
+    upload.persist(target).await.map_err(|error| {
+        eprintln!("keep {:?}: {error}", upload.id());
+        StatusCode::INTERNAL_SERVER_ERROR
+    })?;
+    Ok(Json(json!({
+        "saved": upload.filename(),
+        "size": upload.size(),
+        "md5": upload.digest().map(|digest| digest.to_hex()),
+    })))
+}
+
+/// The page is files of its own, without a framework or a build step.
+fn page() -> Router {
+    Router::new()
+        .route("/", get(|| file("text/html; charset=utf-8", include_str!("page/index.html"))))
+        .route("/page.css", get(|| file("text/css", include_str!("page/page.css"))))
+        .route("/page.js", get(|| file("text/javascript", include_str!("page/page.js"))))
+        .route("/md5.js", get(|| file("text/javascript", include_str!("page/md5.js"))))
+}
+
+async fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
+    let headers: [(HeaderName, &'static str); 4] = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, text)
+}
+
+fn setting(name: &str, default: &str) -> String {
+    env::var(name).unwrap_or_else(|_| default.to_owned())
+}
+
+async fn interrupted() {
+    drop(tokio::signal::ctrl_c().await);
+}
+
+const GIB: u64 = 1 << 30;
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    connect-src 'self'; worker-src 'self'; img-src 'self' data:; base-uri 'none'; \
+    form-action 'self'; frame-ancestors 'none'";

@@ -1,0 +1,908 @@
+// Sends files in chunks and resumes them: after a pause, a lost network, a restart of the server
+// or a reload of the page.
+
+const CHUNK_PATH = "/api/chunked_upload";
+const COMPLETE_PATH = "/api/chunked_upload_complete";
+const CHUNK_BYTES = chunkBytes(4 * 1024 * 1024);
+const AT_ONCE = 2;
+const LONGEST_WAIT_SECONDS = 30;
+const STALL_SECONDS = 120;
+// The application may copy a large file before it answers.
+const COMPLETION_SECONDS = 15 * 60;
+const STORAGE_PREFIX = "chunked-upload:";
+
+const page = {
+  drop: document.querySelector("#drop"),
+  picker: document.querySelector("#files"),
+  notice: document.querySelector("#notice"),
+  section: document.querySelector("#uploads"),
+  list: document.querySelector("#list"),
+  live: document.querySelector("#live"),
+  row: document.querySelector("#row"),
+};
+
+/* Requests */
+
+/** The server gave no usable answer: trying again may help. */
+class Unanswered extends Error {
+  constructor(message, afterSeconds = 0) {
+    super(message);
+    this.afterSeconds = afterSeconds;
+  }
+}
+
+/** The server's answer is no. */
+class Refusal extends Error {
+  constructor(status, answer) {
+    super(typeof answer?.detail === "string" ? answer.detail : `status ${status}`);
+    this.status = status;
+    this.offset = answer?.offset;
+  }
+}
+
+/** The file is not there any more, or not what it was. */
+class Unreadable extends Error {}
+
+/** The server could not be asked to drop the upload. */
+class Uncancelled extends Error {}
+
+function request(method, url, options = {}) {
+  const { body = null, headers = {}, signal, onprogress, stallSeconds = STALL_SECONDS } = options;
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason);
+    const xhr = new XMLHttpRequest();
+    let stall;
+    const watch = () => {
+      clearTimeout(stall);
+      stall = setTimeout(() => {
+        reject(new Unanswered("The server does not answer"));
+        xhr.abort();
+      }, stallSeconds * 1000);
+    };
+    const abort = () => xhr.abort();
+
+    xhr.open(method, url);
+    xhr.responseType = "json";
+    for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
+    xhr.upload.onprogress = (event) => {
+      watch();
+      onprogress?.(event.loaded);
+    };
+    xhr.onload = () => {
+      const { status, response } = xhr;
+      if (status === 408 || status === 425 || status === 429 || status >= 500) {
+        const message =
+          status >= 500 ? `The server has a problem (${status})` : "The server is too busy";
+        reject(new Unanswered(message, Number(xhr.getResponseHeader("Retry-After")) || 0));
+      } else if (status >= 400) {
+        reject(new Refusal(status, response));
+      } else {
+        resolve(response);
+      }
+    };
+    xhr.onerror = () => reject(new Unanswered("The server does not answer"));
+    xhr.onabort = () => reject(signal?.reason);
+    xhr.onloadend = () => {
+      clearTimeout(stall);
+      signal?.removeEventListener("abort", abort);
+    };
+    signal?.addEventListener("abort", abort);
+    watch();
+    xhr.send(body);
+  });
+}
+
+function statusUrl(id) {
+  return `${CHUNK_PATH}?upload_id=${encodeURIComponent(id)}`;
+}
+
+/* The checksum */
+
+class Hasher {
+  #worker = new Worker("/md5.js", { type: "module" });
+  #waiting = new Map();
+  #calls = 0;
+  #broken = false;
+
+  constructor() {
+    this.#worker.onmessage = ({ data: { call, digest } }) => {
+      this.#waiting.get(call).resolve(digest);
+      this.#waiting.delete(call);
+    };
+    this.#worker.onerror = () => {
+      this.#broken = true;
+      for (const { reject } of this.#waiting.values()) reject(this.#failure());
+      this.#waiting.clear();
+    };
+  }
+
+  update(key, buffer) {
+    return this.#post({ action: "update", key, buffer }, [buffer]);
+  }
+
+  digest(key) {
+    return this.#post({ action: "digest", key });
+  }
+
+  forget(key) {
+    return this.#post({ action: "forget", key });
+  }
+
+  #failure() {
+    return new Error("the checksum cannot be computed in this browser");
+  }
+
+  #post(message, transfer = []) {
+    if (this.#broken) return Promise.reject(this.#failure());
+    const call = this.#calls++;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(call, { resolve, reject });
+      this.#worker.postMessage({ call, ...message }, transfer);
+    });
+  }
+}
+
+const hasher = new Hasher();
+
+/* What a reload must not lose */
+
+const memory = {
+  all() {
+    const records = [];
+    try {
+      for (const key of Object.keys(localStorage)) {
+        if (!key.startsWith(STORAGE_PREFIX)) continue;
+        const record = parseRecord(localStorage.getItem(key));
+        if (record) records.push(record);
+        else localStorage.removeItem(key);
+      }
+    } catch {
+      // Storage can be switched off; then a reload starts anew.
+    }
+    return records.sort((a, b) => a.begun - b.begun);
+  },
+
+  keep(record) {
+    try {
+      localStorage.setItem(STORAGE_PREFIX + record.id, JSON.stringify(record));
+    } catch {
+      // As above.
+    }
+  },
+
+  drop(id) {
+    try {
+      localStorage.removeItem(STORAGE_PREFIX + id);
+    } catch {
+      // As above.
+    }
+  },
+};
+
+function parseRecord(text) {
+  try {
+    const record = JSON.parse(text);
+    return Date.parse(record.expires) > Date.now() && record.id && record.name ? record : null;
+  } catch {
+    return null;
+  }
+}
+
+/* One upload */
+
+// States in which the upload takes one of the places of AT_ONCE.
+const ACTIVE = ["checking", "sending", "retrying", "finishing"];
+
+class Upload {
+  static #keys = 0;
+
+  key = Upload.#keys++;
+  state = "waiting";
+  problem = null;
+  remedy = null;
+  gone = false;
+  md5 = null;
+  saved = null;
+  checked = 0;
+  shown = 0;
+  retryIn = 0;
+
+  #hashed = 0;
+  #chunk = null;
+  #run = null;
+  #wake = null;
+  #announced = 0;
+  #rate = new Rate();
+
+  constructor({ file = null, record = null }) {
+    this.file = file;
+    this.id = record?.id ?? null;
+    this.name = record?.name ?? file.name;
+    this.size = record?.size ?? file.size;
+    this.lastModified = record?.lastModified ?? file.lastModified;
+    this.offset = record?.offset ?? 0;
+    this.expires = record?.expires ?? null;
+    this.begun = record?.begun ?? Date.now();
+    this.shown = this.offset;
+    if (!file) this.state = "unfinished";
+    this.row = new Row(this);
+  }
+
+  is(file) {
+    const { name, size, lastModified } = this;
+    return file.name === name && file.size === size && file.lastModified === lastModified;
+  }
+
+  get part() {
+    if (this.state === "done") return 1;
+    return this.size === 0 ? 0 : this.shown / this.size;
+  }
+
+  get rate() {
+    return this.#rate.value;
+  }
+
+  /* What the buttons do */
+
+  start() {
+    this.#run = new AbortController();
+    this.#rate.reset(this.shown);
+    this.#announced = Math.max(this.#announced, Math.floor(this.part * 4));
+    announce(`Sending ${this.name}, ${bytes(this.size)}.`);
+    this.#set("sending");
+    this.#keepTrying(this.#run.signal);
+  }
+
+  pause() {
+    this.#stop();
+    this.shown = this.offset;
+    this.#set("paused");
+    announce(`${this.name} paused at ${percent(this.part)}.`);
+    startNext();
+  }
+
+  queue() {
+    this.problem = null;
+    this.#set("waiting");
+    startNext();
+  }
+
+  resumeWith(file) {
+    this.file = file;
+    if (this.id && !this.gone) this.queue();
+    else this.startOver();
+  }
+
+  tryNow() {
+    this.#wake?.();
+  }
+
+  async startOver() {
+    this.#set("cancelling");
+    if (this.id && !this.gone) await request("DELETE", statusUrl(this.id)).catch(() => {});
+    this.#forget();
+    this.gone = false;
+    this.offset = this.shown = this.#hashed = this.#announced = 0;
+    this.#chunk = null;
+    this.queue();
+  }
+
+  chooseFile() {
+    this.problem = null;
+    this.#set("unfinished");
+    choose(this);
+  }
+
+  /** Takes the upload off the server as well. */
+  async cancel() {
+    this.#stop();
+    if (this.id) {
+      this.#set("cancelling");
+      try {
+        await request("DELETE", statusUrl(this.id));
+      } catch (error) {
+        if (!(error instanceof Refusal && [404, 410].includes(error.status))) {
+          return this.#fail(new Uncancelled());
+        }
+      }
+    }
+    announce(`${this.name} cancelled.`);
+    this.remove();
+  }
+
+  /** Takes the upload off this page only. */
+  remove() {
+    this.#stop();
+    this.#forget();
+    uploads.delete(this);
+    this.row.remove();
+    startNext();
+    showOverall();
+  }
+
+  /* The transfer */
+
+  async #keepTrying(signal) {
+    for (let failures = 0; ; ) {
+      try {
+        const before = this.offset;
+        await this.#transfer(signal, () => {
+          if (this.offset > before) failures = 0;
+        });
+        return;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!(error instanceof Unanswered)) return this.#fail(error);
+        failures += 1;
+        const seconds = Math.min(2 ** (failures - 1), LONGEST_WAIT_SECONDS);
+        await this.#backOff(error, Math.max(seconds, error.afterSeconds), failures, signal);
+        if (signal.aborted) return;
+      }
+    }
+  }
+
+  async #backOff(error, seconds, failures, signal) {
+    this.problem = error.message;
+    this.shown = this.offset;
+    if (failures === 1) announce(`${error.message}. ${this.name} will go on by itself.`);
+    const until = Date.now() + seconds * 1000;
+    let woken = false;
+    while (!woken && !signal.aborted && Date.now() < until) {
+      this.retryIn = Math.ceil((until - Date.now()) / 1000);
+      this.#set("retrying");
+      await new Promise((resolve) => {
+        const timer = setTimeout(resolve, Math.min(1000, until - Date.now()));
+        this.#wake = () => {
+          clearTimeout(timer);
+          woken = true;
+          resolve();
+        };
+      });
+    }
+    this.#wake = null;
+    if (!signal.aborted) this.problem = null;
+  }
+
+  async #transfer(signal, progressed) {
+    if (this.id) {
+      const answer = await request("GET", statusUrl(this.id), { signal });
+      this.#take(answer);
+      if (answer.status === "complete") return this.#finished(await this.#digest(signal));
+    }
+    let surprises = 0;
+    while (!this.id || this.offset < this.size) {
+      try {
+        await this.#sendChunk(signal);
+        surprises = 0;
+        progressed();
+      } catch (error) {
+        if (!(error instanceof Refusal && Number.isInteger(error.offset) && this.id)) throw error;
+        if (++surprises > 3) throw error;
+        this.#take({ upload_id: this.id, offset: error.offset, expires: this.expires });
+      }
+    }
+    await this.#finish(signal);
+  }
+
+  async #sendChunk(signal) {
+    const start = this.offset;
+    const end = Math.min(start + CHUNK_BYTES, this.size);
+    await this.#hashTo(start, signal);
+    const { blob, hashing } = await this.#read(start, end, signal);
+
+    const form = new FormData();
+    if (this.id) form.append("upload_id", this.id);
+    form.append("file", blob, this.name);
+    const headers = end > start ? { "Content-Range": `bytes ${start}-${end - 1}/${this.size}` } : {};
+    this.#set("sending");
+    const sent = request("POST", CHUNK_PATH, {
+      body: form,
+      headers,
+      signal,
+      onprogress: (loaded) => this.#show(Math.min(start + loaded, end)),
+    });
+    const [answer] = await Promise.all([sent, hashing]);
+    signal.throwIfAborted();
+    this.#chunk = null;
+    this.#take(answer);
+  }
+
+  /** A chunk that has to be sent again is not read or hashed again. */
+  async #read(start, end, signal) {
+    if (this.#chunk?.start === start && this.#chunk.end === end) return this.#chunk;
+    const buffer = await this.#bytes(start, end, signal);
+    const blob = new Blob([buffer]);
+    this.#chunk = { start, end, blob, hashing: this.#hash(start, end, buffer) };
+    return this.#chunk;
+  }
+
+  async #bytes(start, end, signal) {
+    let buffer;
+    try {
+      buffer = await this.file.slice(start, end).arrayBuffer();
+    } catch (error) {
+      throw new Unreadable(error.message);
+    }
+    signal.throwIfAborted();
+    if (buffer.byteLength !== end - start) throw new Unreadable("the file has become shorter");
+    return buffer;
+  }
+
+  #hash(start, end, buffer) {
+    if (end <= this.#hashed) return null;
+    const fresh = this.#hashed > start ? buffer.slice(this.#hashed - start) : buffer;
+    this.#hashed = end;
+    return hasher.update(this.key, fresh);
+  }
+
+  /** Hashes what the server already has and this page has not read yet. */
+  async #hashTo(offset, signal) {
+    while (this.#hashed < offset) {
+      this.checked = this.#hashed / offset;
+      this.#set("checking");
+      const start = this.#hashed;
+      const end = Math.min(start + CHUNK_BYTES, offset);
+      await this.#hash(start, end, await this.#bytes(start, end, signal));
+      signal.throwIfAborted();
+      this.#rate.reset(this.shown);
+    }
+  }
+
+  async #digest(signal) {
+    await this.#hashTo(this.size, signal);
+    return hasher.digest(this.key);
+  }
+
+  async #finish(signal) {
+    const md5 = await this.#digest(signal);
+    this.#set("finishing");
+    const body = new URLSearchParams({ upload_id: this.id, md5 });
+    try {
+      const stallSeconds = COMPLETION_SECONDS;
+      const answer = await request("POST", COMPLETE_PATH, { body, signal, stallSeconds });
+      this.#finished(md5, answer);
+    } catch (error) {
+      if (!(error instanceof Refusal && error.status === 400)) throw error;
+      // The answer to an earlier attempt may have been lost on its way.
+      const { status } = await request("GET", statusUrl(this.id), { signal });
+      if (status !== "complete") throw error;
+      this.#finished(md5);
+    }
+  }
+
+  #finished(md5, answer) {
+    this.md5 = md5;
+    this.saved = typeof answer?.saved === "string" ? answer.saved : null;
+    this.#forget();
+    this.file = null;
+    this.#set("done");
+    announce(`${this.name} is done.`);
+    startNext();
+  }
+
+  #fail(error) {
+    const { words, remedy = null, gone = false } = explain(error);
+    this.problem = words;
+    this.remedy = remedy;
+    this.gone = gone;
+    if (gone) memory.drop(this.id);
+    this.shown = this.offset;
+    this.#set("error");
+    announce(`${this.name} stopped. ${words}`);
+    startNext();
+  }
+
+  /* Bookkeeping */
+
+  #take(answer) {
+    const { upload_id, offset, expires } = answer ?? {};
+    if (!upload_id || !Number.isInteger(offset) || offset < 0 || offset > this.size) {
+      throw new Error("the server's answer makes no sense");
+    }
+    this.id = upload_id;
+    this.offset = offset;
+    this.expires = expires;
+    const { id, name, size, lastModified, begun } = this;
+    memory.keep({ id, name, size, lastModified, offset, expires, begun });
+    this.#show(offset);
+  }
+
+  #show(position) {
+    this.shown = position;
+    this.#rate.note(position);
+    const quarter = Math.floor(this.part * 4);
+    if (quarter > this.#announced && quarter < 4) {
+      announce(`${this.name}: ${quarter * 25} percent sent.`);
+    }
+    this.#announced = Math.max(quarter, this.#announced);
+    this.row.tick();
+    showOverall();
+  }
+
+  #forget() {
+    if (this.id) memory.drop(this.id);
+    this.id = null;
+    hasher.forget(this.key).catch(() => {});
+  }
+
+  #stop() {
+    this.#run?.abort();
+    this.#wake?.();
+  }
+
+  #set(state) {
+    this.state = state;
+    this.row.render();
+    showOverall();
+  }
+}
+
+/** Bytes a second over the last few seconds. */
+class Rate {
+  static WINDOW = 6000;
+  #notes = [];
+
+  reset(position) {
+    this.#notes = [[performance.now(), position]];
+  }
+
+  note(position) {
+    const now = performance.now();
+    this.#notes.push([now, position]);
+    while (now - this.#notes[0][0] > Rate.WINDOW && this.#notes.length > 2) this.#notes.shift();
+  }
+
+  get value() {
+    const [from, to] = [this.#notes[0], this.#notes.at(-1)];
+    if (!from || to[0] - from[0] < 500) return 0;
+    return Math.max(0, ((to[1] - from[1]) * 1000) / (to[0] - from[0]));
+  }
+}
+
+/** What went wrong, in plain words, and what the main button offers. */
+function explain(error) {
+  const startOver = { label: "Start over", act: (upload) => upload.startOver() };
+  const tryAgain = { label: "Try again", act: (upload) => upload.queue() };
+  const chooseFile = { label: "Choose file", act: (upload) => upload.chooseFile() };
+  const { message } = error;
+
+  if (error instanceof Unreadable) {
+    return {
+      words: "The file cannot be read any more: it was changed, moved or deleted. Choose it again.",
+      remedy: chooseFile,
+    };
+  }
+  if (error instanceof Uncancelled) {
+    return {
+      words: "The server could not be told. It removes the unfinished part by itself when it expires.",
+      remedy: { label: "Try again", act: (upload) => upload.cancel() },
+      gone: true,
+    };
+  }
+  if (!(error instanceof Refusal)) {
+    return { words: `Something unexpected happened: ${message}.`, remedy: tryAgain };
+  }
+  switch (error.status) {
+    case 401:
+    case 403:
+      return {
+        words: "You are not allowed to send this file. Sign in, then try again.",
+        remedy: tryAgain,
+      };
+    case 404:
+      return {
+        words: "The server does not know this upload any more. Start over to send the file again.",
+        remedy: startOver,
+        gone: true,
+      };
+    case 410:
+      return {
+        words: "This upload took too long and has expired. Start over to send the file again.",
+        remedy: startOver,
+        gone: true,
+      };
+    case 409:
+      return {
+        words: "This upload goes on in another tab or window. Close that one to continue here.",
+        remedy: { label: "Continue here", act: (upload) => upload.queue() },
+      };
+    case 413:
+      return { words: "The file is too large for this server. Choose a smaller one." };
+  }
+  if (/exceeds the limit/i.test(message)) {
+    return { words: `The file is too large for this server. ${message}.` };
+  }
+  if (/md5/i.test(message)) {
+    return {
+      words: "The file changed while it was sent, so the server did not take it. Start over.",
+      remedy: startOver,
+    };
+  }
+  return { words: `The server refused the file: ${message}.`, remedy: startOver };
+}
+
+/* One line of the list */
+
+const TONES = {
+  waiting: "quiet",
+  paused: "quiet",
+  cancelling: "quiet",
+  unfinished: "warn",
+  retrying: "warn",
+  done: "good",
+  error: "bad",
+};
+
+class Row {
+  #upload;
+  #parts = {};
+  #acts = {};
+  #tickedAt = 0;
+
+  constructor(upload) {
+    this.#upload = upload;
+    this.element = page.row.content.firstElementChild.cloneNode(true);
+    const part = (selector) => this.element.querySelector(selector);
+    for (const name of ["name", "size", "state", "detail", "md5", "main", "extra", "stop"]) {
+      this.#parts[name] = part(`.${name}`);
+    }
+    this.#parts.bar = part("progress");
+    this.#parts.code = part("code");
+    this.#parts.name.textContent = upload.name;
+    this.#parts.size.textContent = bytes(upload.size);
+    this.#parts.bar.setAttribute("aria-label", `Progress of ${upload.name}`);
+    for (const slot of ["main", "extra", "stop"]) {
+      this.#parts[slot].addEventListener("click", () => this.#acts[slot]?.(this.#upload));
+    }
+    this.element.tabIndex = -1;
+    page.list.append(this.element);
+    page.section.hidden = false;
+    this.render();
+  }
+
+  render() {
+    const { state, md5 } = this.#upload;
+    this.element.dataset.state = state;
+    this.element.dataset.tone = TONES[state] ?? "busy";
+    this.#parts.md5.hidden = !md5;
+    this.#parts.code.textContent = md5 ?? "";
+    this.#buttons();
+    this.#tickedAt = 0;
+    this.tick();
+  }
+
+  /** The bar at every call, the text at a pace that can be read. */
+  tick() {
+    this.#parts.bar.value = this.#upload.part;
+    if (performance.now() - this.#tickedAt < 250 && this.#tickedAt > 0) return;
+    this.#tickedAt = performance.now();
+    const [state, detail] = this.#words();
+    this.#parts.state.textContent = state;
+    this.#parts.detail.textContent = detail;
+  }
+
+  remove() {
+    const hadFocus = this.element.contains(document.activeElement);
+    const next = this.element.nextElementSibling ?? this.element.previousElementSibling;
+    this.element.remove();
+    page.section.hidden = page.list.children.length === 0;
+    if (hadFocus) (next?.querySelector("button:not([hidden])") ?? page.picker).focus();
+  }
+
+  #words() {
+    const { state, shown, size, part, rate, checked, problem, retryIn, saved } = this.#upload;
+    const amount = `${bytes(shown)} of ${bytes(size)}`;
+    switch (state) {
+      case "waiting":
+        return ["Waiting", "Two files are sent at a time."];
+      case "checking":
+        return [`Checking, ${percent(checked)}`, "Reading again what the server already has."];
+      case "sending": {
+        const pace = rate > 0 ? [`${bytes(rate)}/s`, `${duration((size - shown) / rate)} left`] : [];
+        return [`Sending, ${percent(part)}`, [amount, ...pace].join(" · ")];
+      }
+      case "retrying":
+        return [problem, `Trying again in ${retryIn}\u00a0s`];
+      case "finishing":
+        return ["Finishing", "The server is checking the file."];
+      case "paused":
+        return [`Paused at ${percent(part)}`, amount];
+      case "unfinished":
+        return [`Unfinished, ${percent(part)} sent`, "Choose the same file again to go on."];
+      case "cancelling":
+        return ["Cancelling", ""];
+      case "done":
+        return ["Done", saved ? `Saved as ${saved}` : ""];
+      default:
+        return ["Stopped", problem];
+    }
+  }
+
+  #buttons() {
+    const upload = this.#upload;
+    const pause = ["Pause", () => upload.pause()];
+    const cancel = ["Cancel", () => upload.cancel()];
+    const bySlot = {
+      waiting: { main: pause, stop: cancel },
+      checking: { main: pause, stop: cancel },
+      sending: { main: pause, stop: cancel },
+      retrying: { main: pause, extra: ["Try now", () => upload.tryNow()], stop: cancel },
+      paused: { main: ["Resume", () => upload.queue()], stop: cancel },
+      unfinished: {
+        main: ["Choose file", () => upload.chooseFile()],
+        extra: ["Forget", () => upload.remove()],
+        stop: cancel,
+      },
+      done: { stop: ["Remove", () => upload.remove()] },
+      error: {
+        main: upload.remedy && [upload.remedy.label, upload.remedy.act],
+        stop: ["Remove", () => (upload.id && !upload.gone ? upload.cancel() : upload.remove())],
+      },
+    }[upload.state] ?? {};
+
+    const focused = document.activeElement;
+    for (const slot of ["main", "extra", "stop"]) {
+      const button = this.#parts[slot];
+      const [label, act] = bySlot[slot] ?? [];
+      this.#acts[slot] = act;
+      button.hidden = !label;
+      if (label && button.textContent !== label) {
+        button.textContent = label;
+        button.setAttribute("aria-label", `${label} ${upload.name}`);
+      }
+    }
+    if (focused?.hidden && this.element.contains(focused)) {
+      (this.element.querySelector("button:not([hidden])") ?? this.element).focus();
+    }
+  }
+}
+
+/* The whole list */
+
+const uploads = new Set();
+let wanted = null;
+
+function choose(upload) {
+  wanted = upload;
+  page.picker.click();
+}
+
+function add(files) {
+  const expected = wanted;
+  wanted = null;
+  notice("");
+  for (const file of files) {
+    const known = [...uploads].find((upload) => upload.state !== "done" && upload.is(file));
+    if (!known) uploads.add(new Upload({ file }));
+    else if (["unfinished", "paused", "error"].includes(known.state)) known.resumeWith(file);
+    else notice(`“${file.name}” is already being sent.`);
+  }
+  if (expected?.state === "unfinished" && files.length > 0) {
+    notice(
+      `“${expected.name}” is still unfinished: what you chose differs in name, size or date, ` +
+        "so it is sent as a new upload.",
+    );
+  }
+  startNext();
+}
+
+function startNext() {
+  let free = AT_ONCE;
+  for (const { state } of uploads) if (ACTIVE.includes(state)) free -= 1;
+  for (const upload of uploads) {
+    if (free <= 0) break;
+    if (upload.state !== "waiting") continue;
+    upload.start();
+    free -= 1;
+  }
+}
+
+/** How far everything is, where a tab in the background shows it. */
+function showOverall() {
+  let [sent, total] = [0, 0];
+  for (const { state, shown, size } of uploads) {
+    if (!ACTIVE.includes(state) && state !== "waiting") continue;
+    sent += shown;
+    total += size;
+  }
+  const title = total > 0 ? `${percent(sent / total)} – Send files` : "Send files";
+  if (document.title !== title) document.title = title;
+}
+
+function notice(text) {
+  page.notice.textContent = text;
+  page.notice.hidden = !text;
+  if (text) announce(text);
+}
+
+function announce(text) {
+  const line = document.createElement("p");
+  line.textContent = text;
+  page.live.append(line);
+  while (page.live.children.length > 8) page.live.firstElementChild.remove();
+}
+
+/* Words and numbers */
+
+function bytes(count) {
+  const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+  let unit = 0;
+  let amount = count;
+  while (amount >= 1024 && unit < units.length - 1) {
+    amount /= 1024;
+    unit += 1;
+  }
+  if (unit === 0) return count === 1 ? "1\u00a0byte" : `${Math.round(count)}\u00a0bytes`;
+  return `${amount.toFixed(amount < 100 ? 1 : 0)}\u00a0${units[unit]}`;
+}
+
+function percent(part) {
+  return `${Math.floor(part * 100)}%`;
+}
+
+function duration(seconds) {
+  if (seconds < 90) return `about ${Math.max(1, Math.ceil(seconds))}\u00a0s`;
+  if (seconds < 90 * 60) return `about ${Math.round(seconds / 60)}\u00a0min`;
+  return `about ${Math.round(seconds / 3600)}\u00a0h`;
+}
+
+function chunkBytes(fallback) {
+  const asked = Number(new URLSearchParams(location.search).get("chunk"));
+  return Number.isInteger(asked) && asked > 0 ? asked : fallback;
+}
+
+/* Events */
+
+page.picker.addEventListener("change", () => {
+  add([...page.picker.files]);
+  // So that the same file can be chosen again.
+  page.picker.value = "";
+});
+
+page.picker.addEventListener("cancel", () => {
+  wanted = null;
+});
+
+function carriesFiles(event) {
+  return event.dataTransfer?.types.includes("Files");
+}
+
+document.addEventListener("dragover", (event) => {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  document.body.classList.add("dragging");
+});
+
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("dragging");
+});
+
+document.addEventListener("drop", (event) => {
+  document.body.classList.remove("dragging");
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  const { items, files } = event.dataTransfer;
+  const folders = [...items].filter((item) => item.webkitGetAsEntry?.()?.isDirectory).length;
+  if (folders === 0) return add([...files]);
+  // A folder is among the files too, and cannot be told apart there.
+  add(
+    [...items]
+      .filter((item) => item.webkitGetAsEntry?.()?.isFile)
+      .map((item) => item.getAsFile()),
+  );
+  notice("Folders cannot be sent. Drop the files in them.");
+});
+
+window.addEventListener("online", () => {
+  for (const upload of uploads) upload.tryNow();
+});
+
+// Another tab has finished, cancelled or forgotten it.
+window.addEventListener("storage", ({ key, newValue }) => {
+  if (newValue !== null) return;
+  for (const upload of [...uploads]) {
+    if (upload.state === "unfinished" && STORAGE_PREFIX + upload.id === key) upload.remove();
+  }
+});
+
+for (const record of memory.all()) uploads.add(new Upload({ record }));

@@ -1,0 +1,195 @@
+//! The server that the wire cases are played against: all its settings come from the environment.
+//!
+//! `WIRE_ADDR` and `WIRE_DATA` are required. It reads HTTP/1.1 and cleartext HTTP/2 on one port.
+
+use std::convert::Infallible;
+use std::env;
+use std::error::Error as StdError;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tower::Layer;
+use tower_chunked_upload::store::{Durability, FsStore};
+use tower_chunked_upload::{
+    ChunkedUploadLayer, CompletedUpload, Owner, Policy, Refusal, RequestBody, Uploads,
+};
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let data = PathBuf::from(env::var_os("WIRE_DATA").ok_or("WIRE_DATA is not set")?);
+    let durability = if is_set("WIRE_SYNC") { Durability::Sync } else { Durability::Process };
+    let store = FsStore::new(data.join("chunked_uploads/%Y/%m/%d")).durability(durability);
+    let md5_check = !is_set("WIRE_NO_MD5");
+    let mut uploads = Uploads::builder(store).checksum(md5_check);
+    if let Some(bytes) = number("WIRE_MAX_BYTES")? {
+        uploads = uploads.max_bytes(bytes);
+    }
+    if let Some(seconds) = number("WIRE_EXPIRY_SECONDS")? {
+        uploads = uploads.expires_after(Duration::from_secs(seconds));
+    }
+    let uploads = uploads.build()?;
+    let sweeper = uploads.sweep_every(Duration::from_secs(1));
+
+    let layer = ChunkedUploadLayer::new(uploads)
+        .field_name(env::var("WIRE_FIELD").unwrap_or_else(|_| "file".to_owned()))
+        .require_content_range(is_set("WIRE_FAIL_IF_NO_HEADER"))
+        .md5_check(md5_check)
+        .idle_timeout(Duration::from_secs(number("WIRE_IDLE_SECONDS")?.unwrap_or(60)))
+        .policy(Users { required: is_set("WIRE_AUTH") });
+    let service = TowerToHyperService::new(layer.layer(tower::service_fn(application)));
+
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    server.http2().timer(TokioTimer::new());
+    let listener = TcpListener::bind(env::var("WIRE_ADDR")?).await?;
+    let connections = GracefulShutdown::new();
+    let mut terminated = signal(SignalKind::terminate())?;
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // No descriptor is left, say: others will close theirs.
+                    eprintln!("accept: {error}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            _ = terminated.recv() => break,
+        };
+        stream.set_nodelay(true)?;
+        let connection = server.serve_connection(TokioIo::new(stream), service.clone());
+        let connection = connections.watch(connection.into_owned());
+        tokio::spawn(async move {
+            // A client that leaves in the middle is no event here.
+            drop(connection.await);
+        });
+    }
+    drop(listener);
+    drop(tokio::time::timeout(SHUTDOWN, connections.shutdown()).await);
+    drop(tokio::time::timeout(SHUTDOWN, sweeper.stop()).await);
+    Ok(())
+}
+
+/// `X-User` names the user.
+struct Users {
+    required: bool,
+}
+
+impl Policy for Users {
+    async fn authorize(&self, request: &Parts) -> Result<Option<Owner>, Refusal> {
+        let name = request.headers.get("x-user").and_then(|name| name.to_str().ok());
+        match name {
+            Some(name) if self.required => Ok(Some(Owner::new(name))),
+            None if self.required => Err(Refusal::unauthenticated()),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// What stands behind the layer.
+async fn application<B>(
+    request: Request<RequestBody<B>>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let Some(upload) = request.extensions().get::<CompletedUpload>().cloned() else {
+        return Ok(answer(StatusCode::NOT_FOUND, &json!({ "detail": "Not found" })));
+    };
+    Ok(match completed(&upload).await {
+        Ok(content) => answer(StatusCode::OK, &content),
+        Err(error) => {
+            eprintln!("completion of {:?}: {error}", upload.id());
+            answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "detail": "Internal error" }))
+        }
+    })
+}
+
+async fn completed(upload: &CompletedUpload) -> Result<Value, BoxError> {
+    if let Some(folder) = env::var_os("WIRE_FINAL") {
+        return keep(upload, Path::new(&folder)).await;
+    }
+    if !is_set("WIRE_ECHO") {
+        return Ok(json!({}));
+    }
+    Ok(json!({
+        "filename": upload.filename(),
+        "size": upload.size(),
+        "sha256": hex(&read::<Sha256>(upload).await?),
+    }))
+}
+
+async fn keep(upload: &CompletedUpload, folder: &Path) -> Result<Value, BoxError> {
+    let counter = folder.join(format!("{}.deliveries", upload.id()));
+    let deliveries = tokio::task::spawn_blocking(move || {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(counter)?;
+        file.write_all(b".")?;
+        Ok::<_, std::io::Error>(file.metadata()?.len())
+    });
+    let deliveries = deliveries.await??;
+    upload.persist(folder.join(format!("{}.bin", upload.id()))).await?;
+    let md5 = match upload.digest() {
+        Some(digest) => digest.to_hex(),
+        None => hex(&read::<md5::Md5>(upload).await?),
+    };
+    Ok(json!({
+        "upload_id": upload.id(),
+        "size": upload.size(),
+        "md5": md5,
+        "deliveries": deliveries,
+    }))
+}
+
+/// The digest of the file as it lies on the disk.
+async fn read<D: sha2::Digest>(upload: &CompletedUpload) -> Result<Vec<u8>, BoxError> {
+    let mut file = pin!(upload.open().await?);
+    let mut digest = D::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut buffer).await? {
+            0 => return Ok(digest.finalize().to_vec()),
+            read => digest.update(&buffer[..read]),
+        }
+    }
+}
+
+fn answer(status: StatusCode, content: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(content.to_string().into()));
+    *response.status_mut() = status;
+    let json = header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_set(name: &str) -> bool {
+    env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+fn number(name: &str) -> Result<Option<u64>, BoxError> {
+    match env::var(name) {
+        Ok(text) => Ok(Some(text.parse().map_err(|_| format!("{name} is not a number"))?)),
+        Err(_) => Ok(None),
+    }
+}
+
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const SHUTDOWN: Duration = Duration::from_secs(5);

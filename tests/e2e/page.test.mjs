@@ -1,0 +1,634 @@
+// node --test tests/e2e/page.test.mjs
+//
+// The demo page in a real browser, against the real server. Environment:
+//   AXUM_EXAMPLE  the server, default target/release/examples/axum
+//   CHROMIUM      the browser, default /usr/bin/chromium
+//   SCREENSHOTS   folder for the screenshots, default a temporary one
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { createReadStream } from "node:fs";
+import { access, mkdir, mkdtemp, open, readdir, rm, writeFile } from "node:fs/promises";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import { chromium } from "playwright-core";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const SERVER = path.resolve(ROOT, process.env.AXUM_EXAMPLE ?? "target/release/examples/axum");
+const MIB = 1024 * 1024;
+const CHUNKS = "/api/chunked_upload";
+const NO_LIMIT = -1;
+
+class Server {
+  static async start(folder) {
+    const server = new Server();
+    server.folder = folder;
+    server.media = path.join(folder, "media");
+    server.port = await freePort();
+    server.url = `http://127.0.0.1:${server.port}`;
+    await mkdir(server.media, { recursive: true });
+    await server.launch();
+    return server;
+  }
+
+  async launch() {
+    await access(SERVER).catch(() => assert.fail(`no server at ${SERVER}; set AXUM_EXAMPLE`));
+    this.process = spawn(SERVER, {
+      cwd: this.folder,
+      env: {
+        ...process.env,
+        ADDR: `127.0.0.1:${this.port}`,
+        UPLOADS: path.join(this.folder, "chunked_uploads/%Y/%m/%d"),
+        MEDIA: this.media,
+      },
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+    const ended = once(this.process, "exit").then(([code]) => {
+      if (!this.stopping) throw new Error(`the server ended by itself (${code})`);
+    });
+    ended.catch(() => {});
+    await Promise.race([listens(this.port), ended]);
+  }
+
+  async stop(signal) {
+    this.stopping = true;
+    const ended = once(this.process, "exit");
+    this.process.kill(signal);
+    await ended;
+    this.stopping = false;
+  }
+
+  async saved() {
+    const names = await readdir(this.media);
+    return names.map((name) => path.join(this.media, name));
+  }
+
+  status(id) {
+    return fetch(`${this.url}${CHUNKS}?upload_id=${id}`);
+  }
+}
+
+async function freePort() {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address();
+  probe.close();
+  await once(probe, "close");
+  return port;
+}
+
+async function listens(port) {
+  const deadline = Date.now() + 20_000;
+  for (;;) {
+    const socket = connect(port, "127.0.0.1");
+    try {
+      await once(socket, "connect");
+      return;
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+      await new Promise(setImmediate);
+    } finally {
+      socket.destroy();
+    }
+  }
+}
+
+/** A browser page that notes what it does and says. */
+class Visit {
+  static async open(browser, server, options = {}) {
+    const visit = new Visit();
+    visit.server = server;
+    visit.context = await browser.newContext(options);
+    visit.page = await visit.context.newPage();
+    visit.chunks = [];
+    visit.strangers = [];
+    visit.errors = [];
+    visit.failedLoads = [];
+    const { page } = visit;
+    page.setDefaultTimeout(60_000);
+    page.on("request", (request) => visit.#request(request));
+    page.on("response", (response) => {
+      if (isChunk(response.request()) && response.ok()) visit.chunks.at(-1).answered = true;
+    });
+    page.on("pageerror", (error) => visit.errors.push(String(error)));
+    page.on("console", (message) => {
+      if (message.type() !== "error") return;
+      const list = message.text().startsWith("Failed to load resource") ? "failedLoads" : "errors";
+      visit[list].push(message.text());
+    });
+    await page.addInitScript(() => {
+      window.said = [];
+      document.addEventListener("securitypolicyviolation", (event) => {
+        console.error(`policy violation: ${event.violatedDirective} ${event.blockedURI}`);
+      });
+      document.addEventListener("DOMContentLoaded", () => {
+        const live = document.querySelector("[aria-live=polite]");
+        new MutationObserver((changes) => {
+          for (const { addedNodes } of changes) {
+            for (const node of addedNodes) window.said.push(node.textContent);
+          }
+        }).observe(live, { childList: true });
+      });
+    });
+    return visit;
+  }
+
+  #request(request) {
+    const url = new URL(request.url());
+    if (url.protocol !== "data:" && url.origin !== this.server.url) this.strangers.push(url.href);
+    if (isChunk(request)) this.chunks.push({ range: request.headers()["content-range"] });
+  }
+
+  async go(query = "") {
+    const response = await this.page.goto(`${this.server.url}/${query}`);
+    assert.match(response.headers()["content-security-policy"] ?? "", /script-src 'self'/);
+  }
+
+  /** Bytes a second that go out, so that there is a middle to an upload. */
+  async throttle(uploadThroughput) {
+    this.network ??= await this.context.newCDPSession(this.page);
+    await this.network.send("Network.enable");
+    await this.network.send("Network.emulateNetworkConditions", {
+      offline: false,
+      latency: 0,
+      downloadThroughput: NO_LIMIT,
+      uploadThroughput,
+    });
+  }
+
+  choose(...files) {
+    return this.page.setInputFiles("#files", files);
+  }
+
+  row(name) {
+    return this.page.locator("#list > li").filter({ has: this.page.getByText(name, { exact: true }) });
+  }
+
+  button(label, name) {
+    return this.page.getByRole("button", { name: `${label} ${name}`, exact: true });
+  }
+
+  async reaches(name, state) {
+    await this.row(name).and(this.page.locator(`[data-state=${state}]`)).waitFor();
+  }
+
+  /** Waits until so much of the file has been acknowledged. */
+  async acknowledged(name, least) {
+    await this.page.waitForFunction(
+      ([name, least]) =>
+        Object.values(localStorage)
+          .map((text) => JSON.parse(text))
+          .some((record) => record.name === name && record.offset >= least),
+      [name, least],
+    );
+  }
+
+  remembered(name) {
+    return this.page.evaluate(
+      (name) =>
+        Object.values(localStorage)
+          .map((text) => JSON.parse(text))
+          .find((record) => record.name === name),
+      name,
+    );
+  }
+
+  md5(name) {
+    return this.row(name).locator("code").textContent();
+  }
+
+  async heard(pattern) {
+    await this.page.waitForFunction(
+      (source) => window.said.some((text) => new RegExp(source).test(text)),
+      pattern.source,
+    );
+  }
+
+  said() {
+    return this.page.evaluate(() => window.said);
+  }
+
+  /** Tabs on until the button has the focus. */
+  async tabTo(button) {
+    for (let n = 0; n < 50; n++) {
+      await this.page.keyboard.press("Tab");
+      if (await button.evaluate((element) => element === document.activeElement)) return;
+    }
+    assert.fail("Tab does not reach the button");
+  }
+
+  async close() {
+    await this.context.close();
+    assert.deepEqual(this.errors, []);
+    assert.deepEqual(this.strangers, []);
+    if (!this.loadsMayFail) assert.deepEqual(this.failedLoads, []);
+  }
+}
+
+function isChunk(request) {
+  return request.method() === "POST" && new URL(request.url()).pathname === CHUNKS;
+}
+
+async function randomFile(folder, name, size) {
+  const file = path.join(folder, name);
+  const handle = await open(file, "w");
+  for (let at = 0; at < size; at += 8 * MIB) {
+    await handle.write(randomBytes(Math.min(8 * MIB, size - at)));
+  }
+  await handle.close();
+  return file;
+}
+
+async function digest(algorithm, file) {
+  const hash = createHash(algorithm);
+  for await (const piece of createReadStream(file)) hash.update(piece);
+  return hash.digest("hex");
+}
+
+async function sameBytes(one, other) {
+  assert.equal(await digest("sha256", one), await digest("sha256", other));
+}
+
+function firstByte(range) {
+  return Number(/^bytes (\d+)-/.exec(range)[1]);
+}
+
+describe("the demo page", { timeout: 300_000 }, () => {
+  let browser;
+  let folder;
+  let server;
+  let visit;
+
+  before(async () => {
+    browser = await chromium.launch({
+      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+      args: [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+      ],
+    });
+  });
+
+  after(() => browser?.close());
+
+  beforeEach(async () => {
+    folder = await mkdtemp(path.join(tmpdir(), "upload-page-"));
+    server = await Server.start(folder);
+    visit = await Visit.open(browser, server);
+  });
+
+  afterEach(async () => {
+    try {
+      await visit?.close();
+    } finally {
+      await server?.stop("SIGKILL");
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  test("a large file is paused, survives a reload, resumes and arrives whole", async () => {
+    const name = "large.bin";
+    const file = await randomFile(folder, name, 200 * MIB);
+    await visit.go();
+    await visit.throttle(48 * MIB);
+    await visit.choose(file);
+    await visit.acknowledged(name, 24 * MIB);
+    await visit.button("Pause", name).click();
+    await visit.reaches(name, "paused");
+
+    await visit.page.reload();
+    await visit.reaches(name, "unfinished");
+    const before = await visit.remembered(name);
+    const { offset } = await (await server.status(before.id)).json();
+    assert.ok(offset >= 24 * MIB && offset < 200 * MIB, `the server has ${offset} bytes`);
+
+    visit.chunks.length = 0;
+    await visit.throttle(NO_LIMIT);
+    await visit.choose(file);
+    await visit.reaches(name, "done");
+
+    assert.equal(firstByte(visit.chunks[0].range), offset);
+    assert.equal(visit.chunks.length, Math.ceil((200 * MIB - offset) / (4 * MIB)));
+    assert.equal(await visit.md5(name), await digest("md5", file));
+    assert.equal(await visit.remembered(name), undefined);
+    const saved = await server.saved();
+    assert.equal(saved.length, 1);
+    await sameBytes(saved[0], file);
+  });
+
+  test("a chunk that was cut off is sent again from the acknowledged offset", async () => {
+    const name = "cut.bin";
+    const file = await randomFile(folder, name, 24 * MIB);
+    await visit.go();
+    await visit.throttle(8 * MIB);
+    await visit.choose(file);
+    await visit.acknowledged(name, 4 * MIB);
+    await visit.button("Pause", name).click();
+    await visit.reaches(name, "paused");
+    const { id } = await visit.remembered(name);
+    await visit.throttle(NO_LIMIT);
+    const sentBefore = visit.chunks.length;
+    await visit.button("Resume", name).click();
+    await visit.reaches(name, "done");
+
+    const resumedAt = firstByte(visit.chunks[sentBefore].range);
+    assert.ok(resumedAt >= 4 * MIB, `resumed at ${resumedAt}`);
+    assert.equal((await (await server.status(id)).json()).offset, 24 * MIB);
+    await sameBytes((await server.saved())[0], file);
+  });
+
+  test("two files dropped at once, one of them empty, with names of all kinds", async () => {
+    const full = "Größe \"zwei\" 'drei' 📦 年.txt";
+    const empty = "leer – ünï.dat";
+    await visit.go();
+    const transfer = await visit.page.evaluateHandle(
+      ([full, empty]) => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File(["all of it"], full));
+        transfer.items.add(new File([], empty));
+        return transfer;
+      },
+      [full, empty],
+    );
+    await visit.page.dispatchEvent("#drop", "dragover", { dataTransfer: transfer });
+    await visit.page.locator("body.dragging").waitFor();
+    await visit.page.dispatchEvent("#drop", "drop", { dataTransfer: transfer });
+    await visit.reaches(full, "done");
+    await visit.reaches(empty, "done");
+    assert.equal(await visit.page.locator("body.dragging").count(), 0);
+
+    assert.equal(await visit.md5(full), createHash("md5").update("all of it").digest("hex"));
+    assert.equal(await visit.md5(empty), "d41d8cd98f00b204e9800998ecf8427e");
+    assert.deepEqual(visit.chunks.map(({ range }) => range).sort(), ["bytes 0-8/9", undefined]);
+    const saved = await Promise.all((await server.saved()).map((file) => digest("sha256", file)));
+    const wanted = ["all of it", ""].map((text) => createHash("sha256").update(text).digest("hex"));
+    assert.deepEqual(saved.sort(), wanted.sort());
+  });
+
+  test("two files are sent at a time and the third waits", async () => {
+    const names = ["one.bin", "two.bin", "three.bin"];
+    const files = await Promise.all(names.map((name) => randomFile(folder, name, 6 * MIB)));
+    await visit.go();
+    await visit.throttle(4 * MIB);
+    await visit.choose(...files);
+    await visit.reaches("one.bin", "sending");
+    await visit.reaches("two.bin", "sending");
+    await visit.reaches("three.bin", "waiting");
+    await visit.throttle(NO_LIMIT);
+    for (const name of names) await visit.reaches(name, "done");
+    assert.equal((await server.saved()).length, 3);
+  });
+
+  test("the server is killed in mid-upload and the page recovers by itself", async () => {
+    const name = "survivor.bin";
+    const file = await randomFile(folder, name, 40 * MIB);
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=1048576");
+    await visit.throttle(16 * MIB);
+    await visit.choose(file);
+    await visit.acknowledged(name, 8 * MIB);
+    await server.stop("SIGKILL");
+    await visit.reaches(name, "retrying");
+    await visit.row(name).getByText("The server does not answer").waitFor();
+    await visit.row(name).getByText(/Trying again in \d+\ss/).waitFor();
+    const { offset } = await visit.remembered(name);
+    visit.chunks.length = 0;
+    await server.launch();
+    await visit.reaches(name, "sending");
+    await visit.throttle(NO_LIMIT);
+    await visit.reaches(name, "done");
+
+    const sent = visit.chunks.filter(({ answered }) => answered);
+    assert.ok(firstByte(sent[0].range) >= offset, `went on at ${sent[0].range}`);
+    await visit.heard(/The server does not answer\. survivor\.bin will go on by itself/);
+    const saved = await server.saved();
+    assert.equal(saved.length, 1);
+    await sameBytes(saved[0], file);
+  });
+
+  test("cancel leaves nothing behind", async () => {
+    const name = "unwanted.bin";
+    const file = await randomFile(folder, name, 24 * MIB);
+    await visit.go("?chunk=1048576");
+    await visit.throttle(4 * MIB);
+    await visit.choose(file);
+    await visit.acknowledged(name, 2 * MIB);
+    const { id } = await visit.remembered(name);
+    assert.equal((await server.status(id)).status, 200);
+    await visit.button("Cancel", name).click();
+    await visit.row(name).waitFor({ state: "detached" });
+
+    assert.equal((await server.status(id)).status, 404);
+    assert.equal(await visit.remembered(name), undefined);
+    assert.deepEqual(await server.saved(), []);
+    await visit.heard(/unwanted\.bin cancelled/);
+    await visit.page.reload();
+    assert.equal(await visit.page.locator("#list > li").count(), 0);
+  });
+
+  test("an unfinished upload can be forgotten, or cancelled, after a reload", async () => {
+    const files = await Promise.all(
+      ["kept.bin", "dropped.bin"].map((name) => randomFile(folder, name, 24 * MIB)),
+    );
+    await visit.go("?chunk=1048576");
+    await visit.throttle(4 * MIB);
+    await visit.choose(...files);
+    await visit.acknowledged("kept.bin", MIB);
+    await visit.acknowledged("dropped.bin", MIB);
+    await visit.page.reload();
+    await visit.reaches("kept.bin", "unfinished");
+    const kept = await visit.remembered("kept.bin");
+    const dropped = await visit.remembered("dropped.bin");
+    await visit.button("Forget", "kept.bin").click();
+    await visit.button("Cancel", "dropped.bin").click();
+    await visit.page.locator("#uploads[hidden]").waitFor({ state: "attached" });
+
+    assert.equal((await server.status(kept.id)).status, 200);
+    assert.equal((await server.status(dropped.id)).status, 404);
+    assert.equal(await visit.page.evaluate(() => localStorage.length), 0);
+  });
+
+  test("the keyboard alone is enough, and progress is announced", async () => {
+    const name = "keys.bin";
+    const file = await randomFile(folder, name, 16 * MIB);
+    await visit.go("?chunk=524288");
+    await visit.throttle(2 * MIB);
+
+    await visit.page.keyboard.press("Tab");
+    assert.equal(await visit.page.evaluate(() => document.activeElement.id), "files");
+    const chooser = visit.page.waitForEvent("filechooser");
+    await visit.page.keyboard.press("Enter");
+    await (await chooser).setFiles(file);
+    await visit.acknowledged(name, MIB);
+
+    await visit.tabTo(visit.button("Pause", name));
+    await visit.page.keyboard.press("Enter");
+    await visit.reaches(name, "paused");
+    const resume = visit.button("Resume", name);
+    assert.ok(await resume.evaluate((element) => element === document.activeElement));
+    await visit.throttle(NO_LIMIT);
+    await visit.page.keyboard.press("Space");
+    await visit.reaches(name, "done");
+
+    await visit.heard(/keys\.bin is done/);
+    const said = await visit.said();
+    const expected = [
+      [/^Sending keys\.bin, 16\.0\sMiB\.$/, 2],
+      [/^keys\.bin paused at \d+%\.$/, 1],
+      [/^keys\.bin: 25 percent sent\.$/, 1],
+      [/^keys\.bin: 50 percent sent\.$/, 1],
+      [/^keys\.bin: 75 percent sent\.$/, 1],
+      [/^keys\.bin is done\.$/, 1],
+    ];
+    for (const [pattern, times] of expected) {
+      const matches = said.filter((text) => pattern.test(text));
+      assert.equal(matches.length, times, `${pattern} in ${JSON.stringify(said)}`);
+    }
+    assert.equal(said.length, 7, JSON.stringify(said));
+
+    assert.ok(await visit.row(name).evaluate((row) => row.contains(document.activeElement)));
+    await visit.tabTo(visit.button("Remove", name));
+    await visit.page.keyboard.press("Enter");
+    await visit.row(name).waitFor({ state: "detached" });
+    assert.equal(await visit.page.evaluate(() => document.activeElement.id), "files");
+  });
+
+  test("refusals are told in plain words", async () => {
+    visit.loadsMayFail = true;
+    const refusals = [
+      { status: 403, detail: "no", words: /not allowed to send/, offer: "Try again" },
+      { status: 404, detail: "no", words: /does not know this upload/, offer: "Start over" },
+      { status: 410, detail: "no", words: /has expired/, offer: "Start over" },
+      { status: 409, detail: "no", words: /another tab or window/, offer: "Continue here" },
+      { status: 413, detail: "no", words: /too large for this server/ },
+      {
+        status: 400,
+        detail: "Size of file exceeds the limit (1000 bytes)",
+        words: /too large for this server\. Size of file exceeds the limit \(1000 bytes\)\./,
+      },
+      {
+        status: 400,
+        detail: "No room for <b>",
+        words: /refused the file: No room for <b>\./,
+        offer: "Start over",
+      },
+    ];
+    await visit.go();
+    for (const { status, detail, words, offer } of refusals) {
+      const name = `refused ${status} ${detail.length}.bin`;
+      await visit.page.route(`**${CHUNKS}`, (route) => route.fulfill({ status, json: { detail } }), {
+        times: 1,
+      });
+      await visit.choose({ name, mimeType: "text/plain", buffer: Buffer.from(name) });
+      await visit.reaches(name, "error");
+      await visit.row(name).getByText(words).waitFor();
+      await visit.heard(new RegExp(`${status} ${detail.length}\\.bin stopped\\. .*${words.source}`));
+      if (offer) {
+        await visit.button(offer, name).click();
+        await visit.reaches(name, "done");
+      }
+    }
+  });
+
+  test("a file that does not match its checksum is refused and can be sent again", async () => {
+    visit.loadsMayFail = true;
+    await visit.go();
+    await visit.page.route(
+      `**${CHUNKS}_complete`,
+      (route) => {
+        const postData = route.request().postData().replace(/md5=\w+/, `md5=${"0".repeat(32)}`);
+        return route.continue({ postData });
+      },
+      { times: 1 },
+    );
+    await visit.choose({ name: "odd.txt", mimeType: "text/plain", buffer: Buffer.from("odd") });
+    await visit.reaches("odd.txt", "error");
+    await visit.row("odd.txt").getByText(/The file changed while it was sent/).waitFor();
+    assert.deepEqual(await server.saved(), []);
+    await visit.button("Start over", "odd.txt").click();
+    await visit.reaches("odd.txt", "done");
+    assert.equal((await server.saved()).length, 1);
+  });
+
+  test("a server in trouble is asked again", async () => {
+    visit.loadsMayFail = true;
+    await visit.go();
+    await visit.page.route(`**${CHUNKS}`, (route) => route.fulfill({ status: 503, body: "later" }), {
+      times: 1,
+    });
+    await visit.choose({ name: "patient.txt", mimeType: "text/plain", buffer: Buffer.from("1") });
+    await visit.row("patient.txt").getByText("The server has a problem (503)").waitFor();
+    await visit.reaches("patient.txt", "done");
+  });
+
+  test("an answer to the completion that was lost does not fail the upload", async () => {
+    visit.loadsMayFail = true;
+    await visit.go();
+    await visit.page.route(
+      `**${CHUNKS}_complete`,
+      async (route) => {
+        await route.fetch();
+        await route.abort();
+      },
+      { times: 1 },
+    );
+    await visit.choose({ name: "once.txt", mimeType: "text/plain", buffer: Buffer.from("1") });
+    await visit.reaches("once.txt", "retrying");
+    await visit.reaches("once.txt", "done");
+    assert.equal((await server.saved()).length, 1);
+  });
+
+  test("it looks right in light, dark and narrow windows", async () => {
+    const folderOut = process.env.SCREENSHOTS ?? (await mkdtemp(path.join(tmpdir(), "screenshots-")));
+    await mkdir(folderOut, { recursive: true });
+    const running = await randomFile(folder, "Interview with the harbour master, uncut.mov", 96 * MIB);
+    const lost = await randomFile(folder, "measurements-2026.parquet", 24 * MIB);
+    const done = path.join(folder, "report.pdf");
+    await writeFile(done, randomBytes(300_000));
+
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=1048576");
+    await visit.throttle(6 * MIB);
+    await visit.choose(lost);
+    await visit.acknowledged(path.basename(lost), 4 * MIB);
+    await visit.button("Pause", path.basename(lost)).click();
+    const { id } = await visit.remembered(path.basename(lost));
+    await fetch(`${server.url}${CHUNKS}?upload_id=${id}`, { method: "DELETE" });
+    await visit.button("Resume", path.basename(lost)).click();
+    await visit.reaches(path.basename(lost), "error");
+    await visit.choose(done);
+    await visit.reaches("report.pdf", "done");
+    await visit.choose(running);
+    await visit.row(path.basename(running)).getByText(/left/).waitFor();
+    await visit.acknowledged(path.basename(running), 6 * MIB);
+
+    const { page } = visit;
+    for (const colorScheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme });
+      for (const width of [960, 320]) {
+        await page.setViewportSize({ width, height: 800 });
+        const file = path.join(folderOut, `${colorScheme}-${width}.png`);
+        await page.screenshot({ path: file, fullPage: true, animations: "disabled" });
+        const overflow = await page.evaluate(
+          () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+        );
+        assert.equal(overflow, 0, `${width} px wide`);
+      }
+    }
+    console.log(`screenshots: ${folderOut}`);
+    assert.equal(await page.locator("[data-state=sending]").count(), 1);
+    await visit.button("Cancel", path.basename(running)).click();
+    await visit.row(path.basename(running)).waitFor({ state: "detached" });
+  });
+});
