@@ -64,7 +64,7 @@ pub(super) async fn delete_expired(engine: &Engine, scope: &Scope) -> Result<Exp
 }
 
 /// Removes the upload unless it lives again since it was listed.
-async fn remove(engine: &Engine, id: &UploadId) -> Result<Option<Status>, StoreError> {
+pub(super) async fn remove(engine: &Engine, id: &UploadId) -> Result<Option<Status>, StoreError> {
     let writer = match engine.store.writer(id).await {
         Err(StoreError::NotFound) => return Ok(None),
         writer => writer?,

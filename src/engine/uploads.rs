@@ -314,6 +314,15 @@ impl Uploads {
         sweep::delete_expired(&self.engine, &self.scope).await
     }
 
+    /// Removes one upload if it has expired, and says whether it did.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Busy`] if it is in use, and those of the store.
+    pub async fn delete_if_expired(&self, id: &UploadId) -> Result<bool, Error> {
+        self.find(id).await?;
+        Ok(sweep::remove(&self.engine, id).await?.is_some())
+    }
+
     /// Calls [`delete_expired`](Self::delete_expired) now and then `every` so often, in the
     /// background, until the [`Sweeper`] is stopped or dropped.
     pub fn sweep_every(&self, every: Duration) -> Sweeper {

@@ -1,0 +1,52 @@
+//! Lists the uploads of a folder that have expired, and asks before it deletes each.
+//!
+//!     cargo run --example expired -- chunked_uploads/%Y/%m/%d [--yes]
+
+use std::env;
+use std::io::{self, BufRead, Write};
+
+use tower_chunked_upload::store::FsStore;
+use tower_chunked_upload::{Expired, Filter, Status, Uploads};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments: Vec<_> = env::args().skip(1).collect();
+    let yes = arguments.iter().any(|argument| argument == "--yes");
+    arguments.retain(|argument| argument != "--yes");
+    let [pattern] = &arguments[..] else {
+        return Err("usage: expired PATTERN [--yes]".into());
+    };
+    let uploads = Uploads::builder(FsStore::new(pattern)).build()?;
+    let deleted = if yes { uploads.delete_expired().await? } else { ask(&uploads).await? };
+    println!("{} complete uploads were deleted", deleted.complete);
+    println!("{} incomplete uploads were deleted", deleted.incomplete);
+    Ok(())
+}
+
+async fn ask(uploads: &Uploads) -> Result<Expired, Box<dyn std::error::Error>> {
+    let mut deleted = Expired::default();
+    let mut answers = io::stdin().lock().lines();
+    let mut expired = uploads.list(Filter::all().expired(true));
+    while let Some(upload) = expired.next().await {
+        let upload = match upload {
+            Ok(upload) => upload,
+            Err(error) => {
+                eprintln!("skipped: {error}");
+                continue;
+            }
+        };
+        let name = upload.filename().unwrap_or_default();
+        let (id, status, offset) = (upload.id, upload.status(), upload.offset());
+        print!("Delete {name:?} ({id}, {status:?}, {offset} bytes)? [y/N] ");
+        io::stdout().flush()?;
+        let answer = answers.next().transpose()?.unwrap_or_default();
+        if !answer.trim().eq_ignore_ascii_case("y") || !uploads.delete_if_expired(&id).await? {
+            continue;
+        }
+        match status {
+            Status::Complete => deleted.complete += 1,
+            _ => deleted.incomplete += 1,
+        }
+    }
+    Ok(deleted)
+}
