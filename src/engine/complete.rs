@@ -38,11 +38,8 @@ pub(super) async fn complete(
     let mut writer = engine.lease(id, &claim).await?;
     let mut upload = writer.upload().clone();
     engine.check_open(&upload)?;
-    let offset = upload.offset();
-    let total = *upload.progress.total.get_or_insert(offset);
-    if offset != total {
-        return Err(ErrorKind::Incomplete { offset, total }.into());
-    }
+    check_whole(&upload)?;
+    upload.progress.total = Some(upload.offset());
     let digest = match upload.progress.checksum.as_ref().and_then(Running::resume) {
         Some(running) => Some(running.digest()),
         None if expected.is_some() => Some(read_digest(engine, &upload).await?),
@@ -67,6 +64,15 @@ pub(super) async fn complete(
         Ok(Completion { engine, file: CompletedUpload { shared: Arc::new(shared) }, claim })
     });
     joined(commit).await
+}
+
+/// An upload whose total was never said ends where it stands.
+pub(super) fn check_whole(upload: &Upload) -> Result<(), Error> {
+    let offset = upload.offset();
+    match upload.total() {
+        Some(total) if total != offset => Err(ErrorKind::Incomplete { offset, total }.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Reads the file once: its record has no checksum state that this version understands.

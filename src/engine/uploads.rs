@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::append::{Append, AppendMode, Options};
 use super::buffer::Pool;
 use super::claim::{Claim, Claims};
-use super::complete::{Completion, complete};
+use super::complete::{self, Completion};
 use super::error::{ConfigError, Error, ErrorKind};
 use super::event::{DynObserver, Event, Observer};
 use super::list::{Filter, Listing};
@@ -273,8 +273,11 @@ impl Uploads {
         id: &UploadId,
         digest: Option<Digest>,
     ) -> Result<Completion, Error> {
-        self.engine.check_open(&self.find(id).await?)?;
-        complete(&self.engine, id, digest).await
+        let upload = self.find(id).await?;
+        self.engine.check_open(&upload)?;
+        // Before the claim: asking too early stops no chunk.
+        complete::check_whole(&upload)?;
+        complete::complete(&self.engine, id, digest).await
     }
 
     /// Removes an upload that is not complete, and its bytes; gives its last record.

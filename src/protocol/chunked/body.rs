@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::StatusCode;
+use http::header::EXPECT;
+use http::{HeaderMap, StatusCode};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -19,6 +20,7 @@ pub(super) struct Incoming<B> {
     body: Pin<Box<B>>,
     idle_timeout: Duration,
     drain: (u64, Duration),
+    /// Whether nobody sends any more: the end has come, or was never asked for.
     ended: bool,
 }
 
@@ -28,12 +30,14 @@ where
     B::Data: Send,
     B::Error: fmt::Display,
 {
-    pub(super) fn new(body: B, config: &Config) -> Self {
+    pub(super) fn new(body: B, headers: &HeaderMap, config: &Config) -> Self {
         Self {
             body: Box::pin(body),
             idle_timeout: config.idle_timeout,
             drain: config.drain,
-            ended: false,
+            // A client that waits to be asked for its body (RFC 9110, 10.1.1) is asked by the first
+            // poll, and not at all if it is refused before.
+            ended: headers.contains_key(EXPECT),
         }
     }
 
@@ -72,6 +76,7 @@ where
     }
 
     async fn data(&mut self) -> Result<Option<Bytes>, Refusal> {
+        self.ended = false;
         loop {
             let frame = poll_fn(|cx| self.body.as_mut().poll_frame(cx)).await;
             match frame.map(|frame| frame.map(http_body::Frame::into_data)) {

@@ -105,7 +105,7 @@ impl Request<'_> {
                 FormEvent::Field { name, value } => fields.push((name, value)),
                 FormEvent::File { filename, content_type } => {
                     let file = File { name: filename, content_type };
-                    receiver = Some(self.begin(id.as_deref(), file, &fields).await?);
+                    receiver = Some(self.begin(id.as_deref(), file, &fields, None).await?);
                 }
                 FormEvent::Data(bytes) => match &mut receiver {
                     Some(receiver) => receiver.take(bytes, self.range.as_ref()).await?,
@@ -128,12 +128,7 @@ impl Request<'_> {
     {
         self.check_size(body.exact_size(), 0)?;
         let (id, fields) = query::read(self.parts)?;
-        let mut receiver = self.begin(id.as_deref(), file, &fields).await?;
-        if let (Some(size), Some(range)) = (body.exact_size(), &self.range)
-            && size != range.len()
-        {
-            return Err(wrong_size());
-        }
+        let mut receiver = self.begin(id.as_deref(), file, &fields, body.exact_size()).await?;
         while let Some(bytes) = body.next(Some(&mut receiver.append)).await? {
             receiver.take(bytes, self.range.as_ref()).await?;
         }
@@ -156,12 +151,14 @@ impl Request<'_> {
         id: Option<&str>,
         file: File,
         fields: &[(String, String)],
+        size: Option<u64>,
     ) -> Result<Receiver, Refusal> {
         if let Some(id) = id {
-            let append = self.continue_upload(id, &file, fields).await?;
+            let append = self.continue_upload(id, &file, fields, size).await?;
             return Ok(Receiver { append, file, received: 0, bound: true });
         }
         let start = self.start();
+        self.check_length(size)?;
         let mut new = NewUpload::new().max_bytes(self.limit);
         // A first chunk, unless an id comes after the file; a later one never begins an upload.
         if start == 0 {
@@ -182,6 +179,7 @@ impl Request<'_> {
         id: &str,
         file: &File,
         fields: &[(String, String)],
+        size: Option<u64>,
     ) -> Result<Append, Refusal> {
         let id: UploadId = id.parse().map_err(|_| ErrorKind::NotFound)?;
         let upload = self.uploads.check_open(&id).await?;
@@ -189,6 +187,12 @@ impl Request<'_> {
         if upload.offset() != start {
             return Err(ErrorKind::OffsetMismatch { offset: upload.offset() }.into());
         }
+        if let (Some(range), Some(total)) = (&self.range, upload.total())
+            && range.total != total
+        {
+            return Err(ErrorKind::TotalMismatch { total }.into());
+        }
+        self.check_length(size)?;
         let candidate = self.candidate(file, fields, Some(&upload));
         self.config.policy.validate(self.parts, &candidate).await?;
         let mode = AppendMode::AllOrNothing;
@@ -209,15 +213,14 @@ impl Request<'_> {
         let Receiver { mut append, file, received: size, bound } = receiver;
         let append = match id {
             Some(id) if !bound => {
-                let target = self.continue_upload(id, &file, &fields).await?;
-                self.check_length(size)?;
+                let target = self.continue_upload(id, &file, &fields, Some(size)).await?;
                 return join(append, target).await.map(Event::Grew);
             }
             _ => {
                 if !bound && self.start() != 0 {
                     return Err(ErrorKind::OffsetMismatch { offset: 0 }.into());
                 }
-                self.check_length(size)?;
+                self.check_length(Some(size))?;
                 if self.range.is_none() {
                     append.set_total(append.position())?;
                 }
@@ -229,9 +232,10 @@ impl Request<'_> {
         Ok(if bound { Event::Grew(upload) } else { Event::Created(upload) })
     }
 
-    fn check_length(&self, size: u64) -> Result<(), Refusal> {
-        match &self.range {
-            Some(range) if range.len() != size => Err(wrong_size()),
+    /// Refuses a chunk whose size, as far as it is known, is not that of its range.
+    fn check_length(&self, size: Option<u64>) -> Result<(), Refusal> {
+        match (&self.range, size) {
+            (Some(range), Some(size)) if range.len() != size => Err(wrong_size()),
             _ => Ok(()),
         }
     }

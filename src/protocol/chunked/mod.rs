@@ -43,7 +43,7 @@ where
     B::Error: fmt::Display,
 {
     let (parts, body) = request.into_parts();
-    let mut body = Incoming::new(body, config);
+    let mut body = Incoming::new(body, &parts.headers, config);
     let result = match (route, &parts.method) {
         (Route::Chunk, &Method::POST) => chunk::receive(config, &parts, &mut body).await,
         (Route::Complete, &Method::POST) => {

@@ -26,6 +26,8 @@ pub(super) struct Lease {
     born: bool,
     /// Whether the lease's end has bytes or files to clear away.
     dirty: bool,
+    /// Why the bytes cannot be trusted. Such an upload can still be removed.
+    problem: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -34,7 +36,8 @@ pub(super) struct Files {
     record_path: PathBuf,
     /// The length of the record's whole lines.
     record_end: u64,
-    data: File,
+    /// `None` if the bytes are gone: perhaps the application has taken them and moved on.
+    data: Option<File>,
     /// Where the bytes are, below the root.
     pub(super) below: PathBuf,
     pub(super) claimed: Option<PathBuf>,
@@ -46,7 +49,7 @@ impl Lease {
     /// The lease on an upload that exists nowhere yet.
     pub(super) fn unborn(layout: Arc<Layout>, upload: Upload) -> Self {
         let position = upload.offset();
-        Self { layout, upload, files: None, position, born: false, dirty: false }
+        Self { layout, upload, files: None, position, born: false, dirty: false, problem: None }
     }
 
     /// Takes the lease on an upload that exists.
@@ -57,17 +60,19 @@ impl Lease {
         let (record_end, claimed) = (journal.end, journal.claimed.take());
         let (upload, below) = journal.committed()?;
         let place = layout.place(&below, claimed.as_deref())?;
-        let data = match sys::open(&place) {
-            Ok(data) => data,
-            Err(error) if is_absent(&error) => {
-                return Err(StoreError::damaged(id, "its bytes are gone"));
+        let (data, length) = match sys::open(&place) {
+            Ok(data) => {
+                let length = data.metadata().map_err(|error| failed("look at", &place, error))?;
+                (Some(data), length.len())
             }
+            Err(error) if is_absent(&error) => (None, 0),
             Err(error) => return Err(failed("open", &place, error)),
         };
-        let length = data.metadata().map_err(|error| failed("look at", &place, error))?.len();
-        if length < upload.offset() {
-            return Err(StoreError::damaged(id, "it has fewer bytes than its record says"));
-        }
+        let problem = match data {
+            None => Some("its bytes are gone"),
+            Some(_) if length < upload.offset() => Some("it has fewer bytes than its record says"),
+            Some(_) => None,
+        };
         let mut files = Files {
             record,
             record_path: path,
@@ -85,7 +90,7 @@ impl Lease {
         }
         let position = upload.offset();
         let dirty = length > position && upload.status() == Status::Open;
-        Ok(Self { layout, upload, files: Some(files), position, born: true, dirty })
+        Ok(Self { layout, upload, files: Some(files), position, born: true, dirty, problem })
     }
 
     pub(super) fn upload(&self) -> &Upload {
@@ -101,6 +106,13 @@ impl Lease {
         self.layout.place(&files.below, files.claimed.as_deref()).ok()
     }
 
+    fn sound(&self) -> Result<(), StoreError> {
+        match self.problem {
+            Some(problem) => Err(StoreError::damaged(&self.upload.id, problem)),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn files(&mut self) -> Result<&mut Files, StoreError> {
         self.files.as_mut().ok_or(StoreError::NotFound)
     }
@@ -109,9 +121,10 @@ impl Lease {
         self.begin()?;
         let position = self.position;
         if !bytes.is_empty() {
+            self.sound()?;
             self.dirty = true;
             let files = self.files()?;
-            sys::write_at(&files.data, bytes, position).map_err(|error| {
+            sys::write_at(files.data()?, bytes, position).map_err(|error| {
                 StoreError::io(format!("write {}", files.below.display()), error)
             })?;
             self.position += bytes.len() as u64;
@@ -127,13 +140,16 @@ impl Lease {
         let grown = !born || upload.offset() != self.upload.offset();
         let same_record =
             Upload { progress: upload.progress.clone(), ..self.upload.clone() } == upload;
+        if grown || upload.status() == Status::Finishing {
+            self.sound()?;
+        }
         let files = self.files()?;
-        if upload.status() != Status::Open && files.claimed.is_none() {
+        if upload.status() == Status::Finishing && files.claimed.is_none() {
             // What is handed over is the acknowledged bytes and nothing behind them.
             files.cut_data(upload.offset())?;
         }
         if sync && grown {
-            files.data.sync_data().map_err(|error| failed("sync", &files.below, error))?;
+            files.data()?.sync_data().map_err(|error| failed("sync", &files.below, error))?;
         }
         let line = if born && same_record {
             Line::Progress(Box::new(upload.progress.clone()))
@@ -156,7 +172,8 @@ impl Lease {
         self.begin()?;
         let (start, end) = (self.upload.offset(), self.position);
         let files = self.files()?;
-        let file = files.data.try_clone().map_err(|error| failed("open", &files.below, error))?;
+        let file =
+            files.data()?.try_clone().map_err(|error| failed("open", &files.below, error))?;
         Ok((file, start, end))
     }
 
@@ -178,10 +195,7 @@ impl Lease {
         let id = self.upload.id;
         let below = self.layout.new_data(&id, self.upload.created)?;
         let record_path = self.layout.record(&id);
-        let (record, mut unsynced) = create_file(&record_path)?;
-        if record.try_lock().is_err() || !sys::is_at(&record, &record_path).unwrap_or(false) {
-            return Err(StoreError::Busy);
-        }
+        let (record, mut unsynced) = create_locked(&record_path)?;
         let mut head = Vec::new();
         let made = Line::head(&below)?
             .write_to(&mut head)
@@ -197,7 +211,7 @@ impl Lease {
             record,
             record_path,
             record_end: head.len() as u64,
-            data,
+            data: Some(data),
             below,
             claimed: None,
             unsynced,
@@ -209,7 +223,8 @@ impl Lease {
     fn clear(&mut self) -> Result<(), StoreError> {
         let Some(files) = self.files.take() else { return Ok(()) };
         let data = self.layout.data(&files.below);
-        for path in [&data, &files.record_path] {
+        let half_rewritten = files.record_path.with_extension(REWRITTEN);
+        for path in [&data, &half_rewritten, &files.record_path] {
             match fs::remove_file(path) {
                 Err(error) if !is_absent(&error) => return Err(failed("remove", path, error)),
                 _ => {}
@@ -231,9 +246,10 @@ impl Drop for Lease {
             drop(self.clear());
         } else if let Some(files) = &self.files
             && files.claimed.is_none()
+            && let Some(data) = &files.data
         {
             // Only to give the room back: nobody reads beyond the record's offset.
-            drop(files.data.set_len(self.upload.offset()));
+            drop(data.set_len(self.upload.offset()));
         }
     }
 }
@@ -260,10 +276,15 @@ impl Files {
             .map_err(|error| failed("cut", &self.record_path, error))
     }
 
+    fn data(&self) -> Result<&File, StoreError> {
+        self.data.as_ref().ok_or(StoreError::NotFound)
+    }
+
     fn cut_data(&self, length: u64) -> Result<(), StoreError> {
+        let data = self.data()?;
         let cut = || {
-            if self.data.metadata()?.len() != length {
-                self.data.set_len(length)?;
+            if data.metadata()?.len() != length {
+                data.set_len(length)?;
             }
             Ok(())
         };
@@ -286,7 +307,7 @@ impl Files {
         if let Some(claimed) = &self.claimed {
             Line::Claimed(claimed.clone()).write_to(&mut bytes)?;
         }
-        let path = self.record_path.with_extension("new");
+        let path = self.record_path.with_extension(REWRITTEN);
         drop(fs::remove_file(&path));
         let replace = || {
             let file = sys::create_new(&path)?;
@@ -336,6 +357,21 @@ fn remove_if_there(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// Makes and locks a new record. A sweep may find it before it is locked, and remove it for being
+/// empty.
+fn create_locked(path: &Path) -> Result<(File, Vec<PathBuf>), StoreError> {
+    loop {
+        let (file, folders) = create_file(path)?;
+        let locked = file.try_lock().is_ok();
+        if locked && sys::is_at(&file, path).map_err(|error| failed("look at", path, error))? {
+            return Ok((file, folders));
+        }
+        // Whoever has it now removes it.
+        std::thread::yield_now();
+        drop(fs::remove_file(path));
+    }
+}
+
 /// Opens and locks the record at the path, and reads it.
 fn lock(path: &Path) -> Result<(File, Vec<u8>), StoreError> {
     loop {
@@ -357,5 +393,7 @@ fn lock(path: &Path) -> Result<(File, Vec<u8>), StoreError> {
     }
 }
 
+/// Ends the name of a record that is about to take the place of another.
+const REWRITTEN: &str = "new";
 /// A record longer than this is rewritten when the next lease is taken.
 const LONG: u64 = 64 * 1024;
