@@ -31,11 +31,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/api/chunked_upload_complete", post(done))
         .with_state(PathBuf::from(setting("MEDIA", "media")))
         .merge(page())
-        .layer(ChunkedUploadLayer::new(uploads));
+        .layer(ChunkedUploadLayer::new(uploads.clone()));
 
     let listener = tokio::net::TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;
     println!("drop files at http://{}", listener.local_addr()?);
+    let stopping = tokio::spawn(async move {
+        interrupted().await;
+        uploads.shutdown(Duration::from_secs(10)).await;
+    });
     axum::serve(listener, app).with_graceful_shutdown(interrupted()).await?;
+    stopping.await?;
     sweeper.stop().await;
     Ok(())
 }

@@ -47,7 +47,7 @@ async fn main() -> Result<(), BoxError> {
     let uploads = uploads.build()?;
     let sweeper = uploads.sweep_every(Duration::from_secs(1));
 
-    let layer = ChunkedUploadLayer::new(uploads)
+    let layer = ChunkedUploadLayer::new(uploads.clone())
         .field_name(env::var("WIRE_FIELD").unwrap_or_else(|_| "file".to_owned()))
         .require_content_range(is_set("WIRE_FAIL_IF_NO_HEADER"))
         .md5_check(md5_check)
@@ -83,8 +83,11 @@ async fn main() -> Result<(), BoxError> {
         });
     }
     drop(listener);
-    drop(tokio::time::timeout(SHUTDOWN, connections.shutdown()).await);
-    drop(tokio::time::timeout(SHUTDOWN, sweeper.stop()).await);
+    tokio::join!(uploads.shutdown(SHUTDOWN), async {
+        // Beyond the chunks there is only what a client keeps open for nothing.
+        drop(tokio::time::timeout(2 * SHUTDOWN, connections.shutdown()).await);
+    });
+    sweeper.stop().await;
     Ok(())
 }
 
@@ -192,4 +195,4 @@ fn number(name: &str) -> Result<Option<u64>, BoxError> {
 }
 
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-const SHUTDOWN: Duration = Duration::from_secs(5);
+const SHUTDOWN: Duration = Duration::from_secs(3);

@@ -48,7 +48,7 @@ pub struct Append {
     position: u64,
     buffer: Buffer,
     work: Work,
-    claim: Claim,
+    claim: Arc<Claim>,
 }
 
 /// The store's writer and the running checksum: here, or with the batch that is being written.
@@ -61,6 +61,8 @@ enum Work {
 struct Desk {
     writer: Box<dyn DynWriter>,
     checksum: Option<Running>,
+    /// While a batch is being written the upload is claimed, even if the append was dropped.
+    _claim: Arc<Claim>,
 }
 
 impl Append {
@@ -71,14 +73,14 @@ impl Append {
         checksum: Option<Running>,
         options: Options,
     ) -> Self {
-        let upload = writer.upload().clone();
+        let (upload, claim) = (writer.upload().clone(), Arc::new(claim));
         Self {
             mode: options.mode,
             new: options.new,
             limit: options.limit,
             position: upload.offset(),
             buffer: Buffer::new(&engine.pool),
-            work: Work::Idle(Desk { writer, checksum }),
+            work: Work::Idle(Desk { writer, checksum, _claim: Arc::clone(&claim) }),
             engine,
             upload,
             claim,
@@ -127,6 +129,10 @@ impl Append {
         self.claim.stopped()
     }
 
+    pub(crate) fn why_stopped(&self) -> ErrorKind {
+        self.claim.why_stopped()
+    }
+
     /// Takes bytes. It waits only if a whole batch is waiting to be written already.
     ///
     /// # Errors
@@ -134,7 +140,7 @@ impl Append {
     /// store. After an error the append is only good for being dropped.
     pub async fn write(&mut self, mut bytes: impl Buf + Send) -> Result<(), Error> {
         if self.claim.is_stopped() {
-            return Err(ErrorKind::Superseded.into());
+            return Err(self.why_stopped().into());
         }
         self.position = self.checked_position(bytes.remaining())?;
         while bytes.has_remaining() {
@@ -177,7 +183,7 @@ impl Append {
             let next = tokio::select! {
                 biased;
                 next = next => next,
-                () = self.stopped() => return Err(ErrorKind::Superseded.into()),
+                () = self.stopped() => return Err(self.why_stopped().into()),
             };
             match next {
                 Some(Ok(bytes)) => self.write(bytes).await?,
@@ -236,7 +242,7 @@ impl Append {
     /// told.
     pub async fn commit(mut self) -> Result<Upload, Error> {
         if self.claim.is_stopped() {
-            return Err(ErrorKind::Superseded.into());
+            return Err(self.why_stopped().into());
         }
         if self.buffer.len() > HASH_IN_PLACE
             && matches!(&self.work, Work::Idle(desk) if desk.checksum.is_some())
@@ -244,7 +250,7 @@ impl Append {
             // Writing and hashing side by side is worth a second hop.
             self.flush().await?;
         }
-        let Desk { mut writer, mut checksum } = self.settle().await?;
+        let Desk { mut writer, mut checksum, _claim } = self.settle().await?;
         let last = self.buffer.freeze();
         if let Some(running) = checksum.take() {
             checksum = update(running, &last).await;
@@ -256,7 +262,7 @@ impl Append {
         upload.progress.status = Status::Open;
         let commit = tokio::spawn(async move {
             writer.commit(last, upload.clone()).await?;
-            drop((writer, claim));
+            drop((writer, claim, _claim));
             let event = if new { Event::Created(upload) } else { Event::Grew(upload) };
             engine.observer.on_event(&event).await;
             Ok(event)

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedMutexGuard, watch};
@@ -14,9 +14,18 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use super::error::ErrorKind;
 use crate::id::UploadId;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Claims {
-    held: Arc<Mutex<HashMap<UploadId, Slot>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    slots: Mutex<HashMap<UploadId, Slot>>,
+    /// Whether new claims are refused. It changes under the lock of the slots.
+    closed: watch::Sender<bool>,
+    /// How many claims and other work there is.
+    running: watch::Sender<usize>,
 }
 
 #[derive(Debug)]
@@ -34,9 +43,32 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Claim {
     id: UploadId,
-    held: Arc<Mutex<HashMap<UploadId, Slot>>>,
     stopped: watch::Receiver<bool>,
     turn: Option<OwnedMutexGuard<()>>,
+    work: Work,
+}
+
+/// Work that a shutdown waits for.
+#[derive(Debug)]
+pub(crate) struct Work {
+    shared: Arc<Shared>,
+}
+
+impl Default for Claims {
+    fn default() -> Self {
+        let shared = Shared {
+            slots: Mutex::default(),
+            closed: watch::Sender::new(false),
+            running: watch::Sender::new(0),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+}
+
+impl Shared {
+    fn slots(&self) -> MutexGuard<'_, HashMap<UploadId, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Claims {
@@ -50,7 +82,7 @@ impl Claims {
         let mut stopped = claim.stopped.clone();
         let turn = tokio::select! {
             biased;
-            _ = stopped.wait_for(|stop| *stop) => return Err(ErrorKind::Superseded),
+            _ = stopped.wait_for(|stop| *stop) => return Err(claim.why_stopped()),
             turn = tokio::time::timeout(patience, turn.lock_owned()) => turn,
         };
         claim.turn = Some(turn.map_err(|_| ErrorKind::Busy)?);
@@ -59,8 +91,11 @@ impl Claims {
 
     fn enter(&self, id: &UploadId) -> Result<(Claim, Arc<tokio::sync::Mutex<()>>), ErrorKind> {
         let (stop, stopped) = watch::channel(false);
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = match held.entry(*id) {
+        let mut slots = self.shared.slots();
+        if *self.shared.closed.borrow() {
+            return Err(ErrorKind::ShuttingDown);
+        }
+        let turn = match slots.entry(*id) {
             Entry::Vacant(slot) => {
                 let turn = Arc::default();
                 let slot = slot.insert(Slot { stop, turn, finishing: false, claims: 1 });
@@ -77,8 +112,52 @@ impl Claims {
                 Arc::clone(&slot.turn)
             }
         };
-        let held = Arc::clone(&self.held);
-        Ok((Claim { id: *id, held, stopped, turn: None }, turn))
+        Ok((Claim { id: *id, stopped, turn: None, work: self.work() }, turn))
+    }
+
+    /// Counts as work until it is dropped.
+    pub(super) fn work(&self) -> Work {
+        self.shared.running.send_modify(|running| *running += 1);
+        Work { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Refuses every claim from now on.
+    pub(super) fn close(&self) {
+        let _slots = self.shared.slots();
+        self.shared.closed.send_replace(true);
+    }
+
+    /// Waits until nobody works any more.
+    pub(super) async fn ended(&self) {
+        let mut running = self.shared.running.subscribe();
+        // The sender lives as long as this.
+        drop(running.wait_for(|running| *running == 0).await);
+    }
+
+    /// Asks everybody to stop but those who finish an upload.
+    pub(super) fn stop(&self) {
+        for slot in self.shared.slots().values().filter(|slot| !slot.finishing) {
+            slot.stop.send_replace(true);
+        }
+    }
+}
+
+impl Work {
+    /// Waits until a shutdown begins.
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut closed = self.shared.closed.subscribe();
+        async move {
+            // A sender that is gone has nothing left to shut down.
+            if closed.wait_for(|closed| *closed).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.shared.running.send_modify(|running| *running -= 1);
     }
 }
 
@@ -97,14 +176,22 @@ impl Claim {
         *self.stopped.borrow()
     }
 
+    /// Who has stopped it: a newer claim, unless nobody can make one any more.
+    pub(super) fn why_stopped(&self) -> ErrorKind {
+        match *self.work.shared.closed.borrow() {
+            true => ErrorKind::ShuttingDown,
+            false => ErrorKind::Superseded,
+        }
+    }
+
     /// From now on no newer claim can stop this one: it is told that the upload is finishing.
     /// Fails if one has asked already.
     pub(super) fn finish(&self) -> Result<(), ErrorKind> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.work.shared.slots();
         if self.is_stopped() {
-            return Err(ErrorKind::Superseded);
+            return Err(self.why_stopped());
         }
-        if let Some(slot) = held.get_mut(&self.id) {
+        if let Some(slot) = slots.get_mut(&self.id) {
             slot.finishing = true;
         }
         Ok(())
@@ -113,14 +200,14 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(slot) = held.get_mut(&self.id) else { return };
+        let mut slots = self.work.shared.slots();
+        let Some(slot) = slots.get_mut(&self.id) else { return };
         if self.turn.take().is_some() {
             slot.finishing = false;
         }
         slot.claims -= 1;
         if slot.claims == 0 {
-            held.remove(&self.id);
+            slots.remove(&self.id);
         }
     }
 }
@@ -146,7 +233,7 @@ mod tests {
         let third = third.unwrap();
         assert!(!third.is_stopped());
         drop(third);
-        assert!(claims.held.lock().unwrap().is_empty());
+        assert!(claims.shared.slots().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -156,7 +243,7 @@ mod tests {
         assert_eq!(claims.claim(&id, PATIENCE).await.unwrap_err(), ErrorKind::Busy);
         drop(first);
         claims.claim(&id, PATIENCE).await.unwrap();
-        assert!(claims.held.lock().unwrap().is_empty());
+        assert!(claims.shared.slots().is_empty());
     }
 
     #[tokio::test]
@@ -168,5 +255,20 @@ mod tests {
         assert!(!first.is_stopped());
         drop(first);
         claims.claim(&id, PATIENCE).await.unwrap();
+    }
+    #[tokio::test]
+    async fn a_shutdown_waits_for_claims_and_refuses_new_ones() {
+        let (claims, id) = (Claims::default(), UploadId::random());
+        let claim = claims.claim(&id, PATIENCE).await.unwrap();
+        claims.close();
+        let new = claims.claim(&UploadId::random(), PATIENCE).await;
+        assert_eq!(new.unwrap_err(), ErrorKind::ShuttingDown);
+        assert!(!claim.is_stopped());
+        claims.stop();
+        tokio::join!(claims.ended(), async {
+            claim.stopped().await;
+            drop(claim);
+        });
+        claims.ended().await;
     }
 }

@@ -58,6 +58,8 @@ pub enum ErrorKind {
     Superseded,
     /// Another request holds the upload, and did not let it go in time.
     Busy,
+    /// The server is shutting down.
+    ShuttingDown,
     /// What the application wants to write to is there already.
     AlreadyExists,
     /// There is no room left.
@@ -128,6 +130,7 @@ impl fmt::Display for ErrorKind {
             Self::ChecksumMismatch => f.write_str("the checksum does not match"),
             Self::Superseded => f.write_str("a newer request has taken the upload over"),
             Self::Busy => f.write_str("another request holds the upload"),
+            Self::ShuttingDown => f.write_str("the server is shutting down"),
             Self::AlreadyExists => f.write_str("the target exists already"),
             Self::Full => f.write_str("there is no room left"),
             Self::Damaged => f.write_str("the upload is damaged"),

@@ -18,6 +18,7 @@ mod sweep;
 mod uploads;
 
 pub use append::{Append, AppendMode};
+pub(crate) use claim::Work;
 pub use complete::{CompletedUpload, Completion};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use event::{Event, Observer};

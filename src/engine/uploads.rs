@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::append::{Append, AppendMode, Options};
 use super::buffer::Pool;
-use super::claim::{Claim, Claims};
+use super::claim::{Claim, Claims, Work};
 use super::complete::{self, Completion};
 use super::error::{ConfigError, Error, ErrorKind};
 use super::event::{DynObserver, Event, Observer};
@@ -332,6 +332,39 @@ impl Uploads {
         Sweeper::start(self.clone(), every)
     }
 
+    /// Ends the work in order: chunks that are under way may go on for as long as `patience`, new ones
+    /// and completions are refused with [`ErrorKind::ShuttingDown`], 503 on the wire. After that time
+    /// what still receives is stopped, as if its client had left; a file that the application has been
+    /// given is waited for. Where an upload stands can still be asked.
+    ///
+    /// Call it when the server stops to accept connections, and before the runtime ends.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use tower_chunked_upload::{ErrorKind, NewUpload, Uploads, store::MemoryStore};
+    /// # let uploads = Uploads::builder(MemoryStore::new()).build()?;
+    /// uploads.shutdown(Duration::from_secs(10)).await;
+    /// let refused = uploads.create(NewUpload::new()).await.unwrap_err();
+    /// assert_eq!(*refused.kind(), ErrorKind::ShuttingDown);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn shutdown(&self, patience: Duration) {
+        let claims = &self.engine.claims;
+        claims.close();
+        if tokio::time::timeout(patience, claims.ended()).await.is_err() {
+            claims.stop();
+            claims.ended().await;
+        }
+    }
+
+    /// Something that [`shutdown`](Self::shutdown) waits for.
+    pub(crate) fn work(&self) -> Work {
+        self.engine.claims.work()
+    }
+
     async fn find(&self, id: &UploadId) -> Result<Upload, Error> {
         let upload = match self.engine.store.load(id).await {
             Err(StoreError::NotFound) if self.engine.swept.knows(id, &self.scope) => {
@@ -425,7 +458,7 @@ impl Engine {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_millis(50)),
-                () = claim.stopped() => return Err(ErrorKind::Superseded.into()),
+                () = claim.stopped() => return Err(claim.why_stopped().into()),
             }
         }
     }

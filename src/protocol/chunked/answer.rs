@@ -163,6 +163,10 @@ impl From<ErrorKind> for Refusal {
             }
             ErrorKind::Busy => Self::new(StatusCode::CONFLICT, "Upload is held by another request")
                 .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
+            ErrorKind::ShuttingDown => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down")
+                    .header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+            }
             ErrorKind::Full => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "There is no room for the upload")
             }

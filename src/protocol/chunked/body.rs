@@ -3,16 +3,17 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::header::EXPECT;
 use http::{HeaderMap, StatusCode};
-use http_body::Body;
+use http_body::{Body, Frame};
 use tokio::time::Instant;
 
 use super::config::Config;
-use crate::engine::{Append, ErrorKind};
+use crate::engine::{Append, ErrorKind, Work};
 use crate::policy::Refusal;
 
 /// A body that is read as long as it brings something.
@@ -22,6 +23,7 @@ pub(super) struct Incoming<B> {
     drain: (u64, Duration),
     /// Whether nobody sends any more: the end has come, or was never asked for.
     ended: bool,
+    work: Work,
 }
 
 impl<B> Incoming<B>
@@ -38,6 +40,7 @@ where
             // A client that waits to be asked for its body (RFC 9110, 10.1.1) is asked by the first
             // poll, and not at all if it is refused before.
             ended: headers.contains_key(EXPECT),
+            work: config.uploads.work(),
         }
     }
 
@@ -58,11 +61,22 @@ where
         loop {
             let lull = append.as_deref().is_some_and(Append::is_large);
             let pause = if lull { deadline.min(Instant::now() + LULL) } else { deadline };
-            let stopped = stopped(append.as_deref().map(Append::stopped));
+            let stopped = append.as_deref().map(Append::stopped);
+            // Who has not begun to receive a file need not begin any more.
+            let closed = self.work.closed();
+            let stopped = async move {
+                match stopped {
+                    Some(stopped) => stopped.await,
+                    None => closed.await,
+                }
+            };
             tokio::select! {
                 biased;
                 data = self.data() => return data,
-                () = stopped => return Err(ErrorKind::Superseded.into()),
+                () = stopped => {
+                    let known = append.as_deref().map(Append::why_stopped);
+                    return Err(known.unwrap_or(ErrorKind::ShuttingDown).into());
+                }
                 () = tokio::time::sleep_until(pause) => {}
             }
             match &mut append {
@@ -79,7 +93,7 @@ where
         self.ended = false;
         loop {
             let frame = poll_fn(|cx| self.body.as_mut().poll_frame(cx)).await;
-            match frame.map(|frame| frame.map(http_body::Frame::into_data)) {
+            match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(mut data))) => return Ok(Some(data.copy_to_bytes(data.remaining()))),
                 // Trailers.
                 Some(Ok(Err(_))) => {}
@@ -101,13 +115,19 @@ where
         if self.ended || self.body.is_end_stream() {
             return;
         }
-        let Self { mut body, drain: (mut left, time), .. } = self;
+        let Self { mut body, drain: (mut left, time), work, .. } = self;
         tokio::spawn(tokio::time::timeout(time, async move {
             loop {
-                let length = match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-                    Some(Ok(frame)) => frame.data_ref().map_or(0, Buf::remaining),
-                    _ => return,
+                let frame = poll_fn(|cx| {
+                    let frame = std::task::ready!(body.as_mut().poll_frame(cx));
+                    let length = |frame: Frame<B::Data>| frame.data_ref().map_or(0, Buf::remaining);
+                    Poll::Ready(frame.and_then(Result::ok).map(length))
+                });
+                let length = tokio::select! {
+                    length = frame => length,
+                    () = work.closed() => return,
                 };
+                let Some(length) = length else { return };
                 match u64::try_from(length).ok().and_then(|length| left.checked_sub(length)) {
                     Some(rest) => left = rest,
                     None => return,
@@ -116,13 +136,6 @@ where
                 tokio::task::consume_budget().await;
             }
         }));
-    }
-}
-
-async fn stopped(stopped: Option<impl Future<Output = ()>>) {
-    match stopped {
-        Some(stopped) => stopped.await,
-        None => std::future::pending().await,
     }
 }
 
