@@ -165,12 +165,15 @@ impl Writer for MemoryWriter {
 
     async fn persist(&mut self, target: &Path, overwrite: bool) -> Result<(), StoreError> {
         let failed = |error| StoreError::io(format!("write {}", target.display()), error);
+        if let Some(folder) = target.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
         self.store.committed(&self.upload.id, |entry, _| {
             let again = entry.persisted.as_deref() == Some(target);
             if !overwrite && !again && target.exists() {
                 return Err(StoreError::AlreadyExists { target: target.display().to_string() });
             }
-            match entry.persisted.take() {
+            match &entry.persisted {
                 Some(_) if again => {}
                 Some(old) => std::fs::rename(old, target).map_err(failed)?,
                 None => std::fs::write(target, &entry.bytes).map_err(failed)?,

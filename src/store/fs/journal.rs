@@ -29,10 +29,18 @@ pub(super) struct Journal {
     pub(super) data: Option<PathBuf>,
     /// `None` before the first commit and after the removal.
     pub(super) record: Option<Upload>,
-    /// Where the application has moved the bytes, or was about to.
-    pub(super) claimed: Option<PathBuf>,
+    pub(super) moves: Moves,
     /// The length of the whole lines.
     pub(super) end: u64,
+}
+
+/// Where the bytes went, if they left the store.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Moves {
+    /// Where they were moved to last.
+    pub(super) done: Option<PathBuf>,
+    /// Where they were about to be moved after that, perhaps with success.
+    pub(super) begun: Option<PathBuf>,
 }
 
 /// One line.
@@ -42,7 +50,8 @@ pub(super) enum Line {
     Head { version: u32, data: String },
     Record(Box<Upload>),
     Progress(Box<Progress>),
-    Claimed(PathBuf),
+    Moving(PathBuf),
+    Moved(PathBuf),
     Removed {},
 }
 
@@ -78,7 +87,8 @@ impl Line {
 impl Journal {
     /// Reads the content of a record's file.
     pub(super) fn parse(id: &UploadId, bytes: &[u8]) -> Result<Self, StoreError> {
-        let mut journal = Self { id: *id, data: None, record: None, claimed: None, end: 0 };
+        let mut journal =
+            Self { id: *id, data: None, record: None, moves: Moves::default(), end: 0 };
         let mut rest = bytes;
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let Some(line) = Line::parse(&rest[..end]) else {
@@ -108,7 +118,8 @@ impl Journal {
                 Some(record) => record.progress = *progress,
                 None => return Err(self.damaged("progress without a record")),
             },
-            Line::Claimed(path) => self.claimed = Some(path),
+            Line::Moving(path) => self.moves.begun = Some(path),
+            Line::Moved(path) => self.moves = Moves { done: Some(path), begun: None },
             Line::Removed {} => self.record = None,
         }
         Ok(())

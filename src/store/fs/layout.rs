@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use super::Durability;
-use super::journal::Journal;
+use super::journal::{Journal, Moves};
 use super::sys;
 use crate::id::UploadId;
 use crate::store::{Cursor, StoreError};
@@ -93,31 +93,26 @@ impl Layout {
         }
     }
 
-    /// Opens the bytes of an upload, in the store or where they were moved to.
+    /// Opens the bytes of an upload for reading, in the store or where they were moved to.
     pub(super) fn open(&self, id: &UploadId) -> Result<(File, u64), StoreError> {
         let mut journal = self.load(id)?;
-        let claimed = journal.claimed.take();
+        let moves = std::mem::take(&mut journal.moves);
         let (upload, below) = journal.committed()?;
-        let path = self.place(&below, claimed.as_deref())?;
-        match File::open(&path) {
-            Ok(file) => Ok((file, upload.offset())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(StoreError::damaged(id, "its bytes are gone"))
-            }
-            Err(error) => Err(failed("open", &path, error)),
+        match open_data(&self.place(&below, &moves), |path| File::open(path))? {
+            Some((file, length)) if length >= upload.offset() => Ok((file, upload.offset())),
+            Some(_) => Err(StoreError::damaged(id, "it has fewer bytes than its record says")),
+            None => Err(StoreError::damaged(id, "its bytes are gone")),
         }
     }
 
-    /// The path of the bytes: where the application moved them, unless they are still here.
-    pub(super) fn place(
-        &self,
-        below: &Path,
-        claimed: Option<&Path>,
-    ) -> Result<PathBuf, StoreError> {
-        let path = self.data(below);
-        let Some(claimed) = claimed else { return Ok(path) };
-        let here = path.try_exists().map_err(|error| failed("look for", &path, error))?;
-        Ok(if here { path } else { claimed.to_owned() })
+    /// The path of the bytes. A move that was begun and not told to be done was either: then the
+    /// bytes are at its target if they are not where they came from.
+    pub(super) fn place(&self, below: &Path, moves: &Moves) -> PathBuf {
+        let source = moves.done.clone().unwrap_or_else(|| self.data(below));
+        match &moves.begun {
+            Some(target) if fs::symlink_metadata(&source).is_err() => target.clone(),
+            _ => source,
+        }
     }
 
     /// Some ids of records after the cursor, in order, and the cursor after them.
@@ -191,6 +186,25 @@ pub(super) fn create_file(path: &Path) -> Result<(File, Vec<PathBuf>), StoreErro
         }
     }
     Err(failed("create", path, io::ErrorKind::NotFound.into()))
+}
+
+/// Opens a regular file and gives its length. A link or a folder in its place counts as none.
+pub(super) fn open_data(
+    path: &Path,
+    open: impl FnOnce(&Path) -> io::Result<File>,
+) -> Result<Option<(File, u64)>, StoreError> {
+    let opened = fs::symlink_metadata(path).and_then(|there| {
+        if !there.is_file() {
+            return Ok(None);
+        }
+        let file = open(path)?;
+        let length = file.metadata()?.len();
+        Ok(Some((file, length)))
+    });
+    match opened {
+        Err(error) if is_absent(&error) => Ok(None),
+        opened => opened.map_err(|error| failed("open", path, error)),
+    }
 }
 
 /// The whole of a file that is open, and stays so since it is locked.

@@ -3,12 +3,14 @@
 //! Everything here blocks.
 
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Durability;
-use super::journal::{Journal, Line};
-use super::layout::{Layout, create_file, failed, is_absent, read_all};
+use super::journal::{Journal, Line, Moves};
+use super::layout::{Layout, create_file, failed, is_absent, open_data, read_all};
 use super::sys;
 use crate::id::UploadId;
 use crate::store::StoreError;
@@ -40,7 +42,7 @@ pub(super) struct Files {
     data: Option<File>,
     /// Where the bytes are, below the root.
     pub(super) below: PathBuf,
-    pub(super) claimed: Option<PathBuf>,
+    pub(super) moves: Moves,
     /// Folders with new entries that were not synced yet.
     unsynced: Vec<PathBuf>,
 }
@@ -57,36 +59,28 @@ impl Lease {
         let path = layout.record(id);
         let (record, bytes) = lock(&path)?;
         let mut journal = Journal::parse(id, &bytes)?;
-        let (record_end, claimed) = (journal.end, journal.claimed.take());
+        let (record_end, moves) = (journal.end, std::mem::take(&mut journal.moves));
         let (upload, below) = journal.committed()?;
-        let place = layout.place(&below, claimed.as_deref())?;
-        let (data, length) = match sys::open(&place) {
-            Ok(data) => {
-                let length = data.metadata().map_err(|error| failed("look at", &place, error))?;
-                (Some(data), length.len())
-            }
-            Err(error) if is_absent(&error) => (None, 0),
-            Err(error) => return Err(failed("open", &place, error)),
+        let (data, length) = match open_data(&layout.place(&below, &moves), sys::open)? {
+            Some((data, length)) => (Some(data), length),
+            None => (None, 0),
         };
         let problem = match data {
             None => Some("its bytes are gone"),
             Some(_) if length < upload.offset() => Some("it has fewer bytes than its record says"),
             Some(_) => None,
         };
-        let mut files = Files {
+        let files = Files {
             record,
             record_path: path,
             record_end,
             data,
             below,
-            claimed,
+            moves,
             unsynced: Vec::new(),
         };
         if bytes.len() as u64 > record_end {
             files.cut_record()?;
-        }
-        if record_end > LONG {
-            files.rewrite(&layout, &upload)?;
         }
         let position = upload.offset();
         let dirty = length > position && upload.status() == Status::Open;
@@ -103,7 +97,7 @@ impl Lease {
 
     pub(super) fn path(&self) -> Option<PathBuf> {
         let files = self.files.as_ref()?;
-        self.layout.place(&files.below, files.claimed.as_deref()).ok()
+        Some(self.layout.place(&files.below, &files.moves))
     }
 
     fn sound(&self) -> Result<(), StoreError> {
@@ -136,7 +130,7 @@ impl Lease {
     pub(super) fn commit(&mut self, last: &[u8], upload: Upload) -> Result<(), StoreError> {
         self.write(last)?;
         let sync = self.layout.durability == Durability::Sync;
-        let (born, position) = (self.born, self.position);
+        let (born, position, layout) = (self.born, self.position, Arc::clone(&self.layout));
         let grown = !born || upload.offset() != self.upload.offset();
         let same_record =
             Upload { progress: upload.progress.clone(), ..self.upload.clone() } == upload;
@@ -144,7 +138,7 @@ impl Lease {
             self.sound()?;
         }
         let files = self.files()?;
-        if upload.status() == Status::Finishing && files.claimed.is_none() {
+        if upload.status() == Status::Finishing && files.moves.done.is_none() {
             // What is handed over is the acknowledged bytes and nothing behind them.
             files.cut_data(upload.offset())?;
         }
@@ -159,6 +153,10 @@ impl Lease {
         files.append(&line, sync)?;
         if sync {
             files.sync_folders()?;
+        }
+        if files.record_end > LONG {
+            // It was committed already: that it could not be shortened is no failure.
+            drop(files.rewrite(&layout, &upload));
         }
         self.born = true;
         self.dirty = position != upload.offset();
@@ -213,7 +211,7 @@ impl Lease {
             record_end: head.len() as u64,
             data: Some(data),
             below,
-            claimed: None,
+            moves: Moves::default(),
             unsynced,
         });
         Ok(())
@@ -245,7 +243,7 @@ impl Drop for Lease {
             // If it fails, the next sweep finds the record without a commit.
             drop(self.clear());
         } else if let Some(files) = &self.files
-            && files.claimed.is_none()
+            && files.moves.done.is_none()
             && let Some(data) = &files.data
         {
             // Only to give the room back: nobody reads beyond the record's offset.
@@ -304,8 +302,11 @@ impl Files {
         let mut bytes = Vec::new();
         Line::head(&self.below)?.write_to(&mut bytes)?;
         Line::Record(Box::new(upload.clone())).write_to(&mut bytes)?;
-        if let Some(claimed) = &self.claimed {
-            Line::Claimed(claimed.clone()).write_to(&mut bytes)?;
+        if let Some(path) = &self.moves.done {
+            Line::Moved(path.clone()).write_to(&mut bytes)?;
+        }
+        if let Some(path) = &self.moves.begun {
+            Line::Moving(path.clone()).write_to(&mut bytes)?;
         }
         let path = self.record_path.with_extension(REWRITTEN);
         drop(fs::remove_file(&path));
@@ -318,7 +319,7 @@ impl Files {
                 file.sync_data()?;
             }
             fs::rename(&path, &self.record_path)?;
-            Ok::<_, std::io::Error>(file)
+            Ok::<_, io::Error>(file)
         };
         let file = replace().map_err(|error| failed("rewrite", &self.record_path, error))?;
         self.record = file;
@@ -360,16 +361,31 @@ fn remove_if_there(path: &Path) -> Result<(), StoreError> {
 /// Makes and locks a new record. A sweep may find it before it is locked, and remove it for being
 /// empty.
 fn create_locked(path: &Path) -> Result<(File, Vec<PathBuf>), StoreError> {
-    loop {
-        let (file, folders) = create_file(path)?;
-        let locked = file.try_lock().is_ok();
-        if locked && sys::is_at(&file, path).map_err(|error| failed("look at", path, error))? {
-            return Ok((file, folders));
+    let mut changed = Vec::new();
+    for _ in 0..SWEEPS {
+        match sys::create_new(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // The folder has to be made as well.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let parent = path.parent().unwrap_or(Path::new(""));
+                let new =
+                    sys::create_dirs(parent).map_err(|error| failed("make", parent, error))?;
+                changed.extend(new.iter().filter_map(|folder| folder.parent().map(Path::to_owned)));
+                continue;
+            }
+            Err(error) => return Err(failed("create", path, error)),
+            Ok(file) => {
+                let locked = file.try_lock().is_ok();
+                if locked && sys::is_at(&file, path).unwrap_or(false) {
+                    changed.extend(path.parent().map(Path::to_owned));
+                    return Ok((file, changed));
+                }
+            }
         }
-        // Whoever has it now removes it.
-        std::thread::yield_now();
-        drop(fs::remove_file(path));
+        // The sweep is at it, and removes it at once.
+        std::thread::sleep(Duration::from_millis(1));
     }
+    Err(StoreError::Busy)
 }
 
 /// Opens and locks the record at the path, and reads it.
@@ -393,7 +409,9 @@ fn lock(path: &Path) -> Result<(File, Vec<u8>), StoreError> {
     }
 }
 
+/// How often a new record may fall to a sweep before its creation fails.
+const SWEEPS: usize = 100;
 /// Ends the name of a record that is about to take the place of another.
 const REWRITTEN: &str = "new";
-/// A record longer than this is rewritten when the next lease is taken.
+/// A record longer than this is rewritten.
 const LONG: u64 = 64 * 1024;

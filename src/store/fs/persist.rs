@@ -1,11 +1,12 @@
 //! Moving the bytes out of the store.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Durability;
-use super::journal::Line;
+use super::journal::{Line, Moves};
 use super::layout::failed;
 use super::lease::Lease;
 use super::sys;
@@ -22,31 +23,31 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
     let folder = target.parent().unwrap_or(Path::new("/")).to_owned();
     fs::create_dir_all(&folder).map_err(|error| failed("make", &folder, error))?;
 
-    let ours = same_file(&source, &target);
+    let begun = lease.files()?.moves.begun.as_deref() == Some(&target);
+    let ours = same_file(&source, &target) || begun && same_content(&source, &target);
     if !overwrite && !ours && target.symlink_metadata().is_ok() {
-        return Err(StoreError::AlreadyExists { target: target.display().to_string() });
+        return Err(already(&target));
     }
-    let home = {
-        let layout = std::sync::Arc::clone(&lease.layout);
-        let files = lease.files()?;
-        files.append(&Line::Claimed(target.clone()), sync)?;
-        files.claimed = Some(target.clone());
-        layout.data(&files.below)
-    };
-    move_file(&source, &target, overwrite).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            StoreError::AlreadyExists { target: target.display().to_string() }
-        }
+    let files = lease.files()?;
+    files.append(&Line::Moving(target.clone()), sync)?;
+    files.moves.begun = Some(target.clone());
+    move_file(&source, &target, overwrite || ours).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => already(&target),
         _ => failed("move the upload to", &target, error),
     })?;
     if sync {
         sys::sync_dir(&folder).map_err(|error| failed("sync", &folder, error))?;
     }
-    if source == home {
-        let layout = std::sync::Arc::clone(&lease.layout);
-        layout.remove_empty_folders(&lease.files()?.below);
-    }
+    let layout = Arc::clone(&lease.layout);
+    let files = lease.files()?;
+    files.append(&Line::Moved(target.clone()), sync)?;
+    files.moves = Moves { done: Some(target), begun: None };
+    layout.remove_empty_folders(&files.below);
     Ok(())
+}
+
+fn already(target: &Path) -> StoreError {
+    StoreError::AlreadyExists { target: target.display().to_string() }
 }
 
 fn move_file(source: &Path, target: &Path, overwrite: bool) -> io::Result<()> {
@@ -87,6 +88,28 @@ fn copy(source: &Path, near: &Path) -> io::Result<()> {
     to.sync_all()
 }
 
+/// Whether a copy was made and the source stayed, since a crash came between the two.
+fn same_content(source: &Path, target: &Path) -> bool {
+    let compare = || {
+        let (mut source, mut target) = (File::open(source)?, File::open(target)?);
+        if source.metadata()?.len() != target.metadata()?.len() {
+            return Ok(false);
+        }
+        let (mut one, mut other) = (vec![0; COMPARED], vec![0; COMPARED]);
+        loop {
+            let read = source.read(&mut one)?;
+            if read == 0 {
+                return Ok::<_, io::Error>(true);
+            }
+            target.read_exact(&mut other[..read])?;
+            if one[..read] != other[..read] {
+                return Ok(false);
+            }
+        }
+    };
+    compare().unwrap_or(false)
+}
+
 fn beside(target: &Path, source: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(source.file_name().unwrap_or_default());
@@ -106,3 +129,5 @@ fn same_file(one: &Path, other: &Path) -> bool {
 fn same_file(one: &Path, other: &Path) -> bool {
     matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
 }
+
+const COMPARED: usize = 64 * 1024;
