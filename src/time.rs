@@ -2,9 +2,17 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::Instant;
+
 /// The time, cut to whole milliseconds, so that it survives being written down.
 pub(crate) fn to_millis(time: SystemTime) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(millis_since_epoch(time))
+}
+
+/// The moment after this time, or one that nobody lives to see.
+pub(crate) fn deadline(after: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(after).unwrap_or_else(|| now + CENTURY)
 }
 
 fn millis_since_epoch(time: SystemTime) -> u64 {
@@ -58,6 +66,8 @@ pub(crate) mod millis_option {
         Ok(Option::<Millis>::deserialize(from)?.map(|millis| millis.0))
     }
 }
+
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {

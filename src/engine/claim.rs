@@ -23,9 +23,19 @@ pub(super) struct Claims {
 struct Shared {
     slots: Mutex<HashMap<UploadId, Slot>>,
     /// Whether new claims are refused. It changes under the lock of the slots.
-    closed: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     /// How many claims and other work there is.
     running: watch::Sender<usize>,
+}
+
+/// How far a shutdown has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Open,
+    /// Nothing new begins.
+    Closed,
+    /// Nothing goes on.
+    Stopped,
 }
 
 #[derive(Debug)]
@@ -58,7 +68,7 @@ impl Default for Claims {
     fn default() -> Self {
         let shared = Shared {
             slots: Mutex::default(),
-            closed: watch::Sender::new(false),
+            phase: watch::Sender::new(Phase::Open),
             running: watch::Sender::new(0),
         };
         Self { shared: Arc::new(shared) }
@@ -92,7 +102,7 @@ impl Claims {
     fn enter(&self, id: &UploadId) -> Result<(Claim, Arc<tokio::sync::Mutex<()>>), ErrorKind> {
         let (stop, stopped) = watch::channel(false);
         let mut slots = self.shared.slots();
-        if *self.shared.closed.borrow() {
+        if *self.shared.phase.borrow() != Phase::Open {
             return Err(ErrorKind::ShuttingDown);
         }
         let turn = match slots.entry(*id) {
@@ -124,7 +134,7 @@ impl Claims {
     /// Refuses every claim from now on.
     pub(super) fn close(&self) {
         let _slots = self.shared.slots();
-        self.shared.closed.send_replace(true);
+        self.shared.phase.send_replace(Phase::Closed);
     }
 
     /// Waits until nobody works any more.
@@ -136,7 +146,9 @@ impl Claims {
 
     /// Asks everybody to stop but those who finish an upload.
     pub(super) fn stop(&self) {
-        for slot in self.shared.slots().values().filter(|slot| !slot.finishing) {
+        let slots = self.shared.slots();
+        self.shared.phase.send_replace(Phase::Stopped);
+        for slot in slots.values().filter(|slot| !slot.finishing) {
             slot.stop.send_replace(true);
         }
     }
@@ -145,10 +157,19 @@ impl Claims {
 impl Work {
     /// Waits until a shutdown begins.
     pub(crate) fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut closed = self.shared.closed.subscribe();
+        self.reaches(Phase::Closed)
+    }
+
+    /// Waits until a shutdown has no patience any more.
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.reaches(Phase::Stopped)
+    }
+
+    fn reaches(&self, phase: Phase) -> impl Future<Output = ()> + Send + use<> {
+        let mut now = self.shared.phase.subscribe();
         async move {
             // A sender that is gone has nothing left to shut down.
-            if closed.wait_for(|closed| *closed).await.is_err() {
+            if now.wait_for(|now| *now >= phase).await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
@@ -178,9 +199,9 @@ impl Claim {
 
     /// Who has stopped it: a newer claim, unless nobody can make one any more.
     pub(super) fn why_stopped(&self) -> ErrorKind {
-        match *self.work.shared.closed.borrow() {
-            true => ErrorKind::ShuttingDown,
-            false => ErrorKind::Superseded,
+        match *self.work.shared.phase.borrow() {
+            Phase::Stopped => ErrorKind::ShuttingDown,
+            _ => ErrorKind::Superseded,
         }
     }
 

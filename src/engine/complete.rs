@@ -26,7 +26,8 @@ use crate::upload::{Owner, Status, Upload};
 pub struct Completion {
     engine: Arc<Engine>,
     file: CompletedUpload,
-    claim: Claim,
+    /// `None` once the verdict is being written down.
+    claim: Option<Claim>,
 }
 
 pub(super) async fn complete(
@@ -61,7 +62,8 @@ pub(super) async fn complete(
             upload,
             digest,
         };
-        Ok(Completion { engine, file: CompletedUpload { shared: Arc::new(shared) }, claim })
+        let file = CompletedUpload { shared: Arc::new(shared) };
+        Ok(Completion { engine, file, claim: Some(claim) })
     });
     joined(commit).await
 }
@@ -118,8 +120,9 @@ impl Completion {
         self.settle(Status::Open).await
     }
 
-    async fn settle(self, status: Status) -> Result<Upload, Error> {
-        let Self { engine, file, claim } = self;
+    async fn settle(mut self, status: Status) -> Result<Upload, Error> {
+        let (engine, file, claim) =
+            (Arc::clone(&self.engine), self.file.clone(), self.claim.take());
         let commit = tokio::spawn(async move {
             let mut upload = file.shared.upload.clone();
             upload.progress.status = status;
@@ -133,6 +136,25 @@ impl Completion {
             Ok(upload)
         });
         joined(commit).await
+    }
+}
+
+impl Drop for Completion {
+    /// Clones of the file may outlive this: they must not keep the lease.
+    fn drop(&mut self) {
+        let Some(claim) = self.claim.take() else { return };
+        let shared = Arc::clone(&self.file.shared);
+        if let Ok(mut writer) = shared.writer.try_lock() {
+            writer.take();
+            return;
+        }
+        // The application is moving the file at this moment.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                shared.writer.lock().await.take();
+                drop(claim);
+            });
+        }
     }
 }
 

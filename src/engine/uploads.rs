@@ -186,8 +186,17 @@ impl Uploads {
     /// # Errors
     /// [`ErrorKind::TooLarge`] if the announced total is.
     pub async fn create(&self, new: NewUpload) -> Result<Append, Error> {
+        let limit = new.max_bytes.or(self.engine.max_bytes);
+        self.create_within(new, limit).await
+    }
+
+    /// The same with a limit, or none, of its own.
+    pub(crate) async fn create_within(
+        &self,
+        new: NewUpload,
+        limit: Option<u64>,
+    ) -> Result<Append, Error> {
         let engine = &self.engine;
-        let limit = new.max_bytes.or(engine.max_bytes);
         if let (Some(total), Some(limit)) = (new.total, limit)
             && total > limit
         {
@@ -443,7 +452,7 @@ impl Engine {
         id: &UploadId,
         claim: &Claim,
     ) -> Result<Box<dyn DynWriter>, Error> {
-        let deadline = tokio::time::Instant::now() + self.patience;
+        let deadline = crate::time::deadline(self.patience);
         let mut pause = Duration::from_millis(1);
         loop {
             match self.store.writer(id).await {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value};
 
@@ -181,6 +182,15 @@ impl From<ErrorKind> for Refusal {
 impl From<FormError> for Refusal {
     fn from(error: FormError) -> Self {
         Self::new(StatusCode::BAD_REQUEST, format!("Error in the form: {error}"))
+    }
+}
+
+/// The request's media type; two of them are none.
+pub(super) fn media_type(parts: &Parts) -> Result<Option<&HeaderValue>, Refusal> {
+    let mut types = parts.headers.get_all(CONTENT_TYPE).iter();
+    match (types.next(), types.next()) {
+        (media_type, None) => Ok(media_type),
+        _ => Err(bad_headers()),
     }
 }
 

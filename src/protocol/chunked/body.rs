@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::config::Config;
 use crate::engine::{Append, ErrorKind, Work};
 use crate::policy::Refusal;
+use crate::time;
 
 /// A body that is read as long as it brings something.
 pub(super) struct Incoming<B> {
@@ -57,7 +58,7 @@ where
         &mut self,
         mut append: Option<&mut Append>,
     ) -> Result<Option<Bytes>, Refusal> {
-        let deadline = Instant::now() + self.idle_timeout;
+        let deadline = time::deadline(self.idle_timeout);
         loop {
             let lull = append.as_deref().is_some_and(Append::is_large);
             let pause = if lull { deadline.min(Instant::now() + LULL) } else { deadline };
@@ -94,6 +95,7 @@ where
         loop {
             let frame = poll_fn(|cx| self.body.as_mut().poll_frame(cx)).await;
             match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) if !data.has_remaining() => {}
                 Some(Ok(Ok(mut data))) => return Ok(Some(data.copy_to_bytes(data.remaining()))),
                 // Trailers.
                 Some(Ok(Err(_))) => {}
@@ -125,7 +127,7 @@ where
                 });
                 let length = tokio::select! {
                     length = frame => length,
-                    () = work.closed() => return,
+                    () = work.stopped() => return,
                 };
                 let Some(length) = length else { return };
                 match u64::try_from(length).ok().and_then(|length| left.checked_sub(length)) {

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use http::header::CONTENT_DISPOSITION;
 use http::request::Parts;
 use http_body::Body;
 use tokio::io::AsyncReadExt;
 
-use super::answer::{Answer, bad_headers, no_file, standing, wrong_size};
+use super::answer::{Answer, bad_headers, media_type, no_file, standing, wrong_size};
 use super::body::Incoming;
 use super::config::Config;
 use super::content_range::ContentRange;
@@ -126,8 +126,11 @@ impl Request<'_> {
         B::Data: Send,
         B::Error: fmt::Display,
     {
-        self.check_size(body.exact_size(), 0)?;
         let (id, fields) = query::read(self.parts)?;
+        if id.is_none() {
+            self.check_start()?;
+            self.check_size(body.exact_size(), 0)?;
+        }
         let mut receiver = self.begin(id.as_deref(), file, &fields, body.exact_size()).await?;
         while let Some(bytes) = body.next(Some(&mut receiver.append)).await? {
             receiver.take(bytes, self.range.as_ref()).await?;
@@ -135,12 +138,13 @@ impl Request<'_> {
         self.end(receiver, id.as_deref(), fields).await
     }
 
-    /// Refuses a body that, whatever is in it, has more of a file than is taken.
+    /// Refuses a body that, whatever is in it, has more of a file than is taken, or less.
     fn check_size(&self, size: Option<u64>, overhead: u64) -> Result<(), Refusal> {
-        match (size, self.limit, &self.range) {
-            (Some(size), Some(limit), None) if size.saturating_sub(overhead) > limit => {
-                Err(ErrorKind::TooLarge { limit }.into())
-            }
+        let Some(size) = size else { return Ok(()) };
+        let least = size.saturating_sub(overhead);
+        match (self.limit, &self.range) {
+            (Some(limit), None) if least > limit => Err(ErrorKind::TooLarge { limit }.into()),
+            (_, Some(range)) if least > range.len() || size < range.len() => Err(wrong_size()),
             _ => Ok(()),
         }
     }
@@ -159,7 +163,7 @@ impl Request<'_> {
         }
         let start = self.start();
         self.check_length(size)?;
-        let mut new = NewUpload::new().max_bytes(self.limit);
+        let mut new = NewUpload::new();
         // A first chunk, unless an id comes after the file; a later one never begins an upload.
         if start == 0 {
             let candidate = self.candidate(&file, fields, None);
@@ -169,7 +173,7 @@ impl Request<'_> {
             new = new.filename(&*file.name).content_type(file.content_type.clone());
             new = new.attributes(attributes).total(total);
         }
-        let append = self.uploads.create(new).await?;
+        let append = self.uploads.create_within(new, self.limit).await?;
         Ok(Receiver { append, file, received: 0, bound: false })
     }
 
@@ -214,11 +218,11 @@ impl Request<'_> {
         let append = match id {
             Some(id) if !bound => {
                 let target = self.continue_upload(id, &file, &fields, Some(size)).await?;
-                return join(append, target).await.map(Event::Grew);
+                return join(append, target, self.range.is_none()).await.map(Event::Grew);
             }
             _ => {
-                if !bound && self.start() != 0 {
-                    return Err(ErrorKind::OffsetMismatch { offset: 0 }.into());
+                if !bound {
+                    self.check_start()?;
                 }
                 self.check_length(Some(size))?;
                 if self.range.is_none() {
@@ -230,6 +234,14 @@ impl Request<'_> {
         };
         let upload = append.commit().await?;
         Ok(if bound { Event::Grew(upload) } else { Event::Created(upload) })
+    }
+
+    /// Refuses a chunk that begins an upload anywhere but at its start.
+    fn check_start(&self) -> Result<(), Refusal> {
+        match self.start() {
+            0 => Ok(()),
+            _ => Err(ErrorKind::OffsetMismatch { offset: 0 }.into()),
+        }
     }
 
     /// Refuses a chunk whose size, as far as it is known, is not that of its range.
@@ -283,12 +295,15 @@ impl Receiver {
 }
 
 /// The id came after the file: the bytes, which waited as a new upload, join theirs.
-async fn join(staged: Append, mut target: Append) -> Result<Upload, Refusal> {
+async fn join(staged: Append, mut target: Append, whole: bool) -> Result<Upload, Refusal> {
     let mut reader = staged.into_reader().await?;
     let mut buffer = vec![0; COPY];
     loop {
         let read = reader.read(&mut buffer).await.map_err(|_| ErrorKind::Store)?;
         if read == 0 {
+            if whole {
+                target.set_total(target.position())?;
+            }
             return Ok(target.commit().await?);
         }
         target.write(&buffer[..read]).await?;
@@ -309,11 +324,7 @@ fn read_range(config: &Config, parts: &Parts) -> Result<Option<ContentRange>, Re
 }
 
 fn shape(parts: &Parts) -> Result<Shape, Refusal> {
-    let mut types = parts.headers.get_all(CONTENT_TYPE).iter();
-    let media_type = types.next();
-    if types.next().is_some() {
-        return Err(bad_headers());
-    }
+    let media_type = media_type(parts)?;
     if let Some(media_type) = media_type {
         match Boundary::from_content_type(media_type.as_bytes()) {
             Ok(boundary) => return Ok(Shape::Form(boundary)),
@@ -321,7 +332,11 @@ fn shape(parts: &Parts) -> Result<Shape, Refusal> {
             Err(error) => return Err(error.into()),
         }
     }
-    let disposition = parts.headers.get(CONTENT_DISPOSITION).ok_or_else(no_file)?;
+    let mut dispositions = parts.headers.get_all(CONTENT_DISPOSITION).iter();
+    let disposition = dispositions.next().ok_or_else(no_file)?;
+    if dispositions.next().is_some() {
+        return Err(bad_headers());
+    }
     let disposition = Disposition::of_request(disposition.as_bytes()).ok_or_else(no_file)?;
     let name = disposition.filename.filter(|name| filename::safe(name).is_some());
     let name = name.ok_or_else(no_file)?;
@@ -331,7 +346,7 @@ fn shape(parts: &Parts) -> Result<Shape, Refusal> {
 
 /// The most that a form can have beside its file.
 fn overhead(limits: &FormLimits) -> u64 {
-    let heads = limits.parts.saturating_mul(limits.part_header_bytes + MARK);
+    let heads = limits.parts.saturating_mul(limits.part_header_bytes.saturating_add(MARK));
     let fields = limits.fields_bytes.saturating_add(heads).saturating_add(MARK);
     limits.ignored_bytes.saturating_add(u64::try_from(fields).unwrap_or(u64::MAX))
 }

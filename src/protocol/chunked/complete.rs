@@ -3,12 +3,12 @@
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
+use serde::de::{Deserialize, Deserializer, MapAccess};
 
-use super::answer::Answer;
+use super::answer::{Answer, media_type};
 use super::body::Incoming;
 use super::config::Config;
 use super::form;
@@ -130,7 +130,7 @@ type Fields = (Option<String>, Option<String>);
 
 /// The id and the md5, from a form of either kind or from JSON.
 fn read_fields(config: &Config, parts: &Parts, body: &[u8]) -> Result<Fields, Refusal> {
-    let media_type = parts.headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
+    let media_type = media_type(parts)?.map(|value| value.as_bytes());
     let essence = media_type.unwrap_or_default().split(|byte| *byte == b';').next();
     let essence = essence.unwrap_or_default().trim_ascii().to_ascii_lowercase();
     let (mut id, mut md5) = (None, None);
@@ -151,15 +151,42 @@ fn read_fields(config: &Config, parts: &Parts, body: &[u8]) -> Result<Fields, Re
             }
         }
         b"application/json" => {
-            let json: serde_json::Map<String, serde_json::Value> =
+            let Pairs(pairs) =
                 serde_json::from_slice(body).map_err(|_| missing("Error in the JSON body"))?;
-            for (name, value) in json {
+            for (name, value) in pairs {
                 take(&name, value.as_str().unwrap_or_default())?;
             }
         }
         _ => {}
     }
     Ok((id, md5))
+}
+
+/// A JSON object in which, unlike in a map, a key that is there twice shows.
+struct Pairs(Vec<(String, serde_json::Value)>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Pairs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+
+        from.deserialize_map(Visitor)
+    }
 }
 
 fn missing(detail: &str) -> Refusal {

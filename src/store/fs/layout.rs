@@ -32,6 +32,8 @@ impl Layout {
         let rest: PathBuf = parts.collect();
         let problem = if path.as_os_str().is_empty() {
             Some("it is empty")
+        } else if path.as_os_str().as_encoded_bytes().contains(&0) {
+            Some("it has a NUL")
         } else if rest.components().any(|part| !matches!(part, Component::Normal(_))) {
             Some("it has a `..` after a directive")
         } else if rest.to_str().is_none() {
