@@ -171,13 +171,13 @@ async fn a_crash_at_the_creation_leaves_what_a_sweep_removes() {
     let upload = Upload::new(UploadId::random(), day(0));
     let mut writer = store.create(upload.clone()).await.unwrap();
     writer.write(Bytes::from_static(b"bytes")).await.unwrap();
-    let log = record(&root, &upload.id);
+    let log = record_path(&root, &upload.id);
     let head = fs::read(&log).unwrap();
     for (name, length) in [("empty", 0), ("torn", head.len() / 2), ("whole", head.len())] {
         for bytes_too in [false, true] {
             let image = home.path().join(format!("{name}-{bytes_too}"));
             copy(&root, &image);
-            fs::write(record(&image, &upload.id), &head[..length]).unwrap();
+            fs::write(record_path(&image, &upload.id), &head[..length]).unwrap();
             if !bytes_too || length < head.len() {
                 fs::remove_file(image.join(format!("1970/{}.part", upload.id))).unwrap();
             }
@@ -223,7 +223,7 @@ async fn a_crash_at_a_removal_leaves_what_a_sweep_removes() {
     let root = home.path().join("uploads");
     let store = FsStore::new(&root);
     let upload = born(&store, day(0), b"old").await;
-    append_line(&record(&root, &upload.id), r#"{"removed":{}}"#);
+    append_line(&record_path(&root, &upload.id), r#"{"removed":{}}"#);
     assert!(matches!(store.load(&upload.id).await, Err(StoreError::NotFound)));
     assert!(matches!(store.writer(&upload.id).await.map(drop), Err(StoreError::NotFound)));
     assert_eq!(pages(&store).await.1, [upload.id]);
@@ -234,29 +234,37 @@ async fn a_crash_at_a_removal_leaves_what_a_sweep_removes() {
 #[tokio::test]
 async fn persisting_goes_on_after_a_crash_at_any_step() {
     for overwrite in [false, true] {
-        for step in ["told", "linked", "moved"] {
-            let home = TempDir::new().unwrap();
-            let (root, target) = (home.path().join("uploads"), home.path().join("target"));
-            let store = FsStore::new(&root);
-            let upload = born(&store, day(0), b"bytes").await;
-            let claimed = serde_json::json!({ "moving": target });
-            append_line(&record(&root, &upload.id), &claimed.to_string());
-            let part = root.join(format!("{}.part", upload.id));
-            match step {
-                "told" => {}
-                "linked" => fs::hard_link(&part, &target).unwrap(),
-                _ => fs::rename(&part, &target).unwrap(),
+        let home = TempDir::new().unwrap();
+        let (root, target) = (home.path().join("uploads"), home.path().join("target"));
+        let (store, upload, moves) = persisted(&root, &target).await;
+        let part = root.join(format!("{}.part", upload.id));
+        for (told, record) in moves.iter().enumerate() {
+            let steps = match told {
+                0 => &["here"][..],
+                _ if told + 1 < moves.len() => &["here", "linked", "moved"],
+                _ => &["moved"],
+            };
+            for step in steps {
+                fs::write(record_path(&root, &upload.id), record).unwrap();
+                drop((fs::remove_file(&part), fs::remove_file(&target)));
+                let place = if *step == "moved" { &target } else { &part };
+                fs::write(place, b"bytes").unwrap();
+                if *step == "linked" {
+                    fs::hard_link(&part, &target).unwrap();
+                }
+                let case = format!("{step}, {told} lines, overwrite {overwrite}");
+                assert_eq!(content(&store, &upload.id).await, b"bytes", "{case}");
+                let mut writer = store.writer(&upload.id).await.unwrap();
+                let done = writer.persist(&target, overwrite).await;
+                done.unwrap_or_else(|error| panic!("{case}: {error}"));
+                drop(writer);
+                assert_eq!(content(&store, &upload.id).await, b"bytes", "{case}");
+                assert_eq!(fs::read(&target).unwrap(), b"bytes", "{case}");
+                assert!(!part.exists(), "{case}: two files");
             }
-            assert_eq!(content(&store, &upload.id).await, b"bytes", "{step}");
-            let mut writer = store.writer(&upload.id).await.unwrap();
-            writer.persist(&target, overwrite).await.unwrap();
-            assert_eq!(content(&store, &upload.id).await, b"bytes", "{step}");
-            assert_eq!(fs::read(&target).unwrap(), b"bytes");
-            assert!(!part.exists(), "{step}: two files");
-            writer.remove().await.unwrap();
-            assert_eq!(fs::read(&target).unwrap(), b"bytes");
-            assert_eq!(files(home.path()), [target]);
         }
+        store.writer(&upload.id).await.unwrap().remove().await.unwrap();
+        assert_eq!(files(home.path()), [target]);
     }
 }
 
@@ -265,23 +273,14 @@ async fn moving_a_persisted_file_on_survives_a_crash_at_any_step() {
     let home = TempDir::new().unwrap();
     let root = home.path().join("uploads");
     let [first, second] = ["first", "second"].map(|name| home.path().join(name));
-    let store = FsStore::new(&root);
-    let upload = born(&store, day(0), b"bytes").await;
-    let log = record(&root, &upload.id);
-    let mut writer = store.writer(&upload.id).await.unwrap();
-    writer.persist(&first, true).await.unwrap();
-    let before = fs::read_to_string(&log).unwrap().lines().count();
-    writer.persist(&second, true).await.unwrap();
-    drop(writer);
-    let lines: Vec<String> =
-        fs::read_to_string(&log).unwrap().lines().map(|line| format!("{line}\n")).collect();
-    assert!(lines.len() > before);
-    for told in before..lines.len() {
+    let (store, upload, _) = persisted(&root, &first).await;
+    let moves = lines_of_a_move(&store, &root, &upload.id, &second).await;
+    for (told, record) in moves.iter().enumerate() {
         for moved in [false, true] {
-            if moved && told == before {
+            if moved != (told > 0) && (told == 0 || told + 1 == moves.len()) {
                 continue;
             }
-            fs::write(&log, lines[..told].concat()).unwrap();
+            fs::write(record_path(&root, &upload.id), record).unwrap();
             if moved {
                 fs::write(&second, b"bytes").unwrap();
                 drop(fs::remove_file(&first));
@@ -289,13 +288,14 @@ async fn moving_a_persisted_file_on_survives_a_crash_at_any_step() {
                 fs::write(&first, b"bytes").unwrap();
                 fs::write(&second, b"what was there before").unwrap();
             }
-            assert_eq!(content(&store, &upload.id).await, b"bytes", "{told}, moved: {moved}");
+            let case = format!("{told} lines, moved: {moved}");
+            assert_eq!(content(&store, &upload.id).await, b"bytes", "{case}");
             let mut writer = store.writer(&upload.id).await.unwrap();
             writer.persist(&second, true).await.unwrap();
-            assert_eq!(fs::read(&second).unwrap(), b"bytes");
-            assert!(!first.exists(), "{told}, moved: {moved}: two files");
             drop(writer);
-            assert_eq!(content(&store, &upload.id).await, b"bytes", "{told}, moved: {moved}");
+            assert_eq!(fs::read(&second).unwrap(), b"bytes", "{case}");
+            assert!(!first.exists(), "{case}: two files");
+            assert_eq!(content(&store, &upload.id).await, b"bytes", "{case}");
         }
     }
 }
@@ -310,34 +310,65 @@ async fn persisting_to_another_filesystem_goes_on_after_a_crash_at_any_step() {
     if device(&home) == device(&other) {
         return;
     }
+    let (root, target) = (home.path().join("uploads"), other.path().join("target"));
+    let (store, upload, moves) = persisted(&root, &target).await;
+    let part = root.join(format!("{}.part", upload.id));
     for overwrite in [false, true] {
-        for step in ["told", "copying", "copied"] {
-            let root = home.path().join(format!("uploads-{step}-{overwrite}"));
-            let target = other.path().join(format!("{step}-{overwrite}/target"));
-            fs::create_dir(target.parent().unwrap()).unwrap();
-            let store = FsStore::new(&root);
-            let upload = born(&store, day(0), b"bytes").await;
-            let claimed = serde_json::json!({ "moving": target });
-            append_line(&record(&root, &upload.id), &claimed.to_string());
-            let part = format!("{}.part", upload.id);
-            match step {
-                "told" => {}
-                "copying" => {
-                    let near = target.with_file_name(format!(".{part}.moving"));
-                    fs::write(near, b"byt").unwrap();
+        for (told, record) in moves.iter().enumerate() {
+            let steps = match told {
+                0 => &["here"][..],
+                _ if told + 1 < moves.len() => &["here", "copying", "copied", "moved"],
+                _ => &["moved"],
+            };
+            for step in steps {
+                fs::write(record_path(&root, &upload.id), record).unwrap();
+                drop((fs::remove_file(&part), fs::remove_file(&target)));
+                if *step != "moved" {
+                    fs::write(&part, b"bytes").unwrap();
                 }
-                _ => fs::write(&target, b"bytes").unwrap(),
+                match *step {
+                    "copying" => {
+                        let near = format!(".{}.part.moving", upload.id);
+                        fs::write(other.path().join(near), b"byt").unwrap();
+                    }
+                    "copied" | "moved" => fs::write(&target, b"bytes").unwrap(),
+                    _ => {}
+                }
+                let case = format!("{step}, {told} lines, overwrite {overwrite}");
+                let mut writer = store.writer(&upload.id).await.unwrap();
+                let done = writer.persist(&target, overwrite).await;
+                done.unwrap_or_else(|error| panic!("{case}: {error}"));
+                drop(writer);
+                assert_eq!(fs::read(&target).unwrap(), b"bytes", "{case}");
+                assert_eq!(files(other.path()), [target.clone()], "{case}");
+                assert_eq!(content(&store, &upload.id).await, b"bytes", "{case}");
+                assert!(!part.exists(), "{case}: two files");
             }
-            let mut writer = store.writer(&upload.id).await.unwrap();
-            writer.persist(&target, overwrite).await.unwrap_or_else(|error| {
-                panic!("{step}, overwrite {overwrite}: {error}");
-            });
-            assert_eq!(fs::read(&target).unwrap(), b"bytes", "{step}");
-            assert_eq!(files(target.parent().unwrap()), [target], "{step}");
-            assert_eq!(content(&store, &upload.id).await, b"bytes", "{step}");
-            assert!(!root.join(part).exists(), "{step}: two files");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_that_come_and_go_do_not_pull_a_folder_from_under_each_other() {
+    let home = TempDir::new().unwrap();
+    let tasks = [(); 3].map(|()| {
+        let store = FsStore::new(home.path().join("%Y/%m/%d/%H/%M/%S"));
+        tokio::spawn(async move {
+            for round in 0..rounds(400) {
+                let upload = Upload::new(UploadId::random(), day(0));
+                let mut writer = store.create(upload.clone()).await.unwrap();
+                writer.write(Bytes::from_static(b"bytes")).await.unwrap();
+                if round % 2 == 0 {
+                    writer.commit(Bytes::new(), upload).await.unwrap();
+                    writer.remove().await.unwrap();
+                }
+            }
+        })
+    });
+    for task in tasks {
+        task.await.unwrap();
+    }
+    eventually(|| files(home.path()).is_empty()).await;
 }
 
 #[tokio::test]
@@ -345,7 +376,7 @@ async fn a_record_that_grows_is_kept_short() {
     let home = TempDir::new().unwrap();
     let (store, upload) = (FsStore::new(home.path()), Upload::new(UploadId::random(), day(0)));
     drop(born_as(&store, upload.clone(), b"").await);
-    let log = record(home.path(), &upload.id);
+    let log = record_path(home.path(), &upload.id);
     let mut longest = 0;
     for _ in 0..2500 {
         grow(&store, &upload.id, b"x").await;
@@ -361,7 +392,7 @@ async fn a_record_that_grows_under_one_lease_is_kept_short() {
     let home = TempDir::new().unwrap();
     let store = FsStore::new(home.path());
     let upload = born(&store, day(0), b"").await;
-    let log = record(home.path(), &upload.id);
+    let log = record_path(home.path(), &upload.id);
     let mut writer = store.writer(&upload.id).await.unwrap();
     let mut longest = 0;
     for offset in 1..=5000 {
@@ -526,7 +557,7 @@ async fn a_record_that_leads_outside_is_refused() {
     let root = home.path().join("uploads");
     let store = FsStore::new(&root);
     let upload = born(&store, day(0), b"bytes").await;
-    let log = record(&root, &upload.id);
+    let log = record_path(&root, &upload.id);
     let text = fs::read_to_string(&log).unwrap();
     let inside = text.lines().nth(1).unwrap();
     let outside = home.path().join(format!("{}.part", upload.id));
@@ -584,13 +615,40 @@ async fn three_commits(home: &TempDir) -> (PathBuf, Upload, PathBuf) {
     let upload = born(&store, day(0), b"one").await;
     grow(&store, &upload.id, b"two").await;
     let upload = grow(&store, &upload.id, b"three").await;
-    let log = record(&root, &upload.id);
+    let log = record_path(&root, &upload.id);
     (root, upload, log)
 }
 
 /// `CONFORMANCE_ROUNDS` makes the search for a race longer.
 fn rounds(default: usize) -> usize {
     std::env::var("CONFORMANCE_ROUNDS").map_or(default, |rounds| rounds.parse().unwrap())
+}
+
+/// An upload whose bytes are at `target` now, and what its record said after each line about it.
+async fn persisted(root: &Path, target: &Path) -> (FsStore, Upload, Vec<String>) {
+    let store = FsStore::new(root);
+    let upload = born(&store, day(0), b"bytes").await;
+    let moves = lines_of_a_move(&store, root, &upload.id, target).await;
+    (store, upload, moves)
+}
+
+async fn lines_of_a_move(
+    store: &FsStore,
+    root: &Path,
+    id: &UploadId,
+    target: &Path,
+) -> Vec<String> {
+    let log = record_path(root, id);
+    let before = fs::read_to_string(&log).unwrap();
+    store.writer(id).await.unwrap().persist(target, true).await.unwrap();
+    let after = fs::read_to_string(&log).unwrap();
+    let lines = after.strip_prefix(&before).unwrap().split_inclusive('\n');
+    let mut states = vec![before.clone()];
+    for line in lines {
+        states.push(format!("{}{line}", states[states.len() - 1]));
+    }
+    assert!(states.len() > 2, "it is told before it moves and once it has");
+    states
 }
 
 fn day(number: u64) -> SystemTime {
@@ -639,7 +697,7 @@ async fn listed(store: &FsStore) -> Vec<Upload> {
     pages(store).await.0.into_iter().map(Result::unwrap).collect()
 }
 
-fn record(root: &Path, id: &UploadId) -> PathBuf {
+fn record_path(root: &Path, id: &UploadId) -> PathBuf {
     root.join(".records").join(&id.as_str()[..2]).join(format!("{id}.log"))
 }
 

@@ -1,0 +1,89 @@
+//! Uploads and gRPC on one port.
+//!
+//!     cargo run --example tonic
+//!
+//! The gRPC service is tonic's ready-made health check. `ADDR`, `UPLOADS` (where unfinished files
+//! wait) and `MEDIA` (where finished ones go) are settings in the environment. A file in two chunks:
+//!
+//!     url=http://127.0.0.1:3000/api/chunked_upload
+//!     id=$(printf 'Hello, ' | curl -sF 'file=@-;filename=hello.txt' \
+//!         -H 'Content-Range: bytes 0-6/12' $url | grep -oE '[0-9a-f]{32}')
+//!     printf 'world' | curl -sF upload_id=$id -F 'file=@-;filename=hello.txt' \
+//!         -H 'Content-Range: bytes 7-11/12' $url
+//!     curl -sd "upload_id=$id&md5=$(printf 'Hello, world' | md5sum | cut -c-32)" ${url}_complete
+
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tower_chunked_upload::store::FsStore;
+use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let store = FsStore::new(setting("UPLOADS", "chunked_uploads/%Y/%m/%d"));
+    let uploads = Uploads::builder(store).max_bytes(20 * GIB).build()?;
+    let sweeper = uploads.sweep_every(Duration::from_secs(60));
+
+    let (_reporter, health) = tonic_health::server::health_reporter();
+    // A finished file comes as an ordinary HTTP request: an axum route beside the gRPC methods.
+    let media = PathBuf::from(setting("MEDIA", "media"));
+    let routes = Routes::new(health)
+        .into_axum_router()
+        .route("/api/chunked_upload_complete", post(done).with_state(media));
+
+    let incoming = TcpIncoming::bind(setting("ADDR", "127.0.0.1:3000").parse()?)?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let layer = ChunkedUploadLayer::new(uploads.clone());
+    let stopping = tokio::spawn(async move {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated.recv() => {}
+        }
+        drop(stop);
+        uploads.shutdown(Duration::from_secs(5)).await;
+    });
+    println!("takes calls and files at http://{}", incoming.local_addr()?);
+    Server::builder()
+        // gRPC needs HTTP/2 only; browsers speak HTTP/1 to a server without TLS.
+        .accept_http1(true)
+        .layer(layer)
+        .add_routes(Routes::from(routes))
+        .serve_with_incoming_shutdown(incoming.with_nodelay(Some(true)), async {
+            drop(stopped.await);
+        })
+        .await?;
+    stopping.await?;
+    sweeper.stop().await;
+    Ok(())
+}
+
+/// Takes a finished file.
+async fn done(
+    State(media): State<PathBuf>,
+    upload: CompletedUpload,
+) -> Result<Json<Value>, StatusCode> {
+    // The id keeps two files of one name apart.
+    let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
+    upload.persist(target).await.map_err(|error| {
+        eprintln!("keep {:?}: {error}", upload.id());
+        StatusCode::INTERNAL_SERVER_ERROR
+    })?;
+    Ok(Json(json!({ "saved": upload.filename(), "size": upload.size() })))
+}
+
+fn setting(name: &str, default: &str) -> String {
+    env::var(name).unwrap_or_else(|_| default.to_owned())
+}
+
+const GIB: u64 = 1 << 30;
