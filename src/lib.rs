@@ -146,7 +146,8 @@
 //!
 //! # How much a server needs
 //!
-//! Each upload under way costs 16 KiB and what the HTTP library keeps for its connection. Those whose
+//! Each upload under way costs 16 to 32 KiB and what the HTTP library keeps for its connection (with
+//! hyper, a read buffer that grows to some 400 KiB for a fast client, unless `max_buf_size` says less). Those whose
 //! bytes come faster than they are written borrow large buffers, of which there are
 //! [`max_batches`](UploadsBuilder::max_batches) of [`batch_bytes`](UploadsBuilder::batch_bytes) for
 //! all together: 16 MiB, unless set. Each needs two descriptors beside its socket.

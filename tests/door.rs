@@ -1158,8 +1158,10 @@ mod events {
 
     impl Observer for Log {
         async fn on_event(&self, event: &Event) {
-            // What was said before it is told only counts if it is waited for.
-            tokio::task::yield_now().await;
+            // Long enough for everybody who does not wait for it to be heard before.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
             self.write("observer", event);
         }
     }

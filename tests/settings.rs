@@ -1303,6 +1303,30 @@ async fn a_sweep_leaves_what_is_in_use_for_the_next_time() {
     }
 }
 
+#[tokio::test]
+async fn one_upload_is_removed_only_if_it_has_expired_and_is_not_in_use() {
+    let (_folder, store) = folder();
+    for builder in [memory(), Uploads::builder(store)] {
+        let clock = Clock::new();
+        let uploads = builder.clock(clock.read()).expires_after(HOUR).build().unwrap();
+        let ann = uploads.for_owner(Owner::new("ann"));
+        let id = make(&ann, "a", b"1").await.id;
+        assert!(!uploads.delete_if_expired(&id).await.unwrap());
+        assert_eq!(uploads.status(&id).await.unwrap().offset(), 1);
+
+        let append = uploads.append(&id, 1, AppendMode::AllOrNothing).await.unwrap();
+        clock.advance(HOUR);
+        let error = uploads.delete_if_expired(&id).await.unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::Busy);
+        drop(append);
+        let bob = uploads.for_owner(Owner::new("bob"));
+        let error = bob.delete_if_expired(&id).await.unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::NotFound);
+        assert!(ann.delete_if_expired(&id).await.unwrap());
+        assert!(all_ids(&uploads).await.is_empty());
+    }
+}
+
 /// An application that keeps each file, or fails after it has kept it.
 fn keeping(layer: ChunkedUploadLayer, target: &Path, status: StatusCode) -> Client {
     let target = target.to_owned();

@@ -144,6 +144,16 @@ impl Layout {
         Ok((Vec::new(), None))
     }
 
+    /// The folders that lead to a new upload's files. Another upload may have made them and not
+    /// synced them yet, so all are synced with the first commit.
+    pub(super) fn folders(&self, id: &UploadId, below: &Path) -> Vec<PathBuf> {
+        let record = self.record(id);
+        let records = record.ancestors().skip(1).take(2).map(Path::to_owned);
+        let data = below.ancestors().skip(1).map(|folder| self.data(folder));
+        let above = self.root.parent().map(Path::to_owned);
+        records.chain(data).chain(above).collect()
+    }
+
     /// Removes the folders between a removed file and the root that are empty now.
     pub(super) fn remove_empty_folders(&self, below: &Path) {
         for folder in below.ancestors().skip(1) {
@@ -168,26 +178,17 @@ fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
     Ok(names)
 }
 
-/// Makes a file and the folders above it; gives the folders that are new or have a new entry.
-pub(super) fn create_file(path: &Path) -> Result<(File, Vec<PathBuf>), StoreError> {
+/// Makes a file, and the folders above it.
+pub(super) fn create_file(path: &Path) -> io::Result<File> {
     let parent = path.parent().unwrap_or(Path::new(""));
-    let mut changed = Vec::new();
     for _ in 0..ATTEMPTS {
         match sys::create_new(path) {
-            Ok(file) => {
-                changed.push(parent.to_owned());
-                return Ok((file, changed));
-            }
             // The folder is missing, or a sweep has just removed it because it was empty.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let new =
-                    sys::create_dirs(parent).map_err(|error| failed("make", parent, error))?;
-                changed.extend(new.iter().filter_map(|folder| folder.parent().map(Path::to_owned)));
-            }
-            Err(error) => return Err(failed("create", path, error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => sys::create_dirs(parent)?,
+            result => return result,
         }
     }
-    Err(failed("create", path, io::ErrorKind::NotFound.into()))
+    Err(io::ErrorKind::NotFound.into())
 }
 
 /// Opens a regular file and gives its length. A link or a folder in its place counts as none.

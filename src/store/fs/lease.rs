@@ -193,7 +193,7 @@ impl Lease {
         let id = self.upload.id;
         let below = self.layout.new_data(&id, self.upload.created)?;
         let record_path = self.layout.record(&id);
-        let (record, mut unsynced) = create_locked(&record_path)?;
+        let record = create_locked(&record_path)?;
         let mut head = Vec::new();
         let made = Line::head(&below)?
             .write_to(&mut head)
@@ -201,9 +201,15 @@ impl Lease {
                 sys::write_at(&record, &head, 0)
                     .map_err(|error| failed("write", &record_path, error))
             })
-            .and_then(|()| create_file(&self.layout.data(&below)));
-        let (data, folders) = made.inspect_err(|_| drop(fs::remove_file(&record_path)))?;
-        unsynced.extend(folders);
+            .and_then(|()| {
+                let path = self.layout.data(&below);
+                create_file(&path).map_err(|error| failed("create", &path, error))
+            });
+        let data = made.inspect_err(|_| drop(fs::remove_file(&record_path)))?;
+        let unsynced = match self.layout.durability {
+            Durability::Sync => self.layout.folders(&id, &below),
+            Durability::Process => Vec::new(),
+        };
         self.dirty = true;
         self.files = Some(Files {
             record,
@@ -360,25 +366,15 @@ fn remove_if_there(path: &Path) -> Result<(), StoreError> {
 
 /// Makes and locks a new record. A sweep may find it before it is locked, and remove it for being
 /// empty.
-fn create_locked(path: &Path) -> Result<(File, Vec<PathBuf>), StoreError> {
-    let mut changed = Vec::new();
+fn create_locked(path: &Path) -> Result<File, StoreError> {
     for _ in 0..SWEEPS {
-        match sys::create_new(path) {
+        match create_file(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            // The folder has to be made as well.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let parent = path.parent().unwrap_or(Path::new(""));
-                let new =
-                    sys::create_dirs(parent).map_err(|error| failed("make", parent, error))?;
-                changed.extend(new.iter().filter_map(|folder| folder.parent().map(Path::to_owned)));
-                continue;
-            }
             Err(error) => return Err(failed("create", path, error)),
             Ok(file) => {
                 let locked = file.try_lock().is_ok();
                 if locked && sys::is_at(&file, path).unwrap_or(false) {
-                    changed.extend(path.parent().map(Path::to_owned));
-                    return Ok((file, changed));
+                    return Ok(file);
                 }
             }
         }

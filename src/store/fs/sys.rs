@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Opens a file for reading and writing, readable by nobody else if it is new.
 pub(super) fn create_new(path: &Path) -> io::Result<File> {
@@ -17,8 +17,8 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path)
 }
 
-/// Makes the folder and those above it, for nobody else, and names the new ones, topmost first.
-pub(super) fn create_dirs(path: &Path) -> io::Result<Vec<PathBuf>> {
+/// Makes the folder and those above it, for nobody else.
+pub(super) fn create_dirs(path: &Path) -> io::Result<()> {
     let mut missing = Vec::new();
     let mut at = path;
     while !at.as_os_str().is_empty() && !at.is_dir() {
@@ -32,11 +32,14 @@ pub(super) fn create_dirs(path: &Path) -> io::Result<Vec<PathBuf>> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     for folder in &missing {
         match builder.create(folder) {
+            // The one above it was empty and has just been removed: whoever needs the folder finds
+            // that it is missing, and asks again.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
     }
-    Ok(missing)
+    Ok(())
 }
 
 /// Makes a folder's entries survive a power cut.
