@@ -9,7 +9,7 @@ use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{Expired, Filter, Status, Uploads};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut arguments: Vec<_> = env::args().skip(1).collect();
     let yes = arguments.iter().any(|argument| argument == "--yes");
     arguments.retain(|argument| argument != "--yes");
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-async fn ask(uploads: &Uploads) -> Result<Expired, Box<dyn std::error::Error>> {
+async fn ask(uploads: &Uploads) -> Result<Expired, Box<dyn std::error::Error + Send + Sync>> {
     let mut deleted = Expired::default();
     let mut answers = io::stdin().lock().lines();
     let mut expired = uploads.list(Filter::all().expired(true));

@@ -1318,13 +1318,13 @@ fn alone(target: &Path) {
     assert_eq!(names, [target.file_name().unwrap_or_default()]);
 }
 
-async fn eventually(what: &str, check: impl Fn() -> bool) {
+async fn eventually(what: &str, check: impl Fn() -> bool + Send + Sync) {
     eventually_async(what, || std::future::ready(check())).await;
 }
 
-async fn eventually_ok<F>(what: &str, call: impl Fn() -> F)
+async fn eventually_ok<F>(what: &str, call: impl Fn() -> F + Send + Sync)
 where
-    F: Future<Output = Result<(), StoreError>>,
+    F: Future<Output = Result<(), StoreError>> + Send,
 {
     eventually_async(what, || async {
         match call().await {
@@ -1338,7 +1338,10 @@ where
     .await;
 }
 
-async fn eventually_async<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
+async fn eventually_async<F>(what: &str, check: impl Fn() -> F + Send + Sync)
+where
+    F: Future<Output = bool> + Send,
+{
     let deadline = Instant::now() + PATIENCE;
     while !check().await {
         assert!(Instant::now() < deadline, "{what}: not in {PATIENCE:?}");

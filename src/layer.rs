@@ -49,6 +49,10 @@ impl ChunkedUploadLayer {
     ///
     /// The path is compared byte by byte with that of the request as this layer sees it: under
     /// axum's `nest`, without the prefix. It also matches with or without a slash at its end.
+    ///
+    /// A layer on a router that is nested is only called for paths that have a route there, so such a
+    /// router needs a route for the chunk path too; its handler is never called. With
+    /// `nest_service`, and on the outermost router, there is no need for one.
     pub fn chunk_path(self, path: impl Into<String>) -> Self {
         self.set(|config| config.chunk_path = normal(path.into()))
     }

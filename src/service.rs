@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::future::ResponseFuture;
-use crate::protocol::chunked::{self, Config, Finished, Outcome};
+use crate::protocol::chunked::{self, Config, Finished, Outcome, Route};
 
 /// The service that [`ChunkedUploadLayer`](crate::ChunkedUploadLayer) makes.
 ///
@@ -67,9 +67,12 @@ where
         let Some(route) = self.config.route(request.uri().path()) else {
             return ResponseFuture::inner(self.inner.call(request.map(RequestBody::theirs)));
         };
-        // The one that is ready goes with the future; the clone may not be.
-        let clone = self.inner.clone();
-        let inner = std::mem::replace(&mut self.inner, clone);
+        let mut inner = self.inner.clone();
+        if route == Route::Complete {
+            // The one that is ready goes with the future; the clone may not be. A chunk calls neither,
+            // and must not keep the place that the ready one may have taken.
+            std::mem::swap(&mut inner, &mut self.inner);
+        }
         let config = Arc::clone(&self.config);
         ResponseFuture::upload(Box::pin(async move {
             match chunked::handle(&config, route, request).await {

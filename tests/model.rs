@@ -2,6 +2,9 @@
 //!
 //! `PROPTEST_CASES` says how many programs each test runs.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(clippy::future_not_send, reason = "each program runs on one thread")]
+
 use std::fs;
 use std::future::{Future, poll_fn};
 use std::path::{Path, PathBuf};
