@@ -23,6 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     Ok(())
 }
 
+#[expect(clippy::future_not_send, reason = "it reads the terminal, on the only thread")]
 async fn ask(uploads: &Uploads) -> Result<Expired, Box<dyn std::error::Error + Send + Sync>> {
     let mut deleted = Expired::default();
     let mut answers = io::stdin().lock().lines();

@@ -757,7 +757,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-async fn eventually(check: impl Fn() -> bool + Send) {
+async fn eventually(check: impl Fn() -> bool + Send + Sync) {
     let waiting = async {
         while !check() {
             tokio::time::sleep(Duration::from_millis(1)).await;
