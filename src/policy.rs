@@ -41,8 +41,8 @@ use crate::upload::{Owner, Upload};
 /// }
 /// ```
 pub trait Policy: Send + Sync + 'static {
-    /// Who asks, and whether they may upload at all. It is asked first, for every request to either
-    /// path; its refusal comes before every other error.
+    /// Who asks, and whether they may upload at all. It is asked first, for every chunk, completion,
+    /// status and cancellation; its refusal comes before every other error.
     ///
     /// An upload belongs to the owner of its first chunk. To every other owner it looks like one
     /// that does not exist. `None` is an owner too: that of uploads without owner.
@@ -69,7 +69,9 @@ pub trait Policy: Send + Sync + 'static {
         ready(Ok(configured))
     }
 
-    /// Whether this chunk is welcome, asked before any byte of it is taken.
+    /// Whether this chunk is welcome, asked before any byte of it is taken. (If the `upload_id` of a
+    /// later chunk comes after its file, it is asked when the id is known, before the bytes join their
+    /// upload.)
     ///
     /// Default: it is.
     fn validate(
@@ -81,7 +83,8 @@ pub trait Policy: Send + Sync + 'static {
         ready(Ok(()))
     }
 
-    /// What is attached to a new upload, as [`Upload::attributes`].
+    /// What is attached to a new upload, as [`Upload::attributes`]. It is asked when the file begins; if
+    /// an `upload_id` follows behind the file after all, nothing comes of it.
     ///
     /// Default: `null`.
     fn attributes(

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use tokio::task::JoinError;
 use tower_service::Service;
 
 use crate::body::{RequestBody, ResponseBody};
@@ -98,7 +99,14 @@ where
 {
     let task = tokio::spawn(async move {
         let (request, verdict) = finished.into_request();
-        let result = inner.call(request.map(RequestBody::replay)).await;
+        let request = request.map(RequestBody::replay);
+        let result = match tokio::spawn(async move { inner.call(request).await }).await {
+            Ok(result) => result,
+            Err(error) => {
+                verdict.settle(&config, None).await;
+                return ended(error).await;
+            }
+        };
         let status = result.as_ref().ok().map(Response::status);
         match verdict.settle(&config, status).await {
             None => result.map(|response| response.map(ResponseBody::theirs)),
@@ -107,11 +115,16 @@ where
     });
     match task.await {
         Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is shutting down, and this task with it.
-            Err(_) => std::future::pending().await,
-        },
+        Err(error) => ended(error).await,
+    }
+}
+
+/// A panic goes on where it would have gone without the layer.
+async fn ended<T>(error: JoinError) -> T {
+    match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        // The runtime is shutting down, and this task with it.
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -262,10 +262,12 @@ impl Append {
         upload.progress.status = Status::Open;
         let commit = tokio::spawn(async move {
             writer.commit(last, upload.clone()).await?;
-            drop((writer, claim, _claim));
+            drop(writer);
             let event = if new { Event::Created(upload) } else { Event::Grew(upload) };
+            // Under the claim, so that what comes next is told next.
             engine.observer.on_event(&event).await;
-            Ok(event)
+            drop((claim, _claim));
+            Ok::<_, StoreError>(event)
         });
         match joined(commit).await? {
             Event::Created(upload) | Event::Grew(upload) => Ok(upload),
@@ -338,9 +340,9 @@ async fn update(mut running: Running, batch: &Bytes) -> Option<Running> {
 }
 
 /// The result of a task that a dropped future does not cancel.
-pub(super) async fn joined<T>(task: JoinHandle<Result<T, StoreError>>) -> Result<T, Error> {
+pub(super) async fn joined<T, E: Into<Error>>(task: JoinHandle<Result<T, E>>) -> Result<T, Error> {
     match task.await {
-        Ok(result) => Ok(result?),
+        Ok(result) => result.map_err(Into::into),
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(ErrorKind::Store.into()),

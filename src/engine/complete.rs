@@ -14,7 +14,7 @@ use super::event::Event;
 use super::uploads::Engine;
 use crate::checksum::{Digest, Running};
 use crate::id::UploadId;
-use crate::store::{DynWriter, Reader};
+use crate::store::{DynWriter, Reader, StoreError};
 use crate::upload::{Owner, Status, Upload};
 
 /// A finished upload that waits for the application's verdict.
@@ -41,24 +41,26 @@ pub(super) async fn complete(
     engine.check_open(&upload)?;
     check_whole(&upload)?;
     upload.progress.total = Some(upload.offset());
-    let digest = match upload.progress.checksum.as_ref().and_then(Running::resume) {
-        Some(running) => Some(running.digest()),
-        None if expected.is_some() => Some(read_digest(engine, &upload).await?),
-        None => None,
-    };
-    if expected.is_some() && expected != digest {
-        return Err(ErrorKind::ChecksumMismatch.into());
-    }
-    claim.finish()?;
-    upload.progress.status = Status::Finishing;
     let engine = Arc::clone(engine);
+    // The file may have to be read, and that is not begun anew because a client is impatient.
     let commit = tokio::spawn(async move {
+        let running = match upload.progress.checksum.as_ref().and_then(Running::resume) {
+            None if expected.is_some() => Some(read_checksum(&engine, &upload).await?),
+            running => running,
+        };
+        let digest = running.as_ref().map(Running::digest);
+        if expected.is_some() && expected != digest {
+            return Err(Error::from(ErrorKind::ChecksumMismatch));
+        }
+        claim.finish()?;
+        upload.progress.checksum = running.map(|running| running.save());
+        upload.progress.status = Status::Finishing;
         writer.commit(Bytes::new(), upload.clone()).await?;
         let shared = Shared {
             engine: Arc::clone(&engine),
             filename: upload.filename().unwrap_or_else(|| UNNAMED.to_owned()),
             path: Mutex::new(writer.path()),
-            writer: tokio::sync::Mutex::new(Some(writer)),
+            hold: tokio::sync::Mutex::new(Hold::Given(writer)),
             upload,
             digest,
         };
@@ -78,7 +80,7 @@ pub(super) fn check_whole(upload: &Upload) -> Result<(), Error> {
 }
 
 /// Reads the file once: its record has no checksum state that this version understands.
-async fn read_digest(engine: &Engine, upload: &Upload) -> Result<Digest, Error> {
+async fn read_checksum(engine: &Engine, upload: &Upload) -> Result<Running, Error> {
     let mut reader = engine.store.open(&upload.id).await?;
     let mut running = Running::new();
     let mut left = upload.offset();
@@ -92,7 +94,7 @@ async fn read_digest(engine: &Engine, upload: &Upload) -> Result<Digest, Error> 
         left = left.saturating_sub(read as u64);
         tokio::task::consume_budget().await;
     }
-    Ok(running.digest())
+    Ok(running)
 }
 
 impl Completion {
@@ -126,13 +128,16 @@ impl Completion {
         let commit = tokio::spawn(async move {
             let mut upload = file.shared.upload.clone();
             upload.progress.status = status;
-            let writer = file.shared.writer.lock().await.take();
-            let Some(mut writer) = writer else { return Ok(upload) };
+            let Some(mut writer) = file.shared.take_back().await else {
+                return Ok::<_, StoreError>(upload);
+            };
             writer.commit(Bytes::new(), upload.clone()).await?;
-            drop((writer, claim));
+            drop(writer);
             if status == Status::Complete {
+                *file.shared.hold.lock().await = Hold::Kept;
                 engine.observer.on_event(&Event::Completed(upload.clone())).await;
             }
+            drop(claim);
             Ok(upload)
         });
         joined(commit).await
@@ -140,21 +145,22 @@ impl Completion {
 }
 
 impl Drop for Completion {
-    /// Clones of the file may outlive this: they must not keep the lease.
+    /// Without a verdict it is as if the application had not taken the file. Clones of the file may
+    /// outlive this: they must not keep the lease.
     fn drop(&mut self) {
         let Some(claim) = self.claim.take() else { return };
         let shared = Arc::clone(&self.file.shared);
-        if let Ok(mut writer) = shared.writer.try_lock() {
-            writer.take();
-            return;
-        }
-        // The application is moving the file at this moment.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                shared.writer.lock().await.take();
-                drop(claim);
-            });
-        }
+        // Without a runtime nobody waits for the lease either.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if let Some(mut writer) = shared.take_back().await {
+                let mut upload = shared.upload.clone();
+                upload.progress.status = Status::Open;
+                // If it fails the upload can be completed again all the same.
+                drop(writer.commit(Bytes::new(), upload).await);
+            }
+            drop(claim);
+        });
     }
 }
 
@@ -189,8 +195,26 @@ struct Shared {
     filename: String,
     digest: Option<Digest>,
     path: Mutex<Option<PathBuf>>,
-    /// `None` when the completion is over.
-    writer: tokio::sync::Mutex<Option<Box<dyn DynWriter>>>,
+    hold: tokio::sync::Mutex<Hold>,
+}
+
+/// Whose the file is.
+enum Hold {
+    /// The application has it and has not answered.
+    Given(Box<dyn DynWriter>),
+    /// The application has taken it.
+    Kept,
+    /// The application has not taken it, and perhaps has it again by another completion.
+    Lost,
+}
+
+impl Shared {
+    async fn take_back(&self) -> Option<Box<dyn DynWriter>> {
+        match std::mem::replace(&mut *self.hold.lock().await, Hold::Lost) {
+            Hold::Given(writer) => Some(writer),
+            Hold::Kept | Hold::Lost => None,
+        }
+    }
 }
 
 impl CompletedUpload {
@@ -291,15 +315,17 @@ impl CompletedUpload {
     async fn move_to(&self, target: PathBuf, overwrite: bool) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         let moving = tokio::spawn(async move {
-            let mut writer = shared.writer.lock().await;
-            if let Some(writer) = &mut *writer {
-                writer.persist(&target, overwrite).await?;
-                *shared.path.lock().unwrap_or_else(PoisonError::into_inner) = writer.path();
-                return Ok(());
-            }
-            // A clone was kept beyond the completion.
-            drop(writer);
-            let mut writer = shared.engine.store.writer(&shared.upload.id).await?;
+            let mut hold = shared.hold.lock().await;
+            let mut later;
+            let writer = match &mut *hold {
+                Hold::Given(writer) => writer,
+                // A clone was kept beyond the completion.
+                Hold::Kept => {
+                    later = shared.engine.store.writer(&shared.upload.id).await?;
+                    &mut later
+                }
+                Hold::Lost => return Err(Error::from(ErrorKind::Superseded)),
+            };
             writer.persist(&target, overwrite).await?;
             *shared.path.lock().unwrap_or_else(PoisonError::into_inner) = writer.path();
             Ok(())

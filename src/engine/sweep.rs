@@ -127,8 +127,12 @@ impl Sweeper {
         let (stop, mut stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
             loop {
-                if let Err(error) = uploads.delete_expired().await {
-                    log::failed("sweep the store", None, &error);
+                // On a task of its own, so that a panic of an observer ends this sweep and not all.
+                let uploads = uploads.clone();
+                match tokio::spawn(async move { uploads.delete_expired().await }).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => log::failed("sweep the store", None, &error),
+                    Err(error) => log::failed("sweep the store", None, &error),
                 }
                 tokio::select! {
                     () = tokio::time::sleep(every) => {}

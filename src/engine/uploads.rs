@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::append::{Append, AppendMode, Options};
-use super::buffer::Pool;
+use super::buffer::{Pool, SMALL};
 use super::claim::{Claim, Claims, Work};
 use super::complete::{self, Completion};
 use super::error::{ConfigError, Error, ErrorKind};
@@ -303,9 +303,9 @@ impl Uploads {
         let removal = tokio::spawn(async move {
             let upload = writer.upload().clone();
             writer.remove().await?;
-            drop(claim);
             engine.observer.on_event(&Event::Cancelled(upload.clone())).await;
-            Ok(upload)
+            drop(claim);
+            Ok::<_, StoreError>(upload)
         });
         super::append::joined(removal).await
     }
@@ -514,7 +514,8 @@ impl UploadsBuilder {
         self
     }
 
-    /// How many bytes are gathered at most before they are written: 256 KiB unless set.
+    /// How many bytes are gathered at most before they are written: 256 KiB unless set, from 16 KiB
+    /// to 1 GiB.
     ///
     /// An upload holds up to two such batches.
     pub fn batch_bytes(mut self, bytes: usize) -> Self {
@@ -546,11 +547,12 @@ impl UploadsBuilder {
     /// Checks the settings.
     ///
     /// # Errors
-    /// A store's path pattern that is not one, a batch of no bytes, a life of no time.
+    /// A store's path pattern that is not one, a batch that is too small or too large, a life of no
+    /// time.
     pub fn build(mut self) -> Result<Uploads, ConfigError> {
         self.engine.store.check().map_err(|error| ConfigError::new(error.to_string()))?;
-        if self.batch == 0 {
-            return Err(ConfigError::new("a batch needs at least one byte"));
+        if !(SMALL..=LARGEST_BATCH).contains(&self.batch) {
+            return Err(ConfigError::new("a batch has between 16 KiB and 1 GiB"));
         }
         if let Expiry::AfterCreation(Duration::ZERO) | Expiry::AfterLastChunk(Duration::ZERO) =
             self.engine.expiry
@@ -574,4 +576,5 @@ impl fmt::Debug for UploadsBuilder {
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const DEFAULT_BATCH: usize = 256 * 1024;
+const LARGEST_BATCH: usize = 1 << 30;
 const DEFAULT_BATCHES: usize = 64;

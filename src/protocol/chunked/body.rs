@@ -95,10 +95,11 @@ where
         loop {
             let frame = poll_fn(|cx| self.body.as_mut().poll_frame(cx)).await;
             match frame.map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(data))) if !data.has_remaining() => {}
-                Some(Ok(Ok(mut data))) => return Ok(Some(data.copy_to_bytes(data.remaining()))),
-                // Trailers.
-                Some(Ok(Err(_))) => {}
+                Some(Ok(Ok(mut data))) if data.has_remaining() => {
+                    return Ok(Some(data.copy_to_bytes(data.remaining())));
+                }
+                // Trailers, or nothing.
+                Some(Ok(_)) => {}
                 Some(Err(_)) => {
                     self.ended = true;
                     return Err(ErrorKind::Source.into());
@@ -108,6 +109,8 @@ where
                     return Ok(None);
                 }
             }
+            // A source of nothing that is always ready must not keep the thread.
+            tokio::task::consume_budget().await;
         }
     }
 

@@ -14,7 +14,7 @@ use super::body::Incoming;
 use super::config::Config;
 use super::content_range::ContentRange;
 use super::disposition::Disposition;
-use super::form::{Boundary, FormError, FormEvent, FormLimits, FormReader};
+use super::form::{Boundary, FormError, FormEvent, FormLimits, FormReader, plain_media_type};
 use super::query::{self, set_once};
 use crate::engine::{Append, AppendMode, ErrorKind, Event, NewUpload, Uploads, filename};
 use crate::id::UploadId;
@@ -129,7 +129,6 @@ impl Request<'_> {
         let (id, fields) = query::read(self.parts)?;
         if id.is_none() {
             self.check_start()?;
-            self.check_size(body.exact_size(), 0)?;
         }
         let mut receiver = self.begin(id.as_deref(), file, &fields, body.exact_size()).await?;
         while let Some(bytes) = body.next(Some(&mut receiver.append)).await? {
@@ -138,7 +137,8 @@ impl Request<'_> {
         self.end(receiver, id.as_deref(), fields).await
     }
 
-    /// Refuses a body that, whatever is in it, has more of a file than is taken, or less.
+    /// Refuses a body that, with this much beside the chunk at most, has more of a file than is taken,
+    /// or not as much as its range says.
     fn check_size(&self, size: Option<u64>, overhead: u64) -> Result<(), Refusal> {
         let Some(size) = size else { return Ok(()) };
         let least = size.saturating_sub(overhead);
@@ -162,7 +162,7 @@ impl Request<'_> {
             return Ok(Receiver { append, file, received: 0, bound: true });
         }
         let start = self.start();
-        self.check_length(size)?;
+        self.check_size(size, 0)?;
         let mut new = NewUpload::new();
         // A first chunk, unless an id comes after the file; a later one never begins an upload.
         if start == 0 {
@@ -196,7 +196,7 @@ impl Request<'_> {
         {
             return Err(ErrorKind::TotalMismatch { total }.into());
         }
-        self.check_length(size)?;
+        self.check_size(size, 0)?;
         let candidate = self.candidate(file, fields, Some(&upload));
         self.config.policy.validate(self.parts, &candidate).await?;
         let mode = AppendMode::AllOrNothing;
@@ -224,7 +224,7 @@ impl Request<'_> {
                 if !bound {
                     self.check_start()?;
                 }
-                self.check_length(Some(size))?;
+                self.check_size(Some(size), 0)?;
                 if self.range.is_none() {
                     append.set_total(append.position())?;
                 }
@@ -241,14 +241,6 @@ impl Request<'_> {
         match self.start() {
             0 => Ok(()),
             _ => Err(ErrorKind::OffsetMismatch { offset: 0 }.into()),
-        }
-    }
-
-    /// Refuses a chunk whose size, as far as it is known, is not that of its range.
-    fn check_length(&self, size: Option<u64>) -> Result<(), Refusal> {
-        match (&self.range, size) {
-            (Some(range), Some(size)) if range.len() != size => Err(wrong_size()),
-            _ => Ok(()),
         }
     }
 
@@ -340,7 +332,7 @@ fn shape(parts: &Parts) -> Result<Shape, Refusal> {
     let disposition = Disposition::of_request(disposition.as_bytes()).ok_or_else(no_file)?;
     let name = disposition.filename.filter(|name| filename::safe(name).is_some());
     let name = name.ok_or_else(no_file)?;
-    let content_type = media_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let content_type = media_type.and_then(|value| plain_media_type(value.as_bytes()));
     Ok(Shape::Raw(File { name, content_type }))
 }
 

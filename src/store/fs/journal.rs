@@ -32,6 +32,8 @@ pub(super) struct Journal {
     pub(super) moves: Moves,
     /// The length of the whole lines.
     pub(super) end: u64,
+    /// The length of the lines up to the first record, which no rewriting makes shorter.
+    pub(super) base: u64,
 }
 
 /// Where the bytes went, if they left the store.
@@ -88,7 +90,7 @@ impl Journal {
     /// Reads the content of a record's file.
     pub(super) fn parse(id: &UploadId, bytes: &[u8]) -> Result<Self, StoreError> {
         let mut journal =
-            Self { id: *id, data: None, record: None, moves: Moves::default(), end: 0 };
+            Self { id: *id, data: None, record: None, moves: Moves::default(), end: 0, base: 0 };
         let mut rest = bytes;
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let Some(line) = Line::parse(&rest[..end]) else {
@@ -97,8 +99,12 @@ impl Journal {
                 }
                 return Err(journal.damaged("a line does not match its check"));
             };
+            let first = journal.record.is_none();
             journal.apply(line)?;
             journal.end += end as u64 + 1;
+            if first {
+                journal.base = journal.end;
+            }
             rest = &rest[end + 1..];
         }
         Ok(journal)

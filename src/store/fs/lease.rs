@@ -38,6 +38,8 @@ pub(super) struct Files {
     record_path: PathBuf,
     /// The length of the record's whole lines.
     record_end: u64,
+    /// How much of it stays when it is rewritten.
+    record_base: u64,
     /// `None` if the bytes are gone: perhaps the application has taken them and moved on.
     data: Option<File>,
     /// Where the bytes are, below the root.
@@ -59,7 +61,8 @@ impl Lease {
         let path = layout.record(id);
         let (record, bytes) = lock(&path)?;
         let mut journal = Journal::parse(id, &bytes)?;
-        let (record_end, moves) = (journal.end, std::mem::take(&mut journal.moves));
+        let (record_end, record_base) = (journal.end, journal.base);
+        let moves = std::mem::take(&mut journal.moves);
         let (upload, below) = journal.committed()?;
         let (data, length) = match open_data(&layout.place(&below, &moves), sys::open)? {
             Some((data, length)) => (Some(data), length),
@@ -74,6 +77,7 @@ impl Lease {
             record,
             record_path: path,
             record_end,
+            record_base,
             data,
             below,
             moves,
@@ -154,7 +158,10 @@ impl Lease {
         if sync {
             files.sync_folders()?;
         }
-        if files.record_end > LONG {
+        if !born {
+            files.record_base = files.record_end;
+        }
+        if files.record_end - files.record_base > LONG {
             // It was committed already: that it could not be shortened is no failure.
             drop(files.rewrite(&layout, &upload));
         }
@@ -215,6 +222,7 @@ impl Lease {
             record,
             record_path,
             record_end: head.len() as u64,
+            record_base: 0,
             data: Some(data),
             below,
             moves: Moves::default(),
@@ -330,6 +338,7 @@ impl Files {
         let file = replace().map_err(|error| failed("rewrite", &self.record_path, error))?;
         self.record = file;
         self.record_end = bytes.len() as u64;
+        self.record_base = self.record_end;
         if layout.durability == Durability::Sync
             && let Some(folder) = self.record_path.parent()
         {
@@ -409,5 +418,5 @@ fn lock(path: &Path) -> Result<(File, Vec<u8>), StoreError> {
 const SWEEPS: usize = 100;
 /// Ends the name of a record that is about to take the place of another.
 const REWRITTEN: &str = "new";
-/// A record longer than this is rewritten.
+/// A record that has grown by more than this is rewritten.
 const LONG: u64 = 64 * 1024;

@@ -60,7 +60,7 @@ impl Head {
                 return Err(FormError::Header);
             }
         } else if name.eq_ignore_ascii_case(b"content-type") {
-            self.content_type = content_type(value);
+            self.content_type = plain_media_type(value);
         } else if name.eq_ignore_ascii_case(b"content-transfer-encoding") {
             let is_identity = |encoding: &&[u8]| value.eq_ignore_ascii_case(encoding);
             if !IDENTITY.iter().any(is_identity) {
@@ -73,7 +73,7 @@ impl Head {
 
 // It is only a claim, kept with the upload and perhaps sent back: what is no plain header value of
 // a plain length is none.
-fn content_type(value: &[u8]) -> Option<String> {
+pub(crate) fn plain_media_type(value: &[u8]) -> Option<String> {
     let is_plain = value.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
     if value.is_empty() || value.len() > MAX_CONTENT_TYPE || !is_plain {
         return None;

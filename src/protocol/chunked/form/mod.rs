@@ -29,5 +29,6 @@ pub use self::limits::FormLimits;
 pub(crate) use self::{
     boundary::Boundary,
     error::FormError,
+    head::plain_media_type,
     reader::{FormEvent, FormReader, read_all},
 };
