@@ -6,6 +6,7 @@
 //! (where finished ones go) are settings in the environment.
 
 use std::env;
+use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,12 +36,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let listener = tokio::net::TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;
     println!("drop files at http://{}", listener.local_addr()?);
-    let stopping = tokio::spawn(async move {
-        interrupted().await;
-        uploads.shutdown(Duration::from_secs(10)).await;
-    });
-    axum::serve(listener, app).with_graceful_shutdown(interrupted()).await?;
-    stopping.await?;
+    let server = axum::serve(listener, app).with_graceful_shutdown(terminated());
+    tokio::select! {
+        ended = server => ended?,
+        // A client that keeps a connection open for nothing must not keep the server.
+        () = async {
+            terminated().await;
+            uploads.shutdown(PATIENCE).await;
+            tokio::time::sleep(PATIENCE).await;
+        } => {}
+    }
     sweeper.stop().await;
     Ok(())
 }
@@ -53,7 +58,7 @@ async fn done(
     // The id keeps two files of one name apart.
     let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
     upload.persist(target).await.map_err(|error| {
-        eprintln!("keep {:?}: {error}", upload.id());
+        eprintln!("keep {:?}: {error}: {:?}", upload.id(), error.source());
         StatusCode::INTERNAL_SERVER_ERROR
     })?;
     Ok(Json(json!({
@@ -86,10 +91,23 @@ fn setting(name: &str, default: &str) -> String {
     env::var(name).unwrap_or_else(|_| default.to_owned())
 }
 
-async fn interrupted() {
+/// Ctrl-C, or what a service manager sends.
+async fn terminated() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
     drop(tokio::signal::ctrl_c().await);
 }
 
+const PATIENCE: Duration = Duration::from_secs(3);
 const GIB: u64 = 1 << 30;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     connect-src 'self'; worker-src 'self'; img-src 'self' data:; base-uri 'none'; \

@@ -51,19 +51,25 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             _ = terminated.recv() => {}
         }
         drop(stop);
-        uploads.shutdown(Duration::from_secs(5)).await;
+        uploads.shutdown(PATIENCE).await;
     });
     println!("takes calls and files at http://{}", incoming.local_addr()?);
-    Server::builder()
+    let server = Server::builder()
         // gRPC needs HTTP/2 only; browsers speak HTTP/1 to a server without TLS.
         .accept_http1(true)
         .layer(layer)
         .add_routes(Routes::from(routes))
         .serve_with_incoming_shutdown(incoming.with_nodelay(Some(true)), async {
             drop(stopped.await);
-        })
-        .await?;
-    stopping.await?;
+        });
+    tokio::select! {
+        ended = server => ended?,
+        // A call that stays open, or a client that sends nothing, must not keep the server.
+        () = async {
+            drop(stopping.await);
+            tokio::time::sleep(PATIENCE).await;
+        } => {}
+    }
     sweeper.stop().await;
     Ok(())
 }
@@ -86,4 +92,5 @@ fn setting(name: &str, default: &str) -> String {
     env::var(name).unwrap_or_else(|_| default.to_owned())
 }
 
+const PATIENCE: Duration = Duration::from_secs(3);
 const GIB: u64 = 1 << 30;

@@ -6,6 +6,7 @@ use std::fmt;
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, Response};
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
 use crate::engine::CompletedUpload;
@@ -46,6 +47,8 @@ impl std::error::Error for NoUpload {}
 impl IntoResponse for NoUpload {
     fn into_response(self) -> Response {
         crate::log::failed("extract a completed upload", None, &self);
-        (StatusCode::INTERNAL_SERVER_ERROR, "There is no upload to complete").into_response()
+        let json = [(CONTENT_TYPE, "application/json")];
+        let detail = r#"{"detail":"There is no upload to complete"}"#;
+        (StatusCode::INTERNAL_SERVER_ERROR, json, detail).into_response()
     }
 }

@@ -41,7 +41,12 @@
 //! }
 //!
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-//! axum::serve(listener, app).await?;
+//! let stop = async move {
+//!     tokio::signal::ctrl_c().await.ok();
+//!     // Chunks that are under way may end, new ones are refused with 503.
+//!     uploads.shutdown(Duration::from_secs(10)).await;
+//! };
+//! axum::serve(listener, app).with_graceful_shutdown(stop).await?;
 //! sweeper.stop().await;
 //! # Ok(())
 //! # }
@@ -55,9 +60,11 @@
 //! 1. An acknowledged offset is never lost and never moves backwards: not by a dropped connection, a
 //!    panic, `kill -9`, a full disk. With [`Durability::Sync`](store::Durability::Sync), not by a
 //!    power cut.
-//! 2. What the application gets is byte for byte what the client sent, or it gets nothing.
+//! 2. What the application gets is byte for byte what the client sent, or it gets nothing. (Without
+//!    `Durability::Sync` a power cut may take acknowledged bytes. A file that is too short then is
+//!    refused; one that kept its length is not noticed, as the checksum is of what arrived.)
 //! 3. One writer at a time per upload. A fresh request is not locked out by a dead one: the newest
-//!    wins.
+//!    wins. (Of two processes that share a folder, one waits for the other's idle timeout.)
 //! 4. Completing costs the same for 1 KiB and for 1 TiB.
 //! 5. Memory per upload is a constant that the settings bound, whatever the client sends.
 //! 6. A request that is no upload passes as if the layer were not there.
@@ -97,7 +104,7 @@
 //! | 400 | `Error in the form: …` | has the form wrong, or exceeds [`FormLimits`] |
 //! | 400 | `N of M bytes have arrived`, with `offset` | completes too early: goes on from that offset |
 //! | 400 | `md5 checksum does not match` | begins a new upload: the bytes are not the file's |
-//! | 400 | `Upload has already been marked as complete` | is done |
+//! | 400 | `Upload has already been marked as complete` (with quotes around the last word for a chunk) | is done |
 //! | 400 | `Upload is being completed` | waits, then asks for the status |
 //! | 403 | `Authentication credentials were not provided` | logs in |
 //! | 404 | `Upload not found` | begins a new upload |
@@ -106,7 +113,13 @@
 //! | 409 | `Upload is held by another request` | sends the chunk again, a little later |
 //! | 410 | `Upload has expired` | begins a new upload |
 //! | 413 | `The request is too large` | has something else than a small form in its completion |
-//! | 500 | `The upload could not be stored` | tries again later; the server's log says why |
+//! | 400 | `The request ended before its end` | sends the chunk again |
+//! | 400 | `'upload_id' was sent twice with different values` | has a bug |
+//! | 400 | `Both 'upload_id' and 'md5' are required` | has one of them wrong |
+//! | 405 | `This method is not allowed here`, with `Allow` | has a bug |
+//! | 500 | `The upload could not be stored` | tries again later; with feature `tracing` the log says why |
+//! | 500 | `The stored upload is damaged` | begins a new upload |
+//! | 503 | `The server is shutting down`, with `Retry-After` | sends the chunk again, a little later |
 //! | 507 | `There is no room for the upload` | tries again later |
 //!
 //! # Who may do what

@@ -101,7 +101,7 @@ impl Upload {
     }
 
     /// The file's name, made safe: its last component, without control characters or marks that
-    /// change the direction of text, at most 255 bytes, and never `.`, `..` or a device's name.
+    /// change the direction of text, at most 200 bytes (so that an id fits before it), and never `.`, `..` or a device's name.
     /// `None` if nothing is left of it.
     pub fn filename(&self) -> Option<String> {
         filename::safe(&self.raw_filename)

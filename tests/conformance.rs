@@ -553,25 +553,6 @@ async fn a_creation_that_sweeps_meet_is_spared() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn folders_that_come_and_go_fail_no_creation() {
-    let home = TempDir::new().unwrap();
-    let store = FsStore::new(home.path().join("%Y/%m/%d"));
-    let tasks = [(); 4].map(|()| {
-        let store = store.clone();
-        tokio::spawn(async move {
-            for _ in 0..rounds(1000) {
-                let upload = born(&store, day(0), b"bytes").await;
-                store.writer(&upload.id).await.unwrap().remove().await.unwrap();
-            }
-        })
-    });
-    for task in tasks {
-        task.await.unwrap();
-    }
-    assert_eq!(files(home.path()), Vec::<PathBuf>::new());
-}
-
 #[tokio::test]
 async fn a_record_that_leads_outside_is_refused() {
     let home = TempDir::new().unwrap();

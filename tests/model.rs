@@ -748,7 +748,9 @@ impl<S: Store, F: Fn() -> S> World<F> {
             let completion = asks.complete(&known.id, digest).await?;
             let file = completion.file().clone();
             assert_eq!((file.size(), file.id()), (offset, &known.id));
-            assert_eq!(file.digest(), has_digest.then_some(right));
+            // A digest that an earlier completion had to compute may still be known.
+            let digest = file.digest();
+            assert!(digest == Some(right) || digest.is_none() && !has_digest, "{digest:?}");
             assert!(read(&file).await == known.bytes, "the application reads other bytes");
             hands_off(&all, &known).await;
             if then.persist {

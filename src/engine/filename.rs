@@ -3,7 +3,7 @@
 /// The file name in `raw` that no path, terminal or log can misread; `None` if there is none.
 ///
 /// What stays is the part after the last `/` or `\` without control characters and the format
-/// characters that reorder text, without blanks around it and dots at its end, and at most 255
+/// characters that reorder text, without blanks around it and dots at its end, and at most 200
 /// bytes long. A name that Windows keeps for a device gets a `_` in front.
 ///
 /// `safe` of a safe name is that name.
@@ -84,7 +84,8 @@ fn is_device(name: &str) -> bool {
     numbered && (port.eq_ignore_ascii_case("com") || port.eq_ignore_ascii_case("lpt"))
 }
 
-const MAX_BYTES: usize = 255;
+/// A name in a folder has at most 255; applications put an id or a date before it.
+const MAX_BYTES: usize = 200;
 const MAX_EXTENSION_BYTES: usize = 32;
 const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "conin$", "conout$"];
 
@@ -162,8 +163,8 @@ mod tests {
         for (raw, name) in [
             (format!("{}.txt", x(251)), format!("{}.txt", x(251))),
             (format!("{}.txt", x(296)), format!("{}.txt", x(251))),
-            (x(300), x(255)),
-            (long_extension.clone(), long_extension[..255].to_owned()),
+            (x(300), x(200)),
+            (long_extension.clone(), long_extension[..200].to_owned()),
             (format!("{}.txt", "é".repeat(200)), format!("{}.txt", "é".repeat(125))),
             (format!(".{}", x(300)), format!(".{}", x(254))),
             (format!("{}{}y", x(250), " ".repeat(50)), x(250)),
@@ -177,7 +178,7 @@ mod tests {
         let raw = format!("CON{}x.txt", " ".repeat(300));
         let name = safe(&raw).expect("a name");
         assert!(name.starts_with("_CON ") && name.ends_with(".txt"), "{name}");
-        assert_eq!(name.len(), 255);
+        assert_eq!(name.len(), 200);
         assert_eq!(safe(&name), Some(name));
     }
 
@@ -192,7 +193,7 @@ mod tests {
             ],
         ) {
             let Some(name) = safe(&raw) else { return Ok(()) };
-            prop_assert!(!name.is_empty() && name.len() <= 255);
+            prop_assert!(!name.is_empty() && name.len() <= 200);
             prop_assert!(!name.contains(['/', '\\']) && !name.contains(is_hidden));
             prop_assert!(name != "." && name != "..");
             prop_assert!(!is_device(&name));

@@ -261,9 +261,14 @@ impl Uploads {
     /// # Errors
     /// [`ErrorKind::NotFound`], [`ErrorKind::Expired`] and those of the store.
     pub async fn status(&self, id: &UploadId) -> Result<Upload, Error> {
-        let upload = self.find(id).await?;
+        let mut upload = self.find(id).await?;
         if upload.is_expired(self.engine.now()) {
             return Err(ErrorKind::Expired.into());
+        }
+        // The process that was finishing it may be gone. Then nobody holds it, and it can be completed
+        // again.
+        if upload.status() == Status::Finishing && self.engine.store.writer(id).await.is_ok() {
+            upload.progress.status = Status::Open;
         }
         Ok(upload)
     }

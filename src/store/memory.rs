@@ -139,14 +139,14 @@ impl Writer for MemoryWriter {
         self.written.extend_from_slice(&last);
         self.store.with(|entries| {
             let entry = entries.entry(upload.id).or_default();
-            entry.bytes.append(&mut self.written);
             let end = usize::try_from(upload.offset()).unwrap_or(usize::MAX);
-            if entry.persisted.is_none() && entry.bytes.len() < end {
+            if entry.persisted.is_none() && entry.bytes.len() + self.written.len() < end {
                 return Err(StoreError::damaged(
                     &upload.id,
                     "there are fewer bytes than committed",
                 ));
             }
+            entry.bytes.append(&mut self.written);
             entry.bytes.truncate(end);
             entry.upload = Some(upload.clone());
             Ok(())

@@ -172,7 +172,10 @@ impl From<ErrorKind> for Refusal {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "There is no room for the upload")
             }
             ErrorKind::Source => bad("The request ended before its end"),
-            ErrorKind::Damaged | ErrorKind::Store | ErrorKind::AlreadyExists => {
+            ErrorKind::Damaged => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The stored upload is damaged")
+            }
+            ErrorKind::Store | ErrorKind::AlreadyExists => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The upload could not be stored")
             }
         }

@@ -64,7 +64,9 @@ impl Lease {
         let (record_end, record_base) = (journal.end, journal.base);
         let moves = std::mem::take(&mut journal.moves);
         let (upload, below) = journal.committed()?;
-        let (data, length) = match open_data(&layout.place(&below, &moves), sys::open)? {
+        // What was moved is the application's, who may have made it read-only.
+        let open = if moves.done.is_some() { |path: &Path| File::open(path) } else { sys::open };
+        let (data, length) = match open_data(&layout.place(&below, &moves), open)? {
             Some((data, length)) => (Some(data), length),
             None => (None, 0),
         };
@@ -339,10 +341,10 @@ impl Files {
         self.record = file;
         self.record_end = bytes.len() as u64;
         self.record_base = self.record_end;
-        if layout.durability == Durability::Sync
-            && let Some(folder) = self.record_path.parent()
-        {
-            sys::sync_dir(folder).map_err(|error| failed("sync", folder, error))?;
+        if layout.durability == Durability::Sync {
+            // If it fails now, the next commit tries it again before it is acknowledged.
+            self.unsynced.extend(self.record_path.parent().map(Path::to_owned));
+            self.sync_folders()?;
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
     let sync = lease.layout.durability == Durability::Sync;
     let source = lease.path().ok_or(StoreError::NotFound)?;
     let folder = target.parent().unwrap_or(Path::new("/")).to_owned();
+    let changed: Vec<_> = new_entries(&folder).collect();
     fs::create_dir_all(&folder).map_err(|error| failed("make", &folder, error))?;
 
     let begun = lease.files()?.moves.begun.as_deref() == Some(&target);
@@ -36,7 +37,9 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
         _ => failed("move the upload to", &target, error),
     })?;
     if sync {
-        sys::sync_dir(&folder).map_err(|error| failed("sync", &folder, error))?;
+        for folder in changed {
+            sys::sync_dir(folder).map_err(|error| failed("sync", folder, error))?;
+        }
     }
     let layout = Arc::clone(&lease.layout);
     let files = lease.files()?;
@@ -44,6 +47,13 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
     files.moves = Moves { done: Some(target), begun: None };
     layout.remove_empty_folders(&files.below);
     Ok(())
+}
+
+/// The folders that get a new entry when something is put into `folder`: itself, and those above the
+/// ones that have to be made.
+fn new_entries(folder: &Path) -> impl Iterator<Item = &Path> {
+    let missing = folder.ancestors().take_while(|folder| !folder.is_dir()).count();
+    folder.ancestors().take(missing + 1)
 }
 
 fn already(target: &Path) -> StoreError {
