@@ -475,7 +475,7 @@ mod paths {
         let request = Request::post("/elsewhere").body(Full::default()).unwrap();
         let (status, text) = text_of(app, request).await;
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(text, "There is no upload to complete");
+        assert_eq!(text, r#"{"detail":"There is no upload to complete"}"#);
     }
 
     #[tokio::test]
