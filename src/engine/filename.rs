@@ -161,13 +161,13 @@ mod tests {
         let x = |count| "x".repeat(count);
         let long_extension = format!("{}.{}", x(10), x(290));
         for (raw, name) in [
-            (format!("{}.txt", x(251)), format!("{}.txt", x(251))),
-            (format!("{}.txt", x(296)), format!("{}.txt", x(251))),
+            (format!("{}.txt", x(196)), format!("{}.txt", x(196))),
+            (format!("{}.txt", x(296)), format!("{}.txt", x(196))),
             (x(300), x(200)),
             (long_extension.clone(), long_extension[..200].to_owned()),
-            (format!("{}.txt", "é".repeat(200)), format!("{}.txt", "é".repeat(125))),
-            (format!(".{}", x(300)), format!(".{}", x(254))),
-            (format!("{}{}y", x(250), " ".repeat(50)), x(250)),
+            (format!("{}.txt", "é".repeat(200)), format!("{}.txt", "é".repeat(98))),
+            (format!(".{}", x(300)), format!(".{}", x(199))),
+            (format!("{}{}y", x(195), " ".repeat(50)), x(195)),
         ] {
             assert_eq!(safe(&raw), Some(name));
         }
