@@ -104,7 +104,7 @@ fn a_kill_between_the_hand_over_and_the_answer_leaves_the_upload_completable() {
 
         let server = world.start(&settings);
         match status(server.addr, &id) {
-            Ok(standing) if standing["status"] == "finishing" => {
+            Ok(standing) if standing["status"] == "open" => {
                 hits += 1;
                 assert_eq!(standing["offset"], plan.content.len());
                 let answer = ask(server.addr, &request).unwrap();
@@ -141,7 +141,7 @@ fn a_kill_before_the_hook_takes_the_file_leaves_the_upload_completable() {
     fs::remove_file(&counter).unwrap();
     let server = world.start(&[]);
     let standing = status(server.addr, &id).unwrap();
-    assert_eq!((&standing["status"], &standing["offset"]), (&"finishing".into(), &300_000.into()));
+    assert_eq!((&standing["status"], &standing["offset"]), (&"open".into(), &300_000.into()));
     let answer = ask(server.addr, &request).unwrap();
     assert_eq!((answer.status, &answer.json["deliveries"]), (200, &1.into()));
     world.check_complete(server.addr, &id, &plan);
