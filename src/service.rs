@@ -53,7 +53,6 @@ where
     S::Error: Send + 'static,
     ReqBody: Body + Send + 'static,
     ReqBody::Data: From<Bytes> + Send,
-    ReqBody::Error: fmt::Display,
     ResBody: Send + 'static,
 {
     type Response = Response<ResponseBody<ResBody>>;

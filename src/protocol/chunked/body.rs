@@ -1,6 +1,5 @@
 //! Reading a request's body.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
@@ -31,7 +30,6 @@ impl<B> Incoming<B>
 where
     B: Body + Send + 'static,
     B::Data: Send,
-    B::Error: fmt::Display,
 {
     pub(super) fn new(body: B, headers: &HeaderMap, config: &Config) -> Self {
         Self {

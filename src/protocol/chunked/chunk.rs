@@ -1,6 +1,5 @@
 //! Receiving a chunk.
 
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,7 +28,6 @@ pub(super) async fn receive<B>(
 where
     B: Body + Send + 'static,
     B::Data: Send,
-    B::Error: fmt::Display,
 {
     let owner = config.policy.authorize(parts).await?;
     let uploads = config.uploads.for_owner(owner);
@@ -82,7 +80,6 @@ impl Request<'_> {
     where
         B: Body + Send + 'static,
         B::Data: Send,
-        B::Error: fmt::Display,
     {
         let limits = self.config.form_limits;
         self.check_size(body.exact_size(), overhead(&limits))?;
@@ -124,7 +121,6 @@ impl Request<'_> {
     where
         B: Body + Send + 'static,
         B::Data: Send,
-        B::Error: fmt::Display,
     {
         let (id, fields) = query::read(self.parts)?;
         if id.is_none() {

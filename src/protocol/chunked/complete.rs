@@ -39,7 +39,6 @@ pub(super) async fn prepare<B>(
 where
     B: Body + Send + 'static,
     B::Data: Send,
-    B::Error: fmt::Display,
 {
     let owner = config.policy.authorize(&parts).await?;
     let uploads = config.uploads.for_owner(owner);
@@ -109,7 +108,6 @@ async fn read<B>(config: &Config, body: &mut Incoming<B>) -> Result<Bytes, Refus
 where
     B: Body + Send + 'static,
     B::Data: Send,
-    B::Error: fmt::Display,
 {
     let limit = config.completion_bytes;
     let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large");

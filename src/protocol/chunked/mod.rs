@@ -14,8 +14,6 @@ pub(crate) mod form;
 mod query;
 mod status;
 
-use std::fmt;
-
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
@@ -40,7 +38,6 @@ pub(crate) async fn handle<B>(config: &Config, route: Route, request: Request<B>
 where
     B: Body + Send + 'static,
     B::Data: Send,
-    B::Error: fmt::Display,
 {
     let (parts, body) = request.into_parts();
     let mut body = Incoming::new(body, &parts.headers, config);
