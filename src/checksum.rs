@@ -44,35 +44,73 @@ pub struct ChecksumState(String);
 
 /// A checksum that takes bytes as they come.
 #[derive(Clone)]
-pub(crate) struct Running(Md5);
+pub(crate) enum Running {
+    Md5(Md5),
+    /// For files of which nobody asks for a digest: enough to notice damage, at next to no cost.
+    Crc32(crc32fast::Hasher),
+}
 
 impl Running {
-    pub(crate) fn new() -> Self {
-        Self(Md5::new())
+    pub(crate) fn md5() -> Self {
+        Self::Md5(Md5::new())
+    }
+
+    pub(crate) fn crc32() -> Self {
+        Self::Crc32(crc32fast::Hasher::new())
+    }
+
+    /// The same kind of checksum, of nothing.
+    pub(crate) fn anew(&self) -> Self {
+        match self {
+            Self::Md5(_) => Self::md5(),
+            Self::Crc32(_) => Self::crc32(),
+        }
     }
 
     /// The checksum goes on from a saved state, if this version can read it.
     pub(crate) fn resume(state: &ChecksumState) -> Option<Self> {
-        let bytes = from_hex::<STATE_LENGTH>(state.0.strip_prefix(PREFIX)?)?;
-        Md5::deserialize(&bytes.into()).ok().map(Self)
+        if let Some(text) = state.0.strip_prefix(CRC32) {
+            let sum = u32::from_be_bytes(from_hex(text)?);
+            return Some(Self::Crc32(crc32fast::Hasher::new_with_initial(sum)));
+        }
+        let bytes = from_hex::<STATE_LENGTH>(state.0.strip_prefix(MD5)?)?;
+        Md5::deserialize(&bytes.into()).ok().map(Self::Md5)
     }
 
     pub(crate) fn save(&self) -> ChecksumState {
-        ChecksumState(format!("{PREFIX}{}", hex(&self.0.serialize())))
+        ChecksumState(match self {
+            Self::Md5(md5) => format!("{MD5}{}", hex(&md5.serialize())),
+            Self::Crc32(crc32) => format!("{CRC32}{:08x}", crc32.clone().finalize()),
+        })
     }
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        match self {
+            Self::Md5(md5) => md5.update(bytes),
+            Self::Crc32(crc32) => crc32.update(bytes),
+        }
     }
 
-    pub(crate) fn digest(&self) -> Digest {
-        Digest::Md5(self.0.clone().finalize().into())
+    /// Whether taking bytes costs so much that it is worth another thread.
+    pub(crate) fn is_dear(&self) -> bool {
+        matches!(self, Self::Md5(_))
+    }
+
+    /// What it is called by, unless it is only there to notice damage.
+    pub(crate) fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Md5(md5) => Some(Digest::Md5(md5.clone().finalize().into())),
+            Self::Crc32(_) => None,
+        }
     }
 }
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Running(md5)")
+        f.write_str(match self {
+            Self::Md5(_) => "Running(md5)",
+            Self::Crc32(_) => "Running(crc32)",
+        })
     }
 }
 
@@ -106,7 +144,8 @@ fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
 }
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
-const PREFIX: &str = "md5:";
+const MD5: &str = "md5:";
+const CRC32: &str = "crc32:";
 const STATE_LENGTH: usize = 88;
 
 #[cfg(test)]
@@ -116,14 +155,17 @@ mod tests {
     #[test]
     fn a_saved_state_goes_on_where_it_stopped() {
         let bytes: Vec<u8> = (0..300_u16).map(|n| n.to_le_bytes()[0]).collect();
-        let mut whole = Running::new();
-        whole.update(&bytes);
-        for cut in [0, 1, 55, 56, 63, 64, 65, 127, 128, 299, 300] {
-            let mut first = Running::new();
-            first.update(&bytes[..cut]);
-            let mut second = Running::resume(&first.save()).unwrap();
-            second.update(&bytes[cut..]);
-            assert_eq!(second.digest(), whole.digest(), "cut at {cut}");
+        for new in [Running::md5, Running::crc32] {
+            let mut whole = new();
+            whole.update(&bytes);
+            for cut in [0, 1, 55, 56, 63, 64, 65, 127, 128, 299, 300] {
+                let mut first = new();
+                first.update(&bytes[..cut]);
+                let mut second = Running::resume(&first.save()).unwrap();
+                second.update(&bytes[cut..]);
+                assert_eq!(second.save(), whole.save(), "{whole:?} cut at {cut}");
+                assert_eq!(second.digest(), whole.digest(), "{whole:?} cut at {cut}");
+            }
         }
     }
 
@@ -131,14 +173,15 @@ mod tests {
     // its file again.
     #[test]
     fn the_state_of_nothing_is_pinned() {
-        let text = Running::new().save().0;
-        assert_eq!(text.len(), PREFIX.len() + 2 * STATE_LENGTH);
+        assert_eq!(Running::crc32().save().0, "crc32:00000000");
+        let text = Running::md5().save().0;
+        assert_eq!(text.len(), MD5.len() + 2 * STATE_LENGTH);
         assert!(text.starts_with("md5:0123456789abcdeffedcba9876543210"), "{text}");
     }
 
     #[test]
     fn an_unreadable_state_is_none() {
-        for text in ["", "md5:", "md5:zz", "sha1:00", "md5:00", "é"] {
+        for text in ["", "md5:", "md5:zz", "sha1:00", "md5:00", "é", "crc32:", "crc32:0"] {
             assert!(Running::resume(&text.parse().unwrap()).is_none(), "{text}");
         }
     }
@@ -146,7 +189,7 @@ mod tests {
     #[test]
     fn digests_are_read_in_either_case() {
         let empty = "d41d8cd98f00b204e9800998ecf8427e";
-        assert_eq!(Digest::md5(empty), Some(Running::new().digest()));
+        assert_eq!(Digest::md5(empty), Running::md5().digest());
         assert_eq!(Digest::md5(&empty.to_uppercase()).unwrap().to_hex(), empty);
         for bad in ["", "d41d", "gg1d8cd98f00b204e9800998ecf8427e", "é"] {
             assert_eq!(Digest::md5(bad), None, "{bad}");

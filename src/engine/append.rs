@@ -245,7 +245,7 @@ impl Append {
             return Err(self.why_stopped().into());
         }
         if self.buffer.len() > HASH_IN_PLACE
-            && matches!(&self.work, Work::Idle(desk) if desk.checksum.is_some())
+            && matches!(&self.work, Work::Idle(desk) if desk.is_checksum_dear())
         {
             // Writing and hashing side by side is worth a second hop.
             self.flush().await?;
@@ -285,6 +285,10 @@ impl Append {
 }
 
 impl Desk {
+    fn is_checksum_dear(&self) -> bool {
+        self.checksum.as_ref().is_some_and(Running::is_dear)
+    }
+
     /// Writes and hashes one batch, side by side.
     async fn write(&mut self, batch: Bytes, keep: Option<Upload>) -> Result<(), StoreError> {
         let checksum = self.checksum.take();
@@ -327,7 +331,7 @@ pub(super) struct Options {
 ///
 /// `None` if that failed: the record then goes without a state, and completing reads the file.
 async fn update(mut running: Running, batch: &Bytes) -> Option<Running> {
-    if batch.len() <= HASH_IN_PLACE {
+    if batch.len() <= HASH_IN_PLACE || !running.is_dear() {
         running.update(batch);
         return Some(running);
     }

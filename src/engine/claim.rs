@@ -79,6 +79,16 @@ impl Shared {
     fn slots(&self) -> MutexGuard<'_, HashMap<UploadId, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn reaches(&self, phase: Phase) -> impl Future<Output = ()> + Send + use<> {
+        let mut now = self.phase.subscribe();
+        async move {
+            // A sender that is gone has nothing left to shut down.
+            if now.wait_for(|now| *now >= phase).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
 }
 
 impl Claims {
@@ -131,10 +141,15 @@ impl Claims {
         Work { shared: Arc::clone(&self.shared) }
     }
 
+    /// Waits until a shutdown begins.
+    pub(super) fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.shared.reaches(Phase::Closed)
+    }
+
     /// Refuses every claim from now on.
     pub(super) fn close(&self) {
         let _slots = self.shared.slots();
-        self.shared.phase.send_replace(Phase::Closed);
+        self.shared.phase.send_modify(|phase| *phase = Phase::Closed.max(*phase));
     }
 
     /// Waits until nobody works any more.
@@ -157,22 +172,12 @@ impl Claims {
 impl Work {
     /// Waits until a shutdown begins.
     pub(crate) fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.reaches(Phase::Closed)
+        self.shared.reaches(Phase::Closed)
     }
 
     /// Waits until a shutdown has no patience any more.
     pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.reaches(Phase::Stopped)
-    }
-
-    fn reaches(&self, phase: Phase) -> impl Future<Output = ()> + Send + use<> {
-        let mut now = self.shared.phase.subscribe();
-        async move {
-            // A sender that is gone has nothing left to shut down.
-            if now.wait_for(|now| *now >= phase).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+        self.shared.reaches(Phase::Stopped)
     }
 }
 
@@ -277,6 +282,7 @@ mod tests {
         drop(first);
         claims.claim(&id, PATIENCE).await.unwrap();
     }
+
     #[tokio::test]
     async fn a_shutdown_waits_for_claims_and_refuses_new_ones() {
         let (claims, id) = (Claims::default(), UploadId::random());
@@ -291,5 +297,7 @@ mod tests {
             drop(claim);
         });
         claims.ended().await;
+        claims.close();
+        assert_eq!(*claims.shared.phase.borrow(), Phase::Stopped);
     }
 }

@@ -114,7 +114,8 @@ impl Swept {
     }
 }
 
-/// Removes expired uploads in the background, until it is stopped or dropped.
+/// Removes expired uploads in the background, until it is stopped or dropped or the uploads are
+/// [shut down](Uploads::shutdown).
 #[derive(Debug)]
 #[must_use = "the sweeper stops when it is dropped"]
 pub struct Sweeper {
@@ -126,10 +127,16 @@ impl Sweeper {
     pub(super) fn start(uploads: Uploads, every: Duration) -> Self {
         let (stop, mut stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
+            let closed = uploads.closed();
+            let mut closed = std::pin::pin!(closed);
             loop {
                 // On a task of its own, so that a panic of an observer ends this sweep and not all.
-                let uploads = uploads.clone();
-                match tokio::spawn(async move { uploads.delete_expired().await }).await {
+                let (uploads, work) = (uploads.clone(), uploads.work());
+                let sweep = async move {
+                    let _work = work;
+                    uploads.delete_expired().await
+                };
+                match tokio::spawn(sweep).await {
                     Ok(Ok(_)) => {}
                     Ok(Err(error)) => log::failed("sweep the store", None, &error),
                     Err(error) => log::failed("sweep the store", None, &error),
@@ -138,6 +145,7 @@ impl Sweeper {
                     () = tokio::time::sleep(every) => {}
                     // Also when the handle is dropped.
                     _ = stopped.wait_for(|stop| *stop) => return,
+                    () = &mut closed => return,
                 }
             }
         });

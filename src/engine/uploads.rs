@@ -217,7 +217,7 @@ impl Uploads {
 
         let claim = engine.claims.claim(&upload.id, engine.patience).await?;
         let writer = engine.store.create(upload).await?;
-        let checksum = engine.checksum.then(Running::new);
+        let checksum = Some(engine.new_checksum());
         let options = Options { mode: AppendMode::AllOrNothing, new: true, limit };
         Ok(Append::new(Arc::clone(engine), claim, writer, checksum, options))
     }
@@ -250,7 +250,7 @@ impl Uploads {
         self.engine.check_offset(upload, at)?;
         let checksum = match &upload.progress.checksum {
             Some(state) => Running::resume(state),
-            None => (upload.offset() == 0 && self.engine.checksum).then(Running::new),
+            None => (upload.offset() == 0).then(|| self.engine.new_checksum()),
         };
         let options = Options { mode, new: false, limit };
         Ok(Append::new(Arc::clone(&self.engine), claim, writer, checksum, options))
@@ -349,7 +349,9 @@ impl Uploads {
     /// Ends the work in order: chunks that are under way may go on for as long as `patience`, new ones
     /// and completions are refused with [`ErrorKind::ShuttingDown`], 503 on the wire. After that time
     /// what still receives is stopped, as if its client had left; a file that the application has been
-    /// given is waited for. Where an upload stands can still be asked.
+    /// given is waited for, and so is a call of the system that does not return. Where an upload stands
+    /// can still be asked. When this returns, nothing is under way any more: no task, no write, no
+    /// sweep.
     ///
     /// Call it when the server stops to accept connections, and before the runtime ends.
     ///
@@ -372,6 +374,12 @@ impl Uploads {
             claims.stop();
             claims.ended().await;
         }
+        self.engine.store.settle().await;
+    }
+
+    /// Waits until a shutdown begins.
+    pub(super) fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.engine.claims.closed()
     }
 
     /// Something that [`shutdown`](Self::shutdown) waits for.
@@ -430,6 +438,10 @@ impl Scope {
 impl Engine {
     pub(super) fn now(&self) -> SystemTime {
         (self.clock)()
+    }
+
+    fn new_checksum(&self) -> Running {
+        if self.checksum { Running::md5() } else { Running::crc32() }
     }
 
     pub(super) fn check_open(&self, upload: &Upload) -> Result<(), Error> {
@@ -509,7 +521,8 @@ impl UploadsBuilder {
 
     /// Whether an MD5 runs along with the bytes; it does unless switched off.
     ///
-    /// Without it, completing with a digest reads the whole file.
+    /// Without it, completing with a digest reads the whole file. A CRC-32, which costs next to
+    /// nothing, runs along instead, so that what a power cut damages is noticed.
     pub fn checksum(mut self, on: bool) -> Self {
         self.engine.checksum = on;
         self

@@ -20,6 +20,7 @@ pub(crate) trait DynStore: Send + Sync + 'static {
     fn open<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, Reader>;
     fn discard<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, ()>;
     fn list(&self, cursor: Option<Cursor>) -> BoxFuture<'_, Page>;
+    fn settle(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 pub(crate) trait DynWriter: Send + 'static {
@@ -27,6 +28,8 @@ pub(crate) trait DynWriter: Send + 'static {
     fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, ()>;
     fn commit(&mut self, last: Bytes, upload: Upload) -> BoxFuture<'_, ()>;
     fn into_reader(self: Box<Self>) -> BoxFuture<'static, Reader>;
+    fn is_doubtful(&self) -> bool;
+    fn vouch(&mut self);
     fn path(&self) -> Option<PathBuf>;
     fn persist<'a>(&'a mut self, target: &'a Path, overwrite: bool) -> BoxFuture<'a, ()>;
     fn remove(self: Box<Self>) -> BoxFuture<'static, ()>;
@@ -60,6 +63,10 @@ impl<T: Store> DynStore for T {
     fn list(&self, cursor: Option<Cursor>) -> BoxFuture<'_, Page> {
         Box::pin(Store::list(self, cursor))
     }
+
+    fn settle(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(Store::settle(self))
+    }
 }
 
 impl<T: Writer> DynWriter for T {
@@ -77,6 +84,14 @@ impl<T: Writer> DynWriter for T {
 
     fn into_reader(self: Box<Self>) -> BoxFuture<'static, Reader> {
         Box::pin(Writer::into_reader(*self))
+    }
+
+    fn is_doubtful(&self) -> bool {
+        Writer::is_doubtful(self)
+    }
+
+    fn vouch(&mut self) {
+        Writer::vouch(self);
     }
 
     fn path(&self) -> Option<PathBuf> {

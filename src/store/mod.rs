@@ -28,7 +28,7 @@ mod error;
 pub mod fs;
 pub mod memory;
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -92,6 +92,14 @@ pub trait Store: Send + Sync + 'static {
     /// meanwhile may be listed or not.
     fn list(&self, cursor: Option<Cursor>)
     -> impl Future<Output = Result<Page, StoreError>> + Send;
+
+    /// Waits until nothing is under way any more of what was begun for futures and writers that were
+    /// dropped. A shutdown ends with it.
+    ///
+    /// Default: there never is.
+    fn settle(&self) -> impl Future<Output = ()> + Send {
+        ready(())
+    }
 }
 
 /// The lease on one upload, and the position at which its next byte is written.
@@ -117,6 +125,20 @@ pub trait Writer: Send + 'static {
     /// Gives the lease back without a commit and reads what was written in it, from its start.
     /// What it reads is gone when the reader is dropped.
     fn into_reader(self) -> impl Future<Output = Result<Reader, StoreError>> + Send;
+
+    /// Whether the bytes up to the record's offset may be others than were written, since the machine
+    /// stopped before they had reached the disk. They are then compared with their checksum before
+    /// anybody gets them.
+    ///
+    /// Default: never.
+    fn is_doubtful(&self) -> bool {
+        false
+    }
+
+    /// They were compared, and are the same. The next commit may write that down.
+    ///
+    /// Default: nothing.
+    fn vouch(&mut self) {}
 
     /// The local file that holds the bytes, where there is one.
     fn path(&self) -> Option<PathBuf>;

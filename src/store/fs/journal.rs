@@ -12,6 +12,14 @@
 //! The state is what the lines say one after the other. A torn last line never happened: its
 //! write was cut, so nobody was told of it. A line that is whole and does not match its check was
 //! damaged later, and the record is refused rather than believed in part.
+//!
+//! A line that has all but its newline is *pending*: it is being synced. Its newline is written when
+//! the sync has succeeded, so nobody sees, and tells, what a power cut could still take. If nobody
+//! holds the record any more, the process that did ended in between; whoever finds the line writes
+//! and syncs it anew, and confirms it.
+//!
+//! `boot` says in which start of the machine bytes were acknowledged that nobody has synced. If it
+//! is another one than now, they may be lost although the file has its length.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -30,6 +38,10 @@ pub(super) struct Journal {
     /// `None` before the first commit and after the removal.
     pub(super) record: Option<Upload>,
     pub(super) moves: Moves,
+    /// In which start of the machine bytes were committed without a sync; the oldest, if several.
+    pub(super) unsynced_since: Option<String>,
+    /// A last line that was not confirmed, and where it ends.
+    pending: Option<(Line, u64)>,
     /// The length of the whole lines.
     pub(super) end: u64,
     /// The length of the lines up to the first record, which no rewriting makes shorter.
@@ -49,11 +61,18 @@ pub(super) struct Moves {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Line {
-    Head { version: u32, data: String },
+    Head {
+        version: u32,
+        data: String,
+    },
     Record(Box<Upload>),
     Progress(Box<Progress>),
     Moving(PathBuf),
     Moved(PathBuf),
+    /// What is committed behind it is not synced.
+    Boot(String),
+    /// What is committed before it is synced, or was compared with its checksum.
+    Sound {},
     Removed {},
 }
 
@@ -89,12 +108,21 @@ impl Line {
 impl Journal {
     /// Reads the content of a record's file.
     pub(super) fn parse(id: &UploadId, bytes: &[u8]) -> Result<Self, StoreError> {
-        let mut journal =
-            Self { id: *id, data: None, record: None, moves: Moves::default(), end: 0, base: 0 };
+        let mut journal = Self {
+            id: *id,
+            data: None,
+            record: None,
+            moves: Moves::default(),
+            unsynced_since: None,
+            pending: None,
+            end: 0,
+            base: 0,
+        };
         let mut rest = bytes;
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let Some(line) = Line::parse(&rest[..end]) else {
-                if is_torn(rest) {
+                // The newline of a pending line may be lost where what was written behind it is not.
+                if starts_pending(rest) || is_torn(rest) {
                     break;
                 }
                 return Err(journal.damaged("a line does not match its check"));
@@ -107,7 +135,21 @@ impl Journal {
             }
             rest = &rest[end + 1..];
         }
+        let line = rest.split(|byte| *byte == 0).next().unwrap_or(rest);
+        journal.pending = Line::parse(line).map(|parsed| (parsed, journal.end + line.len() as u64));
         Ok(journal)
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Believes the pending line, if there is one, and says where it ends. Only for who holds the
+    /// record, and confirms it.
+    pub(super) fn believe(&mut self) -> Result<Option<u64>, StoreError> {
+        let Some((line, end)) = self.pending.take() else { return Ok(None) };
+        self.apply(line)?;
+        Ok(Some(end))
     }
 
     fn apply(&mut self, line: Line) -> Result<(), StoreError> {
@@ -126,6 +168,10 @@ impl Journal {
             },
             Line::Moving(path) => self.moves.begun = Some(path),
             Line::Moved(path) => self.moves = Moves { done: Some(path), begun: None },
+            Line::Boot(boot) => {
+                self.unsynced_since.get_or_insert(boot);
+            }
+            Line::Sound {} => self.unsynced_since = None,
             Line::Removed {} => self.record = None,
         }
         Ok(())
@@ -157,6 +203,11 @@ impl Journal {
     fn damaged(&self, problem: &str) -> StoreError {
         StoreError::damaged(&self.id, problem)
     }
+}
+
+/// Whether there is a line that is whole but for its newline, in whose place there is nothing.
+fn starts_pending(rest: &[u8]) -> bool {
+    memchr::memchr(0, rest).is_some_and(|end| Line::parse(&rest[..end]).is_some())
 }
 
 /// Whether a bad line with a newline behind it was never written whole: after a power cut there can

@@ -1,13 +1,13 @@
 //! Where the files are.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use super::Durability;
+use super::disk::{Disk, File, is_absent};
 use super::journal::{Journal, Moves};
-use super::sys;
 use crate::id::UploadId;
 use crate::store::{Cursor, StoreError};
 
@@ -18,6 +18,7 @@ pub(super) struct Layout {
     pattern: String,
     problem: Option<&'static str>,
     pub(super) durability: Durability,
+    pub(super) disk: Disk,
 }
 
 impl Layout {
@@ -42,7 +43,7 @@ impl Layout {
             None
         };
         let pattern = rest.to_str().unwrap_or_default().to_owned();
-        Self { root, pattern, problem, durability }
+        Self { root, pattern, problem, durability, disk: Disk::default() }
     }
 
     pub(super) fn check(&self) -> Result<(), StoreError> {
@@ -78,32 +79,52 @@ impl Layout {
     }
 
     fn records(&self) -> PathBuf {
-        self.root.join(".records")
+        self.root.join(RECORDS)
     }
 
     pub(super) fn record(&self, id: &UploadId) -> PathBuf {
-        self.records().join(&id.as_str()[..2]).join(format!("{id}.log"))
+        self.root.join(self.below(id))
+    }
+
+    /// The name, below the root, of an upload's record.
+    fn below(&self, id: &UploadId) -> PathBuf {
+        Path::new(RECORDS).join(&id.as_str()[..2]).join(format!("{id}.log"))
+    }
+
+    /// Fails if a folder on the way to a file is a link: it could lead out of the store.
+    pub(super) fn check_way(&self, id: &UploadId, below: &Path) -> Result<(), StoreError> {
+        let folders = below.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+        for folder in folders {
+            if self.disk.is_link(&self.data(folder)) {
+                return Err(StoreError::damaged(id, "a folder on the way to it is a link"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_way_to_record(&self, id: &UploadId) -> Result<(), StoreError> {
+        self.check_way(id, &self.below(id))
     }
 
     /// What the record's file says; unborn or removed uploads included.
-    pub(super) fn load(&self, id: &UploadId) -> Result<Journal, StoreError> {
+    pub(super) fn read(&self, id: &UploadId) -> Result<Journal, StoreError> {
+        self.check_way_to_record(id)?;
         let path = self.record(id);
-        match fs::read(&path) {
+        match self.disk.read(&path) {
             Ok(bytes) => Journal::parse(id, &bytes),
-            Err(error) if is_absent(&error) => Err(StoreError::NotFound),
-            Err(error) => Err(failed("read", &path, error)),
+            Err(error) => Err(no_record(id, &path, error)),
         }
     }
 
     /// Opens the bytes of an upload for reading, in the store or where they were moved to.
-    pub(super) fn open(&self, id: &UploadId) -> Result<(File, u64), StoreError> {
-        let mut journal = self.load(id)?;
+    pub(super) fn open(&self, mut journal: Journal) -> Result<(File, u64), StoreError> {
         let moves = std::mem::take(&mut journal.moves);
         let (upload, below) = journal.committed()?;
-        match open_data(&self.place(&below, &moves), |path| File::open(path))? {
+        self.check_way(&upload.id, &below)?;
+        match open_data(self.disk.open_to_read(&self.place(&below, &moves)), &below)? {
             Some((file, length)) if length >= upload.offset() => Ok((file, upload.offset())),
-            Some(_) => Err(StoreError::damaged(id, "it has fewer bytes than its record says")),
-            None => Err(StoreError::damaged(id, "its bytes are gone")),
+            Some(_) => Err(StoreError::damaged(&upload.id, SHORT)),
+            None => Err(StoreError::damaged(&upload.id, GONE)),
         }
     }
 
@@ -123,6 +144,13 @@ impl Layout {
         cursor: Option<Cursor>,
     ) -> Result<(Vec<UploadId>, Option<Cursor>), StoreError> {
         let after = cursor.map(|cursor| cursor.0).unwrap_or_default();
+        let names = |folder: &Path| {
+            // What is behind a link is not in the store.
+            if self.disk.is_link(folder) {
+                return Ok(Vec::new());
+            }
+            self.disk.names(folder).map_err(|error| failed("list", folder, error))
+        };
         let mut shards = names(&self.records())?;
         shards.retain(|shard| shard.len() == 2 && shard.as_str() >= after.get(..2).unwrap_or(""));
         shards.sort_unstable();
@@ -157,75 +185,64 @@ impl Layout {
     /// Removes the folders between a removed file and the root that are empty now.
     pub(super) fn remove_empty_folders(&self, below: &Path) {
         for folder in below.ancestors().skip(1) {
-            if folder.as_os_str().is_empty() || fs::remove_dir(self.data(folder)).is_err() {
+            if folder.as_os_str().is_empty() || self.disk.remove_folder(&self.data(folder)).is_err()
+            {
                 return;
             }
         }
     }
 }
 
-fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if is_absent(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(failed("list", folder, error)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| failed("list", folder, error))?;
-        names.extend(entry.file_name().into_string());
-    }
-    Ok(names)
-}
-
-/// Makes a file, and the folders above it.
-pub(super) fn create_file(path: &Path) -> io::Result<File> {
-    let parent = path.parent().unwrap_or(Path::new(""));
-    for _ in 0..ATTEMPTS {
-        match sys::create_new(path) {
-            // The folder is missing, or a sweep has just removed it because it was empty.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => sys::create_dirs(parent)?,
-            result => return result,
+impl Disk {
+    /// Makes a file, and the folders above it.
+    pub(super) fn create_with_folders(&self, path: &Path) -> io::Result<File> {
+        let parent = path.parent().unwrap_or(Path::new(""));
+        for _ in 0..ATTEMPTS {
+            match self.create_new(path) {
+                // The folder is missing, or a sweep has just removed it because it was empty.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.create_folders(parent)?;
+                }
+                result => return result,
+            }
         }
+        Err(io::ErrorKind::NotFound.into())
     }
-    Err(io::ErrorKind::NotFound.into())
 }
 
-/// Opens a regular file and gives its length. A link or a folder in its place counts as none.
+/// A file of bytes and its length. A link or a folder in its place counts as none.
 pub(super) fn open_data(
-    path: &Path,
-    open: impl FnOnce(&Path) -> io::Result<File>,
+    opened: io::Result<File>,
+    below: &Path,
 ) -> Result<Option<(File, u64)>, StoreError> {
-    let opened = fs::symlink_metadata(path).and_then(|there| {
-        if !there.is_file() {
-            return Ok(None);
-        }
-        let file = open(path)?;
-        let length = file.metadata()?.len();
+    let opened = opened.and_then(|file| {
+        let length = file.len()?;
         Ok(Some((file, length)))
     });
     match opened {
-        Err(error) if is_absent(&error) => Ok(None),
-        opened => opened.map_err(|error| failed("open", path, error)),
+        Err(error) if is_absent(&error) || error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+        opened => opened.map_err(|error| failed("open", below, error)),
     }
 }
 
-/// The whole of a file that is open, and stays so since it is locked.
-#[expect(clippy::verbose_file_reads, reason = "the lock is on this very file")]
-pub(super) fn read_all(mut file: &File, path: &Path) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(|error| failed("read", path, error))?;
-    Ok(bytes)
-}
-
-pub(super) fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+/// Why a record could not be opened.
+pub(super) fn no_record(id: &UploadId, path: &Path, error: io::Error) -> StoreError {
+    match error.kind() {
+        _ if is_absent(&error) => StoreError::NotFound,
+        io::ErrorKind::InvalidInput => StoreError::damaged(id, "its record is no regular file"),
+        _ => failed("open", path, error),
+    }
 }
 
 pub(super) fn failed(action: &str, path: &Path, error: io::Error) -> StoreError {
     StoreError::io(format!("{action} {}", path.display()), error)
 }
 
+/// Why bytes cannot be trusted.
+pub(super) const GONE: &str = "its bytes are gone";
+pub(super) const SHORT: &str = "it has fewer bytes than its record says";
+/// The folder of the records, in the root.
+const RECORDS: &str = ".records";
 const PAGE: usize = 256;
 const ATTEMPTS: usize = 8;
 

@@ -2,16 +2,16 @@
 //!
 //! Everything here blocks.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::TryLockError;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Durability;
+use super::disk::{Disk, File};
 use super::journal::{Journal, Line, Moves};
-use super::layout::{Layout, create_file, failed, is_absent, open_data, read_all};
-use super::sys;
+use super::layout::{GONE, Layout, SHORT, failed, no_record, open_data};
 use crate::id::UploadId;
 use crate::store::StoreError;
 use crate::upload::{Status, Upload};
@@ -30,6 +30,8 @@ pub(super) struct Lease {
     dirty: bool,
     /// Why the bytes cannot be trusted. Such an upload can still be removed.
     problem: Option<&'static str>,
+    /// Whether the bytes were compared with their checksum since the lease was taken.
+    vouched: bool,
 }
 
 #[derive(Debug)]
@@ -45,52 +47,77 @@ pub(super) struct Files {
     /// Where the bytes are, below the root.
     pub(super) below: PathBuf,
     pub(super) moves: Moves,
+    /// In which start of the machine bytes were committed that are not synced.
+    unsynced_since: Option<String>,
     /// Folders with new entries that were not synced yet.
     unsynced: Vec<PathBuf>,
+    /// Whether there may be something behind the record's whole lines.
+    torn: bool,
+    /// Whether the record's file took the place of another one, and perhaps only in memory.
+    unconfirmed: bool,
 }
 
 impl Lease {
     /// The lease on an upload that exists nowhere yet.
     pub(super) fn unborn(layout: Arc<Layout>, upload: Upload) -> Self {
         let position = upload.offset();
-        Self { layout, upload, files: None, position, born: false, dirty: false, problem: None }
+        Self {
+            layout,
+            upload,
+            files: None,
+            position,
+            born: false,
+            dirty: false,
+            problem: None,
+            vouched: false,
+        }
     }
 
     /// Takes the lease on an upload that exists.
     pub(super) fn take(layout: Arc<Layout>, id: &UploadId) -> Result<Self, StoreError> {
-        let path = layout.record(id);
-        let (record, bytes) = lock(&path)?;
+        let (record, record_path, bytes) = lock(&layout, id)?;
         let mut journal = Journal::parse(id, &bytes)?;
+        let pending = journal.believe()?;
         let (record_end, record_base) = (journal.end, journal.base);
         let moves = std::mem::take(&mut journal.moves);
+        let unsynced_since = journal.unsynced_since.take();
         let (upload, below) = journal.committed()?;
+        layout.check_way(id, &below)?;
+        let place = layout.place(&below, &moves);
         // What was moved is the application's, who may have made it read-only.
-        let open = if moves.done.is_some() { |path: &Path| File::open(path) } else { sys::open };
-        let (data, length) = match open_data(&layout.place(&below, &moves), open)? {
+        let moved = moves.done.is_some();
+        let opened =
+            if moved { layout.disk.open_to_read(&place) } else { layout.disk.open(&place) };
+        let (data, length) = match open_data(opened, &below)? {
             Some((data, length)) => (Some(data), length),
             None => (None, 0),
         };
         let problem = match data {
-            None => Some("its bytes are gone"),
-            Some(_) if length < upload.offset() => Some("it has fewer bytes than its record says"),
+            None => Some(GONE),
+            Some(_) if length < upload.offset() => Some(SHORT),
             Some(_) => None,
         };
-        let files = Files {
+        let mut files = Files {
             record,
-            record_path: path,
+            record_path,
             record_end,
             record_base,
             data,
             below,
             moves,
+            unsynced_since,
             unsynced: Vec::new(),
+            torn: bytes.len() as u64 > record_end,
+            unconfirmed: false,
         };
-        if bytes.len() as u64 > record_end {
-            files.cut_record()?;
+        if let Some(end) = pending {
+            files.confirm(&layout, &upload, end)?;
         }
+        files.cut_record()?;
         let position = upload.offset();
         let dirty = length > position && upload.status() == Status::Open;
-        Ok(Self { layout, upload, files: Some(files), position, born: true, dirty, problem })
+        let (files, born) = (Some(files), true);
+        Ok(Self { layout, upload, files, position, born, dirty, problem, vouched: false })
     }
 
     pub(super) fn upload(&self) -> &Upload {
@@ -99,6 +126,16 @@ impl Lease {
 
     pub(super) fn is_dirty(&self) -> bool {
         self.dirty
+    }
+
+    /// Whether bytes may be others than were written: the machine stopped before they were synced.
+    pub(super) fn is_doubtful(&self) -> bool {
+        let since = self.files.as_ref().and_then(|files| files.unsynced_since.as_deref());
+        since.is_some() && since != self.layout.disk.boot() && !self.vouched
+    }
+
+    pub(super) fn vouch(&mut self) {
+        self.vouched = true;
     }
 
     pub(super) fn path(&self) -> Option<PathBuf> {
@@ -124,9 +161,10 @@ impl Lease {
             self.sound()?;
             self.dirty = true;
             let files = self.files()?;
-            sys::write_at(files.data()?, bytes, position).map_err(|error| {
-                StoreError::io(format!("write {}", files.below.display()), error)
-            })?;
+            files
+                .data()?
+                .write_at(bytes, position)
+                .map_err(|error| failed("write", &files.below, error))?;
             self.position += bytes.len() as u64;
         }
         Ok(())
@@ -143,23 +181,23 @@ impl Lease {
         if grown || upload.status() == Status::Finishing {
             self.sound()?;
         }
+        let vouched = self.vouched;
         let files = self.files()?;
         if upload.status() == Status::Finishing && files.moves.done.is_none() {
             // What is handed over is the acknowledged bytes and nothing behind them.
             files.cut_data(upload.offset())?;
         }
-        if sync && grown {
-            files.data()?.sync_data().map_err(|error| failed("sync", &files.below, error))?;
+        if sync && (grown || files.unsynced_since.is_some() && files.data.is_some()) {
+            files.data()?.sync().map_err(|error| failed("sync", &files.below, error))?;
         }
-        let line = if born && same_record {
+        let (mut lines, unsynced_since) = files.soundness(layout.disk.boot(), sync, grown, vouched);
+        lines.push(if born && same_record {
             Line::Progress(Box::new(upload.progress.clone()))
         } else {
             Line::Record(Box::new(upload.clone()))
-        };
-        files.append(&line, sync)?;
-        if sync {
-            files.sync_folders()?;
-        }
+        });
+        files.append(&layout.disk, &lines, sync)?;
+        files.unsynced_since = unsynced_since;
         if !born {
             files.record_base = files.record_end;
         }
@@ -175,7 +213,7 @@ impl Lease {
     }
 
     /// The bytes that were written and not committed.
-    pub(super) fn written(&mut self) -> Result<(File, u64, u64), StoreError> {
+    pub(super) fn written(&mut self) -> Result<(std::fs::File, u64, u64), StoreError> {
         self.begin()?;
         let (start, end) = (self.upload.offset(), self.position);
         let files = self.files()?;
@@ -187,7 +225,12 @@ impl Lease {
     pub(super) fn remove(mut self) -> Result<(), StoreError> {
         let sync = self.layout.durability == Durability::Sync;
         if let Some(files) = &mut self.files {
-            files.append(&Line::Removed {}, sync)?;
+            match files.append(&self.layout.disk, &[Line::Removed {}], sync) {
+                // On a full disk it goes without saying. A crash before the end leaves a record
+                // without bytes, which can be removed again.
+                Err(StoreError::Full { .. }) => {}
+                appended => appended?,
+            }
         }
         self.born = false;
         self.clear()
@@ -200,23 +243,25 @@ impl Lease {
             return Ok(());
         }
         let id = self.upload.id;
-        let below = self.layout.new_data(&id, self.upload.created)?;
-        let record_path = self.layout.record(&id);
-        let record = create_locked(&record_path)?;
+        let (layout, disk) = (&self.layout, &self.layout.disk);
+        let below = layout.new_data(&id, self.upload.created)?;
+        layout.check_way_to_record(&id)?;
+        layout.check_way(&id, &below)?;
+        let record_path = layout.record(&id);
+        let record = create_locked(disk, &record_path)?;
         let mut head = Vec::new();
         let made = Line::head(&below)?
             .write_to(&mut head)
             .and_then(|()| {
-                sys::write_at(&record, &head, 0)
-                    .map_err(|error| failed("write", &record_path, error))
+                record.write_at(&head, 0).map_err(|error| failed("write", &record_path, error))
             })
             .and_then(|()| {
-                let path = self.layout.data(&below);
-                create_file(&path).map_err(|error| failed("create", &path, error))
+                let path = layout.data(&below);
+                disk.create_with_folders(&path).map_err(|error| failed("create", &path, error))
             });
-        let data = made.inspect_err(|_| drop(fs::remove_file(&record_path)))?;
-        let unsynced = match self.layout.durability {
-            Durability::Sync => self.layout.folders(&id, &below),
+        let data = made.inspect_err(|_| drop(disk.remove(&record_path)))?;
+        let unsynced = match layout.durability {
+            Durability::Sync => layout.folders(&id, &below),
             Durability::Process => Vec::new(),
         };
         self.dirty = true;
@@ -228,7 +273,10 @@ impl Lease {
             data: Some(data),
             below,
             moves: Moves::default(),
+            unsynced_since: None,
             unsynced,
+            torn: false,
+            unconfirmed: false,
         });
         Ok(())
     }
@@ -239,10 +287,7 @@ impl Lease {
         let data = self.layout.data(&files.below);
         let half_rewritten = files.record_path.with_extension(REWRITTEN);
         for path in [&data, &half_rewritten, &files.record_path] {
-            match fs::remove_file(path) {
-                Err(error) if !is_absent(&error) => return Err(failed("remove", path, error)),
-                _ => {}
-            }
+            self.layout.disk.remove(path).map_err(|error| failed("remove", path, error))?;
         }
         self.layout.remove_empty_folders(&files.below);
         self.dirty = false;
@@ -269,25 +314,78 @@ impl Drop for Lease {
 }
 
 impl Files {
-    /// Appends a line to the record. If it fails, the line never happened.
-    pub(super) fn append(&mut self, line: &Line, sync: bool) -> Result<(), StoreError> {
+    /// What a commit has to say of bytes that are not synced, and since when there are such then.
+    fn soundness(
+        &self,
+        boot: Option<&str>,
+        sync: bool,
+        grown: bool,
+        vouched: bool,
+    ) -> (Vec<Line>, Option<String>) {
+        let mut lines = Vec::new();
+        let mut since = self.unsynced_since.clone();
+        // A sync reaches what was written in this start of the machine, and no other.
+        if since.is_some() && (vouched || sync && since.as_deref() == boot) {
+            lines.push(Line::Sound {});
+            since = None;
+        }
+        if let (false, true, None, Some(boot)) = (sync, grown, &since, boot) {
+            lines.push(Line::Boot(boot.to_owned()));
+            since = Some(boot.to_owned());
+        }
+        (lines, since)
+    }
+
+    /// Appends lines to the record. If it fails, the last of them never happened.
+    pub(super) fn append(
+        &mut self,
+        disk: &Disk,
+        lines: &[Line],
+        sync: bool,
+    ) -> Result<(), StoreError> {
+        if self.unconfirmed {
+            let error = io::Error::other("the sync of its rewriting failed");
+            return Err(failed("write", &self.record_path, error));
+        }
+        self.cut_record()?;
         let mut bytes = Vec::with_capacity(512);
-        line.write_to(&mut bytes)?;
-        let written = sys::write_at(&self.record, &bytes, self.record_end)
-            .and_then(|()| if sync { self.record.sync_data() } else { Ok(()) });
+        for line in lines {
+            line.write_to(&mut bytes)?;
+        }
+        self.torn = true;
+        let end = self.record_end + bytes.len() as u64;
+        let written = if sync {
+            self.append_synced(disk, &bytes)
+        } else {
+            self.record.write_at(&bytes, self.record_end)
+        };
         if let Err(error) = written {
             drop(self.cut_record());
             return Err(failed("write", &self.record_path, error));
         }
-        self.record_end += bytes.len() as u64;
+        self.torn = false;
+        self.record_end = end;
         Ok(())
     }
 
-    /// Cuts off a line that a crash tore.
-    fn cut_record(&self) -> Result<(), StoreError> {
-        self.record
-            .set_len(self.record_end)
-            .map_err(|error| failed("cut", &self.record_path, error))
+    /// The newline comes last: nobody sees a line before it is synced.
+    fn append_synced(&mut self, disk: &Disk, bytes: &[u8]) -> io::Result<()> {
+        let (newline, line) = bytes.split_last().unwrap_or((&b'\n', bytes));
+        self.record.write_at(line, self.record_end)?;
+        self.record.sync()?;
+        self.sync_folders(disk)?;
+        self.record.write_at(&[*newline], self.record_end + line.len() as u64)
+    }
+
+    /// Cuts off what stands behind the record's whole lines.
+    fn cut_record(&mut self) -> Result<(), StoreError> {
+        if self.torn {
+            self.record
+                .set_len(self.record_end)
+                .map_err(|error| failed("cut", &self.record_path, error))?;
+            self.torn = false;
+        }
+        Ok(())
     }
 
     fn data(&self) -> Result<&File, StoreError> {
@@ -297,7 +395,7 @@ impl Files {
     fn cut_data(&self, length: u64) -> Result<(), StoreError> {
         let data = self.data()?;
         let cut = || {
-            if data.metadata()?.len() != length {
+            if data.len()? != length {
                 data.set_len(length)?;
             }
             Ok(())
@@ -305,86 +403,126 @@ impl Files {
         cut().map_err(|error| failed("cut", &self.below, error))
     }
 
-    fn sync_folders(&mut self) -> Result<(), StoreError> {
+    fn sync_folders(&mut self, disk: &Disk) -> io::Result<()> {
         for folder in &self.unsynced {
-            sys::sync_dir(folder).map_err(|error| failed("sync", folder, error))?;
+            disk.sync_folder(folder)?;
         }
         self.unsynced.clear();
         Ok(())
     }
 
-    /// Replaces a record that has grown long by one that says the same in few lines.
+    /// Confirms the pending line, which ends at `end` and is believed already. A sync of it may have
+    /// failed, and what failed once is not synced by trying again: it is written anew.
+    fn confirm(&mut self, layout: &Layout, upload: &Upload, end: u64) -> Result<(), StoreError> {
+        if layout.durability == Durability::Sync {
+            self.unsynced = layout.folders(&upload.id, &self.below);
+            self.rewrite(layout, upload)?;
+        } else {
+            self.record
+                .write_at(b"\n", end)
+                .map_err(|error| failed("write", &self.record_path, error))?;
+            self.record_end = end + 1;
+        }
+        Ok(())
+    }
+
+    /// Replaces the record by one that says the same in few lines.
     fn rewrite(&mut self, layout: &Layout, upload: &Upload) -> Result<(), StoreError> {
+        let (disk, sync) = (&layout.disk, layout.durability == Durability::Sync);
         let mut bytes = Vec::new();
         Line::head(&self.below)?.write_to(&mut bytes)?;
-        Line::Record(Box::new(upload.clone())).write_to(&mut bytes)?;
+        if let Some(boot) = &self.unsynced_since {
+            Line::Boot(boot.clone()).write_to(&mut bytes)?;
+        }
         if let Some(path) = &self.moves.done {
             Line::Moved(path.clone()).write_to(&mut bytes)?;
         }
         if let Some(path) = &self.moves.begun {
             Line::Moving(path.clone()).write_to(&mut bytes)?;
         }
+        Line::Record(Box::new(upload.clone())).write_to(&mut bytes)?;
+        let end = bytes.len() as u64;
+        if sync {
+            // Pending until the new name is synced.
+            Line::Progress(Box::new(upload.progress.clone())).write_to(&mut bytes)?;
+            bytes.pop();
+        }
         let path = self.record_path.with_extension(REWRITTEN);
-        drop(fs::remove_file(&path));
         let replace = || {
-            let file = sys::create_new(&path)?;
+            disk.remove(&path)?;
+            let file = disk.create_new(&path)?;
             // Locked before it can be found, so the lease passes from file to file without a gap.
             file.try_lock()?;
-            sys::write_at(&file, &bytes, 0)?;
-            if layout.durability == Durability::Sync {
-                file.sync_data()?;
+            file.write_at(&bytes, 0)?;
+            if sync {
+                file.sync()?;
             }
-            fs::rename(&path, &self.record_path)?;
+            disk.rename(&path, &self.record_path)?;
             Ok::<_, io::Error>(file)
         };
-        let file = replace().map_err(|error| failed("rewrite", &self.record_path, error))?;
-        self.record = file;
-        self.record_end = bytes.len() as u64;
-        self.record_base = self.record_end;
-        if layout.durability == Durability::Sync {
-            // If it fails now, the next commit tries it again before it is acknowledged.
+        self.record = replace().map_err(|error| failed("rewrite", &self.record_path, error))?;
+        self.record_end = end;
+        self.record_base = end;
+        self.torn = false;
+        if sync {
+            self.unconfirmed = true;
             self.unsynced.extend(self.record_path.parent().map(Path::to_owned));
-            self.sync_folders()?;
+            self.sync_folders(disk)
+                .and_then(|()| self.record.write_at(b"\n", bytes.len() as u64))
+                .map_err(|error| failed("rewrite", &self.record_path, error))?;
+            self.unconfirmed = false;
+            self.record_end = bytes.len() as u64 + 1;
+            self.record_base = self.record_end;
         }
         Ok(())
     }
 }
 
+/// Reads a record. A pending line is confirmed first, unless somebody is at it.
+pub(super) fn load(layout: &Arc<Layout>, id: &UploadId) -> Result<Journal, StoreError> {
+    let journal = layout.read(id)?;
+    if !journal.is_pending() {
+        return Ok(journal);
+    }
+    match Lease::take(Arc::clone(layout), id) {
+        Ok(lease) => drop(lease),
+        Err(StoreError::Busy) => return Ok(journal),
+        Err(error) => return Err(error),
+    }
+    layout.read(id)
+}
+
 /// Removes what a creation or a removal left, unless somebody is at it.
-pub(super) fn discard(layout: Arc<Layout>, id: &UploadId) -> Result<(), StoreError> {
-    let path = layout.record(id);
-    let (_record, bytes) = match lock(&path) {
+pub(super) fn discard(layout: &Arc<Layout>, id: &UploadId) -> Result<(), StoreError> {
+    let (_record, path, bytes) = match lock(layout, id) {
         Err(StoreError::NotFound) => return Ok(()),
         locked => locked?,
     };
-    let journal = Journal::parse(id, &bytes)?;
+    let mut journal = Journal::parse(id, &bytes)?;
+    journal.believe()?;
     if journal.record.is_some() {
         return Ok(());
     }
+    let remove =
+        |path: &Path| layout.disk.remove(path).map_err(|error| failed("remove", path, error));
     if let Some(below) = journal.data {
-        remove_if_there(&layout.data(&below))?;
+        layout.check_way(id, &below)?;
+        remove(&layout.data(&below))?;
         layout.remove_empty_folders(&below);
     }
-    remove_if_there(&path)
-}
-
-fn remove_if_there(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(error) if !is_absent(&error) => Err(failed("remove", path, error)),
-        _ => Ok(()),
-    }
+    remove(&path)
 }
 
 /// Makes and locks a new record. A sweep may find it before it is locked, and remove it for being
 /// empty.
-fn create_locked(path: &Path) -> Result<File, StoreError> {
+fn create_locked(disk: &Disk, path: &Path) -> Result<File, StoreError> {
     for _ in 0..SWEEPS {
-        match create_file(path) {
+        match disk.create_with_folders(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed("create", path, error)),
             Ok(file) => {
                 let locked = file.try_lock().is_ok();
-                if locked && sys::is_at(&file, path).unwrap_or(false) {
+                if locked && file.is_at(path).unwrap_or(false) {
                     return Ok(file);
                 }
             }
@@ -395,23 +533,21 @@ fn create_locked(path: &Path) -> Result<File, StoreError> {
     Err(StoreError::Busy)
 }
 
-/// Opens and locks the record at the path, and reads it.
-fn lock(path: &Path) -> Result<(File, Vec<u8>), StoreError> {
+/// Opens and locks the record of an upload, and reads it.
+fn lock(layout: &Layout, id: &UploadId) -> Result<(File, PathBuf, Vec<u8>), StoreError> {
+    layout.check_way_to_record(id)?;
+    let path = layout.record(id);
     loop {
-        let file = match sys::open(path) {
-            Ok(file) => file,
-            Err(error) if is_absent(&error) => return Err(StoreError::NotFound),
-            Err(error) => return Err(failed("open", path, error)),
-        };
+        let file = layout.disk.open(&path).map_err(|error| no_record(id, &path, error))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StoreError::Busy),
-            Err(TryLockError::Error(error)) => return Err(failed("lock", path, error)),
+            Err(TryLockError::Error(error)) => return Err(failed("lock", &path, error)),
         }
         // It may have been rewritten or removed between the opening and the lock.
-        if sys::is_at(&file, path).map_err(|error| failed("look at", path, error))? {
-            let bytes = read_all(&file, path)?;
-            return Ok((file, bytes));
+        if file.is_at(&path).map_err(|error| failed("look at", &path, error))? {
+            let bytes = file.read_all().map_err(|error| failed("read", &path, error))?;
+            return Ok((file, path, bytes));
         }
     }
 }

@@ -21,11 +21,14 @@
 //!
 //! See [`Durability`].
 
+#[cfg(not(test))]
+mod disk;
+#[cfg(test)]
+pub(crate) mod disk;
 mod journal;
 mod layout;
 mod lease;
 mod persist;
-mod sys;
 
 use std::fs::File;
 use std::io;
@@ -36,6 +39,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
+use tokio::sync::watch;
 
 use self::journal::Journal;
 use self::layout::Layout;
@@ -49,7 +53,9 @@ use crate::upload::Upload;
 #[non_exhaustive]
 pub enum Durability {
     /// The end of the process, `kill -9` included: the bytes and the record are with the kernel.
-    /// A power cut may take what was acknowledged in the last half minute or so.
+    /// A power cut may take what was acknowledged in the last half minute or so. That is noticed
+    /// (on Linux, which says that the machine was started again): such a file is compared with its
+    /// checksum before it is handed over, and refused if it is not whole.
     #[default]
     Process,
     /// A power cut: the bytes are synced, then the record, then, for a new upload, the folders,
@@ -68,6 +74,7 @@ pub enum Durability {
 #[must_use]
 pub struct FsStore {
     layout: Arc<Layout>,
+    background: Background,
 }
 
 impl FsStore {
@@ -80,13 +87,31 @@ impl FsStore {
     /// Whether the pattern is good shows when the [`Uploads`](crate::Uploads) is built: a bad one is
     /// a [`ConfigError`](crate::ConfigError).
     pub fn new(pattern: impl AsRef<Path>) -> Self {
-        Self { layout: Arc::new(Layout::new(pattern.as_ref(), Durability::default())) }
+        Self {
+            layout: Arc::new(Layout::new(pattern.as_ref(), Durability::default())),
+            background: Background::default(),
+        }
     }
 
     /// What an acknowledged byte survives; [`Durability::Process`] unless set.
     pub fn durability(mut self, durability: Durability) -> Self {
         Arc::make_mut(&mut self.layout).durability = durability;
         self
+    }
+
+    /// The same, with what a test makes of the system.
+    #[cfg(test)]
+    pub(crate) fn with_plan(mut self, plan: Arc<disk::plan::Plan>) -> Self {
+        Arc::make_mut(&mut self.layout).disk.plan = Some(plan);
+        self
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arc<Layout>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let layout = Arc::clone(&self.layout);
+        self.background.run(move || work(&layout)).await
     }
 }
 
@@ -106,37 +131,39 @@ impl Store for FsStore {
 
     async fn create(&self, upload: Upload) -> Result<FsWriter, StoreError> {
         // The files are made with the first bytes, in the same hop.
-        Ok(FsWriter::new(Lease::unborn(Arc::clone(&self.layout), upload)))
+        let lease = Lease::unborn(Arc::clone(&self.layout), upload);
+        Ok(FsWriter::new(lease, self.background.clone()))
     }
 
     async fn load(&self, id: &UploadId) -> Result<Upload, StoreError> {
-        let (layout, id) = (Arc::clone(&self.layout), *id);
-        blocking(move || layout.load(&id)?.committed().map(|(upload, _)| upload)).await
+        let id = *id;
+        self.blocking(move |layout| Ok(lease::load(layout, &id)?.committed()?.0)).await
     }
 
     async fn writer(&self, id: &UploadId) -> Result<FsWriter, StoreError> {
-        let (layout, id) = (Arc::clone(&self.layout), *id);
-        blocking(move || Lease::take(layout, &id)).await.map(FsWriter::new)
+        let id = *id;
+        let lease = self.blocking(move |layout| Lease::take(Arc::clone(layout), &id)).await?;
+        Ok(FsWriter::new(lease, self.background.clone()))
     }
 
     async fn open(&self, id: &UploadId) -> Result<Reader, StoreError> {
-        let (layout, id) = (Arc::clone(&self.layout), *id);
-        let (file, end) = blocking(move || layout.open(&id)).await?;
-        Ok(Box::new(Section::new(file, 0, end, None)))
+        let id = *id;
+        let open = move |layout: &Arc<Layout>| layout.open(lease::load(layout, &id)?);
+        let (file, end) = self.blocking(open).await?;
+        Ok(Box::new(Section::new(file.into_inner(), 0, end, None)))
     }
 
     async fn discard(&self, id: &UploadId) -> Result<(), StoreError> {
-        let (layout, id) = (Arc::clone(&self.layout), *id);
-        blocking(move || lease::discard(layout, &id)).await
+        let id = *id;
+        self.blocking(move |layout| lease::discard(layout, &id)).await
     }
 
     async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
-        let layout = Arc::clone(&self.layout);
-        blocking(move || {
+        self.blocking(move |layout| {
             let (ids, next) = layout.ids(cursor)?;
             let mut page = Page { next, ..Page::default() };
             for id in ids {
-                match layout.load(&id).map(Journal::into_committed) {
+                match lease::load(layout, &id).map(Journal::into_committed) {
                     Ok(Some(upload)) => page.uploads.push(Ok(upload)),
                     Ok(None) => page.abandoned.push(id),
                     // It went away since the folder was read.
@@ -148,6 +175,10 @@ impl Store for FsStore {
         })
         .await
     }
+
+    async fn settle(&self) {
+        self.background.ended().await;
+    }
 }
 
 /// The lease on an upload in an [`FsStore`].
@@ -156,11 +187,12 @@ pub struct FsWriter {
     // `None` while a blocking thread works with it, and for ever if that work's future was dropped.
     lease: Option<Lease>,
     upload: Upload,
+    background: Background,
 }
 
 impl FsWriter {
-    fn new(lease: Lease) -> Self {
-        Self { upload: lease.upload().clone(), lease: Some(lease) }
+    fn new(lease: Lease, background: Background) -> Self {
+        Self { upload: lease.upload().clone(), lease: Some(lease), background }
     }
 
     /// Does `work` on a blocking thread. The lease goes with it: when this future is dropped, the
@@ -170,11 +202,11 @@ impl FsWriter {
         work: impl FnOnce(&mut Lease) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let mut lease = self.take()?;
-        let (lease, result) = blocking(move || {
+        let work = move || {
             let result = work(&mut lease);
             Ok((lease, result))
-        })
-        .await?;
+        };
+        let (lease, result) = self.background.run(work).await?;
         self.upload.clone_from(lease.upload());
         self.lease = Some(lease);
         result
@@ -207,6 +239,16 @@ impl Writer for FsWriter {
         self.lease.as_ref()?.path()
     }
 
+    fn is_doubtful(&self) -> bool {
+        self.lease.as_ref().is_some_and(Lease::is_doubtful)
+    }
+
+    fn vouch(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.vouch();
+        }
+    }
+
     async fn persist(&mut self, target: &Path, overwrite: bool) -> Result<(), StoreError> {
         let target = target.to_owned();
         self.with(move |lease| persist::persist(lease, &target, overwrite)).await
@@ -214,7 +256,7 @@ impl Writer for FsWriter {
 
     async fn remove(mut self) -> Result<(), StoreError> {
         let lease = self.take()?;
-        blocking(move || lease.remove()).await
+        self.background.run(move || lease.remove()).await
     }
 }
 
@@ -225,7 +267,11 @@ impl Drop for FsWriter {
         if lease.is_dirty()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            runtime.spawn_blocking(move || drop(lease));
+            let busy = self.background.enter();
+            runtime.spawn_blocking(move || {
+                drop(lease);
+                drop(busy);
+            });
         }
     }
 }
@@ -292,18 +338,58 @@ impl AsyncSeek for Section {
     }
 }
 
-/// Runs file calls where they may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => {
-                let stopped = io::Error::other("the runtime is shutting down");
-                Err(StoreError::io("start a file call", stopped))
-            }
-        },
+/// Runs file calls where they may block, and knows how many are under way.
+#[derive(Clone, Debug)]
+struct Background {
+    running: watch::Sender<usize>,
+}
+
+impl Default for Background {
+    fn default() -> Self {
+        Self { running: watch::Sender::new(0) }
+    }
+}
+
+impl Background {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let busy = self.enter();
+        let work = move || {
+            let result = work();
+            drop(busy);
+            result
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => {
+                    let stopped = io::Error::other("the runtime is shutting down");
+                    Err(StoreError::io("start a file call", stopped))
+                }
+            },
+        }
+    }
+
+    fn enter(&self) -> Busy {
+        self.running.send_modify(|running| *running += 1);
+        Busy(self.running.clone())
+    }
+
+    async fn ended(&self) {
+        // The sender lives as long as this.
+        drop(self.running.subscribe().wait_for(|running| *running == 0).await);
+    }
+}
+
+/// A file call, or several, under way.
+#[derive(Debug)]
+struct Busy(watch::Sender<usize>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running -= 1);
     }
 }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Durability;
+use super::disk::Disk;
 use super::journal::{Line, Moves};
 use super::layout::failed;
 use super::lease::Lease;
-use super::sys;
 use crate::store::StoreError;
 
 /// Moves the bytes to `target`.
@@ -18,11 +18,12 @@ use crate::store::StoreError;
 /// missing in the store knows where to look, and doing it all again ends in the same place.
 pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Result<(), StoreError> {
     let target = std::path::absolute(target).map_err(|error| failed("find", target, error))?;
-    let sync = lease.layout.durability == Durability::Sync;
+    let layout = Arc::clone(&lease.layout);
+    let (disk, sync) = (&layout.disk, layout.durability == Durability::Sync);
     let source = lease.path().ok_or(StoreError::NotFound)?;
     let folder = target.parent().unwrap_or(Path::new("/")).to_owned();
     let changed: Vec<_> = new_entries(&folder).collect();
-    fs::create_dir_all(&folder).map_err(|error| failed("make", &folder, error))?;
+    disk.create_their_folders(&folder).map_err(|error| failed("make", &folder, error))?;
 
     let begun = lease.files()?.moves.begun.as_deref() == Some(&target);
     let ours = same_file(&source, &target) || begun && same_content(&source, &target);
@@ -30,20 +31,19 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
         return Err(already(&target));
     }
     let files = lease.files()?;
-    files.append(&Line::Moving(target.clone()), sync)?;
+    files.append(disk, &[Line::Moving(target.clone())], sync)?;
     files.moves.begun = Some(target.clone());
-    move_file(&source, &target, overwrite || ours).map_err(|error| match error.kind() {
+    move_file(disk, &source, &target, overwrite || ours).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => already(&target),
         _ => failed("move the upload to", &target, error),
     })?;
     if sync {
         for folder in changed {
-            sys::sync_dir(folder).map_err(|error| failed("sync", folder, error))?;
+            disk.sync_folder(folder).map_err(|error| failed("sync", folder, error))?;
         }
     }
-    let layout = Arc::clone(&lease.layout);
     let files = lease.files()?;
-    files.append(&Line::Moved(target.clone()), sync)?;
+    files.append(disk, &[Line::Moved(target.clone())], sync)?;
     files.moves = Moves { done: Some(target), begun: None };
     layout.remove_empty_folders(&files.below);
     Ok(())
@@ -60,42 +60,38 @@ fn already(target: &Path) -> StoreError {
     StoreError::AlreadyExists { target: target.display().to_string() }
 }
 
-fn move_file(source: &Path, target: &Path, overwrite: bool) -> io::Result<()> {
+fn move_file(disk: &Disk, source: &Path, target: &Path, overwrite: bool) -> io::Result<()> {
     if source == target {
         return Ok(());
     }
     if same_file(source, target) {
         // A crash came between the link and the removal.
-        return fs::remove_file(source);
+        return disk.remove(source);
     }
-    let moved = if overwrite { fs::rename(source, target) } else { link(source, target) };
-    match moved {
+    let put =
+        |from: &Path| if overwrite { disk.rename(from, target) } else { link(disk, from, target) };
+    match put(source) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
         moved => return moved,
     }
     let near = beside(target, source);
-    let result = copy(source, &near)
-        .and_then(|()| if overwrite { fs::rename(&near, target) } else { link(&near, target) });
-    if let Err(error) = result {
-        drop(fs::remove_file(&near));
+    if let Err(error) = copy(disk, source, &near).and_then(|()| put(&near)) {
+        drop(disk.remove(&near));
         return Err(error);
     }
-    fs::remove_file(source)
+    disk.remove(source)
 }
 
 /// A rename that fails if there is something at the target.
-fn link(source: &Path, target: &Path) -> io::Result<()> {
-    fs::hard_link(source, target)?;
-    fs::remove_file(source)
+fn link(disk: &Disk, source: &Path, target: &Path) -> io::Result<()> {
+    disk.link(source, target)?;
+    disk.remove(source)
 }
 
 /// Nothing of the copy is seen under the target's name before it is whole and synced.
-fn copy(source: &Path, near: &Path) -> io::Result<()> {
-    drop(fs::remove_file(near));
-    let mut from = File::open(source)?;
-    let mut to = sys::create_new(near)?;
-    io::copy(&mut from, &mut to)?;
-    to.sync_all()
+fn copy(disk: &Disk, source: &Path, near: &Path) -> io::Result<()> {
+    disk.remove(near)?;
+    disk.create_new(near)?.copy_from(&disk.open_to_read(source)?)
 }
 
 /// Whether a copy was made and the source stayed, since a crash came between the two.

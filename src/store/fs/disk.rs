@@ -1,0 +1,307 @@
+//! The calls of the system that the store makes. All of them may block.
+//!
+//! They are in one place so that a test can watch them, let any of them fail, and forget what was
+//! not synced, as a power cut does.
+
+#[cfg(test)]
+pub(crate) mod plan;
+
+use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
+use std::io::{self, Read as _};
+use std::path::Path;
+#[cfg(test)]
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+#[cfg(test)]
+use self::plan::{Call, Plan};
+
+/// The system, or in a test what the test makes of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Disk {
+    #[cfg(test)]
+    pub(super) plan: Option<Arc<Plan>>,
+}
+
+/// An open file.
+#[derive(Debug)]
+pub(super) struct File {
+    file: fs::File,
+    #[cfg(test)]
+    watched: Option<(Arc<Plan>, u64)>,
+}
+
+/// Tells the test, if there is one, and fails if it wants that.
+macro_rules! enter {
+    ($disk:expr, $call:expr) => {
+        #[cfg(test)]
+        if let Some(plan) = &$disk.plan {
+            plan.enter($call)?;
+        }
+    };
+}
+
+/// The same for a call on an open file.
+macro_rules! enter_file {
+    ($file:expr, $call:expr) => {
+        #[cfg(test)]
+        if let Some((plan, file)) = &$file.watched {
+            plan.enter($call(*file))?;
+        }
+    };
+}
+
+impl Disk {
+    /// Opens a new file for reading and writing, for nobody else.
+    pub(super) fn create_new(&self, path: &Path) -> io::Result<File> {
+        enter!(self, Call::Create(path));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(path).map(|file| self.watch(file, path, true))
+    }
+
+    /// Opens a regular file for reading and writing; a link is none.
+    pub(super) fn open(&self, path: &Path) -> io::Result<File> {
+        self.open_with(path, OpenOptions::new().read(true).write(true))
+    }
+
+    /// Opens a regular file for reading; a link is none.
+    pub(super) fn open_to_read(&self, path: &Path) -> io::Result<File> {
+        self.open_with(path, OpenOptions::new().read(true))
+    }
+
+    fn open_with(&self, path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+        enter!(self, Call::Open(path));
+        // A pipe in the place of a file must not hold the thread up.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::custom_flags(
+            options,
+            (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed(),
+        );
+        match options.open(path) {
+            Ok(file) if file.metadata()?.is_file() => Ok(self.watch(file, path, false)),
+            Err(error) if fs::symlink_metadata(path).map_or(true, |there| there.is_file()) => {
+                Err(error)
+            }
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),
+        }
+    }
+
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "a test has something here"))]
+    fn watch(&self, file: fs::File, path: &Path, new: bool) -> File {
+        #[cfg(not(test))]
+        let _ = (path, new);
+        File {
+            file,
+            #[cfg(test)]
+            watched: self.plan.as_ref().map(|plan| (Arc::clone(plan), plan.opened(path, new))),
+        }
+    }
+
+    pub(super) fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.open_to_read(path)?.read_all()
+    }
+
+    pub(super) fn is_link(&self, path: &Path) -> bool {
+        fs::symlink_metadata(path).is_ok_and(|there| there.is_symlink())
+    }
+
+    /// Makes the folder and those above it, for nobody else.
+    pub(super) fn create_folders(&self, path: &Path) -> io::Result<()> {
+        let mut missing = Vec::new();
+        let mut at = path;
+        while !at.as_os_str().is_empty() && !at.is_dir() {
+            missing.push(at.to_owned());
+            let Some(parent) = at.parent() else { break };
+            at = parent;
+        }
+        missing.reverse();
+        let mut builder = DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        for folder in &missing {
+            enter!(self, Call::CreateFolder(folder));
+            match builder.create(folder) {
+                // The one above it was empty and has just been removed: whoever needs the folder
+                // finds that it is missing, and asks again.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for a folder of the application's, with the mode that it has set.
+    pub(super) fn create_their_folders(&self, path: &Path) -> io::Result<()> {
+        enter!(self, Call::CreateFolder(path));
+        fs::create_dir_all(path)
+    }
+
+    /// What is in a folder, but for names that are no text. One that is not there is empty.
+    pub(super) fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
+        enter!(self, Call::List(folder));
+        let entries = match fs::read_dir(folder) {
+            Err(error) if is_absent(&error) => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        enter!(self, Call::Rename(from, to));
+        fs::rename(from, to)
+    }
+
+    pub(super) fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        enter!(self, Call::Link(from, to));
+        fs::hard_link(from, to)
+    }
+
+    /// Removes a file, if it is there.
+    pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
+        enter!(self, Call::Remove(path));
+        match fs::remove_file(path) {
+            Err(error) if is_absent(&error) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Removes a folder, if it is empty.
+    pub(super) fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        enter!(self, Call::RemoveFolder(path));
+        fs::remove_dir(path)
+    }
+
+    /// Makes a folder's entries survive a power cut.
+    pub(super) fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        enter!(self, Call::SyncFolder(path));
+        // Elsewhere a folder cannot be opened to be synced.
+        if cfg!(unix) { fs::File::open(path)?.sync_all() } else { Ok(()) }
+    }
+
+    /// Which start of the machine this is; `None` if the system does not say.
+    pub(super) fn boot(&self) -> Option<&str> {
+        #[cfg(test)]
+        if let Some(plan) = &self.plan {
+            return Some(plan.boot());
+        }
+        static BOOT: OnceLock<Option<String>> = OnceLock::new();
+        let read = || {
+            let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+            Some(id.trim().to_owned())
+        };
+        BOOT.get_or_init(read).as_deref()
+    }
+}
+
+impl File {
+    pub(super) fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some((plan, file)) = &self.watched {
+            let fits = plan.write(*file, bytes, position);
+            write_all_at(&self.file, &bytes[..fits.0], position)?;
+            return fits.1;
+        }
+        write_all_at(&self.file, bytes, position)
+    }
+
+    pub(super) fn set_len(&self, length: u64) -> io::Result<()> {
+        enter_file!(self, |file| Call::Cut(file, length));
+        self.file.set_len(length)
+    }
+
+    pub(super) fn sync(&self) -> io::Result<()> {
+        enter_file!(self, Call::Sync);
+        self.file.sync_data()
+    }
+
+    pub(super) fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    pub(super) fn try_lock(&self) -> Result<(), TryLockError> {
+        #[cfg(test)]
+        if let Some((plan, file)) = &self.watched {
+            plan.enter(Call::Lock(*file)).map_err(TryLockError::Error)?;
+        }
+        self.file.try_lock()
+    }
+
+    /// The whole file from its beginning, through this very handle, which may hold its lock.
+    #[expect(clippy::verbose_file_reads, reason = "the lock is on this very file")]
+    pub(super) fn read_all(&self) -> io::Result<Vec<u8>> {
+        enter_file!(self, Call::Read);
+        let mut bytes = Vec::new();
+        (&self.file).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The file without its guard, for reading.
+    pub(super) fn try_clone(&self) -> io::Result<fs::File> {
+        self.file.try_clone()
+    }
+
+    pub(super) fn into_inner(self) -> fs::File {
+        self.file
+    }
+
+    /// All bytes of the other file, written and synced.
+    pub(super) fn copy_from(&self, from: &File) -> io::Result<()> {
+        #[cfg(test)]
+        if self.watched.is_some() {
+            self.write_at(&from.read_all()?, 0)?;
+            return self.sync();
+        }
+        io::copy(&mut &from.file, &mut &self.file)?;
+        self.file.sync_all()
+    }
+
+    /// Whether it is (still) the one at the path. A lock on one that is not protects nothing.
+    #[cfg(unix)]
+    pub(super) fn is_at(&self, path: &Path) -> io::Result<bool> {
+        use std::os::unix::fs::MetadataExt;
+
+        let ours = self.file.metadata()?;
+        match fs::symlink_metadata(path) {
+            Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Elsewhere an open file can be neither replaced nor removed.
+    #[cfg(not(unix))]
+    pub(super) fn is_at(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
+    }
+}
+
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(unix)]
+fn write_all_at(file: &fs::File, bytes: &[u8], position: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, position)
+}
+
+#[cfg(windows)]
+fn write_all_at(file: &fs::File, mut bytes: &[u8], mut position: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = std::os::windows::fs::FileExt::seek_write(file, bytes, position)?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        bytes = &bytes[written..];
+        position += written as u64;
+    }
+    Ok(())
+}
