@@ -182,6 +182,8 @@ mod axum;
 mod body;
 mod checksum;
 mod engine;
+#[cfg(test)]
+mod faults;
 mod future;
 mod id;
 mod layer;

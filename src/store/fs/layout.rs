@@ -83,12 +83,7 @@ impl Layout {
     }
 
     pub(super) fn record(&self, id: &UploadId) -> PathBuf {
-        self.root.join(self.below(id))
-    }
-
-    /// The name, below the root, of an upload's record.
-    fn below(&self, id: &UploadId) -> PathBuf {
-        Path::new(RECORDS).join(&id.as_str()[..2]).join(format!("{id}.log"))
+        self.root.join(record_below(id))
     }
 
     /// Fails if a folder on the way to a file is a link: it could lead out of the store.
@@ -103,7 +98,7 @@ impl Layout {
     }
 
     pub(super) fn check_way_to_record(&self, id: &UploadId) -> Result<(), StoreError> {
-        self.check_way(id, &self.below(id))
+        self.check_way(id, &record_below(id))
     }
 
     /// What the record's file says; unborn or removed uploads included.
@@ -191,6 +186,11 @@ impl Layout {
             }
         }
     }
+}
+
+/// The name, below the root, of an upload's record.
+fn record_below(id: &UploadId) -> PathBuf {
+    Path::new(RECORDS).join(&id.as_str()[..2]).join(format!("{id}.log"))
 }
 
 impl Disk {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Durability;
-use super::disk::{Disk, File};
+use super::disk::{Disk, File, is_absent};
 use super::journal::{Journal, Line, Moves};
 use super::layout::{GONE, Layout, SHORT, failed, no_record, open_data};
 use crate::id::UploadId;
@@ -405,7 +405,11 @@ impl Files {
 
     fn sync_folders(&mut self, disk: &Disk) -> io::Result<()> {
         for folder in &self.unsynced {
-            disk.sync_folder(folder)?;
+            match disk.sync_folder(folder) {
+                // The file was moved out of it, and was the last.
+                Err(error) if is_absent(&error) => {}
+                synced => synced?,
+            }
         }
         self.unsynced.clear();
         Ok(())
@@ -487,6 +491,12 @@ pub(super) fn load(layout: &Arc<Layout>, id: &UploadId) -> Result<Journal, Store
     match Lease::take(Arc::clone(layout), id) {
         Ok(lease) => drop(lease),
         Err(StoreError::Busy) => return Ok(journal),
+        // It was being removed: what is left is for the next sweep.
+        Err(StoreError::NotFound) => {
+            let mut journal = layout.read(id)?;
+            journal.believe()?;
+            return Ok(journal);
+        }
         Err(error) => return Err(error),
     }
     layout.read(id)
@@ -520,12 +530,14 @@ fn create_locked(disk: &Disk, path: &Path) -> Result<File, StoreError> {
         match disk.create_with_folders(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed("create", path, error)),
-            Ok(file) => {
-                let locked = file.try_lock().is_ok();
-                if locked && file.is_at(path).unwrap_or(false) {
-                    return Ok(file);
+            Ok(file) => match file.try_lock() {
+                Ok(()) if file.is_at(path).unwrap_or(false) => return Ok(file),
+                Err(TryLockError::Error(error)) => {
+                    drop(disk.remove(path));
+                    return Err(failed("lock", path, error));
                 }
-            }
+                _ => {}
+            },
         }
         // The sweep is at it, and removes it at once.
         std::thread::sleep(Duration::from_millis(1));

@@ -1,0 +1,192 @@
+//! The power is cut at every moment of an upload's life.
+
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+
+use super::image::{Image, Luck};
+use super::{Case, ENDS, World, is_long, run};
+use crate::store::fs::disk::plan::Fault;
+use crate::store::{Durability, Store};
+use crate::{AppendMode, ErrorKind, UploadId};
+
+/// What a client was told, and how many changes the disk had seen by then.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    moment: usize,
+    id: UploadId,
+    offset: usize,
+    is_complete: bool,
+}
+
+/// Two uploads: one in a few chunks, with failures of syncs on the way, one in so many that its
+/// record is rewritten. Each is asked for after each step.
+async fn live(world: &World, mode: AppendMode, failing: Option<usize>) -> Vec<Told> {
+    let told = Mutex::new(Vec::new());
+    let tell = |id, offset, is_complete| {
+        let moment = world.plan.moment();
+        told.lock().unwrap().push(Told { moment, id, offset, is_complete });
+    };
+    if let Some(sync) = failing {
+        world.plan.fail(Fault::FailedSync, sync..sync + 6);
+    }
+    let many = || (1..=if is_long() { 400 } else { 250 }).map(|chunk| chunk * 3);
+    let plans: [Vec<usize>; 2] = [ENDS.to_vec(), many().chain([ENDS[5]]).collect()];
+    for ends in plans {
+        let mut upload: Option<(UploadId, usize)> = None;
+        for end in ends {
+            // Twice, for one that a sync fails.
+            while upload.map_or(0, |(_, at)| at) < end {
+                match world.push(upload, end, mode).await {
+                    Ok((id, at)) => {
+                        upload = Some((id, at));
+                        tell(id, at, false);
+                    }
+                    Err(error) => assert_eq!(*error.kind(), ErrorKind::Store),
+                }
+                world.store.settle().await;
+                if let Some((id, _)) = upload
+                    && let Ok(standing) = world.uploads.status(&id).await
+                {
+                    let at = usize::try_from(standing.offset()).unwrap();
+                    upload = Some((id, at));
+                    tell(id, at, false);
+                }
+            }
+        }
+        let (id, at) = upload.unwrap();
+        while let Err(error) = world.finish(&id).await {
+            if *error.kind() == ErrorKind::AlreadyComplete {
+                break;
+            }
+        }
+        tell(id, at, true);
+    }
+    told.into_inner().unwrap()
+}
+
+/// What became of an upload after a power cut.
+#[derive(Debug, Default)]
+struct Found {
+    cuts: usize,
+    whole: usize,
+    refused: usize,
+    back: usize,
+}
+
+fn cut_everywhere(mut world: World, mode: AppendMode, failing: Option<usize>, found: &mut Found) {
+    let (durability, checksum) = (world.durability, world.checksum);
+    let told = run(live(&world, mode, failing));
+    let trace = world.plan.trace();
+    let mut image = Image::default();
+    let moments = trace.len();
+    let stride = if is_long() { 1 } else { moments / 8 + 1 };
+    for (moment, change) in trace.iter().enumerate() {
+        image.apply(change);
+        let moment = moment + 1;
+        // Right after an answer, and now and then in between.
+        let answered = told.iter().filter(|told| told.moment <= moment).count();
+        let just_answered = told.iter().any(|told| told.moment == moment);
+        if moment % stride != 0 && !(just_answered && answered % (stride / 2 + 1) == 0) {
+            continue;
+        }
+        for luck in [
+            Luck::Nothing,
+            Luck::Everything,
+            Luck::NamesAndLengths,
+            Luck::Bytes,
+            Luck::Random(moment as u64 * 31),
+            Luck::Random(moment as u64 * 37),
+        ] {
+            let _case = Case(format!("{durability:?} {mode:?} {failing:?} {moment} {luck:?}"));
+            let last = |id: &UploadId| {
+                told.iter().rev().find(|told| told.id == *id && told.moment <= moment).copied()
+            };
+            let mut ids: Vec<UploadId> = told.iter().map(|told| told.id).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            image.restore(world.folder.path(), luck);
+            world = World::open(world.folder, durability, "second start", checksum);
+            // What is named would be compared anyway.
+            world.named = durability == Durability::Sync;
+            found.cuts += 1;
+            for told in ids.iter().filter_map(last) {
+                run(check(&world, told, durability, found));
+            }
+        }
+    }
+}
+
+async fn check(world: &World, told: Told, durability: Durability, found: &mut Found) {
+    let Told { id, offset, is_complete, .. } = told;
+    let standing = match world.uploads.status(&id).await {
+        Ok(standing) => standing,
+        Err(error) if durability == Durability::Process => {
+            assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Damaged), "{error:?}");
+            found.refused += 1;
+            return;
+        }
+        Err(error) => panic!("{error:?}"),
+    };
+    let now = usize::try_from(standing.offset()).unwrap();
+    if durability == Durability::Sync {
+        assert!(now >= offset, "{offset} bytes were acknowledged, and it stands at {now}");
+        if is_complete {
+            world.check_taken(&id);
+        }
+        world.go_on(&id, now).await;
+        found.whole += 1;
+        return;
+    }
+    found.back += usize::from(now < offset);
+    // The application had it: what it did with it is its own.
+    if is_complete {
+        return;
+    }
+    let end = world.content.len();
+    let rest = async {
+        if now < end {
+            world.push(Some((id, now)), end, AppendMode::AllOrNothing).await?;
+        }
+        world.finish(&id).await
+    };
+    match rest.await {
+        Ok(()) => {
+            world.check_taken(&id);
+            found.whole += 1;
+        }
+        Err(error) if *error.kind() == ErrorKind::AlreadyComplete => {}
+        Err(error) => {
+            assert_eq!(*error.kind(), ErrorKind::Damaged);
+            found.refused += 1;
+        }
+    }
+}
+
+#[test]
+fn with_sync_no_acknowledged_byte_is_missing_after_a_power_cut() {
+    let mut found = Found::default();
+    for mode in [AppendMode::AllOrNothing, AppendMode::KeepWhatCame] {
+        cut_everywhere(World::new(Durability::Sync), mode, None, &mut found);
+        for failing in if is_long() { vec![10, 25, 40, 77, 150, 1200] } else { vec![25, 40] } {
+            cut_everywhere(World::new(Durability::Sync), mode, Some(failing), &mut found);
+        }
+    }
+    println!("power cuts with Sync: {found:?}, lost 0, wrong 0");
+    assert_eq!((found.refused, found.back), (0, 0));
+    assert!(found.whole > 100);
+}
+
+#[test]
+fn without_sync_damage_by_a_power_cut_is_noticed() {
+    let mut found = Found::default();
+    for mode in [AppendMode::AllOrNothing, AppendMode::KeepWhatCame] {
+        for checksum in [true, false] {
+            let folder = TempDir::new().unwrap();
+            let world = World::open(folder, Durability::Process, "first start", checksum);
+            cut_everywhere(world, mode, None, &mut found);
+        }
+    }
+    println!("power cuts with Process: {found:?}, wrong 0");
+    assert!(found.refused > 10 && found.whole > 10, "{found:?}");
+}
