@@ -120,6 +120,15 @@ impl ChunkedUploadLayer {
         self.set(|config| config.idle_timeout = time)
     }
 
+    /// A body that brings fewer than so many bytes in any such `time` is ended with a 408; as slow
+    /// as it likes unless set. Only the time counts in which the client is waited for.
+    ///
+    /// [`idle_timeout`](Self::idle_timeout) ends a client that sends nothing; this one also a client that
+    /// sends a byte now and then to keep its connection.
+    pub fn min_rate(self, bytes: u64, time: Duration) -> Self {
+        self.set(|config| config.min_rate = Some((bytes, time)))
+    }
+
     /// How much of a refused body is still read, and for how long: 32 MiB and 10 seconds unless
     /// set.
     ///

@@ -200,7 +200,7 @@ pub use body::{RequestBody, ResponseBody};
 pub use checksum::{ChecksumState, Digest};
 pub use engine::{
     Append, AppendMode, CompletedUpload, Completion, ConfigError, Error, ErrorKind, Event, Expired,
-    Expiry, Filter, Listing, NewUpload, Observer, Sweeper, Uploads, UploadsBuilder,
+    Expiry, Filter, Listing, NewUpload, Observer, Quota, Sweeper, Uploads, UploadsBuilder,
 };
 pub use future::ResponseFuture;
 pub use id::{ParseIdError, UploadId};

@@ -607,7 +607,7 @@ impl<S: Store, F: Fn() -> S> World<F> {
         let result = self.attempt(cut, async {
             let mut append = asks.append(&known.id, at, store_mode).await?;
             if let Some(total) = total {
-                append.set_total(total)?;
+                append.set_total(total).await?;
             }
             for frame in chunk.frames(&bytes) {
                 append.write(frame).await?;

@@ -12,6 +12,7 @@ use super::buffer::Buffer;
 use super::claim::Claim;
 use super::error::{Error, ErrorKind};
 use super::event::Event;
+use super::quota::Reservation;
 use super::uploads::Engine;
 use crate::checksum::Running;
 use crate::store::{DynWriter, Reader, StoreError};
@@ -49,6 +50,7 @@ pub struct Append {
     buffer: Buffer,
     work: Work,
     claim: Arc<Claim>,
+    reservation: Option<Reservation>,
 }
 
 /// The store's writer and the running checksum: here, or with the batch that is being written.
@@ -84,6 +86,7 @@ impl Append {
             engine,
             upload,
             claim,
+            reservation: options.reservation,
         }
     }
 
@@ -100,18 +103,33 @@ impl Append {
     /// Says how many bytes the file will have. It can be said once.
     ///
     /// # Errors
-    /// [`ErrorKind::TotalMismatch`], [`ErrorKind::TooLarge`], [`ErrorKind::TooLong`].
-    pub fn set_total(&mut self, total: u64) -> Result<(), Error> {
+    /// [`ErrorKind::TotalMismatch`], [`ErrorKind::TooLarge`], [`ErrorKind::TooLong`],
+    /// [`ErrorKind::QuotaExceeded`].
+    pub async fn set_total(&mut self, total: u64) -> Result<(), Error> {
+        self.check_total(total)?;
+        self.reserve(total).await?;
+        self.upload.progress.total = Some(total);
+        Ok(())
+    }
+
+    fn check_total(&self, total: u64) -> Result<(), Error> {
         match (self.upload.total(), self.limit) {
             (Some(known), _) if known != total => {
                 Err(ErrorKind::TotalMismatch { total: known }.into())
             }
             (_, Some(limit)) if total > limit => Err(ErrorKind::TooLarge { limit }.into()),
             _ if self.position > total => Err(ErrorKind::TooLong { total }.into()),
-            _ => {
-                self.upload.progress.total = Some(total);
-                Ok(())
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes sure that so many bytes are within the quotas.
+    async fn reserve(&mut self, bytes: u64) -> Result<(), Error> {
+        match &mut self.reservation {
+            Some(reservation) if bytes > reservation.bytes() => {
+                reservation.grow(&*self.engine.store, bytes).await
             }
+            _ => Ok(()),
         }
     }
 
@@ -136,13 +154,14 @@ impl Append {
     /// Takes bytes. It waits only if a whole batch is waiting to be written already.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`], [`ErrorKind::TooLong`], [`ErrorKind::Superseded`] and those of the
-    /// store. After an error the append is only good for being dropped.
+    /// [`ErrorKind::TooLarge`], [`ErrorKind::TooLong`], [`ErrorKind::QuotaExceeded`],
+    /// [`ErrorKind::Superseded`] and those of the store. After an error the append is only good for being dropped.
     pub async fn write(&mut self, mut bytes: impl Buf + Send) -> Result<(), Error> {
         if self.claim.is_stopped() {
             return Err(self.why_stopped().into());
         }
         self.position = self.checked_position(bytes.remaining())?;
+        self.reserve(self.position).await?;
         while bytes.has_remaining() {
             if self.buffer.is_full() {
                 self.flush().await?;
@@ -255,7 +274,7 @@ impl Append {
         if let Some(running) = checksum.take() {
             checksum = update(running, &last).await;
         }
-        let Self { engine, mut upload, new, position, claim, .. } = self;
+        let Self { engine, mut upload, new, position, claim, reservation, .. } = self;
         upload.progress.offset = position;
         upload.progress.checksum = checksum.map(|checksum| checksum.save());
         upload.progress.expires = engine.expiry.after_chunk(&upload, engine.now());
@@ -263,6 +282,9 @@ impl Append {
         let commit = tokio::spawn(async move {
             writer.commit(last, upload.clone()).await?;
             drop(writer);
+            if let Some(reservation) = reservation {
+                reservation.keep(&upload);
+            }
             let event = if new { Event::Created(upload) } else { Event::Grew(upload) };
             // Under the claim, so that what comes next is told next.
             engine.observer.on_event(&event).await;
@@ -324,6 +346,7 @@ pub(super) struct Options {
     pub(super) mode: AppendMode,
     pub(super) new: bool,
     pub(super) limit: Option<u64>,
+    pub(super) reservation: Option<Reservation>,
 }
 
 /// Hashes a small batch where it stands, since a hop to another thread costs more, and a large

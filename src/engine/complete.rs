@@ -166,6 +166,7 @@ impl Completion {
             drop(writer);
             if status == Status::Complete {
                 *file.shared.hold.lock().await = Hold::Kept;
+                engine.ledger.close(&upload.id);
                 engine.observer.on_event(&Event::Completed(upload.clone())).await;
             }
             drop(claim);

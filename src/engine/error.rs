@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::quota::Quota;
 use crate::store::StoreError;
 
 /// Why an upload was refused or failed.
@@ -43,6 +44,13 @@ pub enum ErrorKind {
     /// The file is larger than it may be.
     TooLarge {
         /// The largest size that is taken, in bytes.
+        limit: u64,
+    },
+    /// Unfinished uploads take up all that they may.
+    QuotaExceeded {
+        /// What there is too much, or too little, of.
+        quota: Quota,
+        /// Its limit, a number of uploads or of bytes.
         limit: u64,
     },
     /// Bytes are missing.
@@ -124,6 +132,7 @@ impl fmt::Display for ErrorKind {
             }
             Self::TooLong { total } => write!(f, "there are more bytes than the announced {total}"),
             Self::TooLarge { limit } => write!(f, "the file is larger than {limit} bytes"),
+            Self::QuotaExceeded { quota, limit } => write!(f, "the limit is {limit} {quota}"),
             Self::Incomplete { offset, total } => {
                 write!(f, "{offset} of {total} bytes have arrived")
             }

@@ -14,6 +14,7 @@ mod error;
 mod event;
 pub(crate) mod filename;
 mod list;
+mod quota;
 mod sweep;
 mod uploads;
 
@@ -23,5 +24,6 @@ pub use complete::{CompletedUpload, Completion};
 pub use error::{ConfigError, Error, ErrorKind};
 pub use event::{Event, Observer};
 pub use list::{Filter, Listing};
+pub use quota::Quota;
 pub use sweep::{Expired, Sweeper};
 pub use uploads::{Expiry, NewUpload, Uploads, UploadsBuilder};

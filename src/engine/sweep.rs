@@ -30,9 +30,15 @@ pub struct Expired {
 pub(super) async fn delete_expired(engine: &Engine, scope: &Scope) -> Result<Expired, Error> {
     let mut expired = Expired::default();
     let mut cursor = None;
+    // Only who sees all uploads can count them.
+    let is_all = matches!(scope, Scope::All);
+    let count = if is_all { engine.ledger.begin_count() } else { None };
     loop {
         let page = engine.store.list(cursor).await?;
         for upload in page.uploads {
+            if let (Some(count), Ok(upload)) = (&count, &upload) {
+                count.see(upload);
+            }
             match upload {
                 Ok(upload) if !scope.knows(&upload) || !upload.is_expired(engine.now()) => {}
                 Ok(upload) => match remove(engine, &upload.id).await {
@@ -51,13 +57,16 @@ pub(super) async fn delete_expired(engine: &Engine, scope: &Scope) -> Result<Exp
                 }
             }
         }
-        if matches!(scope, Scope::All) {
+        if is_all {
             for id in page.abandoned {
                 discard(engine, &id).await;
             }
         }
         cursor = page.next;
         if cursor.is_none() {
+            if let Some(count) = count {
+                count.finish();
+            }
             return Ok(expired);
         }
     }
@@ -74,6 +83,7 @@ pub(super) async fn remove(engine: &Engine, id: &UploadId) -> Result<Option<Stat
         return Ok(None);
     }
     writer.remove().await?;
+    engine.ledger.close(id);
     engine.swept.remember(&upload);
     let status = upload.status();
     engine.observer.on_event(&Event::Expired(upload)).await;

@@ -11,6 +11,7 @@ use super::complete::{self, Completion};
 use super::error::{ConfigError, Error, ErrorKind};
 use super::event::{DynObserver, Event, Observer};
 use super::list::{Filter, Listing};
+use super::quota::{Ledger, Quotas};
 use super::sweep::{self, Expired, Sweeper, Swept};
 use crate::checksum::{Digest, Running};
 use crate::id::UploadId;
@@ -64,6 +65,7 @@ pub(super) struct Engine {
     pub(super) claims: Claims,
     pub(super) swept: Swept,
     pub(super) pool: Arc<Pool>,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) expiry: Expiry,
     max_bytes: Option<u64>,
     checksum: bool,
@@ -164,6 +166,7 @@ impl Uploads {
                 claims: Claims::default(),
                 swept: Swept::default(),
                 pool: Pool::new(DEFAULT_BATCH, DEFAULT_BATCHES),
+                ledger: Arc::default(),
                 expiry: Expiry::AfterCreation(DAY),
                 max_bytes: None,
                 checksum: true,
@@ -172,6 +175,7 @@ impl Uploads {
             },
             batch: DEFAULT_BATCH,
             batches: DEFAULT_BATCHES,
+            quotas: Quotas::default(),
         }
     }
 
@@ -184,17 +188,19 @@ impl Uploads {
     /// Begins an upload. It exists for others after the [`Append`]'s commit.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] if the announced total is.
+    /// [`ErrorKind::TooLarge`] if the announced total is; [`ErrorKind::QuotaExceeded`].
     pub async fn create(&self, new: NewUpload) -> Result<Append, Error> {
         let limit = new.max_bytes.or(self.engine.max_bytes);
-        self.create_within(new, limit).await
+        self.create_within(new, limit, false).await
     }
 
-    /// The same with a limit, or none, of its own.
+    /// The same with a limit, or none, of its own. What is `staged` turns out later to be an upload's or
+    /// a part of one.
     pub(crate) async fn create_within(
         &self,
         new: NewUpload,
         limit: Option<u64>,
+        staged: bool,
     ) -> Result<Append, Error> {
         let engine = &self.engine;
         if let (Some(total), Some(limit)) = (new.total, limit)
@@ -216,9 +222,11 @@ impl Uploads {
         upload.progress.expires = engine.expiry.at_creation(now);
 
         let claim = engine.claims.claim(&upload.id, engine.patience).await?;
+        let reservation = engine.ledger.open(&*engine.store, &upload, staged).await?;
         let writer = engine.store.create(upload).await?;
         let checksum = Some(engine.new_checksum());
-        let options = Options { mode: AppendMode::AllOrNothing, new: true, limit };
+        let mode = AppendMode::AllOrNothing;
+        let options = Options { mode, new: true, limit, reservation };
         Ok(Append::new(Arc::clone(engine), claim, writer, checksum, options))
     }
 
@@ -252,7 +260,8 @@ impl Uploads {
             Some(state) => Running::resume(state),
             None => (upload.offset() == 0).then(|| self.engine.new_checksum()),
         };
-        let options = Options { mode, new: false, limit };
+        let reservation = self.engine.ledger.resume(upload);
+        let options = Options { mode, new: false, limit, reservation };
         Ok(Append::new(Arc::clone(&self.engine), claim, writer, checksum, options))
     }
 
@@ -308,6 +317,7 @@ impl Uploads {
         let removal = tokio::spawn(async move {
             let upload = writer.upload().clone();
             writer.remove().await?;
+            engine.ledger.close(&upload.id);
             engine.observer.on_event(&Event::Cancelled(upload.clone())).await;
             drop(claim);
             Ok::<_, StoreError>(upload)
@@ -498,6 +508,7 @@ pub struct UploadsBuilder {
     engine: Engine,
     batch: usize,
     batches: usize,
+    quotas: Quotas,
 }
 
 impl UploadsBuilder {
@@ -551,6 +562,44 @@ impl UploadsBuilder {
         self
     }
 
+    /// How many unfinished uploads an owner may have; one more is refused with
+    /// [`ErrorKind::QuotaExceeded`], 429 on the wire. Unlimited unless set.
+    ///
+    /// Here and in [`max_bytes_per_owner`](Self::max_bytes_per_owner), all uploads without owner are
+    /// one owner's. An upload counts until the application has taken its file, it was cancelled, or
+    /// it was swept after its expiry. A chunk whose `upload_id` comes behind it is counted apart while
+    /// it waits, up to the same limit.
+    ///
+    /// With any quota set, the first creation reads all records, and each unfinished upload takes some
+    /// 200 bytes of memory. What other processes on the same store create is counted from the next sweep
+    /// ([`sweep_every`](Uploads::sweep_every)) on.
+    pub fn max_uploads_per_owner(mut self, count: u64) -> Self {
+        self.quotas.owner_uploads = Some(count);
+        self
+    }
+
+    /// How many bytes an owner's unfinished uploads may have together: of each its total, or what has
+    /// come as long as that is not known. What would exceed it is refused with
+    /// [`ErrorKind::QuotaExceeded`], 413 on the wire. Unlimited unless set.
+    pub fn max_bytes_per_owner(mut self, bytes: u64) -> Self {
+        self.quotas.owner_bytes = Some(bytes);
+        self
+    }
+
+    /// How many bytes all unfinished uploads may have together, counted in the same way; 507 on the
+    /// wire. Unlimited unless set.
+    pub fn max_bytes_in_all(mut self, bytes: u64) -> Self {
+        self.quotas.all_bytes = Some(bytes);
+        self
+    }
+
+    /// How many bytes must stay free in the store when all uploads have come that were begun; 507 on the
+    /// wire. Not looked at unless set. A store that cannot tell takes no upload then.
+    pub fn min_free_bytes(mut self, bytes: u64) -> Self {
+        self.quotas.free_bytes = Some(bytes);
+        self
+    }
+
     /// How long a request waits for another one that holds the same upload and was asked to stop:
     /// 2 seconds unless set.
     pub fn patience(mut self, patience: Duration) -> Self {
@@ -580,6 +629,7 @@ impl UploadsBuilder {
             return Err(ConfigError::new("uploads would expire when they begin"));
         }
         self.engine.pool = Pool::new(self.batch, self.batches);
+        self.engine.ledger = Ledger::new(self.quotas);
         Ok(Uploads { engine: Arc::new(self.engine), scope: Scope::All })
     }
 }

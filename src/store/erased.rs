@@ -20,6 +20,7 @@ pub(crate) trait DynStore: Send + Sync + 'static {
     fn open<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, Reader>;
     fn discard<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, ()>;
     fn list(&self, cursor: Option<Cursor>) -> BoxFuture<'_, Page>;
+    fn free_bytes(&self) -> BoxFuture<'_, Option<u64>>;
     fn settle(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
@@ -62,6 +63,10 @@ impl<T: Store> DynStore for T {
 
     fn list(&self, cursor: Option<Cursor>) -> BoxFuture<'_, Page> {
         Box::pin(Store::list(self, cursor))
+    }
+
+    fn free_bytes(&self) -> BoxFuture<'_, Option<u64>> {
+        Box::pin(Store::free_bytes(self))
     }
 
     fn settle(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -93,6 +93,13 @@ pub trait Store: Send + Sync + 'static {
     fn list(&self, cursor: Option<Cursor>)
     -> impl Future<Output = Result<Page, StoreError>> + Send;
 
+    /// How many bytes can still be stored; `None` if that cannot be told.
+    ///
+    /// Default: it cannot.
+    fn free_bytes(&self) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send {
+        ready(Ok(None))
+    }
+
     /// Waits until nothing is under way any more of what was begun for futures and writers that were
     /// dropped. A shutdown ends with it.
     ///

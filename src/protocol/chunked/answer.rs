@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::config::Config;
 use super::form::FormError;
-use crate::engine::{Error, ErrorKind};
+use crate::engine::{Error, ErrorKind, Quota};
 use crate::log;
 use crate::policy::Refusal;
 use crate::time;
@@ -154,6 +154,14 @@ impl From<ErrorKind> for Refusal {
             ErrorKind::TooLong { .. } => bad(WRONG_SIZE),
             ErrorKind::TooLarge { limit } => {
                 bad(&format!("Size of file exceeds the limit ({limit} bytes)"))
+            }
+            ErrorKind::QuotaExceeded { quota, limit } => {
+                let status = match quota {
+                    Quota::OwnerUploads => StatusCode::TOO_MANY_REQUESTS,
+                    Quota::OwnerBytes => StatusCode::PAYLOAD_TOO_LARGE,
+                    Quota::AllBytes | Quota::FreeBytes => StatusCode::INSUFFICIENT_STORAGE,
+                };
+                Self::new(status, format!("The limit is {limit} {quota}")).with("limit", limit)
             }
             ErrorKind::Incomplete { offset, total } => {
                 bad(&format!("{offset} of {total} bytes have arrived")).with("offset", offset)

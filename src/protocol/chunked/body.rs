@@ -20,6 +20,7 @@ use crate::time;
 pub(super) struct Incoming<B> {
     body: Pin<Box<B>>,
     idle_timeout: Duration,
+    rate: Rate,
     drain: (u64, Duration),
     /// Whether nobody sends any more: the end has come, or was never asked for.
     ended: bool,
@@ -35,6 +36,7 @@ where
         Self {
             body: Box::pin(body),
             idle_timeout: config.idle_timeout,
+            rate: Rate { floor: config.min_rate, waited: Duration::ZERO, brought: 0 },
             drain: config.drain,
             // A client that waits to be asked for its body (RFC 9110, 10.1.1) is asked by the first
             // poll, and not at all if it is refused before.
@@ -59,7 +61,11 @@ where
         let deadline = time::deadline(self.idle_timeout);
         loop {
             let lull = append.as_deref().is_some_and(Append::is_large);
-            let pause = if lull { deadline.min(Instant::now() + LULL) } else { deadline };
+            let start = Instant::now();
+            let mut pause = deadline.min(time::deadline(self.rate.left()));
+            if lull {
+                pause = pause.min(start + LULL);
+            }
             let stopped = append.as_deref().map(Append::stopped);
             // Who has not begun to receive a file need not begin any more.
             let closed = self.work.closed();
@@ -71,19 +77,29 @@ where
             };
             tokio::select! {
                 biased;
-                data = self.data() => return data,
+                data = self.data() => {
+                    let data = data?;
+                    let length = data.as_ref().map_or(0, |data| data.len() as u64);
+                    if data.is_some() && !self.rate.suffices(start.elapsed(), length) {
+                        return Err(too_slow());
+                    }
+                    return Ok(data);
+                }
                 () = stopped => {
                     let known = append.as_deref().map(Append::why_stopped);
                     return Err(known.unwrap_or(ErrorKind::ShuttingDown).into());
                 }
                 () = tokio::time::sleep_until(pause) => {}
             }
-            match &mut append {
-                Some(append) if lull => append.lull().await?,
-                _ => {
-                    let detail = "The request brought no data for too long";
-                    return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, detail));
-                }
+            if Instant::now() >= deadline {
+                let detail = "The request brought no data for too long";
+                return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, detail));
+            }
+            if !self.rate.suffices(start.elapsed(), 0) {
+                return Err(too_slow());
+            }
+            if let (Some(append), true) = (&mut append, lull) {
+                append.lull().await?;
             }
         }
     }
@@ -140,6 +156,37 @@ where
             }
         }));
     }
+}
+
+/// How much a client brings in the time that it is waited for.
+struct Rate {
+    /// So many bytes in each of these times.
+    floor: Option<(u64, Duration)>,
+    waited: Duration,
+    brought: u64,
+}
+
+impl Rate {
+    /// How long it may take until the next reckoning.
+    fn left(&self) -> Duration {
+        self.floor.map_or(Duration::MAX, |(_, time)| time.saturating_sub(self.waited))
+    }
+
+    fn suffices(&mut self, waited: Duration, brought: u64) -> bool {
+        let Some((least, time)) = self.floor else { return true };
+        self.waited += waited;
+        self.brought = self.brought.saturating_add(brought);
+        if self.waited < time {
+            return true;
+        }
+        let suffices = self.brought >= least;
+        (self.waited, self.brought) = (Duration::ZERO, 0);
+        suffices
+    }
+}
+
+fn too_slow() -> Refusal {
+    Refusal::new(StatusCode::REQUEST_TIMEOUT, "The request brought too little data")
 }
 
 /// A client this slow does not need a large buffer.

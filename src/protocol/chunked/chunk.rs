@@ -169,7 +169,8 @@ impl Request<'_> {
             new = new.filename(&*file.name).content_type(file.content_type.clone());
             new = new.attributes(attributes).total(total);
         }
-        let append = self.uploads.create_within(new, self.limit).await?;
+        // Only a later chunk can start anywhere else: its `upload_id` is still to come.
+        let append = self.uploads.create_within(new, self.limit, start != 0).await?;
         Ok(Receiver { append, file, received: 0, bound: false })
     }
 
@@ -198,7 +199,7 @@ impl Request<'_> {
         let mode = AppendMode::AllOrNothing;
         let mut append = self.uploads.append_within(&id, start, mode, self.limit).await?;
         if let Some(range) = &self.range {
-            append.set_total(range.total)?;
+            append.set_total(range.total).await?;
         }
         Ok(append)
     }
@@ -222,7 +223,7 @@ impl Request<'_> {
                 }
                 self.check_size(Some(size), 0)?;
                 if self.range.is_none() {
-                    append.set_total(append.position())?;
+                    append.set_total(append.position()).await?;
                 }
                 append.set_fields(fields);
                 append
@@ -290,7 +291,7 @@ async fn join(staged: Append, mut target: Append, whole: bool) -> Result<Upload,
         let read = reader.read(&mut buffer).await.map_err(|_| ErrorKind::Store)?;
         if read == 0 {
             if whole {
-                target.set_total(target.position())?;
+                target.set_total(target.position()).await?;
             }
             return Ok(target.commit().await?);
         }

@@ -25,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) form_limits: FormLimits,
     pub(crate) completion_bytes: usize,
     pub(crate) idle_timeout: Duration,
+    pub(crate) min_rate: Option<(u64, Duration)>,
     pub(crate) drain: (u64, Duration),
 }
 
@@ -51,6 +52,7 @@ impl Config {
             form_limits: FormLimits::default(),
             completion_bytes: 64 * 1024,
             idle_timeout: Duration::from_secs(60),
+            min_rate: None,
             drain: (32 * 1024 * 1024, Duration::from_secs(10)),
         }
     }
@@ -84,6 +86,7 @@ impl fmt::Debug for Config {
             .field("form_limits", &self.form_limits)
             .field("completion_bytes", &self.completion_bytes)
             .field("idle_timeout", &self.idle_timeout)
+            .field("min_rate", &self.min_rate)
             .field("drain", &self.drain)
             .finish_non_exhaustive()
     }

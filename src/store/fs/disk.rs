@@ -187,6 +187,18 @@ impl Disk {
         if cfg!(unix) { fs::File::open(path)?.sync_all() } else { Ok(()) }
     }
 
+    /// How many bytes the filesystem of the folder has for us.
+    #[cfg(unix)]
+    pub(super) fn free(&self, folder: &Path) -> io::Result<Option<u64>> {
+        let found = rustix::fs::statvfs(folder)?;
+        Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn free(&self, _: &Path) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Which start of the machine this is; `None` if the system does not say.
     pub(super) fn boot(&self) -> Option<&str> {
         #[cfg(test)]

@@ -177,6 +177,14 @@ impl Layout {
         records.chain(data).chain(above).collect()
     }
 
+    /// How many bytes fit below the root, or where it will be made.
+    pub(super) fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        let root =
+            std::path::absolute(&self.root).map_err(|error| failed("find", &self.root, error))?;
+        let there = root.ancestors().find(|folder| folder.is_dir()).unwrap_or(&root);
+        self.disk.free(there).map_err(|error| failed("look at", there, error))
+    }
+
     /// Removes the folders between a removed file and the root that are empty now.
     pub(super) fn remove_empty_folders(&self, below: &Path) {
         for folder in below.ancestors().skip(1) {

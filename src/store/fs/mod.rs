@@ -176,6 +176,10 @@ impl Store for FsStore {
         .await
     }
 
+    async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        self.blocking(|layout| layout.free_bytes()).await
+    }
+
     async fn settle(&self) {
         self.background.ended().await;
     }
