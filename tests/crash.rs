@@ -1,41 +1,45 @@
 //! `kill -9` of a server: whatever it has acknowledged is still there, and nothing else is.
 //!
-//! The default run takes some fifteen kills; `LONG=1` takes a hundred and more, `CRASH_KILLS=N` as
-//! many as it says. `CRASH_SEED=N` repeats the random choices, though not their moments.
-//! `WIRE_SERVER` is the server to kill instead of the example `wire` of this profile.
+//! The default run takes some thirty kills, `LONG=1` five hundred. `SEED=N` repeats the random
+//! choices, though not their moments.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/server.rs"]
+mod server;
+
 use std::collections::{BTreeMap, HashMap};
-use std::env;
-use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use md5::{Digest as _, Md5};
-use serde_json::Value;
-use tempfile::TempDir;
+use server::{
+    Answer, Chunk, Cut, DEADLINE, Plan, Random, Shape, Violation, World, ask, complete_request,
+    exchange, has_extension, is_long, read_answer, seed, status, status_request, until, until_or,
+    upload_id,
+};
 
-/// Four clients upload while the server is killed again and again. After each kill a client asks
-/// where its upload stands and goes on from there.
+/// Eight clients upload while the server is killed again and again, now and then before it
+/// listens. After each kill a client asks where its upload stands and goes on from there. Some
+/// uploads are left where they are, and brought to their end by the last server.
 #[test]
 fn what_was_acknowledged_survives_kills_at_random_moments() {
     let mut random = Random::new(seed());
-    let kills = kills().unwrap_or(if is_set("LONG") { 120 } else { 15 });
+    let kills = if is_long() { 250 } else { 12 };
+    let mut in_start = 0;
     let world = World::new();
     let door = Door::default();
     let findings = Findings::default();
     let over = AtomicBool::new(false);
 
-    let uploads: Vec<Finished> = thread::scope(|scope| {
+    let uploads: Vec<Left> = thread::scope(|scope| {
         let mut server = world.start(&random.durability());
         door.open(server.addr);
         let clients: Vec<_> = (0..CLIENTS)
@@ -48,9 +52,10 @@ fn what_was_acknowledged_survives_kills_at_random_moments() {
                         if over.load(Ordering::Relaxed) {
                             break;
                         }
-                        let mut upload = Uploading::new(Plan::new(seed, number), door, findings);
-                        match upload.run(&world.finals()) {
-                            Ok(finished) => uploads.push(finished),
+                        let plan = plan(seed, number);
+                        let mut upload = Uploading::new(plan, world, door, findings, over);
+                        match upload.run() {
+                            Ok(left) => uploads.extend(left),
                             Err(violation) => findings.add(&upload.plan, violation),
                         }
                     }
@@ -61,6 +66,10 @@ fn what_was_acknowledged_survives_kills_at_random_moments() {
         for _ in 0..kills {
             thread::sleep(random.moment());
             server.kill();
+            if random.below(3) == 0 {
+                kill_in_start(&world, &mut random);
+                in_start += 1;
+            }
             server = world.start(&random.durability());
             door.open(server.addr);
         }
@@ -72,12 +81,79 @@ fn what_was_acknowledged_survives_kills_at_random_moments() {
 
     let server = world.start(&[]);
     for upload in &uploads {
-        if let Err(violation) = upload.is_still_there(server.addr, &world.finals()) {
+        if upload.complete
+            && let Err(violation) = world.is_still_there(server.addr, &upload.id, &upload.plan)
+        {
             findings.add(&upload.plan, violation);
         }
+        if !upload.complete
+            && let Err(violation) =
+                world.finish(server.addr, &upload.id, &upload.plan, upload.acknowledged)
+        {
+            findings.unusable(&upload.plan, violation);
+        }
     }
-    let unanswered = world.unanswered(server.addr, &findings);
-    findings.conclude(kills, uploads.len(), unanswered, &world.log());
+    let left = uploads.iter().filter(|upload| !upload.complete).count();
+    let unanswered = unanswered(&world, server.addr, &findings);
+    println!(
+        "{kills} kills, {in_start} more of servers that had just begun to start; {} uploads, {left} of \
+         them left and finished at the end",
+        uploads.len()
+    );
+    findings.conclude(unanswered, &world.log());
+}
+
+/// A kill at each moment of a chunk that can be told from outside: the upload stands before the
+/// chunk or behind it, and goes on from there.
+#[test]
+fn a_kill_at_any_moment_of_a_chunk_leaves_the_upload_before_it_or_behind_it() {
+    let world = World::new();
+    let mut random = Random::new(seed());
+    let mut found = BTreeMap::new();
+    let (first, total) = (1000, 400_000);
+    let rounds = if is_long() { 14 } else { 1 };
+    for (number, moment) in (0..rounds).flat_map(|_| Moment::ALL).enumerate() {
+        let plan = Plan::of_length(random.next(), number as u64, total);
+        let settings = random.durability();
+        let shape = Shape::ALL[random.below(3) as usize];
+        let server = world.start(&settings);
+        let begun = ask(server.addr, &plan.chunk(0..first, None, shape).bytes).unwrap();
+        let id = upload_id(&begun.accepted().unwrap());
+        let before = world.stored();
+        // A short chunk is written by its commit.
+        let end = if let Moment::Sent = moment { first + 20_000 } else { total };
+        let chunk = plan.chunk(first..end, Some(&id), shape);
+        let mut stream = server.connect();
+        stream.write_all(&chunk.bytes[..moment.sent(&chunk)]).unwrap();
+        match moment {
+            Moment::Connected | Moment::HeadSent => {}
+            Moment::HalfWritten => until("it writes", || world.stored() > before),
+            Moment::Written => {
+                until("it writes", || world.stored() >= before + (end - first) as u64);
+            }
+            Moment::Sent => thread::sleep(Duration::from_micros(random.below(4000))),
+            Moment::Answered => assert_eq!(read_answer(&mut stream).unwrap().status, 200),
+        }
+        server.kill();
+        if random.below(2) == 0 {
+            kill_in_start(&world, &mut random);
+        }
+
+        let server = world.start(&settings);
+        let standing = status(server.addr, &id).unwrap();
+        let offset = usize::try_from(standing["offset"].as_u64().unwrap()).unwrap();
+        let due: &[usize] = match moment {
+            Moment::Connected | Moment::HeadSent | Moment::HalfWritten => &[first],
+            Moment::Sent | Moment::Written => &[first, end],
+            Moment::Answered => &[end],
+        };
+        assert!(due.contains(&offset), "{moment:?} {shape:?}: {standing}");
+        world.finish(server.addr, &id, &plan, offset).unwrap();
+        let stand = if offset == first { "before" } else { "behind" };
+        *found.entry(format!("{moment:?} {stand}")).or_insert(0) += 1;
+    }
+    world.no_panic();
+    println!("kills during a chunk: {found:?}");
 }
 
 /// The hook has moved the file away and is killed before it can answer: the upload can be completed
@@ -89,15 +165,15 @@ fn a_kill_between_the_hand_over_and_the_answer_leaves_the_upload_completable() {
     // Without a checksum the hook reads the file after it has moved it, which takes a while.
     let settings = [("WIRE_NO_MD5", "1")];
     let (mut hits, mut tries) = (0, 0);
-    while hits < if is_set("LONG") { 20 } else { 3 } {
+    while hits < if is_long() { 20 } else { 3 } {
         tries += 1;
         assert!(tries <= 100, "{hits} of {tries} kills came before the answer");
         let plan = Plan::of_length(random.next(), tries, 8 * MIB);
         let server = world.start(&settings);
-        let id = upload_whole(&server, &plan);
-        let target = world.finals().join(format!("{id}.bin"));
+        let id = server.upload_whole(&plan);
+        let target = world.final_of(&id);
         let request = complete_request(&id, &plan.md5);
-        let mut stream = TcpStream::connect(server.addr).unwrap();
+        let mut stream = server.connect();
         stream.write_all(&request).unwrap();
         until("the hook moves the file", || target.exists());
         server.kill();
@@ -124,12 +200,12 @@ fn a_kill_before_the_hook_takes_the_file_leaves_the_upload_completable() {
     let world = World::new();
     let plan = Plan::of_length(seed(), 0, 300_000);
     let server = world.start(&[]);
-    let id = upload_whole(&server, &plan);
+    let id = server.upload_whole(&plan);
     let request = complete_request(&id, &plan.md5);
     // The hook counts its deliveries in this file first: nobody reads from it, so it waits.
     let counter = world.finals().join(format!("{id}.deliveries"));
     assert!(Command::new("mkfifo").arg(&counter).status().unwrap().success());
-    let mut stream = TcpStream::connect(server.addr).unwrap();
+    let mut stream = server.connect();
     stream.write_all(&request).unwrap();
     until("the hook is called", || {
         status(server.addr, &id).is_ok_and(|standing| standing["status"] == "finishing")
@@ -153,21 +229,24 @@ fn kills_at_random_moments_of_a_completion_lose_no_file() {
     let world = World::new();
     let mut random = Random::new(seed());
     let mut found = BTreeMap::new();
-    let tries = kills().unwrap_or(if is_set("LONG") { 100 } else { 8 });
+    let tries = if is_long() { 80 } else { 6 };
     for number in 0..tries {
         let plan = Plan::of_length(random.next(), number, 100_000);
         let durability = random.durability();
         let server = world.start(&durability);
-        let id = upload_whole(&server, &plan);
+        let id = server.upload_whole(&plan);
         let request = complete_request(&id, &plan.md5);
-        let mut stream = TcpStream::connect(server.addr).unwrap();
+        let mut stream = server.connect();
         stream.write_all(&request).unwrap();
         thread::sleep(Duration::from_micros(random.below(4000)));
         server.kill();
+        if random.below(4) == 0 {
+            kill_in_start(&world, &mut random);
+        }
 
         let server = world.start(&durability);
         let standing = status(server.addr, &id).unwrap();
-        let moved = world.finals().join(format!("{id}.bin")).exists();
+        let moved = world.final_of(&id).exists();
         if standing["status"] != "complete" {
             let answer = ask(server.addr, &request).unwrap();
             assert_eq!(answer.status, 200, "{standing} {}", answer.json);
@@ -199,7 +278,7 @@ fn a_kill_during_a_first_chunk_leaves_no_file_after_the_next_sweep() {
 
     let server = world.start(&[]);
     let begun = ask(server.addr, &plan.chunk(0..1000, None, Shape::Raw).bytes).unwrap();
-    let id = begun.json["upload_id"].as_str().unwrap().to_owned();
+    let id = upload_id(&begun.json);
     let ours = world.files();
     let late = plan.chunk(1000..total, Some(&id), Shape::IdLast);
     let _held = world.send_until_written(&server, &late, 1000);
@@ -215,150 +294,142 @@ fn a_kill_during_a_first_chunk_leaves_no_file_after_the_next_sweep() {
     world.check_complete(server.addr, &id, &plan);
 }
 
-/// The folders of a server that is killed and started again.
-struct World {
-    folder: TempDir,
+/// A kill leaves what can be seen at its moment: as often as somebody looks, the bytes are there that
+/// the record speaks of.
+#[test]
+fn the_record_is_at_no_moment_ahead_of_the_bytes() {
+    let world = World::new();
+    let mut random = Random::new(seed());
+    for settings in [vec![], vec![("WIRE_SYNC", "1")]] {
+        let chunks = if is_long() { 400 } else { 60 };
+        let length = 20_000;
+        let plan = Plan::of_length(random.next(), 0, chunks * length);
+        let server = world.start(&settings);
+        let id = server.begin(&plan, length);
+        let path = |extension| {
+            let ours = |path: &PathBuf| path.ends_with(format!("{id}.{extension}"));
+            world.files().into_iter().find(ours).unwrap()
+        };
+        let (record, data) = (path("log"), path("part"));
+        let mut looks = 0;
+        thread::scope(|scope| {
+            let uploader = scope.spawn(|| {
+                for at in (length..chunks * length).step_by(length) {
+                    let chunk = plan.chunk(at..at + length, Some(&id), Shape::Raw);
+                    assert_eq!(ask(server.addr, &chunk.bytes).unwrap().status, 200);
+                }
+            });
+            while !uploader.is_finished() {
+                let offset = last_offset(&fs::read_to_string(&record).unwrap());
+                let stored = fs::metadata(&data).unwrap().len();
+                assert!(offset <= stored, "{offset} bytes are recorded and {stored} stored");
+                looks += 1;
+            }
+        });
+        world.finish(server.addr, &id, &plan, chunks * length).unwrap();
+        println!("{settings:?}: {looks} looks at an upload of {chunks} chunks, no record ahead");
+    }
 }
 
-impl World {
-    fn new() -> Self {
-        let folder = TempDir::with_prefix_in("crash-", env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let world = Self { folder };
-        fs::create_dir(world.data()).unwrap();
-        fs::create_dir(world.finals()).unwrap();
-        world
-    }
+/// What the last whole line with an offset says.
+fn last_offset(record: &str) -> u64 {
+    let (whole, _) = record.rsplit_once('\n').unwrap();
+    let (_, offset) = whole.rsplit_once("\"offset\":").unwrap();
+    offset.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+}
 
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
+/// Moments of a chunk.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    Connected,
+    HeadSent,
+    HalfWritten,
+    /// Perhaps nothing of it was written, perhaps all.
+    Sent,
+    /// The bytes are in their file and the record may not know of it.
+    Written,
+    Answered,
+}
 
-    fn finals(&self) -> PathBuf {
-        self.folder.path().join("final")
-    }
+impl Moment {
+    const ALL: [Self; 6] = [
+        Self::Connected,
+        Self::HeadSent,
+        Self::HalfWritten,
+        Self::Sent,
+        Self::Written,
+        Self::Answered,
+    ];
 
-    /// What the servers printed.
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap()
-    }
-
-    fn start(&self, settings: &[(&str, &str)]) -> Server {
-        let log = self.folder.path().join("log");
-        let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let mut command = Command::new(program());
-        for (name, _) in env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"WIRE_") {
-                command.env_remove(name);
-            }
+    /// How much of the request goes out.
+    fn sent(self, chunk: &Chunk) -> usize {
+        match self {
+            Self::Connected => 0,
+            Self::HeadSent => memchr::memmem::find(&chunk.bytes, b"\r\n\r\n").unwrap() + 4,
+            Self::HalfWritten => chunk.file_end - 1,
+            Self::Sent | Self::Written | Self::Answered => chunk.bytes.len(),
         }
-        command
-            .env("WIRE_ADDR", addr.to_string())
-            .env("WIRE_DATA", self.data())
-            .env("WIRE_FINAL", self.finals())
-            .envs(settings.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::options().create(true).append(true).open(&log).unwrap());
-        let child = command.spawn().unwrap_or_else(|error| {
-            panic!("{}: {error}; cargo build --example wire", program().display())
-        });
-        let mut server = Server { child, addr };
-        until("the server listens", || {
-            if let Some(end) = server.child.try_wait().unwrap() {
-                panic!("the server ended at once: {end}\n{}", self.log());
-            }
-            TcpStream::connect(addr).is_ok()
-        });
-        server
     }
+}
 
-    /// All files in the data folder, in order.
-    fn files(&self) -> Vec<PathBuf> {
-        let mut files = files_below(&self.data());
-        files.sort();
-        files
-    }
+/// Starts a server and kills it while it starts.
+fn kill_in_start(world: &World, random: &mut Random) {
+    let server = world.spawn(&random.durability());
+    thread::sleep(Duration::from_micros(random.below(10_000)));
+    server.kill();
+}
 
-    /// Sends a chunk but its last byte, and waits until the server has written something of it
-    /// behind the bytes that it had already.
-    fn send_until_written(&self, server: &Server, chunk: &Chunk, before: u64) -> TcpStream {
-        let mut stream = TcpStream::connect(server.addr).unwrap();
-        stream.write_all(&chunk.bytes[..chunk.file_end - 1]).unwrap();
-        until("the server writes", || self.stored() > before);
-        stream
-    }
-
-    /// How many bytes of files lie in the data folder.
-    fn stored(&self) -> u64 {
-        let parts = self.files().into_iter().filter(|path| has_extension(path, "part"));
-        parts.filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum()
-    }
-
-    /// An upload is complete, cannot be completed again, and its file is right.
-    fn check_complete(&self, addr: SocketAddr, id: &str, plan: &Plan) {
-        let again = ask(addr, &complete_request(id, &plan.md5)).unwrap();
-        assert_eq!(again.status, 400, "{}", again.json);
-        let finished = Finished { id: id.to_owned(), plan: plan.clone() };
-        finished.is_still_there(addr, &self.finals()).unwrap();
-    }
-
-    /// Looks at what the data folder holds beside the records of complete uploads. Only uploads
-    /// whose first chunk was stored and not answered may be there; gives their number.
-    fn unanswered(&self, addr: SocketAddr, findings: &Findings) -> usize {
-        until_or("the sweep is done", || {
-            let known = |path: &PathBuf| {
-                let id = path.file_stem().unwrap().to_str().unwrap();
-                matches!(ask(addr, &status_request(id)), Ok(answer) if answer.status == 200)
-            };
-            let files = self.files();
-            files.iter().all(known).then_some(()).ok_or(files)
-        });
-        let lost_answers = findings.lost_answers.lock().unwrap();
-        let mut unanswered = 0;
-        for path in self.files() {
+/// Looks at what the data folder holds beside the records of complete uploads. Only uploads whose
+/// first chunk was stored and not answered may be there, and can be finished; gives their number.
+fn unanswered(world: &World, addr: SocketAddr, findings: &Findings) -> usize {
+    until_or("the sweep is done", || {
+        let known = |path: &PathBuf| {
             let id = path.file_stem().unwrap().to_str().unwrap();
-            assert!(has_extension(&path, "part") || has_extension(&path, "log"), "{path:?}");
-            if !has_extension(&path, "part") {
-                continue;
-            }
-            unanswered += 1;
-            let standing = status(addr, id).unwrap();
-            let name = standing["filename"].as_str().unwrap_or_default();
-            let Some((plan, ends)) = lost_answers.get(name) else {
-                findings.note(format!("{path:?} is nobody's: {standing}"));
-                continue;
-            };
-            let offset = usize::try_from(standing["offset"].as_u64().unwrap()).unwrap();
-            let stored = fs::read(&path).unwrap();
-            if !ends.contains(&offset) || stored.get(..offset) != Some(&plan.content[..offset]) {
-                findings.note(format!("{path:?} is not the first chunk of {name}: {standing}"));
-            }
+            matches!(ask(addr, &status_request(id)), Ok(answer) if answer.status == 200)
+        };
+        let files = world.files();
+        files.iter().all(known).then_some(()).ok_or(files)
+    });
+    let lost_answers = findings.lost_answers.lock().unwrap();
+    let mut unanswered = 0;
+    for path in world.files() {
+        let id = path.file_stem().unwrap().to_str().unwrap();
+        assert!(has_extension(&path, "part") || has_extension(&path, "log"), "{path:?}");
+        if !has_extension(&path, "part") {
+            continue;
         }
-        let answers: usize = lost_answers.values().map(|(_, ends)| ends.len()).sum();
-        if unanswered > answers {
-            findings.note(format!("{unanswered} uploads for {answers} lost answers"));
+        unanswered += 1;
+        let standing = status(addr, id).unwrap();
+        let name = standing["filename"].as_str().unwrap_or_default();
+        let Some((plan, ends)) = lost_answers.get(name) else {
+            findings.note(format!("{path:?} is nobody's: {standing}"));
+            continue;
+        };
+        let offset = usize::try_from(standing["offset"].as_u64().unwrap()).unwrap();
+        let stored = fs::read(&path).unwrap();
+        if !ends.contains(&offset) || stored.get(..offset) != Some(&plan.content[..offset]) {
+            findings.note(format!("{path:?} is not the first chunk of {name}: {standing}"));
+        } else if let Err(violation) = world.finish(addr, id, plan, offset) {
+            findings.unusable(plan, violation);
         }
-        unanswered
     }
+    let answers: usize = lost_answers.values().map(|(_, ends)| ends.len()).sum();
+    if unanswered > answers {
+        findings.note(format!("{unanswered} uploads for {answers} lost answers"));
+    }
+    unanswered
 }
 
-struct Server {
-    child: Child,
-    addr: SocketAddr,
-}
-
-impl Server {
-    /// SIGKILL; on return the process is gone.
-    fn kill(self) {
-        drop(self);
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
+/// A file whose length is often one of those at which something begins.
+fn plan(seed: u64, number: u64) -> Plan {
+    let mut random = Random::new(seed ^ number);
+    let length = match random.below(8) {
+        0 => 1,
+        1 => 1000,
+        2 => 64 * KIB,
+        _ => random.below(8 * MIB as u64) as usize + 1,
+    };
+    Plan::of_length(seed, number, length)
 }
 
 /// Where the server is, for clients that have lost it.
@@ -386,124 +457,42 @@ impl Door {
     }
 }
 
-/// A file to be uploaded; the same for the same seed and number.
-#[derive(Clone, Debug)]
-struct Plan {
-    number: u64,
-    seed: u64,
-    content: Vec<u8>,
-    md5: String,
-}
-
-impl Plan {
-    fn new(seed: u64, number: u64) -> Self {
-        let length = match Random::new(seed ^ number).below(8) {
-            0 => 1,
-            1 => 1000,
-            2 => 64 * KIB,
-            _ => Random::new(seed ^ number).below(8 * MIB as u64) as usize + 1,
-        };
-        Self::of_length(seed, number, length)
-    }
-
-    fn of_length(seed: u64, number: u64, length: usize) -> Self {
-        let mut random = Random::new(seed ^ number.rotate_left(32));
-        let mut content = Vec::with_capacity(length + 8);
-        while content.len() < length {
-            content.extend_from_slice(&random.next().to_le_bytes());
-        }
-        content.truncate(length);
-        let md5 = Md5::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { number, seed, content, md5 }
-    }
-
-    fn filename(&self) -> String {
-        format!("upload-{}-{:x}.bin", self.number, self.seed)
-    }
-
-    fn chunk(&self, range: std::ops::Range<usize>, id: Option<&str>, shape: Shape) -> Chunk {
-        let total = self.content.len();
-        let content = &self.content[range.clone()];
-        let name = self.filename();
-        let place = format!("Content-Range: bytes {}-{}/{total}\r\n", range.start, range.end - 1);
-        // Without a range a chunk is the whole file.
-        let whole = range == (0..total) && self.number % 2 == 1;
-        let place = if whole { String::new() } else { place };
-
-        let (mut query, mut body) = (String::new(), Vec::new());
-        let mut headers = place;
-        let file_end;
-        if let Shape::Raw = shape {
-            query = id.map(|id| format!("?upload_id={id}")).unwrap_or_default();
-            headers += &format!("Content-Disposition: attachment; filename=\"{name}\"\r\n");
-            body.extend_from_slice(content);
-            file_end = body.len();
-        } else {
-            headers += "Content-Type: multipart/form-data; boundary=frontier\r\n";
-            let field = id.map(|id| {
-                format!("--frontier\r\nContent-Disposition: form-data; name=\"upload_id\"\r\n\r\n{id}\r\n")
-            });
-            let field = field.unwrap_or_default();
-            let (before, after) = match shape {
-                Shape::IdFirst => (field.as_str(), ""),
-                _ => ("", field.as_str()),
-            };
-            body.extend_from_slice(before.as_bytes());
-            body.extend_from_slice(
-                format!(
-                    "--frontier\r\nContent-Disposition: form-data; name=\"file\"; \
-                     filename=\"{name}\"\r\nContent-Type: application/octet-stream\r\n\r\n"
-                )
-                .as_bytes(),
-            );
-            body.extend_from_slice(content);
-            file_end = body.len();
-            body.extend_from_slice(format!("\r\n{after}--frontier--\r\n").as_bytes());
-        }
-        let path = format!("/api/chunked_upload{query}");
-        let bytes = request("POST", &path, &headers, &body);
-        let file_end = bytes.len() - body.len() + file_end;
-        Chunk { bytes, file_end }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Shape {
-    Raw,
-    IdFirst,
-    IdLast,
-}
-
-/// A request with a chunk.
-struct Chunk {
-    bytes: Vec<u8>,
-    /// Where in the request the chunk's last byte has gone by.
-    file_end: usize,
-}
-
 /// A client that uploads one file.
 struct Uploading<'a> {
     plan: Plan,
     random: Random,
+    world: &'a World,
     door: &'a Door,
     findings: &'a Findings,
+    over: &'a AtomicBool,
     server: Option<(u64, SocketAddr)>,
     stream: Option<TcpStream>,
 }
 
 impl<'a> Uploading<'a> {
-    fn new(plan: Plan, door: &'a Door, findings: &'a Findings) -> Self {
+    fn new(
+        plan: Plan,
+        world: &'a World,
+        door: &'a Door,
+        findings: &'a Findings,
+        over: &'a AtomicBool,
+    ) -> Self {
         let random = Random::new(plan.seed ^ plan.number.rotate_left(16));
-        Self { plan, random, door, findings, server: None, stream: None }
+        Self { plan, random, world, door, findings, over, server: None, stream: None }
     }
 
-    fn run(&mut self, finals: &Path) -> Result<Finished, Violation> {
+    /// `None` if the upload was never acknowledged and there is no more time for it.
+    fn run(&mut self) -> Result<Option<Left>, Violation> {
         let total = self.plan.content.len();
         let mut id: Option<String> = None;
         let mut offset = 0;
         while offset < total {
+            // Every so often a client never comes back.
+            if self.over.load(Ordering::Relaxed) || id.is_some() && self.random.below(16) == 0 {
+                return Ok(id.map(|id| self.left(id, offset, false)));
+            }
             let end = total.min(offset + self.random.chunk_length());
-            let shape = [Shape::Raw, Shape::IdFirst, Shape::IdLast][self.random.below(3) as usize];
+            let shape = Shape::ALL[self.random.below(3) as usize];
             let chunk = self.plan.chunk(offset..end, id.as_deref(), shape);
             match (self.call(&chunk.bytes)?, &id) {
                 (Ok(answer), _) => {
@@ -511,7 +500,7 @@ impl<'a> Uploading<'a> {
                     if standing["offset"] != end {
                         return Err(Violation::Wrong(format!("{standing} after {end} bytes")));
                     }
-                    id.get_or_insert(standing["upload_id"].as_str().unwrap_or_default().to_owned());
+                    id.get_or_insert_with(|| upload_id(&standing));
                     offset = end;
                 }
                 (Err(cut), Some(id)) => {
@@ -532,8 +521,12 @@ impl<'a> Uploading<'a> {
             }
         }
         let id = id.ok_or_else(|| Violation::Wrong("an empty file".to_owned()))?;
-        self.complete(&id, finals)?;
-        Ok(Finished { id, plan: self.plan.clone() })
+        self.complete(&id)?;
+        Ok(Some(self.left(id, total, true)))
+    }
+
+    fn left(&self, id: String, acknowledged: usize, complete: bool) -> Left {
+        Left { id, plan: self.plan.clone(), acknowledged, complete }
     }
 
     /// Where the upload stands after a kill: where it stood before the chunk in flight, or after it
@@ -559,7 +552,7 @@ impl<'a> Uploading<'a> {
         }
     }
 
-    fn complete(&mut self, id: &str, finals: &Path) -> Result<(), Violation> {
+    fn complete(&mut self, id: &str) -> Result<(), Violation> {
         let request = complete_request(id, &self.plan.md5);
         let mut attempts = 0;
         let counted = loop {
@@ -570,11 +563,11 @@ impl<'a> Uploading<'a> {
             self.findings.in_completion.fetch_add(1, Ordering::Relaxed);
             let standing = self.insist(&status_request(id))?.accepted()?;
             if standing["status"] == "complete" {
-                break deliveries(finals, id);
+                break self.world.deliveries(id);
             }
         };
         let again = self.insist(&request)?;
-        let delivered = deliveries(finals, id);
+        let delivered = self.world.deliveries(id);
         if again.status != 400 || delivered != counted || !(1..=attempts).contains(&counted) {
             return Err(Violation::Wrong(format!(
                 "delivered {delivered} times, {counted} of them counted, in {attempts} attempts; \
@@ -582,7 +575,7 @@ impl<'a> Uploading<'a> {
                 again.status, again.json
             )));
         }
-        if fs::read(finals.join(format!("{id}.bin"))).ok().as_ref() != Some(&self.plan.content) {
+        if fs::read(self.world.final_of(id)).ok().as_ref() != Some(&self.plan.content) {
             return Err(Violation::Wrong("its file is another one".to_owned()));
         }
         Ok(())
@@ -626,42 +619,12 @@ impl<'a> Uploading<'a> {
     }
 }
 
-/// An upload that was completed.
-struct Finished {
+/// An upload as its client has left it.
+struct Left {
     id: String,
     plan: Plan,
-}
-
-impl Finished {
-    fn is_still_there(&self, addr: SocketAddr, finals: &Path) -> Result<(), Violation> {
-        let standing = status(addr, &self.id)?;
-        let file = fs::read(finals.join(format!("{}.bin", self.id)));
-        if standing["status"] != "complete" || file.ok().as_ref() != Some(&self.plan.content) {
-            return Err(Violation::Wrong(format!("{standing}, or its file is another one")));
-        }
-        Ok(())
-    }
-}
-
-/// A promise that was not kept.
-#[derive(Debug)]
-enum Violation {
-    /// So many bytes were acknowledged and are not there.
-    Lost(usize),
-    /// Something is otherwise than it was acknowledged.
-    Wrong(String),
-    /// An upload that was acknowledged does not exist.
-    Vanished,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Lost(bytes) => write!(f, "{bytes} acknowledged bytes are lost"),
-            Self::Wrong(what) => f.write_str(what),
-            Self::Vanished => f.write_str("it does not exist any more"),
-        }
-    }
+    acknowledged: usize,
+    complete: bool,
 }
 
 /// What the clients found.
@@ -670,6 +633,7 @@ struct Findings {
     lost: AtomicU64,
     wrong: AtomicU64,
     vanished: AtomicU64,
+    unusable: AtomicU64,
     notes: Mutex<Vec<String>>,
     /// Files whose first chunk went out and was not answered, with the ends of those chunks.
     lost_answers: Mutex<HashMap<String, (Plan, Vec<usize>)>>,
@@ -690,6 +654,12 @@ impl Findings {
         self.notes.lock().unwrap().push(format!("{}: {violation}", plan.filename()));
     }
 
+    fn unusable(&self, plan: &Plan, violation: Violation) {
+        self.unusable.fetch_add(1, Ordering::Relaxed);
+        let note = format!("{} cannot be finished: {violation}", plan.filename());
+        self.notes.lock().unwrap().push(note);
+    }
+
     fn note(&self, what: String) {
         self.wrong.fetch_add(1, Ordering::Relaxed);
         self.notes.lock().unwrap().push(what);
@@ -700,7 +670,7 @@ impl Findings {
         lost.entry(plan.filename()).or_insert_with(|| (plan.clone(), Vec::new())).1.push(end);
     }
 
-    fn conclude(&self, kills: u64, uploads: usize, unanswered: usize, log: &str) {
+    fn conclude(&self, unanswered: usize, log: &str) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         println!(
             "a kill came in {} first chunks, {} of them stored; in {} later chunks, {} of them \
@@ -711,168 +681,21 @@ impl Findings {
             count(&self.in_kept),
             count(&self.in_completion),
         );
-        let [lost, wrong, vanished] = [&self.lost, &self.wrong, &self.vanished].map(count);
-        println!(
-            "kills {kills}, uploads {uploads}, lost {lost}, wrong {wrong}, vanished {vanished}"
-        );
+        let broken = [&self.lost, &self.vanished, &self.wrong, &self.unusable].map(count);
+        let [lost, vanished, wrong, unusable] = broken;
+        println!("lost {lost}, vanished {vanished}, wrong {wrong}, unusable {unusable}");
         let notes = self.notes.lock().unwrap();
-        assert!(notes.is_empty(), "{}\n{log}", notes.join("\n"));
+        assert_eq!(broken, [0; 4], "{}\n{log}", notes.join("\n"));
         assert!(!log.contains("panicked"), "{log}");
         assert_ne!(count(&self.in_chunk), 0, "no kill came in a chunk");
     }
 }
 
-/// A connection that ended before the answer.
-#[derive(Debug)]
-struct Cut {
-    /// How many bytes of the request were sent.
-    sent: usize,
-}
-
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    json: Value,
-}
-
-impl Answer {
-    fn accepted(self) -> Result<Value, Violation> {
-        match self.status {
-            200 => Ok(self.json),
-            404 | 410 => Err(Violation::Vanished),
-            status => Err(Violation::Wrong(format!("{status} {}", self.json))),
-        }
-    }
-}
-
-/// A request on a connection of its own.
-fn ask(addr: SocketAddr, request: &[u8]) -> Result<Answer, Cut> {
-    let mut stream = TcpStream::connect(addr).map_err(|_| Cut { sent: 0 })?;
-    let answer = exchange(&mut stream, request);
-    drop(stream.shutdown(Shutdown::Both));
-    answer
-}
-
-fn status(addr: SocketAddr, id: &str) -> Result<Value, Violation> {
-    ask(addr, &status_request(id)).unwrap().accepted()
-}
-
-fn exchange(stream: &mut TcpStream, request: &[u8]) -> Result<Answer, Cut> {
-    stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let mut sent = 0;
-    while sent < request.len() {
-        match stream.write(&request[sent..]) {
-            Ok(more) => sent += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => break,
-        }
-    }
-    // Also after a failed write: a refusal may be on its way.
-    let answer = read_answer(stream).map_err(|error| {
-        assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "the server does not answer");
-        Cut { sent }
-    })?;
-    assert!(sent == request.len() || answer.status >= 400, "answered before its end: {answer:?}");
-    Ok(answer)
-}
-
-fn read_answer(stream: &mut TcpStream) -> io::Result<Answer> {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        if let Some(end) = memchr::memmem::find(&bytes, b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-            let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-            let length: usize = length.map_or(0, |length| length.parse().unwrap());
-            if let Some(body) = bytes.get(end + 4..end + 4 + length) {
-                let json = serde_json::from_slice(body).unwrap_or(Value::Null);
-                return Ok(Answer { status, json });
-            }
-        }
-        match stream.read(&mut buffer)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => bytes.extend_from_slice(&buffer[..read]),
-        }
-    }
-}
-
-fn request(method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
-    let length = body.len();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: here\r\n{headers}Content-Length: {length}\r\n\r\n"
-    );
-    [head.as_bytes(), body].concat()
-}
-
-fn status_request(id: &str) -> Vec<u8> {
-    request("GET", &format!("/api/chunked_upload?upload_id={id}"), "", b"")
-}
-
-fn complete_request(id: &str, md5: &str) -> Vec<u8> {
-    let headers = "Content-Type: application/x-www-form-urlencoded\r\n";
-    let body = format!("upload_id={id}&md5={md5}");
-    request("POST", "/api/chunked_upload_complete", headers, body.as_bytes())
-}
-
-/// Uploads a file at once; gives the id.
-fn upload_whole(server: &Server, plan: &Plan) -> String {
-    let chunk = plan.chunk(0..plan.content.len(), None, Shape::IdFirst);
-    let standing = ask(server.addr, &chunk.bytes).unwrap().accepted().unwrap();
-    standing["upload_id"].as_str().unwrap().to_owned()
-}
-
-/// How often the hook has seen an upload.
-fn deliveries(finals: &Path, id: &str) -> u64 {
-    fs::metadata(finals.join(format!("{id}.deliveries"))).map_or(0, |file| file.len())
-}
-
-fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    // Folders and files go while this looks at them.
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => files.append(&mut files_below(&entry.path())),
-            Ok(_) => files.push(entry.path()),
-            Err(_) => {}
-        }
-    }
-    files
-}
-
-fn has_extension(path: &Path, extension: &str) -> bool {
-    path.extension().is_some_and(|other| other == extension)
-}
-
-/// SplitMix64.
-struct Random(u64);
-
 impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
     /// When to kill next: now and then while clients are still coming back.
     fn moment(&mut self) -> Duration {
         let limit = [20_000, 200_000, 1_000_000][self.below(3) as usize];
         Duration::from_micros(self.below(limit))
-    }
-
-    fn durability(&mut self) -> Vec<(&'static str, &'static str)> {
-        if self.below(2) == 0 { vec![("WIRE_SYNC", "1")] } else { Vec::new() }
     }
 
     /// From 1 byte to 3 MiB, often around the sizes at which the server changes its ways.
@@ -890,61 +713,6 @@ impl Random {
     }
 }
 
-/// The seed of all random choices, printed so that they can be made again.
-fn seed() -> u64 {
-    let seed = env::var("CRASH_SEED").map_or_else(
-        |_| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0),
-        |seed| seed.parse().unwrap(),
-    );
-    println!("CRASH_SEED={seed}");
-    seed
-}
-
-fn kills() -> Option<u64> {
-    env::var("CRASH_KILLS").ok().map(|kills| kills.parse().unwrap())
-}
-
-fn is_set(name: &str) -> bool {
-    env::var_os(name).is_some_and(|value| !value.is_empty())
-}
-
-fn program() -> PathBuf {
-    let example = || {
-        let tests = env::current_exe().unwrap();
-        tests.ancestors().nth(2).unwrap().join("examples/wire")
-    };
-    env::var_os("WIRE_SERVER").map_or_else(example, PathBuf::from)
-}
-
-/// Below those that the system gives out for outgoing connections: a client that knocks too early
-/// at one of those may be connected to itself.
-fn free_port() -> u16 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let start = u64::from(std::process::id()) * 97;
-    loop {
-        let next = start + NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = u16::try_from(12_000 + next % 18_000).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
-/// Waits for something that this process is not told of.
-fn until(what: &str, mut happens: impl FnMut() -> bool) {
-    until_or(what, || happens().then_some(()).ok_or("it does not happen"));
-}
-
-fn until_or<E: std::fmt::Debug>(what: &str, mut happens: impl FnMut() -> Result<(), E>) {
-    let end = Instant::now() + DEADLINE;
-    while let Err(instead) = happens() {
-        assert!(Instant::now() < end, "{what}: {instead:?}");
-        thread::sleep(POLL);
-    }
-}
-
-const CLIENTS: u64 = 4;
-const DEADLINE: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_micros(200);
+const CLIENTS: u64 = 8;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -58,7 +58,17 @@ where
         &mut self,
         mut append: Option<&mut Append>,
     ) -> Result<Option<Bytes>, Refusal> {
+        // What is there already needs no clock, and nobody to watch over it.
+        let data = poll_fn(|cx| match self.poll_data(cx) {
+            Poll::Ready(data) => Poll::Ready(Some(data)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        if let Some(data) = data.await {
+            return self.reckon(Duration::ZERO, data?);
+        }
         let deadline = time::deadline(self.idle_timeout);
+        // It has just been asked, and knows whom to wake.
+        let mut asked = true;
         loop {
             let lull = append.as_deref().is_some_and(Append::is_large);
             let start = Instant::now();
@@ -75,16 +85,13 @@ where
                     None => closed.await,
                 }
             };
+            let data = poll_fn(|cx| match std::mem::take(&mut asked) {
+                true => Poll::Pending,
+                false => self.poll_data(cx),
+            });
             tokio::select! {
                 biased;
-                data = self.data() => {
-                    let data = data?;
-                    let length = data.as_ref().map_or(0, |data| data.len() as u64);
-                    if data.is_some() && !self.rate.suffices(start.elapsed(), length) {
-                        return Err(too_slow());
-                    }
-                    return Ok(data);
-                }
+                data = data => return self.reckon(start.elapsed(), data?),
                 () = stopped => {
                     let known = append.as_deref().map(Append::why_stopped);
                     return Err(known.unwrap_or(ErrorKind::ShuttingDown).into());
@@ -104,28 +111,38 @@ where
         }
     }
 
-    async fn data(&mut self) -> Result<Option<Bytes>, Refusal> {
+    /// Bytes have come after the client was waited for so long.
+    fn reckon(&mut self, waited: Duration, data: Option<Bytes>) -> Result<Option<Bytes>, Refusal> {
+        let Some(data) = data else { return Ok(None) };
+        match self.rate.suffices(waited, data.len() as u64) {
+            true => Ok(Some(data)),
+            false => Err(too_slow()),
+        }
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Refusal>> {
         self.ended = false;
-        loop {
-            let frame = poll_fn(|cx| self.body.as_mut().poll_frame(cx)).await;
-            match frame.map(|frame| frame.map(Frame::into_data)) {
+        for _ in 0..EMPTY {
+            match ready!(self.body.as_mut().poll_frame(cx)).map(|frame| frame.map(Frame::into_data))
+            {
                 Some(Ok(Ok(mut data))) if data.has_remaining() => {
-                    return Ok(Some(data.copy_to_bytes(data.remaining())));
+                    return Poll::Ready(Ok(Some(data.copy_to_bytes(data.remaining()))));
                 }
                 // Trailers, or nothing.
                 Some(Ok(_)) => {}
                 Some(Err(_)) => {
                     self.ended = true;
-                    return Err(ErrorKind::Source.into());
+                    return Poll::Ready(Err(ErrorKind::Source.into()));
                 }
                 None => {
                     self.ended = true;
-                    return Ok(None);
+                    return Poll::Ready(Ok(None));
                 }
             }
-            // A source of nothing that is always ready must not keep the thread.
-            tokio::task::consume_budget().await;
         }
+        // A source of nothing that is always ready must not keep the thread.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Reads what is left, up to the bounds of the settings, without anybody waiting for it: a
@@ -189,5 +206,7 @@ fn too_slow() -> Refusal {
     Refusal::new(StatusCode::REQUEST_TIMEOUT, "The request brought too little data")
 }
 
+/// How many frames without data are taken in a row.
+const EMPTY: usize = 32;
 /// A client this slow does not need a large buffer.
 const LULL: Duration = Duration::from_millis(10);

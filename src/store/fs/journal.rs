@@ -21,6 +21,7 @@
 //! `boot` says in which start of the machine bytes were acknowledged that nobody has synced. If it
 //! is another one than now, they may be lost although the file has its length.
 
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -40,8 +41,8 @@ pub(super) struct Journal {
     pub(super) moves: Moves,
     /// In which start of the machine bytes were committed without a sync; the oldest, if several.
     pub(super) unsynced_since: Option<String>,
-    /// A last line that was not confirmed, and where it ends.
-    pending: Option<(Line, u64)>,
+    /// A last line that was not confirmed, and how long it is.
+    pending: Option<(Line, usize)>,
     /// The length of the whole lines.
     pub(super) end: u64,
     /// The length of the lines up to the first record, which no rewriting makes shorter.
@@ -136,7 +137,7 @@ impl Journal {
             rest = &rest[end + 1..];
         }
         let line = rest.split(|byte| *byte == 0).next().unwrap_or(rest);
-        journal.pending = Line::parse(line).map(|parsed| (parsed, journal.end + line.len() as u64));
+        journal.pending = Line::parse(line).map(|parsed| (parsed, line.len()));
         Ok(journal)
     }
 
@@ -144,12 +145,13 @@ impl Journal {
         self.pending.is_some()
     }
 
-    /// Believes the pending line, if there is one, and says where it ends. Only for who holds the
-    /// record, and confirms it.
-    pub(super) fn believe(&mut self) -> Result<Option<u64>, StoreError> {
-        let Some((line, end)) = self.pending.take() else { return Ok(None) };
+    /// Believes the pending line, if there is one, and says where in the file it stands. Only for who
+    /// holds the record, and confirms it.
+    pub(super) fn believe(&mut self) -> Result<Option<Range<usize>>, StoreError> {
+        let Some((line, length)) = self.pending.take() else { return Ok(None) };
         self.apply(line)?;
-        Ok(Some(end))
+        let start = usize::try_from(self.end).unwrap_or(usize::MAX);
+        Ok(Some(start..start + length))
     }
 
     fn apply(&mut self, line: Line) -> Result<(), StoreError> {

@@ -110,8 +110,8 @@ impl Lease {
             torn: bytes.len() as u64 > record_end,
             unconfirmed: false,
         };
-        if let Some(end) = pending {
-            files.confirm(&layout, &upload, end)?;
+        if let Some(line) = pending {
+            files.confirm(&layout, &upload, &bytes[line])?;
         }
         files.cut_record()?;
         let position = upload.offset();
@@ -415,18 +415,24 @@ impl Files {
         Ok(())
     }
 
-    /// Confirms the pending line, which ends at `end` and is believed already. A sync of it may have
-    /// failed, and what failed once is not synced by trying again: it is written anew.
-    fn confirm(&mut self, layout: &Layout, upload: &Upload, end: u64) -> Result<(), StoreError> {
-        if layout.durability == Durability::Sync {
+    /// Confirms the pending line, which is believed already. A sync of it may have failed, and what
+    /// failed once is not synced by trying again: it is written anew.
+    fn confirm(&mut self, layout: &Layout, upload: &Upload, line: &[u8]) -> Result<(), StoreError> {
+        let end = self.record_end + line.len() as u64;
+        let confirmed = if layout.durability == Durability::Sync {
             self.unsynced = layout.folders(&upload.id, &self.below);
-            self.rewrite(layout, upload)?;
+            match self.rewrite(layout, upload) {
+                // Where it stands there is room for it.
+                Err(StoreError::Full { .. }) if !self.unconfirmed => {
+                    self.append_synced(&layout.disk, &[line, b"\n"].concat())
+                }
+                rewritten => return rewritten,
+            }
         } else {
-            self.record
-                .write_at(b"\n", end)
-                .map_err(|error| failed("write", &self.record_path, error))?;
-            self.record_end = end + 1;
-        }
+            self.record.write_at(b"\n", end)
+        };
+        confirmed.map_err(|error| failed("write", &self.record_path, error))?;
+        self.record_end = end + 1;
         Ok(())
     }
 
@@ -484,22 +490,32 @@ impl Files {
 
 /// Reads a record. A pending line is confirmed first, unless somebody is at it.
 pub(super) fn load(layout: &Arc<Layout>, id: &UploadId) -> Result<Journal, StoreError> {
-    let journal = layout.read(id)?;
+    let mut journal = layout.read(id)?;
     if !journal.is_pending() {
         return Ok(journal);
     }
+    let synced = layout.durability == Durability::Sync;
     match Lease::take(Arc::clone(layout), id) {
-        Ok(lease) => drop(lease),
-        Err(StoreError::Busy) => return Ok(journal),
+        Ok(lease) => {
+            drop(lease);
+            return layout.read(id);
+        }
+        Err(StoreError::Busy) => {}
         // It was being removed: what is left is for the next sweep.
         Err(StoreError::NotFound) => {
-            let mut journal = layout.read(id)?;
+            journal = layout.read(id)?;
             journal.believe()?;
-            return Ok(journal);
+        }
+        // There is no room for a newline, or, where no sync is promised, nothing can be written.
+        Err(StoreError::Full { .. }) => {
+            journal.believe()?;
+        }
+        Err(StoreError::Io { .. }) if !synced => {
+            journal.believe()?;
         }
         Err(error) => return Err(error),
     }
-    layout.read(id)
+    Ok(journal)
 }
 
 /// Removes what a creation or a removal left, unless somebody is at it.

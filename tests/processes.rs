@@ -1,0 +1,335 @@
+//! Two server processes on one folder: whatever is asked of both at the same moment, an upload has
+//! one writer and one end.
+//!
+//! The default run takes twenty races of each kind, `LONG=1` two hundred. `SEED=N` repeats the
+//! random choices, though not their moments.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "support/server.rs"]
+mod server;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::process::Command;
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
+use server::{
+    Answer, Plan, Random, Server, Shape, World, cancel_request, complete_request, exchange,
+    is_long, read_answer, seed, status, status_request, until,
+};
+
+#[test]
+fn of_two_chunks_at_one_offset_one_wins_and_the_file_is_its() {
+    let pair = Pair::start(&[]);
+    let mut random = Random::new(seed());
+    let mut found = BTreeMap::new();
+    for round in 0..rounds() {
+        let plan = Plan::of_length(random.next(), 0, 400_000);
+        let plans = [plan.fork(BEGUN), plan];
+        let id = pair.servers[0].begin(&plans[0], BEGUN);
+        let chunks = plans.each_ref().map(|plan| {
+            let end = BEGUN + [1, 20_000, 300_000][random.below(3) as usize];
+            (plan.chunk(BEGUN..end, Some(&id), random.shape()).bytes, end)
+        });
+        let answers = pair.race(&mut random, chunks.each_ref().map(|(bytes, _)| bytes.as_slice()));
+        let winners: Vec<_> = (0..2).filter(|which| answers[*which].status == 200).collect();
+        let [winner] = winners[..] else { panic!("round {round}: {answers:?}") };
+        let loser = &answers[1 - winner];
+        assert!([400, 409].contains(&loser.status), "{loser:?}");
+        let end = chunks[winner].1;
+        for server in &pair.servers {
+            assert_eq!(server.offset(&id), end);
+        }
+        let finisher = &pair.servers[random.below(2) as usize];
+        pair.world.finish(finisher.addr, &id, &plans[winner], end).unwrap();
+        count(&mut found, "chunk + chunk", &answers);
+    }
+    pair.conclude(&found);
+}
+
+#[test]
+fn of_two_completions_one_is_delivered() {
+    let pair = Pair::start(&[]);
+    let mut random = Random::new(seed());
+    let mut found = BTreeMap::new();
+    for number in 0..rounds() {
+        let plan = Plan::of_length(random.next(), number, 5000);
+        let id = pair.servers[0].upload_whole(&plan);
+        let request = complete_request(&id, &plan.md5);
+        let answers = pair.race(&mut random, [&request, &request]);
+        let delivered = answers.iter().filter(|answer| answer.status == 200).count();
+        assert_eq!((delivered, pair.world.deliveries(&id)), (1, 1), "{answers:?}");
+        assert!(answers.iter().all(|answer| [200, 400, 409].contains(&answer.status)));
+        for server in &pair.servers {
+            pair.world.check_complete(server.addr, &id, &plan);
+        }
+        count(&mut found, "complete + complete", &answers);
+    }
+    pair.conclude(&found);
+}
+
+#[test]
+fn a_completion_beside_the_last_chunk_takes_all_of_the_file_or_nothing() {
+    let pair = Pair::start(&[]);
+    let mut random = Random::new(seed());
+    let mut found = BTreeMap::new();
+    for _ in 0..rounds() {
+        let plan = Plan::of_length(random.next(), 0, 100_000);
+        let total = plan.content.len();
+        // A short chunk may be done before the completion looks.
+        let begun = total - [1, 1, 20_000][random.below(3) as usize];
+        let id = pair.servers[0].begin(&plan, begun);
+        let chunk = plan.chunk(begun..total, Some(&id), random.shape());
+        let request = complete_request(&id, &plan.md5);
+        let answers = pair.race(&mut random, [&request, &chunk.bytes]);
+        let [completion, chunk] = &answers;
+        if completion.status == 200 {
+            assert_eq!(chunk.status, 200, "{answers:?}");
+            pair.world.check_complete(pair.servers[1].addr, &id, &plan);
+        } else {
+            assert!([400, 409].contains(&completion.status), "{answers:?}");
+            assert_eq!(pair.world.deliveries(&id), 0);
+            assert_eq!(chunk.status, 200, "a completion that comes too early stops no chunk");
+            assert_eq!(pair.servers[1].offset(&id), total);
+            pair.world.finish(pair.servers[1].addr, &id, &plan, total).unwrap();
+        }
+        count(&mut found, "complete + chunk", &answers);
+    }
+    pair.conclude(&found);
+}
+
+#[test]
+fn a_cancelled_upload_is_gone_and_one_that_was_not_stands() {
+    let pair = Pair::start(&[]);
+    let mut random = Random::new(seed());
+    let mut found = BTreeMap::new();
+    for round in 0..2 * rounds() {
+        let plan = Plan::of_length(random.next(), 0, 100_000);
+        let total = plan.content.len();
+        let whole = round % 2 == 0;
+        let id = pair.servers[0].begin(&plan, if whole { total } else { BEGUN });
+        let (kind, other) = if whole {
+            ("cancel + complete", complete_request(&id, &plan.md5))
+        } else {
+            ("cancel + chunk", plan.chunk(BEGUN..total, Some(&id), random.shape()).bytes)
+        };
+        let answers = pair.race(&mut random, [&cancel_request(&id), &other]);
+        let [cancel, other] = &answers;
+        if cancel.status == 204 {
+            assert!([404, 409].contains(&other.status) || !whole && other.status == 200);
+            assert_eq!(pair.world.deliveries(&id), 0, "{answers:?}");
+            for server in &pair.servers {
+                assert_eq!(server.ask(&status_request(&id)).status, 404);
+            }
+            until("nothing is left of it", || pair.files_of(&id) == 0);
+        } else {
+            assert!([400, 409].contains(&cancel.status), "{answers:?}");
+            assert_eq!(other.status, 200, "{answers:?}");
+            if whole {
+                pair.world.check_complete(pair.servers[0].addr, &id, &plan);
+            } else {
+                pair.world.finish(pair.servers[1].addr, &id, &plan, total).unwrap();
+            }
+        }
+        count(&mut found, kind, &answers);
+    }
+    pair.conclude(&found);
+}
+
+/// Both sweep every second; the chunks come around the moment at which the uploads expire.
+#[test]
+fn chunks_beside_a_sweep_are_taken_or_come_too_late() {
+    let pair = Pair::start(&[("WIRE_EXPIRY_SECONDS", "1")]);
+    let mut random = Random::new(seed());
+    let plans: Vec<_> =
+        (0..rounds()).map(|number| Plan::of_length(random.next(), number, 100_000)).collect();
+    let mut found = BTreeMap::new();
+    thread::scope(|scope| {
+        let uploads: Vec<_> = plans
+            .iter()
+            .map(|plan| {
+                let (pair, mut random) = (&pair, Random::new(random.next()));
+                scope.spawn(move || {
+                    let server = &pair.servers[random.below(2) as usize];
+                    let id = server.begin(plan, BEGUN);
+                    let mut stands = BEGUN;
+                    loop {
+                        let server = &pair.servers[random.below(2) as usize];
+                        let end = stands + 1;
+                        let answer =
+                            server.ask(&plan.chunk(stands..end, Some(&id), random.shape()).bytes);
+                        if answer.status != 200 {
+                            return (answer, stands);
+                        }
+                        assert_eq!(answer.json["offset"], end);
+                        stands = end;
+                        thread::sleep(Duration::from_millis(random.below(20)));
+                    }
+                })
+            })
+            .collect();
+        for upload in uploads {
+            let (last, stands) = upload.join().unwrap();
+            assert!([404, 410].contains(&last.status), "after {stands} bytes: {last:?}");
+            *found.entry(format!("sweep + chunk: {}", last.status)).or_insert(0) += 1;
+        }
+    });
+    until("all of it is swept", || pair.world.files().is_empty());
+    pair.conclude(&found);
+}
+
+/// A sweep leaves alone what another process is receiving.
+#[test]
+fn an_upload_that_expires_while_its_chunk_comes_is_not_swept_from_under_it() {
+    let pair = Pair::start(&[("WIRE_EXPIRY_SECONDS", "1")]);
+    let [one, other] = &pair.servers;
+    let plan = Plan::of_length(seed(), 0, 400_000);
+    let id = one.begin(&plan, BEGUN);
+    let chunk = plan.chunk(BEGUN..plan.content.len(), Some(&id), Shape::Raw);
+    let mut stream = pair.world.send_until_written(one, &chunk, BEGUN as u64);
+    let canary = other.begin(&Plan::of_length(1, 2, 1000), 10);
+    until("the sweep has gone by", || pair.files_of(&canary) == 0);
+    assert_eq!(other.ask(&status_request(&id)).status, 410);
+    assert_eq!(pair.files_of(&id), 2);
+    stream.write_all(&chunk.bytes[chunk.file_end - 1..]).unwrap();
+    let answer = read_answer(&mut stream).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.json);
+    drop(stream);
+    until("it is swept now", || pair.world.files().is_empty());
+    pair.world.no_panic();
+}
+
+#[test]
+fn an_upload_wanders_between_processes() {
+    let pair = Pair::start(&[]);
+    let mut random = Random::new(seed());
+    for number in 0..rounds() {
+        let plan = Plan::of_length(random.next(), number, 300_000);
+        let [one, other] = &pair.servers;
+        let [first, second] = if number % 2 == 0 { [one, other] } else { [other, one] };
+        let id = first.begin(&plan, BEGUN);
+        assert_eq!(second.offset(&id), BEGUN);
+        let chunk = plan.chunk(BEGUN..200_000, Some(&id), random.shape());
+        assert_eq!(second.ask(&chunk.bytes).status, 200);
+        assert_eq!(first.offset(&id), 200_000);
+        pair.world.finish(first.addr, &id, &plan, 200_000).unwrap();
+        pair.world.check_complete(second.addr, &id, &plan);
+    }
+    println!("{} uploads begun at one, continued at the other, completed at the first", rounds());
+    pair.world.no_panic();
+}
+
+/// The kernel frees a dead process's lease: its upload goes on at the other at the first request.
+#[test]
+fn the_lease_of_a_killed_process_is_free() {
+    let world = World::new();
+    let other = world.start(&[]);
+    let mut random = Random::new(seed());
+    for number in 0..rounds().div_ceil(4) {
+        let plan = Plan::of_length(random.next(), 2 * number, 400_000);
+        let total = plan.content.len();
+        let holder = world.start(&random.durability());
+        let id = holder.begin(&plan, BEGUN);
+        let held = plan.chunk(BEGUN..total, Some(&id), random.shape_with_id());
+        let _stream = world.send_until_written(&holder, &held, world.stored());
+        if number == 0 {
+            let early = other.ask(&held.bytes);
+            assert_eq!(early.status, 409, "it is held: {}", early.json);
+        }
+        holder.kill();
+        let answer = other.ask(&plan.chunk(BEGUN..BEGUN + 5, Some(&id), Shape::IdFirst).bytes);
+        assert_eq!(answer.status, 200, "{}", answer.json);
+        world.finish(other.addr, &id, &plan, BEGUN + 5).unwrap();
+
+        let holder = world.start(&random.durability());
+        let id = holder.upload_whole(&plan);
+        // The hook counts its deliveries in this file first: nobody reads from it, so it waits.
+        let counter = world.finals().join(format!("{id}.deliveries"));
+        assert!(Command::new("mkfifo").arg(&counter).status().unwrap().success());
+        let request = complete_request(&id, &plan.md5);
+        let mut stream = holder.connect();
+        stream.write_all(&request).unwrap();
+        until("the hook is called", || {
+            status(other.addr, &id).is_ok_and(|standing| standing["status"] == "finishing")
+        });
+        let early = other.ask(&request);
+        assert_eq!(early.status, 400, "it is being completed: {}", early.json);
+        holder.kill();
+        fs::remove_file(&counter).unwrap();
+        world.finish(other.addr, &id, &plan, total).unwrap();
+    }
+    println!("{} kills in a chunk and as many in the hook", rounds().div_ceil(4));
+    world.no_panic();
+}
+
+/// Two servers on one folder.
+struct Pair {
+    servers: [Server; 2],
+    world: World,
+}
+
+impl Pair {
+    fn start(settings: &[(&str, &str)]) -> Self {
+        let world = World::new();
+        let servers = [(); 2].map(|()| world.start(settings));
+        Self { servers, world }
+    }
+
+    /// Sends two requests at the same moment or nearly so, each to a server of its own.
+    fn race(&self, random: &mut Random, requests: [&[u8]; 2]) -> [Answer; 2] {
+        let swapped = random.below(2) == 0;
+        let start = Barrier::new(2);
+        let start = &start;
+        thread::scope(|scope| {
+            let runners = [0, 1].map(|which| {
+                let server = &self.servers[which ^ usize::from(swapped)];
+                let late = Duration::from_micros(random.below(2) * random.below(2000));
+                scope.spawn(move || {
+                    let mut stream = server.connect();
+                    start.wait();
+                    thread::sleep(late);
+                    exchange(&mut stream, requests[which]).unwrap()
+                })
+            });
+            runners.map(|runner| runner.join().unwrap())
+        })
+    }
+
+    fn files_of(&self, id: &str) -> usize {
+        let ours = |path: &&std::path::PathBuf| path.file_stem().is_some_and(|stem| stem == id);
+        self.world.files().iter().filter(ours).count()
+    }
+
+    fn conclude(&self, found: &BTreeMap<String, u32>) {
+        println!("{found:?}");
+        self.world.no_panic();
+    }
+}
+
+fn count(found: &mut BTreeMap<String, u32>, kind: &str, answers: &[Answer; 2]) {
+    let [one, other] = answers.each_ref().map(|answer| answer.status);
+    *found.entry(format!("{kind}: {one} + {other}")).or_insert(0) += 1;
+}
+
+impl Random {
+    fn shape(&mut self) -> Shape {
+        Shape::ALL[self.below(3) as usize]
+    }
+
+    /// One with which the server knows the upload before the bytes come.
+    fn shape_with_id(&mut self) -> Shape {
+        [Shape::Raw, Shape::IdFirst][self.below(2) as usize]
+    }
+}
+
+fn rounds() -> u64 {
+    if is_long() { 200 } else { 20 }
+}
+
+/// How much of an upload is there before the race.
+const BEGUN: usize = 1000;
