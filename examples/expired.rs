@@ -1,4 +1,4 @@
-//! Lists the uploads of a folder that have expired, and asks before it deletes each.
+//! Lists the uploads of a folder that have expired or are damaged, and asks before it deletes each.
 //!
 //!     cargo run --example expired -- chunked_uploads/%Y/%m/%d [--yes]
 
@@ -32,16 +32,19 @@ async fn ask(uploads: &Uploads) -> Result<Expired, Box<dyn std::error::Error + S
         let upload = match upload {
             Ok(upload) => upload,
             Err(error) => {
-                eprintln!("skipped: {error}");
+                match error.damaged_upload() {
+                    Some(id) if confirmed(&mut answers, &format!("the damaged upload {id}"))? => {
+                        uploads.remove_damaged(&id).await?;
+                    }
+                    _ => eprintln!("skipped: {error}"),
+                }
                 continue;
             }
         };
         let name = upload.filename().unwrap_or_default();
         let (id, status, offset) = (upload.id, upload.status(), upload.offset());
-        print!("Delete {name:?} ({id}, {status:?}, {offset} bytes)? [y/N] ");
-        io::stdout().flush()?;
-        let answer = answers.next().transpose()?.unwrap_or_default();
-        if !answer.trim().eq_ignore_ascii_case("y") || !uploads.delete_if_expired(&id).await? {
+        let what = format!("{name:?} ({id}, {status:?}, {offset} bytes)");
+        if !confirmed(&mut answers, &what)? || !uploads.delete_if_expired(&id).await? {
             continue;
         }
         match status {
@@ -50,4 +53,14 @@ async fn ask(uploads: &Uploads) -> Result<Expired, Box<dyn std::error::Error + S
         }
     }
     Ok(deleted)
+}
+
+fn confirmed(
+    answers: &mut impl Iterator<Item = io::Result<String>>,
+    what: &str,
+) -> io::Result<bool> {
+    print!("Delete {what}? [y/N] ");
+    io::stdout().flush()?;
+    let answer = answers.next().transpose()?.unwrap_or_default();
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
 }

@@ -233,6 +233,10 @@ impl Store for Small {
         self.inner.discard(id).await
     }
 
+    async fn remove_damaged(&self, id: &UploadId) -> Result<bool, StoreError> {
+        self.inner.remove_damaged(id).await
+    }
+
     async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
         self.inner.list(cursor).await
     }

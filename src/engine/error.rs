@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::quota::Quota;
+use crate::id::UploadId;
 use crate::store::StoreError;
 
 /// Why an upload was refused or failed.
@@ -84,6 +85,14 @@ impl Error {
     /// What happened.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
+    }
+
+    /// The upload whose record or bytes cannot be trusted, if that is what happened.
+    pub fn damaged_upload(&self) -> Option<UploadId> {
+        match self.source.as_deref()?.downcast_ref::<StoreError>()? {
+            StoreError::Damaged { id, .. } => Some(*id),
+            _ => None,
+        }
     }
 
     pub(crate) fn source_failed(

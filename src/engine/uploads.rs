@@ -274,6 +274,10 @@ impl Uploads {
         if upload.is_expired(self.engine.now()) {
             return Err(ErrorKind::Expired.into());
         }
+        if upload.status() != Status::Complete {
+            // An offset up to which there are no bytes is none.
+            drop(self.engine.store.open(id).await?);
+        }
         // The process that was finishing it may be gone. Then nobody holds it, and it can be completed
         // again.
         if upload.status() == Status::Finishing && self.engine.store.writer(id).await.is_ok() {
@@ -348,6 +352,25 @@ impl Uploads {
     pub async fn delete_if_expired(&self, id: &UploadId) -> Result<bool, Error> {
         self.find(id).await?;
         Ok(sweep::remove(&self.engine, id).await?.is_some())
+    }
+
+    /// Removes an upload whose record or bytes cannot be trusted, and what can be found of it; says
+    /// whether it was one. Such an upload is refused with [`ErrorKind::Damaged`]; a
+    /// [`list`](Self::list) names it in an error ([`Error::damaged_upload`]), and if not even its expiry
+    /// can be read no sweep removes it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], also on a handle of one owner, since nobody knows whose it is;
+    /// [`ErrorKind::Busy`] if it is in use, and those of the store.
+    pub async fn remove_damaged(&self, id: &UploadId) -> Result<bool, Error> {
+        if !matches!(self.scope, Scope::All) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        let removed = self.engine.store.remove_damaged(id).await?;
+        if removed {
+            self.engine.ledger.close(id);
+        }
+        Ok(removed)
     }
 
     /// Calls [`delete_expired`](Self::delete_expired) now and then `every` so often, in the

@@ -19,6 +19,7 @@ pub(crate) trait DynStore: Send + Sync + 'static {
     fn writer<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, Box<dyn DynWriter>>;
     fn open<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, Reader>;
     fn discard<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, ()>;
+    fn remove_damaged<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, bool>;
     fn list(&self, cursor: Option<Cursor>) -> BoxFuture<'_, Page>;
     fn free_bytes(&self) -> BoxFuture<'_, Option<u64>>;
     fn settle(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
@@ -59,6 +60,10 @@ impl<T: Store> DynStore for T {
 
     fn discard<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, ()> {
         Box::pin(Store::discard(self, id))
+    }
+
+    fn remove_damaged<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, bool> {
+        Box::pin(Store::remove_damaged(self, id))
     }
 
     fn list(&self, cursor: Option<Cursor>) -> BoxFuture<'_, Page> {

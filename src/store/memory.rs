@@ -97,6 +97,10 @@ impl Store for MemoryStore {
         })
     }
 
+    async fn remove_damaged(&self, id: &UploadId) -> Result<bool, StoreError> {
+        self.committed(id, |_, _| Ok(false))
+    }
+
     async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
         let after = cursor.and_then(|cursor| cursor.0.parse::<UploadId>().ok());
         Ok(self.with(|entries| {

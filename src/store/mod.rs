@@ -85,6 +85,16 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Busy`] if the creation is still under way.
     fn discard(&self, id: &UploadId) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Removes an upload whose record or bytes cannot be trusted, and what can be found of it; says
+    /// whether it was one.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], and [`StoreError::Busy`] if a writer holds it.
+    fn remove_damaged(
+        &self,
+        id: &UploadId,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
     /// The uploads, some at a time, in an order of the store's own, starting after `cursor`. Its
     /// memory does not grow with the number of uploads.
     ///

@@ -754,6 +754,10 @@ impl Store for Double {
         self.inner.discard(id).await
     }
 
+    async fn remove_damaged(&self, id: &UploadId) -> Result<bool, StoreError> {
+        self.inner.remove_damaged(id).await
+    }
+
     async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
         self.plan.enter(Call::List).await?;
         self.inner.list(cursor).await

@@ -108,6 +108,11 @@ impl Disk {
         fs::symlink_metadata(path).is_ok_and(|there| there.is_symlink())
     }
 
+    /// Whether it is a folder; a link to one is none.
+    pub(super) fn is_folder(&self, path: &Path) -> bool {
+        fs::symlink_metadata(path).is_ok_and(|there| there.is_dir())
+    }
+
     /// Makes the folder and those above it, for nobody else.
     pub(super) fn create_folders(&self, path: &Path) -> io::Result<()> {
         let mut missing = Vec::new();
@@ -164,11 +169,12 @@ impl Disk {
         fs::hard_link(from, to)
     }
 
-    /// Removes a file, if it is there.
+    /// Removes a file, if it is there, or an empty folder in its place.
     pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
         enter!(self, Call::Remove(path));
         match fs::remove_file(path) {
             Err(error) if is_absent(&error) => Ok(()),
+            Err(_) if self.is_folder(path) => fs::remove_dir(path),
             result => result,
         }
     }

@@ -177,6 +177,24 @@ impl Layout {
         records.chain(data).chain(above).collect()
     }
 
+    /// Looks for the bytes of an upload whose record does not say where they are.
+    pub(super) fn search(&self, id: &UploadId) -> Option<PathBuf> {
+        let name = format!("{id}.part");
+        let mut folders = vec![PathBuf::new()];
+        while let Some(folder) = folders.pop() {
+            for entry in self.disk.names(&self.data(&folder)).unwrap_or_default() {
+                let below = folder.join(&entry);
+                if entry == name {
+                    return Some(below);
+                }
+                if entry != RECORDS && self.disk.is_folder(&self.data(&below)) {
+                    folders.push(below);
+                }
+            }
+        }
+        None
+    }
+
     /// How many bytes fit below the root, or where it will be made.
     pub(super) fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
         let root =

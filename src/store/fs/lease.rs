@@ -519,8 +519,8 @@ pub(super) fn load(layout: &Arc<Layout>, id: &UploadId) -> Result<Journal, Store
 }
 
 /// Removes what a creation or a removal left, unless somebody is at it.
-pub(super) fn discard(layout: &Arc<Layout>, id: &UploadId) -> Result<(), StoreError> {
-    let (_record, path, bytes) = match lock(layout, id) {
+pub(super) fn discard(layout: &Layout, id: &UploadId) -> Result<(), StoreError> {
+    let (_record, _, bytes) = match lock(layout, id) {
         Err(StoreError::NotFound) => return Ok(()),
         locked => locked?,
     };
@@ -529,13 +529,38 @@ pub(super) fn discard(layout: &Arc<Layout>, id: &UploadId) -> Result<(), StoreEr
     if journal.record.is_some() {
         return Ok(());
     }
+    remove_all(layout, id, journal.data)
+}
+
+/// Removes an upload that cannot be trusted.
+pub(super) fn remove_damaged(layout: &Arc<Layout>, id: &UploadId) -> Result<bool, StoreError> {
+    match Lease::take(Arc::clone(layout), id) {
+        Ok(lease) if lease.problem.is_some() => lease.remove().map(|()| true),
+        Ok(_) => Ok(false),
+        Err(StoreError::Damaged { .. }) => {
+            layout.check_way_to_record(id)?;
+            // What is no record can be held by nobody.
+            let _held = match lock(layout, id) {
+                Err(StoreError::Damaged { .. } | StoreError::NotFound) => None,
+                locked => Some(locked?),
+            };
+            remove_all(layout, id, None).map(|()| true)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes the bytes, which are searched for if their place is not known, and the record.
+fn remove_all(layout: &Layout, id: &UploadId, data: Option<PathBuf>) -> Result<(), StoreError> {
     let remove =
         |path: &Path| layout.disk.remove(path).map_err(|error| failed("remove", path, error));
-    if let Some(below) = journal.data {
+    if let Some(below) = data.or_else(|| layout.search(id)) {
         layout.check_way(id, &below)?;
         remove(&layout.data(&below))?;
         layout.remove_empty_folders(&below);
     }
+    let path = layout.record(id);
+    remove(&path.with_extension(REWRITTEN))?;
     remove(&path)
 }
 

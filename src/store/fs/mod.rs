@@ -158,6 +158,11 @@ impl Store for FsStore {
         self.blocking(move |layout| lease::discard(layout, &id)).await
     }
 
+    async fn remove_damaged(&self, id: &UploadId) -> Result<bool, StoreError> {
+        let id = *id;
+        self.blocking(move |layout| lease::remove_damaged(layout, &id)).await
+    }
+
     async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
         self.blocking(move |layout| {
             let (ids, next) = layout.ids(cursor)?;
