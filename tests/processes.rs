@@ -225,6 +225,35 @@ fn an_upload_wanders_between_processes() {
 }
 
 /// The kernel frees a dead process's lease: its upload goes on at the other at the first request.
+/// A connection that died without a word holds its upload in one process; its client is back at the
+/// other one.
+#[test]
+fn a_dead_connection_to_one_process_gives_way_to_a_request_at_the_other() {
+    let pair = Pair::start(&[]);
+    let mut random = Random::new(seed());
+    let tries = if is_long() { 50 } else { 4 };
+    for number in 0..tries {
+        let plan = Plan::of_length(random.next(), number, 400_000);
+        let [dead, other] = &pair.servers;
+        let id = dead.begin(&plan, BEGUN);
+        let chunk = plan.chunk(BEGUN..400_000, Some(&id), random.shape_with_id());
+        let _held = pair.world.send_until_written(dead, &chunk, BEGUN as u64);
+        let answer = other.ask(&chunk.bytes);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(other.offset(&id), 400_000);
+        pair.world.finish(dead.addr, &id, &plan, 400_000).unwrap();
+        assert_eq!(
+            pair.world
+                .files()
+                .iter()
+                .filter(|path| path.parent().unwrap().ends_with("asked"))
+                .count(),
+            0
+        );
+    }
+    println!("{tries} dead connections to one process gave way to the other");
+}
+
 #[test]
 fn the_lease_of_a_killed_process_is_free() {
     let world = World::new();
@@ -238,6 +267,8 @@ fn the_lease_of_a_killed_process_is_free() {
         let held = plan.chunk(BEGUN..total, Some(&id), random.shape_with_id());
         let _stream = world.send_until_written(&holder, &held, world.stored());
         if number == 0 {
+            // It cannot hear that somebody asks for the upload.
+            holder.stop();
             let early = other.ask(&held.bytes);
             assert_eq!(early.status, 409, "it is held: {}", early.json);
         }

@@ -144,6 +144,8 @@ impl Append {
     /// Waits until a newer append asks for the upload. Whoever waits for bytes of a client waits for
     /// this beside it, and drops the append when it comes.
     pub fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        // Only who waits can be waited for by another process.
+        self.engine.watch();
         self.claim.stopped()
     }
 

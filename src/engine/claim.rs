@@ -26,6 +26,8 @@ struct Shared {
     phase: watch::Sender<Phase>,
     /// How many claims and other work there is.
     running: watch::Sender<usize>,
+    /// Whether somebody looks for what other processes ask for.
+    watched: watch::Sender<bool>,
 }
 
 /// How far a shutdown has come.
@@ -70,6 +72,7 @@ impl Default for Claims {
             slots: Mutex::default(),
             phase: watch::Sender::new(Phase::Open),
             running: watch::Sender::new(0),
+            watched: watch::Sender::new(false),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -157,6 +160,33 @@ impl Claims {
         let mut running = self.shared.running.subscribe();
         // The sender lives as long as this.
         drop(running.wait_for(|running| *running == 0).await);
+    }
+
+    /// Somebody in another process asks for the upload.
+    pub(super) fn ask(&self, id: &UploadId) {
+        if let Some(slot) = self.shared.slots().get(id).filter(|slot| !slot.finishing) {
+            slot.stop.send_replace(true);
+        }
+    }
+
+    /// Whether the caller is the one who has to look what other processes ask for.
+    pub(super) fn watch(&self) -> bool {
+        let _slots = self.shared.slots();
+        !self.shared.watched.send_replace(true)
+    }
+
+    /// Nobody needs to look any more, unless somebody works again.
+    pub(super) fn end_watch(&self) -> bool {
+        let _slots = self.shared.slots();
+        let idle = *self.shared.running.borrow() == 0;
+        if idle {
+            self.shared.watched.send_replace(false);
+        }
+        idle
+    }
+
+    pub(super) async fn watch_ended(&self) {
+        drop(self.shared.watched.subscribe().wait_for(|watched| !watched).await);
     }
 
     /// Asks everybody to stop but those who finish an upload.

@@ -407,6 +407,7 @@ impl Uploads {
             claims.stop();
             claims.ended().await;
         }
+        claims.watch_ended().await;
         self.engine.store.settle().await;
     }
 
@@ -496,11 +497,26 @@ impl Engine {
     }
 
     /// The store's lease. In this process the claim has made way for it, unless the work of a
-    /// dropped request is still on its way to the disk; another process may hold it as well.
+    /// dropped request is still on its way to the disk; another process is asked for it.
     pub(super) async fn lease(
         &self,
         id: &UploadId,
         claim: &Claim,
+    ) -> Result<Box<dyn DynWriter>, Error> {
+        let mut asked = false;
+        let lease = self.wait_for_lease(id, claim, &mut asked).await;
+        if asked {
+            // At worst it is forgotten after a while.
+            drop(self.store.ask(id, false).await);
+        }
+        lease
+    }
+
+    async fn wait_for_lease(
+        &self,
+        id: &UploadId,
+        claim: &Claim,
+        asked: &mut bool,
     ) -> Result<Box<dyn DynWriter>, Error> {
         let deadline = crate::time::deadline(self.patience);
         let mut pause = Duration::from_millis(1);
@@ -510,9 +526,14 @@ impl Engine {
                 result => return Ok(result?),
             }
             // Whoever asks for the status of such an upload holds it for a moment too.
-            let lasting = pause > GLIMPSE;
-            if lasting && self.store.load(id).await?.status() == Status::Finishing {
-                return Err(ErrorKind::Finishing.into());
+            if pause > GLIMPSE {
+                if self.store.load(id).await?.status() == Status::Finishing {
+                    return Err(ErrorKind::Finishing.into());
+                }
+                if !std::mem::replace(asked, true) {
+                    // On a full disk there is no asking, only waiting.
+                    drop(self.store.ask(id, true).await);
+                }
             }
             if tokio::time::Instant::now() >= deadline {
                 return Err(ErrorKind::Busy.into());
@@ -522,6 +543,30 @@ impl Engine {
                 () = claim.stopped() => return Err(claim.why_stopped().into()),
             }
         }
+    }
+
+    /// Looks now and then what other processes ask for, as long as anybody holds an upload.
+    pub(super) fn watch(self: &Arc<Self>) {
+        if !self.store.is_shared() || !self.claims.watch() {
+            return;
+        }
+        let engine = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK) => {
+                        for id in engine.store.asked().await.unwrap_or_default() {
+                            engine.claims.ask(&id);
+                        }
+                    }
+                    () = engine.claims.ended() => {
+                        if engine.claims.end_watch() {
+                            return;
+                        }
+                    }
+                }
+            }
+        });
     }
 }
 
@@ -672,3 +717,5 @@ const DEFAULT_BATCH: usize = 256 * 1024;
 const LARGEST_BATCH: usize = 1 << 30;
 const DEFAULT_BATCHES: usize = 64;
 const GLIMPSE: Duration = Duration::from_millis(10);
+/// How often to look what other processes ask for.
+const LOOK: Duration = Duration::from_millis(500);

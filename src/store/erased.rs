@@ -21,6 +21,9 @@ pub(crate) trait DynStore: Send + Sync + 'static {
     fn discard<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, ()>;
     fn remove_damaged<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, bool>;
     fn list(&self, cursor: Option<Cursor>) -> BoxFuture<'_, Page>;
+    fn is_shared(&self) -> bool;
+    fn ask<'a>(&'a self, id: &'a UploadId, wanted: bool) -> BoxFuture<'a, ()>;
+    fn asked(&self) -> BoxFuture<'_, Vec<UploadId>>;
     fn free_bytes(&self) -> BoxFuture<'_, Option<u64>>;
     fn settle(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
@@ -68,6 +71,18 @@ impl<T: Store> DynStore for T {
 
     fn list(&self, cursor: Option<Cursor>) -> BoxFuture<'_, Page> {
         Box::pin(Store::list(self, cursor))
+    }
+
+    fn is_shared(&self) -> bool {
+        Store::is_shared(self)
+    }
+
+    fn ask<'a>(&'a self, id: &'a UploadId, wanted: bool) -> BoxFuture<'a, ()> {
+        Box::pin(Store::ask(self, id, wanted))
+    }
+
+    fn asked(&self) -> BoxFuture<'_, Vec<UploadId>> {
+        Box::pin(Store::asked(self))
     }
 
     fn free_bytes(&self) -> BoxFuture<'_, Option<u64>> {

@@ -103,6 +103,35 @@ pub trait Store: Send + Sync + 'static {
     fn list(&self, cursor: Option<Cursor>)
     -> impl Future<Output = Result<Page, StoreError>> + Send;
 
+    /// Whether other processes may use the same uploads at the same time. Then a request that finds an
+    /// upload held [asks](Self::ask) for it, and whoever holds one looks now and then whether it is
+    /// [asked for](Self::asked).
+    ///
+    /// Default: no.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Asks those in other processes who hold the lease of an upload to end it, or, with `wanted`
+    /// false, not any more. Nobody has to follow, and it may be forgotten after some seconds.
+    ///
+    /// Default: nothing.
+    fn ask(
+        &self,
+        id: &UploadId,
+        wanted: bool,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let _ = (id, wanted);
+        ready(Ok(()))
+    }
+
+    /// The uploads that others ask for at this moment.
+    ///
+    /// Default: none.
+    fn asked(&self) -> impl Future<Output = Result<Vec<UploadId>, StoreError>> + Send {
+        ready(Ok(Vec::new()))
+    }
+
     /// How many bytes can still be stored; `None` if that cannot be told.
     ///
     /// Default: it cannot.

@@ -203,6 +203,12 @@ impl Server {
         self.child.id()
     }
 
+    /// SIGSTOP: it does nothing any more, and lets go of nothing.
+    pub(crate) fn stop(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    }
+
     pub(crate) fn connect(&self) -> TcpStream {
         TcpStream::connect(self.addr).unwrap()
     }

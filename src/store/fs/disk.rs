@@ -12,6 +12,7 @@ use std::path::Path;
 #[cfg(test)]
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 #[cfg(test)]
 use self::plan::{Call, Plan};
@@ -191,6 +192,11 @@ impl Disk {
         enter!(self, Call::SyncFolder(path));
         // Elsewhere a folder cannot be opened to be synced.
         if cfg!(unix) { fs::File::open(path)?.sync_all() } else { Ok(()) }
+    }
+
+    /// How long ago the file was written.
+    pub(super) fn age(&self, path: &Path) -> Option<Duration> {
+        fs::symlink_metadata(path).ok()?.modified().ok()?.elapsed().ok()
     }
 
     /// How many bytes the filesystem of the folder has for us.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::Durability;
 use super::disk::{Disk, File, is_absent};
@@ -19,6 +19,8 @@ pub(super) struct Layout {
     problem: Option<&'static str>,
     pub(super) durability: Durability,
     pub(super) disk: Disk,
+    /// Tells this store's questions from those of others.
+    me: UploadId,
 }
 
 impl Layout {
@@ -43,7 +45,7 @@ impl Layout {
             None
         };
         let pattern = rest.to_str().unwrap_or_default().to_owned();
-        Self { root, pattern, problem, durability, disk: Disk::default() }
+        Self { root, pattern, problem, durability, disk: Disk::default(), me: UploadId::random() }
     }
 
     pub(super) fn check(&self) -> Result<(), StoreError> {
@@ -195,6 +197,40 @@ impl Layout {
         None
     }
 
+    /// The folder with a file for each upload that somebody waits for.
+    fn questions(&self) -> PathBuf {
+        self.records().join("asked")
+    }
+
+    pub(super) fn ask(&self, id: &UploadId, wanted: bool) -> Result<(), StoreError> {
+        let path = self.questions().join(format!("{id}.{}", self.me));
+        let done = if wanted {
+            self.disk.create_with_folders(&path).map(drop)
+        } else {
+            self.disk.remove(&path)
+        };
+        match done {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            done => done.map_err(|error| failed("ask with", &path, error)),
+        }
+    }
+
+    pub(super) fn asked(&self) -> Result<Vec<UploadId>, StoreError> {
+        let folder = self.questions();
+        let names = self.disk.names(&folder).map_err(|error| failed("list", &folder, error))?;
+        let others = names.iter().filter_map(|name| {
+            let (id, who) = name.split_once('.')?;
+            let (id, who) = (id.parse::<UploadId>().ok()?, who.parse::<UploadId>().ok()?);
+            // One that is old is of somebody who was killed.
+            if self.disk.age(&folder.join(name)).is_some_and(|age| age > FORGOTTEN) {
+                drop(self.disk.remove(&folder.join(name)));
+                return None;
+            }
+            (who != self.me).then_some(id)
+        });
+        Ok(others.collect())
+    }
+
     /// How many bytes fit below the root, or where it will be made.
     pub(super) fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
         let root =
@@ -269,12 +305,14 @@ pub(super) const GONE: &str = "its bytes are gone";
 pub(super) const SHORT: &str = "it has fewer bytes than its record says";
 /// The folder of the records, in the root.
 const RECORDS: &str = ".records";
+/// How long a question stands at most.
+const FORGOTTEN: Duration = Duration::from_secs(10);
 const PAGE: usize = 256;
 const ATTEMPTS: usize = 8;
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
 

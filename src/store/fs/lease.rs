@@ -518,6 +518,19 @@ pub(super) fn load(layout: &Arc<Layout>, id: &UploadId) -> Result<Journal, Store
     Ok(journal)
 }
 
+/// Opens the bytes of an upload for reading, wherever they are.
+pub(super) fn open(layout: &Arc<Layout>, id: &UploadId) -> Result<(File, u64), StoreError> {
+    loop {
+        let journal = load(layout, id)?;
+        let end = journal.end;
+        match layout.open(journal) {
+            // They may have been moved or removed since the record was read.
+            Err(StoreError::Damaged { .. }) if layout.read(id)?.end != end => {}
+            opened => return opened,
+        }
+    }
+}
+
 /// Removes what a creation or a removal left, unless somebody is at it.
 pub(super) fn discard(layout: &Layout, id: &UploadId) -> Result<(), StoreError> {
     let (_record, _, bytes) = match lock(layout, id) {

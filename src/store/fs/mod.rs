@@ -17,6 +17,9 @@
 //! (`flock`) on the record, which the kernel frees when a process dies. Network filesystems keep
 //! such locks in their own ways; do not share a folder over one.
 //!
+//! A request that finds its upload held by another process puts a file into `.records/asked`; the
+//! holder looks there twice a second and gives way, as it does to a newer request of its own process.
+//!
 //! # What survives what
 //!
 //! See [`Durability`].
@@ -148,8 +151,7 @@ impl Store for FsStore {
 
     async fn open(&self, id: &UploadId) -> Result<Reader, StoreError> {
         let id = *id;
-        let open = move |layout: &Arc<Layout>| layout.open(lease::load(layout, &id)?);
-        let (file, end) = self.blocking(open).await?;
+        let (file, end) = self.blocking(move |layout| lease::open(layout, &id)).await?;
         Ok(Box::new(Section::new(file.into_inner(), 0, end, None)))
     }
 
@@ -179,6 +181,19 @@ impl Store for FsStore {
             Ok(page)
         })
         .await
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn ask(&self, id: &UploadId, wanted: bool) -> Result<(), StoreError> {
+        let id = *id;
+        self.blocking(move |layout| layout.ask(&id, wanted)).await
+    }
+
+    async fn asked(&self) -> Result<Vec<UploadId>, StoreError> {
+        self.blocking(|layout| layout.asked()).await
     }
 
     async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
