@@ -194,6 +194,8 @@ cases! {
     every_upload_is_listed_once,
     a_listing_is_not_upset_by_uploads_that_come_and_go,
     discarding_spares_what_exists,
+    only_a_damaged_upload_is_removed_as_one,
+    an_upload_that_is_asked_for_is_named_to_others,
     dropping_a_reading_future_changes_nothing,
     dropping_an_appending_future_leaves_the_old_record_or_the_new,
     dropping_a_creating_future_leaves_nothing_or_the_upload,
@@ -828,6 +830,36 @@ async fn discarding_spares_what_exists<S: Store>(suite: &Suite<S>) {
     writer.commit(Bytes::new(), at(&upload, 2000)).await.must("commit");
     drop(writer);
     usable(&*store, &upload.id, &[data(1, 1000), data(2, 1000)].concat()).await;
+}
+
+async fn only_a_damaged_upload_is_removed_as_one<S: Store>(suite: &Suite<S>) {
+    let store = suite.store();
+    let upload = born(&*store, &data(1, 1000)).await;
+    assert!(!store.remove_damaged(&upload.id).await.must("remove_damaged"), "it was sound");
+    usable(&*store, &upload.id, &data(1, 1000)).await;
+    not_found(store.remove_damaged(&UploadId::random()).await.map(drop), "remove_damaged");
+}
+
+/// For a store that says that it is shared; with two handles.
+async fn an_upload_that_is_asked_for_is_named_to_others<S: Store>(suite: &Suite<S>) {
+    let Some(reopen) = &suite.reopen else { return };
+    let one = suite.store();
+    if !one.is_shared() {
+        return;
+    }
+    let two = reopen(&one);
+    let upload = born(&*one, &data(1, 1000)).await;
+    assert_eq!(two.asked().await.must("asked"), []);
+    for _ in 0..2 {
+        one.ask(&upload.id, true).await.must("ask");
+    }
+    assert_eq!(two.asked().await.must("asked"), [upload.id]);
+    assert_eq!(one.asked().await.must("asked"), [], "it asks itself");
+    for _ in 0..2 {
+        one.ask(&upload.id, false).await.must("ask");
+    }
+    assert_eq!(two.asked().await.must("asked"), []);
+    assert_eq!(listed(&two).await, [upload]);
 }
 
 async fn dropping_a_reading_future_changes_nothing<S: Store>(suite: &Suite<S>) {

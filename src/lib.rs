@@ -61,10 +61,10 @@
 //!    panic, `kill -9`, a full disk. With [`Durability::Sync`](store::Durability::Sync), not by a
 //!    power cut.
 //! 2. What the application gets is byte for byte what the client sent, or it gets nothing. (Without
-//!    `Durability::Sync` a power cut may take acknowledged bytes. A file that is too short then is
-//!    refused; one that kept its length is not noticed, as the checksum is of what arrived.)
-//! 3. One writer at a time per upload. A fresh request is not locked out by a dead one: the newest
-//!    wins. (Of two processes that share a folder, one waits for the other's idle timeout.)
+//!    `Durability::Sync` a power cut may take acknowledged bytes. On Linux that is noticed, and the
+//!    file refused, even if it kept its length.)
+//! 3. One writer at a time per upload, in all processes that share a folder. A fresh request is not
+//!    locked out by a dead one: the newest wins.
 //! 4. Completing costs the same for 1 KiB and for 1 TiB.
 //! 5. Memory per upload is a constant that the settings bound, whatever the client sends.
 //! 6. A request that is no upload passes as if the layer were not there.
@@ -108,11 +108,13 @@
 //! | 400 | `Upload is being completed` | waits, then asks for the status |
 //! | 403 | `Authentication credentials were not provided` | logs in |
 //! | 404 | `Upload not found` | begins a new upload |
-//! | 408 | `The request brought no data for too long` | sends the chunk again |
+//! | 408 | `The request brought no data for too long`, or `too little data` | sends the chunk again |
 //! | 409 | `Upload was taken over by a newer request` | stops: another tab goes on with it |
 //! | 409 | `Upload is held by another request` | sends the chunk again, a little later |
 //! | 410 | `Upload has expired` | begins a new upload |
 //! | 413 | `The request is too large` | has something else than a small form in its completion |
+//! | 413 | `The limit is N bytes of one owner's unfinished uploads`, with `limit` | ends or cancels another upload first |
+//! | 429 | `The limit is N unfinished uploads of one owner`, with `limit` | ends or cancels another upload first |
 //! | 400 | `The request ended before its end` | sends the chunk again |
 //! | 400 | `'upload_id' was sent twice with different values` | has a bug |
 //! | 400 | `Both 'upload_id' and 'md5' are required` | has one of them wrong |
@@ -121,6 +123,7 @@
 //! | 500 | `The stored upload is damaged` | begins a new upload |
 //! | 503 | `The server is shutting down`, with `Retry-After` | sends the chunk again, a little later |
 //! | 507 | `There is no room for the upload` | tries again later |
+//! | 507 | `The limit is N bytes of all unfinished uploads`, or `bytes that stay free`, with `limit` | tries again later |
 //!
 //! # Who may do what
 //!
@@ -156,6 +159,38 @@
 //! Nothing is removed by itself: start [`Uploads::sweep_every`] once, or call
 //! [`Uploads::delete_expired`] from a job. A file that the application has
 //! [persisted](CompletedUpload::persist) is never touched.
+//!
+//! What cannot be read has no expiry: a [`list`](Uploads::list) names a damaged upload in an error
+//! ([`Error::damaged_upload`]), and [`Uploads::remove_damaged`] removes it.
+//!
+//! # Limits and quotas
+//!
+//! Nothing that a client can make long is without a bound: see [`FormLimits`],
+//! [`max_completion_bytes`](ChunkedUploadLayer::max_completion_bytes),
+//! [`idle_timeout`](ChunkedUploadLayer::idle_timeout) and [`drain`](ChunkedUploadLayer::drain). How large
+//! a file may be, how many unfinished uploads and bytes an owner may have, how many bytes all together,
+//! how many must stay free, and how slow a client may be, is unlimited unless set:
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use tower_chunked_upload::store::FsStore;
+//! use tower_chunked_upload::{ChunkedUploadLayer, Uploads};
+//!
+//! const GIB: u64 = 1 << 30;
+//! let uploads = Uploads::builder(FsStore::default())
+//!     .max_bytes(20 * GIB)
+//!     .max_uploads_per_owner(10)
+//!     .max_bytes_per_owner(50 * GIB)
+//!     .max_bytes_in_all(500 * GIB)
+//!     .min_free_bytes(10 * GIB)
+//!     .build()?;
+//! let layer = ChunkedUploadLayer::new(uploads).min_rate(10_000, Duration::from_secs(10));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What an upload will have is reserved when it begins, so uploads side by side cannot get around it.
 //!
 //! # How much a server needs
 //!

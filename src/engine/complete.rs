@@ -326,7 +326,8 @@ impl CompletedUpload {
     /// Moves the file to `target`, whole or not at all, replacing what is there. From then on it is
     /// the application's, and nothing here removes it. Folders above it are made.
     ///
-    /// On the same filesystem it is a rename; to another one, a copy, a sync and a rename. It can be
+    /// On the same filesystem it is a rename; to another one, a copy, a sync and a rename. With
+    /// [`Durability::Sync`](crate::store::Durability::Sync) it survives a power cut. It can be
     /// called again: after a crash the upload is completed again, and a `persist` to the same
     /// target ends with the same file.
     ///
