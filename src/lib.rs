@@ -194,11 +194,20 @@
 //!
 //! # How much a server needs
 //!
-//! Each upload under way costs 16 to 32 KiB and what the HTTP library keeps for its connection (with
-//! hyper, a read buffer that grows to some 400 KiB for a fast client, unless `max_buf_size` says less). Those whose
-//! bytes come faster than they are written borrow large buffers, of which there are
-//! [`max_batches`](UploadsBuilder::max_batches) of [`batch_bytes`](UploadsBuilder::batch_bytes) for
-//! all together: 16 MiB, unless set. Each needs two descriptors beside its socket.
+//! - **Descriptors.** An upload under way keeps three open: its connection, its file and its record.
+//!   Allow (`ulimit -n`) three for each and a hundred more; the usual 1,024 are enough for 300.
+//! - **Memory of the layer.** Some 8 KiB for a slow upload, up to 16 KiB more while its bytes come. Those
+//!   whose bytes come faster than they are written borrow large buffers, of which there are
+//!   [`max_batches`](UploadsBuilder::max_batches) of [`batch_bytes`](UploadsBuilder::batch_bytes) for all
+//!   together: 16 MiB, unless set.
+//! - **Memory of the HTTP library.** A connection of hyper's keeps the largest read buffer that it ever
+//!   needed; `http1().max_buf_size(…)` bounds it (`axum::serve` has no such setting). With 8 KiB a
+//!   connection and its slow upload take less than 32 KiB together, so 5,000 take 130 MB; with 64 KiB up
+//!   to 95 KiB each; with hyper's default some 350 KiB each after a fast start. 64 KiB is as fast as the
+//!   default; 8 KiB costs a tenth more CPU, and limits a request's head to 8 KiB.
+//!
+//! Many clients that send much in one moment take more for that moment, and the allocator may not give
+//! it back.
 //!
 //! # Features
 //!

@@ -166,7 +166,12 @@ impl Append {
         self.reserve(self.position).await?;
         while bytes.has_remaining() {
             if self.buffer.is_full() {
+                let small = !self.buffer.is_large();
                 self.flush().await?;
+                if small {
+                    // An upload with a small buffer holds nothing beside it.
+                    self.rest().await?;
+                }
             }
             self.buffer.fill(&mut bytes);
         }
@@ -214,15 +219,22 @@ impl Append {
         }
     }
 
-    /// Hands over what is gathered if the next bytes are slow to come, so that a slow client does
-    /// not keep a large buffer.
+    /// Writes what is gathered, for the next bytes are slow to come, so that a slow client keeps
+    /// next to no memory.
     pub(crate) async fn lull(&mut self) -> Result<(), Error> {
-        if self.is_large() { self.flush().await } else { Ok(()) }
+        if self.is_worth_writing() {
+            self.flush().await?;
+        }
+        self.rest().await
     }
 
-    /// Whether a large buffer is held.
-    pub(crate) fn is_large(&self) -> bool {
-        self.buffer.is_large()
+    /// Whether a pause would give memory back.
+    pub(crate) fn minds_lull(&self) -> bool {
+        self.is_worth_writing() || matches!(self.work, Work::Busy(_))
+    }
+
+    fn is_worth_writing(&self) -> bool {
+        self.buffer.is_large() || self.buffer.len() >= LITTLE
     }
 
     /// Starts to write what is gathered, as soon as the batch before it is written.
@@ -236,6 +248,12 @@ impl Append {
             let result = desk.write(batch, keep).await;
             (desk, result)
         }));
+        Ok(())
+    }
+
+    /// Waits until nothing is being written.
+    async fn rest(&mut self) -> Result<(), Error> {
+        self.work = Work::Idle(self.settle().await?);
         Ok(())
     }
 
@@ -380,3 +398,5 @@ pub(super) async fn joined<T, E: Into<Error>>(task: JoinHandle<Result<T, E>>) ->
 }
 
 const HASH_IN_PLACE: usize = 64 * 1024;
+/// As much as a slow client may leave in the buffer: a write for less would cost more than it.
+const LITTLE: usize = 4 * 1024;

@@ -75,10 +75,10 @@ impl Buffer {
         self.bytes.len() >= if self.lent { self.pool.large } else { SMALL }
     }
 
-    /// Takes as much as fits, and gets a large buffer, if there is one, for what is larger than
-    /// the small one.
+    /// Takes as much as fits, and gets a large buffer, if there is one, for what would fill the
+    /// small one: frames may be just as long as that.
     pub(super) fn fill(&mut self, from: &mut impl Buf) {
-        if !self.lent && self.bytes.len() + from.remaining() > SMALL {
+        if !self.lent && self.bytes.len() + from.remaining() >= SMALL {
             self.grow();
         }
         let limit = if self.lent { self.pool.large } else { SMALL };
@@ -158,9 +158,11 @@ mod tests {
     fn small_bytes_stay_in_the_small_buffer() {
         let pool = Pool::new(64 * 1024, 1);
         let mut buffer = Buffer::new(&pool);
-        for _ in 0..16 {
+        for _ in 0..15 {
             buffer.fill(&mut &[1; 1024][..]);
+            assert!(!buffer.is_large());
         }
-        assert!(buffer.is_full() && !buffer.is_large());
+        buffer.fill(&mut &[1; 1024][..]);
+        assert!(buffer.is_large() && !buffer.is_full());
     }
 }

@@ -623,8 +623,8 @@ impl UploadsBuilder {
     }
 
     /// How many batches all uploads together may gather at the same time: 64 unless set, 16 MiB in
-    /// all. Uploads beyond that, and slow ones, get along with 16 KiB each, or
-    /// twice that while they write.
+    /// all. Uploads beyond that, and slow ones, get along with 16 KiB each, and with less while they
+    /// wait for their client.
     pub fn max_batches(mut self, count: usize) -> Self {
         self.batches = count;
         self

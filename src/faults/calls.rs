@@ -124,7 +124,7 @@ fn every_call_fails(durability: Durability, mode: AppendMode) {
     let (mut lives, mut failures) = (0, 0);
     for (number, fault) in FAULTS.into_iter().enumerate() {
         for lasting in [false, true] {
-            for call in sample(calls, number + usize::from(lasting), 11) {
+            for call in sample(calls, number + usize::from(lasting), 4) {
                 let _case = Case(format!("{durability:?} {mode:?} {fault:?} {call} {lasting}"));
                 let mut life = Life::new(durability, mode);
                 let end = if lasting { usize::MAX } else { call + 1 };

@@ -21,8 +21,18 @@ async fn live(
     world.finish(&id).await
 }
 
+/// Lets what hangs go on, also if the test has failed: the runtime waits for it.
+struct Mend<'a>(&'a World);
+
+impl Drop for Mend<'_> {
+    fn drop(&mut self) {
+        self.0.plan.mend();
+    }
+}
+
 /// On a runtime with one thread: a call on it that blocks would block the other upload.
 async fn hangs_at(world: &World, call: usize) -> bool {
+    let _mend = Mend(world);
     let told = std::sync::Mutex::new(None);
     world.plan.fail(Fault::Hang, call..call + 1);
     let hangs = async {
@@ -92,6 +102,7 @@ fn nothing_outlives_a_shutdown() {
         let _case = Case(format!("{call}"));
         let world = World::new(Durability::Process);
         run(async {
+            let _mend = Mend(&world);
             let told = std::sync::Mutex::new(None);
             world.plan.fail(Fault::Hang, call..call + 1);
             let sweeper = world.uploads.sweep_every(Duration::from_millis(1));

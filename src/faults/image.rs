@@ -41,6 +41,10 @@ pub(super) enum Luck {
     NamesAndLengths,
     /// Bytes, but no names.
     Bytes,
+    /// All of the records, and of the other files names and lengths, but no bytes.
+    Records,
+    /// All of the records, and some sectors of the other files.
+    RecordsAndSome(u64),
     /// Some names of each folder, in their order, some sectors and some lengths.
     Random(u64),
 }
@@ -131,7 +135,7 @@ impl Image {
         drop(fs::remove_dir_all(folder));
         fs::create_dir_all(folder).unwrap();
         let mut random = Random(match luck {
-            Luck::Random(seed) => seed | 1,
+            Luck::Random(seed) | Luck::RecordsAndSome(seed) => seed | 1,
             _ => 1,
         });
         let names = self.names(luck, &mut random);
@@ -144,6 +148,12 @@ impl Image {
             // A name in a folder that has none itself cannot be found.
             if parent.exists() {
                 let contents = self.files.get(file).unwrap_or(&none);
+                let is_record = path.extension().is_some_and(|end| end == "log");
+                let luck = match luck {
+                    Luck::Records | Luck::RecordsAndSome(_) if is_record => Luck::Everything,
+                    Luck::Records => Luck::NamesAndLengths,
+                    luck => luck,
+                };
                 fs::write(path, contents.after(luck, &mut random)).unwrap();
             }
         }
@@ -153,7 +163,9 @@ impl Image {
         let mut names = self.safe.clone();
         match luck {
             Luck::Nothing | Luck::Bytes => {}
-            Luck::Everything | Luck::NamesAndLengths => names = self.live.clone(),
+            Luck::Everything | Luck::NamesAndLengths | Luck::Records | Luck::RecordsAndSome(_) => {
+                names = self.live.clone()
+            }
             Luck::Random(_) => {
                 let mut full = BTreeSet::new();
                 for change in &self.pending {
@@ -202,17 +214,19 @@ impl Contents {
         let mut bytes = self.safe.clone();
         let with_length = match luck {
             Luck::Nothing => false,
-            Luck::Everything | Luck::NamesAndLengths | Luck::Bytes => true,
             Luck::Random(_) => random.below(2) == 0,
+            _ => true,
         };
         if with_length {
             bytes.resize(self.live.len(), 0);
         }
         for sector in self.dirty.iter().flat_map(|page| page * SECTORS..(page + 1) * SECTORS) {
             let is_there = match luck {
-                Luck::Nothing | Luck::NamesAndLengths => false,
+                Luck::Nothing | Luck::NamesAndLengths | Luck::Records => false,
                 Luck::Everything | Luck::Bytes => true,
                 Luck::Random(_) => random.below(2) == 0,
+                // Nearly all, so that the damage is small.
+                Luck::RecordsAndSome(_) => random.below(50) > 0,
             };
             let start = sector * SECTOR;
             let end = (start + SECTOR).min(self.live.len()).min(bytes.len());

@@ -70,7 +70,7 @@ where
         // It has just been asked, and knows whom to wake.
         let mut asked = true;
         loop {
-            let lull = append.as_deref().is_some_and(Append::is_large);
+            let lull = append.as_deref().is_some_and(Append::minds_lull);
             let start = Instant::now();
             let mut pause = deadline.min(time::deadline(self.rate.left()));
             if lull {

@@ -102,7 +102,8 @@ impl Request<'_> {
                 FormEvent::Field { name, value } => fields.push((name, value)),
                 FormEvent::File { filename, content_type } => {
                     let file = File { name: filename, content_type };
-                    receiver = Some(self.begin(id.as_deref(), file, &fields, None).await?);
+                    receiver =
+                        Some(Box::pin(self.begin(id.as_deref(), file, &fields, None)).await?);
                 }
                 FormEvent::Data(bytes) => match &mut receiver {
                     Some(receiver) => receiver.take(bytes, self.range.as_ref()).await?,
@@ -113,7 +114,8 @@ impl Request<'_> {
             }
         }
         let receiver = receiver.ok_or_else(no_file)?;
-        self.end(receiver, id.as_deref(), fields).await
+        // It is the largest part of the future, and the shortest of its life.
+        Box::pin(self.end(receiver, id.as_deref(), fields)).await
     }
 
     /// The chunk and nothing else, with the id in the query.
@@ -126,11 +128,13 @@ impl Request<'_> {
         if id.is_none() {
             self.check_start()?;
         }
-        let mut receiver = self.begin(id.as_deref(), file, &fields, body.exact_size()).await?;
+        let begin = self.begin(id.as_deref(), file, &fields, body.exact_size());
+        let mut receiver = Box::pin(begin).await?;
         while let Some(bytes) = body.next(Some(&mut receiver.append)).await? {
             receiver.take(bytes, self.range.as_ref()).await?;
         }
-        self.end(receiver, id.as_deref(), fields).await
+        // It is the largest part of the future, and the shortest of its life.
+        Box::pin(self.end(receiver, id.as_deref(), fields)).await
     }
 
     /// Refuses a body that, with this much beside the chunk at most, has more of a file than is taken,

@@ -15,6 +15,7 @@ mod query;
 mod status;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 
@@ -39,7 +40,8 @@ where
     B: Body + Send + 'static,
     B::Data: Send,
 {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    detach(&mut parts);
     let mut body = Incoming::new(body, &parts.headers, config);
     let result = match (route, &parts.method) {
         (Route::Chunk, &Method::POST) => chunk::receive(config, &parts, &mut body).await,
@@ -64,6 +66,20 @@ where
     body.drain();
     let answer = result.unwrap_or_else(Answer::from);
     Outcome::Answer(answer.into_response(config))
+}
+
+/// Copies what may be slices of the HTTP library's read buffer: as long as the body comes, they
+/// would keep the whole of it.
+fn detach(parts: &mut Parts) {
+    for value in parts.headers.values_mut() {
+        if let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            copy.set_sensitive(value.is_sensitive());
+            *value = copy;
+        }
+    }
+    if let Ok(copy) = parts.uri.to_string().try_into() {
+        parts.uri = copy;
+    }
 }
 
 fn other_method(route: Route, method: &Method, has_id: bool) -> Answer {

@@ -190,6 +190,11 @@ impl Disk {
     pub(super) fn sync_folder(&self, path: &Path) -> io::Result<()> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         enter!(self, Call::SyncFolder(path));
+        // What a test makes of it needs no disk.
+        #[cfg(test)]
+        if self.plan.is_some() {
+            return Ok(());
+        }
         // Elsewhere a folder cannot be opened to be synced.
         if cfg!(unix) { fs::File::open(path)?.sync_all() } else { Ok(()) }
     }
@@ -244,6 +249,10 @@ impl File {
 
     pub(super) fn sync(&self) -> io::Result<()> {
         enter_file!(self, Call::Sync);
+        #[cfg(test)]
+        if self.watched.is_some() {
+            return Ok(());
+        }
         self.file.sync_data()
     }
 

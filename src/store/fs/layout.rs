@@ -55,6 +55,10 @@ impl Layout {
         self.folder(SystemTime::now()).map(drop)
     }
 
+    pub(super) fn whole_pattern(&self) -> PathBuf {
+        self.root.join(&self.pattern)
+    }
+
     /// The folder, below the root, for the bytes of an upload that began at `time`.
     fn folder(&self, time: SystemTime) -> Result<PathBuf, StoreError> {
         let bad = |problem: String| StoreError::Config {

@@ -33,6 +33,7 @@ mod layout;
 mod lease;
 mod persist;
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -73,7 +74,7 @@ pub enum Durability {
 ///
 /// let store = FsStore::new("chunked_uploads/%Y/%m/%d").durability(Durability::Sync);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct FsStore {
     layout: Arc<Layout>,
@@ -115,6 +116,15 @@ impl FsStore {
     ) -> Result<T, StoreError> {
         let layout = Arc::clone(&self.layout);
         self.background.run(move || work(&layout)).await
+    }
+}
+
+impl fmt::Debug for FsStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FsStore")
+            .field("pattern", &self.layout.whole_pattern())
+            .field("durability", &self.layout.durability)
+            .finish_non_exhaustive()
     }
 }
 
