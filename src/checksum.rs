@@ -69,6 +69,10 @@ impl Running {
 
     /// The checksum goes on from a saved state, if this version can read it.
     pub(crate) fn resume(state: &ChecksumState) -> Option<Self> {
+        Self::read(state).filter(|running| running.save() == *state)
+    }
+
+    fn read(state: &ChecksumState) -> Option<Self> {
         if let Some(text) = state.0.strip_prefix(CRC32) {
             let sum = u32::from_be_bytes(from_hex(text)?);
             return Some(Self::Crc32(crc32fast::Hasher::new_with_initial(sum)));
@@ -150,7 +154,10 @@ const STATE_LENGTH: usize = 88;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::fuzzing;
 
     #[test]
     fn a_saved_state_goes_on_where_it_stopped() {
@@ -181,8 +188,41 @@ mod tests {
 
     #[test]
     fn an_unreadable_state_is_none() {
-        for text in ["", "md5:", "md5:zz", "sha1:00", "md5:00", "é", "crc32:", "crc32:0"] {
+        for text in
+            ["", "md5:", "md5:zz", "sha1:00", "md5:00", "é", "crc32:", "crc32:0", "crc32:CBF43926"]
+        {
             assert!(Running::resume(&text.parse().unwrap()).is_none(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_state_that_saves_to_itself_or_none(
+            text in prop_oneof![
+                ".{0,20}",
+                "crc32:[0-9a-fA-F]{7,9}",
+                "md5:[0-9a-f]{32}[0-9a-f]{16}[0-4][0-9a-f]0{126}",
+                "md5:[0-9a-f]{48}[0-4][0-9a-f][0-9a-f]{0,8}0{118}",
+                "[0-9a-fA-F]{32}",
+            ],
+        ) {
+            fuzzing::checksum(text.as_bytes());
+        }
+
+        #[test]
+        fn any_bytes_sum_up_the_same_with_a_save_in_between(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+            cut in 0..300_usize,
+        ) {
+            let (first, second) = bytes.split_at(cut.min(bytes.len()));
+            for mut whole in [Running::md5(), Running::crc32()] {
+                let mut parts = whole.anew();
+                whole.update(&bytes);
+                parts.update(first);
+                let mut parts = Running::resume(&parts.save()).unwrap();
+                parts.update(second);
+                prop_assert_eq!((parts.save(), parts.digest()), (whole.save(), whole.digest()));
+            }
         }
     }
 

@@ -1,14 +1,31 @@
-//! What the targets in `fuzz/` call: the parsers of client bytes, with their promises asserted.
+//! What the targets in `fuzz/` call, and the property tests: the parsers of bytes that come from a
+//! client or a disk, with their promises asserted.
+
+use std::path::{Component, Path};
+
+use form_urlencoded::Serializer;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{Request, Uri};
 
 use crate::{
+    checksum::{ChecksumState, Digest, Running},
     engine::filename,
+    id::UploadId,
+    policy::Refusal,
     protocol::chunked::{
+        complete::{Fields, read_fields},
         content_range::ContentRange,
         disposition::Disposition,
         form::{
             Boundary, FormLimits, FormReader,
-            trace::{Trace, trace},
+            trace::{Trace, cut, trace, trace_head},
         },
+        query::{has_id, read as read_query},
+    },
+    store::{
+        StoreError,
+        fs::trace::{State, Trace as Journal, rewritten, trace as read_journal},
     },
 };
 
@@ -34,15 +51,117 @@ pub fn form(input: &[u8]) {
 
     let whole = read(vec![body]);
     assert_eq!(read(body.chunks(1).collect()), whole);
-    let mut frames = Vec::new();
-    let mut rest = body;
-    for cut in cuts {
-        let (frame, after) = rest.split_at(usize::from(*cut).min(rest.len()));
-        frames.push(frame);
-        rest = after;
+    assert_eq!(read(cut(body, cuts.map(usize::from))), whole);
+}
+
+/// The headers of a part are `input` but for its first four bytes, which choose the limit and three
+/// cuts.
+pub fn head(input: &[u8]) {
+    let Some(([limit, cuts @ ..], text)) = input.split_first_chunk::<4>() else {
+        return;
+    };
+    let limit = usize::from(*limit);
+    let whole = trace_head([text], limit);
+    assert_eq!(trace_head(text.chunks(1), limit), whole);
+    assert_eq!(trace_head(cut(text, cuts.map(usize::from)), limit), whole);
+    let Ok(head) = whole else { return };
+    let taken = text.len() - head.rest.as_deref().unwrap_or_default().len();
+    assert!(taken <= limit, "{taken} bytes of {limit}");
+    let plain = |byte: u8| (b' '..=b'~').contains(&byte);
+    assert!(head.content_type.is_none_or(|value| value.len() <= 255 && value.bytes().all(plain)));
+}
+
+/// A query that is none of HTTP's is no query.
+pub fn query(input: &[u8]) {
+    let Ok(parts) = request(&[b"/?", input].concat(), None) else { return };
+    let sent = parts.uri.query().unwrap_or_default();
+    let pairs = || form_urlencoded::parse(sent.as_bytes());
+    let mut ids: Vec<_> =
+        pairs().filter(|(key, _)| key == "upload_id").map(|pair| pair.1).collect();
+    ids.retain(|id| !id.is_empty());
+    ids.dedup();
+    assert_eq!(has_id(&parts), !ids.is_empty());
+    let (id, fields) = match read_query(&parts) {
+        Ok(read) => read,
+        Err(refusal) => return assert_refused(&refusal, ids.len() > 1),
+    };
+    assert!(ids.len() <= 1 && ids.first().map(|id| &**id) == id.as_deref());
+    assert_eq!(fields.len(), pairs().filter(|(key, _)| key != "upload_id").count());
+
+    let named = id.iter().map(|id| ("upload_id", id.as_str()));
+    let others = fields.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let again = Serializer::new("/?".to_owned()).extend_pairs(named.chain(others)).finish();
+    let Ok(parts) = request(again.as_bytes(), None) else {
+        unreachable!("an encoded query is one");
+    };
+    assert_eq!(read_query(&parts).ok(), Some((id, fields)));
+}
+
+/// The body is `input` but for its first byte, which chooses what it is said to be.
+pub fn completion(input: &[u8]) {
+    let Some((choice, body)) = input.split_first() else { return };
+    let kind = KINDS[usize::from(*choice) % KINDS.len()];
+    let json = (kind == JSON).then(|| serde_json::from_slice::<serde_json::Value>(body).ok());
+    let said = |key: &str| json.as_ref()?.as_ref()?.get(key)?.as_str().filter(|id| !id.is_empty());
+    let fields = match complete(kind, body) {
+        Ok(fields) => fields,
+        Err(refusal) => return assert_refused(&refusal, true),
+    };
+    assert!(json.as_ref().is_none_or(|json| json.as_ref().is_some_and(|json| json.is_object())));
+    for (key, value) in [("upload_id", &fields.0), ("md5", &fields.1)] {
+        let value = value.as_deref();
+        assert_ne!(value, Some(""));
+        // Of a key that is there twice, serde_json's map has the last.
+        assert!(said(key).is_none_or(|said| value == Some(said)));
+        assert!(kind != OTHER || value.is_none());
     }
-    frames.push(rest);
-    assert_eq!(read(frames), whole);
+    let pairs = [("upload_id", &fields.0), ("md5", &fields.1)];
+    let pairs = pairs.map(|(key, value)| (key, value.as_deref().unwrap_or_default()));
+    for kind in KINDS.into_iter().filter(|kind| *kind != OTHER) {
+        if let Some(body) = encoded(kind, &pairs) {
+            assert_eq!(complete(kind, &body).ok().as_ref(), Some(&fields), "{kind}");
+        }
+    }
+}
+
+/// A record's file: once as it is, and once with the right check before each of its lines, since no
+/// fuzzer guesses one. The first two bytes say where it is cut, and where a block was lost.
+pub fn record(input: &[u8]) {
+    let Some((place, text)) = input.split_first_chunk::<2>() else { return };
+    let place = usize::from(u16::from_le_bytes(*place));
+    for mut bytes in [text.to_vec(), checked(text)] {
+        let place = place.min(bytes.len());
+        if let Some(journal) = believed(&bytes) {
+            assert_older(&bytes[..journal.end], place.min(journal.end));
+        }
+        believed(&bytes[..place]);
+        let block = bytes[place..].iter_mut().take(BLOCK);
+        block.for_each(|byte| *byte = 0);
+        believed(&bytes);
+    }
+}
+
+/// A state, a digest and an id are texts of the same kind.
+pub fn checksum(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let Ok(state) = text.parse::<ChecksumState>();
+    if let Some(mut running) = Running::resume(&state) {
+        assert_eq!(running.save(), state);
+        let other = running.clone();
+        running.update(input);
+        let mut parts = Running::resume(&other.save());
+        if let Some(parts) = &mut parts {
+            input.chunks(60).for_each(|bytes| parts.update(bytes));
+        }
+        let ended = |running: &Running| (running.save(), running.digest());
+        assert_eq!(parts.as_ref().map(ended), Some(ended(&running)));
+    }
+    if let Some(digest) = Digest::md5(&text) {
+        assert_eq!(digest.to_hex(), text.to_ascii_lowercase());
+    }
+    if let Ok(id) = text.parse::<UploadId>() {
+        assert_eq!(id.to_string(), text);
+    }
 }
 
 pub fn content_range(value: &[u8]) {
@@ -81,6 +200,130 @@ fn assert_safe(name: &str) {
     assert!(!name.contains(['/', '\\']) && !name.contains(char::is_control));
     assert_eq!(filename::safe(name).as_deref(), Some(name));
 }
+
+fn request(uri: &[u8], content_type: Option<&str>) -> Result<Parts, http::Error> {
+    let mut request = Request::post(Uri::try_from(uri)?);
+    if let Some(content_type) = content_type {
+        request = request.header(CONTENT_TYPE, content_type);
+    }
+    Ok(request.body(())?.into_parts().0)
+}
+
+fn assert_refused(refusal: &Refusal, reason: bool) {
+    assert!(refusal.status().is_client_error() && reason, "{refusal:?}");
+}
+
+pub(crate) fn complete(kind: &str, body: &[u8]) -> Result<Fields, Refusal> {
+    let Ok(parts) = request(b"/", Some(kind)) else { unreachable!("the request is valid") };
+    read_fields(FormLimits::default(), &parts, body)
+}
+
+/// The body of a completion that says so, unless it looks like the form's boundary.
+pub(crate) fn encoded(kind: &str, pairs: &[(&str, &str)]) -> Option<Vec<u8>> {
+    if kind == URLENCODED {
+        return Some(Serializer::new(String::new()).extend_pairs(pairs).finish().into());
+    }
+    if kind == JSON {
+        let text = |text: &str| serde_json::Value::from(text).to_string();
+        let pairs: Vec<_> =
+            pairs.iter().map(|(key, value)| [text(key), text(value)].join(":")).collect();
+        return Some(format!("{{{}}}", pairs.join(",")).into());
+    }
+    let (_, boundary) = kind.split_once("boundary=")?;
+    let mut form = String::new();
+    for (key, value) in pairs {
+        if value.contains(boundary) {
+            return None;
+        }
+        let head = format!("Content-Disposition: form-data; name=\"{key}\"\r\n\r\n");
+        form.extend(["--", boundary, "\r\n", &head, value, "\r\n"]);
+    }
+    form.extend(["--", boundary, "--"]);
+    Some(form.into())
+}
+
+/// What a record's file says, which must stand in it.
+fn believed(bytes: &[u8]) -> Option<Journal> {
+    let id = id();
+    let journal = match read_journal(&id, bytes) {
+        Ok(journal) => journal,
+        Err(error) => {
+            assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+            return None;
+        }
+    };
+    assert!(journal.base <= journal.end && journal.end <= bytes.len());
+    let lines = &bytes[..journal.end];
+    assert!(lines.split_inclusive(|byte| *byte == b'\n').all(is_checked));
+    assert_eq!(rewritten(lines).and_then(|lines| whole(&lines)).as_ref(), Some(&journal.state));
+    assert!(journal.state.data.as_deref().is_none_or(|data| is_inside(&id, data)));
+    assert!(journal.state.record.as_ref().is_none_or(|record| record.id == id));
+    if let Some(Ok((place, state))) = &journal.pending {
+        assert!(place.start == journal.end && place.end <= bytes.len());
+        let lines = [&bytes[..place.end], b"\n"].concat();
+        assert!(is_checked(&lines[journal.end..]));
+        assert_eq!(whole(&lines).as_ref(), Some(state));
+    }
+    Some(journal)
+}
+
+/// The state that whole lines lead to; `None` if they are no record.
+fn whole(lines: &[u8]) -> Option<State> {
+    let journal = read_journal(&id(), lines).ok()?;
+    assert!(journal.end == lines.len() && journal.pending.is_none());
+    Some(journal.state)
+}
+
+/// A record of whole lines that is cut says what it said before the line that is not whole.
+fn assert_older(lines: &[u8], cut: usize) {
+    let start = memchr::memrchr(b'\n', &lines[..cut]).map_or(0, |at| at + 1);
+    let end = memchr::memchr(b'\n', &lines[cut..]).map_or(cut, |at| cut + at);
+    let Some(journal) = believed(&lines[..cut]) else { unreachable!("a cut is no damage") };
+    assert_eq!((journal.end, Some(&journal.state)), (start, whole(&lines[..start]).as_ref()));
+    // Only its newline may be missing of a line that is pending.
+    assert_eq!(journal.pending.is_some(), start < cut && cut == end);
+}
+
+fn is_checked(line: &[u8]) -> bool {
+    let Some((check, [b' ', json @ .., b'\n'])) = line.split_at_checked(8) else { return false };
+    check == format!("{:08x}", crc32fast::hash(json)).as_bytes()
+}
+
+fn checked(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let json = line.strip_suffix(b"\n").unwrap_or(line);
+        out.extend_from_slice(format!("{:08x} ", crc32fast::hash(json)).as_bytes());
+        out.extend_from_slice(line);
+    }
+    out
+}
+
+fn is_inside(id: &UploadId, data: &Path) -> bool {
+    let mut parts = data.components();
+    parts.all(|part| matches!(part, Component::Normal(_)))
+        && data.file_stem().is_some_and(|stem| stem == id.as_str())
+}
+
+fn id() -> UploadId {
+    let Ok(id) = "5230ec1f59d1485d9d7974b853802e31".parse() else {
+        unreachable!("the id is valid");
+    };
+    id
+}
+
+const URLENCODED: &str = "application/x-www-form-urlencoded";
+const JSON: &str = "application/json";
+pub(crate) const OTHER: &str = "text/plain";
+pub(crate) const KINDS: [&str; 5] = [
+    URLENCODED,
+    "multipart/form-data; boundary=x",
+    "multipart/form-data; boundary=----WebKitFormBoundary7MA4YWxk",
+    JSON,
+    OTHER,
+];
+// As much as a power cut takes at once, in small.
+const BLOCK: usize = 16;
 
 const BOUNDARIES: [&str; 3] = [
     "multipart/form-data; boundary=x",

@@ -254,7 +254,7 @@ pub use protocol::chunked::{Encoder, FormLimits, JsonEncoder};
 pub use service::ChunkedUpload;
 pub use upload::{Owner, Progress, Status, Upload};
 
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 

@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess};
 use super::answer::{Answer, media_type};
 use super::body::Incoming;
 use super::config::Config;
-use super::form;
+use super::form::{self, FormLimits};
 use super::query::set_once;
 use crate::checksum::Digest;
 use crate::engine::{Completion, Error, ErrorKind, Event};
@@ -43,7 +43,7 @@ where
     let owner = config.policy.authorize(&parts).await?;
     let uploads = config.uploads.for_owner(owner);
     let body = read(config, body).await?;
-    let (id, md5) = read_fields(config, &parts, &body)?;
+    let (id, md5) = read_fields(config.form_limits, &parts, &body)?;
     let (id, md5) = match (id, md5) {
         (Some(id), Some(md5)) => (id, Some(md5)),
         (Some(id), None) if !config.md5_check => (id, None),
@@ -124,10 +124,14 @@ where
     Ok(whole.freeze())
 }
 
-type Fields = (Option<String>, Option<String>);
+pub(crate) type Fields = (Option<String>, Option<String>);
 
 /// The id and the md5, from a form of either kind or from JSON.
-fn read_fields(config: &Config, parts: &Parts, body: &[u8]) -> Result<Fields, Refusal> {
+pub(crate) fn read_fields(
+    limits: FormLimits,
+    parts: &Parts,
+    body: &[u8],
+) -> Result<Fields, Refusal> {
     let media_type = media_type(parts)?.map(|value| value.as_bytes());
     let essence = media_type.unwrap_or_default().split(|byte| *byte == b';').next();
     let essence = essence.unwrap_or_default().trim_ascii().to_ascii_lowercase();
@@ -144,7 +148,7 @@ fn read_fields(config: &Config, parts: &Parts, body: &[u8]) -> Result<Fields, Re
             }
         }
         b"multipart/form-data" => {
-            for (name, value) in form::read_all(media_type, body, config.form_limits)? {
+            for (name, value) in form::read_all(media_type, body, limits)? {
                 take(&name, &value)?;
             }
         }
@@ -196,5 +200,69 @@ fn in_words(error: Error) -> Refusal {
     match error.kind() {
         ErrorKind::AlreadyComplete => missing("Upload has already been marked as complete"),
         _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use crate::fuzzing::{self, KINDS, OTHER, complete, encoded};
+
+    /// The one value of a key, if there is one; an error if there are several.
+    fn said(key: &str, pairs: &[(&str, &str)]) -> Result<Option<String>, ()> {
+        let of_key = pairs.iter().filter(|pair| pair.0 == key && !pair.1.is_empty());
+        let mut values: Vec<_> = of_key.map(|pair| pair.1.to_owned()).collect();
+        values.dedup();
+        if values.len() > 1 { Err(()) } else { Ok(values.pop()) }
+    }
+
+    #[test]
+    fn json_that_is_no_text_says_nothing() {
+        for value in ["7", "null", "true", "[\"a\"]", "{\"upload_id\":\"a\"}"] {
+            let body = format!("{{\"upload_id\":{value},\"md5\":\"b\"}}");
+            let fields = complete("application/json", body.as_bytes()).unwrap();
+            assert_eq!(fields, (None, Some("b".to_owned())), "{value}");
+        }
+    }
+
+    /// What the three kinds of bodies are made of.
+    fn pieces() -> impl Strategy<Value = String> {
+        let urlencoded = prop_oneof!["upload_id=", "md5=", "&", "%[0-9a-f]{0,2}", "[a-c+]{0,3}"];
+        let form = prop_oneof![
+            "--x\r\n",
+            "--x--",
+            "Content-Disposition: form-data; name=(upload_id|md5|a)\r\n\r\n",
+            "[a-c]{0,3}\r\n",
+        ];
+        let json = prop_oneof![
+            "\\{\"upload_id\":\"[a-c]{0,2}\"",
+            ",\"(upload_id|md5|a)\":(\"[a-c]{0,2}\"|7|null|\\[\\])",
+            "\\}",
+            "[\\[\\]{},:\"\\\\ ]",
+        ];
+        prop_oneof![vec(urlencoded, 0..8), vec(form, 0..8), vec(json, 0..5),]
+            .prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_names_one_id_and_one_md5(
+            pairs in vec(("upload_id|md5|a", "a|b||(?s:.{0,20})"), 0..5),
+        ) {
+            let pairs: Vec<_> = pairs.iter().map(|(key, value)| (&**key, &**value)).collect();
+            let fields = said("upload_id", &pairs).and_then(|id| Ok((id, said("md5", &pairs)?)));
+            for kind in KINDS.into_iter().filter(|kind| *kind != OTHER) {
+                if let Some(body) = encoded(kind, &pairs) {
+                    prop_assert_eq!(complete(kind, &body).map_err(drop), fields.clone(), "{}", kind);
+                }
+            }
+        }
+
+        #[test]
+        fn any_body_is_read_or_refused(kind: u8, body in pieces()) {
+            fuzzing::completion(&[&[kind], body.as_bytes()].concat());
+        }
     }
 }

@@ -6,12 +6,12 @@
 mod answer;
 mod body;
 mod chunk;
-mod complete;
+pub(crate) mod complete;
 mod config;
 pub(crate) mod content_range;
 pub(crate) mod disposition;
 pub(crate) mod form;
-mod query;
+pub(crate) mod query;
 mod status;
 
 use bytes::Bytes;

@@ -8,12 +8,12 @@ use http::request::Parts;
 use crate::policy::Refusal;
 
 /// Whether the request names an upload in its query.
-pub(super) fn has_id(parts: &Parts) -> bool {
+pub(crate) fn has_id(parts: &Parts) -> bool {
     pairs(parts).any(|(key, value)| key == "upload_id" && !value.is_empty())
 }
 
 /// The upload that the query names, if one, and what else is in it.
-pub(super) fn read(parts: &Parts) -> Result<(Option<String>, Vec<(String, String)>), Refusal> {
+pub(crate) fn read(parts: &Parts) -> Result<(Option<String>, Vec<(String, String)>), Refusal> {
     let mut id = None;
     let mut fields = Vec::new();
     for (key, value) in pairs(parts) {
@@ -49,8 +49,11 @@ pub(super) fn set_once(slot: &mut Option<String>, value: &str, name: &str) -> Re
 #[cfg(test)]
 mod tests {
     use http::Request;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     use super::*;
+    use crate::fuzzing;
 
     fn parts(uri: &str) -> Parts {
         Request::get(uri).body(()).unwrap().into_parts().0
@@ -69,5 +72,31 @@ mod tests {
         assert!(read(&parts("/x?upload_id=a&upload_id=b")).is_err());
         assert!(read(&parts("/x?upload_id=a&upload_id=a&upload_id=")).is_ok());
         assert!(!has_id(&parts("/x?upload_id=")) && !has_id(&parts("/x")));
+    }
+
+    proptest! {
+        #[test]
+        fn any_id_and_fields_come_back(
+            id in proptest::option::of(".{1,8}"),
+            fields in vec(("[^u].{0,8}", ".{0,8}"), 0..4),
+            at in 0..4_usize,
+        ) {
+            let mut pairs = fields.clone();
+            let named = id.iter().map(|id| ("upload_id".to_owned(), id.clone()));
+            pairs.splice(at.min(fields.len())..at.min(fields.len()), named);
+            let mut query = form_urlencoded::Serializer::new("/x?".to_owned());
+            let read = read(&parts(&query.extend_pairs(&pairs).finish()));
+            prop_assert_eq!(read.ok(), Some((id, fields)));
+        }
+
+        #[test]
+        fn any_query_names_one_upload_or_none(
+            query in vec(
+                prop_oneof!["upload_id", "=", "&", "%", "[a-cé+;]{1,3}", "%[0-9a-fA-F]{2}"],
+                0..12,
+            ),
+        ) {
+            fuzzing::query(query.concat().as_bytes());
+        }
     }
 }

@@ -21,6 +21,9 @@
 //! `boot` says in which start of the machine bytes were acknowledged that nobody has synced. If it
 //! is another one than now, they may be lost although the file has its length.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod trace;
+
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
@@ -87,23 +90,29 @@ impl Line {
 
     /// Appends the line as it stands in the file.
     pub(super) fn write_to(&self, out: &mut Vec<u8>) -> Result<(), StoreError> {
-        let json = serde_json::to_string(self)
-            .map_err(|error| StoreError::io("write down a record", error.into()))?;
-        out.extend_from_slice(
-            format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).as_bytes(),
-        );
+        let failed = |error: serde_json::Error| StoreError::io("write down a record", error.into());
+        let json = serde_json::to_string(self).map_err(failed)?;
+        if let Self::Record(_) = self {
+            // The application's attributes may be nested deeper than can be read.
+            serde_json::from_str::<Self>(&json).map_err(failed)?;
+        }
+        out.extend_from_slice(format!("{} {json}\n", check(json.as_bytes())).as_bytes());
         Ok(())
     }
 
     fn parse(line: &[u8]) -> Option<Self> {
-        let (check, json) = line.split_at_checked(8)?;
+        let (found, json) = line.split_at_checked(8)?;
         let json = json.strip_prefix(b" ")?;
-        let check = u32::from_str_radix(std::str::from_utf8(check).ok()?, 16).ok()?;
-        if check != crc32fast::hash(json) {
+        // Other spellings of the number were never written.
+        if found != check(json).as_bytes() {
             return None;
         }
         serde_json::from_slice(json).ok()
     }
+}
+
+fn check(json: &[u8]) -> String {
+    format!("{:08x}", crc32fast::hash(json))
 }
 
 impl Journal {
@@ -223,9 +232,16 @@ const VERSION: u32 = 1;
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
+
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+    use serde_json::Value;
 
     use super::*;
+    use crate::fuzzing;
+    use crate::upload::Status;
 
     fn id() -> UploadId {
         "5230ec1f59d1485d9d7974b853802e31".parse().unwrap()
@@ -249,9 +265,12 @@ mod tests {
         Line::Progress(Box::new(progress))
     }
 
+    fn head() -> Line {
+        Line::head(Path::new("2026/5230ec1f59d1485d9d7974b853802e31.part")).unwrap()
+    }
+
     fn whole() -> Vec<u8> {
-        let head = Line::head(Path::new("2026/5230ec1f59d1485d9d7974b853802e31.part")).unwrap();
-        lines(&[head, Line::Record(Box::new(upload())), at(1), at(2), at(3)])
+        lines(&[head(), Line::Record(Box::new(upload())), at(1), at(2), at(3)])
     }
 
     fn offset(bytes: &[u8]) -> Result<u64, StoreError> {
@@ -323,12 +342,157 @@ mod tests {
     }
 
     #[test]
+    fn a_record_is_not_written_if_it_could_not_be_read() {
+        let nested = |depth: usize| {
+            let mut upload = upload();
+            upload.attributes = (0..depth).fold(Value::Null, |inner, _| Value::from(vec![inner]));
+            Line::Record(Box::new(upload))
+        };
+        let mut bytes = lines(&[head(), nested(125)]);
+        assert!(Journal::parse(&id(), &bytes).unwrap().record.is_some());
+        let whole = bytes.clone();
+        assert!(nested(126).write_to(&mut bytes).is_err());
+        assert_eq!(bytes, whole);
+    }
+
+    #[test]
+    fn lines_that_do_not_fit_together_are_damage() {
+        let another = Upload { id: UploadId::random(), ..upload() };
+        for (name, line) in
+            [("progress of nothing", at(1)), ("another's record", Line::Record(Box::new(another)))]
+        {
+            let error = Journal::parse(&id(), &lines(&[head(), line])).unwrap_err();
+            assert!(matches!(error, StoreError::Damaged { .. }), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_check_has_one_spelling() {
+        let bytes = lines(&[head()]);
+        assert!(Journal::parse(&id(), &bytes).unwrap().data.is_some());
+        let upper = [bytes[..8].to_ascii_uppercase(), bytes[8..].to_vec()].concat();
+        assert_ne!(upper, bytes);
+        assert!(Journal::parse(&id(), &upper).is_err());
+    }
+
+    #[test]
     fn a_newer_version_is_refused() {
         let head = Line::Head {
             version: VERSION + 1,
             data: "x/5230ec1f59d1485d9d7974b853802e31.part".to_owned(),
         };
         assert!(Journal::parse(&id(), &lines(&[head])).is_err());
+    }
+
+    fn time() -> impl Strategy<Value = SystemTime> {
+        any::<u32>()
+            .prop_map(|millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis.into()))
+    }
+
+    fn progress() -> impl Strategy<Value = Progress> {
+        let status =
+            prop_oneof![Just(Status::Open), Just(Status::Finishing), Just(Status::Complete)];
+        let sizes = (any::<u64>(), option::of(any::<u64>()));
+        (sizes, option::of("crc32:[0-9a-f]{8}"), option::of(time()), status).prop_map(
+            |((offset, total), checksum, expires, status)| {
+                let checksum = checksum.map(|checksum| checksum.parse().unwrap());
+                Progress { offset, total, checksum, expires, status }
+            },
+        )
+    }
+
+    fn attributes() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 16, 4, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map(".{0,4}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn uploads() -> impl Strategy<Value = Upload> {
+        let claims = (option::of(".{0,8}"), "(?s:.{0,8})", option::of("[ -~]{1,8}"));
+        let fields = vec(("(?s:.{0,8})", "(?s:.{0,8})"), 0..3);
+        (claims, fields, attributes(), time(), progress()).prop_map(
+            |((owner, raw_filename, content_type), fields, attributes, created, progress)| Upload {
+                owner: owner.map(Into::into),
+                raw_filename,
+                content_type,
+                fields,
+                attributes,
+                progress,
+                ..Upload::new(id(), created)
+            },
+        )
+    }
+
+    /// What a record may consist of, with or without sense.
+    fn any_line() -> impl Strategy<Value = Line> {
+        let path = "[a-z/.é]{0,8}";
+        prop_oneof![
+            Just(()).prop_map(|()| head()),
+            uploads().prop_map(|upload| Line::Record(Box::new(upload))),
+            progress().prop_map(|progress| Line::Progress(Box::new(progress))),
+            path.prop_map(|path| Line::Moving(path.into())),
+            path.prop_map(|path| Line::Moved(path.into())),
+            "[a-z]{0,4}".prop_map(Line::Boot),
+            Just(()).prop_map(|()| Line::Sound {}),
+            Just(()).prop_map(|()| Line::Removed {}),
+        ]
+    }
+
+    /// What [`fuzzing::record`] reads.
+    fn with_place(place: u16, bytes: &[u8]) -> Vec<u8> {
+        [&place.to_le_bytes(), bytes].concat()
+    }
+
+    proptest! {
+        #[test]
+        fn any_upload_is_read_back_as_it_was(upload in uploads(), progress in progress()) {
+            let mut bytes = lines(&[head(), Line::Record(Box::new(upload.clone()))]);
+            let (read, _) = Journal::parse(&id(), &bytes).unwrap().committed().unwrap();
+            prop_assert_eq!(&read, &upload);
+            Line::Progress(Box::new(progress.clone())).write_to(&mut bytes).unwrap();
+            let (read, _) = Journal::parse(&id(), &bytes).unwrap().committed().unwrap();
+            prop_assert_eq!(read, Upload { progress, ..upload });
+        }
+
+        #[test]
+        fn any_lines_are_believed_only_as_far_as_they_are_whole(
+            written in vec(any_line(), 0..6),
+            rest in prop_oneof!["".prop_map(String::into_bytes), vec(prop_oneof![Just(0), any::<u8>()], 0..40)],
+            place: u16,
+        ) {
+            let bytes = [lines(&written), rest].concat();
+            let place = place % (u16::try_from(bytes.len()).unwrap_or(u16::MAX).saturating_add(1));
+            fuzzing::record(&with_place(place, &bytes));
+        }
+
+        #[test]
+        fn any_bytes_are_a_record_or_damaged(
+            pieces in vec(
+                prop_oneof![
+                    any_line().prop_map(|line| lines(&[line])),
+                    any_line().prop_map(|line| serde_json::to_vec(&line).unwrap()),
+                    Just(b"\n".to_vec()),
+                    Just(vec![0; 9]),
+                    vec(any::<u8>(), 0..20),
+                ],
+                0..6,
+            ),
+            place: u16,
+        ) {
+            fuzzing::record(&with_place(place % 1000, &pieces.concat()));
+        }
     }
 
     // Written by version 0.1.0; later versions must read it.

@@ -46,6 +46,8 @@ use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tokio::sync::watch;
 
 use self::journal::Journal;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::journal::trace;
 use self::layout::Layout;
 use self::lease::Lease;
 use super::{Cursor, Page, Reader, Store, StoreError, Writer};

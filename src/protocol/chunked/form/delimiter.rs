@@ -89,6 +89,12 @@ impl Delimiter {
         }
     }
 
+    /// How many bytes it keeps between two frames.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn held(&self) -> usize {
+        self.line.len() + self.after.capacity()
+    }
+
     // Splits off what precedes the first whole or partial match, and holds the match.
     fn search(&mut self, frame: &mut Bytes) -> Option<Bytes> {
         let (at, held) = match self.finder.find(frame) {

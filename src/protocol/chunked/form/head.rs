@@ -44,6 +44,15 @@ impl Head {
         Ok(false)
     }
 
+    /// How many bytes it keeps between two frames.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn held(&self) -> usize {
+        let named = self.disposition.iter();
+        let named = named.flat_map(|is| [Some(&is.kind), is.name.as_ref(), is.filename.as_ref()]);
+        let texts = named.chain([self.content_type.as_ref()]).flatten();
+        self.line.capacity() + texts.map(String::len).sum::<usize>()
+    }
+
     fn read(&mut self, line: &[u8]) -> Result<(), FormError> {
         if memchr2(b'\r', b'\0', line).is_some() {
             return Err(FormError::Header);
@@ -83,3 +92,40 @@ pub(crate) fn plain_media_type(value: &[u8]) -> Option<String> {
 
 const IDENTITY: [&[u8]; 3] = [b"binary", b"8bit", b"7bit"];
 const MAX_CONTENT_TYPE: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use crate::fuzzing;
+
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            Just("Content-Disposition: form-data; name=a\r\n"),
+            Just("content-disposition: form-data; name=\"\\\"%22\"; filename=\"a.bin\""),
+            Just("; filename*=UTF-8''na%C3%AFve.txt"),
+            Just("Content-Type: text/plain"),
+            Just("Content-Transfer-Encoding: 8bit\r\n"),
+            Just("X: y\r\n"),
+            Just("\r\n"),
+            Just("\r"),
+            Just("\n"),
+            Just(":"),
+            Just(" "),
+        ]
+        .prop_map(|piece| piece.as_bytes().to_vec())
+        .boxed()
+        .prop_union(vec(any::<u8>(), 0..80).boxed())
+    }
+
+    proptest! {
+        #[test]
+        fn any_headers_read_the_same_however_they_are_cut_and_none_past_the_limit_is_held(
+            pieces in vec(piece(), 0..8),
+            limit_and_cuts: [u8; 4],
+        ) {
+            fuzzing::head(&[&limit_and_cuts, &pieces.concat()[..]].concat());
+        }
+    }
+}

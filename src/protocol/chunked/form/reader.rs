@@ -113,6 +113,9 @@ impl FormReader {
         let event = self.advance();
         if let Err(error) = event {
             self.state = State::Failed(error);
+        }
+        // An empty slice would keep the whole buffer that the frame was cut from.
+        if matches!(event, Ok(FormEvent::NeedData) | Err(_)) {
             self.frame = Bytes::new();
         }
         event
@@ -122,6 +125,22 @@ impl FormReader {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn is_finished(&self) -> bool {
         matches!(self.state, State::Closed)
+    }
+
+    /// How many bytes it keeps between two frames.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn held(&self) -> usize {
+        let part = match &self.state {
+            State::Head(head) => head.held(),
+            State::Field { name, value } => name.len() + value.capacity(),
+            State::Ignored | State::File | State::Closed | State::Failed(_) => 0,
+        };
+        self.frame.len() + self.delimiter.held() + part
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn limits(&self) -> FormLimits {
+        self.limits
     }
 
     #[cfg(test)]

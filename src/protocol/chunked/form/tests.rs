@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::{
     Boundary, FormError, FormEvent, FormLimits, FormReader, read_all,
-    trace::{Trace, trace},
+    trace::{Trace, cut, trace},
 };
 
 const BOUNDARY: &str = "----wire-Qv3kZ0aYx7";
@@ -578,18 +578,6 @@ fn expected(parts: &[Part]) -> Trace {
     expected
 }
 
-/// `body` in frames of the given lengths, and the rest in one.
-fn cut<'a>(mut body: &'a [u8], lens: &[usize]) -> Vec<&'a [u8]> {
-    let mut frames = Vec::new();
-    for len in lens {
-        let (frame, rest) = body.split_at((*len).min(body.len()));
-        frames.push(frame);
-        body = rest;
-    }
-    frames.push(body);
-    frames
-}
-
 proptest! {
     #[test]
     fn any_form_comes_back_however_it_is_cut(
@@ -599,7 +587,7 @@ proptest! {
         let body = encode(&parts);
         let expected = expected(&parts);
         let limits = FormLimits::default();
-        prop_assert_eq!(&trace(&mut reader(limits), cut(&body, &lens)), &expected);
+        prop_assert_eq!(&trace(&mut reader(limits), cut(&body, lens)), &expected);
         prop_assert_eq!(&trace(&mut reader(limits), body.chunks(1)), &expected);
         prop_assert_eq!(&trace(&mut reader(limits), [&body[..]]), &expected);
     }
@@ -629,7 +617,35 @@ proptest! {
             .fields_bytes(30)
             .ignored_bytes(40);
         let whole = trace(&mut reader(limits), [&body[..]]);
-        prop_assert_eq!(&trace(&mut reader(limits), cut(&body, &lens)), &whole);
+        prop_assert_eq!(&trace(&mut reader(limits), cut(&body, lens)), &whole);
+        prop_assert_eq!(&trace(&mut reader(limits), body.chunks(1)), &whole);
+    }
+
+    // `trace` looks at what the reader holds whenever it needs data.
+    #[test]
+    fn no_more_than_the_bound_is_held_whatever_is_sent(
+        pieces in proptest::collection::vec(
+            prop_oneof![
+                (1..400_usize).prop_map(|len| vec![b'x'; len]),
+                (1..200_usize).prop_map(|len| vec![0xFF; len]),
+                (1..1200_usize).prop_map(|len| vec![b' '; len]),
+                Just(format!("\r\n--{BOUNDARY}\r\n").into_bytes()),
+                Just(format!("\r\n--{BOUNDARY}").into_bytes()),
+                Just(field_part("a", "")),
+                Just(file_part(b"")),
+                Just(b"Content-Disposition: form-data; name=".to_vec()),
+                Just(b"\r\n".to_vec()),
+            ],
+            0..40,
+        ),
+        lens in proptest::collection::vec(0..200_usize, 0..40),
+        (header, field, fields) in (50..300_usize, 0..200_usize, 0..300_usize),
+    ) {
+        let limits =
+            FormLimits::default().part_header_bytes(header).field_bytes(field).fields_bytes(fields);
+        let body = [format!("--{BOUNDARY}\r\n").into_bytes(), pieces.concat()].concat();
+        let whole = trace(&mut reader(limits), [&body[..]]);
+        prop_assert_eq!(&trace(&mut reader(limits), cut(&body, lens)), &whole);
         prop_assert_eq!(&trace(&mut reader(limits), body.chunks(1)), &whole);
     }
 }

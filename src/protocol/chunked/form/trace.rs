@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{FormError, FormEvent, FormReader};
+use super::{FormError, FormEvent, FormLimits, FormReader, head::Head};
+use crate::protocol::chunked::disposition::Disposition;
 
 /// The events of a body, its file's data joined, and how it ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,13 +20,21 @@ pub(crate) fn trace<'a>(
 ) -> Trace {
     let mut frames = frames.into_iter();
     let (mut events, mut data) = (Vec::new(), Vec::new());
+    let mut fed = Bytes::new();
     let end = loop {
         match reader.next() {
-            Ok(FormEvent::NeedData) => match frames.next() {
-                Some(frame) => reader.feed(Bytes::copy_from_slice(frame)),
-                None if reader.is_finished() => break Ok(()),
-                None => break Err(FormError::Truncated),
-            },
+            Ok(FormEvent::NeedData) => {
+                assert!(reader.held() <= most_held(reader.limits()), "{} bytes", reader.held());
+                assert!(fed.is_empty() || fed.is_unique(), "a frame is kept that was used up");
+                match frames.next() {
+                    Some(frame) => {
+                        fed = Bytes::copy_from_slice(frame);
+                        reader.feed(fed.clone());
+                    }
+                    None if reader.is_finished() => break Ok(()),
+                    None => break Err(FormError::Truncated),
+                }
+            }
             Ok(FormEvent::Data(bytes)) => {
                 assert!(!bytes.is_empty(), "an empty piece of data");
                 data.extend_from_slice(&bytes);
@@ -38,3 +47,60 @@ pub(crate) fn trace<'a>(
     assert_eq!(reader.is_finished(), end.is_ok());
     Trace { events, data, end }
 }
+
+/// What the headers of a part said, and what is behind their blank line, if it came.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct HeadTrace {
+    pub(crate) disposition: Option<Disposition>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) rest: Option<Vec<u8>>,
+}
+
+/// Reads the headers of a part from `frames`.
+pub(crate) fn trace_head<'a>(
+    frames: impl IntoIterator<Item = &'a [u8]>,
+    limit: usize,
+) -> Result<HeadTrace, FormError> {
+    let mut head = Head::default();
+    let mut frames = frames.into_iter();
+    let mut rest = None;
+    while let (None, Some(frame)) = (&rest, frames.next()) {
+        let mut frame = Bytes::copy_from_slice(frame);
+        if head.take(&mut frame, limit)? {
+            let behind = frames.by_ref().collect::<Vec<_>>().concat();
+            rest = Some([&frame[..], &behind].concat());
+        } else {
+            assert!(frame.is_empty(), "a frame was not used up");
+        }
+        assert!(head.held() <= most_held_of_head(limit), "{} bytes", head.held());
+    }
+    let Head { disposition, content_type, .. } = head;
+    Ok(HeadTrace { disposition, content_type, rest })
+}
+
+/// `bytes` in frames of the given lengths, and the rest in one.
+pub(crate) fn cut(mut bytes: &[u8], lengths: impl IntoIterator<Item = usize>) -> Vec<&[u8]> {
+    let mut frames = Vec::new();
+    for length in lengths {
+        let (frame, rest) = bytes.split_at(length.min(bytes.len()));
+        frames.push(frame);
+        bytes = rest;
+    }
+    frames.push(bytes);
+    frames
+}
+
+// What grows may have room for twice as much. Of a text field, the name counts like the value.
+fn most_held(limits: FormLimits) -> usize {
+    let field = limits.fields_bytes.saturating_mul(2).saturating_add(SMALLEST_ROOM);
+    LONGEST_DELIMITER + most_held_of_head(limits.part_header_bytes).max(field)
+}
+
+// What is no UTF-8 is mended: each such byte becomes three.
+fn most_held_of_head(limit: usize) -> usize {
+    limit.saturating_mul(3).saturating_add(SMALLEST_ROOM)
+}
+
+const SMALLEST_ROOM: usize = 8;
+// CR LF, two hyphens, the boundary, and the room for blanks behind it.
+const LONGEST_DELIMITER: usize = 2 + 2 + 70 + 128;

@@ -1,0 +1,64 @@
+//! What a record's file says, for tests and fuzzing.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use super::{Journal, Line};
+use crate::id::UploadId;
+use crate::store::StoreError;
+use crate::upload::Upload;
+
+/// What is believed of a file.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    pub(crate) state: State,
+    /// The length of the lines that say so.
+    pub(crate) end: usize,
+    /// The same up to the first record.
+    pub(crate) base: usize,
+    /// Where a line is pending, and the state with it; an error if it does not fit to the others.
+    pub(crate) pending: Option<Result<(Range<usize>, State), StoreError>>,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct State {
+    pub(crate) data: Option<PathBuf>,
+    pub(crate) record: Option<Upload>,
+    moved: Option<PathBuf>,
+    moving: Option<PathBuf>,
+    unsynced_since: Option<String>,
+}
+
+pub(crate) fn trace(id: &UploadId, bytes: &[u8]) -> Result<Trace, StoreError> {
+    let mut journal = Journal::parse(id, bytes)?;
+    let (end, base) = (length(journal.end), length(journal.base));
+    let state = State::of(&journal);
+    let pending = journal.believe().transpose();
+    let pending = pending.map(|place| place.map(|place| (place, State::of(&journal))));
+    Ok(Trace { state, end, base, pending })
+}
+
+/// Whole lines, read one by one and written again; `None` if one cannot be read.
+pub(crate) fn rewritten(lines: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        Line::parse(line.strip_suffix(b"\n")?)?.write_to(&mut out).ok()?;
+    }
+    Some(out)
+}
+
+impl State {
+    fn of(journal: &Journal) -> Self {
+        Self {
+            data: journal.data.clone(),
+            record: journal.record.clone(),
+            moved: journal.moves.done.clone(),
+            moving: journal.moves.begun.clone(),
+            unsynced_since: journal.unsynced_since.clone(),
+        }
+    }
+}
+
+fn length(length: u64) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX)
+}
