@@ -488,32 +488,34 @@ impl Files {
     }
 }
 
-/// Reads a record. A pending line is confirmed first, unless somebody is at it.
+/// Reads a record. A pending line is confirmed first, unless somebody is at it: then it is being
+/// synced, and its writer is given a moment to end, or another reader to confirm it.
 pub(super) fn load(layout: &Arc<Layout>, id: &UploadId) -> Result<Journal, StoreError> {
     let mut journal = layout.read(id)?;
-    if !journal.is_pending() {
-        return Ok(journal);
-    }
-    let synced = layout.durability == Durability::Sync;
-    match Lease::take(Arc::clone(layout), id) {
-        Ok(lease) => {
-            drop(lease);
-            return layout.read(id);
+    for _ in 0..GLANCES {
+        if !journal.is_pending() {
+            break;
         }
-        Err(StoreError::Busy) => {}
-        // It was being removed: what is left is for the next sweep.
-        Err(StoreError::NotFound) => {
-            journal = layout.read(id)?;
+        let unwritable = match Lease::take(Arc::clone(layout), id) {
+            Ok(lease) => {
+                drop(lease);
+                false
+            }
+            Err(StoreError::Busy) => {
+                std::thread::sleep(GLANCE);
+                false
+            }
+            // It was being removed, and what is left is for the next sweep; or there is no room for a
+            // newline; or, where no sync is promised, nothing can be written.
+            Err(StoreError::NotFound | StoreError::Full { .. }) => true,
+            Err(StoreError::Io { .. }) if layout.durability == Durability::Process => true,
+            Err(error) => return Err(error),
+        };
+        journal = layout.read(id)?;
+        if unwritable {
             journal.believe()?;
+            break;
         }
-        // There is no room for a newline, or, where no sync is promised, nothing can be written.
-        Err(StoreError::Full { .. }) => {
-            journal.believe()?;
-        }
-        Err(StoreError::Io { .. }) if !synced => {
-            journal.believe()?;
-        }
-        Err(error) => return Err(error),
     }
     Ok(journal)
 }
@@ -618,6 +620,9 @@ fn lock(layout: &Layout, id: &UploadId) -> Result<(File, PathBuf, Vec<u8>), Stor
     }
 }
 
+/// How often, and after what time, to look again at a record that somebody is writing.
+const GLANCES: usize = 20;
+const GLANCE: Duration = Duration::from_millis(5);
 /// How often a new record may fall to a sweep before its creation fails.
 const SWEEPS: usize = 100;
 /// Ends the name of a record that is about to take the place of another.
