@@ -96,7 +96,9 @@ where
     ReqBody: Send + 'static,
     ResBody: Send + 'static,
 {
+    let work = config.uploads.work();
     let task = tokio::spawn(async move {
+        let _work = work;
         let (request, verdict) = finished.into_request();
         let request = request.map(RequestBody::replay);
         let result = match tokio::spawn(async move { inner.call(request).await }).await {

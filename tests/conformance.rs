@@ -190,6 +190,25 @@ async fn a_last_line_that_lacks_only_its_newline_counts_unless_it_is_being_writt
     assert_eq!(content(&store, &upload.id).await, b"onetwothree4");
 }
 
+/// A commit failed, its line could not be cut off, and its bytes were.
+#[tokio::test]
+async fn a_pending_line_whose_bytes_were_rolled_back_is_not_believed() {
+    let home = TempDir::new().unwrap();
+    let (root, upload, log) = three_commits(&home).await;
+    let whole = fs::read(&log).unwrap();
+    fs::write(&log, &whole[..whole.len() - 1]).unwrap();
+    let data = files(&root).into_iter().find(|path| path.extension().is_some_and(|e| e == "part"));
+    fs::File::options().write(true).open(data.unwrap()).unwrap().set_len(6).unwrap();
+    for durability in [Durability::Process, Durability::Sync] {
+        let store = FsStore::new(&root).durability(durability);
+        assert_eq!(store.load(&upload.id).await.unwrap().offset(), 6);
+        assert_eq!(content(&store, &upload.id).await, b"onetwo");
+    }
+    let store = FsStore::new(&root);
+    grow(&store, &upload.id, b"3").await;
+    assert_eq!(content(&store, &upload.id).await, b"onetwo3");
+}
+
 #[tokio::test]
 async fn a_crash_at_the_creation_leaves_what_a_sweep_removes() {
     let home = TempDir::new().unwrap();

@@ -280,6 +280,26 @@ fn a_record_that_is_cut_or_flipped_anywhere_never_gives_a_wrong_file() {
     println!("records cut {cut} times, flipped {flipped} times, wrong 0");
 }
 
+/// The folder in which processes ask each other for uploads is none that leads outside either.
+#[tokio::test]
+async fn nobody_asks_outside_of_the_store() {
+    use tower_chunked_upload::store::Store;
+
+    let (victim, _) = Victim::new().await;
+    let store = FsStore::new(victim.home.path().join("store/%Y/%m/%d"));
+    let other = store.clone();
+    let name = format!("{}.{}", victim.id, UploadId::random());
+    let canary = victim.outside().join(&name);
+    fs::write(&canary, CANARY).unwrap();
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(100);
+    fs::File::options().write(true).open(&canary).unwrap().set_modified(old).unwrap();
+    symlink(victim.outside(), victim.home.path().join("store/.records/asked")).unwrap();
+    let canaries = victim.canaries();
+    assert!(store.ask(&victim.id, true).await.is_err());
+    assert_eq!(other.asked().await.unwrap(), []);
+    assert_eq!(victim.canaries(), canaries);
+}
+
 /// Files that are none of the store's are neither read nor removed, and nobody is the worse for them.
 #[tokio::test]
 async fn rubbish_in_the_store_is_left_alone() {

@@ -709,6 +709,23 @@ async fn a_body_that_always_brings_something_may_take_its_time() {
     assert_eq!(reply.json()["offset"], 10, "{reply:?}");
 }
 
+/// A body that keeps to tokio's budget, as a channel does: what is ready is taken, however much it is.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_has_used_its_budget_up_is_not_forgotten() {
+    let client = client();
+    for frames in [100, 300, 1000] {
+        let (sender, body) = TestBody::live();
+        for _ in 0..frames {
+            sender.send(Piece::Data(Bytes::from_static(b"0123456789"))).unwrap();
+        }
+        drop(sender);
+        let length = frames * 10;
+        let start = tokio::time::Instant::now();
+        let reply = client.spawn(raw(None, Some(&range(0, length, length)), body)).await.unwrap();
+        assert_eq!((reply.status.as_u16(), start.elapsed()), (200, Duration::ZERO), "{frames}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn empty_frames_bring_nothing() {
     let client = client();

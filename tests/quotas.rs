@@ -277,6 +277,27 @@ async fn room_stays_free_when_all_has_come_that_was_begun() {
     assert_eq!(limit(&client.send(form_request(endless)).await, 507), 4000);
 }
 
+/// What has come is not counted a second time as what is still to come.
+#[tokio::test(start_paused = true)]
+async fn an_upload_does_not_stand_in_its_own_way() {
+    const MIB: u64 = 1 << 20;
+    let room = Arc::new(AtomicU64::new(30 * MIB));
+    let store = Small { room: Some(Arc::clone(&room)), ..Small::default() };
+    let client = client(Uploads::builder(store).min_free_bytes(10 * MIB));
+    let (sender, body) = TestBody::live();
+    let mut probe = body.probe();
+    let reply = client.spawn(raw(None, None, body));
+    for mib in 1..=16 {
+        sender.send(Piece::Data(Bytes::from(vec![7; 1 << 20]))).unwrap();
+        // The batch is written while the client pauses.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(probe.waiting().await.bytes, mib * MIB);
+        room.fetch_sub(MIB, Ordering::Relaxed);
+    }
+    drop(sender);
+    assert_eq!(reply.await.unwrap().status, 200);
+}
+
 #[tokio::test]
 async fn a_store_that_cannot_tell_its_room_takes_nothing_if_some_must_stay_free() {
     let client = client(Uploads::builder(Small::default()).min_free_bytes(1));

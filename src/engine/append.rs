@@ -47,10 +47,13 @@ pub struct Append {
     limit: Option<u64>,
     /// How many bytes were taken, those before this append included.
     position: u64,
+    /// How many of them the store has got.
+    handed: u64,
     buffer: Buffer,
     work: Work,
-    claim: Arc<Claim>,
+    // Before the claim: the next append must find what this one gives back.
     reservation: Option<Reservation>,
+    claim: Arc<Claim>,
 }
 
 /// The store's writer and the running checksum: here, or with the batch that is being written.
@@ -81,6 +84,7 @@ impl Append {
             new: options.new,
             limit: options.limit,
             position: upload.offset(),
+            handed: upload.offset(),
             buffer: Buffer::new(&engine.pool),
             work: Work::Idle(Desk { writer, checksum, _claim: Arc::clone(&claim) }),
             engine,
@@ -241,6 +245,10 @@ impl Append {
     async fn flush(&mut self) -> Result<(), Error> {
         let mut desk = self.settle().await?;
         let batch = self.buffer.freeze();
+        self.handed += batch.len() as u64;
+        if let Some(reservation) = &mut self.reservation {
+            reservation.wrote(self.handed, self.mode == AppendMode::KeepWhatCame);
+        }
         let keep = (self.mode == AppendMode::KeepWhatCame).then(|| self.upload.clone());
         // On a task of its own, with the writer and so the lease: if this future is dropped, the
         // write still ends before anybody else can write.

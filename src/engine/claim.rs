@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedMutexGuard, watch};
 
@@ -49,6 +49,8 @@ struct Slot {
     finishing: bool,
     // How many claims, the holder among them, refer to the slot.
     claims: usize,
+    // When the newest of them came.
+    since: Instant,
 }
 
 /// The right to work on an upload, until it is dropped or a newer claim asks for it.
@@ -121,7 +123,8 @@ impl Claims {
         let turn = match slots.entry(*id) {
             Entry::Vacant(slot) => {
                 let turn = Arc::default();
-                let slot = slot.insert(Slot { stop, turn, finishing: false, claims: 1 });
+                let since = Instant::now();
+                let slot = slot.insert(Slot { stop, turn, finishing: false, claims: 1, since });
                 Arc::clone(&slot.turn)
             }
             Entry::Occupied(mut slot) => {
@@ -132,6 +135,7 @@ impl Claims {
                 slot.stop.send_replace(true);
                 slot.stop = stop;
                 slot.claims += 1;
+                slot.since = Instant::now();
                 Arc::clone(&slot.turn)
             }
         };
@@ -149,6 +153,10 @@ impl Claims {
         self.shared.reaches(Phase::Closed)
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        *self.shared.phase.borrow() != Phase::Open
+    }
+
     /// Refuses every claim from now on.
     pub(super) fn close(&self) {
         let _slots = self.shared.slots();
@@ -162,9 +170,14 @@ impl Claims {
         drop(running.wait_for(|running| *running == 0).await);
     }
 
-    /// Somebody in another process asks for the upload.
-    pub(super) fn ask(&self, id: &UploadId) {
-        if let Some(slot) = self.shared.slots().get(id).filter(|slot| !slot.finishing) {
+    /// Somebody in another process asks for the upload, since so long: whoever came after that is the
+    /// newer one.
+    pub(super) fn ask(&self, id: &UploadId, age: Duration) {
+        let slots = self.shared.slots();
+        if let Some(slot) = slots.get(id)
+            && !slot.finishing
+            && slot.since.elapsed() > age
+        {
             slot.stop.send_replace(true);
         }
     }
@@ -311,6 +324,19 @@ mod tests {
         assert!(!first.is_stopped());
         drop(first);
         claims.claim(&id, PATIENCE).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn another_process_stops_only_who_is_older_than_its_question() {
+        let (claims, id) = (Claims::default(), UploadId::random());
+        let claim = claims.claim(&id, PATIENCE).await.unwrap();
+        claims.ask(&id, Duration::from_secs(5));
+        assert!(!claim.is_stopped());
+        claims.ask(&UploadId::random(), Duration::ZERO);
+        assert!(!claim.is_stopped());
+        std::thread::sleep(Duration::from_millis(1));
+        claims.ask(&id, Duration::ZERO);
+        assert!(claim.is_stopped());
     }
 
     #[tokio::test]

@@ -44,13 +44,18 @@ pub(super) async fn complete(
     let engine = Arc::clone(engine);
     // The file may have to be read, and that is not begun anew because a client is impatient.
     let commit = tokio::spawn(async move {
-        let running = verify(&engine, &mut writer, &upload, expected).await?;
+        let (running, read) = verify(&engine, &mut writer, &upload, expected).await?;
         let digest = running.as_ref().and_then(Running::digest);
         if expected.is_some() && expected != digest {
             return Err(Error::from(ErrorKind::ChecksumMismatch));
         }
-        claim.finish()?;
         upload.progress.checksum = running.map(|running| running.save());
+        if read {
+            // So that a client which has become impatient meanwhile need not wait for it again.
+            upload.progress.status = Status::Open;
+            writer.commit(Bytes::new(), upload.clone()).await?;
+        }
+        claim.finish()?;
         upload.progress.status = Status::Finishing;
         writer.commit(Bytes::new(), upload.clone()).await?;
         let shared = Shared {
@@ -77,13 +82,13 @@ pub(super) fn check_whole(upload: &Upload) -> Result<(), Error> {
 }
 
 /// The checksum of the file: the one that ran along, unless the bytes may have changed since or it is
-/// none that answers to a digest. Then the file is read once.
+/// none that answers to a digest. Then the file is read once; says whether it was.
 async fn verify(
     engine: &Engine,
     writer: &mut Box<dyn DynWriter>,
     upload: &Upload,
     expected: Option<Digest>,
-) -> Result<Option<Running>, Error> {
+) -> Result<(Option<Running>, bool), Error> {
     let ran = upload.progress.checksum.as_ref().and_then(Running::resume);
     let doubtful = writer.is_doubtful();
     let named = expected.is_some() && ran.as_ref().and_then(Running::digest).is_none();
@@ -94,7 +99,8 @@ async fn verify(
     if named {
         now.push(Running::md5());
     }
-    if !now.is_empty() {
+    let reads = !now.is_empty();
+    if reads {
         read(engine, upload, &mut now).await?;
     }
     if doubtful {
@@ -107,7 +113,7 @@ async fn verify(
         }
         writer.vouch();
     }
-    Ok(now.pop().or(ran))
+    Ok((now.pop().or(ran), reads))
 }
 
 async fn read(engine: &Engine, upload: &Upload, sums: &mut [Running]) -> Result<(), Error> {

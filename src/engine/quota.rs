@@ -53,9 +53,9 @@ struct Accounts {
     uploaded: Sum,
     staged: Sum,
     /// How many bytes are reserved and not written yet.
-    outstanding: u64,
+    outstanding: u128,
     /// How many bytes were ever reserved.
-    ever: u64,
+    ever: u128,
     /// The number of the last count of the store, how many are under way, and what went away
     /// meanwhile.
     count: u64,
@@ -84,7 +84,7 @@ struct Entry {
 #[derive(Clone, Copy, Debug, Default)]
 struct Sum {
     uploads: u64,
-    bytes: u64,
+    bytes: u128,
 }
 
 /// What an append has reserved. Dropped without [`keep`](Self::keep), it is as if it had not.
@@ -93,8 +93,8 @@ pub(super) struct Reservation {
     ledger: Arc<Ledger>,
     id: UploadId,
     bytes: u64,
-    /// What the upload had before; `None` if it did not exist.
-    before: Option<u64>,
+    /// What the upload had reserved and written before; `None` if it did not exist.
+    before: Option<(u64, u64)>,
     /// How far there was free room when that was last asked.
     room_until: u64,
 }
@@ -158,31 +158,18 @@ impl Ledger {
         if !self.quotas.is_set() {
             return None;
         }
-        self.set(upload);
         let mut accounts = self.accounts();
+        accounts.set(upload);
         let entry = accounts.uploads.get_mut(&upload.id)?;
         entry.busy = true;
-        let bytes = entry.reserved;
+        let (bytes, written) = (entry.reserved, entry.written);
         Some(Reservation {
             ledger: Arc::clone(self),
             id: upload.id,
             bytes,
-            before: Some(bytes),
+            before: Some((bytes, written)),
             room_until: bytes,
         })
-    }
-
-    /// An upload is as its record says.
-    fn set(&self, upload: &Upload) {
-        let mut accounts = self.accounts();
-        let count = accounts.count;
-        if !accounts.uploads.contains_key(&upload.id) {
-            let payer = Payer { owner: upload.owner.clone(), staged: false };
-            let entry = Entry { payer, reserved: 0, written: 0, busy: false, count };
-            accounts.insert(upload.id, entry);
-        }
-        accounts.reserve(&upload.id, upload.total().unwrap_or(upload.offset()));
-        accounts.write(&upload.id, upload.offset());
     }
 
     /// An upload is complete or gone.
@@ -202,7 +189,7 @@ impl Ledger {
         more: u64,
         free: Option<Free>,
     ) -> Result<(), Error> {
-        let fits = |sum: Sum, limit: u64| sum.bytes.saturating_add(more) <= limit;
+        let fits = |sum: Sum, limit: u64| sum.bytes + u128::from(more) <= u128::from(limit);
         let own = accounts.owners.get(payer).copied().unwrap_or_default();
         let all = if payer.staged { accounts.staged } else { accounts.uploaded };
         let exceeded_by = [
@@ -217,8 +204,8 @@ impl Ledger {
         if let (Some(floor), Some(free)) = (self.quotas.free_bytes, free) {
             // What was reserved since the system was asked may be in its answer or not.
             let taken = free.outstanding.saturating_add(accounts.ever - free.ever);
-            let left = free.bytes.saturating_sub(taken).saturating_sub(more);
-            if left < floor {
+            let left = u128::from(free.bytes).saturating_sub(taken).saturating_sub(more.into());
+            if left < floor.into() {
                 return Err(exceeded(Quota::FreeBytes, floor));
             }
         }
@@ -282,19 +269,17 @@ impl Count {
         if upload.status() == Status::Complete {
             return;
         }
-        {
-            let mut accounts = self.ledger.accounts();
-            if accounts.gone.contains(&upload.id) {
+        let mut accounts = self.ledger.accounts();
+        if accounts.gone.contains(&upload.id) {
+            return;
+        }
+        if let Some(entry) = accounts.uploads.get_mut(&upload.id) {
+            entry.count = entry.count.max(self.number);
+            if entry.busy || entry.written > upload.offset() {
                 return;
             }
-            if let Some(entry) = accounts.uploads.get_mut(&upload.id) {
-                entry.count = entry.count.max(self.number);
-                if entry.busy || entry.written > upload.offset() {
-                    return;
-                }
-            }
         }
-        self.ledger.set(upload);
+        accounts.set(upload);
     }
 
     /// Forgets what the store has no more.
@@ -323,11 +308,23 @@ impl Drop for Count {
 #[derive(Clone, Copy)]
 struct Free {
     bytes: u64,
-    outstanding: u64,
-    ever: u64,
+    outstanding: u128,
+    ever: u128,
 }
 
 impl Accounts {
+    /// An upload is as its record says.
+    fn set(&mut self, upload: &Upload) {
+        let count = self.count;
+        if !self.uploads.contains_key(&upload.id) {
+            let payer = Payer { owner: upload.owner.clone(), staged: false };
+            let entry = Entry { payer, reserved: 0, written: 0, busy: false, count };
+            self.insert(upload.id, entry);
+        }
+        self.reserve(&upload.id, upload.total().unwrap_or(upload.offset()));
+        self.write(&upload.id, upload.offset());
+    }
+
     fn insert(&mut self, id: UploadId, entry: Entry) {
         self.owners.entry(entry.payer.clone()).or_default().uploads += 1;
         self.uploads.insert(id, entry);
@@ -338,10 +335,10 @@ impl Accounts {
         self.outstanding -= entry.outstanding();
         let before = std::mem::replace(&mut entry.reserved, bytes);
         self.outstanding += entry.outstanding();
-        self.ever += bytes.saturating_sub(before);
+        self.ever += u128::from(bytes.saturating_sub(before));
         let all = if entry.payer.staged { &mut self.staged } else { &mut self.uploaded };
         for sum in [Some(all), self.owners.get_mut(&entry.payer)].into_iter().flatten() {
-            sum.bytes = sum.bytes - before + bytes;
+            sum.bytes = sum.bytes - u128::from(before) + u128::from(bytes);
         }
     }
 
@@ -368,8 +365,8 @@ impl Accounts {
 }
 
 impl Entry {
-    fn outstanding(&self) -> u64 {
-        self.reserved.saturating_sub(self.written)
+    fn outstanding(&self) -> u128 {
+        self.reserved.saturating_sub(self.written).into()
     }
 }
 
@@ -398,10 +395,18 @@ impl Reservation {
         Ok(())
     }
 
+    /// The store has got so many bytes, and keeps them whatever comes, or not.
+    pub(super) fn wrote(&mut self, bytes: u64, kept: bool) {
+        self.ledger.accounts().write(&self.id, bytes);
+        if kept {
+            self.before = Some((self.bytes.max(bytes), bytes));
+        }
+    }
+
     /// It was committed.
     pub(super) fn keep(mut self, upload: &Upload) {
-        self.before = Some(upload.total().unwrap_or(upload.offset()));
-        self.ledger.set(upload);
+        self.before = Some((upload.total().unwrap_or(upload.offset()), upload.offset()));
+        self.ledger.accounts().set(upload);
     }
 }
 
@@ -410,7 +415,10 @@ impl Drop for Reservation {
         let mut accounts = self.ledger.accounts();
         match self.before {
             None => accounts.remove(&self.id),
-            Some(bytes) => accounts.reserve(&self.id, bytes),
+            Some((reserved, written)) => {
+                accounts.reserve(&self.id, reserved);
+                accounts.write(&self.id, written);
+            }
         }
         if let Some(entry) = accounts.uploads.get_mut(&self.id) {
             entry.busy = false;
@@ -457,7 +465,7 @@ mod tests {
         }
     }
 
-    fn sums(ledger: &Ledger) -> (usize, usize, u64, u64) {
+    fn sums(ledger: &Ledger) -> (usize, usize, u128, u128) {
         let accounts = ledger.accounts();
         let bytes = accounts.uploaded.bytes + accounts.staged.bytes;
         (accounts.uploads.len(), accounts.owners.len(), bytes, accounts.outstanding)
@@ -506,6 +514,19 @@ mod tests {
         assert_eq!(sums(&ledger), (2, 2, 50, 50));
         drop((reservation, other));
         ledger.begin_count().unwrap().finish();
+        assert_eq!(sums(&ledger), (0, 0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn totals_beyond_all_reason_upset_no_sum() {
+        let store = MemoryStore::new();
+        let ledger = Ledger::new(Quotas { owner_uploads: Some(10), ..Quotas::default() });
+        let mut held = Vec::new();
+        for total in [u64::MAX, u64::MAX, 5] {
+            held.push(ledger.open(&store, &upload("a", Some(total)), false).await.unwrap());
+        }
+        assert_eq!(sums(&ledger).2, 2 * u128::from(u64::MAX) + 5);
+        drop(held);
         assert_eq!(sums(&ledger), (0, 0, 0, 0));
     }
 }

@@ -140,8 +140,13 @@ impl Sweeper {
             let closed = uploads.closed();
             let mut closed = std::pin::pin!(closed);
             loop {
+                // Before the look, so that a shutdown that begins now waits for it.
+                let work = uploads.work();
+                if uploads.is_closed() {
+                    return;
+                }
                 // On a task of its own, so that a panic of an observer ends this sweep and not all.
-                let (uploads, work) = (uploads.clone(), uploads.work());
+                let uploads = uploads.clone();
                 let sweep = async move {
                     let _work = work;
                     uploads.delete_expired().await

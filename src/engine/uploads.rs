@@ -416,6 +416,10 @@ impl Uploads {
         self.engine.claims.closed()
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.engine.claims.is_closed()
+    }
+
     /// Something that [`shutdown`](Self::shutdown) waits for.
     pub(crate) fn work(&self) -> Work {
         self.engine.claims.work()
@@ -555,8 +559,8 @@ impl Engine {
             loop {
                 tokio::select! {
                     () = tokio::time::sleep(LOOK) => {
-                        for id in engine.store.asked().await.unwrap_or_default() {
-                            engine.claims.ask(&id);
+                        for (id, age) in engine.store.asked().await.unwrap_or_default() {
+                            engine.claims.ask(&id, age);
                         }
                     }
                     () = engine.claims.ended() => {

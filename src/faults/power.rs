@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use tempfile::TempDir;
 
 use super::image::{Image, Luck};
-use super::{Case, ENDS, World, is_long, run};
+use super::{Case, ENDS, World, files_below, is_long, run};
 use crate::store::fs::disk::plan::{Change, Fault};
 use crate::store::{Durability, FsStore, Store, StoreError, Writer};
 use crate::{AppendMode, ErrorKind, Upload, UploadId};
@@ -267,6 +267,33 @@ fn a_rewriting_whose_sync_fails_takes_nothing_back() {
         );
         assert!(failed >= 3);
     }
+}
+
+/// What was written after one restart is doubtful after the next, though it was compared in between.
+#[test]
+fn a_second_power_cut_is_noticed_too() {
+    let folder = TempDir::new().unwrap();
+    let process = Durability::Process;
+    let mut world = World::open(folder, process, "first start", true);
+    let end = world.content.len();
+    let begun = run(world.push(None, ENDS[0], AppendMode::AllOrNothing)).unwrap();
+
+    world = World::open(world.folder, process, "second start", true);
+    world.named = false;
+    let (id, _) = run(world.push(Some(begun), end, AppendMode::AllOrNothing)).unwrap();
+    run(async {
+        // The application is asked and refuses, so that it is compared and written down.
+        world.uploads.complete(&id, None).await.unwrap().reopen().await.unwrap();
+    });
+    let data =
+        files_below(&world.root()).into_iter().find(|path| path.ends_with(format!("{id}.part")));
+    let mut bytes = world.content.to_vec();
+    bytes[ENDS[0]..].fill(0);
+    std::fs::write(data.unwrap(), bytes).unwrap();
+
+    world = World::open(world.folder, process, "third start", true);
+    let refused = run(world.uploads.complete(&id, None)).unwrap_err();
+    assert_eq!(*refused.kind(), ErrorKind::Damaged);
 }
 
 #[test]

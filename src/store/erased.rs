@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -23,7 +24,7 @@ pub(crate) trait DynStore: Send + Sync + 'static {
     fn list(&self, cursor: Option<Cursor>) -> BoxFuture<'_, Page>;
     fn is_shared(&self) -> bool;
     fn ask<'a>(&'a self, id: &'a UploadId, wanted: bool) -> BoxFuture<'a, ()>;
-    fn asked(&self) -> BoxFuture<'_, Vec<UploadId>>;
+    fn asked(&self) -> BoxFuture<'_, Vec<(UploadId, Duration)>>;
     fn free_bytes(&self) -> BoxFuture<'_, Option<u64>>;
     fn settle(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
@@ -81,7 +82,7 @@ impl<T: Store> DynStore for T {
         Box::pin(Store::ask(self, id, wanted))
     }
 
-    fn asked(&self) -> BoxFuture<'_, Vec<UploadId>> {
+    fn asked(&self) -> BoxFuture<'_, Vec<(UploadId, Duration)>> {
         Box::pin(Store::asked(self))
     }
 

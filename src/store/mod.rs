@@ -30,6 +30,7 @@ pub mod memory;
 
 use std::future::{Future, ready};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncSeek};
@@ -125,10 +126,11 @@ pub trait Store: Send + Sync + 'static {
         ready(Ok(()))
     }
 
-    /// The uploads that others ask for at this moment.
+    /// The uploads that others ask for at this moment, and since how long: who began to hold one after
+    /// that is not meant.
     ///
     /// Default: none.
-    fn asked(&self) -> impl Future<Output = Result<Vec<UploadId>, StoreError>> + Send {
+    fn asked(&self) -> impl Future<Output = Result<Vec<(UploadId, Duration)>, StoreError>> + Send {
         ready(Ok(Vec::new()))
     }
 

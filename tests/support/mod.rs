@@ -215,7 +215,8 @@ impl TestBody {
     pub(crate) fn halting(bytes: &Bytes, size: usize) -> Self {
         let mut pieces = Vec::new();
         for start in (0..bytes.len()).step_by(size) {
-            pieces.push(Piece::Yield);
+            // Whoever asks twice before it waits is to wait.
+            pieces.extend([Piece::Yield, Piece::Yield]);
             pieces.push(Piece::Data(bytes.slice(start..bytes.len().min(start + size))));
         }
         Self::new(pieces)

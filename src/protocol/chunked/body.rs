@@ -67,8 +67,6 @@ where
             return self.reckon(Duration::ZERO, data?);
         }
         let deadline = time::deadline(self.idle_timeout);
-        // It has just been asked, and knows whom to wake.
-        let mut asked = true;
         loop {
             let lull = append.as_deref().is_some_and(Append::minds_lull);
             let start = Instant::now();
@@ -85,10 +83,7 @@ where
                     None => closed.await,
                 }
             };
-            let data = poll_fn(|cx| match std::mem::take(&mut asked) {
-                true => Poll::Pending,
-                false => self.poll_data(cx),
-            });
+            let data = poll_fn(|cx| self.poll_data(cx));
             tokio::select! {
                 biased;
                 data = data => return self.reckon(start.elapsed(), data?),

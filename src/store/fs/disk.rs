@@ -109,6 +109,11 @@ impl Disk {
         fs::symlink_metadata(path).is_ok_and(|there| there.is_symlink())
     }
 
+    pub(super) fn is_readable(&self, path: &Path) -> bool {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        fs::File::open(path).is_ok()
+    }
+
     /// Whether it is a folder; a link to one is none.
     pub(super) fn is_folder(&self, path: &Path) -> bool {
         fs::symlink_metadata(path).is_ok_and(|there| there.is_dir())

@@ -179,21 +179,26 @@ impl Layout {
         let record = self.record(id);
         let records = record.ancestors().skip(1).take(2).map(Path::to_owned);
         let data = below.ancestors().skip(1).map(|folder| self.data(folder));
-        let above = self.root.parent().map(Path::to_owned);
+        // It may be one that only lets us through; then it is for whoever made the root in it.
+        let above = self.root.parent().filter(|above| self.disk.is_readable(above));
+        let above = above.map(Path::to_owned);
         records.chain(data).chain(above).collect()
     }
 
     /// Looks for the bytes of an upload whose record does not say where they are.
     pub(super) fn search(&self, id: &UploadId) -> Option<PathBuf> {
         let name = format!("{id}.part");
+        // No deeper than the pattern: the root may be the application's own folder.
+        let depth = Path::new(&self.pattern).components().count();
         let mut folders = vec![PathBuf::new()];
         while let Some(folder) = folders.pop() {
             for entry in self.disk.names(&self.data(&folder)).unwrap_or_default() {
                 let below = folder.join(&entry);
-                if entry == name {
+                if entry == name && folder.components().count() == depth {
                     return Some(below);
                 }
-                if entry != RECORDS && self.disk.is_folder(&self.data(&below)) {
+                let deep = folder.components().count() >= depth;
+                if !deep && entry != RECORDS && self.disk.is_folder(&self.data(&below)) {
                     folders.push(below);
                 }
             }
@@ -203,11 +208,12 @@ impl Layout {
 
     /// The folder with a file for each upload that somebody waits for.
     fn questions(&self) -> PathBuf {
-        self.records().join("asked")
+        self.records().join(ASKED)
     }
 
     pub(super) fn ask(&self, id: &UploadId, wanted: bool) -> Result<(), StoreError> {
         let path = self.questions().join(format!("{id}.{}", self.me));
+        self.check_way(id, &Path::new(RECORDS).join(ASKED).join("question"))?;
         let done = if wanted {
             self.disk.create_with_folders(&path).map(drop)
         } else {
@@ -219,18 +225,22 @@ impl Layout {
         }
     }
 
-    pub(super) fn asked(&self) -> Result<Vec<UploadId>, StoreError> {
+    pub(super) fn asked(&self) -> Result<Vec<(UploadId, Duration)>, StoreError> {
         let folder = self.questions();
+        if self.disk.is_link(&self.records()) || self.disk.is_link(&folder) {
+            return Ok(Vec::new());
+        }
         let names = self.disk.names(&folder).map_err(|error| failed("list", &folder, error))?;
         let others = names.iter().filter_map(|name| {
             let (id, who) = name.split_once('.')?;
             let (id, who) = (id.parse::<UploadId>().ok()?, who.parse::<UploadId>().ok()?);
+            let age = self.disk.age(&folder.join(name))?;
             // One that is old is of somebody who was killed.
-            if self.disk.age(&folder.join(name)).is_some_and(|age| age > FORGOTTEN) {
+            if age > FORGOTTEN {
                 drop(self.disk.remove(&folder.join(name)));
                 return None;
             }
-            (who != self.me).then_some(id)
+            (who != self.me).then_some((id, age))
         });
         Ok(others.collect())
     }
@@ -309,6 +319,8 @@ pub(super) const GONE: &str = "its bytes are gone";
 pub(super) const SHORT: &str = "it has fewer bytes than its record says";
 /// The folder of the records, in the root.
 const RECORDS: &str = ".records";
+/// The folder of the questions, in that of the records.
+const ASKED: &str = "asked";
 /// How long a question stands at most.
 const FORGOTTEN: Duration = Duration::from_secs(10);
 const PAGE: usize = 256;

@@ -47,6 +47,8 @@ pub(super) struct Files {
     /// Where the bytes are, below the root.
     pub(super) below: PathBuf,
     pub(super) moves: Moves,
+    /// Whether the bytes are where the application wanted them.
+    pub(super) moved: bool,
     /// In which start of the machine bytes were committed that are not synced.
     unsynced_since: Option<String>,
     /// Folders with new entries that were not synced yet.
@@ -77,21 +79,28 @@ impl Lease {
     pub(super) fn take(layout: Arc<Layout>, id: &UploadId) -> Result<Self, StoreError> {
         let (record, record_path, bytes) = lock(&layout, id)?;
         let mut journal = Journal::parse(id, &bytes)?;
-        let pending = journal.believe()?;
+        let confirmed = journal.record.clone();
+        let mut pending = journal.believe()?;
         let (record_end, record_base) = (journal.end, journal.base);
         let moves = std::mem::take(&mut journal.moves);
         let unsynced_since = journal.unsynced_since.take();
-        let (upload, below) = journal.committed()?;
+        let (mut upload, below) = journal.committed()?;
         layout.check_way(id, &below)?;
         let place = layout.place(&below, &moves);
         // What was moved is the application's, who may have made it read-only.
-        let moved = moves.done.is_some();
+        let moved = place != layout.data(&below);
         let opened =
             if moved { layout.disk.open_to_read(&place) } else { layout.disk.open(&place) };
         let (data, length) = match open_data(opened, &below)? {
             Some((data, length)) => (Some(data), length),
             None => (None, 0),
         };
+        // Its bytes were rolled back, and it could not be cut off: nobody was told of it.
+        if let (Some(_), Some(confirmed)) = (&pending, confirmed)
+            && (confirmed.offset()..upload.offset()).contains(&length)
+        {
+            (upload, pending) = (confirmed, None);
+        }
         let problem = match data {
             None => Some(GONE),
             Some(_) if length < upload.offset() => Some(SHORT),
@@ -105,6 +114,7 @@ impl Lease {
             data,
             below,
             moves,
+            moved,
             unsynced_since,
             unsynced: Vec::new(),
             torn: bytes.len() as u64 > record_end,
@@ -183,7 +193,7 @@ impl Lease {
         }
         let vouched = self.vouched;
         let files = self.files()?;
-        if upload.status() == Status::Finishing && files.moves.done.is_none() {
+        if upload.status() == Status::Finishing && !files.moved {
             // What is handed over is the acknowledged bytes and nothing behind them.
             files.cut_data(upload.offset())?;
         }
@@ -198,6 +208,8 @@ impl Lease {
         });
         files.append(&layout.disk, &lines, sync)?;
         files.unsynced_since = unsynced_since;
+        self.vouched = false;
+        let files = self.files()?;
         if !born {
             files.record_base = files.record_end;
         }
@@ -273,6 +285,7 @@ impl Lease {
             data: Some(data),
             below,
             moves: Moves::default(),
+            moved: false,
             unsynced_since: None,
             unsynced,
             torn: false,
@@ -286,7 +299,10 @@ impl Lease {
         let Some(files) = self.files.take() else { return Ok(()) };
         let data = self.layout.data(&files.below);
         let half_rewritten = files.record_path.with_extension(REWRITTEN);
-        for path in [&data, &half_rewritten, &files.record_path] {
+        // The application may have taken the file where it was.
+        let taken = files.moves.done == std::path::absolute(&data).ok();
+        let data = (!taken).then_some(&data);
+        for path in data.into_iter().chain([&half_rewritten, &files.record_path]) {
             self.layout.disk.remove(path).map_err(|error| failed("remove", path, error))?;
         }
         self.layout.remove_empty_folders(&files.below);
@@ -304,7 +320,9 @@ impl Drop for Lease {
             // If it fails, the next sweep finds the record without a commit.
             drop(self.clear());
         } else if let Some(files) = &self.files
-            && files.moves.done.is_none()
+            // A line that could not be cut off may still be believed.
+            && !files.torn
+            && !files.moved
             && let Some(data) = &files.data
         {
             // Only to give the room back: nobody reads beyond the record's offset.
@@ -329,7 +347,7 @@ impl Files {
             lines.push(Line::Sound {});
             since = None;
         }
-        if let (false, true, None, Some(boot)) = (sync, grown, &since, boot) {
+        if let (false, true, None, Some(boot)) = (sync, grown || vouched, &since, boot) {
             lines.push(Line::Boot(boot.to_owned()));
             since = Some(boot.to_owned());
         }

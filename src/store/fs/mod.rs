@@ -5,8 +5,8 @@
 //! chunked_uploads/.records/52/5230ec1f….log     the record
 //! ```
 //!
-//! The record is a journal that a person can read: each commit appends one line, and the last
-//! whole line is the truth. It is found by its id alone and says where its bytes are, so the
+//! The record is a journal that a person can read: each commit appends a line, and the last whole
+//! line is the truth. It is found by its id alone and says where its bytes are, so the
 //! pattern may change between restarts as long as the part before the first `%` stays.
 //!
 //! Files are made with mode 0600 and folders with 0700.
@@ -40,6 +40,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
@@ -204,7 +205,7 @@ impl Store for FsStore {
         self.blocking(move |layout| layout.ask(&id, wanted)).await
     }
 
-    async fn asked(&self) -> Result<Vec<UploadId>, StoreError> {
+    async fn asked(&self) -> Result<Vec<(UploadId, Duration)>, StoreError> {
         self.blocking(|layout| layout.asked()).await
     }
 

@@ -45,6 +45,7 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
     let files = lease.files()?;
     files.append(disk, &[Line::Moved(target.clone())], sync)?;
     files.moves = Moves { done: Some(target), begun: None };
+    files.moved = true;
     layout.remove_empty_folders(&files.below);
     Ok(())
 }
