@@ -32,6 +32,7 @@ mod journal;
 mod layout;
 mod lease;
 mod persist;
+mod record;
 
 use std::fmt;
 use std::fs::File;
@@ -153,7 +154,7 @@ impl Store for FsStore {
 
     async fn load(&self, id: &UploadId) -> Result<Upload, StoreError> {
         let id = *id;
-        self.blocking(move |layout| Ok(lease::load(layout, &id)?.committed()?.0)).await
+        self.blocking(move |layout| Ok(record::load(layout, &id)?.committed()?.0)).await
     }
 
     async fn writer(&self, id: &UploadId) -> Result<FsWriter, StoreError> {
@@ -164,18 +165,18 @@ impl Store for FsStore {
 
     async fn open(&self, id: &UploadId) -> Result<Reader, StoreError> {
         let id = *id;
-        let (file, end) = self.blocking(move |layout| lease::open(layout, &id)).await?;
+        let (file, end) = self.blocking(move |layout| record::open(layout, &id)).await?;
         Ok(Box::new(Section::new(file.into_inner(), 0, end, None)))
     }
 
     async fn discard(&self, id: &UploadId) -> Result<(), StoreError> {
         let id = *id;
-        self.blocking(move |layout| lease::discard(layout, &id)).await
+        self.blocking(move |layout| record::discard(layout, &id)).await
     }
 
     async fn remove_damaged(&self, id: &UploadId) -> Result<bool, StoreError> {
         let id = *id;
-        self.blocking(move |layout| lease::remove_damaged(layout, &id)).await
+        self.blocking(move |layout| record::remove_damaged(layout, &id)).await
     }
 
     async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
@@ -183,7 +184,7 @@ impl Store for FsStore {
             let (ids, next) = layout.ids(cursor)?;
             let mut page = Page { next, ..Page::default() };
             for id in ids {
-                match lease::load(layout, &id).map(Journal::into_committed) {
+                match record::load(layout, &id).map(Journal::into_committed) {
                     Ok(Some(upload)) => page.uploads.push(Ok(upload)),
                     Ok(None) => page.abandoned.push(id),
                     // It went away since the folder was read.
