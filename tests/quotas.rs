@@ -4,17 +4,15 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
 use support::*;
-use tower_chunked_upload::store::{Cursor, FsStore, MemoryStore, Page, Reader, Store, StoreError};
+use tower_chunked_upload::store::{FsStore, MemoryStore, Store};
 use tower_chunked_upload::{
-    ChunkedUploadLayer, ErrorKind, NewUpload, Owner, Policy, Quota, Refusal, Upload, UploadId,
-    Uploads, UploadsBuilder,
+    ChunkedUploadLayer, ErrorKind, NewUpload, Owner, Policy, Quota, Refusal, Uploads,
+    UploadsBuilder,
 };
 
 struct Users;
@@ -199,60 +197,11 @@ fn a_sweep_counts_what_another_process_has_begun_and_cancelled() {
     });
 }
 
-/// A store with so much room.
-#[derive(Clone, Default)]
-struct Small {
-    inner: MemoryStore,
-    room: Option<Arc<AtomicU64>>,
-}
-
-impl Store for Small {
-    type Writer = <MemoryStore as Store>::Writer;
-
-    fn check(&self) -> Result<(), StoreError> {
-        self.inner.check()
-    }
-
-    async fn create(&self, upload: Upload) -> Result<Self::Writer, StoreError> {
-        self.inner.create(upload).await
-    }
-
-    async fn load(&self, id: &UploadId) -> Result<Upload, StoreError> {
-        self.inner.load(id).await
-    }
-
-    async fn writer(&self, id: &UploadId) -> Result<Self::Writer, StoreError> {
-        self.inner.writer(id).await
-    }
-
-    async fn open(&self, id: &UploadId) -> Result<Reader, StoreError> {
-        self.inner.open(id).await
-    }
-
-    async fn discard(&self, id: &UploadId) -> Result<(), StoreError> {
-        self.inner.discard(id).await
-    }
-
-    async fn remove_damaged(&self, id: &UploadId) -> Result<bool, StoreError> {
-        self.inner.remove_damaged(id).await
-    }
-
-    async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
-        self.inner.list(cursor).await
-    }
-
-    async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
-        // Others ask and reserve in between.
-        tokio::task::yield_now().await;
-        Ok(self.room.as_ref().map(|room| room.load(Ordering::Relaxed)))
-    }
-}
-
 #[tokio::test]
 async fn room_stays_free_when_all_has_come_that_was_begun() {
-    let room = Arc::new(AtomicU64::new(10_000));
-    let store = Small { room: Some(Arc::clone(&room)), ..Small::default() };
-    let client = client(Uploads::builder(store).min_free_bytes(4000));
+    let store = Double::default();
+    store.set_room(10_000);
+    let client = client(Uploads::builder(store.clone()).min_free_bytes(4000));
     let together = (0..20).map(|_| client.spawn(chunk(None, 0, 1000, b"abc")));
     let mut taken = 0;
     for reply in together.collect::<Vec<_>>() {
@@ -266,7 +215,7 @@ async fn room_stays_free_when_all_has_come_that_was_begun() {
         assert_eq!(client.chunk(None, 0, 1000, b"abc").await.status, 200);
     }
     assert_eq!(limit(&client.chunk(None, 0, 1000, b"abc").await, 507), 4000);
-    room.store(20_000, Ordering::Relaxed);
+    store.set_room(20_000);
     assert_eq!(client.chunk(None, 0, 1000, b"abc").await.status, 200);
 
     // Of an upload that does not say how large it is, each mebibyte is looked at.
@@ -281,9 +230,9 @@ async fn room_stays_free_when_all_has_come_that_was_begun() {
 #[tokio::test(start_paused = true)]
 async fn an_upload_does_not_stand_in_its_own_way() {
     const MIB: u64 = 1 << 20;
-    let room = Arc::new(AtomicU64::new(30 * MIB));
-    let store = Small { room: Some(Arc::clone(&room)), ..Small::default() };
-    let client = client(Uploads::builder(store).min_free_bytes(10 * MIB));
+    let store = Double::default();
+    store.set_room(30 * MIB);
+    let client = client(Uploads::builder(store.clone()).min_free_bytes(10 * MIB));
     let (sender, body) = TestBody::live();
     let mut probe = body.probe();
     let reply = client.spawn(raw(None, None, body));
@@ -292,7 +241,7 @@ async fn an_upload_does_not_stand_in_its_own_way() {
         // The batch is written while the client pauses.
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(probe.waiting().await.bytes, mib * MIB);
-        room.fetch_sub(MIB, Ordering::Relaxed);
+        store.set_room((30 - mib) * MIB);
     }
     drop(sender);
     assert_eq!(reply.await.unwrap().status, 200);
@@ -300,7 +249,7 @@ async fn an_upload_does_not_stand_in_its_own_way() {
 
 #[tokio::test]
 async fn a_store_that_cannot_tell_its_room_takes_nothing_if_some_must_stay_free() {
-    let client = client(Uploads::builder(Small::default()).min_free_bytes(1));
+    let client = client(Uploads::builder(Double::default()).min_free_bytes(1));
     client.chunk(None, 0, 1000, b"abc").await.refused(500);
 }
 

@@ -657,6 +657,7 @@ struct Plan {
     calls: Mutex<Vec<Call>>,
     failing: Mutex<Option<(Call, i32)>>,
     gate: Mutex<Option<(Call, Gate)>>,
+    room: Mutex<Option<u64>>,
 }
 
 /// Where a call of a [`Double`] waits.
@@ -688,6 +689,11 @@ impl Double {
 
     pub(crate) fn mend(&self) {
         *self.plan.failing.lock().unwrap() = None;
+    }
+
+    /// From now on it has room for so many bytes; unless set, it cannot tell.
+    pub(crate) fn set_room(&self, bytes: u64) {
+        *self.plan.room.lock().unwrap() = Some(bytes);
     }
 
     /// From now on calls of this kind wait until the gate is opened.
@@ -762,6 +768,12 @@ impl Store for Double {
     async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
         self.plan.enter(Call::List).await?;
         self.inner.list(cursor).await
+    }
+
+    async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        // Others ask and reserve in between.
+        tokio::task::yield_now().await;
+        Ok(*self.plan.room.lock().unwrap())
     }
 }
 

@@ -96,7 +96,7 @@ impl Plan {
         self.state().calls
     }
 
-    /// Waits until a call hangs, or for `patience`.
+    /// Whether a call hangs at this moment.
     pub(crate) fn hangs(&self) -> bool {
         self.state().hanging > 0
     }
