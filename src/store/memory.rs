@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Cursor as IoCursor;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -105,7 +106,8 @@ impl Store for MemoryStore {
         let after = cursor.and_then(|cursor| cursor.0.parse::<UploadId>().ok());
         Ok(self.with(|entries| {
             let mut page = Page::default();
-            let rest = entries.iter().filter(|(id, _)| after.is_none_or(|after| **id > after));
+            let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let rest = entries.range((start, Bound::Unbounded));
             for (count, (id, entry)) in rest.enumerate() {
                 match &entry.upload {
                     Some(upload) => page.uploads.push(Ok(upload.clone())),

@@ -153,16 +153,24 @@ impl Disk {
 
     /// What is in a folder, but for names that are no text. One that is not there is empty.
     pub(super) fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        self.each_name(folder, |name| names.push(name))?;
+        Ok(names)
+    }
+
+    /// The same for a folder whose names are too many to keep.
+    pub(super) fn each_name(&self, folder: &Path, mut see: impl FnMut(String)) -> io::Result<()> {
         enter!(self, Call::Look);
         let entries = match fs::read_dir(folder) {
-            Err(error) if is_absent(&error) => return Ok(Vec::new()),
+            Err(error) if is_absent(&error) => return Ok(()),
             entries => entries?,
         };
-        let mut names = Vec::new();
         for entry in entries {
-            names.extend(entry?.file_name().into_string());
+            if let Ok(name) = entry?.file_name().into_string() {
+                see(name);
+            }
         }
-        Ok(names)
+        Ok(())
     }
 
     pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

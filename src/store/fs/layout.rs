@@ -1,5 +1,6 @@
 //! Where the files are.
 
+use std::collections::BinaryHeap;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -145,32 +146,54 @@ impl Layout {
         cursor: Option<Cursor>,
     ) -> Result<(Vec<UploadId>, Option<Cursor>), StoreError> {
         let after = cursor.map(|cursor| cursor.0).unwrap_or_default();
-        let names = |folder: &Path| {
-            // What is behind a link is not in the store.
-            if self.disk.is_link(folder) {
-                return Ok(Vec::new());
+        let mut shards = Vec::new();
+        self.each_name(&self.records(), |name| {
+            if name.len() == 2 && name.as_str() >= after.get(..2).unwrap_or("") {
+                shards.push(name);
             }
-            self.disk.names(folder).map_err(|error| failed("list", folder, error))
-        };
-        let mut shards = names(&self.records())?;
-        shards.retain(|shard| shard.len() == 2 && shard.as_str() >= after.get(..2).unwrap_or(""));
+        })?;
         shards.sort_unstable();
+        let mut ids = Vec::with_capacity(PAGE);
         for shard in shards {
-            let names = names(&self.records().join(&shard))?;
-            let mut ids: Vec<UploadId> = names
-                .iter()
-                .filter_map(|name| name.strip_suffix(".log")?.parse::<UploadId>().ok())
-                .filter(|id| id.as_str().starts_with(&shard) && id.as_str() > after.as_str())
-                .collect();
-            if ids.is_empty() {
-                continue;
+            ids.append(&mut self.first_ids(&shard, &after, PAGE - ids.len())?);
+            if ids.len() == PAGE {
+                let next = ids.last().map(|id| Cursor(id.to_string()));
+                return Ok((ids, next));
             }
-            ids.sort_unstable();
-            ids.truncate(PAGE);
-            let next = ids.last().map(|id| Cursor(id.to_string()));
-            return Ok((ids, next));
         }
-        Ok((Vec::new(), None))
+        Ok((ids, None))
+    }
+
+    /// The first ids of a shard after another one, in order. It keeps no more than those, however
+    /// many there are.
+    fn first_ids(
+        &self,
+        shard: &str,
+        after: &str,
+        count: usize,
+    ) -> Result<Vec<UploadId>, StoreError> {
+        let mut first = BinaryHeap::with_capacity(count + 1);
+        self.each_name(&self.records().join(shard), |name| {
+            let id = name.strip_suffix(".log").and_then(|id| id.parse::<UploadId>().ok());
+            if let Some(id) = id
+                && id.as_str().starts_with(shard)
+                && id.as_str() > after
+            {
+                first.push(id);
+                if first.len() > count {
+                    first.pop();
+                }
+            }
+        })?;
+        Ok(first.into_sorted_vec())
+    }
+
+    fn each_name(&self, folder: &Path, see: impl FnMut(String)) -> Result<(), StoreError> {
+        // What is behind a link is not in the store.
+        if self.disk.is_link(folder) {
+            return Ok(());
+        }
+        self.disk.each_name(folder, see).map_err(|error| failed("list", folder, error))
     }
 
     /// The folders that lead to a new upload's files. Another upload may have made them and not
