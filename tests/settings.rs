@@ -20,8 +20,8 @@ use tokio::sync::mpsc;
 use tower_chunked_upload::store::{Durability, FsStore, MemoryStore};
 use tower_chunked_upload::{
     AppendMode, Candidate, ChunkedUploadLayer, CompletedUpload, Digest, Encoder, ErrorKind, Event,
-    Expired, Expiry, Filter, FormLimits, NewUpload, Observer, Owner, Policy, Refusal, Status,
-    Upload, Uploads, UploadsBuilder,
+    Expired, Expiry, Filter, FormLimits, NewUpload, Observer, Owner, Policy, Quota, Refusal,
+    Status, Upload, Uploads, UploadsBuilder,
 };
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -1493,6 +1493,63 @@ async fn a_sweeper_that_is_dropped_ends() {
     gate.open();
     tokio::time::sleep(10 * HOUR).await;
     assert_eq!(store.calls(), [Call::List]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_background_rests_three_times_as_long_as_it_works() {
+    let store = Double::default();
+    let uploads = Uploads::builder(store.clone()).build().unwrap();
+    // More than fit on a page.
+    for _ in 0..100 {
+        make(&uploads, "a", b"1").await;
+    }
+    let rest = async || {
+        let first = store.hold(Call::List);
+        first.arrived().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let second = store.hold(Call::List);
+        first.open();
+        let start = tokio::time::Instant::now();
+        second.arrived().await;
+        second.open();
+        start.elapsed().as_secs()
+    };
+    let (rested, swept) = tokio::join!(rest(), uploads.delete_expired());
+    assert_eq!((rested, swept.unwrap()), (0, Expired::default()));
+    let sweeper = uploads.sweep_every(HOUR);
+    assert_eq!(rest().await, 3);
+    sweeper.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_is_cut_short_reads_no_other_page_and_forgets_no_upload() {
+    for end in ["stop", "drop", "shutdown"] {
+        let store = Double::default();
+        let uploads = Uploads::builder(store.clone()).max_uploads_per_owner(100).build().unwrap();
+        for _ in 0..100 {
+            make(&uploads, "a", b"1").await;
+        }
+        let (before, gate) = (store.calls().len(), store.hold(Call::List));
+        let sweeper = uploads.sweep_every(HOUR);
+        gate.arrived().await;
+        tokio::time::sleep(HOUR).await;
+        gate.open();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let start = tokio::time::Instant::now();
+        match end {
+            "stop" => sweeper.stop().await,
+            "drop" => drop(sweeper),
+            _ => uploads.shutdown(HOUR).await,
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO, "{end}");
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(store.calls()[before..], [Call::List], "{end}");
+        if end != "shutdown" {
+            let refused = uploads.create(NewUpload::new()).await.unwrap_err();
+            let quota = ErrorKind::QuotaExceeded { quota: Quota::OwnerUploads, limit: 100 };
+            assert_eq!(*refused.kind(), quota, "{end}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 
 use super::error::{Error, ErrorKind};
 use crate::id::UploadId;
-use crate::store::{DynStore, StoreError};
+use crate::store::{Cursor, DynStore, Page, StoreError};
 use crate::upload::{Owner, Status, Upload};
 
 /// A limit on what unfinished uploads take up.
@@ -56,10 +56,10 @@ struct Accounts {
     outstanding: u128,
     /// How many bytes were ever reserved.
     ever: u128,
-    /// The number of the last count of the store, how many are under way, and what went away
-    /// meanwhile.
+    /// The number of the last count of the store.
     count: u64,
-    counting: usize,
+    /// How many pages of the store are being read, and what went away meanwhile.
+    reading: usize,
     gone: HashSet<UploadId>,
 }
 
@@ -176,7 +176,7 @@ impl Ledger {
     pub(super) fn close(&self, id: &UploadId) {
         let mut accounts = self.accounts();
         accounts.remove(id);
-        if accounts.counting > 0 {
+        if accounts.reading > 0 {
             accounts.gone.insert(*id);
         }
     }
@@ -234,9 +234,7 @@ impl Ledger {
         let Some(count) = self.begin_count() else { return Ok(()) };
         let mut cursor = None;
         loop {
-            let page = store.list(cursor).await?;
-            page.uploads.iter().flatten().for_each(|upload| count.see(upload));
-            cursor = page.next;
+            cursor = count.page(store, cursor).await?.next;
             if cursor.is_none() {
                 count.finish();
                 return Ok(());
@@ -251,12 +249,11 @@ impl Ledger {
         }
         let mut accounts = self.accounts();
         accounts.count += 1;
-        accounts.counting += 1;
         Some(Count { ledger: Arc::clone(self), number: accounts.count })
     }
 }
 
-/// A reading of the whole store, which puts the ledger right.
+/// A reading of the whole store, which puts the ledger right when it is finished.
 #[derive(Debug)]
 pub(super) struct Count {
     ledger: Arc<Ledger>,
@@ -264,8 +261,25 @@ pub(super) struct Count {
 }
 
 impl Count {
+    /// Reads some of the uploads.
+    pub(super) async fn page(
+        &self,
+        store: &dyn DynStore,
+        cursor: Option<Cursor>,
+    ) -> Result<Page, StoreError> {
+        let _reading = self.read();
+        let page = store.list(cursor).await?;
+        page.uploads.iter().flatten().for_each(|upload| self.see(upload));
+        Ok(page)
+    }
+
+    fn read(&self) -> Reading<'_> {
+        self.ledger.accounts().reading += 1;
+        Reading(&self.ledger)
+    }
+
     /// The store has this upload, or had it when it was read.
-    pub(super) fn see(&self, upload: &Upload) {
+    fn see(&self, upload: &Upload) {
         if upload.status() == Status::Complete {
             return;
         }
@@ -294,11 +308,14 @@ impl Count {
     }
 }
 
-impl Drop for Count {
+/// From before a page is read until what it has was seen. What goes away then may be in it.
+struct Reading<'a>(&'a Ledger);
+
+impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        let mut accounts = self.ledger.accounts();
-        accounts.counting -= 1;
-        if accounts.counting == 0 {
+        let mut accounts = self.0.accounts();
+        accounts.reading -= 1;
+        if accounts.reading == 0 {
             accounts.gone.clear();
         }
     }
@@ -506,9 +523,12 @@ mod tests {
         let reservation = ledger.open(&store, &under_way, false).await.unwrap();
         let (new, just_closed) = (upload("b", Some(30)), upload("c", Some(40)));
         let (count, other) = (ledger.begin_count().unwrap(), ledger.begin_count().unwrap());
+        let reading = count.read();
         ledger.close(&just_closed.id);
         count.see(&new);
         count.see(&just_closed);
+        drop(reading);
+        assert!(ledger.accounts().gone.is_empty());
         count.finish();
         // It was not seen by the other one yet.
         assert_eq!(sums(&ledger), (2, 2, 50, 50));

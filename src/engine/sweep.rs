@@ -1,18 +1,21 @@
 //! Removing what has expired.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::error::Error;
 use super::event::Event;
-use super::uploads::{Engine, Scope, Uploads};
+use super::quota::Count;
+use super::uploads::{Engine, Scope};
 use crate::id::UploadId;
 use crate::log;
-use crate::store::StoreError;
+use crate::store::{Cursor, StoreError};
 use crate::upload::{Owner, Status, Upload};
 
 /// What a sweep has removed.
@@ -27,47 +30,98 @@ pub struct Expired {
     pub skipped: u64,
 }
 
+/// Goes through the store without a pause.
 pub(super) async fn delete_expired(engine: &Engine, scope: &Scope) -> Result<Expired, Error> {
-    let mut expired = Expired::default();
-    let mut cursor = None;
-    // Only who sees all uploads can count them.
-    let is_all = matches!(scope, Scope::All);
-    let count = if is_all { engine.ledger.begin_count() } else { None };
+    let mut sweep = Sweep::begin(engine, scope);
+    while sweep.page().await? {}
+    Ok(sweep.expired)
+}
+
+/// The same at a bounded rate, until `end` comes: then it stops before the next page.
+async fn delete_at_leisure(
+    engine: &Engine,
+    scope: &Scope,
+    end: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let mut end = pin!(end);
+    let mut sweep = Sweep::begin(engine, scope);
     loop {
-        let page = engine.store.list(cursor).await?;
+        let start = Instant::now();
+        let more = sweep.page().await?;
+        let rest = (start.elapsed() * REST).min(LONGEST_REST);
+        tokio::select! {
+            biased;
+            () = &mut end => return Ok(()),
+            () = tokio::time::sleep(rest) => {}
+        }
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+/// A sweep on its way through the store.
+struct Sweep<'a> {
+    engine: &'a Engine,
+    scope: &'a Scope,
+    /// Dropped without its end, it has forgotten nothing.
+    count: Option<Count>,
+    cursor: Option<Cursor>,
+    expired: Expired,
+}
+
+impl<'a> Sweep<'a> {
+    fn begin(engine: &'a Engine, scope: &'a Scope) -> Self {
+        // Only who sees all uploads can count them.
+        let count = if scope.is_all() { engine.ledger.begin_count() } else { None };
+        Self { engine, scope, count, cursor: None, expired: Expired::default() }
+    }
+
+    /// Sweeps some of the uploads; whether there are more.
+    async fn page(&mut self) -> Result<bool, Error> {
+        let (store, cursor) = (&*self.engine.store, self.cursor.take());
+        let page = match &self.count {
+            Some(count) => count.page(store, cursor).await?,
+            None => store.list(cursor).await?,
+        };
         for upload in page.uploads {
-            if let (Some(count), Ok(upload)) = (&count, &upload) {
-                count.see(upload);
-            }
-            match upload {
-                Ok(upload) if !scope.knows(&upload) || !upload.is_expired(engine.now()) => {}
-                Ok(upload) => match remove(engine, &upload.id).await {
-                    Ok(None) => {}
-                    Ok(Some(Status::Complete)) => expired.complete += 1,
-                    Ok(Some(_)) => expired.incomplete += 1,
-                    Err(StoreError::Busy) => expired.skipped += 1,
-                    Err(error) => {
-                        log::failed("remove an expired upload", Some(&upload.id), &error);
-                        expired.skipped += 1;
-                    }
-                },
-                Err(error) => {
-                    log::failed("read a record", None, &error);
-                    expired.skipped += 1;
-                }
-            }
+            self.look_at(upload).await;
         }
-        if is_all {
+        if self.scope.is_all() {
             for id in page.abandoned {
-                discard(engine, &id).await;
+                discard(self.engine, &id).await;
             }
         }
-        cursor = page.next;
-        if cursor.is_none() {
-            if let Some(count) = count {
-                count.finish();
+        self.cursor = page.next;
+        if self.cursor.is_none()
+            && let Some(count) = self.count.take()
+        {
+            count.finish();
+        }
+        Ok(self.cursor.is_some())
+    }
+
+    async fn look_at(&mut self, upload: Result<Upload, StoreError>) {
+        let id = match upload {
+            Ok(upload) if !self.scope.knows(&upload) => return,
+            Ok(upload) if !upload.is_expired(self.engine.now()) => return,
+            Ok(upload) => upload.id,
+            Err(error) => {
+                log::failed("read a record", None, &error);
+                self.expired.skipped += 1;
+                return;
             }
-            return Ok(expired);
+        };
+        match remove(self.engine, &id).await {
+            Ok(None) => {}
+            Ok(Some(Status::Complete)) => self.expired.complete += 1,
+            Ok(Some(_)) => self.expired.incomplete += 1,
+            Err(error) => {
+                if !matches!(error, StoreError::Busy) {
+                    log::failed("remove an expired upload", Some(&id), &error);
+                }
+                self.expired.skipped += 1;
+            }
         }
     }
 }
@@ -125,7 +179,7 @@ impl Swept {
 }
 
 /// Removes expired uploads in the background, until it is stopped or dropped or the uploads are
-/// [shut down](Uploads::shutdown).
+/// [shut down](crate::Uploads::shutdown).
 #[derive(Debug)]
 #[must_use = "the sweeper stops when it is dropped"]
 pub struct Sweeper {
@@ -134,40 +188,39 @@ pub struct Sweeper {
 }
 
 impl Sweeper {
-    pub(super) fn start(uploads: Uploads, every: Duration) -> Self {
-        let (stop, mut stopped) = watch::channel(false);
+    pub(super) fn start(engine: Arc<Engine>, scope: Scope, every: Duration) -> Self {
+        let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
-            let closed = uploads.closed();
-            let mut closed = std::pin::pin!(closed);
             loop {
                 // Before the look, so that a shutdown that begins now waits for it.
-                let work = uploads.work();
-                if uploads.is_closed() {
+                let work = engine.claims.work();
+                if engine.claims.is_closed() {
                     return;
                 }
+                let (engine, scope) = (Arc::clone(&engine), scope.clone());
+                let end = ended(stopped.clone(), &engine);
+                let stop = ended(stopped.clone(), &engine);
                 // On a task of its own, so that a panic of an observer ends this sweep and not all.
-                let uploads = uploads.clone();
                 let sweep = async move {
                     let _work = work;
-                    uploads.delete_expired().await
+                    delete_at_leisure(&engine, &scope, end).await
                 };
                 match tokio::spawn(sweep).await {
-                    Ok(Ok(_)) => {}
+                    Ok(Ok(())) => {}
                     Ok(Err(error)) => log::failed("sweep the store", None, &error),
                     Err(error) => log::failed("sweep the store", None, &error),
                 }
                 tokio::select! {
                     () = tokio::time::sleep(every) => {}
-                    // Also when the handle is dropped.
-                    _ = stopped.wait_for(|stop| *stop) => return,
-                    () = &mut closed => return,
+                    () = stop => return,
                 }
             }
         });
         Self { stop, task }
     }
 
-    /// Ends after the sweep that is under way, if one is, and waits for that.
+    /// Ends the sweep that is under way, if one is, as soon as it has done with the page of the store
+    /// that it is at, and waits for that. What is left is for another sweep.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         if let Err(error) = self.task.await
@@ -178,4 +231,23 @@ impl Sweeper {
     }
 }
 
+/// Waits until a sweeper is to end.
+fn ended(
+    mut stopped: watch::Receiver<bool>,
+    engine: &Engine,
+) -> impl Future<Output = ()> + Send + use<> {
+    let closed = engine.claims.closed();
+    async move {
+        tokio::select! {
+            // Also when the handle is dropped.
+            _ = stopped.wait_for(|stop| *stop) => {}
+            () = closed => {}
+        }
+    }
+}
+
 const REMEMBERED: usize = 1024;
+/// How many times as long as a page took the background rests after it.
+const REST: u32 = 3;
+/// A page that took a third of this has waited, for a disk or an observer, and not worked.
+const LONGEST_REST: Duration = Duration::from_secs(60);

@@ -336,6 +336,9 @@ impl Uploads {
 
     /// Removes the expired uploads, and what interrupted ones left.
     ///
+    /// It reads all records, as fast as it can; its memory does not grow with their number.
+    /// [`sweep_every`](Self::sweep_every) takes its time.
+    ///
     /// One that is being written to or handed over at this moment is left for the next time. A file
     /// that the application has taken is never touched.
     ///
@@ -373,10 +376,18 @@ impl Uploads {
         Ok(removed)
     }
 
-    /// Calls [`delete_expired`](Self::delete_expired) now and then `every` so often, in the
-    /// background, until the [`Sweeper`] is stopped or dropped.
+    /// Does what [`delete_expired`](Self::delete_expired) does, in the background, now and each time
+    /// `every` after the sweep before it has ended, until the [`Sweeper`] is stopped or dropped.
+    ///
+    /// Such a sweep is gentle: after each page of the store (at most 256 uploads in the stores of this
+    /// crate) it rests three times as long as that page took, but no longer than a minute. So it takes
+    /// at most a quarter of one core, and four times as long. When the sweeper ends or a
+    /// [shutdown](Self::shutdown) begins, it stops after the page that it is at.
+    ///
+    /// Each process that sweeps a store reads all of its records. Where several share a store, one
+    /// sweeper is enough; with quotas each of them needs its own.
     pub fn sweep_every(&self, every: Duration) -> Sweeper {
-        Sweeper::start(self.clone(), every)
+        Sweeper::start(Arc::clone(&self.engine), self.scope.clone(), every)
     }
 
     /// Ends the work in order: chunks that are under way may go on for as long as `patience`, new ones
@@ -409,15 +420,6 @@ impl Uploads {
         }
         claims.watch_ended().await;
         self.engine.store.settle().await;
-    }
-
-    /// Waits until a shutdown begins.
-    pub(super) fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.engine.claims.closed()
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.engine.claims.is_closed()
     }
 
     /// Something that [`shutdown`](Self::shutdown) waits for.
@@ -461,6 +463,10 @@ impl fmt::Debug for Uploads {
 }
 
 impl Scope {
+    pub(super) fn is_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
+
     pub(super) fn knows(&self, upload: &Upload) -> bool {
         self.owns(upload.owner.as_ref())
     }
