@@ -14,13 +14,16 @@ mod server;
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use process::{KIB, MIB};
-use server::{Form, Plan, Server, Shape, World, is_long, read_answer, until};
+use server::{
+    Form, Plan, Server, Shape, World, cancel_request, is_long, read_answer, until, upload_id,
+};
 
 /// How a slow client is slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +156,86 @@ fn written(server: &Server) -> u64 {
     written
 }
 
+/// How much of its speed a fast upload loses to thousands that trickle beside it, or say nothing: by
+/// turns on a server that has them and on one that has not.
+#[test]
+fn a_fast_upload_beside_slow_ones() {
+    allow_descriptors();
+    let worlds = [World::new(), World::new()];
+    let settings = [("WIRE_NO_MD5", "1"), ("WIRE_IDLE_SECONDS", "600")];
+    let [alone, crowded] = worlds.each_ref().map(|world| world.start(&settings));
+    let mut clients = begin(&crowded, Slow::Dribbling, Shape::Raw, slow());
+    let mut took = [Vec::new(), Vec::new(), Vec::new()];
+    for round in 0..if is_long() { 8 } else { 1 } {
+        let now = [
+            upload_fast(&alone),
+            upload_fast(&crowded),
+            while_trickling(&mut clients, || upload_fast(&crowded)),
+        ];
+        // The first one is for warming up.
+        if round > 0 || !is_long() {
+            took.iter_mut().zip(now).for_each(|(all, now)| all.push(now));
+        }
+    }
+    worlds.iter().for_each(World::no_panic);
+    let [alone, silent, trickling] = took.map(|mut took| {
+        took.sort_unstable();
+        took[took.len() / 2]
+    });
+    let ratio = |took: Duration| alone.as_secs_f64() / took.as_secs_f64();
+    println!(
+        "{} MiB: {alone:?} alone; beside {} silent ones {silent:?}, {:.3} of its speed; beside \
+         trickling ones {trickling:?}, {:.3}",
+        fast() / MIB,
+        slow(),
+        ratio(silent),
+        ratio(trickling)
+    );
+}
+
+/// Each client sends a byte a second while the work is done.
+fn while_trickling<T>(clients: &mut [TcpStream], work: impl FnOnce() -> T) -> T {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let pause = Duration::from_secs(1) / u32::try_from(clients.len()).unwrap() * 10;
+            while !done.load(Ordering::Relaxed) {
+                for some in clients.chunks_mut(10) {
+                    some.iter_mut().for_each(|client| client.write_all(b"0").unwrap());
+                    thread::sleep(pause);
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            }
+        });
+        let result = work();
+        done.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+/// Uploads a file in chunks on one connection, and cancels it; says how long the chunks took.
+fn upload_fast(server: &Server) -> Duration {
+    let mut client = server.connect();
+    client.set_nodelay(true).unwrap();
+    let (mut id, mut at) = (None::<String>, 0);
+    let start = Instant::now();
+    while at < fast() {
+        let end = at + 8 * MIB;
+        let place = Some((at..end, fast()));
+        let form = Form::new(Shape::Raw, "zeros.bin", id.as_deref(), 8 * MIB, place);
+        client.write_all(form.head.as_bytes()).unwrap();
+        write_zeros(&mut client, 8 * MIB);
+        let answer = read_answer(&mut client).unwrap().accepted().unwrap();
+        assert_eq!(answer["offset"], end);
+        (id, at) = (Some(upload_id(&answer)), end);
+    }
+    let took = start.elapsed();
+    assert_eq!(server.ask(&cancel_request(&id.unwrap())).status, 204);
+    took
+}
+
 #[test]
 fn bodies_at_full_speed_take_a_mebibyte_each() {
     let world = World::new();
@@ -270,6 +353,11 @@ fn allow_descriptors() {
 /// How many slow uploads there are.
 fn slow() -> u64 {
     if is_long() { 5_000 } else { 500 }
+}
+
+/// How large the fast one is.
+fn fast() -> u64 {
+    if is_long() { 1024 * MIB } else { 32 * MIB }
 }
 
 const EACH: u64 = 32 * KIB;

@@ -6,6 +6,7 @@ mod dropped;
 mod hang;
 mod image;
 mod power;
+mod scale;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::server::Server;
 
@@ -38,6 +39,15 @@ impl Server {
     /// Bytes read by any file call, those of them that came from the disk, and bytes written.
     pub(crate) fn io(&self) -> [u64; 3] {
         ["rchar:", "read_bytes:", "wchar:"].map(|name| number(&self.proc("io"), name))
+    }
+
+    /// The time that its threads have worked, those of the kernel's calls included.
+    pub(crate) fn cpu(&self) -> Duration {
+        let text = fs::read_to_string(self.proc("stat")).unwrap();
+        // The name in front, in brackets, may have blanks.
+        let (_, fields) = text.rsplit_once(')').unwrap();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        Duration::from_millis(10) * ticks.map(|ticks| ticks.parse::<u32>().unwrap()).sum()
     }
 
     pub(crate) fn descriptors(&self) -> u64 {

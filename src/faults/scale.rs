@@ -1,0 +1,82 @@
+//! What an upload and a listing ask of the system in a store with few uploads and in one with many.
+
+use super::World;
+use crate::store::Durability;
+use crate::store::fs::disk::plan::Change;
+use crate::{AppendMode, Filter, NewUpload};
+
+impl World {
+    /// With all folders that uploads share, and so many uploads in them.
+    async fn filled(uploads: usize) -> Self {
+        let world = Self::new(Durability::Process);
+        for shard in 0..=255 {
+            let folder = world.root().join(format!(".records/{shard:02x}"));
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        for _ in 0..uploads {
+            let new = NewUpload::new().total(10);
+            world.uploads.create(new).await.unwrap().commit().await.unwrap();
+        }
+        world
+    }
+
+    /// The calls that change something, and how many there are of any kind, in the life of an upload
+    /// that is completed and of one that is cancelled.
+    async fn calls_of_two_lives(&self) -> (Vec<String>, usize) {
+        let (moment, calls) = (self.plan.moment(), self.plan.calls());
+        let mut upload = None;
+        for end in super::ENDS {
+            upload = Some(self.push(upload, end, AppendMode::AllOrNothing).await.unwrap());
+            self.uploads.status(&upload.unwrap().0).await.unwrap();
+        }
+        self.finish(&upload.unwrap().0).await.unwrap();
+        let (other, _) = self.push(None, super::ENDS[0], AppendMode::AllOrNothing).await.unwrap();
+        self.uploads.cancel(&other).await.unwrap();
+        self.store_settles().await;
+        let changes = self.plan.trace().split_off(moment);
+        (changes.iter().map(kind).collect(), self.plan.calls() - calls)
+    }
+
+    async fn store_settles(&self) {
+        crate::store::Store::settle(&self.store).await;
+    }
+}
+
+fn kind(change: &Change) -> String {
+    let text = format!("{change:?}");
+    text.split('(').next().unwrap_or(&text).to_owned()
+}
+
+// With the clock paused nobody looks in between for what other processes ask for.
+#[tokio::test(start_paused = true)]
+async fn an_upload_makes_the_same_calls_whatever_lies_in_the_store() {
+    let few = World::filled(1).await.calls_of_two_lives().await;
+    let many = World::filled(MANY).await.calls_of_two_lives().await;
+    println!("{} calls beside one upload, {} beside {MANY}", few.1, many.1);
+    assert_eq!(few, many);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_upload_of_a_listing_comes_when_one_page_was_read() {
+    let world = World::filled(MANY).await;
+    let before = world.plan.calls();
+    let mut listing = world.uploads.list(Filter::all());
+    let mut listed = 0;
+    let mut first = 0;
+    while let Some(upload) = listing.next().await {
+        upload.unwrap();
+        listed += 1;
+        if listed == 1 {
+            first = world.plan.calls() - before;
+        }
+    }
+    let all = world.plan.calls() - before;
+    println!("{first} calls before the first upload, {all} for {MANY}");
+    assert_eq!(listed, MANY);
+    // The folder of the records and those in it; then each record is opened and read.
+    assert!(first <= 257 + 2 * PAGE, "{first} calls");
+    assert!(all > 2 * first, "{all} calls for several pages");
+}
+
+const MANY: usize = 1500;
+const PAGE: usize = 256;
