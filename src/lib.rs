@@ -258,6 +258,10 @@ pub use upload::{Owner, Progress, Status, Upload};
 #[doc(hidden)]
 pub mod fuzzing;
 
+#[cfg(bench)]
+#[doc(hidden)]
+pub mod benching;
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,0 +1,212 @@
+//! A table for people and, a row a line, JSON for comparisons.
+
+use serde_json::{Value, json};
+
+use crate::dialect::Shape;
+use crate::run::{Percentiles, Sample};
+use crate::scenario::{Row, Scenario};
+use crate::setup::{Http, Kind};
+
+/// `samples` are those of each row, one a round.
+pub(crate) fn print(scenario: &Scenario, samples: &[Vec<Sample>]) {
+    let summaries: Vec<_> =
+        scenario.rows.iter().map(|row| Summary::new(scenario, samples, row)).collect();
+    println!("\n({}) {}", scenario.name, scenario.title);
+    let head = head(scenario).map(str::to_owned);
+    table(&std::iter::once(head).chain(summaries.iter().map(Summary::cells)).collect::<Vec<_>>());
+    for summary in &summaries {
+        println!("{}", summary.json(scenario));
+    }
+}
+
+/// Medians of a row.
+struct Summary<'a> {
+    row: &'a Row,
+    rounds: usize,
+    rate: Option<f64>,
+    cost: Option<f64>,
+    to_std: Option<Ratio>,
+    to_hyper: Option<Ratio>,
+    to_raw: Option<Ratio>,
+    chunk: Option<Times>,
+    completion: Option<Times>,
+    peak: Option<f64>,
+    switches: Option<f64>,
+    held: Option<f64>,
+}
+
+/// A row by another: medians of the ratios of each round.
+#[derive(Clone, Copy)]
+struct Ratio {
+    rate: f64,
+    cost: f64,
+}
+
+/// In milliseconds.
+#[derive(Clone, Copy)]
+struct Times {
+    p50: f64,
+    p99: f64,
+}
+
+impl<'a> Summary<'a> {
+    fn new(scenario: &Scenario, samples: &[Vec<Sample>], row: &'a Row) -> Self {
+        let of = |row: &Row| {
+            let at = scenario.rows.iter().position(|other| other == row)?;
+            Some(&*samples[at])
+        };
+        let own = of(row).unwrap_or_default();
+        let to = |server| {
+            let other = row.against(server);
+            Ratio::new(own, of(&other).filter(|_| other != *row)?)
+        };
+        let is_multipart = row.shape == Shape::Multipart;
+        Self {
+            row,
+            rounds: own.len(),
+            rate: median(own.iter().map(|sample| sample.rate)),
+            cost: median(own.iter().map(|sample| sample.cost)),
+            to_std: to(Kind::Std),
+            to_hyper: to(Kind::Hyper),
+            to_raw: if is_multipart { to(row.setup.server) } else { None },
+            chunk: Times::new(own.iter().map(|sample| sample.chunk)),
+            completion: Times::new(own.iter().map(|sample| sample.completion)),
+            peak: median(own.iter().map(|sample| Some(sample.peak as f64))),
+            switches: median(own.iter().map(|sample| sample.switches)),
+            held: median(own.iter().map(|sample| sample.held)),
+        }
+    }
+
+    fn cells(&self) -> [String; COLUMNS] {
+        let digits = |value: f64| if value < 10.0 { 2 } else { 0 };
+        let number = |value: Option<f64>| {
+            value.map(|value| format!("{value:.*}", digits(value))).unwrap_or_default()
+        };
+        let ratio = |ratio: Option<Ratio>| {
+            ratio.map(|ratio| format!("{:.2} ({:.2})", ratio.rate, ratio.cost)).unwrap_or_default()
+        };
+        let time = |time: Option<f64>| time.map(|time| format!("{time:.3}")).unwrap_or_default();
+        [
+            self.row.label(),
+            number(self.rate),
+            number(self.cost),
+            ratio(self.to_std),
+            ratio(self.to_hyper),
+            ratio(self.to_raw),
+            time(self.chunk.map(|times| times.p50)),
+            time(self.chunk.map(|times| times.p99)),
+            time(self.completion.map(|times| times.p50)),
+            time(self.completion.map(|times| times.p99)),
+            number(self.held.map(|bytes| bytes / KIB)),
+            number(self.peak.map(|bytes| bytes / MIB)),
+            number(self.switches),
+        ]
+    }
+
+    fn json(&self, scenario: &Scenario) -> Value {
+        let Row { setup, shape, work, .. } = self.row;
+        let ratio = |ratio: Option<Ratio>| ratio.map(|ratio| json!([ratio.rate, ratio.cost]));
+        let times = |times: Option<Times>| times.map(|times| json!([times.p50, times.p99]));
+        json!({
+            "scenario": scenario.name,
+            "row": self.row.label(),
+            "server": setup.server,
+            "shape": if *shape == Shape::Raw { "raw" } else { "multipart" },
+            "md5": setup.md5,
+            "sync": setup.sync,
+            "http": if setup.http == Http::One { 1 } else { 2 },
+            "files": work.files,
+            "size": work.size,
+            "chunk": work.chunk,
+            "rounds": self.rounds,
+            "rate": self.rate,
+            "rate_unit": scenario.unit.rate(),
+            "cost": self.cost,
+            "cost_unit": scenario.unit.cost(),
+            "to_std": ratio(self.to_std),
+            "to_hyper": ratio(self.to_hyper),
+            "to_raw": ratio(self.to_raw),
+            "chunk_ms": times(self.chunk),
+            "completion_ms": times(self.completion),
+            "held_bytes": self.held,
+            "peak_bytes": self.peak,
+            "switches": self.switches,
+        })
+    }
+}
+
+impl Ratio {
+    fn new(own: &[Sample], others: &[Sample]) -> Option<Self> {
+        let ratio = |of: fn(&Sample) -> Option<f64>| {
+            median(own.iter().zip(others).map(|(own, other)| Some(of(own)? / of(other)?)))
+        };
+        Some(Self { rate: ratio(|sample| sample.rate)?, cost: ratio(|sample| sample.cost)? })
+    }
+}
+
+impl Times {
+    fn new(samples: impl Iterator<Item = Option<Percentiles>> + Clone) -> Option<Self> {
+        let times = |of: fn(Percentiles) -> f64| median(samples.clone().map(|times| times.map(of)));
+        Some(Self {
+            p50: times(|times| times.p50.as_secs_f64() * 1e3)?,
+            p99: times(|times| times.p99.as_secs_f64() * 1e3)?,
+        })
+    }
+}
+
+const COLUMNS: usize = 13;
+
+fn head(scenario: &Scenario) -> [&'static str; COLUMNS] {
+    let unit = scenario.unit;
+    [
+        "",
+        unit.rate(),
+        unit.cost(),
+        "to std",
+        "to hyper",
+        "to raw",
+        "chunk ms",
+        "p99",
+        "completion ms",
+        "p99",
+        "KiB held",
+        "peak MiB",
+        unit.switches(),
+    ]
+}
+
+/// The first column to the left, the others to the right, without those that are empty.
+fn table(lines: &[[String; COLUMNS]]) {
+    let width = |column: usize| {
+        let filled = lines[1..].iter().any(|line| !line[column].is_empty());
+        let longest = lines.iter().map(|line| line[column].chars().count()).max();
+        longest.filter(|_| filled)
+    };
+    let widths: [_; COLUMNS] = std::array::from_fn(width);
+    for line in lines {
+        let mut text = String::new();
+        for (column, (cell, width)) in line.iter().zip(widths).enumerate() {
+            match width {
+                Some(width) if column == 0 => text += &format!("{cell:<width$}"),
+                Some(width) => text += &format!("  {cell:>width$}"),
+                None => {}
+            }
+        }
+        println!("{text}");
+    }
+}
+
+/// None if a value is missing.
+fn median(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let mut values: Vec<_> = values.collect::<Option<_>>()?;
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        count if count % 2 == 1 => Some(values[middle]),
+        _ => Some(f64::midpoint(values[middle - 1], values[middle])),
+    }
+}
+
+const KIB: f64 = 1024.0;
+const MIB: f64 = 1024.0 * KIB;

@@ -1,0 +1,233 @@
+//! What is measured, and what with what is compared.
+
+use crate::args::Args;
+use crate::dialect::Shape;
+use crate::drive::{Finish, Work};
+use crate::setup::{Http, Kind, Setup, Windows};
+
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) unit: Unit,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// What a rate counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Bytes,
+    Uploads,
+    Chunks,
+    /// It is no rate: what is measured is what uploads hold that hardly move.
+    Memory,
+}
+
+/// One line of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) setup: Setup,
+    pub(crate) shape: Shape,
+    pub(crate) finish: Finish,
+    pub(crate) work: Work,
+    /// What its label says beyond the settings.
+    pub(crate) note: Option<&'static str>,
+}
+
+impl Unit {
+    pub(crate) fn rate(self) -> &'static str {
+        match self {
+            Self::Bytes => "MiB/s",
+            Self::Uploads => "uploads/s",
+            Self::Chunks => "chunks/s",
+            Self::Memory => "",
+        }
+    }
+
+    pub(crate) fn cost(self) -> &'static str {
+        match self {
+            Self::Bytes => "CPU s/GiB",
+            Self::Uploads => "CPU µs/upload",
+            Self::Chunks => "CPU µs/chunk",
+            Self::Memory => "",
+        }
+    }
+
+    pub(crate) fn switches(self) -> &'static str {
+        match self {
+            Self::Bytes => "switches/GiB",
+            Self::Uploads => "switches/upload",
+            Self::Chunks => "switches/chunk",
+            Self::Memory => "",
+        }
+    }
+
+    /// How many units of a rate are in the work.
+    pub(crate) fn amount(self, work: &Work) -> f64 {
+        let bytes = (work.files * work.size) as f64;
+        match self {
+            Self::Bytes | Self::Memory => bytes / MIB as f64,
+            Self::Uploads => work.files as f64,
+            Self::Chunks => (work.files * work.size.div_ceil(work.chunk)) as f64,
+        }
+    }
+}
+
+impl Row {
+    fn new(server: Kind, work: Work) -> Self {
+        let setup = Setup { server, http: Http::One, md5: false, sync: false, read_buffer: None };
+        let finish = if server.has_uploads() { Finish::Completion } else { Finish::Nothing };
+        Self { setup, shape: Shape::Raw, finish, work, note: None }
+    }
+
+    fn multipart(self) -> Self {
+        Self { shape: Shape::Multipart, ..self }
+    }
+
+    fn with(self, change: impl FnOnce(&mut Setup)) -> Self {
+        let mut row = self;
+        change(&mut row.setup);
+        row
+    }
+
+    /// The row of another server, or of the same with raw bodies, to compare with.
+    pub(crate) fn against(self, server: Kind) -> Self {
+        let other = Self::new(server, self.work);
+        Self { setup: Setup { server, ..self.setup }, note: self.note, ..other }
+    }
+
+    /// Whether the rows belong beside each other.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.against(other.setup.server).setup == other.setup
+    }
+
+    /// What distinguishes it in its table.
+    pub(crate) fn label(&self) -> String {
+        let mut words = vec![self.setup.server.name().to_owned()];
+        if let Some(word) = self.note {
+            words.push(word.to_owned());
+        }
+        if self.shape == Shape::Multipart {
+            words.push("multipart".to_owned());
+        }
+        if self.setup.md5 {
+            words.push("md5".to_owned());
+        }
+        if let Http::Two(Some(windows)) = self.setup.http {
+            let sizes = [windows.stream, windows.connection, windows.frame].map(|size| size >> 10);
+            words.push(format!("windows {}/{} frame {} KiB", sizes[0], sizes[1], sizes[2]));
+        }
+        if let Some(bytes) = self.setup.read_buffer {
+            words.push(format!("buffer {} KiB", bytes >> 10));
+        }
+        if self.finish == Finish::Empty {
+            words.push("two requests".to_owned());
+        }
+        words.join(" ")
+    }
+}
+
+/// Those that are asked for.
+pub(crate) fn chosen(args: &Args) -> Vec<Scenario> {
+    let mut scenarios = all(args.windows);
+    scenarios.retain_mut(|scenario| {
+        scenario.rows.retain(|row| args.wants_row(row));
+        args.wants(scenario) && !scenario.rows.is_empty()
+    });
+    scenarios
+}
+
+fn all(windows: Windows) -> Vec<Scenario> {
+    let work = |files, size, chunk, connections| Work { files, size, chunk, connections };
+    let one = work(1, GIB, 8 * MIB, 1);
+    let four = work(4, 512 * MIB, 8 * MIB, 4);
+    let some = work(64, 16 * MIB, MIB, 16);
+    let small = work(8_000, 16 * KIB, 16 * KIB, 32);
+    let chunks = work(8, 64 * MIB, 64 * KIB, 1);
+    let slow = work(500, 4 * MIB, 4 * MIB, 500);
+    use Unit::{Bytes, Chunks, Memory, Uploads};
+    let scenario = |name, title, unit, rows| Scenario { name, title, unit, rows };
+    vec![
+        scenario("a", "one file of 1 GiB in chunks of 8 MiB", Bytes, both(one, plain)),
+        scenario(
+            "a4",
+            "four files of 512 MiB at once in chunks of 8 MiB",
+            Bytes,
+            both(four, plain),
+        ),
+        scenario(
+            "b",
+            "64 files of 16 MiB in chunks of 1 MiB, 16 at once",
+            Bytes,
+            both(some, plain),
+        ),
+        scenario("c", "8,000 files of 16 KiB, 32 at once", Uploads, both(small, small_files)),
+        scenario(
+            "d",
+            "8 × 64 MiB in chunks of 64 KiB, one after the other",
+            Chunks,
+            both(chunks, plain),
+        ),
+        scenario("e", "completion of a file", Bytes, completions()),
+        scenario("f", "500 slow uploads after 64 KiB of 4 MiB", Memory, both(slow, slow_uploads)),
+        scenario("a-h2", "(a) over HTTP/2", Bytes, http2(one, windows)),
+        scenario("b-h2", "(b) over HTTP/2, a connection each", Bytes, http2(some, windows)),
+        scenario("a-sync", "(a), each chunk synced", Bytes, synced(one)),
+        scenario("b-sync", "(b), each chunk synced", Bytes, synced(some)),
+    ]
+}
+
+/// Without MD5 and with it.
+fn both(work: Work, rows: impl Fn(Work) -> Vec<Row>) -> Vec<Row> {
+    let plain = rows(work);
+    let hashed: Vec<_> = plain.iter().map(|row| row.with(|setup| setup.md5 = true)).collect();
+    [plain, hashed].concat()
+}
+
+fn plain(work: Work) -> Vec<Row> {
+    let [std, hyper, layer] = SERVERS.map(|server| Row::new(server, work));
+    vec![std, hyper, layer, layer.multipart()]
+}
+
+fn small_files(work: Work) -> Vec<Row> {
+    let [std, hyper, layer] = SERVERS.map(|server| Row::new(server, work));
+    let twice = |row| Row { finish: Finish::Empty, ..row };
+    vec![std, twice(std), hyper, twice(hyper), layer, layer.multipart()]
+}
+
+fn completions() -> Vec<Row> {
+    let sizes = [(200, MIB, "1 MiB"), (20, 64 * MIB, "64 MiB"), (5, GIB, "1 GiB")];
+    let row = |(files, size, name)| {
+        let work = Work { files, size, chunk: size.min(8 * MIB), connections: 1 };
+        Row { note: Some(name), ..Row::new(Kind::Crate, work) }
+    };
+    [false, true]
+        .into_iter()
+        .flat_map(|md5| sizes.map(|size| row(size).with(|setup| setup.md5 = md5)))
+        .collect()
+}
+
+fn slow_uploads(work: Work) -> Vec<Row> {
+    let narrow = |row: Row| row.with(|setup| setup.read_buffer = Some(8 << 10));
+    let [std, hyper, layer] = SERVERS.map(|server| Row::new(server, work));
+    vec![std, hyper, layer, layer.multipart(), narrow(hyper), narrow(layer)]
+}
+
+fn http2(work: Work, windows: Windows) -> Vec<Row> {
+    let row =
+        |server, windows| Row::new(server, work).with(|setup| setup.http = Http::Two(windows));
+    [None, Some(windows)]
+        .into_iter()
+        .flat_map(|windows| [row(Kind::Hyper, windows), row(Kind::Crate, windows)])
+        .collect()
+}
+
+fn synced(work: Work) -> Vec<Row> {
+    [Kind::Std, Kind::Crate]
+        .map(|server| Row::new(server, work).with(|setup| setup.sync = true))
+        .to_vec()
+}
+
+const SERVERS: [Kind; 3] = [Kind::Std, Kind::Hyper, Kind::Crate];
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
