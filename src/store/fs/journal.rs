@@ -101,18 +101,25 @@ impl Line {
     }
 
     fn parse(line: &[u8]) -> Option<Self> {
-        let (found, json) = line.split_at_checked(8)?;
-        let json = json.strip_prefix(b" ")?;
-        // Other spellings of the number were never written.
-        if found != check(json).as_bytes() {
-            return None;
-        }
-        serde_json::from_slice(json).ok()
+        serde_json::from_slice(checked(line)?).ok()
     }
 }
 
 fn check(json: &[u8]) -> String {
     format!("{:08x}", crc32fast::hash(json))
+}
+
+/// The content of a line, if it matches its check.
+fn checked(line: &[u8]) -> Option<&[u8]> {
+    let (found, json) = line.split_at_checked(8)?;
+    let json = json.strip_prefix(b" ")?;
+    // Other spellings of the number were never written.
+    let digits = found.iter().try_fold(0, |number, digit| match digit {
+        b'0'..=b'9' => Some(number << 4 | u32::from(digit - b'0')),
+        b'a'..=b'f' => Some(number << 4 | u32::from(digit - b'a' + 10)),
+        _ => None,
+    });
+    (digits? == crc32fast::hash(json)).then_some(json)
 }
 
 impl Journal {
@@ -129,8 +136,9 @@ impl Journal {
             base: 0,
         };
         let mut rest = bytes;
+        let mut progress = None;
         while let Some(end) = memchr::memchr(b'\n', rest) {
-            let Some(line) = Line::parse(&rest[..end]) else {
+            let Some(line) = checked(&rest[..end]) else {
                 // The newline of a pending line may be lost where what was written behind it is not.
                 if starts_pending(rest) || is_torn(rest) {
                     break;
@@ -138,16 +146,33 @@ impl Journal {
                 return Err(journal.damaged("a line does not match its check"));
             };
             let first = journal.record.is_none();
-            journal.apply(line)?;
+            if line.starts_with(PROGRESS) && !first {
+                progress = Some(line);
+            } else {
+                let line = journal.read(line)?;
+                if let Line::Record(_) | Line::Removed {} = line {
+                    progress = None;
+                }
+                journal.apply(line)?;
+            }
             journal.end += end as u64 + 1;
             if first {
                 journal.base = journal.end;
             }
             rest = &rest[end + 1..];
         }
+        // Most of a record is the progress of chunks, and only the last of it counts.
+        if let Some(line) = progress {
+            let line = journal.read(line)?;
+            journal.apply(line)?;
+        }
         let line = rest.split(|byte| *byte == 0).next().unwrap_or(rest);
         journal.pending = Line::parse(line).map(|parsed| (parsed, line.len()));
         Ok(journal)
+    }
+
+    fn read(&self, line: &[u8]) -> Result<Line, StoreError> {
+        serde_json::from_slice(line).map_err(|_| self.damaged("a line makes no sense"))
     }
 
     pub(super) fn is_pending(&self) -> bool {
@@ -228,6 +253,8 @@ fn is_torn(rest: &[u8]) -> bool {
     zeros && !rest.split(|byte| *byte == b'\n').any(|line| Line::parse(line).is_some())
 }
 
+/// How a line begins that says how far the upload has come.
+const PROGRESS: &[u8] = br#"{"progress":"#;
 const VERSION: u32 = 1;
 
 #[cfg(test)]
