@@ -357,23 +357,16 @@ fn a_store_that_fails_is_an_error_without_its_words_and_loses_nothing() {
     let first: Make<'_> = &|_| chunk(None, 0, 300_000, &content);
     let rows: &[(&str, Make<'_>, &[Call])] = &[
         ("first", first, &[Call::Create, Call::Write(0), Call::Commit(0)]),
-        ("later", &chunk_of, &[Call::Load, Call::Writer, Call::Write(0), Call::Commit(0)]),
+        ("later", &chunk_of, &[Call::Writer, Call::Write(0), Call::Commit(0)]),
         (
             "id last",
             &id_last,
-            &[
-                Call::Create,
-                Call::Load,
-                Call::Writer,
-                Call::Write(0),
-                Call::Commit(0),
-                Call::Reread,
-            ],
+            &[Call::Create, Call::Writer, Call::Write(0), Call::Commit(0), Call::Reread],
         ),
-        ("raw", raw_of, &[Call::Load, Call::Writer, Call::Write(0), Call::Commit(0)]),
+        ("raw", raw_of, &[Call::Writer, Call::Write(0), Call::Commit(0)]),
         ("status", &|id| on_id(Method::GET, id), &[Call::Load]),
         ("cancel", &|id| on_id(Method::DELETE, id), &[Call::Load, Call::Writer, Call::Remove]),
-        ("complete", done, &[Call::Load, Call::Writer, Call::Commit(0)]),
+        ("complete", done, &[Call::Writer, Call::Commit(0)]),
     ];
     for (name, request, calls) in rows {
         for call in *calls {

@@ -80,6 +80,12 @@ impl Default for Claims {
     }
 }
 
+impl Slot {
+    fn new(stop: watch::Sender<bool>) -> Self {
+        Self { stop, turn: Arc::default(), finishing: false, claims: 1, since: Instant::now() }
+    }
+}
+
 impl Shared {
     fn slots(&self) -> MutexGuard<'_, HashMap<UploadId, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
@@ -114,6 +120,19 @@ impl Claims {
         Ok(claim)
     }
 
+    /// The claim on an upload that nobody claims.
+    pub(super) fn claim_idle(&self, id: &UploadId) -> Option<Claim> {
+        let mut slots = self.shared.slots();
+        if slots.contains_key(id) || *self.shared.phase.borrow() != Phase::Open {
+            return None;
+        }
+        let (stop, stopped) = watch::channel(false);
+        let slot = Slot::new(stop);
+        let turn = Arc::clone(&slot.turn).try_lock_owned().ok()?;
+        slots.insert(*id, slot);
+        Some(Claim { id: *id, stopped, turn: Some(turn), work: self.work() })
+    }
+
     fn enter(&self, id: &UploadId) -> Result<(Claim, Arc<tokio::sync::Mutex<()>>), ErrorKind> {
         let (stop, stopped) = watch::channel(false);
         let mut slots = self.shared.slots();
@@ -121,12 +140,7 @@ impl Claims {
             return Err(ErrorKind::ShuttingDown);
         }
         let turn = match slots.entry(*id) {
-            Entry::Vacant(slot) => {
-                let turn = Arc::default();
-                let since = Instant::now();
-                let slot = slot.insert(Slot { stop, turn, finishing: false, claims: 1, since });
-                Arc::clone(&slot.turn)
-            }
+            Entry::Vacant(slot) => Arc::clone(&slot.insert(Slot::new(stop)).turn),
             Entry::Occupied(mut slot) => {
                 let slot = slot.get_mut();
                 if slot.finishing {

@@ -11,6 +11,7 @@ use super::append::joined;
 use super::claim::Claim;
 use super::error::{Error, ErrorKind};
 use super::event::Event;
+use super::held::Held;
 use super::uploads::Engine;
 use crate::checksum::{Digest, Running};
 use crate::id::UploadId;
@@ -30,18 +31,12 @@ pub struct Completion {
     claim: Option<Claim>,
 }
 
-pub(super) async fn complete(
-    engine: &Arc<Engine>,
-    id: &UploadId,
-    expected: Option<Digest>,
-) -> Result<Completion, Error> {
-    let claim = engine.claims.claim(id, engine.patience).await?;
-    let mut writer = engine.lease(id, &claim).await?;
+pub(super) async fn complete(held: Held, expected: Option<Digest>) -> Result<Completion, Error> {
+    let Held { engine, claim, mut writer } = held;
     let mut upload = writer.upload().clone();
     engine.check_open(&upload)?;
     check_whole(&upload)?;
     upload.progress.total = Some(upload.offset());
-    let engine = Arc::clone(engine);
     // The file may have to be read, and that is not begun anew because a client is impatient.
     let commit = tokio::spawn(async move {
         let (running, read) = verify(&engine, &mut writer, &upload, expected).await?;

@@ -13,6 +13,7 @@ mod complete;
 mod error;
 mod event;
 pub(crate) mod filename;
+mod held;
 mod list;
 mod quota;
 mod sweep;

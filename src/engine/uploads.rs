@@ -6,16 +6,17 @@ use std::time::{Duration, SystemTime};
 
 use super::append::{Append, AppendMode, Options};
 use super::buffer::{Pool, SMALL};
-use super::claim::{Claim, Claims, Work};
+use super::claim::{Claims, Work};
 use super::complete::{self, Completion};
 use super::error::{ConfigError, Error, ErrorKind};
 use super::event::{DynObserver, Event, Observer};
+use super::held::Held;
 use super::list::{Filter, Listing};
 use super::quota::{Ledger, Quotas};
 use super::sweep::{self, Expired, Sweeper, Swept};
 use crate::checksum::{Digest, Running};
 use crate::id::UploadId;
-use crate::store::{DynStore, DynWriter, Store, StoreError};
+use crate::store::{DynStore, Store, StoreError};
 use crate::upload::{Owner, Status, Upload};
 
 /// Uploads in a store: begins, continues, completes, cancels, lists and removes them, with or
@@ -49,8 +50,8 @@ use crate::upload::{Owner, Status, Upload};
 /// ```
 #[derive(Clone)]
 pub struct Uploads {
-    engine: Arc<Engine>,
-    scope: Scope,
+    pub(super) engine: Arc<Engine>,
+    pub(super) scope: Scope,
 }
 
 #[derive(Clone, Debug)]
@@ -250,19 +251,15 @@ impl Uploads {
         mode: AppendMode,
         limit: Option<u64>,
     ) -> Result<Append, Error> {
-        // Before the lease: what is refused now stops nobody.
-        self.engine.check_offset(&self.find(id).await?, at)?;
-        let claim = self.engine.claims.claim(id, self.engine.patience).await?;
-        let writer = self.engine.lease(id, &claim).await?;
-        let upload = writer.upload();
-        self.engine.check_offset(upload, at)?;
-        let checksum = match &upload.progress.checksum {
-            Some(state) => Running::resume(state),
-            None => (upload.offset() == 0).then(|| self.engine.new_checksum()),
+        let held = match self.hold_idle(id).await {
+            Some(held) => held,
+            None => {
+                // Before the claim: what is refused now stops nobody.
+                self.engine.check_offset(&self.find(id).await?, at)?;
+                self.hold(id).await?
+            }
         };
-        let reservation = self.engine.ledger.resume(upload);
-        let options = Options { mode, new: false, limit, reservation };
-        Ok(Append::new(Arc::clone(&self.engine), claim, writer, checksum, options))
+        held.append(at, mode, limit)
     }
 
     /// Where an upload stands. It waits for nobody who writes to it.
@@ -300,11 +297,17 @@ impl Uploads {
         id: &UploadId,
         digest: Option<Digest>,
     ) -> Result<Completion, Error> {
-        let upload = self.find(id).await?;
-        self.engine.check_open(&upload)?;
-        // Before the claim: asking too early stops no chunk.
-        complete::check_whole(&upload)?;
-        complete::complete(&self.engine, id, digest).await
+        let held = match self.hold_idle(id).await {
+            Some(held) => held,
+            None => {
+                let upload = self.find(id).await?;
+                self.engine.check_open(&upload)?;
+                // Before the claim: asking too early stops no chunk.
+                complete::check_whole(&upload)?;
+                self.hold(id).await?
+            }
+        };
+        complete::complete(held, digest).await
     }
 
     /// Removes an upload that is not complete, and its bytes; gives its last record.
@@ -313,10 +316,8 @@ impl Uploads {
     /// [`ErrorKind::NotFound`], [`ErrorKind::Expired`], [`ErrorKind::AlreadyComplete`],
     /// [`ErrorKind::Finishing`], [`ErrorKind::Busy`] and those of the store.
     pub async fn cancel(&self, id: &UploadId) -> Result<Upload, Error> {
-        let engine = Arc::clone(&self.engine);
-        engine.check_open(&self.find(id).await?)?;
-        let claim = engine.claims.claim(id, engine.patience).await?;
-        let writer = engine.lease(id, &claim).await?;
+        self.engine.check_open(&self.find(id).await?)?;
+        let Held { engine, claim, writer } = self.hold(id).await?;
         engine.check_open(writer.upload())?;
         let removal = tokio::spawn(async move {
             let upload = writer.upload().clone();
@@ -447,6 +448,10 @@ impl Uploads {
         Ok(upload)
     }
 
+    pub(crate) fn check_offset(&self, upload: &Upload, at: u64) -> Result<(), Error> {
+        self.engine.check_offset(upload, at)
+    }
+
     pub(crate) fn max_bytes(&self) -> Option<u64> {
         self.engine.max_bytes
     }
@@ -484,7 +489,7 @@ impl Engine {
         (self.clock)()
     }
 
-    fn new_checksum(&self) -> Running {
+    pub(super) fn new_checksum(&self) -> Running {
         if self.checksum { Running::md5() } else { Running::crc32() }
     }
 
@@ -498,61 +503,12 @@ impl Engine {
         Ok(())
     }
 
-    fn check_offset(&self, upload: &Upload, at: u64) -> Result<(), Error> {
+    pub(super) fn check_offset(&self, upload: &Upload, at: u64) -> Result<(), Error> {
         self.check_open(upload)?;
         if upload.offset() != at {
             return Err(ErrorKind::OffsetMismatch { offset: upload.offset() }.into());
         }
         Ok(())
-    }
-
-    /// The store's lease. In this process the claim has made way for it, unless the work of a
-    /// dropped request is still on its way to the disk; another process is asked for it.
-    pub(super) async fn lease(
-        &self,
-        id: &UploadId,
-        claim: &Claim,
-    ) -> Result<Box<dyn DynWriter>, Error> {
-        let mut asked = false;
-        let lease = self.wait_for_lease(id, claim, &mut asked).await;
-        if asked {
-            // At worst it is forgotten after a while.
-            drop(self.store.ask(id, false).await);
-        }
-        lease
-    }
-
-    async fn wait_for_lease(
-        &self,
-        id: &UploadId,
-        claim: &Claim,
-        asked: &mut bool,
-    ) -> Result<Box<dyn DynWriter>, Error> {
-        let deadline = crate::time::deadline(self.patience);
-        let mut pause = Duration::from_millis(1);
-        loop {
-            match self.store.writer(id).await {
-                Err(StoreError::Busy) => {}
-                result => return Ok(result?),
-            }
-            // Whoever asks for the status of such an upload holds it for a moment too.
-            if pause > GLIMPSE {
-                if self.store.load(id).await?.status() == Status::Finishing {
-                    return Err(ErrorKind::Finishing.into());
-                }
-                if !std::mem::replace(asked, true) {
-                    // On a full disk there is no asking, only waiting.
-                    drop(self.store.ask(id, true).await);
-                }
-            }
-            if tokio::time::Instant::now() >= deadline {
-                return Err(ErrorKind::Busy.into());
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_millis(50)),
-                () = claim.stopped() => return Err(claim.why_stopped().into()),
-            }
-        }
     }
 
     /// Looks now and then what other processes ask for, as long as anybody holds an upload.
@@ -726,6 +682,5 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const DEFAULT_BATCH: usize = 256 * 1024;
 const LARGEST_BATCH: usize = 1 << 30;
 const DEFAULT_BATCHES: usize = 64;
-const GLIMPSE: Duration = Duration::from_millis(10);
 /// How often to look what other processes ask for.
 const LOOK: Duration = Duration::from_millis(500);

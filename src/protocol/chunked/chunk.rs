@@ -187,25 +187,47 @@ impl Request<'_> {
         size: Option<u64>,
     ) -> Result<Append, Refusal> {
         let id: UploadId = id.parse().map_err(|_| ErrorKind::NotFound)?;
-        let upload = self.uploads.check_open(&id).await?;
-        let start = self.start();
-        if upload.offset() != start {
-            return Err(ErrorKind::OffsetMismatch { offset: upload.offset() }.into());
+        let (start, mode) = (self.start(), AppendMode::AllOrNothing);
+        let mut append = match self.uploads.hold_idle(&id).await {
+            Some(held) => {
+                let upload = held.upload().clone();
+                tokio::select! {
+                    biased;
+                    checked = self.check_continued(&upload, file, fields, size) => checked?,
+                    () = held.stopped() => return Err(held.why_stopped().into()),
+                }
+                held.append(start, mode, self.limit)?
+            }
+            None => {
+                // Before the claim: what is refused now stops nobody.
+                let upload = self.uploads.check_open(&id).await?;
+                self.check_continued(&upload, file, fields, size).await?;
+                self.uploads.append_within(&id, start, mode, self.limit).await?
+            }
+        };
+        if let Some(range) = &self.range {
+            append.set_total(range.total).await?;
         }
+        Ok(append)
+    }
+
+    /// Refuses a chunk that does not fit its upload, or that the application does not want.
+    async fn check_continued(
+        &self,
+        upload: &Upload,
+        file: &File,
+        fields: &[(String, String)],
+        size: Option<u64>,
+    ) -> Result<(), Refusal> {
+        self.uploads.check_offset(upload, self.start())?;
         if let (Some(range), Some(total)) = (&self.range, upload.total())
             && range.total != total
         {
             return Err(ErrorKind::TotalMismatch { total }.into());
         }
         self.check_size(size, 0)?;
-        let candidate = self.candidate(file, fields, Some(&upload));
-        self.config.policy.validate(self.parts, &candidate).await?;
-        let mode = AppendMode::AllOrNothing;
-        let mut append = self.uploads.append_within(&id, start, mode, self.limit).await?;
-        if let Some(range) = &self.range {
-            append.set_total(range.total).await?;
-        }
-        Ok(append)
+        let candidate = self.candidate(file, fields, Some(upload));
+        Ok(self.config.policy.validate(self.parts, &candidate).await?)
     }
 
     /// The file has ended.
