@@ -1,4 +1,4 @@
-//! What `benches/parts.rs` measures and no user can name.
+//! What `benches/parts` measures and no user can name.
 
 use bytes::Bytes;
 

@@ -90,14 +90,9 @@ impl Running {
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
-            Self::Md5(md5) => md5.update(bytes),
+            Self::Md5(md5) => update(md5, bytes),
             Self::Crc32(crc32) => crc32.update(bytes),
         }
-    }
-
-    /// Whether taking bytes costs so much that it is worth another thread.
-    pub(crate) fn is_dear(&self) -> bool {
-        matches!(self, Self::Md5(_))
     }
 
     /// What it is called by, unless it is only there to notice damage.
@@ -107,6 +102,36 @@ impl Running {
             Self::Crc32(_) => None,
         }
     }
+}
+
+#[cfg(not(feature = "fast-md5"))]
+fn update(md5: &mut Md5, bytes: &[u8]) {
+    md5.update(bytes);
+}
+
+/// Whole blocks by another library, which is faster and does not give its state away; the rest, and
+/// the state, as without it.
+#[cfg(feature = "fast-md5")]
+fn update(md5: &mut Md5, bytes: &[u8]) {
+    let begun = usize::from(md5.serialize()[BEGUN]);
+    let (start, rest) = bytes.split_at(bytes.len().min((BLOCK - begun) % BLOCK));
+    md5.update(start);
+    let (blocks, end) = rest.as_chunks::<BLOCK>();
+    if !blocks.is_empty() {
+        let mut state = md5.serialize();
+        let (words, _) = state[..COUNT].as_chunks_mut::<4>();
+        let mut sums: [u32; 4] = std::array::from_fn(|at| u32::from_le_bytes(words[at]));
+        blocks.iter().for_each(|block| fast_md5::transform(&mut sums, block));
+        words.iter_mut().zip(sums).for_each(|(word, sum)| *word = sum.to_le_bytes());
+        if let Some(count) = state[COUNT..].first_chunk_mut() {
+            *count = u64::from_le_bytes(*count).wrapping_add(blocks.len() as u64).to_le_bytes();
+        }
+        match Md5::deserialize(&state) {
+            Ok(updated) => *md5 = updated,
+            Err(_) => md5.update(blocks.as_flattened()),
+        }
+    }
+    md5.update(end);
 }
 
 impl fmt::Debug for Running {
@@ -151,6 +176,13 @@ const DIGITS: &[u8; 16] = b"0123456789abcdef";
 const MD5: &str = "md5:";
 const CRC32: &str = "crc32:";
 const STATE_LENGTH: usize = 88;
+/// Where the state has its count of blocks, and how much of one is begun.
+#[cfg(feature = "fast-md5")]
+const COUNT: usize = 16;
+#[cfg(feature = "fast-md5")]
+const BEGUN: usize = 24;
+#[cfg(feature = "fast-md5")]
+const BLOCK: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -173,6 +205,19 @@ mod tests {
                 assert_eq!(second.save(), whole.save(), "{whole:?} cut at {cut}");
                 assert_eq!(second.digest(), whole.digest(), "{whole:?} cut at {cut}");
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_md5_is_the_same_however_the_bytes_come(
+            pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..6),
+        ) {
+            let mut running = Running::md5();
+            pieces.iter().for_each(|piece| running.update(piece));
+            let mut md5 = Md5::new();
+            md5.update(pieces.concat());
+            prop_assert_eq!(running.save(), Running::Md5(md5).save());
         }
     }
 

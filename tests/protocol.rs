@@ -373,7 +373,8 @@ fn a_store_that_fails_is_an_error_without_its_words_and_loses_nothing() {
             for (errno, status) in [(5, 500), (28, 507), (13, 500)] {
                 run(async {
                     let store = Double::default();
-                    let uploads = Uploads::builder(store.clone()).build().unwrap();
+                    let builder = Uploads::builder(store.clone()).batch_bytes(64 << 10);
+                    let uploads = builder.build().unwrap();
                     let client = Client::new(ChunkedUploadLayer::new(uploads.clone()));
                     let at = if *name == "complete" { 300_000 } else { 100_000 };
                     let id = client.begin(300_000, &content[..at]).await;

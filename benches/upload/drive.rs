@@ -8,32 +8,13 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Answer, Client, Request};
 use crate::content::Content;
-use crate::dialect::{self, Shape};
-
-/// What is uploaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Work {
-    pub(crate) files: u64,
-    pub(crate) size: u64,
-    pub(crate) chunk: u64,
-    pub(crate) connections: usize,
-}
-
-/// What follows the chunks of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Finish {
-    Completion,
-    Nothing,
-    /// What a completion costs where there is nothing to complete.
-    Empty,
-}
+use crate::dialect;
+use crate::row::Row;
 
 pub(crate) struct Plan<'a> {
     /// Keeps the files of one plan apart from those of another.
     pub(crate) prefix: &'static str,
-    pub(crate) work: Work,
-    pub(crate) shape: Shape,
-    pub(crate) finish: Finish,
+    pub(crate) row: Row,
     pub(crate) content: &'a Content,
     pub(crate) md5: Option<String>,
     /// Where the server stores, if it is to be looked at whether it did.
@@ -48,12 +29,13 @@ pub(crate) struct Latencies {
 
 impl Plan<'_> {
     pub(crate) fn drive(&self, clients: &mut [Client]) -> Latencies {
-        let next = AtomicU64::new(0);
+        // Each client begins with a file of its own, so that none is left out of the warm-up.
+        let next = &AtomicU64::new(clients.len() as u64);
         let mut all = Latencies::default();
         thread::scope(|scope| {
-            let threads: Vec<_> = clients
-                .iter_mut()
-                .map(|client| scope.spawn(|| self.upload_some(client, &next)))
+            let threads: Vec<_> = (0..)
+                .zip(clients)
+                .map(|(first, client)| scope.spawn(move || self.upload_some(client, first, next)))
                 .collect();
             for thread in threads {
                 let latencies = thread.join().unwrap();
@@ -64,56 +46,48 @@ impl Plan<'_> {
         all
     }
 
-    fn upload_some(&self, client: &mut Client, next: &AtomicU64) -> Latencies {
+    fn upload_some(&self, client: &mut Client, first: u64, next: &AtomicU64) -> Latencies {
         let mut latencies = Latencies::default();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= self.work.files {
-                return latencies;
-            }
+        let mut number = first;
+        while number < self.row.work.files {
             self.upload(client, &format!("{}{number}", self.prefix), &mut latencies);
+            number = next.fetch_add(1, Ordering::Relaxed);
         }
+        latencies
     }
 
     fn upload(&self, client: &mut Client, name: &str, latencies: &mut Latencies) {
+        let Row { setup, work, two_requests, .. } = &self.row;
         let mut id = None;
         let mut start = 0;
-        while start < self.work.size {
-            let end = self.work.size.min(start + self.work.chunk);
-            let request = self.chunk(name, id.as_deref(), start, end);
+        while start < work.size {
+            let place = start..work.size.min(start + work.chunk);
+            let content = self.content.slice(place.clone());
+            let request = dialect::chunk(&self.row, name, id.as_deref(), &place, content);
             let answer = timed(client, &request, &mut latencies.chunks);
-            if id.is_none() && self.finish == Finish::Completion {
+            if id.is_none() && setup.server.has_uploads() {
                 id = Some(dialect::upload_id(&answer));
             }
-            start = end;
+            start = place.end;
         }
         if let Some(folder) = self.check {
             self.check(folder, id.as_deref().unwrap_or(name));
         }
-        let request = match (self.finish, id) {
-            (Finish::Completion, Some(id)) => dialect::completion(&id, self.md5.as_deref()),
-            (Finish::Empty, _) => dialect::empty(name),
-            _ => return,
+        let request = match id {
+            Some(id) => dialect::completion(&id, self.md5.as_deref()),
+            None if *two_requests => dialect::empty(name),
+            None => return,
         };
         timed(client, &request, &mut latencies.completions);
-    }
-
-    fn chunk(&self, name: &str, id: Option<&str>, start: u64, end: u64) -> Request {
-        let (place, total) = (start..end, self.work.size);
-        let content = self.content.slice(start..end);
-        match self.finish {
-            Finish::Completion => dialect::chunk(self.shape, id, &place, total, content),
-            Finish::Nothing | Finish::Empty => dialect::named_chunk(name, &place, total, content),
-        }
     }
 
     /// Compares what is stored with what was sent.
     fn check(&self, folder: &Path, name: &str) {
         let path = find(folder, name).unwrap_or_else(|| panic!("{name} is not stored"));
         let stored = fs::read(path).unwrap();
-        assert_eq!(stored.len() as u64, self.work.size, "{name}");
+        assert_eq!(stored.len() as u64, self.row.work.size, "{name}");
         let mut place = 0;
-        for block in stored.chunks(self.work.chunk.try_into().unwrap()) {
+        for block in stored.chunks(self.row.work.chunk.try_into().unwrap()) {
             let end = place + block.len() as u64;
             assert!(self.content.slice(place..end) == block, "{name} differs from {place} on");
             place = end;

@@ -47,7 +47,7 @@ impl Connection {
 
 /// The request's head, to be sent before its body.
 pub(crate) fn head(request: &Request) -> Vec<u8> {
-    let mut head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\n", request.path);
+    let mut head = format!("{} {} HTTP/1.1\r\nhost: localhost\r\n", request.method, request.path);
     for (name, value) in &request.headers {
         write!(head, "{name}: {value}\r\n").unwrap();
     }

@@ -38,7 +38,9 @@ impl Connection {
 }
 
 async fn ask(sender: SendRequest<Bytes>, request: &Request) -> Result<Answer, Error> {
-    let mut head = http::Request::post(format!("http://localhost{}", request.path))
+    let mut head = http::Request::builder()
+        .method(request.method)
+        .uri(format!("http://localhost{}", request.path))
         .header("content-length", request.length());
     for (name, value) in &request.headers {
         head = head.header(*name, value);

@@ -25,6 +25,8 @@ mod process;
 #[cfg(target_os = "linux")]
 mod report;
 #[cfg(target_os = "linux")]
+mod row;
+#[cfg(target_os = "linux")]
 mod run;
 #[cfg(target_os = "linux")]
 mod scenario;
@@ -41,10 +43,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The benchmark starts itself once more as the server.
     if words.next().as_deref() == Some(process::SERVE) {
         let (setup, data) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        return Ok(server::serve(&serde_json::from_str(&setup)?, data.as_ref())?);
+        match server::serve(&serde_json::from_str(&setup)?, data.as_ref())? {}
     }
-    run::all(&args::Args::parse(std::env::args().skip(1))?);
-    Ok(())
+    Ok(run::all(&args::Args::parse(std::env::args().skip(1))?)?)
 }
 
 /// It asks `/proc` what a server costs.

@@ -3,11 +3,14 @@
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::iter;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::setup::Setup;
@@ -17,11 +20,11 @@ pub(crate) const SERVE: &str = "--serve";
 
 pub(crate) struct Server {
     child: Child,
-    folder: TempDir,
+    folder: Arc<TempDir>,
     pub(crate) addr: SocketAddr,
 }
 
-/// What a process has used since it began.
+/// What a server has used since it began.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
     pub(crate) cpu: Duration,
@@ -34,14 +37,14 @@ impl Server {
         let mut child = Command::new(env::current_exe().unwrap())
             .args([SERVE, &serde_json::to_string(setup).unwrap()])
             .arg(folder.path())
-            .stdin(Stdio::piped())
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let addr = line.trim().parse().unwrap();
-        Self { child, folder, addr }
+        Self { child, folder: Arc::new(folder), addr }
     }
 
     /// Where it stores.
@@ -49,54 +52,74 @@ impl Server {
         self.folder.path()
     }
 
-    pub(crate) fn usage(&self) -> Usage {
-        let stat = fs::read_to_string(self.proc("stat")).unwrap();
-        // The name, in parentheses, may hold spaces.
-        let (_, fields) = stat.rsplit_once(") ").unwrap();
-        let [user, system] = [11, 12].map(|at| fields.split(' ').nth(at).unwrap());
-        let ticks = user.parse::<u64>().unwrap() + system.parse::<u64>().unwrap();
-        let a_second = rustix::param::clock_ticks_per_second() as f64;
-        Usage { cpu: Duration::from_secs_f64(ticks as f64 / a_second), switches: self.switches() }
+    /// As long as it lives, what was stored stays.
+    pub(crate) fn keep(&self) -> Arc<TempDir> {
+        Arc::clone(&self.folder)
     }
 
-    /// Context switches of the threads that there are.
-    fn switches(&self) -> u64 {
-        let threads = fs::read_dir(self.proc("task")).unwrap();
-        threads
-            .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("status")).ok())
-            .map(|status| {
-                number(&status, "voluntary_ctxt_switches:")
-                    + number(&status, "nonvoluntary_ctxt_switches:")
-            })
-            .sum()
+    pub(crate) fn usage(&self) -> Usage {
+        let ticks = self.sum(ticks) as f64;
+        let a_second = rustix::param::clock_ticks_per_second() as f64;
+        Usage { cpu: Duration::from_secs_f64(ticks / a_second), switches: self.sum(switches) }
     }
 
     /// Bytes of memory in use.
     pub(crate) fn resident(&self) -> u64 {
-        number(&fs::read_to_string(self.proc("status")).unwrap(), "VmRSS:") * 1024
+        self.sum(|process| number(&read(process, "status"), "VmRSS:") * 1024)
     }
 
     /// The most that there were.
     pub(crate) fn peak(&self) -> u64 {
-        number(&fs::read_to_string(self.proc("status")).unwrap(), "VmHWM:") * 1024
+        self.sum(|process| number(&read(process, "status"), "VmHWM:") * 1024)
     }
 
     /// From now on the peak is that of what follows.
     pub(crate) fn forget_peak(&self) {
-        fs::write(self.proc("clear_refs"), "5").unwrap();
+        self.processes().for_each(|process| fs::write(process.join("clear_refs"), "5").unwrap());
     }
 
-    fn proc(&self, name: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/{name}", self.child.id()))
+    fn sum(&self, of: impl Fn(&Path) -> u64) -> u64 {
+        self.processes().map(|process| of(&process)).sum()
+    }
+
+    /// Where the kernel tells of the server's process and of its workers, if it has any.
+    fn processes(&self) -> impl Iterator<Item = PathBuf> {
+        let id = self.child.id();
+        let workers = read(Path::new("/proc"), &format!("{id}/task/{id}/children"));
+        let workers: Vec<_> = workers.split_whitespace().map(str::to_owned).collect();
+        iter::once(id.to_string()).chain(workers).map(|id| Path::new("/proc").join(id))
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It ends with its standard input.
-        drop(self.child.stdin.take());
-        drop(self.child.wait());
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.child.wait().unwrap();
     }
+}
+
+/// Ticks of the CPU, of the user and of the system.
+fn ticks(process: &Path) -> u64 {
+    let stat = read(process, "stat");
+    // The name, in parentheses, may hold spaces.
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+/// Context switches of the threads that there are.
+fn switches(process: &Path) -> u64 {
+    let threads = fs::read_dir(process.join("task")).unwrap();
+    threads
+        .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("status")).ok())
+        .map(|status| {
+            number(&status, "voluntary_ctxt_switches:")
+                + number(&status, "nonvoluntary_ctxt_switches:")
+        })
+        .sum()
+}
+
+fn read(folder: &Path, name: &str) -> String {
+    fs::read_to_string(folder.join(name)).unwrap()
 }
 
 /// The number after a name at the start of a line.

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::dialect::Shape;
-use crate::run::{Percentiles, Sample};
-use crate::scenario::{Row, Scenario};
+use crate::row::{Row, Shape};
+use crate::run::{Sample, Times};
+use crate::scenario::Scenario;
 use crate::setup::{Http, Kind};
 
 /// `samples` are those of each row, one a round.
@@ -27,6 +27,7 @@ struct Summary<'a> {
     cost: Option<f64>,
     to_std: Option<Ratio>,
     to_hyper: Option<Ratio>,
+    to_nginx: Option<Ratio>,
     to_raw: Option<Ratio>,
     chunk: Option<Times>,
     completion: Option<Times>,
@@ -40,13 +41,6 @@ struct Summary<'a> {
 struct Ratio {
     rate: f64,
     cost: f64,
-}
-
-/// In milliseconds.
-#[derive(Clone, Copy)]
-struct Times {
-    p50: f64,
-    p99: f64,
 }
 
 impl<'a> Summary<'a> {
@@ -68,9 +62,10 @@ impl<'a> Summary<'a> {
             cost: median(own.iter().map(|sample| sample.cost)),
             to_std: to(Kind::Std),
             to_hyper: to(Kind::Hyper),
+            to_nginx: to(Kind::Nginx),
             to_raw: if is_multipart { to(row.setup.server) } else { None },
-            chunk: Times::new(own.iter().map(|sample| sample.chunk)),
-            completion: Times::new(own.iter().map(|sample| sample.completion)),
+            chunk: times(own.iter().map(|sample| sample.chunk)),
+            completion: times(own.iter().map(|sample| sample.completion)),
             peak: median(own.iter().map(|sample| Some(sample.peak as f64))),
             switches: median(own.iter().map(|sample| sample.switches)),
             held: median(own.iter().map(|sample| sample.held)),
@@ -92,6 +87,7 @@ impl<'a> Summary<'a> {
             number(self.cost),
             ratio(self.to_std),
             ratio(self.to_hyper),
+            ratio(self.to_nginx),
             ratio(self.to_raw),
             time(self.chunk.map(|times| times.p50)),
             time(self.chunk.map(|times| times.p99)),
@@ -125,6 +121,7 @@ impl<'a> Summary<'a> {
             "cost_unit": scenario.unit.cost(),
             "to_std": ratio(self.to_std),
             "to_hyper": ratio(self.to_hyper),
+            "to_nginx": ratio(self.to_nginx),
             "to_raw": ratio(self.to_raw),
             "chunk_ms": times(self.chunk),
             "completion_ms": times(self.completion),
@@ -144,17 +141,13 @@ impl Ratio {
     }
 }
 
-impl Times {
-    fn new(samples: impl Iterator<Item = Option<Percentiles>> + Clone) -> Option<Self> {
-        let times = |of: fn(Percentiles) -> f64| median(samples.clone().map(|times| times.map(of)));
-        Some(Self {
-            p50: times(|times| times.p50.as_secs_f64() * 1e3)?,
-            p99: times(|times| times.p99.as_secs_f64() * 1e3)?,
-        })
-    }
+/// Medians of each percentile.
+fn times(samples: impl Iterator<Item = Option<Times>> + Clone) -> Option<Times> {
+    let of = |percentile: fn(Times) -> f64| median(samples.clone().map(|s| s.map(percentile)));
+    Some(Times { p50: of(|times| times.p50)?, p99: of(|times| times.p99)? })
 }
 
-const COLUMNS: usize = 13;
+const COLUMNS: usize = 14;
 
 fn head(scenario: &Scenario) -> [&'static str; COLUMNS] {
     let unit = scenario.unit;
@@ -164,6 +157,7 @@ fn head(scenario: &Scenario) -> [&'static str; COLUMNS] {
         unit.cost(),
         "to std",
         "to hyper",
+        "to nginx",
         "to raw",
         "chunk ms",
         "p99",

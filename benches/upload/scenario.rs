@@ -1,9 +1,8 @@
 //! What is measured, and what with what is compared.
 
 use crate::args::Args;
-use crate::dialect::Shape;
-use crate::drive::{Finish, Work};
-use crate::setup::{Http, Kind, Setup, Windows};
+use crate::row::{Row, Work};
+use crate::setup::{Http, Kind, Windows};
 
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
@@ -20,17 +19,6 @@ pub(crate) enum Unit {
     Chunks,
     /// It is no rate: what is measured is what uploads hold that hardly move.
     Memory,
-}
-
-/// One line of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
-    pub(crate) setup: Setup,
-    pub(crate) shape: Shape,
-    pub(crate) finish: Finish,
-    pub(crate) work: Work,
-    /// What its label says beyond the settings.
-    pub(crate) note: Option<&'static str>,
 }
 
 impl Unit {
@@ -72,60 +60,6 @@ impl Unit {
     }
 }
 
-impl Row {
-    fn new(server: Kind, work: Work) -> Self {
-        let setup = Setup { server, http: Http::One, md5: false, sync: false, read_buffer: None };
-        let finish = if server.has_uploads() { Finish::Completion } else { Finish::Nothing };
-        Self { setup, shape: Shape::Raw, finish, work, note: None }
-    }
-
-    fn multipart(self) -> Self {
-        Self { shape: Shape::Multipart, ..self }
-    }
-
-    fn with(self, change: impl FnOnce(&mut Setup)) -> Self {
-        let mut row = self;
-        change(&mut row.setup);
-        row
-    }
-
-    /// The row of another server, or of the same with raw bodies, to compare with.
-    pub(crate) fn against(self, server: Kind) -> Self {
-        let other = Self::new(server, self.work);
-        Self { setup: Setup { server, ..self.setup }, note: self.note, ..other }
-    }
-
-    /// Whether the rows belong beside each other.
-    pub(crate) fn is_like(&self, other: &Self) -> bool {
-        self.against(other.setup.server).setup == other.setup
-    }
-
-    /// What distinguishes it in its table.
-    pub(crate) fn label(&self) -> String {
-        let mut words = vec![self.setup.server.name().to_owned()];
-        if let Some(word) = self.note {
-            words.push(word.to_owned());
-        }
-        if self.shape == Shape::Multipart {
-            words.push("multipart".to_owned());
-        }
-        if self.setup.md5 {
-            words.push("md5".to_owned());
-        }
-        if let Http::Two(Some(windows)) = self.setup.http {
-            let sizes = [windows.stream, windows.connection, windows.frame].map(|size| size >> 10);
-            words.push(format!("windows {}/{} frame {} KiB", sizes[0], sizes[1], sizes[2]));
-        }
-        if let Some(bytes) = self.setup.read_buffer {
-            words.push(format!("buffer {} KiB", bytes >> 10));
-        }
-        if self.finish == Finish::Empty {
-            words.push("two requests".to_owned());
-        }
-        words.join(" ")
-    }
-}
-
 /// Those that are asked for.
 pub(crate) fn chosen(args: &Args) -> Vec<Scenario> {
     let mut scenarios = all(args.windows);
@@ -141,13 +75,18 @@ fn all(windows: Windows) -> Vec<Scenario> {
     let one = work(1, GIB, 8 * MIB, 1);
     let four = work(4, 512 * MIB, 8 * MIB, 4);
     let some = work(64, 16 * MIB, MIB, 16);
-    let small = work(8_000, 16 * KIB, 16 * KIB, 32);
+    let small = work(2_000, 16 * KIB, 16 * KIB, 32);
     let chunks = work(8, 64 * MIB, 64 * KIB, 1);
     let slow = work(500, 4 * MIB, 4 * MIB, 500);
     use Unit::{Bytes, Chunks, Memory, Uploads};
     let scenario = |name, title, unit, rows| Scenario { name, title, unit, rows };
     vec![
-        scenario("a", "one file of 1 GiB in chunks of 8 MiB", Bytes, both(one, plain)),
+        scenario(
+            "a",
+            "one file of 1 GiB in chunks of 8 MiB",
+            Bytes,
+            [vec![Row::new(Kind::Nginx, one)], both(one, plain)].concat(),
+        ),
         scenario(
             "a4",
             "four files of 512 MiB at once in chunks of 8 MiB",
@@ -160,7 +99,7 @@ fn all(windows: Windows) -> Vec<Scenario> {
             Bytes,
             both(some, plain),
         ),
-        scenario("c", "8,000 files of 16 KiB, 32 at once", Uploads, both(small, small_files)),
+        scenario("c", "2,000 files of 16 KiB, 32 at once", Uploads, both(small, small_files)),
         scenario(
             "d",
             "8 × 64 MiB in chunks of 64 KiB, one after the other",
@@ -190,12 +129,11 @@ fn plain(work: Work) -> Vec<Row> {
 
 fn small_files(work: Work) -> Vec<Row> {
     let [std, hyper, layer] = SERVERS.map(|server| Row::new(server, work));
-    let twice = |row| Row { finish: Finish::Empty, ..row };
-    vec![std, twice(std), hyper, twice(hyper), layer, layer.multipart()]
+    vec![std, std.two_requests(), hyper, hyper.two_requests(), layer, layer.multipart()]
 }
 
 fn completions() -> Vec<Row> {
-    let sizes = [(200, MIB, "1 MiB"), (20, 64 * MIB, "64 MiB"), (5, GIB, "1 GiB")];
+    let sizes = [(500, MIB, "1 MiB"), (20, 64 * MIB, "64 MiB"), (5, GIB, "1 GiB")];
     let row = |(files, size, name)| {
         let work = Work { files, size, chunk: size.min(8 * MIB), connections: 1 };
         Row { note: Some(name), ..Row::new(Kind::Crate, work) }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::server::nginx;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
@@ -9,6 +11,8 @@ pub(crate) enum Kind {
     Std,
     /// The smallest hyper server, which blocks its runtime's threads.
     Hyper,
+    /// A peer, if it is installed: PUT with its default buffers.
+    Nginx,
     /// The layer.
     Crate,
 }
@@ -18,6 +22,8 @@ impl Kind {
         match word {
             "std" => Ok(Self::Std),
             "hyper" => Ok(Self::Hyper),
+            "nginx" if nginx::is_installed() => Ok(Self::Nginx),
+            "nginx" => Err("no nginx is installed (Debian: nginx-light)".to_owned()),
             "crate" => Ok(Self::Crate),
             _ => Err(format!("no such server: {word}")),
         }
@@ -27,6 +33,7 @@ impl Kind {
         match self {
             Self::Std => "std",
             Self::Hyper => "hyper",
+            Self::Nginx => "nginx",
             Self::Crate => "crate",
         }
     }

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use crate::content::Content;
 use crate::dialect;
-use crate::drive::Finish;
 use crate::http1;
 use crate::process::Server;
+use crate::row::Row;
 use crate::run::Sample;
-use crate::scenario::Row;
 
 /// Above what the same connections hold while they are idle.
 pub(crate) fn measure(row: &Row, content: &Content) -> Sample {
@@ -25,10 +24,7 @@ pub(crate) fn measure(row: &Row, content: &Content) -> Sample {
     for (number, client) in clients.iter_mut().enumerate() {
         client.set_nodelay(true).unwrap();
         let bytes = content.slice(place.clone());
-        let request = match row.finish {
-            Finish::Completion => dialect::chunk(row.shape, None, &place, row.work.size, bytes),
-            _ => dialect::named_chunk(&format!("f{number}"), &place, row.work.size, bytes),
-        };
+        let request = dialect::chunk(row, &format!("f{number}"), None, &place, bytes);
         client.write_all(&http1::head(&request)).unwrap();
         client.write_all(&request.body[0]).unwrap();
     }
@@ -41,11 +37,10 @@ pub(crate) fn measure(row: &Row, content: &Content) -> Sample {
         thread::sleep(PAUSE);
     }
     let held = settled(|| server.resident()).saturating_sub(idle);
-    Sample {
-        peak: server.peak(),
-        held: Some(held as f64 / row.work.files as f64),
-        ..Sample::default()
-    }
+    let peak = server.peak();
+    // Before the clients leave in the midst of their uploads, which it would report.
+    drop(server);
+    Sample { peak, held: Some(held as f64 / row.work.files as f64), ..Sample::default() }
 }
 
 /// A number when it does not change any more.

@@ -5,8 +5,9 @@
 //! finds none goes on with the small one. So a thousand slow uploads cost a thousand small buffers,
 //! and a few fast ones get large batches.
 //!
-//! Copying frames out beats holding them: a held frame makes the HTTP library allocate and fault
-//! in a new read buffer, which costs more than the copy.
+//! Copying small frames out beats holding them: a held frame makes the HTTP library allocate and fault
+//! in a new read buffer, which costs more than the copy. Large ones are written as they are, and
+//! count like a large buffer meanwhile.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,8 +23,14 @@ pub(super) struct Pool {
 #[derive(Debug)]
 struct Idle {
     buffers: Vec<Vec<u8>>,
-    /// How many more may be made.
+    /// How many more may be lent.
     left: usize,
+}
+
+/// The right to as much memory as a large buffer has.
+#[derive(Debug)]
+pub(super) struct Permit {
+    pool: Arc<Pool>,
 }
 
 impl Pool {
@@ -31,18 +38,33 @@ impl Pool {
         Arc::new(Self { large, idle: Mutex::new(Idle { buffers: Vec::new(), left: count }) })
     }
 
+    /// The size of a large buffer.
+    pub(super) fn large(&self) -> usize {
+        self.large
+    }
+
     fn idle(&self) -> std::sync::MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(self: &Arc<Self>) -> Option<Vec<u8>> {
+    /// Counts like a large buffer until it is dropped.
+    pub(super) fn permit(self: &Arc<Self>) -> Option<Permit> {
         let mut idle = self.idle();
-        if let Some(buffer) = idle.buffers.pop() {
-            return Some(buffer);
-        }
         idle.left = idle.left.checked_sub(1)?;
         drop(idle);
-        Some(Vec::with_capacity(self.large))
+        Some(Permit { pool: Arc::clone(self) })
+    }
+
+    fn take(self: &Arc<Self>) -> Option<(Vec<u8>, Permit)> {
+        let permit = self.permit()?;
+        let buffer = self.idle().buffers.pop();
+        Some((buffer.unwrap_or_else(|| Vec::with_capacity(self.large)), permit))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.pool.idle().left += 1;
     }
 }
 
@@ -51,12 +73,13 @@ impl Pool {
 pub(super) struct Buffer {
     pool: Arc<Pool>,
     bytes: Vec<u8>,
-    lent: bool,
+    /// With a large one.
+    permit: Option<Permit>,
 }
 
 impl Buffer {
     pub(super) fn new(pool: &Arc<Pool>) -> Self {
-        Self { pool: Arc::clone(pool), bytes: Vec::new(), lent: false }
+        Self { pool: Arc::clone(pool), bytes: Vec::new(), permit: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -68,20 +91,24 @@ impl Buffer {
     }
 
     pub(super) fn is_large(&self) -> bool {
-        self.lent
+        self.permit.is_some()
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.bytes.len() >= if self.lent { self.pool.large } else { SMALL }
+        self.bytes.len() >= self.limit()
+    }
+
+    fn limit(&self) -> usize {
+        if self.is_large() { self.pool.large } else { SMALL }
     }
 
     /// Takes as much as fits, and gets a large buffer, if there is one, for what would fill the
     /// small one: frames may be just as long as that.
     pub(super) fn fill(&mut self, from: &mut impl Buf) {
-        if !self.lent && self.bytes.len() + from.remaining() >= SMALL {
+        if !self.is_large() && self.bytes.len() + from.remaining() >= SMALL {
             self.grow();
         }
-        let limit = if self.lent { self.pool.large } else { SMALL };
+        let limit = self.limit();
         while from.has_remaining() && self.bytes.len() < limit {
             let chunk = from.chunk();
             let count = chunk.len().min(limit - self.bytes.len());
@@ -91,10 +118,10 @@ impl Buffer {
     }
 
     fn grow(&mut self) {
-        let Some(mut large) = self.pool.take() else { return };
+        let Some((mut large, permit)) = self.pool.take() else { return };
         large.extend_from_slice(&self.bytes);
         self.bytes = large;
-        self.lent = true;
+        self.permit = Some(permit);
     }
 
     /// The bytes, to be shared; the memory goes back to the pool after the last use.
@@ -114,7 +141,7 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.lent {
+        if self.is_large() {
             let mut bytes = std::mem::take(&mut self.bytes);
             bytes.clear();
             self.pool.idle().buffers.push(bytes);
@@ -151,7 +178,7 @@ mod tests {
         drop(frozen);
         assert!(pool.take().is_none());
         drop(clone);
-        assert_eq!(pool.take().unwrap().capacity(), 64 * 1024);
+        assert_eq!(pool.take().unwrap().0.capacity(), 64 * 1024);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncReadExt;
@@ -65,6 +66,19 @@ pub(super) async fn complete(held: Held, expected: Option<Digest>) -> Result<Com
         Ok(Completion { engine, file, claim: Some(claim) })
     });
     joined(commit).await
+}
+
+/// The lease on a complete upload, which others hold only for as long as it takes to see that.
+async fn lease_again(engine: &Engine, id: &UploadId) -> Result<Box<dyn DynWriter>, StoreError> {
+    let deadline = crate::time::deadline(engine.patience);
+    loop {
+        match engine.store.writer(id).await {
+            Err(StoreError::Busy) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            result => return result,
+        }
+    }
 }
 
 /// An upload whose total was never said ends where it stands.
@@ -357,7 +371,7 @@ impl CompletedUpload {
                 Hold::Given(writer) => writer,
                 // A clone was kept beyond the completion.
                 Hold::Kept => {
-                    later = shared.engine.store.writer(&shared.upload.id).await?;
+                    later = lease_again(&shared.engine, &shared.upload.id).await?;
                     &mut later
                 }
                 Hold::Lost => return Err(Error::from(ErrorKind::Superseded)),

@@ -25,9 +25,14 @@ impl Uploads {
     /// first whether there is a reason to. `None` if somebody does or there is anything else to say.
     pub(crate) async fn hold_idle(&self, id: &UploadId) -> Option<Held> {
         let engine = Arc::clone(&self.engine);
-        let claim = engine.claims.claim_idle(id)?;
+        let Some(claim) = engine.claims.claim_idle(id) else {
+            // How long it takes to be refused must not tell others that somebody works on it.
+            drop(engine.store.load(id).await);
+            return None;
+        };
         let writer = engine.store.writer(id).await.ok()?;
-        self.scope.knows(writer.upload()).then_some(Held { engine, writer, claim })
+        let held = Held { engine, writer, claim };
+        self.scope.knows(held.upload()).then_some(held)
     }
 
     /// Asks whoever works on the upload to stop, and waits for it.
@@ -60,19 +65,6 @@ impl Held {
         let reservation = engine.ledger.resume(upload);
         let options = Options { mode, new: false, limit, reservation };
         Ok(Append::new(engine, claim, writer, checksum, options))
-    }
-
-    /// Waits until somebody else asks for the upload.
-    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
-        let (engine, stopped) = (Arc::clone(&self.engine), self.claim.stopped());
-        async move {
-            engine.watch();
-            stopped.await;
-        }
-    }
-
-    pub(crate) fn why_stopped(&self) -> ErrorKind {
-        self.claim.why_stopped()
     }
 }
 

@@ -579,7 +579,7 @@ impl UploadsBuilder {
         self
     }
 
-    /// How many bytes are gathered at most before they are written: 256 KiB unless set, from 16 KiB
+    /// How many bytes are gathered at most before they are written: 512 KiB unless set, from 16 KiB
     /// to 1 GiB.
     ///
     /// An upload holds up to two such batches.
@@ -588,9 +588,12 @@ impl UploadsBuilder {
         self
     }
 
-    /// How many batches all uploads together may gather at the same time: 64 unless set, 16 MiB in
+    /// How many batches all uploads together may gather at the same time: 32 unless set, 16 MiB in
     /// all. Uploads beyond that, and slow ones, get along with 16 KiB each, and with less while they
     /// wait for their client.
+    ///
+    /// A frame of 256 KiB or more, as hyper has them from a fast client, is written as it is and counts
+    /// as a batch; an upload beyond the number holds one such frame at a time.
     pub fn max_batches(mut self, count: usize) -> Self {
         self.batches = count;
         self
@@ -679,8 +682,8 @@ impl fmt::Debug for UploadsBuilder {
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-const DEFAULT_BATCH: usize = 256 * 1024;
+const DEFAULT_BATCH: usize = 512 * 1024;
 const LARGEST_BATCH: usize = 1 << 30;
-const DEFAULT_BATCHES: usize = 64;
+const DEFAULT_BATCHES: usize = 32;
 /// How often to look what other processes ask for.
 const LOOK: Duration = Duration::from_millis(500);

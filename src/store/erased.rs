@@ -31,8 +31,13 @@ pub(crate) trait DynStore: Send + Sync + 'static {
 
 pub(crate) trait DynWriter: Send + 'static {
     fn upload(&self) -> &Upload;
-    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, ()>;
     fn commit(&mut self, last: Bytes, upload: Upload) -> BoxFuture<'_, ()>;
+    fn write_with(&mut self, bytes: Bytes, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'_, ()>;
+    fn commit_with(
+        &mut self,
+        last: Bytes,
+        upload: Box<dyn FnOnce() -> Upload + Send>,
+    ) -> BoxFuture<'_, ()>;
     fn into_reader(self: Box<Self>) -> BoxFuture<'static, Reader>;
     fn is_doubtful(&self) -> bool;
     fn vouch(&mut self);
@@ -100,12 +105,20 @@ impl<T: Writer> DynWriter for T {
         Writer::upload(self)
     }
 
-    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, ()> {
-        Box::pin(Writer::write(self, bytes))
-    }
-
     fn commit(&mut self, last: Bytes, upload: Upload) -> BoxFuture<'_, ()> {
         Box::pin(Writer::commit(self, last, upload))
+    }
+
+    fn write_with(&mut self, bytes: Bytes, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'_, ()> {
+        Box::pin(Writer::write_with(self, bytes, work))
+    }
+
+    fn commit_with(
+        &mut self,
+        last: Bytes,
+        upload: Box<dyn FnOnce() -> Upload + Send>,
+    ) -> BoxFuture<'_, ()> {
+        Box::pin(Writer::commit_with(self, last, upload))
     }
 
     fn into_reader(self: Box<Self>) -> BoxFuture<'static, Reader> {

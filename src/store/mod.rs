@@ -170,6 +170,37 @@ pub trait Writer: Send + 'static {
         upload: Upload,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// The same as [`write`](Self::write), with work of the caller's on the bytes that takes a
+    /// processor's time, such as hashing: it is called once, and both are done when this ends.
+    ///
+    /// Default: side by side, the work on a thread where it may block.
+    fn write_with(
+        &mut self,
+        bytes: Bytes,
+        work: Box<dyn FnOnce() + Send>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async move {
+            let (worked, written) =
+                tokio::join!(blocking(bytes.len(), work), self.write(bytes.clone()));
+            worked.and(written)
+        }
+    }
+
+    /// The same as [`commit`](Self::commit), where the record takes a processor's time to make; it is
+    /// made once.
+    ///
+    /// Default: it is made on a thread where it may block, then committed.
+    fn commit_with(
+        &mut self,
+        last: Bytes,
+        upload: Box<dyn FnOnce() -> Upload + Send>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async move {
+            let upload = blocking(last.len(), upload).await?;
+            self.commit(last, upload).await
+        }
+    }
+
     /// Gives the lease back without a commit and reads what was written in it, from its start.
     /// What it reads is gone when the reader is dropped.
     fn into_reader(self) -> impl Future<Output = Result<Reader, StoreError>> + Send;
@@ -208,6 +239,20 @@ pub trait Writer: Send + 'static {
     /// Removes the record, and the bytes unless they were persisted.
     fn remove(self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
+
+/// Does little work where it stands, since a hop to another thread costs more.
+async fn blocking<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    if bytes <= WORK_IN_PLACE {
+        return Ok(work());
+    }
+    let worked = tokio::task::spawn_blocking(work).await;
+    worked.map_err(|error| StoreError::io("work on a batch", std::io::Error::other(error)))
+}
+
+const WORK_IN_PLACE: usize = 64 * 1024;
 
 /// The bytes of an upload.
 pub type Reader = Box<dyn Read>;

@@ -11,16 +11,15 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
-use tokio::runtime::Runtime;
 
 use super::listen;
 use super::sink::Sink;
 use crate::setup::Setup;
 
-pub(crate) fn start(listener: TcpListener, setup: Setup, data: &Path) -> io::Result<Runtime> {
+pub(crate) fn serve(listener: TcpListener, setup: Setup, data: &Path) -> io::Result<Infallible> {
     let data: Arc<Path> = data.into();
     let service = service_fn(move |request| answer(setup, Arc::clone(&data), request));
-    listen::start(listener, setup, service)
+    listen::serve(listener, setup, service)
 }
 
 async fn answer(

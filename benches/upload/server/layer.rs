@@ -9,7 +9,6 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper_util::service::TowerToHyperService;
-use tokio::runtime::Runtime;
 use tower::{Layer, service_fn};
 use tower_chunked_upload::store::{Durability, FsStore};
 use tower_chunked_upload::{ChunkedUploadLayer, Uploads};
@@ -17,7 +16,7 @@ use tower_chunked_upload::{ChunkedUploadLayer, Uploads};
 use super::listen;
 use crate::setup::Setup;
 
-pub(crate) fn start(listener: TcpListener, setup: Setup, data: &Path) -> io::Result<Runtime> {
+pub(crate) fn serve(listener: TcpListener, setup: Setup, data: &Path) -> io::Result<Infallible> {
     let durability = if setup.sync { Durability::Sync } else { Durability::Process };
     let store = FsStore::new(data.join("%Y/%m/%d")).durability(durability);
     let uploads = Uploads::builder(store).checksum(setup.md5).build().map_err(io::Error::other)?;
@@ -25,5 +24,5 @@ pub(crate) fn start(listener: TcpListener, setup: Setup, data: &Path) -> io::Res
     let inner = service_fn(async |_: Request<_>| {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"{}"))))
     });
-    listen::start(listener, setup, TowerToHyperService::new(layer.layer(inner)))
+    listen::serve(listener, setup, TowerToHyperService::new(layer.layer(inner)))
 }

@@ -16,8 +16,7 @@ use tokio::runtime::Runtime;
 
 use crate::setup::{Http, Setup};
 
-/// Serves until the runtime is dropped.
-pub(crate) fn start<S, B>(listener: TcpListener, setup: Setup, service: S) -> io::Result<Runtime>
+pub(crate) fn serve<S, B>(listener: TcpListener, setup: Setup, service: S) -> io::Result<Infallible>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
     S: Send + 'static,
@@ -26,9 +25,8 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let runtime = Runtime::new()?;
     listener.set_nonblocking(true)?;
-    runtime.spawn(async move {
+    Runtime::new()?.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         loop {
             let (stream, _) = listener.accept().await?;
@@ -39,10 +37,7 @@ where
                 }
             });
         }
-        #[expect(unreachable_code, reason = "gives the block its type")]
-        io::Result::Ok(())
-    });
-    Ok(runtime)
+    })
 }
 
 async fn connection<S, B>(

@@ -3,28 +3,28 @@
 mod frames;
 mod layer;
 mod listen;
+pub(crate) mod nginx;
 mod sink;
 mod threads;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
 use std::path::Path;
 
+use rustix::process::{Signal, set_parent_process_death_signal};
+
 use crate::setup::{Kind, Setup};
 
-/// Tells its address and serves until standard input ends.
-pub(crate) fn serve(setup: &Setup, data: &Path) -> io::Result<()> {
+/// Tells its address and serves until it is terminated, which it is with the benchmark at the latest.
+pub(crate) fn serve(setup: &Setup, data: &Path) -> io::Result<Infallible> {
+    set_parent_process_death_signal(Some(Signal::TERM))?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let addr = listener.local_addr()?;
-    let _runtime = match setup.server {
-        Kind::Std => {
-            threads::start(listener, *setup, data);
-            None
-        }
-        Kind::Hyper => Some(frames::start(listener, *setup, data)?),
-        Kind::Crate => Some(layer::start(listener, *setup, data)?),
-    };
-    println!("{addr}");
-    io::copy(&mut io::stdin(), &mut io::sink())?;
-    Ok(())
+    println!("{}", listener.local_addr()?);
+    match setup.server {
+        Kind::Std => threads::serve(&listener, *setup, data),
+        Kind::Hyper => frames::serve(listener, *setup, data),
+        Kind::Nginx => nginx::serve(&listener, data),
+        Kind::Crate => layer::serve(listener, *setup, data),
+    }
 }

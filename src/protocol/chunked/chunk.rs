@@ -1,6 +1,9 @@
 //! Receiving a chunk.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::CONTENT_DISPOSITION;
@@ -191,12 +194,20 @@ impl Request<'_> {
         let mut append = match self.uploads.hold_idle(&id).await {
             Some(held) => {
                 let upload = held.upload().clone();
-                tokio::select! {
-                    biased;
-                    checked = self.check_continued(&upload, file, fields, size) => checked?,
-                    () = held.stopped() => return Err(held.why_stopped().into()),
+                let mut check = pin!(self.check_continued(&upload, file, fields, size));
+                match poll_fn(|cx| Poll::Ready(check.as_mut().poll(cx))).await {
+                    Poll::Ready(checked) => {
+                        checked?;
+                        held.append(start, mode, self.limit)?
+                    }
+                    Poll::Pending => {
+                        // An application that takes its time, or has its own way with the upload, must
+                        // not find it held.
+                        drop(held);
+                        check.await?;
+                        self.uploads.append_within(&id, start, mode, self.limit).await?
+                    }
                 }
-                held.append(start, mode, self.limit)?
             }
             None => {
                 // Before the claim: what is refused now stops nobody.
@@ -227,7 +238,7 @@ impl Request<'_> {
         }
         self.check_size(size, 0)?;
         let candidate = self.candidate(file, fields, Some(upload));
-        Ok(self.config.policy.validate(self.parts, &candidate).await?)
+        self.config.policy.validate(self.parts, &candidate).await
     }
 
     /// The file has ended.
@@ -305,7 +316,7 @@ impl Receiver {
         if range.is_some_and(|range| self.received > range.len()) {
             return Err(wrong_size());
         }
-        Ok(self.append.write(bytes).await?)
+        Ok(self.append.write_frame(bytes).await?)
     }
 }
 

@@ -150,7 +150,7 @@ impl Journal {
                 progress = Some(line);
             } else {
                 let line = journal.read(line)?;
-                if let Line::Record(_) | Line::Removed {} = line {
+                if let Line::Record(_) | Line::Progress(_) | Line::Removed {} = line {
                     progress = None;
                 }
                 journal.apply(line)?;

@@ -268,6 +268,31 @@ impl Writer for FsWriter {
         self.with(move |lease| lease.commit(&last, upload)).await
     }
 
+    // The work comes first: then the bytes have come to this core when they are written.
+    async fn write_with(
+        &mut self,
+        bytes: Bytes,
+        work: Box<dyn FnOnce() + Send>,
+    ) -> Result<(), StoreError> {
+        self.with(move |lease| {
+            work();
+            lease.write(&bytes)
+        })
+        .await
+    }
+
+    async fn commit_with(
+        &mut self,
+        last: Bytes,
+        upload: Box<dyn FnOnce() -> Upload + Send>,
+    ) -> Result<(), StoreError> {
+        self.with(move |lease| {
+            let upload = upload();
+            lease.commit(&last, upload)
+        })
+        .await
+    }
+
     async fn into_reader(mut self) -> Result<Reader, StoreError> {
         let (file, start, end) = self.with(|lease| lease.written()).await?;
         Ok(Box::new(Section::new(file, start, end, Some(self))))

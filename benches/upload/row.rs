@@ -1,0 +1,86 @@
+//! What is measured at once: a server, and what is uploaded to it.
+
+use crate::setup::{Http, Kind, Setup};
+
+/// One line of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) setup: Setup,
+    pub(crate) shape: Shape,
+    pub(crate) work: Work,
+    /// A file is followed by a request that stores nothing, in place of the completion that a
+    /// reference server does not have.
+    pub(crate) two_requests: bool,
+    /// What its label says beyond the settings.
+    pub(crate) note: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Raw,
+    Multipart,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Work {
+    pub(crate) files: u64,
+    pub(crate) size: u64,
+    pub(crate) chunk: u64,
+    pub(crate) connections: usize,
+}
+
+impl Row {
+    pub(crate) fn new(server: Kind, work: Work) -> Self {
+        let setup = Setup { server, http: Http::One, md5: false, sync: false, read_buffer: None };
+        Self { setup, shape: Shape::Raw, work, two_requests: false, note: None }
+    }
+
+    pub(crate) fn multipart(self) -> Self {
+        Self { shape: Shape::Multipart, ..self }
+    }
+
+    pub(crate) fn two_requests(self) -> Self {
+        Self { two_requests: true, ..self }
+    }
+
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Setup)) -> Self {
+        change(&mut self.setup);
+        self
+    }
+
+    /// The row of another server, or of the same with raw bodies, to compare with.
+    pub(crate) fn against(self, server: Kind) -> Self {
+        let other = Self::new(server, self.work);
+        Self { setup: Setup { server, ..self.setup }, note: self.note, ..other }
+    }
+
+    /// Whether the rows belong beside each other.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.against(other.setup.server).setup == other.setup
+    }
+
+    /// What distinguishes it in its table.
+    pub(crate) fn label(&self) -> String {
+        let mut words = vec![self.setup.server.name().to_owned()];
+        if let Some(word) = self.note {
+            words.push(word.to_owned());
+        }
+        if self.shape == Shape::Multipart {
+            words.push("multipart".to_owned());
+        }
+        if self.setup.md5 {
+            words.push("md5".to_owned());
+        }
+        if let Http::Two(Some(windows)) = self.setup.http {
+            let sizes = [windows.stream, windows.connection, windows.frame].map(|size| size >> 10);
+            words.push(format!("windows {}/{} frame {} KiB", sizes[0], sizes[1], sizes[2]));
+        }
+        if let Some(bytes) = self.setup.read_buffer {
+            words.push(format!("buffer {} KiB", bytes >> 10));
+        }
+        if self.two_requests {
+            words.push("two requests".to_owned());
+        }
+        words.join(" ")
+    }
+}
