@@ -26,6 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -169,6 +170,7 @@ cases! {
     a_later_commit_may_change_the_whole_record,
     bytes_of_any_size_come_back,
     one_lease_makes_many_commits,
+    work_beside_a_batch_is_done_once_and_its_record_counts,
     bytes_past_the_offset_are_written_over,
     a_dropped_write_is_rolled_back,
     a_dropped_write_does_not_show_in_a_finished_file,
@@ -366,6 +368,42 @@ async fn one_lease_makes_many_commits<S: Store>(suite: &Suite<S>) {
     }
     holds(&*store, &at(&upload, bytes.len()), &bytes).await;
     writer.write(data(5, 1000)).await.must("write");
+    drop(writer);
+    holds(&*store, &at(&upload, bytes.len()), &bytes).await;
+}
+
+async fn work_beside_a_batch_is_done_once_and_its_record_counts<S: Store>(suite: &Suite<S>) {
+    let store = suite.store();
+    let upload = new();
+    let mut writer = store.create(upload.clone()).await.must("create");
+    let mut bytes = Vec::new();
+    // What is small may be done elsewhere than what is large.
+    for length in [0, 100, 300_000] {
+        let (one, two) = (data(1, length), data(2, length));
+        let done = Arc::new(AtomicUsize::new(0));
+        let work = {
+            let done = Arc::clone(&done);
+            move || {
+                done.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        writer.write_with(one.clone(), Box::new(work)).await.must("write");
+        assert_eq!(done.load(Ordering::SeqCst), 1, "the work");
+        bytes.extend_from_slice(&one);
+        bytes.extend_from_slice(&two);
+        let upload = at(&upload, bytes.len());
+        let record = {
+            let (done, upload) = (Arc::clone(&done), upload.clone());
+            move || {
+                done.fetch_add(1, Ordering::SeqCst);
+                upload
+            }
+        };
+        writer.commit_with(two, Box::new(record)).await.must("commit");
+        assert_eq!(done.load(Ordering::SeqCst), 2, "the record");
+        assert_eq!(writer.upload(), &upload);
+        assert_eq!(store.load(&upload.id).await.must("load"), upload);
+    }
     drop(writer);
     holds(&*store, &at(&upload, bytes.len()), &bytes).await;
 }

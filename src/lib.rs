@@ -206,6 +206,10 @@
 //!   to 95 KiB each; with hyper's default some 350 KiB each after a fast start. 64 KiB is as fast as the
 //!   default; 8 KiB costs a tenth more CPU, and limits a request's head to 8 KiB.
 //!
+//! - **Windows of HTTP/2.** hyper's own are made for small messages. For uploads give its builder
+//!   `initial_stream_window_size(2 << 20)`, `initial_connection_window_size(4 << 20)` and
+//!   `max_frame_size(256 << 10)`; a client may then have that much under way on each connection.
+//!
 //! Many clients that send much in one moment take more for that moment, and the allocator may not give
 //! it back.
 //!
@@ -213,6 +217,7 @@
 //!
 //! - `axum`: [`CompletedUpload`] is an extractor.
 //! - `tracing`: refusals and failures are told to `tracing`.
+//! - `fast-md5`: MD5 in assembly where there is some, on x86-64 1.4 times as fast. Records stay the same.
 //! - `conformance`: the suite that an implementation of [`Store`](store::Store) can run.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -399,6 +399,21 @@ fn a_store_that_fails_is_an_error_without_its_words_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_write_that_was_dropped_in_its_middle_cannot_be_committed() {
+    let store = Double::default();
+    let uploads = Uploads::builder(store.clone()).batch_bytes(16 << 10).build().unwrap();
+    let mut append = uploads.create(NewUpload::new()).await.unwrap();
+    let gate = store.hold(Call::Write(0));
+    // Two batches fit, one that is being written and one that waits for it.
+    let bytes = noise(100_000);
+    assert!(poll_times(append.write(&bytes[..]), 1).await.is_none());
+    gate.open();
+    let error = append.commit().await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Store), "{error:?}");
+    assert!(all_ids(&uploads).await.is_empty());
+}
+
+#[tokio::test]
 async fn a_folder_that_cannot_be_made_is_an_error_without_its_name() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), b"").unwrap();

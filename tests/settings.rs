@@ -1006,6 +1006,31 @@ async fn what_validation_refuses_is_refused_before_its_bytes() {
     assert!(!store.calls()[before..].iter().any(changes), "{:?}", &store.calls()[before..]);
 }
 
+/// Takes its time, and then cancels the upload that it is asked about.
+struct Canceller(Uploads);
+
+impl Policy for Canceller {
+    async fn validate(&self, _: &Parts, chunk: &Candidate<'_>) -> Result<(), Refusal> {
+        let Some(upload) = chunk.upload else { return Ok(()) };
+        self.0.cancel(&upload.id).await?;
+        Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Not this one"))
+    }
+}
+
+#[tokio::test]
+async fn validation_may_do_with_the_upload_what_it_wants() {
+    let (_folder, store) = folder();
+    let in_files = Uploads::builder(store).build().unwrap();
+    let in_memory = Uploads::builder(MemoryStore::new()).build().unwrap();
+    for uploads in [in_files, in_memory] {
+        let policy = Canceller(uploads.clone());
+        let client = Client::new(ChunkedUploadLayer::new(uploads).policy(policy));
+        let id = client.begin(6, b"abc").await;
+        client.chunk(Some(&id), 3, 6, b"def").await.refused(415);
+        client.send(on_id(Method::GET, &id)).await.refused(404);
+    }
+}
+
 #[tokio::test]
 async fn an_id_after_the_file_is_validated_with_its_upload() {
     let door = Door::default();
