@@ -394,6 +394,19 @@ mod tests {
     }
 
     #[test]
+    fn only_the_last_progress_is_read() {
+        let checked = |json: &str| format!("{} {json}\n", check(json.as_bytes())).into_bytes();
+        let senseless = checked(r#"{"progress":{"offset":9}"#);
+        let replaced = [whole(), senseless.clone(), lines(&[at(4)])].concat();
+        assert_eq!(offset(&replaced).unwrap(), 4);
+        let error = offset(&[whole(), senseless].concat()).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        // Whatever its spelling.
+        let other = checked(r#"{ "progress":{"offset":5,"status":"open"}}"#);
+        assert_eq!(offset(&[whole(), other].concat()).unwrap(), 5);
+    }
+
+    #[test]
     fn a_check_has_one_spelling() {
         let bytes = lines(&[head()]);
         assert!(Journal::parse(&id(), &bytes).unwrap().data.is_some());

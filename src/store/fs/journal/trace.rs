@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::{Journal, Line};
+use super::{Journal, Line, PROGRESS, checked};
 use crate::id::UploadId;
 use crate::store::StoreError;
 use crate::upload::Upload;
@@ -38,13 +38,30 @@ pub(crate) fn trace(id: &UploadId, bytes: &[u8]) -> Result<Trace, StoreError> {
     Ok(Trace { state, end, base, pending })
 }
 
-/// Whole lines, read one by one and written again; `None` if one cannot be read.
+/// Whole lines, read one by one and written again, but for progress that a later line replaces;
+/// `None` if one cannot be read.
 pub(crate) fn rewritten(lines: &[u8]) -> Option<Vec<u8>> {
+    let lines: Vec<_> = lines.split_inclusive(|byte| *byte == b'\n').collect();
     let mut out = Vec::new();
-    for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        Line::parse(line.strip_suffix(b"\n")?)?.write_to(&mut out).ok()?;
+    for (at, line) in lines.iter().enumerate() {
+        if !is_progress(line) || !lines[at + 1..].iter().any(|later| replaces_progress(later)) {
+            parse(line)?.write_to(&mut out).ok()?;
+        }
     }
     Some(out)
+}
+
+fn parse(line: &[u8]) -> Option<Line> {
+    Line::parse(line.strip_suffix(b"\n")?)
+}
+
+fn is_progress(line: &[u8]) -> bool {
+    line.strip_suffix(b"\n").and_then(checked).is_some_and(|json| json.starts_with(PROGRESS))
+}
+
+fn replaces_progress(line: &[u8]) -> bool {
+    let replaces = |line| matches!(line, Line::Record(_) | Line::Progress(_) | Line::Removed {});
+    is_progress(line) || parse(line).is_some_and(replaces)
 }
 
 impl State {
