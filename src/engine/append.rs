@@ -3,7 +3,7 @@
 //! What was tried on two cores, with the client on the same machine (`benches/README.md`):
 //!
 //! - **Batches of 512 KiB** against 256 KiB, 1 GiB in chunks of 8 MiB: 1.1 times the throughput for 0.9 of
-//!   the CPU. 1 MiB gives as much again, and 1,000 fast uploads would take more than they may.
+//!   the CPU. 1 MiB gives as much again, and 32 fast uploads then take more than 1 MiB each.
 //! - **Hashing and writing in one job** against two side by side: half the context switches, and with
 //!   MD5 0.94 of the CPU at the same throughput, as a third core need not fetch the batch.
 //! - **Large frames written as they are** against copied: 16 chunks of 1 MiB at once 1.3 times the
@@ -197,15 +197,12 @@ impl Append {
                 self.flush().await?;
             }
             let permit = self.engine.pool.permit();
-            if permit.is_none() {
-                // Then it holds one frame at a time, as the HTTP library does anyway.
-                self.rest().await?;
-            }
             let alone = permit.is_none();
             let whole = Whole { bytes: frame.split_to(frame.len().min(batch)), _permit: permit };
             let desk = self.settle().await?;
             self.hand_over(desk, Bytes::from_owner(whole));
             if alone {
+                // Then it holds one frame at a time, as the HTTP library does anyway.
                 self.rest().await?;
             }
         }
