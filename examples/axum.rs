@@ -2,8 +2,13 @@
 //!
 //!     cargo run --example axum
 //!
-//! Then open http://127.0.0.1:3000. `ADDR`, `UPLOADS` (where unfinished files wait) and `MEDIA`
-//! (where finished ones go) are settings in the environment.
+//! Then open http://127.0.0.1:3000. Settings in the environment, with their defaults:
+//!
+//! - `ADDR`, where it listens: `127.0.0.1:3000`
+//! - `UPLOADS`, where unfinished files wait: `chunked_uploads/%Y/%m/%d`
+//! - `MEDIA`, where finished ones go: `media`
+//! - `MAX_BYTES` of a file: 20 GiB
+//! - `EXPIRES_AFTER`, in seconds, how long an upload may take: a day
 
 use std::env;
 use std::error::Error as _;
@@ -19,20 +24,31 @@ use serde_json::{Value, json};
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
 
+#[path = "axum/form.rs"]
+mod form;
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = FsStore::new(setting("UPLOADS", "chunked_uploads/%Y/%m/%d"));
     let uploads = Uploads::builder(store)
-        .max_bytes(20 * GIB)
-        .expires_after(Duration::from_secs(24 * 60 * 60))
+        .max_bytes(setting("MAX_BYTES", "21474836480").parse()?)
+        .expires_after(Duration::from_secs(setting("EXPIRES_AFTER", "86400").parse()?))
         .build()?;
     let sweeper = uploads.sweep_every(Duration::from_secs(60));
 
-    let app = Router::new()
+    let layer = ChunkedUploadLayer::new(uploads.clone());
+    let takes_files = Router::new()
         .route("/api/chunked_upload_complete", post(done))
-        .with_state(PathBuf::from(setting("MEDIA", "media")))
-        .merge(page())
-        .layer(ChunkedUploadLayer::new(uploads.clone()));
+        .with_state(PathBuf::from(setting("MEDIA", "media")));
+    let app = takes_files
+        .clone()
+        .layer(layer.clone())
+        // A form cannot compute a checksum.
+        .route(
+            "/form",
+            post(form::whole_file).with_state(takes_files.layer(layer.md5_check(false))),
+        )
+        .merge(page());
 
     let listener = tokio::net::TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;
     println!("drop files at http://{}", listener.local_addr()?);
@@ -108,7 +124,6 @@ async fn terminated() {
 }
 
 const PATIENCE: Duration = Duration::from_secs(3);
-const GIB: u64 = 1 << 30;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     connect-src 'self'; worker-src 'self'; img-src 'self' data:; base-uri 'none'; \
     form-action 'self'; frame-ancestors 'none'";

@@ -224,6 +224,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod cors;
 pub mod store;
 
 #[cfg(feature = "axum")]

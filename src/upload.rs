@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checksum::ChecksumState;
+use crate::checksum::{ChecksumState, Digest, Running};
 use crate::engine::filename;
 use crate::id::UploadId;
 use crate::time;
@@ -125,6 +125,12 @@ impl Upload {
     /// When it may be removed. `None`: never by itself.
     pub fn expires(&self) -> Option<SystemTime> {
         self.progress.expires
+    }
+
+    /// The digest of the bytes up to the offset, and so of the file once all have come. `None` if no
+    /// [`checksum`](crate::UploadsBuilder::checksum) runs along.
+    pub fn digest(&self) -> Option<Digest> {
+        self.progress.checksum.as_ref().and_then(Running::resume)?.digest()
     }
 
     /// Whether its time was up at `now`.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
+
 use super::append::{Append, AppendMode, Options};
 use super::buffer::{Pool, SMALL};
 use super::claim::{Claims, Work};
@@ -316,7 +318,7 @@ impl Uploads {
     /// [`ErrorKind::NotFound`], [`ErrorKind::Expired`], [`ErrorKind::AlreadyComplete`],
     /// [`ErrorKind::Finishing`], [`ErrorKind::Busy`] and those of the store.
     pub async fn cancel(&self, id: &UploadId) -> Result<Upload, Error> {
-        self.engine.check_open(&self.find(id).await?)?;
+        self.check_open(id).await?;
         let Held { engine, claim, writer } = self.hold(id).await?;
         engine.check_open(writer.upload())?;
         let removal = tokio::spawn(async move {
@@ -328,6 +330,51 @@ impl Uploads {
             Ok::<_, StoreError>(upload)
         });
         super::append::joined(removal).await
+    }
+
+    /// Sets when an upload that is not complete expires, `None` for never; gives its record. With a time
+    /// that has come it is refused from now on, and the next sweep removes it.
+    ///
+    /// A chunk under way makes way for it, as for a newer chunk. Where each chunk prolongs an upload's
+    /// life ([`Expiry`]), the next one does so again.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::{Duration, SystemTime};
+    /// # use tower_chunked_upload::{AppendMode, ErrorKind, NewUpload, Uploads, store::MemoryStore};
+    /// # let uploads = Uploads::builder(MemoryStore::new()).build()?;
+    /// # let id = uploads.create(NewUpload::new()).await?.commit().await?.id;
+    /// uploads.set_expires(&id, SystemTime::now() + Duration::from_secs(3600)).await?;
+    /// uploads.set_expires(&id, SystemTime::now()).await?;
+    /// let refused = uploads.append(&id, 0, AppendMode::AllOrNothing).await.unwrap_err();
+    /// assert_eq!(*refused.kind(), ErrorKind::Expired);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`cancel`](Self::cancel).
+    pub async fn set_expires(
+        &self,
+        id: &UploadId,
+        expires: impl Into<Option<SystemTime>>,
+    ) -> Result<Upload, Error> {
+        let expires = expires.into().map(crate::time::to_millis);
+        self.check_open(id).await?;
+        let Held { engine, claim, mut writer } = self.hold(id).await?;
+        engine.check_open(writer.upload())?;
+        let change = tokio::spawn(async move {
+            let mut upload = writer.upload().clone();
+            // Who was finishing it is gone, since the lease is here.
+            upload.progress.status = Status::Open;
+            upload.progress.expires = expires;
+            writer.commit(Bytes::new(), upload.clone()).await?;
+            drop(writer);
+            drop(claim);
+            Ok::<_, StoreError>(upload)
+        });
+        super::append::joined(change).await
     }
 
     /// The uploads that match, as a stream.

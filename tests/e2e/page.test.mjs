@@ -6,98 +6,24 @@
 //   SCREENSHOTS   folder for the screenshots, default a temporary one
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { once } from "node:events";
-import { createReadStream } from "node:fs";
-import { access, mkdir, mkdtemp, open, readdir, rm, writeFile } from "node:fs/promises";
-import { connect, createServer } from "node:net";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
 
-import { chromium } from "playwright-core";
-
-const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const SERVER = path.resolve(ROOT, process.env.AXUM_EXAMPLE ?? "target/release/examples/axum");
-const MIB = 1024 * 1024;
-const CHUNKS = "/api/chunked_upload";
-const NO_LIMIT = -1;
-
-class Server {
-  static async start(folder) {
-    const server = new Server();
-    server.folder = folder;
-    server.media = path.join(folder, "media");
-    server.port = await freePort();
-    server.url = `http://127.0.0.1:${server.port}`;
-    await mkdir(server.media, { recursive: true });
-    await server.launch();
-    return server;
-  }
-
-  async launch() {
-    await access(SERVER).catch(() => assert.fail(`no server at ${SERVER}; set AXUM_EXAMPLE`));
-    this.process = spawn(SERVER, {
-      cwd: this.folder,
-      env: {
-        ...process.env,
-        ADDR: `127.0.0.1:${this.port}`,
-        UPLOADS: path.join(this.folder, "chunked_uploads/%Y/%m/%d"),
-        MEDIA: this.media,
-      },
-      stdio: ["ignore", "ignore", "inherit"],
-    });
-    const ended = once(this.process, "exit").then(([code]) => {
-      if (!this.stopping) throw new Error(`the server ended by itself (${code})`);
-    });
-    ended.catch(() => {});
-    await Promise.race([listens(this.port), ended]);
-  }
-
-  async stop(signal) {
-    this.stopping = true;
-    const ended = once(this.process, "exit");
-    this.process.kill(signal);
-    await ended;
-    this.stopping = false;
-  }
-
-  async saved() {
-    const names = await readdir(this.media);
-    return names.map((name) => path.join(this.media, name));
-  }
-
-  status(id) {
-    return fetch(`${this.url}${CHUNKS}?upload_id=${id}`);
-  }
-}
-
-async function freePort() {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return port;
-}
-
-async function listens(port) {
-  const deadline = Date.now() + 20_000;
-  for (;;) {
-    const socket = connect(port, "127.0.0.1");
-    try {
-      await once(socket, "connect");
-      return;
-    } catch (error) {
-      if (Date.now() > deadline) throw error;
-      await new Promise(setImmediate);
-    } finally {
-      socket.destroy();
-    }
-  }
-}
+import {
+  CHUNKS,
+  MIB,
+  NO_LIMIT,
+  Server,
+  digest,
+  firstByte,
+  isChunk,
+  launchBrowser,
+  randomFile,
+  sameBytes,
+} from "./support.mjs";
 
 /** A browser page that notes what it does and says. */
 class Visit {
@@ -231,34 +157,6 @@ class Visit {
   }
 }
 
-function isChunk(request) {
-  return request.method() === "POST" && new URL(request.url()).pathname === CHUNKS;
-}
-
-async function randomFile(folder, name, size) {
-  const file = path.join(folder, name);
-  const handle = await open(file, "w");
-  for (let at = 0; at < size; at += 8 * MIB) {
-    await handle.write(randomBytes(Math.min(8 * MIB, size - at)));
-  }
-  await handle.close();
-  return file;
-}
-
-async function digest(algorithm, file) {
-  const hash = createHash(algorithm);
-  for await (const piece of createReadStream(file)) hash.update(piece);
-  return hash.digest("hex");
-}
-
-async function sameBytes(one, other) {
-  assert.equal(await digest("sha256", one), await digest("sha256", other));
-}
-
-function firstByte(range) {
-  return Number(/^bytes (\d+)-/.exec(range)[1]);
-}
-
 describe("the demo page", { timeout: 300_000 }, () => {
   let browser;
   let folder;
@@ -266,18 +164,7 @@ describe("the demo page", { timeout: 300_000 }, () => {
   let visit;
 
   before(async () => {
-    browser = await chromium.launch({
-      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-      args: [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-      ],
-    });
+    browser = await launchBrowser();
   });
 
   after(() => browser?.close());

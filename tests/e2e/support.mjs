@@ -1,0 +1,139 @@
+// What the tests of clients share: the server, a browser, files.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { createReadStream } from "node:fs";
+import { access, mkdir, open, readdir } from "node:fs/promises";
+import { connect, createServer } from "node:net";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { chromium } from "playwright-core";
+
+export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const SERVER = path.resolve(ROOT, process.env.AXUM_EXAMPLE ?? "target/release/examples/axum");
+export const MIB = 1024 * 1024;
+export const CHUNKS = "/api/chunked_upload";
+export const NO_LIMIT = -1;
+
+export class Server {
+  /** `settings` are for its environment. */
+  static async start(folder, settings = {}) {
+    const server = new Server();
+    server.folder = folder;
+    server.settings = settings;
+    server.media = path.join(folder, "media");
+    server.port = await freePort();
+    server.url = `http://127.0.0.1:${server.port}`;
+    await mkdir(server.media, { recursive: true });
+    await server.launch();
+    return server;
+  }
+
+  async launch() {
+    await access(SERVER).catch(() => assert.fail(`no server at ${SERVER}; set AXUM_EXAMPLE`));
+    this.process = spawn(SERVER, {
+      cwd: this.folder,
+      env: {
+        ...process.env,
+        ADDR: `127.0.0.1:${this.port}`,
+        UPLOADS: path.join(this.folder, "chunked_uploads/%Y/%m/%d"),
+        MEDIA: this.media,
+        ...this.settings,
+      },
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+    const ended = once(this.process, "exit").then(([code]) => {
+      if (!this.stopping) throw new Error(`the server ended by itself (${code})`);
+    });
+    ended.catch(() => {});
+    await Promise.race([listens(this.port), ended]);
+  }
+
+  async stop(signal) {
+    this.stopping = true;
+    const ended = once(this.process, "exit");
+    this.process.kill(signal);
+    await ended;
+    this.stopping = false;
+  }
+
+  async saved() {
+    const names = await readdir(this.media);
+    return names.map((name) => path.join(this.media, name));
+  }
+
+  status(id) {
+    return fetch(`${this.url}${CHUNKS}?upload_id=${id}`);
+  }
+}
+
+export async function freePort() {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address();
+  probe.close();
+  await once(probe, "close");
+  return port;
+}
+
+async function listens(port) {
+  const deadline = Date.now() + 20_000;
+  for (;;) {
+    const socket = connect(port, "127.0.0.1");
+    try {
+      await once(socket, "connect");
+      return;
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+      await new Promise(setImmediate);
+    } finally {
+      socket.destroy();
+    }
+  }
+}
+
+export function isChunk(request) {
+  return request.method() === "POST" && new URL(request.url()).pathname === CHUNKS;
+}
+
+export async function randomFile(folder, name, size) {
+  const file = path.join(folder, name);
+  const handle = await open(file, "w");
+  for (let at = 0; at < size; at += 8 * MIB) {
+    await handle.write(randomBytes(Math.min(8 * MIB, size - at)));
+  }
+  await handle.close();
+  return file;
+}
+
+export async function digest(algorithm, file) {
+  const hash = createHash(algorithm);
+  for await (const piece of createReadStream(file)) hash.update(piece);
+  return hash.digest("hex");
+}
+
+export async function sameBytes(one, other) {
+  assert.equal(await digest("sha256", one), await digest("sha256", other));
+}
+
+export function firstByte(range) {
+  return Number(/^bytes (\d+)-/.exec(range)[1]);
+}
+
+export function launchBrowser() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+}
