@@ -19,9 +19,9 @@ use support::*;
 use tokio::sync::mpsc;
 use tower_chunked_upload::store::{Durability, FsStore, MemoryStore};
 use tower_chunked_upload::{
-    AppendMode, Candidate, ChunkedUploadLayer, CompletedUpload, Digest, Encoder, ErrorKind, Event,
-    Expired, Expiry, Filter, FormLimits, NewUpload, Observer, Owner, Policy, Quota, Refusal,
-    Status, Upload, Uploads, UploadsBuilder,
+    AppendMode, Candidate, ChunkedUploadLayer, CompletedUpload, Digest, Encoder, Error, ErrorKind,
+    Event, Expired, Expiry, Filter, FormLimits, NewUpload, Observer, Owner, Policy, Quota, Refusal,
+    Status, Upload, UploadId, Uploads, UploadsBuilder,
 };
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -334,6 +334,70 @@ async fn uploads_may_live_for_ever() {
 }
 
 #[tokio::test]
+async fn the_expiry_of_one_upload_is_set_at_any_time() {
+    let (folder, _) = folder();
+    let stores: [fn(&Path) -> UploadsBuilder; 2] =
+        [|_| memory(), |folder| Uploads::builder(FsStore::new(folder.join("%Y")))];
+    for builder in stores {
+        let clock = Clock::new();
+        let builder = builder(folder.path()).expires_after(HOUR).clock(clock.read());
+        let uploads = builder.build().unwrap();
+        let client = Client::new(ChunkedUploadLayer::new(uploads.clone()));
+        let (longer, ended, endless) = (
+            client.begin(9, b"abc").await,
+            client.begin(9, b"abc").await,
+            client.begin(9, b"abc").await,
+        );
+        let id = |text: &str| text.parse::<UploadId>().unwrap();
+        let later = clock.now() + 3 * HOUR;
+        let upload = uploads.set_expires(&id(&longer), later).await.unwrap();
+        assert_eq!((upload.expires(), upload.offset()), (Some(later), 3));
+        assert_eq!(uploads.set_expires(&id(&endless), None).await.unwrap().expires(), None);
+        uploads.set_expires(&id(&ended), clock.now()).await.unwrap();
+
+        client.chunk(Some(&ended), 3, 9, b"def").await.refused(410);
+        let reply = client.chunk(Some(&longer), 3, 9, b"def").await;
+        assert_eq!(reply.json()["expires"], "2026-11-22T13:00:00.000Z");
+        assert_eq!(uploads.delete_expired().await.unwrap().incomplete, 1);
+        client.status(&ended).await.refused(410);
+        clock.advance(24 * HOUR);
+        assert_eq!(uploads.delete_expired().await.unwrap().incomplete, 1);
+        assert_eq!(client.chunk(Some(&endless), 3, 6, b"def").await.status, 400, "another total");
+        assert_eq!(client.chunk(Some(&endless), 3, 9, b"defghi").await.status, 200);
+        assert_eq!(client.complete(&endless, &md5(b"abcdefghi")).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn the_expiry_of_an_upload_that_is_over_or_anothers_is_not_set() {
+    let clock = Clock::new();
+    let uploads = memory().expires_after(HOUR).clock(clock.read()).build().unwrap();
+    let ann = uploads.for_owner(Owner::new("ann"));
+    let id = make(&ann, "a", b"1").await.id;
+    let bob = uploads.for_owner(Owner::new("bob"));
+    let kind = |result: Result<Upload, Error>| result.unwrap_err().kind().clone();
+    assert_eq!(kind(bob.set_expires(&id, None).await), ErrorKind::NotFound);
+    uploads.complete(&id, None).await.unwrap().finish().await.unwrap();
+    assert_eq!(kind(ann.set_expires(&id, None).await), ErrorKind::AlreadyComplete);
+    let id = make(&ann, "b", b"1").await.id;
+    clock.advance(HOUR);
+    assert_eq!(kind(ann.set_expires(&id, None).await), ErrorKind::Expired);
+}
+
+#[tokio::test]
+async fn a_chunk_under_way_makes_way_for_another_expiry() {
+    let uploads = in_memory();
+    let id = make(&uploads, "a", b"1").await.id;
+    let mut append = uploads.append(&id, 1, AppendMode::AllOrNothing).await.unwrap();
+    append.write(&b"2"[..]).await.unwrap();
+    let (upload, ()) = tokio::join!(uploads.set_expires(&id, None), async {
+        append.stopped().await;
+        drop(append);
+    });
+    assert_eq!(upload.unwrap().offset(), 1);
+}
+
+#[tokio::test]
 async fn a_life_longer_than_time_itself_is_for_ever() {
     let uploads = memory().expires_after(Duration::MAX).build().unwrap();
     let upload = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap();
@@ -355,7 +419,7 @@ async fn without_the_running_checksum_a_digest_costs_one_reading() {
     let upload = append.commit().await.unwrap();
     let reads = store.calls().len();
     let completion = uploads.complete(&upload.id, None).await.unwrap();
-    assert_eq!(completion.file().digest(), None);
+    assert_eq!((upload.digest(), completion.file().digest()), (None, None));
     assert!(!store.calls()[reads..].contains(&Call::Open));
 }
 
@@ -1608,4 +1672,5 @@ async fn everything_can_be_done_on_any_thread() {
     is_send(&client.call(chunk(None, 0, 3, b"abc")));
     is_send(&uploads.delete_expired());
     is_send(&uploads.create(NewUpload::new()));
+    is_send(&uploads.set_expires(&UploadId::random(), None));
 }

@@ -366,8 +366,6 @@ impl Uploads {
         engine.check_open(writer.upload())?;
         let change = tokio::spawn(async move {
             let mut upload = writer.upload().clone();
-            // Who was finishing it is gone, since the lease is here.
-            upload.progress.status = Status::Open;
             upload.progress.expires = expires;
             writer.commit(Bytes::new(), upload.clone()).await?;
             drop(writer);
