@@ -1,8 +1,10 @@
-//! A page where one drops files, and the server that takes them.
+//! A page where one drops files, the server that takes them, and a page that shows an operator how
+//! they come in.
 //!
 //!     cargo run --example axum
 //!
-//! Then open http://127.0.0.1:3000. Settings in the environment, with their defaults:
+//! Then open http://127.0.0.1:3000, and http://127.0.0.1:3000/operator beside it. Settings in the
+//! environment, with their defaults:
 //!
 //! - `ADDR`, where it listens: `127.0.0.1:3000`
 //! - `UPLOADS`, where unfinished files wait: `chunked_uploads/%Y/%m/%d`
@@ -16,8 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -26,32 +27,42 @@ use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
 
 #[path = "axum/form.rs"]
 mod form;
+#[path = "axum/list.rs"]
+mod list;
+#[path = "axum/operator.rs"]
+mod operator;
+#[path = "axum/page.rs"]
+mod page;
+#[path = "axum/user.rs"]
+mod user;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let store = FsStore::new(setting("UPLOADS", "chunked_uploads/%Y/%m/%d"));
-    let uploads = Uploads::builder(store)
+    let watch = operator::Watch::default();
+    let uploads = Uploads::builder(FsStore::new(setting("UPLOADS", "chunked_uploads/%Y/%m/%d")))
         .max_bytes(setting("MAX_BYTES", "21474836480").parse()?)
         .expires_after(Duration::from_secs(setting("EXPIRES_AFTER", "86400").parse()?))
+        .observer(watch.clone())
         .build()?;
     let sweeper = uploads.sweep_every(Duration::from_secs(60));
+    tokio::spawn(watch.clone().run(uploads.clone()));
 
-    let layer = ChunkedUploadLayer::new(uploads.clone());
+    let layer = ChunkedUploadLayer::new(uploads.clone()).policy(user::ByCookie);
     let takes_files = Router::new()
         .route("/api/chunked_upload_complete", post(done))
         .with_state(PathBuf::from(setting("MEDIA", "media")));
+    // A form without JavaScript cannot compute a checksum.
+    let takes_forms = takes_files.clone().layer(layer.clone().md5_check(false));
     let app = takes_files
-        .clone()
-        .layer(layer.clone())
-        // A form cannot compute a checksum.
-        .route(
-            "/form",
-            post(form::whole_file).with_state(takes_files.layer(layer.md5_check(false))),
-        )
-        .merge(page());
+        .route("/form", post(form::whole_file).with_state(takes_forms))
+        .route("/api/uploads", get(list::mine).with_state(uploads.clone()))
+        .merge(operator::routes(uploads.clone(), watch))
+        .merge(page::pages())
+        .layer(layer);
 
     let listener = tokio::net::TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;
-    println!("drop files at http://{}", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    println!("drop files at http://{address}, see how they come in at http://{address}/operator");
     let server = axum::serve(listener, app).with_graceful_shutdown(terminated());
     tokio::select! {
         ended = server => ended?,
@@ -84,25 +95,6 @@ async fn done(
     })))
 }
 
-/// The page is files of its own, without a framework or a build step.
-fn page() -> Router {
-    Router::new()
-        .route("/", get(|| file("text/html; charset=utf-8", include_str!("page/index.html"))))
-        .route("/page.css", get(|| file("text/css", include_str!("page/page.css"))))
-        .route("/page.js", get(|| file("text/javascript", include_str!("page/page.js"))))
-        .route("/md5.js", get(|| file("text/javascript", include_str!("page/md5.js"))))
-}
-
-async fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
-    let headers: [(HeaderName, &'static str); 4] = [
-        (header::CONTENT_TYPE, kind),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CACHE_CONTROL, "no-cache"),
-    ];
-    (headers, text)
-}
-
 fn setting(name: &str, default: &str) -> String {
     env::var(name).unwrap_or_else(|_| default.to_owned())
 }
@@ -124,6 +116,3 @@ async fn terminated() {
 }
 
 const PATIENCE: Duration = Duration::from_secs(3);
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    connect-src 'self'; worker-src 'self'; img-src 'self' data:; base-uri 'none'; \
-    form-action 'self'; frame-ancestors 'none'";

@@ -1,8 +1,11 @@
 // Sends files in chunks and resumes them: after a pause, a lost network, a restart of the server
 // or a reload of the page.
 
+import { bytes, duration, percent } from "/words.js";
+
 const CHUNK_PATH = "/api/chunked_upload";
 const COMPLETE_PATH = "/api/chunked_upload_complete";
+const LIST_PATH = "/api/uploads";
 const CHUNK_BYTES = chunkBytes(4 * 1024 * 1024);
 const AT_ONCE = 2;
 const LONGEST_WAIT_SECONDS = 30;
@@ -10,6 +13,9 @@ const STALL_SECONDS = 120;
 // The application may copy a large file before it answers.
 const COMPLETION_SECONDS = 15 * 60;
 const STORAGE_PREFIX = "chunked-upload:";
+const HIDDEN_PREFIX = "hidden-upload:";
+const REFRESH_SECONDS = 5;
+const ELSEWHERE_SECONDS = 30;
 
 const page = {
   drop: document.querySelector("#drop"),
@@ -177,6 +183,28 @@ const memory = {
       // As above.
     }
   },
+
+  /** A finished file that the user does not want to see any more. */
+  hide(id) {
+    try {
+      localStorage.setItem(HIDDEN_PREFIX + id, "");
+    } catch {
+      // As above.
+    }
+  },
+
+  hidden() {
+    try {
+      const keys = Object.keys(localStorage).filter((key) => key.startsWith(HIDDEN_PREFIX));
+      return new Set(keys.map((key) => key.slice(HIDDEN_PREFIX.length)));
+    } catch {
+      return new Set();
+    }
+  },
+
+  unhide(id) {
+    localStorage.removeItem(HIDDEN_PREFIX + id);
+  },
 };
 
 function parseRecord(text) {
@@ -206,12 +234,15 @@ class Upload {
   checked = 0;
   shown = 0;
   retryIn = 0;
+  elsewhere = false;
 
   #hashed = 0;
   #chunk = null;
   #run = null;
   #wake = null;
   #announced = 0;
+  #listed = false;
+  #moved = 0;
   #rate = new Rate();
 
   constructor({ file = null, record = null }) {
@@ -219,7 +250,7 @@ class Upload {
     this.id = record?.id ?? null;
     this.name = record?.name ?? file.name;
     this.size = record?.size ?? file.size;
-    this.lastModified = record?.lastModified ?? file.lastModified;
+    this.lastModified = record ? record.lastModified : file.lastModified;
     this.offset = record?.offset ?? 0;
     this.expires = record?.expires ?? null;
     this.begun = record?.begun ?? Date.now();
@@ -230,7 +261,9 @@ class Upload {
 
   is(file) {
     const { name, size, lastModified } = this;
-    return file.name === name && file.size === size && file.lastModified === lastModified;
+    // The server does not know a file's date; at the end the checksum tells.
+    const sameDate = lastModified === null || file.lastModified === lastModified;
+    return file.name === name && file.size === size && sameDate;
   }
 
   get part() {
@@ -269,6 +302,7 @@ class Upload {
 
   resumeWith(file) {
     this.file = file;
+    this.lastModified = file.lastModified;
     if (this.id && !this.gone) this.queue();
     else this.startOver();
   }
@@ -310,11 +344,29 @@ class Upload {
     this.remove();
   }
 
+  /** What the server says of an upload that is not this page's at the moment. */
+  learn({ offset, expires, status, md5 }) {
+    if (this.state !== "unfinished") return;
+    if (status === "complete") {
+      memory.drop(this.id);
+      this.md5 = md5;
+      return this.#set("done");
+    }
+    if (offset > this.offset && this.#listed) this.#moved = Date.now();
+    this.#listed = true;
+    this.elsewhere = Date.now() - this.#moved < ELSEWHERE_SECONDS * 1000;
+    this.offset = this.shown = offset;
+    this.expires = expires;
+    this.row.render();
+  }
+
   /** Takes the upload off this page only. */
   remove() {
     this.#stop();
+    if (this.state === "done") memory.hide(this.id);
     this.#forget();
     uploads.delete(this);
+    removals += 1;
     this.row.remove();
     startNext();
     showOverall();
@@ -473,7 +525,8 @@ class Upload {
   #finished(md5, answer) {
     this.md5 = md5;
     this.saved = typeof answer?.saved === "string" ? answer.saved : null;
-    this.#forget();
+    memory.drop(this.id);
+    hasher.forget(this.key).catch(() => {});
     this.file = null;
     this.#set("done");
     announce(`${this.name} is done.`);
@@ -499,6 +552,8 @@ class Upload {
     if (!upload_id || !Number.isInteger(offset) || offset < 0 || offset > this.size) {
       throw new Error("the server's answer makes no sense");
     }
+    // The list may have shown it before the answer came.
+    if (!this.id) find(upload_id)?.remove();
     this.id = upload_id;
     this.offset = offset;
     this.expires = expires;
@@ -661,9 +716,9 @@ class Row {
   }
 
   render() {
-    const { state, md5 } = this.#upload;
+    const { state, md5, elsewhere } = this.#upload;
     this.element.dataset.state = state;
-    this.element.dataset.tone = TONES[state] ?? "busy";
+    this.element.dataset.tone = elsewhere ? "busy" : (TONES[state] ?? "busy");
     this.#parts.md5.hidden = !md5;
     this.#parts.code.textContent = md5 ?? "";
     this.#buttons();
@@ -690,7 +745,8 @@ class Row {
   }
 
   #words() {
-    const { state, shown, size, part, rate, checked, problem, retryIn, saved } = this.#upload;
+    const { state, shown, size, part, rate, checked, problem, retryIn, saved, elsewhere } =
+      this.#upload;
     const amount = `${bytes(shown)} of ${bytes(size)}`;
     switch (state) {
       case "waiting":
@@ -708,6 +764,9 @@ class Row {
       case "paused":
         return [`Paused at ${percent(part)}`, amount];
       case "unfinished":
+        if (elsewhere) {
+          return [`Sending elsewhere, ${percent(part)}`, "Choose the file here to take it over."];
+        }
         return [`Unfinished, ${percent(part)} sent`, "Choose the same file again to go on."];
       case "cancelling":
         return ["Cancelling", ""];
@@ -730,7 +789,6 @@ class Row {
       paused: { main: ["Resume", () => upload.queue()], stop: cancel },
       unfinished: {
         main: ["Choose file", () => upload.chooseFile()],
-        extra: ["Forget", () => upload.remove()],
         stop: cancel,
       },
       done: { stop: ["Remove", () => upload.remove()] },
@@ -760,6 +818,7 @@ class Row {
 /* The whole list */
 
 const uploads = new Set();
+let removals = 0;
 let wanted = null;
 
 function choose(upload) {
@@ -797,6 +856,42 @@ function startNext() {
   }
 }
 
+/** Shows what this user's other tabs and visits have begun. */
+async function refresh() {
+  if (document.hidden) return;
+  const before = removals;
+  let listed;
+  try {
+    listed = await request("GET", LIST_PATH);
+  } catch {
+    return; // What this browser remembers is shown all the same.
+  }
+  if (removals > before) return; // It may list what is gone by now.
+  const hidden = memory.hidden();
+  for (const upload of [...uploads]) {
+    const isListed = listed.some(({ id }) => id === upload.id);
+    if (upload.state === "unfinished" && !isListed) upload.remove();
+  }
+  for (const item of listed) {
+    const known = find(item.id);
+    if (known) known.learn(item);
+    else if (!hidden.delete(item.id)) addListed(item);
+  }
+  hidden.forEach((id) => memory.unhide(id));
+}
+
+function addListed(item) {
+  const size = item.total ?? item.offset;
+  const record = { ...item, size, lastModified: null, begun: Date.parse(item.created) };
+  const upload = new Upload({ record });
+  uploads.add(upload);
+  upload.learn(item);
+}
+
+function find(id) {
+  return [...uploads].find((upload) => upload.id === id);
+}
+
 /** How far everything is, where a tab in the background shows it. */
 function showOverall() {
   let [sent, total] = [0, 0];
@@ -820,30 +915,6 @@ function announce(text) {
   line.textContent = text;
   page.live.append(line);
   while (page.live.children.length > 8) page.live.firstElementChild.remove();
-}
-
-/* Words and numbers */
-
-function bytes(count) {
-  const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
-  let unit = 0;
-  let amount = count;
-  while (amount >= 1024 && unit < units.length - 1) {
-    amount /= 1024;
-    unit += 1;
-  }
-  if (unit === 0) return count === 1 ? "1\u00a0byte" : `${Math.round(count)}\u00a0bytes`;
-  return `${amount.toFixed(amount < 100 ? 1 : 0)}\u00a0${units[unit]}`;
-}
-
-function percent(part) {
-  return `${Math.floor(part * 100)}%`;
-}
-
-function duration(seconds) {
-  if (seconds < 90) return `about ${Math.max(1, Math.ceil(seconds))}\u00a0s`;
-  if (seconds < 90 * 60) return `about ${Math.round(seconds / 60)}\u00a0min`;
-  return `about ${Math.round(seconds / 3600)}\u00a0h`;
 }
 
 function chunkBytes(fallback) {
@@ -897,12 +968,11 @@ window.addEventListener("online", () => {
   for (const upload of uploads) upload.tryNow();
 });
 
-// Another tab has finished, cancelled or forgotten it.
-window.addEventListener("storage", ({ key, newValue }) => {
-  if (newValue !== null) return;
-  for (const upload of [...uploads]) {
-    if (upload.state === "unfinished" && STORAGE_PREFIX + upload.id === key) upload.remove();
-  }
-});
+// Another tab has begun, finished or cancelled something.
+window.addEventListener("storage", refresh);
+
+document.addEventListener("visibilitychange", refresh);
 
 for (const record of memory.all()) uploads.add(new Upload({ record }));
+refresh();
+setInterval(refresh, REFRESH_SECONDS * 1000);

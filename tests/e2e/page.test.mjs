@@ -27,17 +27,22 @@ import {
 
 /** A browser page that notes what it does and says. */
 class Visit {
-  static async open(browser, server, options = {}) {
+  static async open(browser, server) {
+    return Visit.in(await browser.newContext(), server);
+  }
+
+  static async in(context, server) {
     const visit = new Visit();
     visit.server = server;
-    visit.context = await browser.newContext(options);
-    visit.page = await visit.context.newPage();
+    visit.context = context;
+    visit.page = await context.newPage();
+    visit.others = [];
     visit.chunks = [];
     visit.strangers = [];
     visit.errors = [];
     visit.failedLoads = [];
     const { page } = visit;
-    page.setDefaultTimeout(60_000);
+    page.setDefaultTimeout(Number(process.env.PATIENCE ?? 60_000));
     page.on("request", (request) => visit.#request(request));
     page.on("response", (response) => {
       if (isChunk(response.request()) && response.ok()) visit.chunks.at(-1).answered = true;
@@ -69,6 +74,11 @@ class Visit {
     const url = new URL(request.url());
     if (url.protocol !== "data:" && url.origin !== this.server.url) this.strangers.push(url.href);
     if (isChunk(request)) this.chunks.push({ range: request.headers()["content-range"] });
+  }
+
+  /** Of an upload, as this user asks. */
+  status(id) {
+    return this.context.request.get(`${this.server.url}${CHUNKS}?upload_id=${id}`);
   }
 
   async go(query = "") {
@@ -149,8 +159,21 @@ class Visit {
     assert.fail("Tab does not reach the button");
   }
 
+  /** What the server lists of this user. */
+  async listed() {
+    return (await this.context.request.get(`${this.server.url}/api/uploads`)).json();
+  }
+
+  /** Of the same user. */
+  async anotherTab() {
+    const other = await Visit.in(this.context, this.server);
+    this.others.push(other);
+    return other;
+  }
+
   async close() {
     await this.context.close();
+    for (const other of this.others) assert.deepEqual(other.errors, []);
     assert.deepEqual(this.errors, []);
     assert.deepEqual(this.strangers, []);
     if (!this.loadsMayFail) assert.deepEqual(this.failedLoads, []);
@@ -197,7 +220,7 @@ describe("the demo page", { timeout: 300_000 }, () => {
     await visit.page.reload();
     await visit.reaches(name, "unfinished");
     const before = await visit.remembered(name);
-    const { offset } = await (await server.status(before.id)).json();
+    const { offset } = await (await visit.status(before.id)).json();
     assert.ok(offset >= 24 * MIB && offset < 200 * MIB, `the server has ${offset} bytes`);
 
     visit.chunks.length = 0;
@@ -231,7 +254,7 @@ describe("the demo page", { timeout: 300_000 }, () => {
 
     const resumedAt = firstByte(visit.chunks[sentBefore].range);
     assert.ok(resumedAt >= 4 * MIB, `resumed at ${resumedAt}`);
-    assert.equal((await (await server.status(id)).json()).offset, 24 * MIB);
+    assert.equal((await (await visit.status(id)).json()).offset, 24 * MIB);
     await sameBytes((await server.saved())[0], file);
   });
 
@@ -267,7 +290,7 @@ describe("the demo page", { timeout: 300_000 }, () => {
     const names = ["one.bin", "two.bin", "three.bin"];
     const files = await Promise.all(names.map((name) => randomFile(folder, name, 6 * MIB)));
     await visit.go();
-    await visit.throttle(4 * MIB);
+    await visit.throttle(64 * 1024);
     await visit.choose(...files);
     await visit.reaches("one.bin", "sending");
     await visit.reaches("two.bin", "sending");
@@ -312,11 +335,11 @@ describe("the demo page", { timeout: 300_000 }, () => {
     await visit.choose(file);
     await visit.acknowledged(name, 2 * MIB);
     const { id } = await visit.remembered(name);
-    assert.equal((await server.status(id)).status, 200);
+    assert.equal((await visit.status(id)).status(), 200);
     await visit.button("Cancel", name).click();
     await visit.row(name).waitFor({ state: "detached" });
 
-    assert.equal((await server.status(id)).status, 404);
+    assert.equal((await visit.status(id)).status(), 404);
     assert.equal(await visit.remembered(name), undefined);
     assert.deepEqual(await server.saved(), []);
     await visit.heard(/unwanted\.bin cancelled/);
@@ -324,26 +347,93 @@ describe("the demo page", { timeout: 300_000 }, () => {
     assert.equal(await visit.page.locator("#list > li").count(), 0);
   });
 
-  test("an unfinished upload can be forgotten, or cancelled, after a reload", async () => {
-    const files = await Promise.all(
-      ["kept.bin", "dropped.bin"].map((name) => randomFile(folder, name, 24 * MIB)),
-    );
+  test("an unfinished upload is cancelled after a reload", async () => {
+    const file = await randomFile(folder, "dropped.bin", 24 * MIB);
     await visit.go("?chunk=1048576");
     await visit.throttle(4 * MIB);
-    await visit.choose(...files);
-    await visit.acknowledged("kept.bin", MIB);
+    await visit.choose(file);
     await visit.acknowledged("dropped.bin", MIB);
     await visit.page.reload();
-    await visit.reaches("kept.bin", "unfinished");
-    const kept = await visit.remembered("kept.bin");
-    const dropped = await visit.remembered("dropped.bin");
-    await visit.button("Forget", "kept.bin").click();
+    await visit.reaches("dropped.bin", "unfinished");
+    const { id } = await visit.remembered("dropped.bin");
     await visit.button("Cancel", "dropped.bin").click();
     await visit.page.locator("#uploads[hidden]").waitFor({ state: "attached" });
 
-    assert.equal((await server.status(kept.id)).status, 200);
-    assert.equal((await server.status(dropped.id)).status, 404);
+    assert.equal((await visit.status(id)).status(), 404);
     assert.equal(await visit.page.evaluate(() => localStorage.length), 0);
+  });
+
+  test("the server knows what a browser has forgotten, and it goes on", async () => {
+    const name = 'Größe "zwei" 📦.bin';
+    const file = await randomFile(folder, name, 12 * MIB);
+    await visit.go("?chunk=1048576");
+    await visit.throttle(4 * MIB);
+    await visit.choose(file);
+    await visit.acknowledged(name, 2 * MIB);
+    await visit.button("Pause", name).click();
+    await visit.page.evaluate(() => localStorage.clear());
+    await visit.page.reload();
+    await visit.reaches(name, "unfinished");
+    const { offset } = (await visit.listed())[0];
+    assert.ok(offset >= 2 * MIB);
+
+    visit.chunks.length = 0;
+    await visit.throttle(NO_LIMIT);
+    await visit.choose(file);
+    await visit.reaches(name, "done");
+    assert.equal(firstByte(visit.chunks[0].range), offset);
+    await sameBytes((await server.saved())[0], file);
+  });
+
+  test("another tab sees it grow, takes it over, and the first sees it done", async () => {
+    const name = "shared.bin";
+    const file = await randomFile(folder, name, 24 * MIB);
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=1048576");
+    await visit.throttle(2 * MIB);
+    await visit.choose(file);
+    await visit.acknowledged(name, MIB);
+
+    const other = await visit.anotherTab();
+    await other.go("?chunk=1048576");
+    await other.reaches(name, "unfinished");
+    await other.row(name).getByText(/Sending elsewhere/).waitFor();
+    await other.choose(file);
+    await visit.reaches(name, "error");
+    await visit.row(name).getByText(/another tab or window/).waitFor();
+    await other.reaches(name, "done");
+    assert.equal((await server.saved()).length, 1);
+    await sameBytes((await server.saved())[0], file);
+
+    await visit.page.reload();
+    await visit.reaches(name, "done");
+    assert.equal(await visit.md5(name), await digest("md5", file));
+  });
+
+  test("finished files stay listed with size and checksum until they are removed", async () => {
+    await visit.go();
+    await visit.choose({ name: "a.txt", mimeType: "text/plain", buffer: Buffer.from("all of it") });
+    await visit.reaches("a.txt", "done");
+    await visit.page.reload();
+    await visit.reaches("a.txt", "done");
+    assert.match(await visit.row("a.txt").locator(".size").textContent(), /^9\sbytes$/);
+    assert.equal(await visit.md5("a.txt"), createHash("md5").update("all of it").digest("hex"));
+    await visit.button("Remove", "a.txt").click();
+    await visit.page.reload();
+    await visit.page.waitForResponse("**/api/uploads");
+    assert.equal(await visit.page.locator("#list > li").count(), 0);
+    assert.equal((await server.saved()).length, 1);
+  });
+
+  test("another user sees nothing of it", async () => {
+    await visit.go();
+    await visit.choose({ name: "mine.txt", mimeType: "text/plain", buffer: Buffer.from("mine") });
+    await visit.reaches("mine.txt", "done");
+    assert.equal((await visit.listed()).length, 1);
+    const stranger = await Visit.open(browser, server);
+    await stranger.go();
+    assert.deepEqual(await stranger.listed(), []);
+    await stranger.close();
   });
 
   test("the keyboard alone is enough, and progress is announced", async () => {
@@ -493,7 +583,7 @@ describe("the demo page", { timeout: 300_000 }, () => {
     await visit.acknowledged(path.basename(lost), 4 * MIB);
     await visit.button("Pause", path.basename(lost)).click();
     const { id } = await visit.remembered(path.basename(lost));
-    await fetch(`${server.url}${CHUNKS}?upload_id=${id}`, { method: "DELETE" });
+    await visit.context.request.delete(`${server.url}${CHUNKS}?upload_id=${id}`);
     await visit.button("Resume", path.basename(lost)).click();
     await visit.reaches(path.basename(lost), "error");
     await visit.choose(done);

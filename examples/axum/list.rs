@@ -1,0 +1,59 @@
+//! The uploads of the user who asks, to pick them up again.
+
+use std::time::SystemTime;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use serde::Serialize;
+use tower_chunked_upload::{Filter, Status, Upload, UploadId, Uploads};
+
+use crate::user;
+
+#[derive(Serialize)]
+pub(crate) struct Mine {
+    id: UploadId,
+    name: String,
+    offset: u64,
+    total: Option<u64>,
+    created: Option<Timestamp>,
+    expires: Option<Timestamp>,
+    status: Status,
+    /// Of a file that is complete.
+    md5: Option<String>,
+}
+
+pub(crate) async fn mine(
+    State(uploads): State<Uploads>,
+    headers: HeaderMap,
+) -> Result<Json<Vec<Mine>>, StatusCode> {
+    let mut listing = uploads.for_owner(user::owner(&headers)).list(Filter::all().expired(false));
+    let mut mine = Vec::new();
+    while let Some(upload) = listing.next().await {
+        mine.push(Mine::from(upload.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?));
+    }
+    mine.sort_by_key(|upload| upload.created);
+    Ok(Json(mine))
+}
+
+impl From<Upload> for Mine {
+    fn from(upload: Upload) -> Self {
+        let complete = upload.status() == Status::Complete;
+        Self {
+            id: upload.id,
+            offset: upload.offset(),
+            total: upload.total(),
+            created: timestamp(upload.created),
+            expires: upload.expires().and_then(timestamp),
+            status: upload.status(),
+            md5: upload.digest().filter(|_| complete).map(|digest| digest.to_hex()),
+            name: upload.raw_filename,
+        }
+    }
+}
+
+/// `None` for what is beyond the years that people write down.
+pub(crate) fn timestamp(time: SystemTime) -> Option<Timestamp> {
+    Timestamp::try_from(time).ok()
+}

@@ -1,0 +1,40 @@
+//! Who sends: a browser, known by a cookie, since an example has no accounts.
+
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+use axum_extra::extract::CookieJar;
+use axum_extra::extract::cookie::{Cookie, SameSite};
+use sha2::{Digest, Sha256};
+use tower_chunked_upload::{Owner, Policy, Refusal};
+use uuid::Uuid;
+
+const NAME: &str = "user";
+
+/// To each browser its own uploads. What comes without the cookie, as from `curl`, is nobody's.
+pub(crate) struct ByCookie;
+
+impl Policy for ByCookie {
+    async fn authorize(&self, request: &Parts) -> Result<Option<Owner>, Refusal> {
+        Ok(owner(&request.headers))
+    }
+}
+
+pub(crate) fn owner(headers: &HeaderMap) -> Option<Owner> {
+    let jar = CookieJar::from_headers(headers);
+    // The owner stands in the record and in the operator's view, where no secret belongs.
+    let digest = Sha256::digest(jar.get(NAME)?.value());
+    Some(Owner::new(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>()))
+}
+
+/// A visitor without the cookie gets one.
+pub(crate) fn welcome(jar: CookieJar) -> CookieJar {
+    if jar.get(NAME).is_some() {
+        return jar;
+    }
+    let cookie = Cookie::build((NAME, Uuid::new_v4().simple().to_string()))
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .path("/")
+        .permanent();
+    jar.add(cookie)
+}

@@ -1,0 +1,200 @@
+// Shows what comes in, each second anew, and ends single uploads.
+
+import { ago, bytes, duration, percent } from "/words.js";
+
+const VIEW_PATH = "/operator/view";
+const UPLOADS_PATH = "/operator/uploads";
+const SAMPLES = 300;
+const AVERAGE_OF = 10;
+const MOVING_SECONDS = 10;
+
+const page = {
+  notice: document.querySelector("#notice"),
+  table: document.querySelector("table"),
+  rows: document.querySelector("#rows"),
+  row: document.querySelector("#row"),
+  none: document.querySelector("#none"),
+  more: document.querySelector("#more"),
+  sure: document.querySelector("#sure"),
+  said: document.querySelector("#said"),
+};
+
+/* Asking */
+
+async function look() {
+  if (document.hidden) return;
+  try {
+    const response = await fetch(VIEW_PATH);
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    show(await response.json());
+    tell("");
+  } catch {
+    tell("The server does not answer. This page goes on when it does.");
+  }
+}
+
+async function keepLooking() {
+  await look();
+  setTimeout(keepLooking, 1000);
+}
+
+/* Showing */
+
+function show(view) {
+  const now = Date.parse(view.now);
+  tiles(view, now);
+  const { samples } = view;
+  plot("bytes", samples.map((sample) => sample.bytes), (count) => `${bytes(count)}/s`);
+  plot("open", samples.map((sample) => sample.open), String);
+  table(view, now);
+}
+
+function tiles(view, now) {
+  const { open, moving, finishing, complete, expired, oldest, samples } = view;
+  // The last second is not over yet.
+  const last = samples.slice(-AVERAGE_OF).map((sample) => sample.bytes);
+  const average = last.reduce((sum, count) => sum + count, 0) / Math.max(last.length, 1);
+  const texts = {
+    open,
+    moving: `${moving} moving`,
+    bytes: bytes(view.bytes),
+    announced: `of ${bytes(view.announced)} announced`,
+    rate: `${bytes(last.at(-1) ?? 0)}/s`,
+    average: `${bytes(average)}/s over ${AVERAGE_OF}\u00a0s`,
+    age: oldest ? duration((now - Date.parse(oldest.created)) / 1000).replace("about ", "") : "–",
+    oldest: oldest?.name ?? "",
+    complete,
+    finishing: finishing > 0 ? `${finishing} being handed over` : "",
+    expired,
+  };
+  for (const [name, text] of Object.entries(texts)) {
+    const tile = document.querySelector(`[data-tile=${name}]`);
+    if (tile.textContent !== String(text)) tile.textContent = text;
+  }
+  document.querySelector("[data-tile=oldest]").title = oldest?.name ?? "";
+}
+
+function plot(name, values, words) {
+  const figure = document.querySelector(`[data-plot=${name}]`);
+  const most = Math.max(...values, 0);
+  const y = (value) => (most === 0 ? 100 : 100 - (value / most) * 96).toFixed(1);
+  const left = SAMPLES - values.length;
+  const points = values.map((value, at) => `${left + at} ${y(value)}`);
+  const line = points.length > 0 ? `M${points.join("L")}` : "";
+  const area = line && `${line}L${SAMPLES - 1} 100L${left} 100Z`;
+  figure.querySelector(".line").setAttribute("d", line);
+  figure.querySelector(".area").setAttribute("d", area);
+  figure.querySelector(".most").textContent = `most ${words(most)}`;
+  const summary = `now ${words(values.at(-1) ?? 0)}, at most ${words(most)} in five minutes`;
+  figure.querySelector("svg").setAttribute("aria-label", summary);
+}
+
+const rows = new Map();
+
+function table({ rows: listed, open }, now) {
+  for (const [id, row] of rows) {
+    if (!listed.some((upload) => upload.id === id)) remove(id, row);
+  }
+  // The order must not change under somebody's fingers.
+  listed.sort((a, b) => a.created.localeCompare(b.created) || a.id.localeCompare(b.id));
+  for (const upload of listed) {
+    if (!rows.has(upload.id)) rows.set(upload.id, newRow(upload));
+    fill(rows.get(upload.id), upload, now);
+  }
+  page.table.hidden = listed.length === 0;
+  page.none.hidden = listed.length > 0;
+  page.more.hidden = open <= listed.length;
+  page.more.textContent = `The ${listed.length} that changed last are shown, of ${open}.`;
+}
+
+function newRow(upload) {
+  const row = page.row.content.firstElementChild.cloneNode(true);
+  row.querySelector(".name").textContent = upload.name || "without a name";
+  row.querySelector(".owner").textContent = upload.owner ? `of ${upload.owner}` : "of nobody";
+  row.querySelector("progress").setAttribute("aria-label", `Progress of ${upload.name}`);
+  for (const [kind, act] of [["expire", expire], ["cancel", cancel]]) {
+    const button = row.querySelector(`.${kind}`);
+    button.setAttribute("aria-label", `${button.textContent} ${upload.name}`);
+    button.addEventListener("click", () => act(upload));
+  }
+  page.rows.append(row);
+  return row;
+}
+
+function fill(row, { offset, total, created, changed, expires }, now) {
+  const since = (time) => (now - Date.parse(time)) / 1000;
+  const part = total ? offset / total : 0;
+  row.classList.toggle("moving", since(changed) < MOVING_SECONDS);
+  row.querySelector("progress").value = part;
+  const of = total === null ? "" : ` of ${bytes(total)} · ${percent(part)}`;
+  const texts = {
+    received: bytes(offset) + of,
+    begun: ago(since(created)),
+    changed: ago(since(changed)),
+    expires: expires === null ? "never" : `in ${duration(-since(expires)).replace("about ", "")}`,
+  };
+  for (const [name, text] of Object.entries(texts)) {
+    const cell = row.querySelector(`.${name}`);
+    if (cell.textContent !== text) cell.textContent = text;
+  }
+}
+
+function remove(id, row) {
+  const hadFocus = row.contains(document.activeElement);
+  const next = row.nextElementSibling ?? row.previousElementSibling;
+  row.remove();
+  rows.delete(id);
+  if (hadFocus) next?.querySelector("button").focus();
+}
+
+/* Doing */
+
+async function cancel(upload) {
+  const words = `Its ${bytes(upload.offset)} are deleted, and its sender has to begin anew.`;
+  if (!(await isSure(`Cancel ${upload.name}?`, words, "Cancel it"))) return;
+  await act("DELETE", `${UPLOADS_PATH}/${upload.id}`, `${upload.name} is cancelled.`);
+}
+
+async function expire(upload) {
+  const words = "It takes nothing more from now on, and is removed with the next sweep.";
+  if (!(await isSure(`Let ${upload.name} expire?`, words, "Expire it"))) return;
+  await act("PUT", `${UPLOADS_PATH}/${upload.id}/expired`, `${upload.name} has expired.`);
+}
+
+function isSure(title, words, label) {
+  const { sure } = page;
+  sure.querySelector("h2").textContent = title;
+  sure.querySelector("p").textContent = words;
+  sure.querySelector("[value=go]").textContent = label;
+  sure.returnValue = "keep";
+  sure.showModal();
+  return new Promise((resolve) => {
+    sure.addEventListener("close", () => resolve(sure.returnValue === "go"), { once: true });
+  });
+}
+
+async function act(method, url, done) {
+  try {
+    const { ok, status } = await fetch(url, { method });
+    if (ok) say(done);
+    else if (status === 404) say("It is not there any more.");
+    else if (status === 409) say("It is just being finished, and cannot be ended.");
+    else say(`The server has a problem (${status}).`);
+  } catch {
+    say("The server does not answer.");
+  }
+  await look();
+}
+
+function say(text) {
+  page.said.textContent = text;
+}
+
+function tell(text) {
+  if (page.notice.textContent === text) return;
+  page.notice.textContent = text;
+  page.notice.hidden = !text;
+}
+
+document.addEventListener("visibilitychange", look);
+keepLooking();
