@@ -58,7 +58,7 @@ function tiles(view, now) {
     open,
     moving: `${moving} moving`,
     bytes: bytes(view.bytes),
-    announced: `of ${bytes(view.announced)} announced`,
+    announced: `of ${bytes(view.announced)}`,
     rate: `${bytes(last.at(-1) ?? 0)}/s`,
     average: `${bytes(average)}/s over ${AVERAGE_OF}\u00a0s`,
     age: oldest ? duration((now - Date.parse(oldest.created)) / 1000).replace("about ", "") : "–",

@@ -7,7 +7,7 @@
 
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
@@ -21,8 +21,10 @@ import {
   firstByte,
   isChunk,
   launchBrowser,
+  photograph,
   randomFile,
   sameBytes,
+  troubles,
 } from "./support.mjs";
 
 /** A browser page that notes what it does and says. */
@@ -39,25 +41,16 @@ class Visit {
     visit.others = [];
     visit.chunks = [];
     visit.strangers = [];
-    visit.errors = [];
-    visit.failedLoads = [];
     const { page } = visit;
     page.setDefaultTimeout(Number(process.env.PATIENCE ?? 60_000));
     page.on("request", (request) => visit.#request(request));
     page.on("response", (response) => {
       if (isChunk(response.request()) && response.ok()) visit.chunks.at(-1).answered = true;
     });
-    page.on("pageerror", (error) => visit.errors.push(String(error)));
-    page.on("console", (message) => {
-      if (message.type() !== "error") return;
-      const list = message.text().startsWith("Failed to load resource") ? "failedLoads" : "errors";
-      visit[list].push(message.text());
-    });
+    const { errors, failedLoads } = await troubles(page);
+    Object.assign(visit, { errors, failedLoads });
     await page.addInitScript(() => {
       window.said = [];
-      document.addEventListener("securitypolicyviolation", (event) => {
-        console.error(`policy violation: ${event.violatedDirective} ${event.blockedURI}`);
-      });
       document.addEventListener("DOMContentLoaded", () => {
         const live = document.querySelector("[aria-live=polite]");
         new MutationObserver((changes) => {
@@ -569,8 +562,6 @@ describe("the demo page", { timeout: 300_000 }, () => {
   });
 
   test("it looks right in light, dark and narrow windows", async () => {
-    const folderOut = process.env.SCREENSHOTS ?? (await mkdtemp(path.join(tmpdir(), "screenshots-")));
-    await mkdir(folderOut, { recursive: true });
     const running = await randomFile(folder, "Interview with the harbour master, uncut.mov", 96 * MIB);
     const lost = await randomFile(folder, "measurements-2026.parquet", 24 * MIB);
     const done = path.join(folder, "report.pdf");
@@ -593,19 +584,7 @@ describe("the demo page", { timeout: 300_000 }, () => {
     await visit.acknowledged(path.basename(running), 6 * MIB);
 
     const { page } = visit;
-    for (const colorScheme of ["light", "dark"]) {
-      await page.emulateMedia({ colorScheme });
-      for (const width of [960, 320]) {
-        await page.setViewportSize({ width, height: 800 });
-        const file = path.join(folderOut, `${colorScheme}-${width}.png`);
-        await page.screenshot({ path: file, fullPage: true, animations: "disabled" });
-        const overflow = await page.evaluate(
-          () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
-        );
-        assert.equal(overflow, 0, `${width} px wide`);
-      }
-    }
-    console.log(`screenshots: ${folderOut}`);
+    await photograph(page, "page");
     assert.equal(await page.locator("[data-state=sending]").count(), 1);
     await visit.button("Cancel", path.basename(running)).click();
     await visit.row(path.basename(running)).waitFor({ state: "detached" });

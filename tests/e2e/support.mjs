@@ -5,8 +5,9 @@ import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createReadStream } from "node:fs";
-import { access, mkdir, open, readdir } from "node:fs/promises";
+import { access, mkdir, mkdtemp, open, readdir } from "node:fs/promises";
 import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -136,4 +137,40 @@ export function launchBrowser() {
       "--disable-sync",
     ],
   });
+}
+
+/** What goes wrong on a page, from now on. */
+export async function troubles(page) {
+  const found = { errors: [], failedLoads: [] };
+  page.on("pageerror", (error) => found.errors.push(String(error)));
+  page.on("console", (message) => {
+    if (message.type() !== "error") return;
+    const list = message.text().startsWith("Failed to load resource") ? "failedLoads" : "errors";
+    found[list].push(message.text());
+  });
+  await page.addInitScript(() => {
+    document.addEventListener("securitypolicyviolation", (event) => {
+      console.error(`policy violation: ${event.violatedDirective} ${event.blockedURI}`);
+    });
+  });
+  return found;
+}
+
+/** Takes a page in each look it can have, and checks that nothing sticks out at its side. */
+export async function photograph(page, name) {
+  const folder = process.env.SCREENSHOTS ?? (await mkdtemp(path.join(tmpdir(), "screenshots-")));
+  await mkdir(folder, { recursive: true });
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    for (const width of [1280, 960, 320]) {
+      await page.setViewportSize({ width, height: 800 });
+      const file = path.join(folder, `${name}-${colorScheme}-${width}.png`);
+      await page.screenshot({ path: file, fullPage: true, animations: "disabled" });
+      const overflow = await page.evaluate(
+        () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+      );
+      assert.equal(overflow, 0, `${width} px wide`);
+    }
+  }
+  console.log(`screenshots: ${folder}`);
 }

@@ -1,0 +1,205 @@
+// node --test tests/e2e/operator.test.mjs
+//
+// The operator's view in a real browser, against the real server; environment as in page.test.mjs.
+
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+
+import { CHUNKS, Server, launchBrowser, photograph, troubles } from "./support.mjs";
+
+const KIB = 1024;
+
+describe("the operator's view", { timeout: 300_000 }, () => {
+  let browser;
+  let context;
+  let folder;
+  let found;
+  let page;
+  let server;
+
+  before(async () => {
+    browser = await launchBrowser();
+  });
+
+  after(() => browser?.close());
+
+  beforeEach(async () => {
+    folder = await mkdtemp(path.join(tmpdir(), "upload-operator-"));
+    server = await Server.start(folder);
+    context = await browser.newContext();
+    page = await context.newPage();
+    found = await troubles(page);
+  });
+
+  afterEach(async () => {
+    try {
+      await context?.close();
+      assert.deepEqual(found.errors, []);
+    } finally {
+      await server?.stop("SIGKILL");
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  /** Sends a chunk, the first unless an upload is given; gives the upload's id. */
+  async function chunk(name, { id, user, at = 0, size, total = size }) {
+    const form = new FormData();
+    if (id) form.append("upload_id", id);
+    form.append("file", new Blob([randomBytes(size)]), name);
+    const headers = { "Content-Range": `bytes ${at}-${at + size - 1}/${total}` };
+    if (user) headers.Cookie = `user=${user}`;
+    const response = await fetch(`${server.url}${CHUNKS}`, { method: "POST", headers, body: form });
+    assert.equal(response.status, 200, await response.clone().text());
+    return (await response.json()).upload_id;
+  }
+
+  async function complete(name, size) {
+    const form = new FormData();
+    form.append("file", new Blob([randomBytes(size)]), name);
+    const response = await fetch(`${server.url}/form`, { method: "POST", body: form });
+    assert.equal(response.status, 200);
+  }
+
+  const go = () => page.goto(`${server.url}/operator`);
+  const row = (name) =>
+    page.locator("#rows > tr").filter({ has: page.getByText(name, { exact: true }) });
+  const button = (label, name) =>
+    page.getByRole("button", { name: `${label} ${name}`, exact: true });
+  const tile = (name, text) =>
+    page.locator(`[data-tile=${name}]`).getByText(text, { exact: true }).waitFor();
+
+  test("what is there is counted, also what was there before the server started", async () => {
+    await go();
+    await page.getByText("There are none at the moment.").waitFor();
+    await chunk("one.bin", { size: 100 * KIB, total: 400 * KIB });
+    await chunk("two.bin", { size: 50 * KIB, total: 100 * KIB, user: "ann" });
+    await complete("three.bin", 10 * KIB);
+    const counted = async () => {
+      await tile("open", "2");
+      await tile("bytes", "150\u00a0KiB");
+      await tile("announced", "of 500\u00a0KiB");
+      await tile("oldest", "one.bin");
+      await tile("complete", "1");
+      await tile("expired", "0");
+      await row("one.bin").getByText("100\u00a0KiB of 400\u00a0KiB · 25%").waitFor();
+      await row("one.bin").getByText("of nobody").waitFor();
+    };
+    await counted();
+    await tile("moving", "2 moving");
+    const owner = await row("two.bin").locator(".owner").textContent();
+    assert.match(owner, /^of [0-9a-f]{16}$/, "a digest and not the cookie");
+
+    await server.stop("SIGKILL");
+    await page.getByText("The server does not answer.").waitFor();
+    await server.launch();
+    await page.locator("#notice").waitFor({ state: "hidden" });
+    await counted();
+  });
+
+  test("offsets move and the plots with them", async () => {
+    const id = await chunk("moving.bin", { size: 100 * KIB, total: 1000 * KIB });
+    await go();
+    await row("moving.bin").getByText("10%").waitFor();
+    const drawn = (name) => page.locator(`[data-plot=${name}] .line`).getAttribute("d");
+    for (let at = 100; at < 500; at += 100) {
+      await chunk("moving.bin", { id, at: at * KIB, size: 100 * KIB, total: 1000 * KIB });
+      await row("moving.bin").getByText(`${(at + 100) / 10}%`).waitFor();
+    }
+    // A second without a byte follows, so the line has its peak below the top and its end on the ground.
+    await page.waitForFunction(() => {
+      const d = document.querySelector("[data-plot=bytes] .line").getAttribute("d");
+      const heights = d.slice(1).split("L").map((point) => Number(point.split(" ")[1]));
+      return Math.min(...heights) === 4 && heights.at(-1) === 100;
+    });
+    assert.match(await drawn("open"), / 4\.0$/);
+    const label = await page.locator("[data-plot=bytes] svg").getAttribute("aria-label");
+    assert.match(label, /^now 0\sbytes\/s, at most \d+(\.\d)?\sKiB\/s in five minutes$/);
+    assert.equal(await page.locator("tr.moving").count(), 1);
+  });
+
+  test("an upload is cancelled, after a question that can be answered with no", async () => {
+    const id = await chunk("unwanted.bin", { size: KIB, total: 2 * KIB });
+    await chunk("kept.bin", { size: KIB, total: 2 * KIB });
+    await go();
+    await button("Cancel", "unwanted.bin").focus();
+    await page.keyboard.press("Enter");
+    await page.getByRole("dialog", { name: "Cancel unwanted.bin?" }).waitFor();
+    await page.keyboard.press("Escape");
+    assert.equal((await server.status(id)).status, 200);
+    await button("Cancel", "unwanted.bin").click();
+    await page.getByRole("button", { name: "Keep it" }).click();
+    assert.equal((await server.status(id)).status, 200);
+    await button("Cancel", "unwanted.bin").click();
+    await page.getByRole("button", { name: "Cancel it" }).click();
+    await page.getByRole("status").getByText("unwanted.bin is cancelled.").waitFor();
+    await row("unwanted.bin").waitFor({ state: "detached" });
+    assert.equal((await server.status(id)).status, 404);
+    await tile("open", "1");
+    await row("kept.bin").waitFor();
+  });
+
+  test("an upload expires at the operator's word", async () => {
+    const id = await chunk("late.bin", { size: KIB, total: 2 * KIB });
+    await go();
+    await button("Expire", "late.bin").click();
+    await page.getByRole("button", { name: "Expire it" }).click();
+    await page.getByRole("status").getByText("late.bin has expired.").waitFor();
+    await row("late.bin").waitFor({ state: "detached" });
+    await tile("expired", "1");
+    await tile("open", "0");
+    assert.equal((await server.status(id)).status, 410);
+  });
+
+  test("what is gone by then is told", async () => {
+    const id = await chunk("gone.bin", { size: KIB, total: 2 * KIB });
+    await go();
+    await button("Cancel", "gone.bin").click();
+    await page.route("**/operator/view", (route) => route.abort());
+    await fetch(`${server.url}${CHUNKS}?upload_id=${id}`, { method: "DELETE" });
+    await page.getByRole("button", { name: "Cancel it" }).click();
+    await page.getByRole("status").getByText("It is not there any more.").waitFor();
+  });
+
+  test("no form of another site can end an upload", async () => {
+    const id = await chunk("safe.bin", { size: KIB, total: 2 * KIB });
+    for (const url of [`/operator/uploads/${id}`, `/operator/uploads/${id}/expired`]) {
+      for (const method of ["GET", "POST"]) {
+        assert.equal((await fetch(`${server.url}${url}`, { method })).status, 405);
+      }
+    }
+    assert.equal((await server.status(id)).status, 200);
+  });
+
+  test("names are shown as they are", async () => {
+    const name = '<img src=x onerror="document.title=1"> Größe 📦.bin';
+    await chunk(name.replaceAll('"', "'"), { size: KIB, total: 2 * KIB });
+    await go();
+    await row(name.replaceAll('"', "'")).waitFor();
+    assert.equal(await page.title(), "Uploads");
+    assert.equal(await page.locator("td img, th img").count(), 0);
+  });
+
+  test("it looks right in light, dark and narrow windows", async () => {
+    const names = [
+      "Interview with the harbour master, uncut.mov",
+      "measurements-2026.parquet",
+      "IMG_20260914_101233-a-name-without-any-space-in-it-that-is-rather-long.jpeg",
+    ];
+    const ids = [];
+    for (const [n, name] of names.entries()) {
+      ids.push(await chunk(name, { size: (n + 1) * 90 * KIB, total: 1000 * KIB, user: `user${n}` }));
+    }
+    await complete("report.pdf", 200 * KIB);
+    await go();
+    for (let at = 90; at < 900; at += 90) {
+      const step = { id: ids[0], user: "user0", at: at * KIB, size: 90 * KIB, total: 1000 * KIB };
+      await chunk(names[0], step);
+      await row(names[0]).getByText(`${(at + 90) / 10}%`.replace(".0", "")).waitFor();
+    }
+    await photograph(page, "operator");
+  });
+});
