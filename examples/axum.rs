@@ -62,7 +62,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let listener = tokio::net::TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;
     let address = listener.local_addr()?;
-    println!("drop files at http://{address}, see how they come in at http://{address}/operator");
+    println!("drop files at http://{address}");
+    println!("see how they come in at http://{address}/operator");
     let server = axum::serve(listener, app).with_graceful_shutdown(terminated());
     tokio::select! {
         ended = server => ended?,

@@ -3,54 +3,72 @@
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, Uri, header, request};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use serde_json::Value;
 use tower::ServiceExt;
 
+type Refused = (StatusCode, String);
+
 /// Sends what came to `app` as an upload of one chunk, and then the upload's completion.
-pub(crate) async fn whole_file(
-    State(app): State<Router>,
-    request: Request,
-) -> (StatusCode, String) {
-    let (mut head, body) = request.into_parts();
-    head.uri = Uri::from_static("/api/chunked_upload");
-    let mut completion = completion_like(&head);
-    let (status, received) = answer(&app, Request::from_parts(head, body)).await;
-    let Some(id) = received["upload_id"].as_str() else {
-        return (status, format!("The file was not taken: {}", detail(&received)));
-    };
-    *completion.body_mut() = Body::from(format!("upload_id={id}"));
-    match answer(&app, completion).await {
-        (StatusCode::OK, saved) => (StatusCode::OK, format!("Saved: {}", saved["saved"])),
-        (status, refused) => (status, format!("The file was not taken: {}", detail(&refused))),
+pub(crate) async fn whole_file(State(app): State<Router>, request: Request) -> (StatusCode, String) {
+    let (head, body) = request.into_parts();
+    match upload(&app, head, body).await {
+        Ok(name) => (StatusCode::OK, format!("“{name}” has arrived.")),
+        Err((status, reason)) if reason == "No chunk file was submitted" => {
+            (status, "No file was chosen. Go back and choose one.".to_owned())
+        }
+        Err((status, reason)) => (status, format!("The file was not taken. {reason}.")),
     }
 }
 
-/// From the same user and with the same credentials.
-fn completion_like(head: &request::Parts) -> Request {
-    let mut completion = Request::new(Body::empty());
-    *completion.method_mut() = Method::POST;
-    *completion.uri_mut() = Uri::from_static("/api/chunked_upload_complete");
-    let headers = completion.headers_mut();
-    headers.clone_from(&head.headers);
-    headers.remove(header::CONTENT_LENGTH);
-    headers.remove(header::TRANSFER_ENCODING);
-    let form = header::HeaderValue::from_static("application/x-www-form-urlencoded");
-    headers.insert(header::CONTENT_TYPE, form);
-    completion
+/// The name of the file that was taken.
+async fn upload(app: &Router, head: Parts, body: Body) -> Result<String, Refused> {
+    // The later requests are from the same user, with the same credentials.
+    let mut later = head.clone();
+    later.headers.remove(header::CONTENT_LENGTH);
+    later.headers.remove(header::TRANSFER_ENCODING);
+    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+    later.headers.insert(header::CONTENT_TYPE, form);
+
+    let received = answer(app, Method::POST, CHUNKS, head, body).await?;
+    let id = format!("upload_id={}", text(&received, "upload_id"));
+    let completed = answer(app, Method::POST, COMPLETE, later.clone(), id.clone().into()).await;
+    if completed.is_err() {
+        // Nobody would go on with it.
+        let upload = format!("{CHUNKS}?{id}");
+        drop(answer(app, Method::DELETE, &upload, later, Body::empty()).await);
+    }
+    Ok(text(&completed?, "saved"))
 }
 
-async fn answer(app: &Router, request: Request) -> (StatusCode, Value) {
-    let response: Response = match app.clone().oneshot(request).await {
+async fn answer(
+    app: &Router,
+    method: Method,
+    uri: &str,
+    mut head: Parts,
+    body: Body,
+) -> Result<Value, Refused> {
+    head.method = method;
+    head.uri = uri.parse().unwrap_or_default();
+    let response: Response = match app.clone().oneshot(Request::from_parts(head, body)).await {
         Ok(response) => response,
         Err(never) => match never {},
     };
     let (head, body) = response.into_parts();
     let body = to_bytes(body, 64 * 1024).await.unwrap_or_default();
-    (head.status, serde_json::from_slice(&body).unwrap_or_default())
+    let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+    match answer["detail"].as_str() {
+        _ if head.status.is_success() => Ok(answer),
+        Some(detail) => Err((head.status, detail.to_owned())),
+        None => Err((head.status, "The server has a problem".to_owned())),
+    }
 }
 
-fn detail(answer: &Value) -> &str {
-    answer["detail"].as_str().unwrap_or("the server has a problem")
+fn text(answer: &Value, key: &str) -> String {
+    answer[key].as_str().unwrap_or_default().to_owned()
 }
+
+const CHUNKS: &str = "/api/chunked_upload";
+const COMPLETE: &str = "/api/chunked_upload_complete";

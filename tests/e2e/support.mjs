@@ -9,20 +9,22 @@ import { access, mkdir, mkdtemp, open, readdir } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { Transform, pipeline } from "node:stream";
 import { fileURLToPath } from "node:url";
 
 import { chromium } from "playwright-core";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const SERVER = path.resolve(ROOT, process.env.AXUM_EXAMPLE ?? "target/release/examples/axum");
+export const SERVER = path.resolve(ROOT, process.env.AXUM_EXAMPLE ?? "target/release/examples/axum");
 export const MIB = 1024 * 1024;
 export const CHUNKS = "/api/chunked_upload";
 export const NO_LIMIT = -1;
 
 export class Server {
   /** `settings` are for its environment. */
-  static async start(folder, settings = {}) {
+  static async start(folder, settings = {}, program = SERVER) {
     const server = new Server();
+    server.program = program;
     server.folder = folder;
     server.settings = settings;
     server.media = path.join(folder, "media");
@@ -34,8 +36,9 @@ export class Server {
   }
 
   async launch() {
-    await access(SERVER).catch(() => assert.fail(`no server at ${SERVER}; set AXUM_EXAMPLE`));
-    this.process = spawn(SERVER, {
+    const { program } = this;
+    await access(program).catch(() => assert.fail(`no server at ${program}; set AXUM_EXAMPLE`));
+    this.process = spawn(program, {
       cwd: this.folder,
       env: {
         ...process.env,
@@ -61,13 +64,85 @@ export class Server {
     this.stopping = false;
   }
 
+  async restart(signal, settings = this.settings) {
+    await this.stop(signal);
+    this.settings = settings;
+    await this.launch();
+  }
+
   async saved() {
     const names = await readdir(this.media);
     return names.map((name) => path.join(this.media, name));
   }
 
   status(id) {
-    return fetch(`${this.url}${CHUNKS}?upload_id=${id}`);
+    return fetch(this.statusUrl(id));
+  }
+
+  statusUrl(id) {
+    return `${this.url}${CHUNKS}?upload_id=${id}`;
+  }
+}
+
+/** The way to a server, which can be blocked in the middle of what a client sends, and cut. */
+export class Line {
+  #left = Infinity;
+  #reached = null;
+  #goOn = null;
+  #isCut = false;
+  #clients = new Set();
+
+  static async to(server) {
+    const line = new Line();
+    line.listener = createServer((client) => line.#connect(client, server)).listen(0, "127.0.0.1");
+    await once(line.listener, "listening");
+    line.url = `http://127.0.0.1:${line.listener.address().port}`;
+    return line;
+  }
+
+  #connect(client, { port }) {
+    client.on("error", () => {});
+    if (this.#isCut) return client.destroy();
+    this.#clients.add(client);
+    const gate = new Transform({ transform: (bytes, _, next) => this.#pass(bytes, next) });
+    const server = connect(port, "127.0.0.1");
+    pipeline(client, gate, server, client, () => this.#clients.delete(client));
+  }
+
+  #pass(bytes, next) {
+    this.#left -= bytes.length;
+    if (this.#left > 0) return next(null, bytes);
+    this.#left = Infinity;
+    this.#goOn = () => next(null, bytes);
+    this.#reached();
+  }
+
+  /** Waits until clients have sent so much; the connection that brings the last of it is blocked. */
+  blockedAfter(bytes) {
+    this.#left = bytes;
+    return new Promise((resolve) => {
+      this.#reached = resolve;
+    });
+  }
+
+  unblock() {
+    this.#goOn();
+  }
+
+  cut() {
+    this.#isCut = true;
+    for (const client of this.#clients) client.destroy();
+  }
+
+  mend() {
+    this.#isCut = false;
+  }
+
+  async end() {
+    const closed = once(this.listener, "close");
+    this.listener.close();
+    this.cut();
+    await closed;
   }
 }
 

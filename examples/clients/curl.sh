@@ -1,0 +1,74 @@
+#!/bin/sh
+# Sends a file in chunks, and goes on where it was when the network or the server has failed.
+#
+#     curl.sh FILE [URL [UPLOAD_ID]]
+#
+# With the id of an unfinished upload it goes on with that one.
+set -eu
+
+file=$1
+url=${2:-http://127.0.0.1:3000/api/chunked_upload}
+id=${3:-}
+chunk=${CHUNK_BYTES:-8000000}
+
+fail() {
+    echo "$*${id:+ (upload $id)}" >&2
+    exit 1
+}
+
+# A text or a number of the answer, which is flat JSON.
+value() {
+    printf %s "$answer" | sed -nE 's/.*"'"$1"'":("(([^"\\]|\\.)*)"|([0-9]+)).*/\2\4/p'
+}
+
+# Runs a request until the server has a use for it, with longer and longer pauses.
+persist() {
+    for pause in 1 2 4 8 16 32 0; do
+        answer=$("$@") || answer=000
+        status=${answer##*[!0-9]}
+        case $status:$answer in
+            000:* | 408:* | 409:* | 429:* | 5??:* | *'Upload is being completed'*) sleep "$pause" ;;
+            *) return ;;
+        esac
+    done
+    detail=$(value detail)
+    fail "${detail:-The server does not answer}"
+}
+
+request() {
+    curl -sS -w '\n%{http_code}' "$@"
+}
+
+send_chunk() {
+    tail -c "+$((offset + 1))" "$file" | head -c "$((end - offset))" |
+        request ${range:+-H "$range"} ${id:+--form-string "upload_id=$id"} \
+            -F "file=@-;filename=\"$name\"" "$url"
+}
+
+size=$(wc -c <"$file")
+# Quoted as curl wants it.
+name=$(printf %s "${file##*/}" | sed 's/[\\"]/\\&/g')
+
+offset=0
+while [ -z "$id" ] || [ "$offset" -lt "$size" ]; do
+    end=$((size - offset > chunk ? offset + chunk : size))
+    range="Content-Range: bytes $offset-$((end - 1))/$size"
+    # No range can say that a file is empty.
+    [ "$size" -gt 0 ] || range=
+    persist send_chunk
+    offset=$(value offset)
+    # A refusal that tells an offset is no failure: the next chunk begins there.
+    [ -n "$offset" ] || fail "$(value detail)"
+    [ -n "$id" ] || id=$(value upload_id)
+    echo "$offset of $size bytes" >&2
+done
+
+md5=$(md5sum <"$file" | cut -c -32)
+persist request -d "upload_id=$id" -d "md5=$md5" "${url}_complete"
+detail=$(value detail)
+case $status:$detail in
+    200:*) printf '%s\n' "$answer" | sed '$d' ;;
+    # The answer to an earlier try was lost.
+    *'already been marked as complete') ;;
+    *) fail "$detail" ;;
+esac

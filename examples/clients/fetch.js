@@ -1,0 +1,102 @@
+// Sends a file in chunks, and goes on where it was after a failure or a reload of the page.
+//
+//     const saved = await upload(input.files[0], { onprogress: (sent, total) => … });
+
+import { Md5 } from "./md5.js";
+
+/** `md5` has `update(bytes)` and `hex()`. */
+export async function upload(file, options = {}) {
+  const { url = "/api/chunked_upload", chunkBytes = 8e6, onprogress, md5 = new Md5() } = options;
+  const { name, size } = file;
+  const key = `upload ${name} ${size} ${file.lastModified}`;
+  let { upload_id: id, offset } = await begun(url, localStorage.getItem(key));
+
+  let hashed = 0;
+  const hashTo = async (end) => {
+    while (hashed < end) {
+      const piece = file.slice(hashed, Math.min(hashed + chunkBytes, end));
+      md5.update(new Uint8Array(await piece.arrayBuffer()));
+      hashed += piece.size;
+    }
+  };
+
+  while (!id || offset < size) {
+    const end = Math.min(offset + chunkBytes, size);
+    const form = new FormData();
+    if (id) form.append("upload_id", id);
+    form.append("file", file.slice(offset, end), name);
+    // No range can say that a file is empty.
+    const headers = size > 0 ? { "Content-Range": `bytes ${offset}-${end - 1}/${size}` } : {};
+    const sent = request(url, { method: "POST", headers, body: form }).catch((error) => {
+      // The answer to an earlier try was lost: the next chunk begins elsewhere.
+      if (!id || !("offset" in (error.answer ?? {}))) throw error;
+      return { upload_id: id, ...error.answer };
+    });
+    const [answer] = await Promise.all([sent, hashTo(end)]);
+    ({ upload_id: id, offset } = answer);
+    localStorage.setItem(key, id);
+    onprogress?.(offset, size);
+  }
+
+  await hashTo(size);
+  const saved = await complete(url, id, md5.hex()).catch((error) => {
+    // What was refused would be refused again.
+    if (error.status === 400) localStorage.removeItem(key);
+    throw error;
+  });
+  localStorage.removeItem(key);
+  return saved;
+}
+
+/** Where an upload that was begun before stands, if it is there still. */
+async function begun(url, id) {
+  const fresh = { upload_id: null, offset: 0 };
+  if (!id) return fresh;
+  try {
+    const answer = await request(`${url}?upload_id=${id}`);
+    return answer.status === "complete" ? fresh : answer;
+  } catch (error) {
+    if ([404, 410].includes(error.status)) return fresh;
+    throw error;
+  }
+}
+
+async function complete(url, id, md5) {
+  try {
+    const body = new URLSearchParams({ upload_id: id, md5 });
+    return await request(`${url}_complete`, { method: "POST", body });
+  } catch (error) {
+    // The answer to an earlier try may have been lost, or be still to come.
+    for (;;) {
+      const answer = await request(`${url}?upload_id=${id}`);
+      if (answer.status === "complete") return answer;
+      if (answer.status !== "finishing") throw error;
+      await pause(1);
+    }
+  }
+}
+
+/** Tries again when there is no answer, or one that may change, with longer and longer pauses. */
+async function request(url, options, triesLeft = 8, seconds = 1) {
+  const response = await fetch(url, options).catch(() => null);
+  if (response?.ok) return response.json();
+  if (triesLeft > 0 && mayChange(response)) {
+    const wait = Math.max(seconds, Number(response?.headers.get("Retry-After")) || 0);
+    await pause(wait);
+    return request(url, options, triesLeft - 1, Math.min(seconds * 2, 30));
+  }
+  const answer = await response?.json().catch(() => null);
+  const message = answer?.detail ?? "The server does not answer";
+  throw Object.assign(new Error(message), { status: response?.status, answer });
+}
+
+// A 409 without Retry-After says that somebody else, such as another tab, goes on with the upload.
+function mayChange(response) {
+  if (!response) return true;
+  const { status, headers } = response;
+  return status >= 500 || status === 408 || headers.has("Retry-After");
+}
+
+function pause(seconds) {
+  return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+}

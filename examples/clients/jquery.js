@@ -1,0 +1,185 @@
+// Uploads in chunks with blueimp-file-upload 10. They go on after a lost connection, after a restart of
+// the server, and when the file is chosen again after a reload.
+
+import { Md5 } from "/md5.js";
+
+const CHUNKS = "/api/chunked_upload";
+const COMPLETE = "/api/chunked_upload_complete";
+const MIB = 1024 * 1024;
+const MAX_RETRIES = 10;
+const LONGEST_WAIT_SECONDS = 30;
+
+$("#upload")
+  .on("submit", false)
+  .fileupload({
+    url: CHUNKS,
+    dataType: "json",
+    maxChunkSize: 4 * MIB,
+    add(event, data) {
+      data.upload = new Upload(data, $(this).serializeArray());
+      data.upload.resume();
+    },
+    // Asked before each chunk; `this` is that chunk's options.
+    formData() {
+      return this.upload.fields();
+    },
+    send: putFieldsInQuery,
+    chunkbeforesend: putFieldsInQuery,
+    chunkdone(event, { upload, result }) {
+      upload.remember(result.upload_id);
+    },
+    progress(event, { upload, loaded, total }) {
+      upload.row.find("progress").val(loaded / total);
+    },
+    done(event, { upload, result }) {
+      upload.remember(result.upload_id);
+      upload.complete();
+    },
+    fail(event, { upload, jqXHR }) {
+      upload.failed(jqXHR);
+    },
+  });
+
+/** With `multipart: false` the plugin sends the bytes alone, so the rest goes into the query. */
+function putFieldsInQuery(event, data) {
+  if (!data.multipart) data.url = `${CHUNKS}?${$.param(data.formData())}`;
+}
+
+class Upload {
+  failures = 0;
+  cancelled = false;
+
+  constructor(data, extra) {
+    [this.file] = data.files;
+    this.data = data;
+    this.extra = extra;
+    const { name, size, lastModified } = this.file;
+    this.key = `upload:${name}:${size}:${lastModified}`;
+    this.id = localStorage.getItem(this.key);
+    this.row = $($("#row").html()).appendTo("#uploads");
+    this.row.find("b").text(name);
+    this.row.find("button").on("click", () => this.cancel());
+  }
+
+  say(text) {
+    this.row.find("[role=status]").text(text);
+  }
+
+  /** What goes along with a chunk. The first has no id yet: it is in the answer. */
+  fields() {
+    return this.id ? [...this.extra, { name: "upload_id", value: this.id }] : this.extra;
+  }
+
+  remember(id) {
+    this.failures = 0;
+    this.id = id;
+    localStorage.setItem(this.key, id);
+    this.say("");
+  }
+
+  forget() {
+    this.id = null;
+    localStorage.removeItem(this.key);
+  }
+
+  /** Goes on from where the server says that the upload stands. */
+  async resume() {
+    try {
+      const { offset, status } = await this.standing();
+      if (this.cancelled) return;
+      if (status === "complete") this.finished();
+      else if (status === "finishing") this.tryLater();
+      else if (this.id && offset >= this.file.size) this.complete();
+      else {
+        this.data.uploadedBytes = offset;
+        this.data.submit();
+      }
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  async standing() {
+    try {
+      if (this.id) return await $.getJSON(CHUNKS, { upload_id: this.id });
+    } catch (error) {
+      if (![404, 410].includes(error.status)) throw error;
+      this.forget();
+    }
+    return { offset: 0 };
+  }
+
+  async complete() {
+    try {
+      this.say("Checking");
+      this.md5 ??= await md5(this.file);
+      if (this.cancelled) return;
+      await $.post(COMPLETE, { upload_id: this.id, md5: this.md5 });
+      this.finished();
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  finished() {
+    this.forget();
+    this.row.find("progress").val(1);
+    this.row.find("button").remove();
+    this.say("Saved");
+  }
+
+  failed(error) {
+    if (this.cancelled) return;
+    if (mayPass(error) && this.failures < MAX_RETRIES) {
+      this.say(`${reason(error)}. Trying again …`);
+      this.tryLater();
+    } else {
+      // Nothing comes of this upload any more; when the file is chosen again, a new one begins.
+      if ([400, 404, 410, 500].includes(error.status)) this.forget();
+      this.say(reason(error));
+    }
+  }
+
+  tryLater() {
+    const seconds = Math.min(2 ** this.failures, LONGEST_WAIT_SECONDS);
+    this.failures += 1;
+    this.timer = setTimeout(() => this.resume(), seconds * 1000);
+  }
+
+  async cancel() {
+    this.cancelled = true;
+    clearTimeout(this.timer);
+    this.data.abort();
+    try {
+      if (this.id) await $.ajax(`${CHUNKS}?upload_id=${this.id}`, { method: "DELETE" });
+    } catch (error) {
+      if (![404, 410].includes(error.status)) return this.say(reason(error));
+    }
+    this.forget();
+    this.row.remove();
+  }
+}
+
+/** Whether the same may work in a while. A request without an answer has status 0. */
+function mayPass(error) {
+  return (
+    error.status === 0 ||
+    error.status === 408 ||
+    error.status >= 500 ||
+    error.getResponseHeader?.("Retry-After") ||
+    error.responseJSON?.offset !== undefined
+  );
+}
+
+function reason({ status, responseJSON, message }) {
+  if (status === 0) return "The server does not answer";
+  return responseJSON?.detail ?? message ?? `The server answers with status ${status}`;
+}
+
+async function md5(file) {
+  const digest = new Md5();
+  for (let start = 0; start < file.size; start += MIB) {
+    digest.update(new Uint8Array(await file.slice(start, start + MIB).arrayBuffer()));
+  }
+  return digest.hex();
+}

@@ -1,0 +1,150 @@
+"""Sends a file in chunks, and goes on where it was when the network or the server has failed.
+
+    python3 upload.py FILE [URL [UPLOAD_ID]]
+
+With the id of an unfinished upload it goes on with that one. It needs the package requests. The
+environment may set CHUNK_BYTES.
+"""
+
+import hashlib
+import os
+import sys
+import time
+from urllib.parse import quote
+
+import requests
+from requests.adapters import HTTPAdapter, Retry
+
+URL = "http://127.0.0.1:3000/api/chunked_upload"
+CHUNK_BYTES = int(os.environ.get("CHUNK_BYTES", 8_000_000))
+TIMEOUT = (10, 300)
+
+
+class Refused(Exception):
+    """The server's answer is no."""
+
+    def __init__(self, response):
+        try:
+            self.answer = response.json()
+        except requests.JSONDecodeError:
+            self.answer = {}
+        super().__init__(self.answer.get("detail", f"Status {response.status_code}"))
+
+
+class Patience(Retry):
+    # A 409 without Retry-After says that somebody else goes on with the upload.
+    RETRY_AFTER_STATUS_CODES = frozenset([409, 429, 503])
+
+
+class Source:
+    """A file that is hashed as it is read, each byte once."""
+
+    def __init__(self, file):
+        self.file = file
+        self.size = os.fstat(file.fileno()).st_size
+        self.md5 = hashlib.md5(usedforsecurity=False)
+        self.hashed = 0
+
+    def read(self, start, end):
+        while self.hashed < start:
+            self._read(self.hashed, min(self.hashed + CHUNK_BYTES, start))
+        return self._read(start, end)
+
+    def _read(self, start, end):
+        self.file.seek(start)
+        data = self.file.read(end - start)
+        self.md5.update(memoryview(data)[self.hashed - start :])
+        self.hashed = max(self.hashed, end)
+        return data
+
+
+def upload(path, url=URL, upload_id=None, chunk_bytes=CHUNK_BYTES, on_progress=None):
+    """Sends the file and gives what the server says of it."""
+    name = quote(os.path.basename(path), safe="")
+    with open(path, "rb") as file, session() as server:
+        source = Source(file)
+        offset = status(server, url, upload_id)["offset"] if upload_id else 0
+        while upload_id is None or offset < source.size:
+            end = min(offset + chunk_bytes, source.size)
+            headers = {"Content-Disposition": f"attachment; filename*=utf-8''{name}"}
+            if source.size > 0:  # no range can say that a file is empty
+                headers["Content-Range"] = f"bytes {offset}-{end - 1}/{source.size}"
+            try:
+                answer = ask(
+                    server,
+                    "POST",
+                    url,
+                    params={"upload_id": upload_id},
+                    headers=headers,
+                    data=source.read(offset, end),
+                )
+            except Refused as refused:
+                # The answer to an earlier try was lost: the next chunk begins elsewhere.
+                if upload_id is None or "offset" not in refused.answer:
+                    raise
+                answer = {"upload_id": upload_id, **refused.answer}
+            upload_id, offset = answer["upload_id"], answer["offset"]
+            if on_progress:
+                on_progress(upload_id, offset, source.size)
+        source.read(source.size, source.size)
+        return complete(server, url, upload_id, source.md5.hexdigest())
+
+
+def complete(server, url, upload_id, md5):
+    try:
+        return ask(server, "POST", f"{url}_complete", data={"upload_id": upload_id, "md5": md5})
+    except Refused:
+        # The answer to an earlier try may have been lost, or be still to come.
+        while (answer := status(server, url, upload_id))["status"] == "finishing":
+            time.sleep(1)
+        if answer["status"] != "complete":
+            raise
+        return answer
+
+
+def status(server, url, upload_id):
+    return ask(server, "GET", url, params={"upload_id": upload_id})
+
+
+def ask(server, method, url, **request):
+    response = server.request(method, url, timeout=TIMEOUT, **request)
+    if not response.ok:
+        raise Refused(response)
+    return response.json()
+
+
+def session():
+    """Tries again when there was no answer, or one that may change, with longer and longer pauses."""
+    patience = Patience(
+        total=8,
+        backoff_factor=1,
+        status_forcelist=[408, 500, 502, 503, 504, 507],
+        allowed_methods=None,
+        raise_on_status=False,
+    )
+    server = requests.Session()
+    server.mount("http://", HTTPAdapter(max_retries=patience))
+    server.mount("https://", HTTPAdapter(max_retries=patience))
+    return server
+
+
+def main():
+    upload_id = None
+
+    def on_progress(known, offset, total):
+        nonlocal upload_id
+        upload_id = known
+        print(f"{offset} of {total} bytes", file=sys.stderr)
+
+    try:
+        print(upload(*sys.argv[1:], on_progress=on_progress))
+    except Refused as refused:
+        sys.exit(f"{refused} (upload {upload_id})")
+    except requests.RequestException:
+        sys.exit(f"The server does not answer (upload {upload_id})")
+    except OSError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+//! A server for pages of another origin: CORS, a session cookie, and a token against CSRF.
+//!
+//!     ORIGIN=http://127.0.0.1:8080 cargo run --example cross_origin
+//!
+//! A page of that origin asks for the token of its session. It sends it as a field before the file, or
+//! as a header; a completion and a cancellation have the header.
+//!
+//! ```js
+//! const server = "http://127.0.0.1:3000";
+//! const credentials = "include";
+//! const { csrf_token } = await (await fetch(`${server}/session`, { credentials })).json();
+//!
+//! const body = new FormData();
+//! body.append("csrf_token", csrf_token);
+//! body.append("file", file);
+//! const chunk = await fetch(`${server}/api/chunked_upload`, { method: "POST", credentials, body });
+//! const { upload_id } = await chunk.json();
+//!
+//! await fetch(`${server}/api/chunked_upload_complete`, {
+//!   method: "POST",
+//!   credentials,
+//!   headers: { "X-CSRF-Token": csrf_token },
+//!   body: new URLSearchParams({ upload_id, md5 }),
+//! });
+//! ```
+//!
+//! Settings in the environment, with their defaults:
+//!
+//! - `ADDR`, where it listens: `127.0.0.1:3000`
+//! - `ORIGIN` of the page: `http://127.0.0.1:8080`
+//! - `UPLOADS`, where unfinished files wait: `chunked_uploads/%Y/%m/%d`
+//! - `MEDIA`, where finished ones go: `media`
+
+use std::env;
+use std::error::Error as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use axum_extra::extract::CookieJar;
+use axum_extra::extract::cookie::{Cookie, SameSite};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+use ring::rand::SystemRandom;
+use ring::{digest, hmac};
+use serde_json::{Value, json};
+use tower_chunked_upload::store::FsStore;
+use tower_chunked_upload::{
+    Candidate, ChunkedUploadLayer, CompletedUpload, Owner, Policy, Refusal, Uploads, cors,
+};
+use tower_http::cors::{AllowHeaders, CorsLayer};
+use uuid::Uuid;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let store = FsStore::new(setting("UPLOADS", "chunked_uploads/%Y/%m/%d"));
+    let uploads = Uploads::builder(store).max_bytes(20 << 30).build()?;
+    let sweeper = uploads.sweep_every(Duration::from_secs(60));
+
+    let origin = setting("ORIGIN", "http://127.0.0.1:8080").parse()?;
+    let tokens = Tokens::new()?;
+    let app = Router::new()
+        .route("/session", get(session).with_state(tokens.clone()))
+        .route("/api/chunked_upload_complete", post(done))
+        .with_state(PathBuf::from(setting("MEDIA", "media")))
+        .layer(ChunkedUploadLayer::new(uploads.clone()).policy(tokens))
+        // Outside, so that refusals can be read too.
+        .layer(pages_of(origin));
+
+    let listener = tokio::net::TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;
+    println!("takes files at http://{}", listener.local_addr()?);
+    let stop = async move {
+        tokio::signal::ctrl_c().await.ok();
+        uploads.shutdown(Duration::from_secs(10)).await;
+    };
+    axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+    sweeper.stop().await;
+    Ok(())
+}
+
+/// Lets the pages of one origin send cookies and read answers, and those of no other.
+fn pages_of(origin: HeaderValue) -> CorsLayer {
+    let headers = cors::REQUEST_HEADERS.into_iter().chain([CSRF_TOKEN]);
+    CorsLayer::new()
+        .allow_origin([origin])
+        .allow_credentials(true)
+        .allow_methods(cors::METHODS)
+        .allow_headers(AllowHeaders::list(headers))
+        .expose_headers(cors::RESPONSE_HEADERS)
+        // So that not each chunk costs two requests.
+        .max_age(Duration::from_secs(60 * 60))
+}
+
+/// Begins a session, unless there is one, and tells its token.
+///
+/// Any page can send this request, but only one of the allowed origin can read the answer.
+async fn session(State(tokens): State<Tokens>, jar: CookieJar) -> impl IntoResponse {
+    let known = session_of(&jar);
+    let session = known.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
+    let answer = Json(json!({ "csrf_token": tokens.token(&session) }));
+    let jar = if known.is_some() { jar } else { jar.add(cookie(session)) };
+    ([(header::CACHE_CONTROL, "no-store")], jar, answer)
+}
+
+/// With `__Host-` no other host can set it.
+fn cookie(session: String) -> Cookie<'static> {
+    Cookie::build((COOKIE, session))
+        .path("/")
+        .secure(true)
+        .http_only(true)
+        // Page and server may be on two hosts or ports of one site. On two sites, it takes `None`.
+        .same_site(SameSite::Strict)
+        .build()
+}
+
+fn session_of(jar: &CookieJar) -> Option<String> {
+    let session = Uuid::try_parse(jar.get(COOKIE)?.value()).ok()?;
+    Some(session.to_string())
+}
+
+/// The tokens of all sessions: each is its session's name, signed.
+///
+/// CORS alone does not keep a page of another origin from sending a form: it only keeps it from reading
+/// the answer. But the token it cannot know.
+#[derive(Clone)]
+struct Tokens(Arc<hmac::Key>);
+
+impl Tokens {
+    /// With a new key, so a restart asks for new tokens; servers that share sessions share a key.
+    fn new() -> Result<Self, &'static str> {
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
+        Ok(Self(Arc::new(key.map_err(|_| "the system gives no random bytes")?)))
+    }
+
+    fn token(&self, session: &str) -> String {
+        BASE64.encode(hmac::sign(&self.0, session.as_bytes()))
+    }
+
+    /// In constant time.
+    fn check(&self, request: &Parts, token: Option<&str>) -> Result<(), Refusal> {
+        let session = session_in(&request.headers)?;
+        let signature = token.and_then(|token| BASE64.decode(token).ok()).unwrap_or_default();
+        hmac::verify(&self.0, session.as_bytes(), &signature)
+            .map_err(|_| Refusal::new(StatusCode::FORBIDDEN, "The CSRF token is missing or wrong"))
+    }
+}
+
+impl Policy for Tokens {
+    /// To look needs no token: it changes nothing, and other origins cannot read the answer.
+    async fn authorize(&self, request: &Parts) -> Result<Option<Owner>, Refusal> {
+        let session = session_in(&request.headers)?;
+        // A cancellation is not asked about again.
+        if request.method == Method::DELETE {
+            self.check(request, token_in(request))?;
+        }
+        // The owner is stored, and the session is a credential.
+        let owner = digest::digest(&digest::SHA256, session.as_bytes());
+        Ok(Some(Owner::new(BASE64.encode(owner))))
+    }
+
+    /// Each chunk is asked about, before a byte of it is kept.
+    async fn validate(&self, request: &Parts, chunk: &Candidate<'_>) -> Result<(), Refusal> {
+        self.check(request, chunk.field("csrf_token").or(token_in(request)))
+    }
+
+    /// A completion's fields are not seen here, so only the header counts.
+    async fn verify(&self, request: &Parts, _: &CompletedUpload) -> Result<(), Refusal> {
+        self.check(request, token_in(request))
+    }
+}
+
+fn session_in(headers: &HeaderMap) -> Result<String, Refusal> {
+    session_of(&CookieJar::from_headers(headers)).ok_or_else(Refusal::unauthenticated)
+}
+
+fn token_in(request: &Parts) -> Option<&str> {
+    request.headers.get(CSRF_TOKEN)?.to_str().ok()
+}
+
+/// Takes a finished file.
+async fn done(
+    State(media): State<PathBuf>,
+    upload: CompletedUpload,
+) -> Result<Json<Value>, StatusCode> {
+    // The id keeps two files of one name apart.
+    let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
+    upload.persist(target).await.map_err(|error| {
+        eprintln!("keep {:?}: {error}: {:?}", upload.id(), error.source());
+        StatusCode::INTERNAL_SERVER_ERROR
+    })?;
+    Ok(Json(json!({ "saved": upload.filename(), "size": upload.size() })))
+}
+
+fn setting(name: &str, default: &str) -> String {
+    env::var(name).unwrap_or_else(|_| default.to_owned())
+}
+
+const CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
+const COOKIE: &str = "__Host-session";

@@ -1,0 +1,100 @@
+//! What the server's answers ask for.
+
+use std::error::Error;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Response, StatusCode};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::backoff;
+use crate::body::Unreadable;
+
+/// Where an upload stands.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Standing {
+    pub(crate) upload_id: String,
+    pub(crate) offset: u64,
+    // Only if it was asked for.
+    pub(crate) total: Option<u64>,
+    pub(crate) status: Option<String>,
+}
+
+/// Why a request did not do what it should, by what helps.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The same again, after some time that the server may have named.
+    Again { why: String, after: Option<Duration> },
+    /// Going on from this offset.
+    Moved { why: String, offset: u64 },
+    /// A new upload.
+    Anew(String),
+    /// Nothing.
+    Refused(String),
+}
+
+impl Trouble {
+    pub(crate) fn again(why: impl Into<String>) -> Self {
+        Self::Again { why: why.into(), after: None }
+    }
+}
+
+impl From<reqwest::Error> for Trouble {
+    fn from(error: reqwest::Error) -> Self {
+        let is_ours = error.is_builder();
+        let error = error.without_url();
+        let why = explain(&error);
+        match is_ours || causes(&error).any(|cause| cause.is::<Unreadable>()) {
+            true => Self::Refused(why),
+            false => Self::again(why),
+        }
+    }
+}
+
+/// What went wrong, and why.
+pub(crate) fn explain(error: &(dyn Error + 'static)) -> String {
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// The answer, if it is a good one.
+pub(crate) async fn check(response: Response) -> Result<Response, Trouble> {
+    let status = response.status();
+    // An application may send its visitors elsewhere once it has the file.
+    if status.is_success() || status.is_redirection() {
+        return Ok(response);
+    }
+    let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let after = after.and_then(|value| backoff::retry_after(value, Timestamp::now()));
+    // What is no JSON comes from a proxy, or from another service.
+    let answer = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
+    Err(judge(status, after, &answer))
+}
+
+fn judge(status: StatusCode, after: Option<Duration>, answer: &Value) -> Trouble {
+    let detail = answer["detail"].as_str().or(status.canonical_reason()).unwrap_or_default();
+    let why = format!("{detail} ({})", status.as_u16());
+    if let (400, Some(offset)) = (status.as_u16(), answer["offset"].as_u64()) {
+        return Trouble::Moved { why, offset };
+    }
+    match (status.as_u16(), detail) {
+        (404 | 410, _) => Trouble::Anew(why),
+        (400, "md5 checksum does not match") => Trouble::Anew(why),
+        (500, "The stored upload is damaged") => Trouble::Anew(why),
+        (400, _) if detail.starts_with("Size of file was announced as") => Trouble::Anew(why),
+        (400, "Upload is being completed" | "The request ended before its end") => {
+            Trouble::again(why)
+        }
+        // Its status then says that all is done.
+        (400, _) if detail.starts_with("Upload has already been marked") => Trouble::again(why),
+        // Somebody else goes on with it.
+        (409, "Upload was taken over by a newer request") => Trouble::Refused(why),
+        (408 | 409 | 429 | 500..=599, _) => Trouble::Again { why, after },
+        _ => Trouble::Refused(why),
+    }
+}

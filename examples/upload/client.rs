@@ -1,0 +1,156 @@
+//! The protocol's three requests.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE};
+use reqwest::multipart::{Form, Part};
+use reqwest::redirect::Policy;
+use reqwest::{Body, RequestBuilder, Response, Url};
+
+use crate::answer::{Standing, Trouble, check};
+use crate::args::Args;
+use crate::body::ChunkBody;
+use crate::progress::Meter;
+
+pub(crate) struct Client {
+    http: reqwest::Client,
+    url: Url,
+    complete_url: Url,
+    multipart: bool,
+    fields: Vec<(String, String)>,
+    timeout: Duration,
+}
+
+/// The place of a chunk in its file.
+pub(crate) struct Chunk<'a> {
+    pub(crate) id: Option<&'a str>,
+    pub(crate) name: &'a str,
+    pub(crate) range: Range<u64>,
+    pub(crate) total: u64,
+}
+
+impl Client {
+    pub(crate) fn new(args: &Args) -> reqwest::Result<Self> {
+        let mut http = reqwest::Client::builder()
+            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+            .default_headers(args.headers.iter().cloned().collect())
+            .connect_timeout(args.timeout)
+            // A chunk cannot be sent twice, and its id belongs to one server.
+            .redirect(Policy::none());
+        if args.url.scheme() == "http" {
+            // The system's certificates are not needed, and need not be there.
+            let config = rustls::ClientConfig::builder()
+                .with_root_certificates(rustls::RootCertStore::empty())
+                .with_no_client_auth();
+            http = http.tls_backend_preconfigured(config);
+        }
+        let complete_url = args.complete_url.clone().unwrap_or_else(|| {
+            let mut url = args.url.clone();
+            url.set_path(&format!("{}_complete", url.path()));
+            url
+        });
+        Ok(Self {
+            http: http.build()?,
+            url: args.url.clone(),
+            complete_url,
+            multipart: args.multipart,
+            fields: args.fields.clone(),
+            timeout: args.timeout,
+        })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
+    pub(crate) async fn send_chunk(
+        &self,
+        chunk: &Chunk<'_>,
+        body: ChunkBody,
+        meter: &Meter,
+    ) -> Result<Standing, Trouble> {
+        let mut request =
+            if self.multipart { self.form(chunk, body) } else { self.raw(chunk, body) };
+        let Range { start, end } = chunk.range;
+        // An empty file has no range; without one a chunk is the whole file.
+        if start < end {
+            let range = format!("bytes {start}-{}/{}", end - 1, chunk.total);
+            request = request.header(CONTENT_RANGE, range);
+        }
+        standing(self.answer(request, meter).await?).await
+    }
+
+    fn raw(&self, chunk: &Chunk<'_>, body: ChunkBody) -> RequestBuilder {
+        let name = utf8_percent_encode(chunk.name, NON_ALPHANUMERIC);
+        self.http
+            .post(self.with_query(chunk.id, &self.fields))
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_DISPOSITION, format!("attachment; filename*=UTF-8''{name}"))
+            .body(Body::wrap(body))
+    }
+
+    fn form(&self, chunk: &Chunk<'_>, body: ChunkBody) -> RequestBuilder {
+        // As browsers write names, and RFC 7578 asks for.
+        let mut form = Form::new().percent_encode_noop();
+        // Before the file, or the server must put the bytes aside.
+        if let Some(id) = chunk.id {
+            form = form.text("upload_id", id.to_owned());
+        }
+        for (name, value) in self.fields.iter().cloned() {
+            form = form.text(name, value);
+        }
+        let length = body.length();
+        let file = Part::stream_with_length(Body::wrap(body), length);
+        self.http
+            .post(self.url.clone())
+            .multipart(form.part("file", file.file_name(chunk.name.to_owned())))
+    }
+
+    pub(crate) async fn status(&self, id: &str, meter: &Meter) -> Result<Standing, Trouble> {
+        let request = self.http.get(self.with_query(Some(id), &[]));
+        standing(self.answer(request, meter).await?).await
+    }
+
+    pub(crate) async fn complete(&self, id: &str, md5: &str, meter: &Meter) -> Result<(), Trouble> {
+        let body = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("upload_id", id), ("md5", md5)])
+            .extend_pairs(&self.fields)
+            .finish();
+        let request = self.http.post(self.complete_url.clone());
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        self.answer(request.body(body), meter).await.map(drop)
+    }
+
+    fn with_query(&self, id: Option<&str>, fields: &[(String, String)]) -> Url {
+        let mut url = self.url.clone();
+        if id.is_some() || !fields.is_empty() {
+            let id = id.map(|id| ("upload_id", id));
+            url.query_pairs_mut().extend_pairs(id).extend_pairs(fields);
+        }
+        url
+    }
+
+    /// Sends a request, and gives it up when for a long time nothing of it has moved.
+    async fn answer(&self, request: RequestBuilder, meter: &Meter) -> Result<Response, Trouble> {
+        let mut answer = std::pin::pin!(async { check(request.send().await?).await });
+        loop {
+            let before = meter.position();
+            tokio::select! {
+                answer = &mut answer => return answer,
+                // A limit of the whole request would be one of the chunk's size, too.
+                () = tokio::time::sleep(self.timeout) => if meter.position() == before {
+                    return Err(Trouble::again("nothing moves any more"));
+                },
+            }
+        }
+    }
+}
+
+async fn standing(response: Response) -> Result<Standing, Trouble> {
+    let status = response.status().as_u16();
+    serde_json::from_slice(&response.bytes().await?).map_err(|_| {
+        Trouble::Refused(format!("this is no server of chunked uploads: it answers with {status}"))
+    })
+}

@@ -1,0 +1,84 @@
+//! What is remembered beside a file, so that another run can go on with it.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::source::Source;
+
+/// The place of a file's record: `NAME.upload`.
+#[derive(Debug)]
+pub(crate) struct Resume {
+    path: PathBuf,
+    file: Identity,
+}
+
+/// What must be the same for an upload to be gone on with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Identity {
+    url: String,
+    size: u64,
+    modified: SystemTime,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    upload_id: String,
+    #[serde(flatten)]
+    file: Identity,
+}
+
+impl Resume {
+    /// `None` for what lies on no disk.
+    pub(crate) fn of(source: &Source, url: &str) -> Option<Self> {
+        let (file, modified) = source.on_which_disk()?;
+        let mut path = file.as_os_str().to_owned();
+        path.push(format!(".{EXTENSION}"));
+        let file = Identity { url: url.to_owned(), size: source.size(), modified };
+        Some(Self { path: path.into(), file })
+    }
+
+    /// The upload that was begun with this file as it is now; one of another file is forgotten.
+    pub(crate) fn recall(&self) -> Option<String> {
+        let record = read(&self.path)?;
+        if record.file == self.file {
+            return Some(record.upload_id);
+        }
+        self.forget();
+        None
+    }
+
+    /// Never overwrites anything: what has this name may be a file of the user's.
+    pub(crate) fn remember(&self, upload_id: &str) -> io::Result<()> {
+        let record = Record { upload_id: upload_id.to_owned(), file: self.file.clone() };
+        let text = serde_json::to_vec(&record)?;
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
+        };
+        File::create_new(&self.path).and_then(|mut file| file.write_all(&text)).map_err(named)
+    }
+
+    pub(crate) fn forget(&self) {
+        if is_record(&self.path) {
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+/// Whether a file is a record, and not one to be sent.
+pub(crate) fn is_record(path: &Path) -> bool {
+    path.extension() == Some(OsStr::new(EXTENSION)) && read(path).is_some()
+}
+
+fn read(path: &Path) -> Option<Record> {
+    let is_small = fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() <= LARGEST);
+    serde_json::from_slice(&is_small.then(|| fs::read(path).ok())??).ok()
+}
+
+const EXTENSION: &str = "upload";
+/// A file of the user's that happens to have this name may be large.
+const LARGEST: u64 = 64 << 10;

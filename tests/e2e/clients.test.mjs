@@ -1,0 +1,375 @@
+// node --test tests/e2e/clients.test.mjs
+//
+// The clients of examples/clients and the README's curl lines, against the real server. Environment:
+//   AXUM_EXAMPLE  the server, default target/release/examples/axum
+//   CHROMIUM      the browser, default /usr/bin/chromium
+//   PYTHONPATH    where Python finds requests, default target/python
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after as afterAll, afterEach, before, beforeEach, describe, test } from "node:test";
+import { promisify } from "node:util";
+
+import {
+  CHUNKS,
+  MIB,
+  ROOT,
+  Server,
+  firstByte,
+  isChunk,
+  launchBrowser,
+  randomFile,
+  sameBytes,
+} from "./support.mjs";
+import { Wire, after, having } from "./wire.mjs";
+
+const run = promisify(execFile);
+const CLIENTS = path.join(ROOT, "examples/clients");
+const ODD_NAME = `Größe "zwei" 'drei'; 100%, 📦.bin`;
+const TIMEOUT = { timeout: 120_000 };
+
+let folder;
+let server;
+let wire;
+
+async function serve(settings) {
+  server = await Server.start(folder, settings);
+  wire = await Wire.to(server);
+}
+
+/** A plan for the wire: the server is killed, and comes back. */
+function killed() {
+  server.stop("SIGKILL").then(() => server.launch());
+}
+
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), "upload-clients-"));
+});
+
+afterEach(async () => {
+  await wire?.close();
+  await server?.stop("SIGKILL");
+  wire = server = null;
+  await rm(folder, { recursive: true });
+});
+
+/** The one finished file is that one, under its name. */
+async function arrived(file) {
+  const saved = await server.saved();
+  assert.equal(saved.length, 1, saved.join());
+  assert.equal(path.basename(saved[0]).replace(/^\w{32}-/, ""), path.basename(file));
+  await sameBytes(saved[0], file);
+}
+
+/** An upload that somebody else has begun, and not ended. */
+async function begin(file, bytes) {
+  const whole = await readFile(file);
+  const body = new FormData();
+  body.append("file", new Blob([whole.subarray(0, bytes)]), path.basename(file));
+  const headers = { "Content-Range": `bytes 0-${bytes - 1}/${whole.length}` };
+  const answer = await fetch(server.url + CHUNKS, { method: "POST", headers, body });
+  return (await answer.json()).upload_id;
+}
+
+function curl(...parameters) {
+  const env = { ...process.env, CHUNK_BYTES: MIB };
+  return run("sh", [path.join(CLIENTS, "curl.sh"), ...parameters], { env });
+}
+
+function python(...parameters) {
+  const packages = process.env.PYTHONPATH ?? path.join(ROOT, "target/python");
+  const env = { ...process.env, PYTHONPATH: packages, CHUNK_BYTES: MIB };
+  return run("python3", ["-B", path.join(CLIENTS, "upload.py"), ...parameters], { env });
+}
+
+for (const [name, send] of Object.entries({ "curl.sh": curl, "upload.py": python })) {
+  describe(name, TIMEOUT, () => {
+    const offsets = ({ stderr }) => [...stderr.matchAll(/^(\d+) of \d+/gm)].map((match) => +match[1]);
+
+    async function failure(...parameters) {
+      const wrong = await send(...parameters).then(() => null, (error) => error);
+      assert.equal(wrong?.code > 0, true, "it has not failed");
+      return wrong.stderr;
+    }
+
+    test("sends a file of an odd name in chunks", async () => {
+      await serve();
+      const file = await randomFile(folder, ODD_NAME, 2 * MIB + 7);
+      const sent = await send(file, server.url + CHUNKS);
+      assert.match(sent.stdout, /saved/);
+      assert.deepEqual(offsets(sent), [MIB, 2 * MIB, 2 * MIB + 7]);
+      await arrived(file);
+    });
+
+    test("sends an empty file", async () => {
+      await serve();
+      const file = await randomFile(folder, "empty.bin", 0);
+      await send(file, server.url + CHUNKS);
+      await arrived(file);
+    });
+
+    test("goes on when a chunk is cut off, and when answers are lost", async () => {
+      await serve();
+      const file = await randomFile(folder, ODD_NAME, 4 * MIB);
+      wire.breakOnce("there", after(1.5 * MIB));
+      wire.breakOnce("back", having(`"offset":${3 * MIB}`));
+      wire.breakOnce("back", having(`"saved"`));
+      const sent = await send(file, wire.url + CHUNKS);
+      assert.equal(wire.broken, 3);
+      assert.deepEqual(offsets(sent), [MIB, 2 * MIB, 3 * MIB, 4 * MIB]);
+      await arrived(file);
+    });
+
+    test("goes on when the server was killed", async () => {
+      await serve();
+      const file = await randomFile(folder, "survivor.bin", 4 * MIB);
+      wire.breakOnce("there", after(2.5 * MIB), killed);
+      const sent = await send(file, wire.url + CHUNKS);
+      assert.equal(wire.broken, 1);
+      assert.deepEqual(offsets(sent), [MIB, 2 * MIB, 3 * MIB, 4 * MIB]);
+      await arrived(file);
+    });
+
+    test("goes on with what another run began", async () => {
+      await serve();
+      const file = await randomFile(folder, "resumed.bin", 3 * MIB);
+      const id = await begin(file, 1.5 * MIB);
+      const sent = await send(file, server.url + CHUNKS, id);
+      assert.deepEqual(offsets(sent).slice(-2), [2.5 * MIB, 3 * MIB]);
+      await arrived(file);
+    });
+
+    test("says in plain words what is wrong", async () => {
+      await serve({ MAX_BYTES: `${2 * MIB}` });
+      const url = server.url + CHUNKS;
+      const large = await randomFile(folder, "large.bin", 3 * MIB);
+      assert.match(await failure(large, url), /^Size of file exceeds the limit \(2097152 bytes\)/m);
+      assert.match(await failure(path.join(folder, "nowhere.bin"), url), /No such file/);
+
+      const file = await randomFile(folder, "right.bin", 2 * MIB);
+      assert.match(await failure(file, url, "0".repeat(32)), /^Upload not found/m);
+      const id = await begin(await randomFile(folder, "wrong.bin", 2 * MIB), MIB);
+      assert.match(await failure(file, url, id), /^md5 checksum does not match/m);
+      assert.deepEqual(await server.saved(), []);
+    });
+  });
+}
+
+describe("in a browser", TIMEOUT, () => {
+  let browser;
+  let page;
+
+  before(async () => {
+    browser = await launchBrowser();
+  });
+
+  afterAll(() => browser?.close());
+
+  afterEach(async () => {
+    await page?.context().close();
+    page = null;
+  });
+
+  /** The demo server's origin, with a page that only has what a test wants. */
+  async function visit(url, options, files) {
+    const context = await browser.newContext(options);
+    page = await context.newPage();
+    for (const [name, [contentType, body]] of Object.entries(files)) {
+      await page.route(`**/${name}`, (route) => route.fulfill({ contentType, body }));
+    }
+    await page.goto(`${url}/test.html`);
+  }
+
+  describe("fetch.js", () => {
+    const chunks = () => sent.map(firstByte);
+    let sent;
+
+    async function open(url) {
+      const script = await readFile(path.join(CLIENTS, "fetch.js"));
+      await visit(url, {}, {
+        "test.html": ["text/html", "<!doctype html><input type=file>"],
+        "fetch.js": ["text/javascript", script],
+      });
+      sent = [];
+      page.on("request", (request) => {
+        if (isChunk(request)) sent.push(request.headers()["content-range"] ?? "bytes 0-");
+      });
+    }
+
+    /** What came of it, or what is wrong, and how far it was at each step. */
+    async function send(file, chunkBytes = MIB) {
+      await page.setInputFiles("input", file);
+      return page.evaluate(async (chunkBytes) => {
+        const { upload } = await import("/fetch.js");
+        const [file] = document.querySelector("input").files;
+        const steps = [];
+        const onprogress = (offset, total) => steps.push([offset, total]);
+        const saved = upload(file, { chunkBytes, onprogress }).catch(({ message }) => message);
+        return { saved: await saved, steps };
+      }, chunkBytes);
+    }
+
+    test("sends a file of an odd name in chunks", async () => {
+      await serve();
+      await open(server.url);
+      const size = 2 * MIB + 7;
+      const file = await randomFile(folder, ODD_NAME, size);
+      const { saved, steps } = await send(file);
+      assert.equal(saved.saved, ODD_NAME);
+      assert.deepEqual(steps, [[MIB, size], [2 * MIB, size], [size, size]]);
+      await arrived(file);
+    });
+
+    test("sends an empty file", async () => {
+      await serve();
+      await open(server.url);
+      const file = await randomFile(folder, "empty.bin", 0);
+      await send(file);
+      await arrived(file);
+    });
+
+    test("goes on when a chunk is cut off, and when answers are lost", async () => {
+      await serve();
+      await open(wire.url);
+      const file = await randomFile(folder, ODD_NAME, 4 * MIB);
+      wire.breakOnce("there", after(1.5 * MIB));
+      wire.breakOnce("back", having(`"offset":${3 * MIB}`));
+      wire.breakOnce("back", having(`"saved"`));
+      const { saved } = await send(file);
+      assert.equal(saved.status, "complete");
+      assert.equal(wire.broken, 3);
+      await arrived(file);
+    });
+
+    test("goes on when the server was killed", async () => {
+      await serve();
+      await open(wire.url);
+      const file = await randomFile(folder, "survivor.bin", 4 * MIB);
+      wire.breakOnce("there", after(2.5 * MIB), killed);
+      await send(file);
+      assert.equal(wire.broken, 1);
+      assert.ok(chunks().lastIndexOf(0) === 0, `began anew: ${chunks()}`);
+      await arrived(file);
+    });
+
+    test("goes on after a reload, and does not once the file is there", async () => {
+      await serve();
+      await open(wire.url);
+      const file = await randomFile(folder, "reloaded.bin", 4 * MIB);
+      const cut = new Promise((resolve) => wire.breakOnce("there", after(2.5 * MIB), resolve));
+      const interrupted = send(file).catch(() => {});
+      await cut;
+      await page.reload();
+      await interrupted;
+      sent.length = 0;
+      await send(file);
+      assert.deepEqual(chunks(), [2 * MIB, 3 * MIB]);
+      await arrived(file);
+
+      sent.length = 0;
+      await send(file);
+      assert.equal(chunks()[0], 0);
+    });
+
+    test("says in plain words why a file was refused", async () => {
+      await serve({ MAX_BYTES: `${MIB}` });
+      await open(server.url);
+      const file = await randomFile(folder, "large.bin", 2 * MIB);
+      const { saved } = await send(file);
+      assert.equal(saved, `Size of file exceeds the limit (${MIB} bytes)`);
+      assert.deepEqual(await server.saved(), []);
+    });
+
+    test("begins anew after a checksum that was wrong", async () => {
+      await serve();
+      await open(server.url);
+      const file = await randomFile(folder, "twice.bin", 2 * MIB);
+      await page.route("**/md5.js", (route) =>
+        route.fulfill({
+          contentType: "text/javascript",
+          body: `export class Md5 { update() {} hex() { return "${"0".repeat(32)}"; } }`,
+        }),
+      );
+      assert.equal((await send(file)).saved, "md5 checksum does not match");
+      await page.unroute("**/md5.js");
+      await page.reload();
+      await send(file);
+      assert.deepEqual(chunks(), [0, MIB, 0, MIB]);
+      await arrived(file);
+    });
+  });
+
+  describe("form.html, without JavaScript", () => {
+    async function open() {
+      const form = await readFile(path.join(CLIENTS, "form.html"));
+      await visit(server.url, { javaScriptEnabled: false }, { "test.html": ["text/html", form] });
+    }
+
+    async function submit() {
+      const answer = page.waitForResponse("**/form");
+      await page.getByRole("button", { name: "Send" }).click();
+      const response = await answer;
+      await page.waitForURL("**/form");
+      return [response.status(), await page.locator("body").innerText()];
+    }
+
+    test("sends a file of an odd name", async () => {
+      await serve();
+      await open();
+      const file = await randomFile(folder, ODD_NAME, 3 * MIB);
+      await page.getByLabel("File").setInputFiles(file);
+      assert.deepEqual(await submit(), [200, `“${ODD_NAME}” has arrived.`]);
+      await arrived(file);
+    });
+
+    test("is not sent without a file", async () => {
+      await serve();
+      await open();
+      await page.getByRole("button", { name: "Send" }).click();
+      assert.equal(await page.locator("input:invalid").count(), 1);
+      assert.match(page.url(), /test\.html$/);
+      assert.deepEqual(await server.saved(), []);
+    });
+
+    test("is answered in words if a browser sends it without a file", async () => {
+      await serve();
+      const form = await readFile(path.join(CLIENTS, "form.html"), "utf8");
+      const lax = form.replace(" required", "");
+      assert.notEqual(lax, form);
+      await visit(server.url, { javaScriptEnabled: false }, { "test.html": ["text/html", lax] });
+      assert.deepEqual(await submit(), [400, "No file was chosen. Go back and choose one."]);
+      assert.deepEqual(await server.saved(), []);
+    });
+
+    test("is told why the file was refused", async () => {
+      await serve({ MAX_BYTES: "1000" });
+      await open();
+      const file = await randomFile(folder, "large.bin", 1001);
+      await page.getByLabel("File").setInputFiles(file);
+      const words = "The file was not taken. Size of file exceeds the limit (1000 bytes).";
+      assert.deepEqual(await submit(), [400, words]);
+      assert.deepEqual(await server.saved(), []);
+    });
+  });
+});
+
+test("the curl lines of the README send a file", TIMEOUT, async () => {
+  await serve();
+  const readme = await readFile(path.join(ROOT, "README.md"), "utf8");
+  const [, text] = /^And send it a file.*?^```sh\n(.*?)^```/ms.exec(readme);
+  const [, url, make, first, promised, rest] =
+    /^(url=.*?)\n(.*?)^(curl .*?)\n# (\{.*?\})\nid=\w+.*?\n(.*)$/ms.exec(text);
+  const here = url.replace("http://127.0.0.1:3000", server.url);
+  assert.notEqual(here, url);
+  const shell = (...lines) => run("bash", ["-ec", lines.join("\n")], { cwd: folder });
+
+  const { stdout } = await shell(here, make, first);
+  const answer = JSON.parse(stdout);
+  assert.deepEqual(Object.keys(answer), Object.keys(JSON.parse(promised)));
+  assert.equal(answer.offset, JSON.parse(promised).offset);
+  await shell(here, `id=${answer.upload_id}`, rest);
+  await arrived(path.join(folder, "big.iso"));
+});

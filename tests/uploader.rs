@@ -1,0 +1,693 @@
+//! The example `upload` as it runs: its program against the example `axum`, over real sockets.
+//!
+//! `AXUM_EXAMPLE` is the server to start instead of the example of this profile.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::VecDeque;
+use std::fs;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::{TcpListener, TcpStream, tcp};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::sync::watch;
+use tower_chunked_upload::store::MemoryStore;
+use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+
+// An example's own tests are not run.
+#[path = "../examples/upload/backoff.rs"]
+mod backoff;
+#[path = "../examples/upload/size.rs"]
+mod size;
+
+const CHUNK: u64 = 64 << 10;
+/// Some chunks and a piece of one.
+const SIZE: u64 = 4 * CHUNK + 1000;
+/// In the middle of the second chunk.
+const STALL: u64 = CHUNK + CHUNK / 2;
+
+/// The folders of a server, and of the files to send.
+struct World {
+    folder: TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("files")).unwrap();
+        Self { folder }
+    }
+
+    /// A place for a file that is to be sent.
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join("files").join(name)
+    }
+
+    /// A file of [`SIZE`].
+    fn big(&self) -> PathBuf {
+        let path = self.file("big.bin");
+        fs::write(&path, noise(SIZE)).unwrap();
+        path
+    }
+
+    /// Starts the server, once more if it has ended.
+    async fn server(&self, settings: &[(&str, &str)]) -> Server {
+        let program = std::env::var_os("AXUM_EXAMPLE");
+        let mut child = Command::new(program.map_or_else(|| example("axum"), PathBuf::from))
+            .env("ADDR", "127.0.0.1:0")
+            .env("UPLOADS", self.folder.path().join("uploads/%Y"))
+            .env("MEDIA", self.folder.path().join("media"))
+            .envs(settings.iter().copied())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("`cargo build --examples` makes it");
+        let mut printed = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        soon(printed.read_line(&mut line)).await.unwrap();
+        let (_, addr) = line.trim_end().split_once("http://").expect("it prints its address");
+        Server { child, addr: addr.parse().unwrap(), _printed: printed }
+    }
+
+    /// What has arrived, by name, without the ids in front.
+    fn arrived(&self) -> Vec<(String, Vec<u8>)> {
+        let media = fs::read_dir(self.folder.path().join("media")).into_iter().flatten();
+        let read = |entry: fs::DirEntry| {
+            let name = entry.file_name().into_string().unwrap();
+            (name.split_once('-').unwrap().1.to_owned(), fs::read(entry.path()).unwrap())
+        };
+        let mut arrived: Vec<_> = media.map(|entry| read(entry.unwrap())).collect();
+        arrived.sort();
+        arrived
+    }
+
+    /// The file is there, and nothing else.
+    fn has_arrived(&self, file: &Path) {
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(
+            self.arrived() == [(name, fs::read(file).unwrap())],
+            "{file:?} is not what arrived"
+        );
+        assert!(!record(file).exists(), "nothing is to be gone on with");
+    }
+}
+
+struct Server {
+    child: Child,
+    addr: SocketAddr,
+    // What it prints has to go somewhere.
+    _printed: BufReader<ChildStdout>,
+}
+
+impl Server {
+    async fn kill(mut self) {
+        soon(self.child.kill()).await.unwrap();
+    }
+}
+
+/// `target/<profile>/examples/NAME`, beside `target/<profile>/deps` with this test.
+fn example(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let profile = own.parent().and_then(Path::parent).unwrap();
+    profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// The uploader under way.
+struct Uploader {
+    child: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+    complained: String,
+}
+
+/// How it ended.
+struct Ended {
+    code: Option<i32>,
+    summary: String,
+    complained: String,
+}
+
+impl Uploader {
+    fn start(addr: SocketAddr, options: &[&str], paths: &[&Path]) -> Self {
+        let mut child = Command::new(example("upload"))
+            .args(["--url", &format!("http://{addr}/api/chunked_upload")])
+            .args(["--chunk-size", &CHUNK.to_string()])
+            .args(options)
+            .args(paths)
+            .env("NO_PROXY", "127.0.0.1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("`cargo build --examples` makes it");
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, lines, complained: String::new() }
+    }
+
+    /// Waits until it says this.
+    async fn says(&mut self, what: &str) {
+        while !self.complained.contains(what) {
+            let line = soon(self.lines.next_line()).await.unwrap();
+            let line = line.unwrap_or_else(|| panic!("never {what:?}: {}", self.complained));
+            self.complained += &line;
+            self.complained += "\n";
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|id| Pid::from_raw(id.try_into().unwrap()));
+        kill_process(pid.expect("it has ended already"), signal).unwrap();
+    }
+
+    async fn end(mut self) -> Ended {
+        while let Some(line) = soon(self.lines.next_line()).await.unwrap() {
+            self.complained += &line;
+            self.complained += "\n";
+        }
+        let output = soon(self.child.wait_with_output()).await.unwrap();
+        let summary = String::from_utf8(output.stdout).unwrap();
+        Ended { code: output.status.code(), summary, complained: self.complained }
+    }
+}
+
+impl Ended {
+    #[track_caller]
+    fn with(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}{}", self.complained, self.summary);
+        self
+    }
+
+    #[track_caller]
+    fn says(&self, summary: &str) {
+        assert!(self.summary.contains(summary), "{}{}", self.complained, self.summary);
+    }
+
+    #[track_caller]
+    fn complains(&self, line: &str) {
+        assert!(self.complained.contains(line), "{}{}", self.complained, self.summary);
+    }
+}
+
+async fn upload(addr: SocketAddr, options: &[&str], paths: &[&Path]) -> Ended {
+    Uploader::start(addr, options, paths).end().await
+}
+
+/// Where an upload of this file is remembered.
+fn record(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".upload");
+    name.into()
+}
+
+/// Stands between the uploader and a server, and may hold back what is sent.
+struct Proxy {
+    addr: SocketAddr,
+    target: watch::Sender<SocketAddr>,
+    way: Arc<Way>,
+}
+
+struct Way {
+    /// How many bytes may pass to the server, and how many have.
+    limit: watch::Sender<u64>,
+    passed: watch::Sender<u64>,
+    /// The answer to the next completion gets lost.
+    loses_answer: AtomicBool,
+}
+
+impl Proxy {
+    async fn to(server: &Server, limit: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (target, to) = watch::channel(server.addr);
+        let way = Arc::new(Way {
+            limit: watch::Sender::new(limit),
+            passed: watch::Sender::new(0),
+            loses_answer: AtomicBool::new(false),
+        });
+        let of_connection = Arc::clone(&way);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (to, way) = (*to.borrow(), Arc::clone(&of_connection));
+                tokio::spawn(async move {
+                    if let Ok(server) = TcpStream::connect(to).await {
+                        way.join(client, server).await;
+                    }
+                });
+            }
+        });
+        Self { addr, target, way }
+    }
+
+    /// Waits until as much has passed as may.
+    async fn stalls(&self) {
+        let limit = *self.way.limit.borrow();
+        let mut passed = self.way.passed.subscribe();
+        soon(passed.wait_for(|passed| *passed == limit)).await.unwrap();
+    }
+
+    fn open(&self) {
+        self.way.limit.send_replace(u64::MAX);
+    }
+}
+
+impl Way {
+    /// Until one side has ended.
+    async fn join(&self, client: TcpStream, server: TcpStream) {
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
+        let loses = AtomicBool::new(false);
+        tokio::select! {
+            () = self.forth(from_client, to_server, &loses) => {}
+            () = self.back(from_server, to_client, &loses) => {}
+        }
+    }
+
+    async fn forth(
+        &self,
+        mut from: tcp::OwnedReadHalf,
+        mut to: tcp::OwnedWriteHalf,
+        loses: &AtomicBool,
+    ) {
+        let mut buffer = vec![0; 16 << 10];
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            let mut rest = &buffer[..read];
+            if memchr::memmem::find(rest, b"POST /api/chunked_upload_complete").is_some() {
+                loses.store(self.loses_answer.swap(false, Ordering::SeqCst), Ordering::SeqCst);
+            }
+            while !rest.is_empty() {
+                let passed = *self.passed.borrow();
+                let mut limit = self.limit.subscribe();
+                let limit = *limit.wait_for(|limit| *limit > passed).await.unwrap();
+                let length = rest.len().min(usize::try_from(limit - passed).unwrap());
+                if to.write_all(&rest[..length]).await.is_err() {
+                    return;
+                }
+                self.passed.send_modify(|passed| *passed += length as u64);
+                rest = &rest[length..];
+            }
+        }
+    }
+
+    async fn back(
+        &self,
+        mut from: tcp::OwnedReadHalf,
+        mut to: tcp::OwnedWriteHalf,
+        loses: &AtomicBool,
+    ) {
+        let mut buffer = vec![0; 16 << 10];
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            if loses.load(Ordering::SeqCst) || to.write_all(&buffer[..read]).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it hangs")
+}
+
+fn noise(length: u64) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(length).unwrap()];
+    fastrand::Rng::with_seed(length).fill(&mut bytes);
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_and_folders_arrive() {
+    for options in [&[][..], &["--multipart"], &["--parallel", "4", "--quiet"]] {
+        let world = World::new();
+        let server = world.server(&[]).await;
+        fs::create_dir_all(world.file("folder/deep/empty")).unwrap();
+        let mut sent = Vec::new();
+        for (name, length) in [
+            ("alone.bin", 5),
+            ("folder/several chunks.bin", SIZE),
+            ("folder/whole chunks.bin", 2 * CHUNK),
+            ("folder/deep/empty.bin", 0),
+            ("folder/deep/alone.bin", 7),
+            ("folder/quote\" und ümlaut 😀.bin", 11),
+            ("folder/100%25 a=b;c, 'd'.bin", 13),
+            ("folder/no record.upload", 17),
+        ] {
+            let content = noise(length);
+            fs::write(world.file(name), &content).unwrap();
+            sent.push((name.rsplit('/').next().unwrap().to_owned(), content));
+        }
+        sent.sort();
+        let paths = [&*world.file("alone.bin"), &*world.file("folder")];
+        let ended = upload(server.addr, options, &paths).await.with(0);
+        ended.says("8 of 8 files arrived");
+        assert!(world.arrived() == sent, "{options:?}");
+        let quiet = options.contains(&"--quiet");
+        assert_eq!(ended.complained.lines().count(), if quiet { 0 } else { 8 });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_upload_goes_on_where_it_was() {
+    for (signal, code) in [(Signal::KILL, None), (Signal::INT, Some(130))] {
+        let world = World::new();
+        let (server, file) = (world.server(&[]).await, world.big());
+        let proxy = Proxy::to(&server, STALL).await;
+        let uploader = Uploader::start(proxy.addr, &[], &[&file]);
+        proxy.stalls().await;
+        uploader.signal(signal);
+        let ended = uploader.end().await;
+        assert_eq!(ended.code, code);
+        assert_eq!(ended.complained.contains("run the same command again"), code.is_some());
+        assert!(record(&file).exists());
+
+        proxy.open();
+        let ended = upload(proxy.addr, &[], &[&file]).await.with(0);
+        ended.says(&format!("{} bytes sent, {CHUNK} there before", SIZE - CHUNK));
+        world.has_arrived(&file);
+    }
+}
+
+/// A server with a first chunk of the file, whose uploader was killed.
+async fn interrupted(world: &World, settings: &[(&str, &str)]) -> (Server, Proxy, PathBuf) {
+    let (server, file) = (world.server(settings).await, world.big());
+    let proxy = Proxy::to(&server, STALL).await;
+    let uploader = Uploader::start(proxy.addr, &[], &[&file]);
+    proxy.stalls().await;
+    uploader.signal(Signal::KILL);
+    uploader.end().await;
+    proxy.open();
+    (server, proxy, file)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_has_changed_begins_anew() {
+    let world = World::new();
+    let (_server, proxy, file) = interrupted(&world, &[]).await;
+    fs::write(&file, noise(SIZE - 1)).unwrap();
+    let ended = upload(proxy.addr, &[], &[&file]).await.with(0);
+    ended.says(&format!("{} bytes sent, 0 there before", SIZE - 1));
+    world.has_arrived(&file);
+}
+
+/// Of the same size and time, so that only the checksum tells.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_has_changed_unseen_begins_anew() {
+    let world = World::new();
+    let (_server, proxy, file) = interrupted(&world, &[]).await;
+    let modified = fs::metadata(&file).unwrap().modified().unwrap();
+    let other: Vec<_> = noise(SIZE).iter().map(|byte| !byte).collect();
+    fs::write(&file, other).unwrap();
+    fs::File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
+    let ended = upload(proxy.addr, &[], &[&file]).await.with(0);
+    ended.complains("md5 checksum does not match (400); begins anew");
+    ended.says(&format!("{} bytes sent, 0 there before", 2 * SIZE - CHUNK));
+    world.has_arrived(&file);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_upload_begins_anew() {
+    let world = World::new();
+    let (server, proxy, file) = interrupted(&world, &[("EXPIRES_AFTER", "2")]).await;
+    server.kill().await;
+    // What is begun now has all the time.
+    let server = world.server(&[]).await;
+    proxy.target.send_replace(server.addr);
+    let record: Value = serde_json::from_slice(&fs::read(record(&file)).unwrap()).unwrap();
+    let id = record["upload_id"].as_str().unwrap();
+    let url = format!("http://{}/api/chunked_upload?upload_id={id}", server.addr);
+    soon(async {
+        while status(&url).await != StatusCode::GONE {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let ended = upload(proxy.addr, &[], &[&file]).await.with(0);
+    ended.complains("Upload has expired (410); begins anew");
+    ended.says(&format!("{SIZE} bytes sent, 0 there before"));
+    world.has_arrived(&file);
+}
+
+async fn status(url: &str) -> StatusCode {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    client.get(url).send().await.unwrap().status()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_is_waited_for() {
+    let world = World::new();
+    let (server, file) = (world.server(&[]).await, world.big());
+    let proxy = Proxy::to(&server, STALL).await;
+    let mut uploader = Uploader::start(proxy.addr, &[], &[&file]);
+    proxy.stalls().await;
+    server.kill().await;
+    uploader.says("; again in ").await;
+    let server = world.server(&[]).await;
+    proxy.target.send_replace(server.addr);
+    proxy.open();
+    let ended = uploader.end().await.with(0);
+    ended.says(&format!("1 of 1 files arrived, {SIZE} bytes sent, 0 there before"));
+    world.has_arrived(&file);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_answer_to_the_completion_is_asked_for() {
+    let world = World::new();
+    let (server, file) = (world.server(&[]).await, world.big());
+    let proxy = Proxy::to(&server, u64::MAX).await;
+    proxy.way.loses_answer.store(true, Ordering::SeqCst);
+    let ended = upload(proxy.addr, &[], &[&file]).await.with(0);
+    ended.complains("; again in ");
+    world.has_arrived(&file);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_changes_on_the_way_is_not_sent() {
+    for (length, complaint) in
+        [(SIZE + 1, "it was changed while it was sent"), (CHUNK, "it cannot be read")]
+    {
+        let world = World::new();
+        let (server, file) = (world.server(&[]).await, world.big());
+        let proxy = Proxy::to(&server, STALL).await;
+        let uploader = Uploader::start(proxy.addr, &[], &[&file]);
+        proxy.stalls().await;
+        fs::File::options().write(true).open(&file).unwrap().set_len(length).unwrap();
+        proxy.open();
+        let ended = uploader.end().await.with(1);
+        ended.complains(complaint);
+        assert_eq!(world.arrived().len(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_refused_or_unreadable_does_not_hinder_the_rest() {
+    let world = World::new();
+    let server = world.server(&[("MAX_BYTES", "1000")]).await;
+    let (small, large, none) = (world.file("small"), world.file("large"), world.file("none"));
+    fs::write(&small, "small").unwrap();
+    fs::write(&large, noise(1001)).unwrap();
+    std::os::unix::fs::symlink(&small, world.file("link")).unwrap();
+    let ended = upload(server.addr, &[], &[&none, &world.file("")]).await.with(1);
+    ended.says("1 of 2 files arrived");
+    ended.complains("large: Size of file exceeds the limit (1000 bytes) (400)");
+    ended.complains("link: not a regular file");
+    ended.complains("none");
+    world.has_arrived(&small);
+    assert!(!record(&large).exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_server_it_gives_up() {
+    let world = World::new();
+    let file = world.big();
+    let addr = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let ended = upload(addr, &["--retries", "1"], &[&file]).await.with(3);
+    assert_eq!(ended.complained.matches("; again in ").count(), 1, "{}", ended.complained);
+    ended.complains("given up: ");
+    ended.says("0 of 1 files arrived");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_says_nothing_is_not_waited_for_without_end() {
+    let world = World::new();
+    let file = world.big();
+    // The system accepts, and nobody reads.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let ended = upload(addr, &["--retries", "0", "--timeout", "1"], &[&file]).await.with(3);
+    ended.complains("given up: nothing moves any more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_the_name_of_its_record_is_left_alone() {
+    let world = World::new();
+    let (server, file) = (world.server(&[]).await, world.big());
+    let second = world.file("second");
+    fs::write(&second, "second").unwrap();
+    for path in [&file, &second] {
+        fs::write(record(path), "{}").unwrap();
+    }
+    let ended = upload(server.addr, &[], &[&file, &second]).await.with(0);
+    let complaint = "another run will not be able to go on";
+    assert_eq!(ended.complained.matches(complaint).count(), 1, "{}", ended.complained);
+    ended.says("2 of 2 files arrived");
+    assert_eq!(fs::read(record(&file)).unwrap(), b"{}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_a_load_tool_it_needs_no_files() {
+    let world = World::new();
+    let server = world.server(&[]).await;
+    let size = 2 * CHUNK + 1;
+    let random = ["--random", &size.to_string(), "--count", "5", "--parallel", "3"];
+    let ended = upload(server.addr, &random, &[]).await.with(0);
+    ended.says(&format!("5 of 5 files arrived, {} bytes sent, 0 there before, ", 5 * size));
+    ended.says("B/s\n");
+    let arrived = world.arrived();
+    assert_eq!(arrived.len(), 5);
+    assert!(arrived.iter().all(|(_, content)| content.len() as u64 == size));
+
+    let file = world.big();
+    let ended = upload(server.addr, &["--count", "2"], &[&file]).await.with(0);
+    ended.says(&format!("2 of 2 files arrived, {} bytes sent", 2 * SIZE));
+    assert_eq!(world.arrived().len(), 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_understood_is_said() {
+    let addr = SocketAddr::from(([127, 0, 0, 1], 1));
+    for options in [
+        &[][..],
+        &["--random", "1X"],
+        &["--random", "1", "a-file"],
+        &["--chunk-size", "0", "a-file"],
+        &["--header", "no colon", "a-file"],
+        &["--field", "no equals sign", "a-file"],
+        &["--complete-url", "ftp://a/b", "a-file"],
+    ] {
+        upload(addr, options, &[]).await.with(2);
+    }
+}
+
+/// A server that answers some requests as a test wants, and the rest as the layer does.
+#[derive(Clone, Default)]
+struct Scripted {
+    /// `None` is an answer of the layer.
+    answers: Arc<Mutex<VecDeque<Option<(u16, Value)>>>>,
+    seen: Arc<Mutex<Vec<(String, HeaderMap)>>>,
+    /// What the application was given.
+    arrived: Arc<Mutex<Vec<CompletedUpload>>>,
+}
+
+impl Scripted {
+    async fn start(&self) -> SocketAddr {
+        let uploads = Uploads::builder(MemoryStore::new()).build().unwrap();
+        let app = Router::new()
+            .route("/api/chunked_upload_complete", post(Self::done))
+            .with_state(self.clone())
+            .layer(ChunkedUploadLayer::new(uploads))
+            .layer(from_fn_with_state(self.clone(), Self::pass));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        addr
+    }
+
+    async fn done(State(scripted): State<Self>, upload: CompletedUpload) -> StatusCode {
+        scripted.arrived.lock().unwrap().push(upload);
+        StatusCode::NO_CONTENT
+    }
+
+    async fn pass(State(scripted): State<Self>, request: Request, next: Next) -> Response {
+        let line = format!("{} {}", request.method(), request.uri());
+        scripted.seen.lock().unwrap().push((line, request.headers().clone()));
+        let answer = scripted.answers.lock().unwrap().pop_front().flatten();
+        let Some((status, answer)) = answer else { return next.run(request).await };
+        let status = StatusCode::from_u16(status).unwrap();
+        (status, [(header::RETRY_AFTER, "0")], Json(answer)).into_response()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_answer_is_followed() {
+    let said = |status, detail: &str| Some((status, json!({ "detail": detail })));
+    let at = |offset| Some((400, json!({ "detail": "Offsets do not match", "offset": offset })));
+    let again = "; again in ";
+    let anew = "; begins anew";
+    for (name, answers, code, complaint) in [
+        ("a chunk that is not taken", vec![said(503, "")], 0, again),
+        ("nor the second", vec![None, said(429, ""), None, said(408, ""), said(502, "")], 0, again),
+        ("busy", vec![None, said(409, "Upload is held by another request")], 0, again),
+        (
+            "taken over",
+            vec![None, said(409, "Upload was taken over by a newer request")],
+            1,
+            "(409)",
+        ),
+        ("elsewhere", vec![None, at(CHUNK)], 0, ""),
+        ("at its beginning", vec![None, None, at(0), at(CHUNK), None, at(2 * CHUNK)], 0, ""),
+        ("beyond its end", vec![None, at(SIZE + 1)], 1, "Offsets do not match (400)"),
+        ("gone", vec![None, said(410, "Upload has expired")], 0, anew),
+        ("unknown", vec![None, None, said(404, "Upload not found")], 0, anew),
+        ("no such path", vec![said(404, "")], 1, "(404)"),
+        (
+            "not allowed",
+            vec![said(403, "Authentication credentials were not provided")],
+            1,
+            "(403)",
+        ),
+        ("no such server", vec![Some((200, json!("hello")))], 1, "no server of chunked uploads"),
+    ] {
+        let scripted =
+            Scripted { answers: Arc::new(Mutex::new(answers.into())), ..Scripted::default() };
+        let addr = scripted.start().await;
+        let world = World::new();
+        let ended = upload(addr, &[], &[&world.big()]).await;
+        assert_eq!(ended.code, Some(code), "{name}: {}", ended.complained);
+        assert!(ended.complained.contains(complaint), "{name}: {}", ended.complained);
+        assert!(scripted.answers.lock().unwrap().is_empty(), "{name}: {}", ended.complained);
+        assert_eq!(scripted.arrived.lock().unwrap().len(), usize::from(code == 0), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_never_content_is_given_up() {
+    let never = (0..100).map(|_| Some((500, json!({ "detail": "It hurts" }))));
+    let scripted =
+        Scripted { answers: Arc::new(Mutex::new(never.collect())), ..Scripted::default() };
+    let world = World::new();
+    let ended = upload(scripted.start().await, &["--retries", "2"], &[&world.big()]).await.with(3);
+    ended.complains("given up: It hurts (500)");
+    assert_eq!(scripted.seen.lock().unwrap().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_and_fields_go_along() {
+    for options in [&[][..], &["--multipart"]] {
+        let scripted = Scripted::default();
+        let addr = scripted.start().await;
+        let world = World::new();
+        let given = ["--header", "X-Token: a: b", "--field", "topic=ä & b", "--field", "empty="];
+        upload(addr, &[options, &given].concat(), &[&world.big()]).await.with(0);
+        let seen = scripted.seen.lock().unwrap();
+        assert!(seen.iter().all(|(_, headers)| headers["x-token"] == "a: b"), "{seen:?}");
+        let arrived = scripted.arrived.lock().unwrap();
+        let fields = [("topic", "ä & b"), ("empty", "")];
+        let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert!(arrived[0].fields().iter().eq(&fields), "{:?}", arrived[0].fields());
+    }
+}
