@@ -115,7 +115,8 @@ fn cookie(session: String) -> Cookie<'static> {
         .secure(true)
         .http_only(true)
         // Page and server may be on two hosts or ports of one site. On two sites, it takes `None`.
-        .same_site(SameSite::Strict)
+        // With `Strict` a link on any site to `/session` would replace the user's session.
+        .same_site(SameSite::Lax)
         .build()
 }
 

@@ -81,8 +81,7 @@ async function request(url, options, triesLeft = 8, seconds = 1) {
   const response = await fetch(url, options).catch(() => null);
   if (response?.ok) return response.json();
   if (triesLeft > 0 && mayChange(response)) {
-    const wait = Math.max(seconds, Number(response?.headers.get("Retry-After")) || 0);
-    await pause(wait);
+    await pause(Math.max(seconds, Number(response?.headers.get("Retry-After")) || 0));
     return request(url, options, triesLeft - 1, Math.min(seconds * 2, 30));
   }
   const answer = await response?.json().catch(() => null);

@@ -1,4 +1,4 @@
-// Uploads in chunks with blueimp-file-upload 10. They go on after a lost connection, after a restart of
+// Uploads in chunks with blueimp-file-upload 10. They go on after a lost connection or a restart of
 // the server, and when the file is chosen again after a reload.
 
 import { Md5 } from "/md5.js";
@@ -135,7 +135,7 @@ class Upload {
       this.tryLater();
     } else {
       // Nothing comes of this upload any more; when the file is chosen again, a new one begins.
-      if ([400, 404, 410, 500].includes(error.status)) this.forget();
+      if ([400, 500].includes(error.status)) this.forget();
       this.say(reason(error));
     }
   }

@@ -2,8 +2,7 @@
 
     python3 upload.py FILE [URL [UPLOAD_ID]]
 
-With the id of an unfinished upload it goes on with that one. It needs the package requests. The
-environment may set CHUNK_BYTES.
+With the id of an unfinished upload it goes on with that one. It needs the package requests.
 """
 
 import hashlib
@@ -58,26 +57,20 @@ class Source:
         return data
 
 
-def upload(path, url=URL, upload_id=None, chunk_bytes=CHUNK_BYTES, on_progress=None):
+def upload(path, url=URL, upload_id=None, on_progress=None):
     """Sends the file and gives what the server says of it."""
     name = quote(os.path.basename(path), safe="")
     with open(path, "rb") as file, session() as server:
         source = Source(file)
         offset = status(server, url, upload_id)["offset"] if upload_id else 0
         while upload_id is None or offset < source.size:
-            end = min(offset + chunk_bytes, source.size)
+            end = min(offset + CHUNK_BYTES, source.size)
             headers = {"Content-Disposition": f"attachment; filename*=utf-8''{name}"}
             if source.size > 0:  # no range can say that a file is empty
                 headers["Content-Range"] = f"bytes {offset}-{end - 1}/{source.size}"
+            query, data = {"upload_id": upload_id}, source.read(offset, end)
             try:
-                answer = ask(
-                    server,
-                    "POST",
-                    url,
-                    params={"upload_id": upload_id},
-                    headers=headers,
-                    data=source.read(offset, end),
-                )
+                answer = ask(server, "POST", url, params=query, headers=headers, data=data)
             except Refused as refused:
                 # The answer to an earlier try was lost: the next chunk begins elsewhere.
                 if upload_id is None or "offset" not in refused.answer:

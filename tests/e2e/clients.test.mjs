@@ -28,6 +28,7 @@ import { Wire, after, having } from "./wire.mjs";
 
 const run = promisify(execFile);
 const CLIENTS = path.join(ROOT, "examples/clients");
+const PROGRAMS = { "curl.sh": "sh", "upload.py": "python3" };
 const ODD_NAME = `Größe "zwei" 'drei'; 100%, 📦.bin`;
 const TIMEOUT = { timeout: 120_000 };
 
@@ -74,19 +75,12 @@ async function begin(file, bytes) {
   return (await answer.json()).upload_id;
 }
 
-function curl(...parameters) {
-  const env = { ...process.env, CHUNK_BYTES: MIB };
-  return run("sh", [path.join(CLIENTS, "curl.sh"), ...parameters], { env });
-}
-
-function python(...parameters) {
-  const packages = process.env.PYTHONPATH ?? path.join(ROOT, "target/python");
-  const env = { ...process.env, PYTHONPATH: packages, CHUNK_BYTES: MIB };
-  return run("python3", ["-B", path.join(CLIENTS, "upload.py"), ...parameters], { env });
-}
-
-for (const [name, send] of Object.entries({ "curl.sh": curl, "upload.py": python })) {
+for (const [name, interpreter] of Object.entries(PROGRAMS)) {
   describe(name, TIMEOUT, () => {
+    const PYTHONPATH = process.env.PYTHONPATH ?? path.join(ROOT, "target/python");
+    const env = { ...process.env, PYTHONPATH, CHUNK_BYTES: MIB };
+    const send = (...parameters) =>
+      run(interpreter, [path.join(CLIENTS, name), ...parameters], { env });
     const offsets = ({ stderr }) => [...stderr.matchAll(/^(\d+) of \d+/gm)].map((match) => +match[1]);
 
     async function failure(...parameters) {
@@ -200,7 +194,7 @@ describe("in a browser", TIMEOUT, () => {
     }
 
     /** What came of it, or what is wrong, and how far it was at each step. */
-    async function send(file, chunkBytes = MIB) {
+    async function send(file) {
       await page.setInputFiles("input", file);
       return page.evaluate(async (chunkBytes) => {
         const { upload } = await import("/fetch.js");
@@ -209,7 +203,7 @@ describe("in a browser", TIMEOUT, () => {
         const onprogress = (offset, total) => steps.push([offset, total]);
         const saved = upload(file, { chunkBytes, onprogress }).catch(({ message }) => message);
         return { saved: await saved, steps };
-      }, chunkBytes);
+      }, MIB);
     }
 
     test("sends a file of an odd name in chunks", async () => {
@@ -251,11 +245,11 @@ describe("in a browser", TIMEOUT, () => {
       wire.breakOnce("there", after(2.5 * MIB), killed);
       await send(file);
       assert.equal(wire.broken, 1);
-      assert.ok(chunks().lastIndexOf(0) === 0, `began anew: ${chunks()}`);
+      assert.equal(chunks().lastIndexOf(0), 0, `began anew: ${chunks()}`);
       await arrived(file);
     });
 
-    test("goes on after a reload, and does not once the file is there", async () => {
+    test("goes on after a reload, and begins anew once the file is there", async () => {
       await serve();
       await open(wire.url);
       const file = await randomFile(folder, "reloaded.bin", 4 * MIB);
@@ -287,12 +281,9 @@ describe("in a browser", TIMEOUT, () => {
       await serve();
       await open(server.url);
       const file = await randomFile(folder, "twice.bin", 2 * MIB);
-      await page.route("**/md5.js", (route) =>
-        route.fulfill({
-          contentType: "text/javascript",
-          body: `export class Md5 { update() {} hex() { return "${"0".repeat(32)}"; } }`,
-        }),
-      );
+      const body = `export class Md5 { update() {} hex() { return "${"0".repeat(32)}"; } }`;
+      const contentType = "text/javascript";
+      await page.route("**/md5.js", (route) => route.fulfill({ contentType, body }));
       assert.equal((await send(file)).saved, "md5 checksum does not match");
       await page.unroute("**/md5.js");
       await page.reload();
@@ -303,8 +294,8 @@ describe("in a browser", TIMEOUT, () => {
   });
 
   describe("form.html, without JavaScript", () => {
-    async function open() {
-      const form = await readFile(path.join(CLIENTS, "form.html"));
+    async function open(change = (html) => html) {
+      const form = change(await readFile(path.join(CLIENTS, "form.html"), "utf8"));
       await visit(server.url, { javaScriptEnabled: false }, { "test.html": ["text/html", form] });
     }
 
@@ -336,10 +327,7 @@ describe("in a browser", TIMEOUT, () => {
 
     test("is answered in words if a browser sends it without a file", async () => {
       await serve();
-      const form = await readFile(path.join(CLIENTS, "form.html"), "utf8");
-      const lax = form.replace(" required", "");
-      assert.notEqual(lax, form);
-      await visit(server.url, { javaScriptEnabled: false }, { "test.html": ["text/html", lax] });
+      await open((html) => html.replace(" required", ""));
       assert.deepEqual(await submit(), [400, "No file was chosen. Go back and choose one."]);
       assert.deepEqual(await server.saved(), []);
     });

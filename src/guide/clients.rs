@@ -1,0 +1,70 @@
+//! Recipes for clients: a page, a form, a script.
+//!
+//! Any client of django-chunked-upload works as it is. The ones here are files in the folder
+//! `examples/clients` of the repository, each whole; what they have in common is in [the
+//! protocol](super::protocol), and what to do about each answer in [the errors](super::errors).
+//!
+//! # Which one?
+//!
+//! | you have | take | goes on after a failure |
+//! |---|---|---|
+//! | a page, and no library | [`fetch`](#fetch) | yes |
+//! | a page with jQuery | [jQuery-File-Upload](#jquery-file-upload) | yes |
+//! | a page without JavaScript | [a form](#a-plain-form) | no: it is one request |
+//! | a shell | [`curl`](#curl) | yes |
+//! | Python | [`requests`](#python) | yes |
+//!
+//! A chunk of 4 to 16 MiB is a good size: larger ones cost more when they fail, smaller ones wait
+//! more often for an answer.
+//!
+//! # fetch
+//!
+//! Cuts the file with `Blob.slice` and sends each piece as a form. After a failure it asks how far
+//! the upload is, and goes on from there. It computes the MD5 with `examples/page/md5.js`.
+//!
+//! ```js
+#![doc = include_str!("../../examples/clients/fetch.js")]
+//! ```
+//!
+//! A page of another origin needs [CORS](super::layers#which-order) on the server.
+//!
+//! # jQuery-File-Upload
+//!
+//! The library cuts the file by itself, if it is told a `maxChunkSize`, and takes the place of the
+//! next chunk from the `Range` of each answer. To go on with an earlier upload, the page asks for
+//! its offset and gives it to the library as `uploadedBytes`.
+//!
+//! ```html
+#![doc = include_str!("../../examples/clients/jquery.html")]
+//! ```
+//!
+//! ```js
+#![doc = include_str!("../../examples/clients/jquery.js")]
+//! ```
+//!
+//! # A plain form
+//!
+//! One request with the whole file. A form cannot compute a checksum, nor send a second request:
+//! on the server, a route of its own completes the upload, as in `examples/axum/form.rs`.
+//!
+//! ```html
+#![doc = include_str!("../../examples/clients/form.html")]
+//! ```
+//!
+//! # curl
+//!
+//! Cuts the file with `tail` and `head` and sends each piece as a form. It goes on from the
+//! `offset` of each answer, also from that of a refusal.
+//!
+//! ```sh
+#![doc = include_str!("../../examples/clients/curl.sh")]
+//! ```
+//!
+//! # Python
+//!
+//! Reads the file piece by piece, so that its size does not matter, and computes the MD5 on the
+//! way. It needs the package `requests`.
+//!
+//! ```python
+#![doc = include_str!("../../examples/clients/upload.py")]
+//! ```

@@ -1,0 +1,40 @@
+//! Moving from django-chunked-upload.
+//!
+//! # Do clients have to change?
+//!
+//! No: the [protocol](super::protocol) is the same.
+//!
+//! # Where is what I had set?
+//!
+//! | there | here |
+//! |---|---|
+//! | `CHUNKED_UPLOAD_EXPIRATION_DELTA` | [`UploadsBuilder::expires_after`](crate::UploadsBuilder::expires_after), [`expiry`](crate::UploadsBuilder::expiry) |
+//! | `CHUNKED_UPLOAD_PATH`, `_TO` | [`FsStore::new`](crate::store::FsStore::new) |
+//! | `CHUNKED_UPLOAD_STORAGE_CLASS` | the trait [`Store`](crate::store::Store) |
+//! | `CHUNKED_UPLOAD_ENCODER`, `_CONTENT_TYPE`, `_MIMETYPE` | [`ChunkedUploadLayer::encoder`](crate::ChunkedUploadLayer::encoder), [`content_type`](crate::ChunkedUploadLayer::content_type) |
+//! | `CHUNKED_UPLOAD_MAX_BYTES`, `get_max_bytes` | [`UploadsBuilder::max_bytes`](crate::UploadsBuilder::max_bytes), [`Policy::max_bytes`](crate::Policy::max_bytes) |
+//! | `CHUNKED_UPLOAD_ABSTRACT_MODEL`, `get_extra_attrs` | [`Policy::attributes`](crate::Policy::attributes) |
+//! | `field_name`, `content_range_header` | [`ChunkedUploadLayer::field_name`](crate::ChunkedUploadLayer::field_name), [`content_range_header`](crate::ChunkedUploadLayer::content_range_header) |
+//! | `fail_if_no_header`, `do_md5_check` | [`require_content_range`](crate::ChunkedUploadLayer::require_content_range), [`md5_check`](crate::ChunkedUploadLayer::md5_check) |
+//! | `check_permissions`, the user field, `get_queryset` | [`Policy::authorize`](crate::Policy::authorize) and its [`Owner`](crate::Owner) |
+//! | `validate` | [`Policy::validate`](crate::Policy::validate), [`Policy::verify`](crate::Policy::verify) |
+//! | `get_response_data` | [`Policy::respond`](crate::Policy::respond); for a completion, your handler |
+//! | `pre_save`, `save`, `post_save`, `create_chunked_upload` | [`Policy::validate`](crate::Policy::validate), [`Policy::on_event`](crate::Policy::on_event), [`Observer`](crate::Observer) |
+//! | `on_completion` | your handler, with a [`CompletedUpload`](crate::CompletedUpload) |
+//! | `delete_expired_uploads` | [`Uploads::delete_expired`](crate::Uploads::delete_expired), [`sweep_every`](crate::Uploads::sweep_every), the example `expired` |
+//! | the admin page | [`Uploads::list`](crate::Uploads::list) |
+//!
+//! # What differs?
+//!
+//! What the original gets wrong:
+//!
+//! - a `Content-Range` that cannot be read is refused instead of ignored;
+//! - bytes count, and not only the announced total, which cannot change;
+//! - an upload whose bytes are missing cannot be completed, nor an expired one, nor one twice;
+//! - an unknown id is answered in JSON;
+//! - what your handler has taken is never deleted by a sweep.
+//!
+//! # What about uploads that are under way?
+//!
+//! Their files and records are not read. Clients that go on with one are told 404, and [begin a
+//! new upload](super::errors).

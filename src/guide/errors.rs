@@ -1,0 +1,101 @@
+//! What each error means, and what a client should do.
+//!
+//! # What does a client do in general?
+//!
+//! Every answer of the layer is JSON, and each refusal has a `detail` for a person to read. A
+//! client needs no table to do the right thing:
+//!
+//! 1. **An `offset` in the answer**: go on from there.
+//! 2. **404 or 410**: begin a new upload.
+//! 3. **No answer, 408, a 409 with `Retry-After`, 429, `Upload is being completed`, 500 or more**:
+//!    wait (as long as `Retry-After` says, or a second, then two, then four), [ask where the
+//!    upload stands](super::protocol#how-does-it-ask-cancel-and-complete), and go on from there.
+//!    What was acknowledged is still there.
+//! 4. **Anything else**: stop, and show the `detail`.
+//!
+//! A body that is no JSON comes from elsewhere, such as [a proxy](super::proxy) that cannot reach
+//! the server: its 502 to 504 are of the third kind.
+//!
+//! # What does each one mean?
+//!
+//! | status | `detail` | what a client does |
+//! |---|---|---|
+//! | 400 | `Offsets do not match`, with `offset` | goes on from that offset |
+//! | 400 | `N of M bytes have arrived`, with `offset` | completes too early: goes on from that offset |
+//! | 400 | `The request ended before its end` | sends the chunk again |
+//! | 400 | `Upload has already been marked as complete` (with quotes around the last word for a chunk) | is done |
+//! | 400 | `Upload is being completed` | waits, then asks for the status |
+//! | 400 | `Size of file exceeds the limit (N bytes)` | tells its user |
+//! | 400 | `Size of file was announced as N bytes` | begins a new upload: the file has changed |
+//! | 400 | `md5 checksum does not match` | begins a new upload: the bytes are not the file's |
+//! | 400 | `File size doesn't match headers` | sent more or fewer bytes than its `Content-Range` says |
+//! | 400 | `No chunk file was submitted` | has the field's name wrong, or its `filename` missing |
+//! | 400 | `Error in request headers` | has the `Content-Range` wrong or missing |
+//! | 400 | `Error in the form: …` | has the form wrong, or exceeds [`FormLimits`](crate::FormLimits) |
+//! | 400 | `Error in the JSON body` | has the completion's JSON wrong |
+//! | 400 | `'upload_id' was sent twice with different values` | has a bug |
+//! | 400 | `Both 'upload_id' and 'md5' are required` | has one of them missing |
+//! | 403 | `Authentication credentials were not provided` | logs in |
+//! | 404 | `Upload not found` | begins a new upload; also if it is another [owner's](super::owners) |
+//! | 405 | `This method is not allowed here`, with `Allow` | has a bug |
+//! | 408 | `The request brought no data for too long`, or `too little data` | sends the chunk again |
+//! | 409 | `Upload was taken over by a newer request` | stops: another tab goes on with it |
+//! | 409 | `Upload is held by another request`, with `Retry-After` | sends the chunk again, a little later |
+//! | 410 | `Upload has expired` | begins a new upload |
+//! | 413 | `The request is too large` | has something else than a small form in its completion |
+//! | 413 | `The limit is N bytes of one owner's unfinished uploads`, with `limit` | tells its user, who ends or cancels another upload first |
+//! | 429 | `The limit is N unfinished uploads of one owner`, with `limit` | waits, or cancels another upload |
+//! | 500 | `The upload could not be stored` | tries again later; with feature `tracing` the log says why |
+//! | 500 | `The stored upload is damaged` | begins a new upload |
+//! | 503 | `The server is shutting down`, with `Retry-After` | sends the chunk again, a little later |
+//! | 507 | `There is no room for the upload` | tries again later |
+//! | 507 | `The limit is N bytes of all unfinished uploads`, or `bytes that stay free`, with `limit` | tries again later |
+//!
+//! What your [`Policy`](crate::Policy) refuses and what your handler answers come on top.
+//!
+//! # How do I make such an answer myself?
+//!
+//! Where your own code calls [`Uploads`](crate::Uploads), an [`Error`](crate::Error) becomes the
+//! same answer as a [`Refusal`](crate::Refusal), with a status and a detail that is safe to show:
+//!
+//! ```
+//! use tower_chunked_upload::{ErrorKind, Refusal};
+//!
+//! let refusal = Refusal::from(ErrorKind::OffsetMismatch { offset: 4096 });
+//! assert_eq!(refusal.status(), 400);
+//! assert_eq!(refusal.detail(), "Offsets do not match");
+//! # use tower_chunked_upload::Quota;
+//! # let quota = |quota| ErrorKind::QuotaExceeded { quota, limit: 7 };
+//! # let table = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/errors.rs"));
+//! # for (kind, status, detail) in [
+//! #     (ErrorKind::OffsetMismatch { offset: 7 }, 400, "Offsets do not match"),
+//! #     (ErrorKind::Incomplete { offset: 7, total: 7 }, 400, "N of M bytes have arrived"),
+//! #     (ErrorKind::Source, 400, "The request ended before its end"),
+//! #     (ErrorKind::Finishing, 400, "Upload is being completed"),
+//! #     (ErrorKind::TooLarge { limit: 7 }, 400, "Size of file exceeds the limit (N bytes)"),
+//! #     (ErrorKind::TotalMismatch { total: 7 }, 400, "Size of file was announced as N bytes"),
+//! #     (ErrorKind::ChecksumMismatch, 400, "md5 checksum does not match"),
+//! #     (ErrorKind::TooLong { total: 7 }, 400, "File size doesn't match headers"),
+//! #     (ErrorKind::NotFound, 404, "Upload not found"),
+//! #     (ErrorKind::Superseded, 409, "Upload was taken over by a newer request"),
+//! #     (ErrorKind::Busy, 409, "Upload is held by another request"),
+//! #     (ErrorKind::Expired, 410, "Upload has expired"),
+//! #     (quota(Quota::OwnerBytes), 413, "The limit is N bytes of one owner's unfinished uploads"),
+//! #     (quota(Quota::OwnerUploads), 429, "The limit is N unfinished uploads of one owner"),
+//! #     (ErrorKind::Store, 500, "The upload could not be stored"),
+//! #     (ErrorKind::Damaged, 500, "The stored upload is damaged"),
+//! #     (ErrorKind::ShuttingDown, 503, "The server is shutting down"),
+//! #     (ErrorKind::Full, 507, "There is no room for the upload"),
+//! #     (quota(Quota::AllBytes), 507, "The limit is N bytes of all unfinished uploads"),
+//! # ] {
+//! #     let refusal = Refusal::from(kind);
+//! #     assert_eq!(refusal.status(), status, "{detail}");
+//! #     assert_eq!(refusal.detail(), detail.replace('N', "7").replace("of M", "of 7"));
+//! #     assert!(table.contains(&format!("//! | {status} | `{detail}`")), "{detail}");
+//! # }
+//! ```
+//!
+//! Its [`kind`](crate::Error::kind) says what happened, and its
+//! [`source`](std::error::Error::source) what the system said: that is for the log, never for the
+//! client. How a layer outside logs refusals is in [its
+//! chapter](super::layers#how-do-i-log-refusals).

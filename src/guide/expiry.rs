@@ -1,0 +1,66 @@
+//! How long an unfinished upload waits, and who removes it.
+//!
+//! # When does an upload expire?
+//!
+//! A day after it began, unless [`expires_after`](crate::UploadsBuilder::expires_after) says
+//! another time, or [`expiry`](crate::UploadsBuilder::expiry) another rule: after the last chunk,
+//! or never. For one upload, [`Uploads::set_expires`](crate::Uploads::set_expires) does. Every
+//! answer to a chunk says when, as `expires`.
+//!
+//! # What happens then?
+//!
+//! From that moment on it takes no byte and cannot be completed: clients are told 410. Its bytes
+//! stay until a sweep.
+//!
+//! # Who sweeps?
+//!
+//! Nobody by himself. Start [`Uploads::sweep_every`](crate::Uploads::sweep_every) once, in one
+//! process of those that share a folder (with [quotas](super::limits) in each); it takes at most a
+//! quarter of a core. Or call [`Uploads::delete_expired`](crate::Uploads::delete_expired) from a
+//! job; the example `expired` of the repository is a command that does, and asks before.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use std::sync::{Arc, Mutex};
+//! # use std::time::SystemTime;
+//! use std::time::Duration;
+//! use tower_chunked_upload::store::MemoryStore;
+//! use tower_chunked_upload::{AppendMode, ErrorKind, Expiry, NewUpload, Uploads};
+//!
+//! # let time = Arc::new(Mutex::new(SystemTime::now()));
+//! # let clock = { let time = Arc::clone(&time); move || *time.lock().unwrap() };
+//! const HOUR: Duration = Duration::from_secs(3600);
+//! let uploads = Uploads::builder(MemoryStore::new())
+//!     .expiry(Expiry::AfterLastChunk(HOUR))
+//! #     .clock(clock)
+//!     .build()?;
+//! let sweeper = uploads.sweep_every(Duration::from_secs(60));
+//! # sweeper.stop().await;
+//!
+//! let id = uploads.create(NewUpload::new().total(10)).await?.commit().await?.id;
+//! // An hour later:
+//! # *time.lock().unwrap() += HOUR;
+//! let late = uploads.append(&id, 0, AppendMode::AllOrNothing).await.unwrap_err();
+//! assert_eq!(*late.kind(), ErrorKind::Expired);
+//! assert_eq!(uploads.delete_expired().await?.incomplete, 1);
+//! # let later = uploads.append(&id, 0, AppendMode::AllOrNothing).await.unwrap_err();
+//! # assert_eq!(*later.kind(), ErrorKind::Expired);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Can a sweep remove a file that I have taken?
+//!
+//! Not if it was [persisted](super::files): then only the record goes. A finished file that the
+//! handler left where it was goes with it.
+//!
+//! # What about uploads that cannot be read?
+//!
+//! What is damaged may have no expiry that can be read: a [`list`](crate::Uploads::list) names it
+//! in an error ([`Error::damaged_upload`](crate::Error::damaged_upload)), and
+//! [`Uploads::remove_damaged`](crate::Uploads::remove_damaged) removes it.
+//!
+//! # Who is told?
+//!
+//! An [`Observer`](crate::Observer), of everything that happens to uploads, whoever caused it.

@@ -1,0 +1,67 @@
+//! How fast one upload over HTTP/2 can be, and which windows make it so.
+//!
+//! # Why is an upload slow though the line is fast?
+//!
+//! Over HTTP/2 a client may have only so many bytes under way that the server has not taken: the
+//! *window*. So an upload gets at most one window in each round trip. With 1 MiB and 100 ms that
+//! is 10 MiB a second, whatever the line could do. HTTP/1.1 leaves this to the system, which fits
+//! its window to the line.
+//!
+//! # What do I set?
+//!
+//! hyper's own are 1 MiB, for a stream and for all of a connection together, and frames of 16 KiB.
+//! For uploads:
+//!
+//! ```
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use hyper_util::rt::TokioExecutor;
+//! use hyper_util::server::conn::auto;
+//!
+//! let mut server = auto::Builder::new(TokioExecutor::new());
+//! server
+//!     .http2()
+//!     .initial_stream_window_size(2 << 20)
+//!     .initial_connection_window_size(4 << 20)
+//!     .max_frame_size(256 << 10);
+//! # use std::convert::Infallible;
+//! # use std::future::poll_fn;
+//! # use bytes::Bytes;
+//! # use http::{Request, Response};
+//! # use http_body_util::Full;
+//! # use hyper::body::Incoming;
+//! # use hyper_util::rt::TokioIo;
+//! # let (near, far) = tokio::io::duplex(1 << 16);
+//! # let service = hyper::service::service_fn(async |_: Request<Incoming>| {
+//! #     std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>().await
+//! # });
+//! # tokio::spawn(async move { drop(server.serve_connection(TokioIo::new(far), service).await) });
+//! # let mut client = h2::client::Builder::new();
+//! # client.max_send_buffer_size(8 << 20);
+//! # let (mut client, connection) = client.handshake::<_, Bytes>(near).await?;
+//! # tokio::spawn(connection);
+//! # let request = Request::post("http://x/").body(())?;
+//! # let (_answer, mut body) = client.send_request(request, false)?;
+//! # body.reserve_capacity(8 << 20);
+//! # while body.capacity() < 2 << 20 {
+//! #     poll_fn(|cx| body.poll_capacity(cx)).await.expect("the stream goes on")?;
+//! # }
+//! # assert_eq!(body.capacity(), 2 << 20);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The example `hyper` of the repository is a server where this builder is. `axum::serve` has no
+//! such settings.
+//!
+//! # How large should they be?
+//!
+//! As many bytes as the line carries in a round trip: for 1 Gbit/s and 20 ms, 2.5 MB. A client may
+//! then have that much under way on each connection, and the server has to hold it, if it comes
+//! faster than the disk writes.
+//!
+//! # And behind nginx?
+//!
+//! There nginx is the server of HTTP/2, and speaks HTTP/1.1 to yours. With [its
+//! configuration](super::proxy) the window is `client_body_buffer_size`, 1 MiB there; without, 64
+//! KiB.

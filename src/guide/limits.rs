@@ -1,0 +1,87 @@
+//! How much one may upload, how fast, and what a server needs for it.
+//!
+//! # What is bounded if I set nothing?
+//!
+//! Everything that a client can make long: the form beside the file
+//! ([`FormLimits`](crate::FormLimits)), a completion
+//! ([`max_completion_bytes`](crate::ChunkedUploadLayer::max_completion_bytes)), the time in which
+//! a body brings nothing ([`idle_timeout`](crate::ChunkedUploadLayer::idle_timeout)), what is read
+//! of a refused body ([`drain`](crate::ChunkedUploadLayer::drain)), and the memory of each upload
+//! and of all together.
+//!
+//! # And what is not?
+//!
+//! The size of a file, the number of unfinished uploads, the room that they take, and how slow a
+//! client may be. Set them before strangers may upload:
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
+//! # use axum::Router;
+//! # use client::{CHUNK, chunk, send};
+//! use std::time::Duration;
+//! use tower_chunked_upload::store::FsStore;
+//! use tower_chunked_upload::{ChunkedUploadLayer, Uploads};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let store = FsStore::new(folder.path().join("%Y"));
+//! const MIB: u64 = 1 << 20;
+//! let uploads = Uploads::builder(store)
+//!     .max_bytes(500 * MIB)
+//!     .max_uploads_per_owner(2)
+//!     .max_bytes_per_owner(600 * MIB)
+//!     .max_bytes_in_all(2000 * MIB)
+//!     .min_free_bytes(MIB)
+//!     .build()?;
+//! let layer = ChunkedUploadLayer::new(uploads).min_rate(10_000, Duration::from_secs(10));
+//! # let app = Router::new().layer(layer);
+//! # let of = |total: u64| chunk(CHUNK, "a.txt", format!("bytes 0-4/{total}").leak(), "Hello");
+//! # assert_eq!(send(&app, of(501 * MIB)).await.0, 400);
+//! # assert_eq!(send(&app, of(400 * MIB)).await.0, 200);
+//! # let (status, answer) = send(&app, of(300 * MIB)).await;
+//! # assert_eq!((status.as_u16(), &answer["limit"]), (413, &(600 * MIB).into()));
+//! # assert_eq!(send(&app, of(100 * MIB)).await.0, 200);
+//! # let (status, answer) = send(&app, of(10)).await;
+//! # assert_eq!((status.as_u16(), &answer["limit"]), (429, &2.into()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! One request or user may have more or less than `max_bytes`:
+//! [`Policy::max_bytes`](super::validation).
+//!
+//! # When does a quota count?
+//!
+//! What an upload will have is reserved when it begins, by its announced total, so uploads side by
+//! side cannot get around it. It is free again when your handler has taken the file, and when the
+//! upload was cancelled or [swept](super::expiry) after its expiry. Uploads without
+//! [owner](super::owners) count as one owner's.
+//!
+//! # How large may a chunk be?
+//!
+//! As large as the client likes; no memory depends on it. But it is all or nothing, so a large one
+//! costs more when the line is cut.
+//!
+//! # How much does a server need?
+//!
+//! - **Descriptors.** An upload under way keeps three open: its connection, its file and its
+//!   record. Allow (`ulimit -n`) three for each and a hundred more; the usual 1,024 are enough for
+//!   300.
+//! - **Memory of the layer.** Some 8 KiB for a slow upload, up to 16 KiB more while its bytes
+//!   come. Those whose bytes come faster than they are written borrow large buffers, of which
+//!   there are [`max_batches`](crate::UploadsBuilder::max_batches) of
+//!   [`batch_bytes`](crate::UploadsBuilder::batch_bytes) for all together: 16 MiB, unless set.
+//! - **Memory of the HTTP library.** A connection of hyper's keeps the largest read buffer that it
+//!   ever needed; `http1().max_buf_size(…)` bounds it (`axum::serve` has no such setting). With 8
+//!   KiB a connection and its slow upload take less than 32 KiB together, so 5,000 take 130 MB;
+//!   with 64 KiB up to 95 KiB each; with hyper's default some 350 KiB each after a fast start. 64
+//!   KiB is as fast as the default; 8 KiB costs a tenth more CPU, and limits a request's head to 8
+//!   KiB.
+//! - **[Windows of HTTP/2](super::http2)**, up to 4 MiB on each connection if they are as large as
+//!   that chapter says.
+//! - **Disk.** Room for all unfinished uploads, on the same filesystem as [the files' last
+//!   place](super::files).
+//!
+//! Many clients that send much in one moment take more for that moment, and the allocator may not
+//! give it back.

@@ -1,0 +1,19 @@
+//! A guide to the whole crate, one question after the other.
+//!
+//! The order to read it in is that of [the table](crate#guide) on the first page; each chapter can
+//! be read by itself. It is here in the documentation only, and in no program.
+
+pub mod clients;
+pub mod django;
+pub mod errors;
+pub mod expiry;
+pub mod files;
+pub mod http2;
+pub mod layers;
+pub mod limits;
+pub mod owners;
+pub mod protocol;
+pub mod proxy;
+pub mod quick_start;
+pub mod testing;
+pub mod validation;

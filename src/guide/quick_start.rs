@@ -1,0 +1,134 @@
+//! From nothing to a file that has arrived.
+//!
+//! # What do I need?
+//!
+//! `cargo add tower-chunked-upload --features axum,tracing`, and `axum`, `serde_json` and `tokio`
+//! with its feature `full`. Without axum it is the same; see [below](#and-without-axum).
+//!
+//! # What do I write?
+//!
+//! Three things: the uploads, which know where unfinished files wait; the layer, which takes
+//! chunks from the network; and your handler, which gets each finished file.
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
+//! use std::path::PathBuf;
+//! use std::time::Duration;
+//!
+//! use axum::extract::State;
+//! use axum::http::StatusCode;
+//! use axum::routing::post;
+//! use axum::{Json, Router};
+//! use serde_json::{Value, json};
+//! use tokio::net::TcpListener;
+//! use tower_chunked_upload::store::FsStore;
+//! use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+//!
+//! # mod shown {
+//! # use super::*;
+//! #[tokio::main]
+//! # pub
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let uploads = Uploads::builder(FsStore::new("chunked_uploads/%Y/%m/%d")).build()?;
+//!     let listener = TcpListener::bind("127.0.0.1:3000").await?;
+//!     let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
+//!     serve(listener, uploads, "media".into(), stop).await?;
+//!     Ok(())
+//! }
+//! # }
+//!
+//! async fn serve(
+//!     listener: TcpListener,
+//!     uploads: Uploads,
+//!     media: PathBuf,
+//!     stop: impl Future<Output = ()> + Send + 'static,
+//! ) -> std::io::Result<()> {
+//!     let app = Router::new()
+//!         .route("/api/chunked_upload_complete", post(done))
+//!         .with_state(media)
+//!         .layer(ChunkedUploadLayer::new(uploads.clone()));
+//!
+//!     // Removes what has expired.
+//!     let sweeper = uploads.sweep_every(Duration::from_secs(60));
+//!     let stop = async move {
+//!         stop.await;
+//!         // Chunks that are under way may end, new ones are refused with 503.
+//!         uploads.shutdown(Duration::from_secs(10)).await;
+//!     };
+//!     axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+//!     sweeper.stop().await;
+//!     Ok(())
+//! }
+//!
+//! /// Takes a finished file.
+//! async fn done(
+//!     State(media): State<PathBuf>,
+//!     upload: CompletedUpload,
+//! ) -> Result<Json<Value>, StatusCode> {
+//!     // The id keeps two files of one name apart.
+//!     let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
+//!     upload.persist(target).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+//!     Ok(Json(json!({ "saved": upload.filename(), "size": upload.size() })))
+//! }
+//! #
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! #     let folder = tempfile::tempdir()?;
+//! #     let store = FsStore::new(folder.path().join("chunked_uploads/%Y/%m/%d"));
+//! #     let uploads = Uploads::builder(store).build()?;
+//! #     let listener = TcpListener::bind("127.0.0.1:0").await?;
+//! #     let url = format!("http://{}{}", listener.local_addr()?, client::CHUNK);
+//! #     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+//! #     let stopped = async { stopped.await.unwrap_or_default() };
+//! #     let server = serve(listener, uploads, folder.path().join("media"), stopped);
+//! #     let server = tokio::spawn(async { server.await.unwrap() });
+//! #     rustls::crypto::ring::default_provider().install_default().ok();
+//! #     let http = reqwest::Client::new();
+//! #     let first = http.post(&url).header("content-disposition", "attachment; filename=a.txt");
+//! #     let first = first.header("content-range", "bytes 0-4/10").body("Hello");
+//! #     let answer: Value = first.send().await?.json().await?;
+//! #     assert_eq!(answer["offset"], 5);
+//! #     let id = answer["upload_id"].as_str().unwrap().to_owned();
+//! #     let second = http.post(format!("{url}?upload_id={id}"));
+//! #     let second = second.header("content-disposition", "attachment; filename=a.txt");
+//! #     let second = second.header("content-range", "bytes 5-9/10").body("World");
+//! #     assert_eq!(second.send().await?.json::<Value>().await?["offset"], 10);
+//! #     let done = http.post(format!("{url}_complete")).body(client::form(&answer["upload_id"], "HelloWorld"));
+//! #     let done = done.header("content-type", "application/x-www-form-urlencoded");
+//! #     assert_eq!(done.send().await?.json::<Value>().await?, json!({ "saved": "a.txt", "size": 10 }));
+//! #     let kept = std::fs::read(folder.path().join(format!("media/{id}-a.txt")))?;
+//! #     assert_eq!(kept, b"HelloWorld");
+//! #     stop.send(()).unwrap();
+//! #     server.await?;
+//! #     Ok(())
+//! # }
+//! ```
+//!
+//! # How do I send a file?
+//!
+//! With any client of [the chapter about them](super::clients): a page with jQuery-File-Upload or
+//! a few lines of JavaScript, a plain form, `curl`, Python. `cargo run --example axum` in the
+//! repository is this server with such a page.
+//!
+//! # Where is the file?
+//!
+//! While it comes, in `chunked_uploads`. When it is whole and its checksum is right, your handler
+//! is called, and moves it to `media`; see [where files go](super::files). If the handler fails (a
+//! status of 500 or more), the client can complete the upload again.
+//!
+//! # And without axum?
+//!
+//! The layer is a [tower](https://docs.rs/tower) `Layer` for any service of HTTP requests. The
+//! upload is in the request's extensions, `request.extensions().get::<CompletedUpload>()`. The
+//! examples `hyper` and `tonic` of the repository are whole servers.
+//!
+//! # And without HTTP?
+//!
+//! [`Uploads`](crate::Uploads) does all of it by itself: a gRPC method may begin an upload whose
+//! chunks come by HTTP, or complete it; a job may list and remove them.
+//!
+//! # What next?
+//!
+//! Before strangers may upload: [who may](super::owners), [what](super::validation) and [how
+//! much](super::limits). Before it goes live: [the order of layers](super::layers) and [a
+//! proxy](super::proxy).

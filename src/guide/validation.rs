@@ -1,0 +1,108 @@
+//! What may be uploaded: checks before, during and after.
+//!
+//! # When is what checked?
+//!
+//! All of it is a [`Policy`](crate::Policy), and each of its methods has a default that allows
+//! everything.
+//!
+//! | method | is asked | knows | after a refusal |
+//! |---|---|---|---|
+//! | [`authorize`](crate::Policy::authorize) | first, for every request | headers and extensions | nothing was taken |
+//! | [`max_bytes`](crate::Policy::max_bytes) | for each chunk, before its body | headers and extensions | nothing was taken |
+//! | [`validate`](crate::Policy::validate) | for each chunk, when its file begins | name, media type, size, fields before the file | nothing was taken of this chunk |
+//! | [`attributes`](crate::Policy::attributes) | for the first chunk | the same | there is no upload |
+//! | [`verify`](crate::Policy::verify) | when the file is whole and its checksum right | the file itself, all fields | it can be completed again, or cancelled |
+//!
+//! # What can be believed?
+//!
+//! Name, media type and fields are what the client says. Refuse early by them, to save the way of
+//! the bytes; believe only the bytes, in `verify`. Fields behind the file in the form come too
+//! late for `validate` and are there in `verify`.
+//!
+//! # What does that look like?
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
+//! # use axum::{Json, Router, routing::post};
+//! # use client::{CHUNK, by, chunk, send, upload};
+//! # use serde_json::json;
+//! # use tower_chunked_upload::{ChunkedUploadLayer, Uploads, store::MemoryStore};
+//! use http::StatusCode;
+//! use http::request::Parts;
+//! use serde_json::Value;
+//! use tokio::io::AsyncReadExt;
+//! use tower_chunked_upload::{Candidate, CompletedUpload, Policy, Refusal};
+//!
+//! struct Documents;
+//!
+//! impl Policy for Documents {
+//!     async fn max_bytes(
+//!         &self,
+//!         request: &Parts,
+//!         most: Option<u64>,
+//!     ) -> Result<Option<u64>, Refusal> {
+//!         // Some may have more than the others.
+//!         Ok(if request.headers.contains_key("x-user") { most } else { Some(100) })
+//!     }
+//!
+//!     async fn validate(&self, _: &Parts, chunk: &Candidate<'_>) -> Result<(), Refusal> {
+//!         match chunk.filename() {
+//!             Some(name) if name.ends_with(".pdf") => Ok(()),
+//!             _ => Err(Refusal::new(StatusCode::BAD_REQUEST, "Only PDF files are taken")),
+//!         }
+//!     }
+//!
+//!     async fn attributes(&self, _: &Parts, chunk: &Candidate<'_>) -> Result<Value, Refusal> {
+//!         Ok(serde_json::json!({ "folder": chunk.field("folder") }))
+//!     }
+//!
+//!     async fn verify(&self, _: &Parts, file: &CompletedUpload) -> Result<(), Refusal> {
+//!         let broken = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Cannot read the file");
+//!         let mut start = Vec::new();
+//!         let reader = file.open().await?;
+//!         reader.take(5).read_to_end(&mut start).await.map_err(broken)?;
+//!         match &start[..] {
+//!             b"%PDF-" => Ok(()),
+//!             _ => Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "This is no PDF file")),
+//!         }
+//!     }
+//! }
+//! #
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let uploads = Uploads::builder(MemoryStore::new()).max_bytes(1000).build()?;
+//! # let done = async |upload: CompletedUpload| Json(upload.attributes().clone());
+//! # let app = Router::new()
+//! #     .route(client::COMPLETE, post(done))
+//! #     .layer(ChunkedUploadLayer::new(uploads).policy(Documents));
+//! # let (status, refusal) = send(&app, chunk(CHUNK, "a.exe", "", "MZ")).await;
+//! # assert_eq!((status, &refusal["detail"]), (StatusCode::BAD_REQUEST, &json!("Only PDF files are taken")));
+//! # let large = || chunk(CHUNK, "a.pdf", "bytes 0-4/101", "%PDF-");
+//! # assert_eq!(send(&app, large()).await.0, StatusCode::BAD_REQUEST);
+//! # assert_eq!(send(&app, by("alice", large())).await.0, StatusCode::OK);
+//! # assert_eq!(upload(&app, "a.pdf", "MZ").await.0, StatusCode::UNPROCESSABLE_ENTITY);
+//! # let (status, answer) = send(&app, chunk(&format!("{CHUNK}?folder=7"), "a.pdf", "", "%PDF-1.7")).await;
+//! # assert_eq!(status, StatusCode::OK, "{answer}");
+//! # let done = send(&app, client::completion(&answer["upload_id"], "%PDF-1.7")).await;
+//! # assert_eq!(done, (StatusCode::OK, json!({ "folder": "7" })));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # May my handler refuse a file?
+//!
+//! Better not. An answer below 500 tells the layer that the file was taken: the upload is
+//! complete, and cannot be completed again. Refuse in `verify`, and answer 500 or more from the
+//! handler if something of yours fails. [That goes for layers inside
+//! too.](super::layers#what-must-not-stand-inside)
+//!
+//! # Where do I put what belongs to the upload?
+//!
+//! In `attributes`: JSON of your own on the record, which a client can neither see nor change, and
+//! which the handler finds in [`CompletedUpload::attributes`](crate::CompletedUpload::attributes).
+//! What the client sent beside the file is in [`fields`](crate::CompletedUpload::fields).
+//!
+//! # Is an MD5 enough?
+//!
+//! Against accidents on the way, yes. It is no protection against somebody who makes a file on
+//! purpose, and need not be: who sends the file also sends the MD5.
