@@ -27,6 +27,8 @@ persist() {
         answer=$("$@") || answer=000
         status=${answer##*[!0-9]}
         case $status:$answer in
+            # Somebody else goes on with it.
+            409:*'taken over'*) return ;;
             000:* | 408:* | 409:* | 429:* | 5??:* | *'Upload is being completed'*) sleep "$pause" ;;
             *) return ;;
         esac

@@ -7,7 +7,9 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after as afterAll, afterEach, before, beforeEach, describe, test } from "node:test";
@@ -148,6 +150,28 @@ for (const [name, interpreter] of Object.entries(PROGRAMS)) {
       const id = await begin(await randomFile(folder, "wrong.bin", 2 * MIB), MIB);
       assert.match(await failure(file, url, id), /^md5 checksum does not match/m);
       assert.deepEqual(await server.saved(), []);
+    });
+
+    test("stops when somebody else goes on with the upload", async () => {
+      await serve();
+      const file = await randomFile(folder, "taken.bin", 10);
+      const detail = "Upload was taken over by a newer request";
+      let requests = 0;
+      const rival = createServer((request, response) => {
+        requests += 1;
+        request.resume().on("end", () => {
+          response.writeHead(409, { "Content-Type": "application/json" });
+          response.end(JSON.stringify({ detail }));
+        });
+      }).listen(0, "127.0.0.1");
+      await once(rival, "listening");
+      try {
+        const url = `http://127.0.0.1:${rival.address().port}${CHUNKS}`;
+        assert.match(await failure(file, url), new RegExp(`^${detail}`, "m"));
+        assert.equal(requests, 1);
+      } finally {
+        rival.close();
+      }
     });
   });
 }
