@@ -6,7 +6,8 @@
 //! Then open http://127.0.0.1:3000, and http://127.0.0.1:3000/operator beside it. Settings in the
 //! environment, with their defaults:
 //!
-//! - `ADDR`, where it listens: `127.0.0.1:3000`
+//! - `ADDR`, where it listens: `127.0.0.1:3000`. The operator's page asks nobody who they are: anyone who
+//!   reaches it sees and ends all uploads.
 //! - `UPLOADS`, where unfinished files wait: `chunked_uploads/%Y/%m/%d`
 //! - `MEDIA`, where finished ones go: `media`
 //! - `MAX_BYTES` of a file: 20 GiB
@@ -54,7 +55,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A form without JavaScript cannot compute a checksum.
     let takes_forms = takes_files.clone().layer(layer.clone().md5_check(false));
     let app = takes_files
-        .route("/form", post(form::whole_file).with_state(takes_forms))
+        .route("/api/chunked_upload_form", post(form::whole_file).with_state(takes_forms))
         .route("/api/uploads", get(list::mine).with_state(uploads.clone()))
         .merge(operator::routes(uploads.clone(), watch))
         .merge(page::pages())

@@ -69,7 +69,7 @@ md5=$(md5sum <"$file" | cut -c -32)
 persist request -d "upload_id=$id" -d "md5=$md5" "${url}_complete"
 detail=$(value detail)
 case $status:$detail in
-    200:*) printf '%s\n' "$answer" | sed '$d' ;;
+    2??:*) printf '%s\n' "$answer" | sed '$d' ;;
     # The answer to an earlier try was lost.
     *'already been marked as complete') ;;
     *) fail "$detail" ;;

@@ -67,6 +67,7 @@ async function complete(url, id, md5) {
     return await request(`${url}_complete`, { method: "POST", body });
   } catch (error) {
     // The answer to an earlier try may have been lost, or be still to come.
+    if (error.status && !/already been marked as|being completed/.test(error.message)) throw error;
     for (;;) {
       const answer = await request(`${url}?upload_id=${id}`);
       if (answer.status === "complete") return answer;

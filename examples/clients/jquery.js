@@ -135,7 +135,7 @@ class Upload {
       this.tryLater();
     } else {
       // Nothing comes of this upload any more; when the file is chosen again, a new one begins.
-      if ([400, 500].includes(error.status)) this.forget();
+      if (isFinal(error)) this.forget();
       this.say(reason(error));
     }
   }
@@ -158,6 +158,11 @@ class Upload {
     this.forget();
     this.row.remove();
   }
+}
+
+/** Whether the upload itself is refused, and not only this attempt or this user. */
+function isFinal({ status }) {
+  return status >= 400 && status <= 500 && ![401, 403, 408, 409, 429].includes(status);
 }
 
 /** Whether the same may work in a while. A request without an answer has status 0. */

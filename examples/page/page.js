@@ -12,6 +12,8 @@ const LONGEST_WAIT_SECONDS = 30;
 const STALL_SECONDS = 120;
 // The application may copy a large file before it answers.
 const COMPLETION_SECONDS = 15 * 60;
+const STILL_CHECKING = "The server is still checking the file";
+const IS_OVER = /already been marked as|being completed/;
 const STORAGE_PREFIX = "chunked-upload:";
 const HIDDEN_PREFIX = "hidden-upload:";
 const REFRESH_SECONDS = 5;
@@ -76,10 +78,11 @@ function request(method, url, options = {}) {
     };
     xhr.onload = () => {
       const { status, response } = xhr;
-      if (status === 408 || status === 425 || status === 429 || status >= 500) {
+      const afterSeconds = Number(xhr.getResponseHeader("Retry-After")) || 0;
+      if ([408, 425, 429].includes(status) || status >= 500 || (status === 409 && afterSeconds)) {
         const message =
           status >= 500 ? `The server has a problem (${status})` : "The server is too busy";
-        reject(new Unanswered(message, Number(xhr.getResponseHeader("Retry-After")) || 0));
+        reject(new Unanswered(message, afterSeconds));
       } else if (status >= 400) {
         reject(new Refusal(status, response));
       } else {
@@ -335,6 +338,7 @@ class Upload {
       try {
         await request("DELETE", statusUrl(this.id));
       } catch (error) {
+        if (error instanceof Refusal && IS_OVER.test(error.message)) return this.#tooLate();
         if (!(error instanceof Refusal && [404, 410].includes(error.status))) {
           return this.#fail(new Uncancelled());
         }
@@ -358,6 +362,14 @@ class Upload {
     this.offset = this.shown = offset;
     this.expires = expires;
     this.row.render();
+  }
+
+  /** It cannot be cancelled any more; the list will say that it is done. */
+  #tooLate() {
+    notice(`“${this.name}” is saved already, or just being saved.`);
+    this.#set("unfinished");
+    refresh();
+    startNext();
   }
 
   /** Takes the upload off this page only. */
@@ -384,13 +396,23 @@ class Upload {
         return;
       } catch (error) {
         if (signal.aborted) return;
-        if (!(error instanceof Unanswered)) return this.#fail(error);
+        if (!(error instanceof Unanswered)) return this.#fail(await this.#cause(error));
         failures += 1;
         const seconds = Math.min(2 ** (failures - 1), LONGEST_WAIT_SECONDS);
         await this.#backOff(error, Math.max(seconds, error.afterSeconds), failures, signal);
         if (signal.aborted) return;
       }
     }
+  }
+
+  /** What takes an upload over may be a newer request, or whoever cancelled it. */
+  async #cause(error) {
+    if (error.status !== 409 || !this.id) return error;
+    const asked = request("GET", statusUrl(this.id));
+    return asked.then(
+      () => error,
+      (newer) => (newer instanceof Refusal ? newer : error),
+    );
   }
 
   async #backOff(error, seconds, failures, signal) {
@@ -420,6 +442,7 @@ class Upload {
       const answer = await request("GET", statusUrl(this.id), { signal });
       this.#take(answer);
       if (answer.status === "complete") return this.#finished(await this.#digest(signal));
+      if (answer.status === "finishing") throw new Unanswered(STILL_CHECKING);
     }
     let surprises = 0;
     while (!this.id || this.offset < this.size) {
@@ -514,9 +537,10 @@ class Upload {
       const answer = await request("POST", COMPLETE_PATH, { body, signal, stallSeconds });
       this.#finished(md5, answer);
     } catch (error) {
-      if (!(error instanceof Refusal && error.status === 400)) throw error;
-      // The answer to an earlier attempt may have been lost on its way.
+      // The answer to an earlier attempt may have been lost on its way, or be still to come.
+      if (!(error instanceof Refusal && IS_OVER.test(error.message))) throw error;
       const { status } = await request("GET", statusUrl(this.id), { signal });
+      if (status === "finishing") throw new Unanswered(STILL_CHECKING);
       if (status !== "complete") throw error;
       this.#finished(md5);
     }
@@ -836,7 +860,7 @@ function add(files) {
     else if (["unfinished", "paused", "error"].includes(known.state)) known.resumeWith(file);
     else notice(`“${file.name}” is already being sent.`);
   }
-  if (expected?.state === "unfinished" && files.length > 0) {
+  if (uploads.has(expected) && expected.state === "unfinished" && files.length > 0) {
     notice(
       `“${expected.name}” is still unfinished: what you chose differs in name, size or date, ` +
         "so it is sent as a new upload.",
@@ -870,7 +894,7 @@ async function refresh() {
   const hidden = memory.hidden();
   for (const upload of [...uploads]) {
     const isListed = listed.some(({ id }) => id === upload.id);
-    if (upload.state === "unfinished" && !isListed) upload.remove();
+    if (upload.state === "unfinished" && upload.id && !isListed) upload.remove();
   }
   for (const item of listed) {
     const known = find(item.id);

@@ -7,7 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE};
 use reqwest::multipart::{Form, Part};
 use reqwest::redirect::Policy;
-use reqwest::{Body, RequestBuilder, Response, Url};
+use reqwest::{Body, RequestBuilder, Response, StatusCode, Url};
 
 use crate::answer::{Standing, Trouble, check};
 use crate::args::Args;
@@ -113,14 +113,19 @@ impl Client {
         standing(self.answer(request, meter).await?).await
     }
 
-    pub(crate) async fn complete(&self, id: &str, md5: &str, meter: &Meter) -> Result<(), Trouble> {
+    pub(crate) async fn complete(
+        &self,
+        id: &str,
+        md5: &str,
+        meter: &Meter,
+    ) -> Result<StatusCode, Trouble> {
         let body = form_urlencoded::Serializer::new(String::new())
             .extend_pairs([("upload_id", id), ("md5", md5)])
             .extend_pairs(&self.fields)
             .finish();
         let request = self.http.post(self.complete_url.clone());
         let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        self.answer(request.body(body), meter).await.map(drop)
+        self.answer(request.body(body), meter).await.map(|answer| answer.status())
     }
 
     fn with_query(&self, id: Option<&str>, fields: &[(String, String)]) -> Url {

@@ -1,7 +1,7 @@
 //! What is remembered beside a file, so that another run can go on with it.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -59,7 +59,12 @@ impl Resume {
         let named = |error: io::Error| {
             io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
         };
-        File::create_new(&self.path).and_then(|mut file| file.write_all(&text)).map_err(named)
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        // Who has the id of an upload without an owner may go on with it.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(&self.path).and_then(|mut file| file.write_all(&text)).map_err(named)
     }
 
     pub(crate) fn forget(&self) {

@@ -135,7 +135,11 @@ impl Transfer {
         }
         match standing.status.as_deref() {
             Some("complete") => return Ok(Step::Done),
-            Some("finishing") => return Err(Trouble::again("it is being completed")),
+            Some("finishing") => {
+                // However long the application takes: the server is there.
+                self.failures = 0;
+                return Err(Trouble::again("it is being completed"));
+            }
             _ => {}
         }
         if standing.total.is_some_and(|total| total != self.source.size()) {
@@ -178,7 +182,14 @@ impl Transfer {
         {
             self.forget();
         }
-        answer.map(|()| Step::Done)
+        // Perhaps not by the application, but by something before it that wants a login.
+        if answer?.is_redirection() {
+            let standing = client.status(id, &self.meter).await?;
+            if standing.status.as_deref() != Some("complete") {
+                return Err(Trouble::Refused("the completion was sent elsewhere".to_owned()));
+            }
+        }
+        Ok(Step::Done)
     }
 
     /// From where an upload stands.

@@ -20,7 +20,8 @@
 //! # fetch
 //!
 //! Cuts the file with `Blob.slice` and sends each piece as a form. After a failure it asks how far
-//! the upload is, and goes on from there. It computes the MD5 with `examples/page/md5.js`.
+//! the upload is, and goes on from there. The MD5 is by `examples/page/md5.js`: copy it to where the
+//! recipe imports it from.
 //!
 //! ```js
 #![doc = include_str!("../../examples/clients/fetch.js")]

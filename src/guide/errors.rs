@@ -2,8 +2,8 @@
 //!
 //! # What does a client do in general?
 //!
-//! Every answer of the layer is JSON, and each refusal has a `detail` for a person to read. A
-//! client needs no table to do the right thing:
+//! Every answer of the layer is JSON, and each refusal has a `detail` for a person to read. For
+//! most of them a client needs no table:
 //!
 //! 1. **An `offset` in the answer**: go on from there.
 //! 2. **404 or 410**: begin a new upload.
@@ -11,7 +11,9 @@
 //!    wait (as long as `Retry-After` says, or a second, then two, then four), [ask where the
 //!    upload stands](super::protocol#how-does-it-ask-cancel-and-complete), and go on from there.
 //!    What was acknowledged is still there.
-//! 4. **Anything else**: stop, and show the `detail`.
+//! 4. **Anything else**: stop, show the `detail`, and begin a new upload when the user wants to.
+//!
+//! A damaged upload (a 500) stays damaged: a client that tries again should do so a few times only.
 //!
 //! A body that is no JSON comes from elsewhere, such as [a proxy](super::proxy) that cannot reach
 //! the server: its 502 to 504 are of the third kind.
@@ -34,12 +36,12 @@
 //! | 400 | `Error in the form: …` | has the form wrong, or exceeds [`FormLimits`](crate::FormLimits) |
 //! | 400 | `Error in the JSON body` | has the completion's JSON wrong |
 //! | 400 | `'upload_id' was sent twice with different values` | has a bug |
-//! | 400 | `Both 'upload_id' and 'md5' are required` | has one of them missing |
+//! | 400 | `Both 'upload_id' and 'md5' are required` (or `'upload_id' is required`) | has one of them missing |
 //! | 403 | `Authentication credentials were not provided` | logs in |
 //! | 404 | `Upload not found` | begins a new upload; also if it is another [owner's](super::owners) |
 //! | 405 | `This method is not allowed here`, with `Allow` | has a bug |
 //! | 408 | `The request brought no data for too long`, or `too little data` | sends the chunk again |
-//! | 409 | `Upload was taken over by a newer request` | stops: another tab goes on with it |
+//! | 409 | `Upload was taken over by a newer request` | stops: another tab goes on with it, or it is being cancelled; the status tells |
 //! | 409 | `Upload is held by another request`, with `Retry-After` | sends the chunk again, a little later |
 //! | 410 | `Upload has expired` | begins a new upload |
 //! | 413 | `The request is too large` | has something else than a small form in its completion |

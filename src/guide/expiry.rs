@@ -63,4 +63,5 @@
 //!
 //! # Who is told?
 //!
-//! An [`Observer`](crate::Observer), of everything that happens to uploads, whoever caused it.
+//! An [`Observer`](crate::Observer), of what begins, grows, is completed, cancelled or expires, whoever
+//! caused it.

@@ -60,7 +60,7 @@ describe("the operator's view", { timeout: 300_000 }, () => {
   async function complete(name, size) {
     const form = new FormData();
     form.append("file", new Blob([randomBytes(size)]), name);
-    const response = await fetch(`${server.url}/form`, { method: "POST", body: form });
+    const response = await fetch(`${server.url}${CHUNKS}_form`, { method: "POST", body: form });
     assert.equal(response.status, 200);
   }
 

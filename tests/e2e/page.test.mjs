@@ -561,6 +561,58 @@ describe("the demo page", { timeout: 300_000 }, () => {
     assert.equal((await server.saved()).length, 1);
   });
 
+  test("a file that is still being checked is waited for, and not sent again", async () => {
+    visit.loadsMayFail = true;
+    await visit.go();
+    const detail = "Upload is being completed";
+    await visit.page.route(
+      `**${CHUNKS}_complete`,
+      (route) => route.fulfill({ status: 400, json: { detail } }),
+      { times: 1 },
+    );
+    await visit.page.route(
+      `**${CHUNKS}?upload_id=*`,
+      (route) => route.fulfill({ json: { upload_id: "1", offset: 1, status: "finishing" } }),
+      { times: 1 },
+    );
+    await visit.choose({ name: "slow.txt", mimeType: "text/plain", buffer: Buffer.from("1") });
+    await visit.row("slow.txt").getByText("The server is still checking the file").waitFor();
+    await visit.reaches("slow.txt", "done");
+    assert.equal(visit.chunks.length, 1);
+    assert.equal((await server.saved()).length, 1);
+  });
+
+  test("an upload that is cancelled elsewhere does not blame another tab", async () => {
+    const file = await randomFile(folder, "ended.bin", 24 * MIB);
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=1048576");
+    await visit.throttle(2 * MIB);
+    await visit.choose(file);
+    await visit.acknowledged("ended.bin", MIB);
+    const { id } = await visit.remembered("ended.bin");
+    await visit.context.request.delete(`${server.url}${CHUNKS}?upload_id=${id}`);
+    await visit.reaches("ended.bin", "error");
+    await visit.row("ended.bin").getByText(/does not know this upload/).waitFor();
+  });
+
+  test("what is saved by then is not said to be cancelled", async () => {
+    visit.loadsMayFail = true;
+    await visit.go();
+    await visit.page.route(`**${CHUNKS}_complete`, async (route) => {
+      await route.fetch();
+      await route.abort();
+    });
+    await visit.page.route(`**${CHUNKS}?upload_id=*`, (route) =>
+      route.request().method() === "GET" ? route.abort() : route.continue(),
+    );
+    await visit.choose({ name: "late.txt", mimeType: "text/plain", buffer: Buffer.from("1") });
+    await visit.reaches("late.txt", "retrying");
+    await visit.button("Cancel", "late.txt").click();
+    await visit.page.getByText("“late.txt” is saved already, or just being saved.").first().waitFor();
+    await visit.reaches("late.txt", "done");
+    assert.equal((await server.saved()).length, 1);
+  });
+
   test("it looks right in light, dark and narrow windows", async () => {
     const running = await randomFile(folder, "Interview with the harbour master, uncut.mov", 96 * MIB);
     const lost = await randomFile(folder, "measurements-2026.parquet", 24 * MIB);
