@@ -284,8 +284,9 @@ describe("in a browser", TIMEOUT, () => {
       await interrupted;
       sent.length = 0;
       await send(file);
-      // A request of the page before may be told late.
-      assert.deepEqual([...new Set(chunks())], [2 * MIB, 3 * MIB]);
+      // The page before may have sent the cut chunk again.
+      assert.ok(Math.min(...chunks()) >= 2 * MIB, `began anew: ${chunks()}`);
+      assert.equal(chunks().at(-1), 3 * MIB);
       await arrived(file);
 
       sent.length = 0;
