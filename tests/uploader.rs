@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -208,6 +209,10 @@ async fn upload(addr: SocketAddr, options: &[&str], paths: &[&Path]) -> Ended {
     Uploader::start(addr, options, paths).end().await
 }
 
+fn set_modified(file: &Path, time: SystemTime) {
+    fs::File::options().write(true).open(file).unwrap().set_modified(time).unwrap();
+}
+
 /// Where an upload of this file is remembered.
 fn record(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
@@ -226,6 +231,8 @@ struct Way {
     /// How many bytes may pass to the server, and how many have.
     limit: watch::Sender<u64>,
     passed: watch::Sender<u64>,
+    /// How often all connections were cut.
+    cuts: watch::Sender<u32>,
     /// The answer to the next completion gets lost.
     loses_answer: AtomicBool,
 }
@@ -238,6 +245,7 @@ impl Proxy {
         let way = Arc::new(Way {
             limit: watch::Sender::new(limit),
             passed: watch::Sender::new(0),
+            cuts: watch::Sender::new(0),
             loses_answer: AtomicBool::new(false),
         });
         let of_connection = Arc::clone(&way);
@@ -261,18 +269,27 @@ impl Proxy {
         soon(passed.wait_for(|passed| *passed == limit)).await.unwrap();
     }
 
+    /// What a killed client has sent may still be on its way, and is not to arrive.
+    fn cut(&self) {
+        self.way.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
     fn open(&self) {
         self.way.limit.send_replace(u64::MAX);
     }
 }
 
 impl Way {
-    /// Until one side has ended.
+    /// Until one side has ended, or it is cut.
     async fn join(&self, client: TcpStream, server: TcpStream) {
+        let mut cuts = self.cuts.subscribe();
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         let loses = AtomicBool::new(false);
         tokio::select! {
+            // Nothing passes that was let through only afterwards.
+            biased;
+            _ = cuts.changed() => {}
             () = self.forth(from_client, to_server, &loses) => {}
             () = self.back(from_server, to_client, &loses) => {}
         }
@@ -374,6 +391,7 @@ async fn a_killed_upload_goes_on_where_it_was() {
         assert_eq!(ended.complained.contains("run the same command again"), code.is_some());
         assert!(record(&file).exists());
 
+        proxy.cut();
         proxy.open();
         let ended = upload(proxy.addr, &[], &[&file]).await.with(0);
         ended.says(&format!("{} bytes sent, {CHUNK} there before", SIZE - CHUNK));
@@ -389,17 +407,31 @@ async fn interrupted(world: &World, settings: &[(&str, &str)]) -> (Server, Proxy
     proxy.stalls().await;
     uploader.signal(Signal::KILL);
     uploader.end().await;
+    proxy.cut();
     proxy.open();
     (server, proxy, file)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_has_changed_begins_anew() {
+    for size in [SIZE - 1, SIZE] {
+        let world = World::new();
+        let (_server, proxy, file) = interrupted(&world, &[]).await;
+        fs::write(&file, noise(SIZE + 1).split_off(usize::try_from(SIZE + 1 - size).unwrap()))
+            .unwrap();
+        set_modified(&file, SystemTime::now() + Duration::from_secs(1));
+        let ended = upload(proxy.addr, &[], &[&file]).await.with(0);
+        ended.says(&format!("{size} bytes sent, 0 there before"));
+        world.has_arrived(&file);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_of_another_server_is_not_asked_for() {
     let world = World::new();
-    let (_server, proxy, file) = interrupted(&world, &[]).await;
-    fs::write(&file, noise(SIZE - 1)).unwrap();
-    let ended = upload(proxy.addr, &[], &[&file]).await.with(0);
-    ended.says(&format!("{} bytes sent, 0 there before", SIZE - 1));
+    let (server, _proxy, file) = interrupted(&world, &[]).await;
+    let ended = upload(server.addr, &[], &[&file]).await.with(0);
+    ended.says(&format!("{SIZE} bytes sent, 0 there before"));
     world.has_arrived(&file);
 }
 
@@ -411,7 +443,7 @@ async fn a_file_that_has_changed_unseen_begins_anew() {
     let modified = fs::metadata(&file).unwrap().modified().unwrap();
     let other: Vec<_> = noise(SIZE).iter().map(|byte| !byte).collect();
     fs::write(&file, other).unwrap();
-    fs::File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
+    set_modified(&file, modified);
     let ended = upload(proxy.addr, &[], &[&file]).await.with(0);
     ended.complains("md5 checksum does not match (400); begins anew");
     ended.says(&format!("{} bytes sent, 0 there before", 2 * SIZE - CHUNK));
@@ -421,7 +453,7 @@ async fn a_file_that_has_changed_unseen_begins_anew() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expired_upload_begins_anew() {
     let world = World::new();
-    let (server, proxy, file) = interrupted(&world, &[("EXPIRES_AFTER", "2")]).await;
+    let (server, proxy, file) = interrupted(&world, &[("EXPIRES_AFTER", "5")]).await;
     server.kill().await;
     // What is begun now has all the time.
     let server = world.server(&[]).await;
@@ -430,13 +462,13 @@ async fn an_expired_upload_begins_anew() {
     let id = record["upload_id"].as_str().unwrap();
     let url = format!("http://{}/api/chunked_upload?upload_id={id}", server.addr);
     soon(async {
-        while status(&url).await != StatusCode::GONE {
+        while status(&url).await.is_success() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
     .await;
     let ended = upload(proxy.addr, &[], &[&file]).await.with(0);
-    ended.complains("Upload has expired (410); begins anew");
+    ended.complains("; begins anew");
     ended.says(&format!("{SIZE} bytes sent, 0 there before"));
     world.has_arrived(&file);
 }
@@ -591,6 +623,8 @@ struct Scripted {
     seen: Arc<Mutex<Vec<(String, HeaderMap)>>>,
     /// What the application was given.
     arrived: Arc<Mutex<Vec<CompletedUpload>>>,
+    /// What it says to that.
+    verdict: StatusCode,
 }
 
 impl Scripted {
@@ -609,7 +643,7 @@ impl Scripted {
 
     async fn done(State(scripted): State<Self>, upload: CompletedUpload) -> StatusCode {
         scripted.arrived.lock().unwrap().push(upload);
-        StatusCode::NO_CONTENT
+        scripted.verdict
     }
 
     async fn pass(State(scripted): State<Self>, request: Request, next: Next) -> Response {
@@ -617,6 +651,8 @@ impl Scripted {
         scripted.seen.lock().unwrap().push((line, request.headers().clone()));
         let answer = scripted.answers.lock().unwrap().pop_front().flatten();
         let Some((status, answer)) = answer else { return next.run(request).await };
+        // A connection that is closed over unread bytes may take the answer with it.
+        to_bytes(request.into_body(), usize::MAX).await.unwrap();
         let status = StatusCode::from_u16(status).unwrap();
         (status, [(header::RETRY_AFTER, "0")], Json(answer)).into_response()
     }
@@ -673,6 +709,33 @@ async fn a_server_that_is_never_content_is_given_up() {
     let ended = upload(scripted.start().await, &["--retries", "2"], &[&world.big()]).await.with(3);
     ended.complains("given up: It hurts (500)");
     assert_eq!(scripted.seen.lock().unwrap().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_application_does_not_want_is_not_sent_again() {
+    for verdict in [StatusCode::NOT_FOUND, StatusCode::UNPROCESSABLE_ENTITY] {
+        let scripted = Scripted { verdict, ..Scripted::default() };
+        let (addr, world) = (scripted.start().await, World::new());
+        let file = world.big();
+        let ended = upload(addr, &[], &[&file]).await.with(1);
+        ended.says(&format!("0 of 1 files arrived, {SIZE} bytes sent"));
+        ended.complains(&format!("({})", verdict.as_u16()));
+        assert_eq!(scripted.arrived.lock().unwrap().len(), 1);
+        assert!(!record(&file).exists(), "another run would find it done");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nothing_is_completed_it_can_be_tried_again() {
+    let scripted = Scripted::default();
+    let (addr, world) = (scripted.start().await, World::new());
+    let file = world.big();
+    let elsewhere = format!("http://{addr}/elsewhere");
+    let ended = upload(addr, &["--complete-url", &elsewhere], &[&file]).await.with(1);
+    ended.complains("(404)");
+    ended.says(&format!("0 of 1 files arrived, {SIZE} bytes sent"));
+    let ended = upload(addr, &[], &[&file]).await.with(0);
+    ended.says(&format!("1 of 1 files arrived, 0 bytes sent, {SIZE} there before"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

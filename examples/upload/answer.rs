@@ -22,6 +22,12 @@ pub(crate) struct Standing {
     pub(crate) status: Option<String>,
 }
 
+impl Standing {
+    pub(crate) fn is_complete(&self) -> bool {
+        self.status.as_deref() == Some("complete")
+    }
+}
+
 /// Why a request did not do what it should, by what helps.
 #[derive(Debug)]
 pub(crate) enum Trouble {
@@ -29,7 +35,9 @@ pub(crate) enum Trouble {
     Again { why: String, after: Option<Duration> },
     /// Going on from this offset.
     Moved { why: String, offset: u64 },
-    /// A new upload.
+    /// A new upload, since this one is not there.
+    Gone(String),
+    /// A new upload, since this one's bytes are not the file's.
     Anew(String),
     /// Nothing.
     Refused(String),
@@ -83,7 +91,7 @@ fn judge(status: StatusCode, after: Option<Duration>, answer: &Value) -> Trouble
         return Trouble::Moved { why, offset };
     }
     match (status.as_u16(), detail) {
-        (404 | 410, _) => Trouble::Anew(why),
+        (404 | 410, _) => Trouble::Gone(why),
         (400, "md5 checksum does not match") => Trouble::Anew(why),
         (500, "The stored upload is damaged") => Trouble::Anew(why),
         (400, _) if detail.starts_with("Size of file was announced as") => Trouble::Anew(why),

@@ -40,7 +40,7 @@ impl Progress {
     pub(crate) fn begin(&self, label: &str, size: u64) -> Meter {
         let bar = ProgressBar::new(size).with_prefix(printable(label).into_owned());
         let bar = self.bars.insert_before(&self.overall, bar.with_style(style()));
-        Meter { bar, overall: self.overall.clone() }
+        Meter { bar, overall: self.overall.clone(), bars: self.bars.clone() }
     }
 
     pub(crate) fn end(&self) {
@@ -54,6 +54,7 @@ impl Progress {
 pub(crate) struct Meter {
     bar: ProgressBar,
     overall: ProgressBar,
+    bars: MultiProgress,
 }
 
 impl Meter {
@@ -83,6 +84,7 @@ impl Meter {
 
     pub(crate) fn end(&self) {
         self.bar.finish_and_clear();
+        self.bars.remove(&self.bar);
     }
 }
 

@@ -133,14 +133,13 @@ impl Transfer {
             // Of a chunk whose answer was lost.
             read => self.outcome.sent += standing.offset.saturating_sub(read),
         }
-        match standing.status.as_deref() {
-            Some("complete") => return Ok(Step::Done),
-            Some("finishing") => {
-                // However long the application takes: the server is there.
-                self.failures = 0;
-                return Err(Trouble::again("it is being completed"));
-            }
-            _ => {}
+        if standing.is_complete() {
+            return Ok(Step::Done);
+        }
+        if standing.status.as_deref() == Some("finishing") {
+            // However long the application takes: the server is there.
+            self.failures = 0;
+            return Err(Trouble::again("it is being completed"));
         }
         if standing.total.is_some_and(|total| total != self.source.size()) {
             return Err(Trouble::Anew("the upload is one of another file".to_owned()));
@@ -174,22 +173,31 @@ impl Transfer {
             return Err(Trouble::Refused("it was changed while it was sent".to_owned()));
         }
         let client = &self.settings.client;
-        let answer = client.complete(id, &self.prefix.md5(), &self.meter).await;
-        if let Err(Trouble::Refused(_)) = &answer
-            // The application had the file and did not want it. Another run must not find it done.
-            && let Ok(standing) = client.status(id, &self.meter).await
-            && standing.status.as_deref() == Some("complete")
-        {
-            self.forget();
-        }
-        // Perhaps not by the application, but by something before it that wants a login.
-        if answer?.is_redirection() {
-            let standing = client.status(id, &self.meter).await?;
-            if standing.status.as_deref() != Some("complete") {
-                return Err(Trouble::Refused("the completion was sent elsewhere".to_owned()));
+        match client.complete(id, &self.prefix.md5(), &self.meter).await {
+            // Perhaps not by the application, but by something before it that wants a login.
+            Ok(status) if status.is_redirection() => {
+                if client.status(id, &self.meter).await?.is_complete() {
+                    return Ok(Step::Done);
+                }
+                Err(Trouble::Refused("the completion was sent elsewhere".to_owned()))
             }
+            Ok(_) => Ok(Step::Done),
+            Err(Trouble::Gone(why) | Trouble::Refused(why)) => Err(self.not_taken(id, why).await),
+            Err(trouble) => Err(trouble),
         }
-        Ok(Step::Done)
+    }
+
+    /// Whose word it was that ended a completion.
+    async fn not_taken(&self, id: &str, why: String) -> Trouble {
+        match self.settings.client.status(id, &self.meter).await {
+            Err(Trouble::Gone(why)) => Trouble::Gone(why),
+            Ok(standing) if standing.is_complete() => {
+                // The application had the file, and did not want it: another run must not find it done.
+                self.forget();
+                Trouble::Refused(why)
+            }
+            _ => Trouble::Refused(why),
+        }
     }
 
     /// From where an upload stands.
@@ -223,7 +231,7 @@ impl Transfer {
                     Standing { upload_id: id.clone(), offset, total: None, status: None };
                 self.step_from(standing).map_err(|_| Failure::Refused(why))
             }
-            (Trouble::Anew(why), Some(_)) if self.restarts < RESTARTS => {
+            (Trouble::Gone(why) | Trouble::Anew(why), Some(_)) if self.restarts < RESTARTS => {
                 self.restarts += 1;
                 self.complain(&format!("{why}; begins anew"));
                 self.forget();
@@ -232,9 +240,13 @@ impl Transfer {
                 self.meter.skip_to(0);
                 Ok(Step::Begin)
             }
-            (Trouble::Moved { why, .. } | Trouble::Anew(why) | Trouble::Refused(why), _) => {
-                Err(Failure::Refused(why))
-            }
+            (
+                Trouble::Moved { why, .. }
+                | Trouble::Gone(why)
+                | Trouble::Anew(why)
+                | Trouble::Refused(why),
+                _,
+            ) => Err(Failure::Refused(why)),
         }
     }
 
