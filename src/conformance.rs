@@ -20,8 +20,8 @@
 //! survives that is for the store's own tests.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::io::SeekFrom;
+use std::future::{Future, poll_fn, ready};
+use std::io::{ErrorKind, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
@@ -37,11 +37,46 @@ use crate::id::UploadId;
 use crate::store::{Reader, Store, StoreError, Writer};
 use crate::upload::{Status, Upload};
 
+/// What the suite does at the places that [`Writer::persist`] moves files to, as the application and
+/// others would.
+///
+/// A method panics if it cannot do what it says.
+pub trait Targets: Send + Sync + 'static {
+    /// A target at which there is nothing, nor beside it.
+    fn fresh(&self) -> PathBuf;
+
+    /// A target at which there can be no file.
+    fn impossible(&self) -> PathBuf;
+
+    /// The bytes of the file at the target, or `None` if there is no file.
+    fn read<'a>(&'a self, target: &'a Path) -> Doing<'a, Option<Vec<u8>>>;
+
+    /// Puts a file at the target.
+    fn write<'a>(&'a self, target: &'a Path, bytes: &'static [u8]) -> Doing<'a, ()>;
+
+    /// Removes the file at the target.
+    fn remove<'a>(&'a self, target: &'a Path) -> Doing<'a, ()>;
+
+    /// Puts something at the target that is no file; `false` if there is no such thing.
+    ///
+    /// Default: there is not.
+    fn obstruct<'a>(&'a self, target: &'a Path) -> Doing<'a, bool> {
+        let _ = target;
+        Box::pin(ready(false))
+    }
+
+    /// What there is beside the target, and itself.
+    fn around<'a>(&'a self, target: &'a Path) -> Doing<'a, Vec<PathBuf>>;
+}
+
+/// What a method of [`Targets`] does.
+pub type Doing<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// The suite for one kind of store, and what that kind can do.
 #[must_use = "a suite does nothing until it is run"]
 pub struct Suite<S> {
     make: Box<dyn Fn() -> S + Send + Sync>,
-    scratch: PathBuf,
+    targets: Box<dyn Targets>,
     reopen: Option<Box<dyn Fn(&S) -> S + Send + Sync>>,
     room: Option<Box<dyn Fn(&S) -> u64 + Send + Sync>>,
     local_files: bool,
@@ -50,11 +85,11 @@ pub struct Suite<S> {
 
 impl<S: Store> Suite<S> {
     /// A suite for the stores that `make` makes: each call gives an empty one. Files are persisted
-    /// to `scratch`, an existing folder of the local filesystem.
+    /// to `scratch`, an existing folder of the local filesystem, or to other [`targets`](Self::targets).
     pub fn new(make: impl Fn() -> S + Send + Sync + 'static, scratch: impl Into<PathBuf>) -> Self {
         Self {
             make: Box::new(make),
-            scratch: scratch.into(),
+            targets: Box::new(Files { folder: scratch.into() }),
             reopen: None,
             room: None,
             local_files: false,
@@ -66,6 +101,12 @@ impl<S: Store> Suite<S> {
     /// the cases with two handles do nothing.
     pub fn reopen(mut self, reopen: impl Fn(&S) -> S + Send + Sync + 'static) -> Self {
         self.reopen = Some(Box::new(reopen));
+        self
+    }
+
+    /// Where files are persisted to, for a store that does not do it to the local filesystem.
+    pub fn targets(mut self, targets: impl Targets) -> Self {
+        self.targets = Box::new(targets);
         self
     }
 
@@ -121,7 +162,23 @@ impl<S: Store> Suite<S> {
     }
 
     fn target(&self) -> PathBuf {
-        self.scratch.join(UploadId::random().as_str()).join("folder").join("file.bin")
+        self.targets.fresh()
+    }
+
+    async fn file(&self, target: &Path) -> Vec<u8> {
+        let Some(bytes) = self.targets.read(target).await else {
+            panic!("there is no file at {}", target.display())
+        };
+        bytes
+    }
+
+    async fn exists(&self, target: &Path) -> bool {
+        self.targets.around(target).await.contains(&target.to_owned())
+    }
+
+    /// No file was left beside the target.
+    async fn alone(&self, target: &Path) {
+        assert_eq!(self.targets.around(target).await, [target]);
     }
 
     /// Waits until the store holds `bytes` bytes of uploads, if that can be asked.
@@ -132,10 +189,62 @@ impl<S: Store> Suite<S> {
     }
 }
 
+/// Targets in a folder of the local filesystem.
+struct Files {
+    folder: PathBuf,
+}
+
+impl Targets for Files {
+    fn fresh(&self) -> PathBuf {
+        self.folder.join(UploadId::random().as_str()).join("folder").join("file.bin")
+    }
+
+    fn impossible(&self) -> PathBuf {
+        let folder = self.fresh();
+        std::fs::create_dir_all(&folder).must("make a folder");
+        folder
+    }
+
+    fn read<'a>(&'a self, target: &'a Path) -> Doing<'a, Option<Vec<u8>>> {
+        Box::pin(ready(match std::fs::read(target) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            bytes => Some(bytes.must("read a file")),
+        }))
+    }
+
+    fn write<'a>(&'a self, target: &'a Path, bytes: &'static [u8]) -> Doing<'a, ()> {
+        if let Some(folder) = target.parent() {
+            std::fs::create_dir_all(folder).must("make a folder");
+        }
+        std::fs::write(target, bytes).must("write a file");
+        Box::pin(ready(()))
+    }
+
+    fn remove<'a>(&'a self, target: &'a Path) -> Doing<'a, ()> {
+        std::fs::remove_file(target).must("remove a file");
+        Box::pin(ready(()))
+    }
+
+    fn obstruct<'a>(&'a self, target: &'a Path) -> Doing<'a, bool> {
+        std::fs::create_dir(target).must("make a folder");
+        Box::pin(ready(true))
+    }
+
+    fn around<'a>(&'a self, target: &'a Path) -> Doing<'a, Vec<PathBuf>> {
+        let entries = target.parent().map(std::fs::read_dir);
+        let entries = match entries {
+            Some(Err(error)) if error.kind() == ErrorKind::NotFound => None,
+            Some(entries) => Some(entries.must("read a folder")),
+            None => None,
+        };
+        let paths = entries.into_iter().flatten().map(|entry| entry.must("read a folder").path());
+        Box::pin(ready(paths.collect()))
+    }
+}
+
 impl<S> fmt::Debug for Suite<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Suite")
-            .field("scratch", &self.scratch)
             .field("reopen", &self.reopen.is_some())
             .field("room", &self.room.is_some())
             .field("local_files", &self.local_files)
@@ -452,11 +561,11 @@ async fn a_dropped_write_does_not_show_in_a_finished_file<S: Store>(suite: &Suit
     let path = writer.path();
     assert!(path.is_some() || !suite.local_files, "there is no path");
     if let Some(path) = path {
-        assert_eq!(file(&path), data(1, 10), "the file at the path");
+        assert_eq!(std::fs::read(path).must("read a file"), data(1, 10), "the file at the path");
     }
     let target = suite.target();
     writer.persist(&target, true).await.must("persist");
-    assert_eq!(file(&target), data(1, 10), "the persisted file");
+    assert_eq!(suite.file(&target).await, data(1, 10), "the persisted file");
 }
 
 async fn a_reader_seeks_like_a_file<S: Store>(suite: &Suite<S>) {
@@ -536,7 +645,8 @@ async fn a_lease_ends_when_its_writer_is_dropped<S: Store>(suite: &Suite<S>) {
     let reader = self::writer(&*store, &upload.id).await.into_reader().await.must("into_reader");
     drop(reader);
     let mut failed = self::writer(&*store, &upload.id).await;
-    assert!(failed.persist(&suite.scratch, true).await.is_err(), "a folder was replaced");
+    let impossible = suite.targets.impossible();
+    assert!(failed.persist(&impossible, true).await.is_err(), "there can be no file");
     drop(failed);
     usable(&*store, &upload.id, &[data(1, 10), data(3, 1)].concat()).await;
 }
@@ -573,6 +683,8 @@ async fn a_reader_of_the_record_sees_it_go_forward_only<S: Store>(suite: &Suite<
     let reading = async {
         let mut seen = 0;
         while seen < all.len() as u64 {
+            // A store in memory may have all at once, and the other half of this task waits.
+            tokio::task::yield_now().await;
             let offset = store.load(&upload.id).await.must("load").offset();
             assert!(offset >= seen, "from {seen} back to {offset}");
             let bytes = content(&*store, &upload.id).await;
@@ -622,8 +734,8 @@ async fn persisting_moves_the_bytes<S: Store>(suite: &Suite<S>) {
         let (upload, mut writer) = finishing(&*store, &bytes).await;
         let target = suite.target();
         writer.persist(&target, overwrite).await.must("persist");
-        assert!(file(&target) == bytes, "the target has other bytes");
-        alone(&target);
+        assert!(suite.file(&target).await == bytes, "the target has other bytes");
+        suite.alone(&target).await;
         holds(&*store, &upload, &bytes).await;
         if suite.local_files {
             assert_eq!(writer.path(), Some(target.clone()));
@@ -633,7 +745,7 @@ async fn persisting_moves_the_bytes<S: Store>(suite: &Suite<S>) {
         drop(writer);
         suite.holds(&store, 0).await;
         holds(&*store, &complete, &bytes).await;
-        assert!(file(&target) == bytes, "the target has other bytes");
+        assert!(suite.file(&target).await == bytes, "the target has other bytes");
     }
 }
 
@@ -644,14 +756,14 @@ async fn persisting_again_ends_in_the_same_place<S: Store>(suite: &Suite<S>) {
     let target = suite.target();
     for overwrite in [false, true, false] {
         writer.persist(&target, overwrite).await.must("persist");
-        assert_eq!(file(&target), bytes);
+        assert_eq!(suite.file(&target).await, bytes);
         drop(writer);
         writer = self::writer(&*store, &upload.id).await;
         writer.persist(&target, overwrite).await.must("persist in another lease");
-        assert_eq!(file(&target), bytes);
+        assert_eq!(suite.file(&target).await, bytes);
         holds(&*store, &upload, &bytes).await;
     }
-    alone(&target);
+    suite.alone(&target).await;
 }
 
 async fn persisting_to_another_target_moves_the_file<S: Store>(suite: &Suite<S>) {
@@ -661,8 +773,8 @@ async fn persisting_to_another_target_moves_the_file<S: Store>(suite: &Suite<S>)
     let (first, second) = (suite.target(), suite.target());
     writer.persist(&first, true).await.must("persist");
     writer.persist(&second, false).await.must("persist elsewhere");
-    assert_eq!(file(&second), bytes);
-    assert!(!first.exists(), "there are two files");
+    assert_eq!(suite.file(&second).await, bytes);
+    assert!(!suite.exists(&first).await, "there are two files");
     holds(&*store, &upload, &bytes).await;
 }
 
@@ -671,25 +783,22 @@ async fn persisting_replaces_a_file_only_if_told<S: Store>(suite: &Suite<S>) {
     let bytes = data(1, 1000);
     let (upload, mut writer) = finishing(&*store, &bytes).await;
     let (taken, free) = (suite.target(), suite.target());
-    if let Some(folder) = taken.parent() {
-        std::fs::create_dir_all(folder).must("make a folder");
-    }
-    std::fs::write(&taken, b"somebody's").must("write a file");
+    suite.targets.write(&taken, b"somebody's").await;
     for persisted in [false, true] {
         match writer.persist(&taken, false).await {
             Err(StoreError::AlreadyExists { .. }) => {}
             other => panic!("persisted: {persisted}, gave {other:?}"),
         }
-        assert_eq!(file(&taken), b"somebody's");
+        assert_eq!(suite.file(&taken).await, b"somebody's");
         holds(&*store, &upload, &bytes).await;
         if !persisted {
             writer.persist(&free, false).await.must("persist elsewhere");
         }
     }
     writer.persist(&taken, true).await.must("replace");
-    assert_eq!(file(&taken), bytes);
-    alone(&taken);
-    assert!(!free.exists(), "there are two files");
+    assert_eq!(suite.file(&taken).await, bytes);
+    suite.alone(&taken).await;
+    assert!(!suite.exists(&free).await, "there are two files");
     holds(&*store, &upload, &bytes).await;
 }
 
@@ -699,16 +808,15 @@ async fn a_failed_persist_leaves_the_bytes_where_they_were<S: Store>(suite: &Sui
     let (upload, mut writer) = finishing(&*store, &bytes).await;
     let target = suite.target();
     for persisted in [false, true] {
-        let folder = suite.target();
-        std::fs::create_dir_all(&folder).must("make a folder");
-        assert!(writer.persist(&folder, true).await.is_err(), "a folder was replaced");
+        let impossible = suite.targets.impossible();
+        assert!(writer.persist(&impossible, true).await.is_err(), "there can be no file");
         holds(&*store, &upload, &bytes).await;
         drop(writer);
         holds(&*store, &upload, &bytes).await;
         writer = self::writer(&*store, &upload.id).await;
-        assert_eq!(target.exists(), persisted);
+        assert_eq!(suite.exists(&target).await, persisted);
         writer.persist(&target, false).await.must("persist after a failure");
-        assert_eq!(file(&target), bytes);
+        assert_eq!(suite.file(&target).await, bytes);
         holds(&*store, &upload, &bytes).await;
     }
 }
@@ -718,7 +826,7 @@ async fn a_persisted_upload_may_be_empty<S: Store>(suite: &Suite<S>) {
     let (upload, mut writer) = finishing(&*store, &Bytes::new()).await;
     let target = suite.target();
     writer.persist(&target, false).await.must("persist");
-    assert_eq!(file(&target), b"");
+    assert_eq!(suite.file(&target).await, b"");
     drop(writer);
     holds(&*store, &upload, b"").await;
 }
@@ -736,8 +844,8 @@ async fn a_persisted_file_outlives_its_record<S: Store>(suite: &Suite<S>) {
         }
         writer.remove().await.must("remove");
         nothing_left(&*store, &upload.id).await;
-        assert_eq!(file(&target), bytes);
-        alone(&target);
+        assert_eq!(suite.file(&target).await, bytes);
+        suite.alone(&target).await;
     }
 }
 
@@ -754,29 +862,32 @@ async fn a_persisted_file_is_found_after_its_writer_was_dropped<S: Store>(suite:
     writer.commit(Bytes::new(), with_status(&upload, Status::Open)).await.must("commit");
     drop(writer);
     holds(&*store, &with_status(&upload, Status::Open), &bytes).await;
-    assert_eq!(file(&target), bytes);
+    assert_eq!(suite.file(&target).await, bytes);
 }
 
 async fn an_upload_whose_persisted_file_is_gone_can_be_removed<S: Store>(suite: &Suite<S>) {
     let store = suite.store();
     let bytes = data(1, 1000);
-    for now in ["nothing", "a shorter file", "a folder"] {
+    for now in ["nothing", "a shorter file", "no file"] {
         let (upload, mut writer) = finishing(&*store, &bytes).await;
         let target = suite.target();
         writer.persist(&target, true).await.must("persist");
         drop(writer);
         // The file is the application's, to do with as it likes.
-        std::fs::remove_file(&target).must("remove the file");
-        match now {
-            "a shorter file" => std::fs::write(&target, b"mine").must("write a file"),
-            "a folder" => std::fs::create_dir(&target).must("make a folder"),
-            _ => {}
-        }
+        suite.targets.remove(&target).await;
+        let there = match now {
+            "a shorter file" => {
+                suite.targets.write(&target, b"mine").await;
+                true
+            }
+            "no file" => suite.targets.obstruct(&target).await,
+            _ => false,
+        };
         assert_eq!(store.load(&upload.id).await.must("load"), upload);
         let writer = leased(&*store, &upload.id).await.must(now);
         writer.remove().await.must(now);
         nothing_left(&*store, &upload.id).await;
-        assert_eq!(target.exists(), now != "nothing", "{now}");
+        assert_eq!(suite.exists(&target).await, there, "{now}");
     }
 }
 
@@ -924,6 +1035,7 @@ async fn dropping_a_reading_future_changes_nothing<S: Store>(suite: &Suite<S>) {
             }
         };
         let done = polled(polls, reading).await.is_some();
+        store.settle().await;
         usable(&*store, &upload.id, &bytes).await;
         bytes.extend_from_slice(&data(99, 3));
         if done {
@@ -951,6 +1063,7 @@ async fn dropping_an_appending_future_leaves_the_old_record_or_the_new<S: Store>
             writer.write(data(4, 4000)).await.must("write");
         };
         let done = polled(polls, appending).await.is_some();
+        store.settle().await;
         let now = self::writer(&*store, &upload.id).await.upload().clone();
         let state = states.iter().find(|state| state.len() as u64 == now.offset());
         let Some(state) = state else { panic!("{polls} polls: {now:?}") };
@@ -975,6 +1088,7 @@ async fn dropping_a_creating_future_leaves_nothing_or_the_upload<S: Store>(suite
             writer.commit(last, committed.clone()).await.must("commit");
         };
         let done = polled(polls, creating).await.is_some();
+        store.settle().await;
         let mut born = false;
         eventually_async("it exists or is gone", || async {
             match store.load(&upload.id).await {
@@ -1012,6 +1126,7 @@ async fn dropping_a_future_that_reads_back_changes_nothing<S: Store>(suite: &Sui
             assert!(read(&mut reader).await == data(2, 2000), "other bytes");
         };
         let done = polled(polls, reading).await.is_some();
+        store.settle().await;
         usable(&*store, &upload.id, &data(1, 1000)).await;
         if done {
             break;
@@ -1032,12 +1147,13 @@ async fn dropping_a_persisting_future_loses_no_byte<S: Store>(suite: &Suite<S>) 
             writer.persist(&second, true).await.must("persist elsewhere");
         };
         let done = polled(polls, persisting).await.is_some();
+        store.settle().await;
         let mut writer = self::writer(&*store, &upload.id).await;
         holds(&*store, &upload, &bytes).await;
         writer.persist(&second, true).await.must("persist again");
-        assert_eq!(file(&second), bytes, "{polls} polls");
-        assert!(!first.exists(), "{polls} polls left two files");
-        alone(&second);
+        assert_eq!(suite.file(&second).await, bytes, "{polls} polls");
+        assert!(!suite.exists(&first).await, "{polls} polls left two files");
+        suite.alone(&second).await;
         drop(writer);
         holds(&*store, &upload, &bytes).await;
         if done {
@@ -1055,6 +1171,7 @@ async fn dropping_a_removing_future_leaves_the_upload_or_nothing<S: Store>(suite
             writer.remove().await.must("remove");
         };
         let done = polled(polls, removing).await.is_some();
+        store.settle().await;
         match leased(&*store, &upload.id).await {
             Ok(writer) => {
                 assert!(!done, "it was removed and is there");
@@ -1171,7 +1288,7 @@ async fn compete<S: Store>(handles: &[Arc<S>]) {
                 record.progress.offset = end;
                 match writer.commit(bytes.slice(1..), record).await {
                     Ok(()) => commits.push((from, bytes)),
-                    Err(StoreError::Busy) => {}
+                    Err(StoreError::Busy | StoreError::Conflict) => {}
                     Err(error) => panic!("commit: {error}"),
                 }
             }
@@ -1376,20 +1493,6 @@ async fn nothing_left<S: Store>(store: &S, id: &UploadId) {
 #[track_caller]
 fn not_found<T: fmt::Debug>(result: Result<T, StoreError>, what: &str) {
     assert!(matches!(result, Err(StoreError::NotFound)), "{what} gave {result:?}");
-}
-
-#[track_caller]
-fn file(path: &Path) -> Vec<u8> {
-    std::fs::read(path).must("read a file")
-}
-
-/// No file was left beside the target.
-#[track_caller]
-fn alone(target: &Path) {
-    let Some(folder) = target.parent() else { return };
-    let entries = std::fs::read_dir(folder).must("read a folder");
-    let names: Vec<_> = entries.map(|entry| entry.must("read a folder").file_name()).collect();
-    assert_eq!(names, [target.file_name().unwrap_or_default()]);
 }
 
 async fn eventually(what: &str, check: impl Fn() -> bool + Send + Sync) {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
 
 /// The name of an upload: 32 lower-case hex digits of a random UUID (version 4).
 ///
@@ -27,13 +28,40 @@ impl UploadId {
     /// A new id, 122 bits of it from the operating system's random numbers.
     pub fn random() -> Self {
         let mut digits = [0; LENGTH];
-        uuid::Uuid::new_v4().as_simple().encode_lower(&mut digits);
+        random_uuid().as_simple().encode_lower(&mut digits);
         Self(digits)
     }
 
     /// The 32 digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// 122 bits of the operating system's random numbers; in a simulation, of its seed.
+pub(crate) fn random_uuid() -> Uuid {
+    #[cfg(test)]
+    if let Some(bytes) = seeded::bytes() {
+        return uuid::Builder::from_random_bytes(bytes).into_uuid();
+    }
+    Uuid::new_v4()
+}
+
+#[cfg(test)]
+pub(crate) mod seeded {
+    use std::cell::RefCell;
+
+    thread_local! {
+        static DICE: RefCell<Option<fastrand::Rng>> = const { RefCell::new(None) };
+    }
+
+    /// From now on what is random on this thread comes from the seed, or from the system again.
+    pub(crate) fn set(seed: Option<u64>) {
+        DICE.set(seed.map(fastrand::Rng::with_seed));
+    }
+
+    pub(super) fn bytes() -> Option<[u8; 16]> {
+        DICE.with_borrow_mut(|dice| Some(dice.as_mut()?.u128(..).to_le_bytes()))
     }
 }
 

@@ -55,6 +55,7 @@
 //! | [Expiry](guide::expiry) | How long does an unfinished upload wait, and who removes it? |
 //! | [Files](guide::files) | Where are the files, and how does one become mine? |
 //! | [Layers](guide::layers) | Which layers stand outside this one, and which inside? |
+//! | [Nodes](guide::nodes) | How do several machines share the uploads? |
 //! | [Proxies](guide::proxy) | What has nginx to do? |
 //! | [HTTP/2](guide::http2) | Why is one upload slow, and which windows make it fast? |
 //! | [Testing](guide::testing) | How do I test my own handler? |
@@ -69,7 +70,7 @@
 //!    `Durability::Sync` a power cut may take acknowledged bytes. On Linux that is noticed, and the
 //!    file refused, even if it kept its length.)
 //! 3. One writer at a time per upload, in all processes that share a folder. A fresh request is not
-//!    locked out by a dead one: the newest wins.
+//!    locked out by a dead one: the newest wins. (On nodes that share a bucket, the first to commit.)
 //! 4. Completing costs the same for 1 KiB and for 1 TiB.
 //! 5. Memory per upload is a constant that the settings bound, whatever the client sends.
 //! 6. A request that is no upload passes as if the layer were not there.
@@ -82,6 +83,7 @@
 //! - `axum`: [`CompletedUpload`] is an extractor.
 //! - `tracing`: refusals and failures are told to `tracing`.
 //! - `fast-md5`: MD5 in assembly where there is some, on x86-64 1.4 times as fast. Records stay the same.
+//! - `object-store`: [`BucketStore`](store::BucketStore), for many nodes on S3, Azure or Google Cloud Storage.
 //! - `conformance`: the suite that an implementation of [`Store`](store::Store) can run.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -107,6 +109,9 @@ mod log;
 mod policy;
 mod protocol;
 mod service;
+#[cfg(feature = "object-store")]
+#[cfg(test)]
+mod simulation;
 mod time;
 mod upload;
 

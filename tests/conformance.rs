@@ -9,7 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+#[path = "support/bucket.rs"]
+mod bucket;
+
 use bytes::Bytes;
+use object_store::memory::InMemory;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tower_chunked_upload::conformance::Suite;
@@ -20,6 +24,14 @@ use tower_chunked_upload::{Status, Upload, UploadId, Uploads};
 async fn the_memory_store_keeps_the_contract() {
     let scratch = TempDir::new().unwrap();
     Suite::new(MemoryStore::new, scratch.path()).reopen(MemoryStore::clone).run().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bucket_store_keeps_the_contract() {
+    // A chunk is an object; or pieces and a list of them.
+    for segment in [8 << 20, 1000] {
+        bucket::suite(|| Arc::new(InMemory::new()), segment).run().await;
+    }
 }
 
 #[tokio::test]

@@ -358,7 +358,11 @@ impl Append {
         upload.progress.expires = engine.expiry.after_chunk(&upload, engine.now());
         upload.progress.status = Status::Open;
         let commit = tokio::spawn(async move {
-            writer.commit_with(last.clone(), checksum.into_record(last, upload)).await?;
+            let before = writer.upload().clone();
+            let record = checksum.into_record(last.clone(), upload);
+            if let Err(error) = writer.commit_with(last, record).await {
+                return Err(engine.overtaken(&before, error).await);
+            }
             let upload = writer.upload().clone();
             drop(writer);
             if let Some(reservation) = reservation {
@@ -368,7 +372,7 @@ impl Append {
             // Under the claim, so that what comes next is told next.
             engine.observer.on_event(&event).await;
             drop((claim, _claim));
-            Ok::<_, StoreError>(event)
+            Ok::<_, Error>(event)
         });
         match joined(commit).await? {
             Event::Created(upload) | Event::Grew(upload) => Ok(upload),

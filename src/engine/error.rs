@@ -111,8 +111,10 @@ impl From<ErrorKind> for Error {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let kind = match &error {
-            StoreError::NotFound => ErrorKind::NotFound,
+            // Whose it was has not been compared with who asks.
+            StoreError::NotFound | StoreError::Expired { .. } => ErrorKind::NotFound,
             StoreError::Busy => ErrorKind::Busy,
+            StoreError::Conflict => ErrorKind::Superseded,
             StoreError::AlreadyExists { .. } => ErrorKind::AlreadyExists,
             StoreError::Full { .. } => ErrorKind::Full,
             StoreError::Damaged { .. } => ErrorKind::Damaged,

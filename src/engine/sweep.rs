@@ -66,6 +66,8 @@ struct Sweep<'a> {
     scope: &'a Scope,
     /// Dropped without its end, it has forgotten nothing.
     count: Option<Count>,
+    /// Whether the store's index of what is due is gone through, and not all uploads.
+    by_index: bool,
     cursor: Option<Cursor>,
     expired: Expired,
 }
@@ -74,13 +76,15 @@ impl<'a> Sweep<'a> {
     fn begin(engine: &'a Engine, scope: &'a Scope) -> Self {
         // Only who sees all uploads can count them.
         let count = if scope.is_all() { engine.ledger.begin_count() } else { None };
-        Self { engine, scope, count, cursor: None, expired: Expired::default() }
+        let by_index = engine.store.keeps_due();
+        Self { engine, scope, count, by_index, cursor: None, expired: Expired::default() }
     }
 
     /// Sweeps some of the uploads; whether there are more.
     async fn page(&mut self) -> Result<bool, Error> {
         let (store, cursor) = (&*self.engine.store, self.cursor.take());
         let page = match &self.count {
+            _ if self.by_index => store.due(cursor).await?,
             Some(count) => count.page(store, cursor).await?,
             None => store.list(cursor).await?,
         };
@@ -93,12 +97,17 @@ impl<'a> Sweep<'a> {
             }
         }
         self.cursor = page.next;
-        if self.cursor.is_none()
-            && let Some(count) = self.count.take()
-        {
+        if self.cursor.is_some() {
+            return Ok(true);
+        }
+        if std::mem::take(&mut self.by_index) {
+            // What is due is gone; to count the rest all are gone through.
+            return Ok(self.count.is_some());
+        }
+        if let Some(count) = self.count.take() {
             count.finish();
         }
-        Ok(self.cursor.is_some())
+        Ok(false)
     }
 
     async fn look_at(&mut self, upload: Result<Upload, StoreError>) {
@@ -117,7 +126,7 @@ impl<'a> Sweep<'a> {
             Ok(Some(Status::Complete)) => self.expired.complete += 1,
             Ok(Some(_)) => self.expired.incomplete += 1,
             Err(error) => {
-                if !matches!(error, StoreError::Busy) {
+                if !matches!(error, StoreError::Busy | StoreError::Conflict) {
                     log::failed("remove an expired upload", Some(&id), &error);
                 }
                 self.expired.skipped += 1;
@@ -128,8 +137,10 @@ impl<'a> Sweep<'a> {
 
 /// Removes the upload unless it lives again since it was listed.
 pub(super) async fn remove(engine: &Engine, id: &UploadId) -> Result<Option<Status>, StoreError> {
+    // In a store without leases nobody else says that it is in use.
+    let Some(_claim) = engine.claims.claim_idle(id) else { return Err(StoreError::Busy) };
     let writer = match engine.store.writer(id).await {
-        Err(StoreError::NotFound) => return Ok(None),
+        Err(StoreError::NotFound | StoreError::Expired { .. }) => return Ok(None),
         writer => writer?,
     };
     let upload: Upload = writer.upload().clone();
@@ -146,7 +157,7 @@ pub(super) async fn remove(engine: &Engine, id: &UploadId) -> Result<Option<Stat
 
 async fn discard(engine: &Engine, id: &UploadId) {
     match engine.store.discard(id).await {
-        Ok(()) | Err(StoreError::Busy) => {}
+        Ok(()) | Err(StoreError::Busy | StoreError::Conflict) => {}
         Err(error) => log::failed("remove what an upload left", Some(id), &error),
     }
 }

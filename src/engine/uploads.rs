@@ -382,11 +382,13 @@ impl Uploads {
 
     /// Removes the expired uploads, and what interrupted ones left.
     ///
-    /// It reads all records, as fast as it can; its memory does not grow with their number.
+    /// It reads all records, or those that are due where the store keeps an index of them
+    /// ([`Store::due`]), as fast as it can; its memory does not grow with their number.
     /// [`sweep_every`](Self::sweep_every) takes its time.
     ///
-    /// One that is being written to or handed over at this moment is left for the next time. A file
-    /// that the application has taken is never touched.
+    /// One that is being written to or handed over at this moment is left for the next time. (In a
+    /// bucket, a chunk that comes to another node is refused.) A file that the application has taken is
+    /// never touched.
     ///
     /// # Errors
     /// Those of the store, if it cannot be listed. What cannot be removed is counted as skipped.
@@ -430,8 +432,9 @@ impl Uploads {
     /// at most a quarter of one core, and four times as long. When the sweeper ends or a
     /// [shutdown](Self::shutdown) begins, it stops after the page that it is at.
     ///
-    /// Each process that sweeps a store reads all of its records. Where several share a store, one
-    /// sweeper is enough; with quotas each of them needs its own.
+    /// Each process that sweeps a store reads all of its records, unless the store has an index and there
+    /// are no quotas. Where several share a store, one sweeper is enough; with quotas each of them needs
+    /// its own.
     pub fn sweep_every(&self, every: Duration) -> Sweeper {
         Sweeper::start(Arc::clone(&self.engine), self.scope.clone(), every)
     }
@@ -476,6 +479,9 @@ impl Uploads {
     async fn find(&self, id: &UploadId) -> Result<Upload, Error> {
         let upload = match self.engine.store.load(id).await {
             Err(StoreError::NotFound) if self.engine.swept.knows(id, &self.scope) => {
+                return Err(ErrorKind::Expired.into());
+            }
+            Err(StoreError::Expired { owner }) if self.scope.owns(owner.as_ref()) => {
                 return Err(ErrorKind::Expired.into());
             }
             result => result?,
@@ -554,6 +560,22 @@ impl Engine {
             return Err(ErrorKind::OffsetMismatch { offset: upload.offset() }.into());
         }
         Ok(())
+    }
+
+    /// Why a commit failed that began with this record. Where another node was faster, it is told what
+    /// that has made of the upload.
+    pub(super) async fn overtaken(&self, before: &Upload, error: StoreError) -> Error {
+        if !matches!(error, StoreError::Conflict) {
+            return error.into();
+        }
+        match self.store.load(&before.id).await {
+            Err(error) => error.into(),
+            Ok(now) => match self.check_offset(&now, before.offset()) {
+                Err(error) => error,
+                Ok(()) if now.status() == Status::Finishing => ErrorKind::Finishing.into(),
+                Ok(()) => StoreError::Conflict.into(),
+            },
+        }
     }
 
     /// Looks now and then what other processes ask for, as long as anybody holds an upload.

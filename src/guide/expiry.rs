@@ -16,7 +16,7 @@
 //!
 //! Nobody by himself. Start [`Uploads::sweep_every`](crate::Uploads::sweep_every) once, in one
 //! process of those that share a folder (with [quotas](super::limits) in each); it takes at most a
-//! quarter of a core. Or call [`Uploads::delete_expired`](crate::Uploads::delete_expired) from a
+//! quarter of a core. In [a bucket](super::nodes) it reads only what is due. Or call [`Uploads::delete_expired`](crate::Uploads::delete_expired) from a
 //! job; the example `expired` of the repository is a command that does, and asks before.
 //!
 //! ```

@@ -11,6 +11,7 @@ pub mod files;
 pub mod http2;
 pub mod layers;
 pub mod limits;
+pub mod nodes;
 pub mod owners;
 pub mod protocol;
 pub mod proxy;

@@ -22,6 +22,8 @@ pub(crate) trait DynStore: Send + Sync + 'static {
     fn discard<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, ()>;
     fn remove_damaged<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, bool>;
     fn list(&self, cursor: Option<Cursor>) -> BoxFuture<'_, Page>;
+    fn due(&self, cursor: Option<Cursor>) -> BoxFuture<'_, Page>;
+    fn keeps_due(&self) -> bool;
     fn is_shared(&self) -> bool;
     fn ask<'a>(&'a self, id: &'a UploadId, wanted: bool) -> BoxFuture<'a, ()>;
     fn asked(&self) -> BoxFuture<'_, Vec<(UploadId, Duration)>>;
@@ -77,6 +79,14 @@ impl<T: Store> DynStore for T {
 
     fn list(&self, cursor: Option<Cursor>) -> BoxFuture<'_, Page> {
         Box::pin(Store::list(self, cursor))
+    }
+
+    fn due(&self, cursor: Option<Cursor>) -> BoxFuture<'_, Page> {
+        Box::pin(Store::due(self, cursor))
+    }
+
+    fn keeps_due(&self) -> bool {
+        Store::keeps_due(self)
     }
 
     fn is_shared(&self) -> bool {

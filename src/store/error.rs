@@ -1,6 +1,7 @@
 use std::{fmt, io};
 
 use crate::id::UploadId;
+use crate::upload::Owner;
 
 /// What can go wrong in a store.
 ///
@@ -10,8 +11,15 @@ use crate::id::UploadId;
 pub enum StoreError {
     /// There is no such upload.
     NotFound,
+    /// There was one, which was removed since its time was up. A store need not remember that.
+    Expired {
+        /// Whose it was.
+        owner: Option<Owner>,
+    },
     /// Another writer holds the lease.
     Busy,
+    /// Another writer has committed since this one began; what this one wrote is not in the upload.
+    Conflict,
     /// There is something at the target already.
     AlreadyExists {
         /// The target.
@@ -66,7 +74,9 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound => f.write_str("there is no such upload"),
+            Self::Expired { .. } => f.write_str("the upload had expired and is gone"),
             Self::Busy => f.write_str("another writer holds the upload"),
+            Self::Conflict => f.write_str("another writer was faster"),
             Self::AlreadyExists { target } => write!(f, "{target:?} exists already"),
             Self::Full { action, .. } => write!(f, "no room left: {action}"),
             Self::Damaged { id, problem } => write!(f, "upload {id:?} is damaged: {problem}"),

@@ -16,13 +16,17 @@
 //!   record stands, or, where an answer was lost, the new one: never a mixture.
 //! - **One writer at a time.** A [`Writer`] is a lease. While it lives, other writers of the same
 //!   upload get [`StoreError::Busy`], or fail at their commit; in no case do two commits start from
-//!   the same record. A lease ends when its writer is dropped and what it started has come to rest,
+//!   the same record. A store without leases lets two writers begin and refuses the second commit
+//!   with [`StoreError::Conflict`]. A lease ends when its writer is dropped and what it started has come to rest,
 //!   and when its process dies.
 //! - **Dropped without commit is rolled back.** Dropping a writer, or the future of any of these
 //!   methods, at any moment leaves the last committed record in force. Work that a store has handed
-//!   to another thread goes on holding the lease until it is done.
+//!   to another thread goes on holding the lease until it is done; where there are no leases, it may
+//!   come true until [`Store::settle`] has returned.
 //! - **Reading takes no lease** and waits for none.
 
+#[cfg(feature = "object-store")]
+pub mod bucket;
 mod erased;
 mod error;
 pub mod fs;
@@ -35,6 +39,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncSeek};
 
+#[cfg(feature = "object-store")]
+pub use bucket::{BucketStore, BucketStoreBuilder};
 pub(crate) use erased::{DynStore, DynWriter};
 pub use error::StoreError;
 pub use fs::{Durability, FsStore};
@@ -64,7 +70,8 @@ pub trait Store: Send + Sync + 'static {
     /// The record as last committed.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], or [`StoreError::Damaged`] if there is one that cannot be trusted.
+    /// [`StoreError::NotFound`], or [`StoreError::Expired`] if the store still knows why;
+    /// [`StoreError::Damaged`] if there is one that cannot be trusted.
     fn load(&self, id: &UploadId) -> impl Future<Output = Result<Upload, StoreError>> + Send;
 
     /// Takes the lease on an upload, or says at once that somebody has it.
@@ -103,6 +110,22 @@ pub trait Store: Send + Sync + 'static {
     /// meanwhile may be listed or not.
     fn list(&self, cursor: Option<Cursor>)
     -> impl Future<Output = Result<Page, StoreError>> + Send;
+
+    /// The uploads whose time may have come, some at a time, as [`list`](Self::list) does: none that has
+    /// expired is missing. What the store keeps to find them it may tidy up on the way, and what is left of
+    /// uploads that are gone.
+    ///
+    /// Default: all uploads.
+    fn due(&self, cursor: Option<Cursor>) -> impl Future<Output = Result<Page, StoreError>> + Send {
+        self.list(cursor)
+    }
+
+    /// Whether [`due`](Self::due) finds what has expired without going through all uploads.
+    ///
+    /// Default: no.
+    fn keeps_due(&self) -> bool {
+        false
+    }
 
     /// Whether other processes may use the same uploads at the same time. Then a request that finds an
     /// upload held [asks](Self::ask) for it, and whoever holds one looks now and then whether it is
@@ -164,6 +187,9 @@ pub trait Writer: Send + 'static {
     ///
     /// `upload.offset()` is at most the position after `last`. The id, the owner and `created`
     /// never change after the first commit.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if another writer has committed since this one began.
     fn commit(
         &mut self,
         last: Bytes,

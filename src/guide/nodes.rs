@@ -1,0 +1,229 @@
+//! How several machines share the uploads.
+//!
+//! # What do I need?
+//!
+//! Feature `object-store`, and a bucket: on S3 or anything that speaks it with conditional writes,
+//! Azure Blob Storage, or Google Cloud Storage. Nothing else runs: no lock server, no database. Put any balancer in
+//! front; whichever node a chunk comes to, it goes on where the one before stopped.
+//!
+//! The bucket is reached through the crate [`object_store`], whose types you build and hand over. Its
+//! features say which clouds; this crate adds none:
+//!
+//! ```toml
+//! [dependencies]
+//! object_store = { version = "0.14", features = ["aws"] }    # or azure, gcp
+//! tower-chunked-upload = { version = "0.1", features = ["axum", "object-store", "tracing"] }
+//! ```
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
+//! # use axum::{Router, routing::post};
+//! use std::sync::Arc;
+//!
+//! use axum::http::StatusCode;
+//! use object_store::ObjectStore;
+//! use tower_chunked_upload::store::BucketStore;
+//! use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+//!
+//! async fn uploads(bucket: Arc<dyn ObjectStore>) -> Result<Uploads, Box<dyn std::error::Error>> {
+//!     // Tries what it rests on, and refuses a store on which two nodes would write over each other.
+//!     let store = BucketStore::builder(bucket).prefix("chunked_uploads").connect().await?;
+//!     Ok(Uploads::builder(store).build()?)
+//! }
+//!
+//! async fn done(upload: CompletedUpload) -> Result<String, StatusCode> {
+//!     // To the key `media/…` of the same bucket.
+//!     let target = format!("media/{}-{}", upload.id(), upload.filename());
+//!     upload.persist(&target).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+//!     Ok(format!("{target:?}"))
+//! }
+//! #
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use object_store::ObjectStoreExt;
+//! # let bucket = Arc::new(object_store::memory::InMemory::new());
+//! # let uploads = uploads(bucket.clone()).await?;
+//! # let app = Router::new().route(client::COMPLETE, post(done)).layer(ChunkedUploadLayer::new(uploads));
+//! # let (status, target) = client::upload(&app, "a.txt", "Hello").await;
+//! # assert_eq!(status, StatusCode::OK);
+//! # let kept = bucket.get(&target.as_str().unwrap().into()).await?.bytes().await?;
+//! # assert_eq!(kept, "Hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A handler that reads with [`open`](crate::CompletedUpload::open) needs no change. [`path`](crate::CompletedUpload::path)
+//! is `None`: there is no local file.
+//!
+//! # How do I name the bucket?
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use object_store::ObjectStore;
+//! use object_store::aws::AmazonS3Builder;
+//! use object_store::azure::MicrosoftAzureBuilder;
+//! use object_store::gcp::GoogleCloudStorageBuilder;
+//!
+//! # fn main() -> Result<(), object_store::Error> {
+//! # drop(rustls::crypto::ring::default_provider().install_default());
+//! // S3, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION from the environment, or the role of the machine.
+//! let s3 = AmazonS3Builder::from_env().with_bucket_name("uploads").with_region("eu-central-1");
+//! let s3: Arc<dyn ObjectStore> = Arc::new(s3.build()?);
+//!
+//! // Ceph, MinIO and others: an address of their own, and the bucket's name in the path.
+//! let ceph = AmazonS3Builder::new()
+//!     .with_endpoint("http://ceph.internal:7480")
+//!     .with_allow_http(true)
+//!     .with_virtual_hosted_style_request(false)
+//!     .with_access_key_id("key")
+//!     .with_secret_access_key("secret")
+//!     .with_bucket_name("uploads");
+//! let ceph: Arc<dyn ObjectStore> = Arc::new(ceph.build()?);
+//!
+//! // Azure, with AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY.
+//! let azure = MicrosoftAzureBuilder::from_env().with_account("files").with_container_name("uploads");
+//! # let azure = azure.with_access_key("a2V5");
+//! let azure: Arc<dyn ObjectStore> = Arc::new(azure.build()?);
+//!
+//! // Google, with GOOGLE_SERVICE_ACCOUNT, or the account of the machine.
+//! let google = GoogleCloudStorageBuilder::from_env().with_bucket_name("uploads");
+//! # let google = google.with_skip_signature(true);
+//! let google: Arc<dyn ObjectStore> = Arc::new(google.build()?);
+//! # drop((s3, ceph, azure, google));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Each node needs to read, write, list and delete below the prefix, and where it persists to: on S3
+//! `s3:GetObject`, `s3:PutObject`, `s3:DeleteObject`, `s3:AbortMultipartUpload`, and `s3:ListBucket`.
+//!
+//! Ceph: give `rgw frontends` the option `tcp_nodelay=1`, or each `GET` takes 44 ms.
+//!
+//! # Which stores can be trusted?
+//!
+//! | store | |
+//! |---|---|
+//! | Ceph 16 (one gateway, and two), `moto` 5.2, Azurite 3.35 | tested with each change |
+//! | Amazon S3, Azure Blob Storage, MinIO, R2 and others that document `If-None-Match` | by their documentation |
+//! | Google Cloud Storage | by its documentation; there is nothing to test it with offline |
+//! | Garage 2.5, s3rver | refused: they ignore the condition |
+//! | OpenStack Swift's S3 | refused: it has none |
+//! | s3s-fs | refused in most cases: its condition is not atomic, which a race shows |
+//!
+//! [`connect`](crate::store::BucketStoreBuilder::connect) tries it, and says why it refuses. What it cannot see:
+//! where a bucket is replicated between sites, the condition holds within a site, so let all nodes use
+//! the same one. S3 Express does not list in order, and is refused if that shows.
+//!
+//! # What does it cost?
+//!
+//! A chunk costs one `PUT`, and `HEAD`s to learn where the upload stands: one on the node that had the
+//! chunk before; on another one as many, at the same time, as nodes take turns. What else it costs:
+//!
+//! | | requests |
+//! |---|---|
+//! | the first chunk | two small `PUT`s more, for the record and the expiry index |
+//! | the first chunk that a node sees of an upload | a `GET` and a `LIST` more |
+//! | a chunk larger than a segment (8 MiB) | a `PUT` for each segment, and one for the list of them |
+//! | a completion | two `PUT`s |
+//! | to read, or to persist | a `GET` for each chunk; to persist, three `PUT`s more, and one for each 8 MiB of a large file |
+//! | a status | one `HEAD` or a few, twice |
+//! | the end of an upload | two small `PUT`s, three `LIST`s, a few `HEAD`s; `DELETE` costs nothing |
+//!
+//! On S3 in us-east-1 ($0.005 for 1,000 `PUT`s or `LIST`s, $0.0004 for 1,000 `GET`s or `HEAD`s) 1 TiB costs:
+//!
+//! | chunk | the same node | three nodes in turn | to persist |
+//! |---|---|---|---|
+//! | 1 MiB | $5.66 | $6.50 | $1.07 |
+//! | 5 MiB | $1.13 | $1.30 | $0.74 |
+//! | **8 MiB** | **$0.71** | **$0.81** | $0.71 |
+//! | 32 MiB in segments of 8 MiB | $0.83 | $0.86 | $0.71 |
+//! | 32 MiB in segments of 32 MiB | $0.18 | $0.20 | $0.18 |
+//!
+//! A TiB that waits for a day costs $0.79, so a short [expiry](super::expiry) saves as much as large chunks do.
+//!
+//! # How large should a chunk be?
+//!
+//! 8 MiB, or up to 32 MiB with [`segment_bytes`](crate::store::BucketStoreBuilder::segment_bytes) as large and
+//! the memory for it. Small chunks cost requests and round trips. Each chunk is an object: 10,000 of them
+//! are fine. A client that sends a byte at a time has you pay for it, up to
+//! [`max_commits`](crate::store::BucketStoreBuilder::max_commits).
+//!
+//! Have memory for as many chunks as come at once: 200 uploads that share 256 MiB are written in pieces of
+//! 1.3 MiB, which cost more requests. An [`append`](crate::AppendMode::KeepWhatCame) of your own that keeps what
+//! came commits each batch, so set [`batch_bytes`](crate::UploadsBuilder::batch_bytes) to a segment there. And a form
+//! whose `upload_id` comes behind its file costs a small `PUT` more.
+//!
+//! # How fast is it?
+//!
+//! A chunk waits for one round trip before its bytes are read, and for its `PUT` before it is answered. The
+//! rest is the store's own time: see the figures beside a bare `PUT` in `benches/README.md` of the repository. On S3
+//! expect 20 to 60 ms for a small chunk and 80 to 250 ms for 8 MiB.
+//!
+//! # Should the balancer keep a client on one node?
+//!
+//! It need not. If it does (by a cookie, or by the hash of an address), a chunk costs one `HEAD` instead of
+//! three, and a chunk whose connection died makes way at once for the client's next try. On another node
+//! there is nobody to make way: whichever commits first wins, and the other is told the right
+//! offset. Nothing waits for a lease.
+//!
+//! # And completions?
+//!
+//! Two nodes do not hand over the same file: a completion is a commit too. If the node dies in the middle
+//! of it, others are told `Upload is being completed` until it has given no sign of life for
+//! [15 seconds](crate::store::BucketStoreBuilder::completion_lease); then the upload can be completed again.
+//! A node that stood still for so long, and goes on, finds that the upload is another's, but the file was
+//! given to the application twice: let its handler take a file under a name that its id decides, as above, so
+//! that the second time changes nothing.
+//!
+//! # How much memory does it take?
+//!
+//! Each upload gathers up to one segment, all on a node together up to
+//! [256 MiB](crate::store::BucketStoreBuilder::max_buffered_bytes). Beyond that the fullest buffers are written
+//! early, as pieces. A chunk of 1 GiB takes no more than that. Persisting a large file takes three parts of 8 MiB or
+//! of a segment, whichever is more (of a file above 80 GiB, of a ten-thousandth of it).
+//!
+//! # What else is different from files?
+//!
+//! - **Sweeping** goes by an index and not through all uploads: what has not expired costs nothing. Run
+//!   [`sweep_every`](crate::Uploads::sweep_every) on one node or on all of them; two at once are harmless, and cost
+//!   requests twice. What is cancelled or swept is deleted by the first sweep after
+//!   [an hour of grace](crate::store::BucketStoreBuilder::grace).
+//! - **[Quotas](super::limits)** are counted by each node, which learns of the others' uploads at its
+//!   sweeps, and with quotas these go through all uploads: four requests for each.
+//! - **A listing** reads every record: four requests for each upload, 16 at a time.
+//! - **`persist_new`** of a file above 8 MiB (or a segment) takes the name with an empty object, at the end, when all
+//!   parts are there and just before they become the file.
+//! - **Free room** cannot be asked: [`min_free_bytes`](crate::UploadsBuilder::min_free_bytes) refuses all.
+//! - **Clocks** of the nodes may differ by minutes. They decide when an upload expires, and when what is gone
+//!   is deleted; never who may write.
+//!
+//! # What if a node dies at the wrong moment?
+//!
+//! Nothing of an upload is lost. What it leaves behind (a piece that no commit names) the sweep deletes with
+//! its upload. What a request that was lost for hours writes after that, nobody knows of: let the bucket
+//! delete what is old, as the last net. On S3, with the longest life of an upload, a week, and its
+//! prefix:
+//!
+//! ```json
+//! {
+//!   "Rules": [{
+//!     "ID": "unfinished uploads",
+//!     "Filter": { "Prefix": "chunked_uploads/" },
+//!     "Status": "Enabled",
+//!     "Expiration": { "Days": 8 },
+//!     "AbortIncompleteMultipartUpload": { "DaysAfterInitiation": 1 }
+//!   }]
+//! }
+//! ```
+//!
+//! `AbortIncompleteMultipartUpload` also counts for the prefix that files are persisted to: give that one a
+//! rule with it, and no `Expiration`. Never let the rule be shorter than an upload may live, with all that
+//! [`Expiry::AfterLastChunk`](crate::Expiry) and [`set_expires`](crate::Uploads::set_expires) add to it, and leave it out
+//! where one never expires. Where the bucket keeps versions, deleted ones need a rule too.
+//!
+//! # Can I try it here?
+//!
+//! `cargo run --example cluster` starts three nodes and a balancer that hands each request to the next one.
+//! It says what to set; an S3 in memory is `pip install "moto[s3]" flask flask-cors`, then `moto_server`.
+//!

@@ -1,0 +1,185 @@
+//! An object store that does what its test says, and counts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Nothing is done, and the answer is an error of the server or of the network.
+    Refused,
+    /// It is done, and the answer is lost.
+    Lost,
+    /// Nothing is done, and the answer is that the object exists, as for two that come at once (409).
+    Contended,
+    /// It is done by somebody else, just before.
+    Taken,
+}
+
+/// Kinds of calls, as they are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Call {
+    Put,
+    Get,
+    Head,
+    List,
+    Delete,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Double {
+    pub(super) objects: Arc<InMemory>,
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// What happens to the next calls of a kind whose keys have this text in them.
+    plan: Vec<(Call, &'static str, Fate)>,
+    counts: BTreeMap<Call, usize>,
+    /// Whether the bytes of pieces are thrown away.
+    forgets: bool,
+}
+
+impl Double {
+    pub(super) fn plan(&self, call: Call, key: &'static str, fates: &[Fate]) {
+        self.with(|inner| inner.plan.extend(fates.iter().map(|fate| (call, key, *fate))));
+    }
+
+    pub(super) fn forget_pieces(&self) {
+        self.with(|inner| inner.forgets = true);
+    }
+
+    /// How many calls there were since the last time this was asked.
+    pub(super) fn counts(&self) -> Vec<(Call, usize)> {
+        self.with(|inner| std::mem::take(&mut inner.counts).into_iter().collect())
+    }
+
+    /// Whether all that was planned has happened.
+    pub(super) fn is_done(&self) -> bool {
+        self.with(|inner| inner.plan.is_empty())
+    }
+
+    pub(super) async fn keys(&self) -> Vec<String> {
+        let listed = self.objects.list(None).map(|object| object.unwrap().location.to_string());
+        listed.collect().await
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
+        work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn fate(&self, call: Call, key: &str) -> Option<Fate> {
+        self.with(|inner| {
+            *inner.counts.entry(call).or_default() += 1;
+            let planned =
+                |(kind, part, _): &(Call, &str, Fate)| *kind == call && key.contains(part);
+            let at = inner.plan.iter().position(planned)?;
+            Some(inner.plan.remove(at).2)
+        })
+    }
+}
+
+fn error(fate: Fate, key: &Path) -> Error {
+    match fate {
+        Fate::Contended => {
+            Error::AlreadyExists { path: key.to_string(), source: "409 Conflict".into() }
+        }
+        _ => Error::Generic { store: "double", source: "503 or no answer".into() },
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Double {
+    async fn put_opts(
+        &self,
+        key: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        let forgets = self.with(|inner| inner.forgets) && key.as_ref().contains("/piece/");
+        let payload = if forgets { PutPayload::new() } else { payload };
+        match self.fate(Call::Put, key.as_ref()) {
+            None => self.objects.put_opts(key, payload, options).await,
+            Some(Fate::Lost) => {
+                drop(self.objects.put_opts(key, payload, options).await);
+                Err(error(Fate::Lost, key))
+            }
+            Some(Fate::Taken) => {
+                let other = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+                drop(self.objects.put_opts(key, "another's".into(), other).await);
+                self.objects.put_opts(key, payload, options).await
+            }
+            Some(fate) => Err(error(fate, key)),
+        }
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        key: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.objects.put_multipart_opts(key, options).await
+    }
+
+    async fn get_opts(&self, key: &Path, options: GetOptions) -> Result<GetResult> {
+        let call = if options.head { Call::Head } else { Call::Get };
+        match self.fate(call, key.as_ref()) {
+            None => self.objects.get_opts(key, options).await,
+            Some(fate) => Err(error(fate, key)),
+        }
+    }
+
+    fn delete_stream(
+        &self,
+        keys: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        let this = self.clone();
+        let keys = keys.inspect(move |key| {
+            if let Ok(key) = key {
+                this.fate(Call::Delete, key.as_ref());
+            }
+        });
+        self.objects.delete_stream(keys.boxed())
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let key = prefix.map(Path::as_ref).unwrap_or_default();
+        match self.fate(Call::List, key) {
+            None => self.objects.list(prefix),
+            // A listing that is late has nothing yet.
+            Some(_) => futures_util::stream::empty().boxed(),
+        }
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.objects.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.objects.copy_opts(from, to, options).await
+    }
+}
+
+impl fmt::Display for Double {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("double")
+    }
+}
+
+impl fmt::Debug for Double {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Double")
+    }
+}

@@ -1,0 +1,200 @@
+//! What a commit says. It stands in the object's metadata, so that one HEAD tells all.
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use object_store::{Attribute, AttributeValue, Attributes};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+
+use crate::store::StoreError;
+use crate::time;
+use crate::upload::{Progress, Upload};
+
+/// One commit of an upload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    /// Of this very commit: who finds it at the key that he wanted to create has created it.
+    pub(super) nonce: String,
+    /// The node that has written it.
+    pub(super) node: String,
+    #[serde(with = "time::millis")]
+    pub(super) written: SystemTime,
+    /// Where its bytes start. They end at `progress.offset`.
+    pub(super) at: u64,
+    pub(super) body: Body,
+    /// The entry whose list has the record, if that is another than the upload began with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) described: Option<u32>,
+    /// Where the file was moved to, or is on its way to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) moved: Option<Moved>,
+    #[serde(flatten)]
+    pub(super) progress: Progress,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Body {
+    /// The bytes.
+    Bytes,
+    /// A [`List`].
+    List,
+    /// Nothing: the upload is gone.
+    Gone,
+}
+
+/// A file outside of the store's care.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Moved {
+    pub(super) target: String,
+    /// What the object there is marked with.
+    pub(super) mark: String,
+    /// Whether it is whole. Otherwise the bytes are still here.
+    pub(super) done: bool,
+    /// Where it was before, if it may still be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<Box<Moved>>,
+}
+
+/// Where the bytes of a large commit are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct List {
+    pub(super) pieces: Vec<Piece>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) record: Option<Upload>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Piece {
+    pub(super) name: String,
+    pub(super) length: u64,
+}
+
+impl Entry {
+    pub(super) fn attributes(&self) -> Attributes {
+        let text = serde_json::to_string(self).unwrap_or_default();
+        attributes(ENTRY, &text)
+    }
+
+    /// How many bytes it takes up as metadata.
+    pub(super) fn size(&self) -> usize {
+        self.attributes().iter().map(|(_, value)| ENTRY.len() + value.len()).sum()
+    }
+
+    /// What the metadata of an object say; an error says why it is no entry.
+    pub(super) fn read(attributes: &Attributes) -> Result<Self, String> {
+        let text = attribute(attributes, ENTRY).ok_or("it has no metadata of an entry")?;
+        serde_json::from_str(&text).map_err(|error| format!("its metadata are no entry: {error}"))
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.body == Body::Gone
+    }
+
+    /// What to say of an upload that is gone.
+    pub(super) fn why_gone(&self, record: &Upload) -> Option<StoreError> {
+        if !self.is_gone() {
+            return None;
+        }
+        let expired = self.progress.expires.is_some_and(|expires| expires <= self.written);
+        Some(match expired {
+            true => StoreError::Expired { owner: record.owner.clone() },
+            false => StoreError::NotFound,
+        })
+    }
+}
+
+/// Metadata with one value, in characters that no store changes.
+pub(super) fn attributes(name: &'static str, text: &str) -> Attributes {
+    let value = utf8_percent_encode(text, ESCAPED).to_string();
+    let name = Attribute::Metadata(Cow::Borrowed(name));
+    Attributes::from_iter([(name, AttributeValue::from(value))])
+}
+
+pub(super) fn attribute(attributes: &Attributes, name: &'static str) -> Option<String> {
+    let value = attributes.get(&Attribute::Metadata(Cow::Borrowed(name)))?;
+    let text = percent_decode_str(value).decode_utf8().ok()?;
+    Some(text.into_owned())
+}
+
+const ENTRY: &str = "entry";
+/// Marks a file that was moved out of the store.
+pub(super) const MARK: &str = "upload";
+const ESCAPED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b':').remove(b',');
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::upload::Status;
+
+    fn entry() -> Entry {
+        Entry {
+            nonce: "n".to_owned(),
+            node: "N".to_owned(),
+            written: UNIX_EPOCH + Duration::from_millis(5),
+            at: 1,
+            body: Body::Bytes,
+            described: None,
+            moved: None,
+            progress: Progress {
+                offset: 3,
+                total: None,
+                checksum: None,
+                expires: None,
+                status: Status::Open,
+            },
+        }
+    }
+
+    #[test]
+    fn the_format_is_pinned() {
+        let value = entry().attributes();
+        let value = value.get(&Attribute::Metadata("entry".into())).unwrap();
+        let text = percent_decode_str(value).decode_utf8().unwrap();
+        assert_eq!(
+            text,
+            r#"{"nonce":"n","node":"N","written":5,"at":1,"body":"bytes","offset":3,"status":"open"}"#
+        );
+        let list = List { pieces: vec![Piece { name: "a-0".to_owned(), length: 5 }], record: None };
+        assert_eq!(
+            serde_json::to_string(&list).unwrap(),
+            r#"{"pieces":[{"name":"a-0","length":5}]}"#
+        );
+    }
+
+    #[test]
+    fn what_is_no_entry_says_so() {
+        assert!(Entry::read(&Attributes::new()).is_err());
+        for bad in ["", "{}", "[", "\u{fffd}"] {
+            assert!(Entry::read(&attributes(ENTRY, bad)).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_entry_comes_back_in_plain_ascii(
+            nonce in ".{0,20}", target in ".{0,20}", checksum in ".{0,200}",
+            at in any::<u64>(), total in any::<Option<u64>>(), gone in any::<bool>(),
+        ) {
+            let mut entry = entry();
+            entry.nonce = nonce;
+            entry.at = at;
+            entry.body = if gone { Body::Gone } else { Body::List };
+            let from = Moved { target: "old".to_owned(), mark: "m".to_owned(), done: true, from: None };
+            entry.moved =
+                Some(Moved { target, mark: "m".to_owned(), done: gone, from: Some(Box::new(from)) });
+            entry.progress.total = total;
+            entry.progress.checksum = checksum.parse().ok();
+            let attributes = entry.attributes();
+            let (_, value) = attributes.iter().next().unwrap();
+            prop_assert!(value.chars().all(|c| c.is_ascii_graphic()));
+            prop_assert_eq!(Entry::read(&attributes), Ok(entry));
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The commits of an upload: finding the last one, and making the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
+use object_store::{GetOptions, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use tokio::time::Instant;
+
+use super::entry::{Entry, List};
+use super::{Bucket, Sight, failed, keys};
+use crate::id::UploadId;
+use crate::store::StoreError;
+use crate::upload::Upload;
+
+/// The last commit.
+#[derive(Clone, Debug)]
+pub(super) struct Tail {
+    pub(super) seq: u32,
+    pub(super) entry: Arc<Entry>,
+}
+
+impl Bucket {
+    /// Where an upload stands. What is remembered of it, and what a listing says, is only where the
+    /// search begins: it ends at a number that is not there.
+    pub(super) async fn look(&self, id: &UploadId) -> Result<Sight, StoreError> {
+        let known = self.known().get(id, self.half_grace());
+        let sight = match known {
+            Some(known) => {
+                let seen = known.seen;
+                let sight = self.look_again(id, known).await;
+                // What was asked for one after the other may have been deleted in between.
+                if seen.elapsed() > self.half_grace() { self.look_first(id).await } else { sight }
+            }
+            None => self.look_first(id).await,
+        };
+        match sight {
+            Ok(sight) => match sight.tail.entry.why_gone(&sight.record) {
+                None => {
+                    self.known().put(id, sight.clone());
+                    Ok(sight)
+                }
+                Some(why) => {
+                    self.known().forget(id);
+                    Err(why)
+                }
+            },
+            Err(error) => {
+                self.known().forget(id);
+                Err(error)
+            }
+        }
+    }
+
+    async fn look_again(&self, id: &UploadId, known: Sight) -> Result<Sight, StoreError> {
+        let seen = Instant::now();
+        let Some(tail) = self.walk(id, known.tail.seq, known.stride + 1).await? else {
+            return Ok(Sight { seen, stride: 0, ..known });
+        };
+        let stride = (tail.seq - known.tail.seq).min(LONGEST_STRIDE);
+        Ok(Sight { tail, seen, stride, ..known })
+    }
+
+    pub(super) async fn look_first(&self, id: &UploadId) -> Result<Sight, StoreError> {
+        let seen = Instant::now();
+        let record = match self.record(id).await {
+            Err(StoreError::NotFound) => return Err(StoreError::NotFound),
+            record => record,
+        };
+        let tail = self.tail(id).await?.ok_or(StoreError::NotFound)?;
+        match record {
+            // Whatever it says.
+            Err(_) if tail.entry.is_gone() => Err(StoreError::NotFound),
+            record => Ok(Sight { record: Arc::new(record?), tail, seen, stride: 0 }),
+        }
+    }
+
+    /// The record as the upload began.
+    async fn record(&self, id: &UploadId) -> Result<Upload, StoreError> {
+        let bytes = match self.objects.get(&self.keys.record(id)).await {
+            Err(object_store::Error::NotFound { .. }) => return Err(StoreError::NotFound),
+            Err(error) => return Err(failed("read a record", error)),
+            Ok(found) => found.bytes().await.map_err(|error| failed("read a record", error))?,
+        };
+        let record: Upload = serde_json::from_slice(&bytes)
+            .map_err(|error| StoreError::damaged(id, format!("its record: {error}")))?;
+        if record.id != *id {
+            return Err(StoreError::damaged(id, "its record is another's"));
+        }
+        Ok(record)
+    }
+
+    /// The last commit of an upload of which nothing is known.
+    pub(super) async fn tail(&self, id: &UploadId) -> Result<Option<Tail>, StoreError> {
+        for _ in 0..LOOKS {
+            let newest = self.newest(id).await?;
+            let before = newest.map_or(0, |seq| seq.saturating_sub(1));
+            if let Some(tail) = self.walk(id, before, 2).await? {
+                return Ok(Some(tail));
+            }
+            if newest.is_none() {
+                break;
+            }
+            // It was listed and is not there: it is being deleted.
+        }
+        Ok(None)
+    }
+
+    /// The newest commit that a listing has.
+    pub(super) async fn newest(&self, id: &UploadId) -> Result<Option<u32>, StoreError> {
+        let mut listing = self.objects.list(Some(&self.keys.log(id)));
+        let first = listing.next().await.transpose();
+        let first = first.map_err(|error| failed("list a log", error))?;
+        Ok(first.and_then(|object| keys::seq_of(&object.location)))
+    }
+
+    /// The last commit after `seq`, if there is any. It asks for so many at once as there may be.
+    async fn walk(
+        &self,
+        id: &UploadId,
+        mut seq: u32,
+        window: u32,
+    ) -> Result<Option<Tail>, StoreError> {
+        let (mut last, mut window) = (Ok(None), window);
+        loop {
+            let next = (1..=window).filter_map(|step| seq.checked_add(step));
+            let found = join_all(next.map(|seq| async move { (seq, self.entry(id, seq).await) }));
+            for (next, entry) in found.await {
+                last = match entry {
+                    Ok(None) => return last,
+                    Ok(Some(entry)) => Ok(Some(Tail { seq: next, entry: Arc::new(entry) })),
+                    // One that cannot be read is of no matter if another came after it.
+                    Err(error @ StoreError::Damaged { .. }) => Err(error),
+                    Err(error) => return Err(error),
+                };
+                seq = next;
+            }
+            if window == LONGEST_WALK {
+                // It is far. All between the listed one and here are there.
+                let listed = self.newest(id).await?.map_or(0, |newest| newest.saturating_sub(1));
+                seq = seq.max(listed);
+            }
+            window = (window * 2).min(LONGEST_WALK);
+        }
+    }
+
+    /// The commit of that number.
+    pub(super) async fn entry(&self, id: &UploadId, seq: u32) -> Result<Option<Entry>, StoreError> {
+        let mut looks = 0;
+        loop {
+            let head = GetOptions { head: true, ..GetOptions::default() };
+            let found = match self.objects.get_opts(&self.keys.entry(id, seq), head).await {
+                Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                found => found.map_err(|error| failed("look at a commit", error))?,
+            };
+            match Entry::read(&found.attributes) {
+                Ok(entry) => return Ok(Some(entry)),
+                // Some stores show an object a moment before its metadata.
+                Err(_) if found.attributes.is_empty() && looks < LOOKS => looks += 1,
+                Err(why) => return Err(StoreError::damaged(id, format!("commit {seq}: {why}"))),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The record as it is now.
+    pub(super) async fn describe(&self, sight: &Sight) -> Result<Upload, StoreError> {
+        let id = sight.record.id;
+        let mut upload = match sight.tail.entry.described {
+            None => Upload::clone(&sight.record),
+            Some(seq) => {
+                let list = self.list_of(&id, seq).await?;
+                list.record.ok_or_else(|| StoreError::damaged(&id, "a commit has no record"))?
+            }
+        };
+        upload.progress = sight.tail.entry.progress.clone();
+        Ok(upload)
+    }
+
+    /// What a commit of many pieces lists.
+    pub(super) async fn list_of(&self, id: &UploadId, seq: u32) -> Result<List, StoreError> {
+        let key = self.keys.entry(id, seq);
+        let bytes = async { self.objects.get(&key).await?.bytes().await };
+        let bytes = match bytes.await {
+            Err(object_store::Error::NotFound { .. }) => {
+                return Err(StoreError::damaged(id, format!("commit {seq} is missing")));
+            }
+            bytes => bytes.map_err(|error| failed("read a commit", error))?,
+        };
+        serde_json::from_slice(&bytes)
+            .map_err(|error| StoreError::damaged(id, format!("commit {seq}: {error}")))
+    }
+
+    /// Makes commit number `seq`, unless somebody else has.
+    ///
+    /// An answer may be lost, and then come twice; so who is told that there is one looks whose it is.
+    /// And a store may say that there is one when two came at the same time and neither was
+    /// written: then it is tried again, for as long as what was `seen` can be believed.
+    pub(super) async fn append(
+        &self,
+        id: &UploadId,
+        seq: u32,
+        entry: &Entry,
+        payload: PutPayload,
+        seen: Instant,
+    ) -> Result<(), StoreError> {
+        let key = self.keys.entry(id, seq);
+        let options = PutOptions {
+            mode: PutMode::Create,
+            attributes: entry.attributes(),
+            ..PutOptions::default()
+        };
+        let mut pause = PAUSE;
+        let mut tries = 0;
+        loop {
+            let put = self.objects.put_opts(&key, payload.clone(), options.clone());
+            let Err(error) = put.await else { return Ok(()) };
+            #[cfg(test)]
+            if let object_store::Error::AlreadyExists { .. } = error {
+                if self.is(super::Mutation::NoNonceCheck) {
+                    return Ok(());
+                }
+                if self.is(super::Mutation::NoHeadAfterConflict) {
+                    return Err(StoreError::Conflict);
+                }
+            }
+            match self.entry(id, seq).await {
+                Ok(Some(found)) if found.nonce == entry.nonce => return Ok(()),
+                Ok(Some(_)) | Err(StoreError::Damaged { .. }) => return Err(StoreError::Conflict),
+                Ok(None) | Err(_) => {}
+            }
+            tries += 1;
+            if tries == TRIES || is_final(&error) || seen.elapsed() > self.half_grace() {
+                return Err(failed("make a commit", error));
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+    }
+
+    /// Writes an object whose name nobody else has.
+    pub(super) async fn put(&self, key: &Path, payload: PutPayload) -> Result<(), StoreError> {
+        let mut pause = PAUSE;
+        let mut tries = 0;
+        loop {
+            match self.objects.put(key, payload.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(error) => {
+                    tries += 1;
+                    if tries == TRIES || is_final(&error) {
+                        return Err(failed("write an object", error));
+                    }
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+    }
+
+    pub(super) async fn put_piece(
+        &self,
+        id: &UploadId,
+        name: &str,
+        payload: PutPayload,
+    ) -> Result<(), StoreError> {
+        self.put(&self.keys.piece(id, name), payload).await
+    }
+
+    /// Whether the upload's record is still there, which is the first thing that a collector deletes.
+    pub(super) async fn is_there(&self, id: &UploadId) -> Result<bool, StoreError> {
+        match self.objects.head(&self.keys.record(id)).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(failed("look at a record", error)),
+            Ok(_) => Ok(true),
+        }
+    }
+
+    /// Deletes what there is of these.
+    pub(super) async fn delete(&self, keys: Vec<Path>) -> Result<(), StoreError> {
+        for some in keys.chunks(DELETED) {
+            let keys: Vec<_> = some.iter().cloned().map(Ok).collect();
+            let mut deleted = self.objects.delete_stream(stream::iter(keys).boxed());
+            while let Some(deleted) = deleted.next().await {
+                match deleted {
+                    Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                    Err(error) => return Err(failed("delete an object", error)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn keys_below(&self, prefix: &Path) -> Result<Vec<Path>, StoreError> {
+        let listing = self.objects.list(Some(prefix)).map_ok(|object| object.location);
+        listing.try_collect().await.map_err(|error| failed("list objects", error))
+    }
+}
+
+/// What another try would not change.
+pub(super) fn is_final(error: &object_store::Error) -> bool {
+    matches!(
+        error,
+        object_store::Error::PermissionDenied { .. }
+            | object_store::Error::Unauthenticated { .. }
+            | object_store::Error::NotSupported { .. }
+            | object_store::Error::NotImplemented { .. }
+            | object_store::Error::InvalidPath { .. }
+    )
+}
+
+/// How often to begin anew when what was listed is not there.
+const LOOKS: usize = 3;
+/// How many commits to ask for at once: as many as lay between the last two looks and one more, then more.
+const LONGEST_STRIDE: u32 = 7;
+const LONGEST_WALK: u32 = 16;
+/// The object store's client tries again by itself; this is for what it cannot know the outcome of.
+const TRIES: u32 = 4;
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
+/// How many objects to delete in one request.
+const DELETED: usize = 100;

@@ -1,0 +1,819 @@
+//! What becomes of lost answers, refusals and competitors; what is deleted and when; what it costs.
+
+#![expect(clippy::mem_forget, reason = "a node that is gone drops nothing")]
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use tokio::io::AsyncReadExt;
+
+use super::double::{Call, Double, Fate};
+use super::{BucketStore, BucketStoreBuilder};
+use crate::engine::{AppendMode, ErrorKind, NewUpload, Uploads};
+use crate::id::UploadId;
+use crate::store::{Store, StoreError, Writer};
+use crate::upload::{Status, Upload};
+
+fn builder(double: &Double) -> BucketStoreBuilder {
+    BucketStore::builder(Arc::new(double.clone())).segment_bytes(100)
+}
+
+fn node(double: &Double) -> BucketStore {
+    builder(double).unchecked().unwrap()
+}
+
+fn uploads(store: BucketStore) -> Uploads {
+    Uploads::builder(store).build().unwrap()
+}
+
+async fn born(store: &BucketStore, bytes: &'static [u8]) -> Upload {
+    let mut upload = Upload::new(UploadId::random(), SystemTime::now());
+    let mut writer = store.create(upload.clone()).await.unwrap();
+    upload.progress.offset = bytes.len() as u64;
+    writer.commit(Bytes::from_static(bytes), upload.clone()).await.unwrap();
+    upload
+}
+
+async fn grow(store: &BucketStore, id: &UploadId, bytes: &'static [u8]) -> Result<(), StoreError> {
+    let mut writer = store.writer(id).await?;
+    let mut upload = writer.upload().clone();
+    upload.progress.offset += bytes.len() as u64;
+    writer.commit(Bytes::from_static(bytes), upload).await
+}
+
+async fn content(store: &BucketStore, id: &UploadId) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    store.open(id).await.unwrap().read_to_end(&mut bytes).await.unwrap();
+    bytes
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_a_commit_is_no_loss() {
+    for fates in [
+        // The bytes are there, nobody said so; the next try is told that the object exists.
+        &[Fate::Lost][..],
+        &[Fate::Refused, Fate::Lost],
+        &[Fate::Refused, Fate::Refused, Fate::Refused],
+        // 409: there is one, and then there is none.
+        &[Fate::Contended],
+        &[Fate::Contended, Fate::Contended, Fate::Lost],
+    ] {
+        for chunk in [&b"hello"[..], &[7; 1000]] {
+            let double = Double::default();
+            let store = node(&double);
+            let upload = born(&store, b"first").await;
+            double.plan(Call::Put, "/log/", fates);
+            let chunk: &'static [u8] = Vec::leak(chunk.to_vec());
+            grow(&store, &upload.id, chunk).await.unwrap_or_else(|e| panic!("{fates:?}: {e:?}"));
+            assert!(double.is_done());
+            assert_eq!(content(&node(&double), &upload.id).await, [b"first", chunk].concat());
+            grow(&node(&double), &upload.id, b"more").await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_a_first_commit_is_no_loss() {
+    for (key, fates) in [
+        ("/log/", &[Fate::Lost][..]),
+        ("/rec/", &[Fate::Lost]),
+        ("/due/", &[Fate::Lost]),
+        ("/rec/", &[Fate::Refused, Fate::Refused]),
+        ("/due/", &[Fate::Refused, Fate::Lost]),
+        ("/log/", &[Fate::Contended, Fate::Refused]),
+    ] {
+        let double = Double::default();
+        double.plan(Call::Put, key, fates);
+        let upload = born(&node(&double), b"first").await;
+        assert!(double.is_done());
+        assert_eq!(content(&node(&double), &upload.id).await, b"first");
+        assert_eq!(double.keys().await.len(), 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_never_comes_is_an_error_and_the_old_record_or_the_new() {
+    for (fate, offset) in [(Fate::Refused, 5), (Fate::Lost, 9)] {
+        let double = Double::default();
+        let store = node(&double);
+        let upload = born(&store, b"first").await;
+        double.plan(Call::Put, "/log/", &[fate; 4]);
+        // Nor can be seen what became of it.
+        double.plan(Call::Head, "/log/", &[]);
+        let mut writer = store.writer(&upload.id).await.unwrap();
+        double.plan(Call::Head, "/log/", &[Fate::Refused; 4]);
+        let mut more = upload.clone();
+        more.progress.offset = 9;
+        let failed = writer.commit(Bytes::from_static(b"more"), more).await;
+        assert!(matches!(failed, Err(StoreError::Io { .. })), "{failed:?}");
+        drop(writer);
+        assert_eq!(store.load(&upload.id).await.unwrap().offset(), offset);
+        assert_eq!(content(&node(&double), &upload.id).await.len() as u64, offset);
+        grow(&store, &upload.id, b"!").await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_came_true_after_its_error_keeps_its_pieces() {
+    let double = Double::default();
+    let store = node(&double);
+    let upload = born(&store, b"first").await;
+    let mut writer = store.writer(&upload.id).await.unwrap();
+    double.plan(Call::Put, "/log/", &[Fate::Lost; 4]);
+    double.plan(Call::Head, "/log/", &[Fate::Refused; 4]);
+    let mut more = upload.clone();
+    more.progress.offset = 1005;
+    assert!(writer.commit(Bytes::from_static(&[7; 1000]), more).await.is_err());
+    drop(writer);
+    store.settle().await;
+    assert_eq!(content(&store, &upload.id).await, [&b"first"[..], &[7; 1000]].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_second_is_told_and_leaves_nothing() {
+    let double = Double::default();
+    let (one, two) = (node(&double), node(&double));
+    for chunk in [5, 1000] {
+        let upload = born(&one, b"first").await;
+        let before = double.keys().await.len();
+        let mut slow = two.writer(&upload.id).await.unwrap();
+        slow.write(vec![9; chunk].into()).await.unwrap();
+        grow(&one, &upload.id, b"fast").await.unwrap();
+        let mut more = upload.clone();
+        more.progress.offset = 5 + chunk as u64;
+        let second = slow.commit(Bytes::new(), more).await;
+        assert!(matches!(second, Err(StoreError::Conflict)), "{second:?}");
+        drop(slow);
+        two.settle().await;
+        assert_eq!(content(&two, &upload.id).await, b"firstfast");
+        assert_eq!(double.keys().await.len(), before + 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_of_somebody_elses_is_no_success() {
+    let double = Double::default();
+    let store = node(&double);
+    let upload = born(&store, b"first").await;
+    double.plan(Call::Put, "/log/", &[Fate::Taken]);
+    let taken = grow(&store, &upload.id, b"more").await;
+    assert!(matches!(taken, Err(StoreError::Conflict)), "{taken:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chunk_that_is_overtaken_is_told_the_right_offset() {
+    let double = Double::default();
+    let (one, two) = (uploads(node(&double)), uploads(node(&double)));
+    let mut first = one.create(NewUpload::new()).await.unwrap();
+    first.write(&b"first"[..]).await.unwrap();
+    let id = first.commit().await.unwrap().id;
+
+    let mut slow = one.append(&id, 5, AppendMode::AllOrNothing).await.unwrap();
+    slow.write(&b"slow"[..]).await.unwrap();
+    let mut fast = two.append(&id, 5, AppendMode::AllOrNothing).await.unwrap();
+    fast.write(&b"faster"[..]).await.unwrap();
+    fast.commit().await.unwrap();
+    let overtaken = slow.commit().await.unwrap_err();
+    assert_eq!(*overtaken.kind(), ErrorKind::OffsetMismatch { offset: 11 });
+
+    let mut slow = one.append(&id, 11, AppendMode::AllOrNothing).await.unwrap();
+    slow.write(&b"slow"[..]).await.unwrap();
+    two.complete(&id, None).await.unwrap().finish().await.unwrap();
+    assert_eq!(*slow.commit().await.unwrap_err().kind(), ErrorKind::AlreadyComplete);
+
+    let (mut late, id) = (one.create(NewUpload::new()).await.unwrap(), id);
+    late.write(&b"late"[..]).await.unwrap();
+    let other = late.commit().await.unwrap().id;
+    let late = one.append(&other, 4, AppendMode::AllOrNothing).await.unwrap();
+    two.cancel(&other).await.unwrap();
+    assert_eq!(*late.commit().await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(*one.cancel(&id).await.unwrap_err().kind(), ErrorKind::AlreadyComplete);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_nodes_that_complete_one_is_refused_until_the_other_is_silent() {
+    let double = Double::default();
+    let (one, two) = (uploads(node(&double)), uploads(node(&double)));
+    let mut first = one.create(NewUpload::new()).await.unwrap();
+    first.write(&b"first"[..]).await.unwrap();
+    let id = first.commit().await.unwrap().id;
+
+    let given = one.complete(&id, None).await.unwrap();
+    for _ in 0..20 {
+        // As long as the application works on it.
+        let refused = two.complete(&id, None).await.unwrap_err();
+        assert_eq!(*refused.kind(), ErrorKind::Finishing);
+        assert_eq!(two.status(&id).await.unwrap().status(), Status::Finishing);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    given.reopen().await.unwrap();
+    assert_eq!(two.status(&id).await.unwrap().status(), Status::Open);
+    let given = two.complete(&id, None).await.unwrap();
+    // Its node is gone in the middle of it.
+    std::mem::forget(given);
+    // Signs of life go on in this test's process, so they are stopped at the store.
+    double.plan(Call::Put, "/busy/", &[Fate::Refused; 1000]);
+    let mut refused = 0;
+    let again = loop {
+        // Nor does who only asks change how long it takes.
+        drop(one.status(&id).await.unwrap());
+        match one.complete(&id, None).await {
+            Ok(again) => break again,
+            Err(error) => assert_eq!(*error.kind(), ErrorKind::Finishing),
+        }
+        refused += 1;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    };
+    assert!((2..10).contains(&refused), "{refused}");
+    again.finish().await.unwrap();
+    assert_eq!(*two.complete(&id, None).await.unwrap_err().kind(), ErrorKind::AlreadyComplete);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_completion_that_was_taken_over_is_told() {
+    let double = Double::default();
+    let (one, two) = (uploads(node(&double)), uploads(node(&double)));
+    let id = one.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    double.plan(Call::Put, "/busy/", &[Fate::Refused; 1000]);
+    let stalled = one.complete(&id, None).await.unwrap();
+    assert!(two.complete(&id, None).await.is_err());
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    let given = two.complete(&id, None).await.unwrap();
+    assert_eq!(*stalled.finish().await.unwrap_err().kind(), ErrorKind::Superseded);
+    given.finish().await.unwrap();
+    assert_eq!(two.status(&id).await.unwrap().status(), Status::Complete);
+}
+
+/// A node with a clock that can be set ahead.
+fn timed(double: &Double) -> (BucketStore, Uploads, Arc<AtomicU64>) {
+    let ahead = Arc::new(AtomicU64::new(0));
+    let clock = {
+        let (ahead, start) = (Arc::clone(&ahead), tokio::time::Instant::now());
+        move || {
+            let epoch = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+            epoch + start.elapsed() + Duration::from_secs(ahead.load(Ordering::Relaxed))
+        }
+    };
+    let store = builder(double).clock(clock.clone()).unchecked().unwrap();
+    (store.clone(), Uploads::builder(store).clock(clock).build().unwrap(), ahead)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_gone_is_deleted_after_the_grace_and_nothing_else() {
+    let double = Double::default();
+    let (store, uploads, ahead) = timed(&double);
+    let hour = 3600;
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        let mut first = uploads.create(NewUpload::new()).await.unwrap();
+        first.write(&[1; 1000][..]).await.unwrap();
+        ids.push(first.commit().await.unwrap().id);
+    }
+    let [cancelled, expired, prolonged, complete, persisted] = ids[..] else { unreachable!() };
+    uploads.cancel(&cancelled).await.unwrap();
+    uploads.set_expires(&prolonged, None).await.unwrap();
+    uploads.complete(&complete, None).await.unwrap().finish().await.unwrap();
+    let given = uploads.complete(&persisted, None).await.unwrap();
+    given.file().persist("media/file").await.unwrap();
+    given.finish().await.unwrap();
+    let below = async |id: &UploadId| {
+        double.keys().await.into_iter().filter(|key| key.contains(id.as_str())).count()
+    };
+
+    let nothing = uploads.delete_expired().await.unwrap();
+    assert_eq!((nothing.complete, nothing.incomplete, nothing.skipped), (0, 0, 0));
+    assert!(below(&cancelled).await > 10, "within the grace");
+    assert!(below(&persisted).await > 10, "within the grace");
+    ahead.store(hour + 2, Ordering::Relaxed);
+    uploads.delete_expired().await.unwrap();
+    store.settle().await;
+    assert_eq!(below(&persisted).await, 3, "record, last commit, index");
+    assert_eq!(uploads.status(&persisted).await.unwrap().status(), Status::Complete);
+    assert_eq!(below(&cancelled).await, 0, "{:?}", double.keys().await);
+
+    ahead.store(25 * hour, Ordering::Relaxed);
+    let swept = uploads.delete_expired().await.unwrap();
+    assert_eq!((swept.complete, swept.incomplete, swept.skipped), (2, 1, 0));
+    assert_eq!(content(&store, &prolonged).await, [1; 1000]);
+    ahead.store(27 * hour, Ordering::Relaxed);
+    uploads.delete_expired().await.unwrap();
+    for id in [cancelled, expired, complete, persisted] {
+        assert_eq!(below(&id).await, 0, "{:?}", double.keys().await);
+    }
+    assert_eq!(content(&store, &prolonged).await, [1; 1000]);
+    assert_eq!(double.objects.get(&Path::from("media/file")).await.unwrap().meta.size, 1000);
+    uploads.cancel(&prolonged).await.unwrap();
+    ahead.store(30 * hour, Ordering::Relaxed);
+    uploads.delete_expired().await.unwrap();
+    assert_eq!(double.keys().await, ["media/file"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_node_knows_what_another_has_swept() {
+    let double = Double::default();
+    let (_, one, ahead) = timed(&double);
+    let other = uploads(node(&double));
+    let theirs = Some(crate::upload::Owner::new("alice"));
+    let upload = one.for_owner(theirs.clone()).create(NewUpload::new()).await.unwrap();
+    let id = upload.commit().await.unwrap().id;
+    let cancelled = one.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    one.cancel(&cancelled).await.unwrap();
+    ahead.store(25 * 3600, Ordering::Relaxed);
+    assert_eq!(one.delete_expired().await.unwrap().incomplete, 1);
+    let kind = async |uploads: &Uploads, id| uploads.status(id).await.unwrap_err().kind().clone();
+    assert_eq!(kind(&other, &id).await, ErrorKind::Expired);
+    assert_eq!(kind(&other.for_owner(theirs), &id).await, ErrorKind::Expired);
+    assert_eq!(kind(&other.for_owner(None), &id).await, ErrorKind::NotFound);
+    assert_eq!(kind(&other, &cancelled).await, ErrorKind::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_crash_left_of_a_creation_is_deleted() {
+    let double = Double::default();
+    let (_, uploads, ahead) = timed(&double);
+    let mut dead = uploads.create(NewUpload::new()).await.unwrap();
+    dead.write(vec![1; 600_000].as_slice()).await.unwrap();
+    dead.lull().await.unwrap();
+    assert!(double.keys().await.len() > 1000, "pieces");
+    std::mem::forget(dead);
+    for hours in [25, 27] {
+        ahead.store(hours * 3600, Ordering::Relaxed);
+        uploads.delete_expired().await.unwrap();
+    }
+    assert_eq!(double.keys().await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_creation_that_was_given_up_cannot_come_true_late() {
+    for (bytes, sweeps) in [(600_000, 1), (600_000, 3), (10, 1), (10, 3)] {
+        let double = Double::default();
+        let (_, uploads, ahead) = timed(&double);
+        let mut slow = uploads.create(NewUpload::new()).await.unwrap();
+        slow.write(vec![1; bytes].as_slice()).await.unwrap();
+        slow.lull().await.unwrap();
+        for sweep in 0..sweeps {
+            ahead.store((25 + 2 * sweep) * 3600, Ordering::Relaxed);
+            uploads.delete_expired().await.unwrap();
+        }
+        tokio::time::advance(Duration::from_secs(25 * 3600)).await;
+        assert_eq!(*slow.commit().await.unwrap_err().kind(), ErrorKind::NotFound, "{bytes}");
+        assert!(double.keys().await.iter().all(|key| !key.contains("/rec/")), "{bytes}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_chunk_that_takes_longer_than_an_upload_lives_is_not_lost() {
+    let double = Double::default();
+    let (store, _, ahead) = timed(&double);
+    let clock = Arc::clone(&store.bucket.clock);
+    let life = crate::engine::Expiry::AfterLastChunk(Duration::from_secs(60));
+    let uploads = Uploads::builder(store.clone()).clock(move || clock()).expiry(life);
+    let uploads = uploads.build().unwrap();
+    let mut slow = uploads.create(NewUpload::new()).await.unwrap();
+    slow.write(vec![1; 600_000].as_slice()).await.unwrap();
+    slow.lull().await.unwrap();
+    for hours in [1, 4, 8] {
+        ahead.store(hours * 3600, Ordering::Relaxed);
+        uploads.delete_expired().await.unwrap();
+    }
+    let id = slow.commit().await.unwrap().id;
+    assert_eq!(content(&store, &id).await.len(), 600_000);
+    for hours in [9, 11] {
+        ahead.store(hours * 3600, Ordering::Relaxed);
+        uploads.delete_expired().await.unwrap();
+    }
+    assert!(matches!(store.load(&id).await, Err(StoreError::NotFound)));
+    ahead.store(30 * 3600, Ordering::Relaxed);
+    uploads.delete_expired().await.unwrap();
+    assert_eq!(double.keys().await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_commit_without_its_record_is_deleted() {
+    let double = Double::default();
+    let (store, uploads, ahead) = timed(&double);
+    let mut upload = Upload::new(UploadId::random(), SystemTime::now());
+    let mut writer = store.create(upload.clone()).await.unwrap();
+    double.plan(Call::Put, "/rec/", &[Fate::Refused; 4]);
+    upload.progress.offset = 1000;
+    assert!(writer.commit(Bytes::from_static(&[1; 1000]), upload).await.is_err());
+    drop(writer);
+    assert!(double.keys().await.len() > 10, "its pieces and its commit");
+    for hours in [14, 16] {
+        ahead.store(hours * 3600, Ordering::Relaxed);
+        uploads.delete_expired().await.unwrap();
+    }
+    assert_eq!(double.keys().await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_has_only_so_many_commits_and_can_be_completed_then() {
+    let double = Double::default();
+    let store = builder(&double).max_commits(3).unchecked().unwrap();
+    let upload = born(&store, b"1").await;
+    grow(&store, &upload.id, b"2").await.unwrap();
+    grow(&store, &upload.id, b"3").await.unwrap();
+    let refused = grow(&store, &upload.id, b"4").await;
+    assert!(matches!(refused, Err(StoreError::Full { .. })), "{refused:?}");
+    uploads(store).complete(&upload.id, None).await.unwrap().finish().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_far_behind_catches_up_with_one_listing() {
+    let double = Double::default();
+    let (one, two) = (node(&double), node(&double));
+    let upload = born(&one, b"first").await;
+    grow(&two, &upload.id, b"x").await.unwrap();
+    for _ in 0..500 {
+        grow(&one, &upload.id, b"x").await.unwrap();
+    }
+    double.counts();
+    assert_eq!(two.load(&upload.id).await.unwrap().offset(), 506);
+    let counts = double.counts();
+    assert!(counts.iter().all(|(_, count)| *count < 100), "{counts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_is_being_written_to_is_not_swept() {
+    let double = Double::default();
+    let (_, uploads, ahead) = timed(&double);
+    let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    let mut under_way = uploads.append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
+    under_way.write(&b"more"[..]).await.unwrap();
+    ahead.store(25 * 3600, Ordering::Relaxed);
+    let swept = uploads.delete_expired().await.unwrap();
+    assert_eq!((swept.incomplete, swept.skipped), (0, 1));
+    drop(under_way);
+    assert_eq!(uploads.delete_expired().await.unwrap().incomplete, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_commit_to_an_upload_that_was_collected_is_not_acknowledged() {
+    let double = Double::default();
+    let (store, uploads, ahead) = timed(&double);
+    let upload = born(&store, b"first").await;
+    let other = node(&double);
+    let mut zombie = other.writer(&upload.id).await.unwrap();
+    uploads.cancel(&upload.id).await.unwrap();
+    ahead.store(2 * 3600, Ordering::Relaxed);
+    tokio::time::advance(Duration::from_secs(2 * 3600)).await;
+    for _ in 0..2 {
+        uploads.delete_expired().await.unwrap();
+    }
+    let mut more = upload.clone();
+    more.progress.offset = 10;
+    let late = zombie.commit(Bytes::from_static(b"later"), more).await;
+    assert!(matches!(late, Err(StoreError::NotFound)), "{late:?}");
+    assert!(double.keys().await.iter().all(|key| !key.contains("/log/")), "it left something");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_commit_under_a_number_whose_bytes_were_moved_away_is_not_acknowledged() {
+    let double = Double::default();
+    let (store, uploads, ahead) = timed(&double);
+    let upload = born(&store, b"first").await;
+    let mut zombie = node(&double).writer(&upload.id).await.unwrap();
+    let given = uploads.complete(&upload.id, None).await.unwrap();
+    given.file().persist("media/file").await.unwrap();
+    given.finish().await.unwrap();
+    ahead.store(2 * 3600, Ordering::Relaxed);
+    tokio::time::advance(Duration::from_secs(2 * 3600)).await;
+    uploads.delete_expired().await.unwrap();
+    let mut more = upload.clone();
+    more.progress.offset = 10;
+    let late = zombie.commit(Bytes::from_static(b"later"), more).await;
+    assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
+    assert_eq!(uploads.status(&upload.id).await.unwrap().status(), Status::Complete);
+    assert_eq!(content(&node(&double), &upload.id).await, b"first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_is_late_misleads_nobody() {
+    let double = Double::default();
+    let upload = born(&node(&double), b"first").await;
+    for at in 0..20 {
+        double.plan(Call::List, "/log/", &[Fate::Refused]);
+        let fresh = node(&double);
+        assert_eq!(fresh.load(&upload.id).await.unwrap().offset(), 5 + 4 * at);
+        grow(&fresh, &upload.id, b"more").await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chunk_costs_one_put_and_as_many_heads_as_nodes_take_turns() {
+    let double = Double::default();
+    let nodes = [node(&double), node(&double), node(&double)];
+    let upload = born(&nodes[0], b"first").await;
+    assert_eq!(double.counts(), [(Call::Put, 3)], "index, record, commit");
+    for _ in 0..3 {
+        grow(&nodes[0], &upload.id, b"x").await.unwrap();
+        assert_eq!(double.counts(), [(Call::Put, 1), (Call::Head, 1)], "the same node");
+    }
+    for node in &nodes[1..] {
+        grow(node, &upload.id, b"x").await.unwrap();
+        let first = [(Call::Put, 1), (Call::Get, 1), (Call::Head, 2), (Call::List, 1)];
+        assert_eq!(double.counts(), first, "a node that knows nothing of it");
+    }
+    grow(&nodes[0], &upload.id, b"x").await.unwrap();
+    double.counts();
+    for _ in 0..3 {
+        for node in [&nodes[1], &nodes[2], &nodes[0]] {
+            grow(node, &upload.id, b"x").await.unwrap();
+        }
+    }
+    double.counts();
+    for node in [&nodes[1], &nodes[2], &nodes[0]] {
+        grow(node, &upload.id, b"x").await.unwrap();
+        assert_eq!(double.counts(), [(Call::Put, 1), (Call::Head, 3)], "nodes that take turns");
+    }
+    grow(&nodes[0], &upload.id, Vec::leak(vec![1; 250])).await.unwrap();
+    let counts = double.counts();
+    assert!(counts.contains(&(Call::Put, 4)), "three pieces and their list: {counts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn completing_costs_two_puts_whatever_the_size() {
+    for chunks in [1, 50] {
+        let double = Double::default();
+        let uploads = uploads(node(&double));
+        let mut first = uploads.create(NewUpload::new()).await.unwrap();
+        first.write(&b"x"[..]).await.unwrap();
+        let id = first.commit().await.unwrap().id;
+        for at in 1..chunks {
+            let mut next = uploads.append(&id, at, AppendMode::AllOrNothing).await.unwrap();
+            next.write(&b"x"[..]).await.unwrap();
+            next.commit().await.unwrap();
+        }
+        double.counts();
+        uploads.complete(&id, None).await.unwrap().finish().await.unwrap();
+        assert_eq!(double.counts(), [(Call::Put, 2), (Call::Head, 1)]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_is_bounded_and_nobody_waits_for_a_silent_client() {
+    let double = Double::default();
+    double.forget_pieces();
+    let mib = 1 << 20;
+    let bounds = builder(&double).segment_bytes(mib).max_buffered_bytes(4 * mib);
+    let store = bounds.unchecked().unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..16 {
+        let mut writer =
+            store.create(Upload::new(UploadId::random(), SystemTime::now())).await.unwrap();
+        writer.write(Bytes::from(vec![0; mib - 1])).await.unwrap();
+        silent.push(writer);
+    }
+    let chunk = Bytes::from(vec![0; mib / 2]);
+    let loud = (0..4).map(|_| {
+        let (store, chunk) = (store.clone(), chunk.clone());
+        tokio::spawn(async move {
+            let mut upload = Upload::new(UploadId::random(), SystemTime::now());
+            let mut writer = store.create(upload.clone()).await.unwrap();
+            for _ in 0..512 {
+                writer.write(chunk.clone()).await.unwrap();
+            }
+            upload.progress.offset = 256 << 20;
+            writer.commit(Bytes::new(), upload).await.unwrap();
+        })
+    });
+    for upload in loud.collect::<Vec<_>>() {
+        upload.await.unwrap();
+    }
+    let peak = store.bucket.pool.peak();
+    assert!(peak > mib && peak <= 4 * mib, "{peak}");
+    for mut writer in silent {
+        let mut upload = writer.upload().clone();
+        upload.progress.offset = mib as u64;
+        writer.commit(Bytes::from_static(b"!"), upload).await.unwrap();
+    }
+    // Neither bytes nor buffers are left.
+    assert_eq!(store.bucket.pool.used(), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_piece_that_could_not_be_written_fails_its_own_chunk() {
+    let double = Double::default();
+    let small = builder(&double).segment_bytes(100).max_buffered_bytes(100);
+    let store = small.unchecked().unwrap();
+    let (one, two) = (born(&store, b"one").await, born(&store, b"two").await);
+    let mut unlucky = store.writer(&one.id).await.unwrap();
+    unlucky.write(Bytes::from_static(&[1; 80])).await.unwrap();
+    double.plan(Call::Put, "/piece/", &[Fate::Refused; 4]);
+    grow(&store, &two.id, Vec::leak(vec![2; 90])).await.unwrap();
+    let mut more = one.clone();
+    more.progress.offset = 83;
+    assert!(unlucky.commit(Bytes::new(), more).await.is_err());
+    assert_eq!(content(&store, &one.id).await, b"one");
+    assert_eq!(content(&store, &two.id).await.len(), 93);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_read_in_order_costs_one_get_a_commit() {
+    let double = Double::default();
+    let store = node(&double);
+    let upload = born(&store, b"0").await;
+    for _ in 0..30 {
+        grow(&store, &upload.id, b"x").await.unwrap();
+    }
+    let mut reader = store.open(&upload.id).await.unwrap();
+    double.counts();
+    reader.read_to_end(&mut Vec::new()).await.unwrap();
+    assert_eq!(double.counts(), [(Call::Get, 31)]);
+    // A place in the middle is searched for, and found again.
+    tokio::io::AsyncSeekExt::seek(&mut reader, std::io::SeekFrom::Start(17)).await.unwrap();
+    assert_eq!(reader.read_u8().await.unwrap(), b'x');
+    assert_eq!(double.counts(), [(Call::Get, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn persisting_survives_lost_answers_and_never_replaces_unasked() {
+    for overwrite in [false, true] {
+        for (call, fates) in [
+            (Call::Put, &[Fate::Lost][..]),
+            (Call::Put, &[Fate::Refused, Fate::Lost]),
+            (Call::Put, &[Fate::Contended]),
+        ] {
+            let double = Double::default();
+            let store = node(&double);
+            let upload = born(&store, b"bytes").await;
+            let mut writer = store.writer(&upload.id).await.unwrap();
+            double.plan(call, "media/", fates);
+            writer.persist(FilePath::new("media/a"), overwrite).await.unwrap();
+            let there = double.objects.get(&Path::from("media/a")).await.unwrap();
+            assert_eq!(there.bytes().await.unwrap(), "bytes");
+            assert_eq!(content(&store, &upload.id).await, b"bytes");
+        }
+    }
+    let double = Double::default();
+    let store = node(&double);
+    let upload = born(&store, b"bytes").await;
+    let mut writer = store.writer(&upload.id).await.unwrap();
+    double.plan(Call::Put, "media/", &[Fate::Taken]);
+    let taken = writer.persist(FilePath::new("media/a"), false).await;
+    assert!(matches!(taken, Err(StoreError::AlreadyExists { .. })), "{taken:?}");
+    let there = double.objects.get(&Path::from("media/a")).await.unwrap();
+    assert_eq!(there.bytes().await.unwrap(), "another's");
+}
+
+#[tokio::test]
+async fn a_large_file_is_persisted_in_parts_to_another_store() {
+    let (objects, targets) = (Arc::new(InMemory::new()), Arc::new(InMemory::new()));
+    let other: Arc<dyn ObjectStore> = Arc::clone(&targets) as _;
+    let settings = BucketStore::builder(objects).segment_bytes(1 << 20).persist_to(other);
+    let store = settings.connect().await.unwrap();
+    let bytes: Vec<u8> = (0..13_000_001_u32).map(|n| (n % 251) as u8).collect();
+    let mut upload = Upload::new(UploadId::random(), SystemTime::now());
+    let mut writer = store.create(upload.clone()).await.unwrap();
+    upload.progress.offset = bytes.len() as u64;
+    writer.commit(bytes.clone().into(), upload.clone()).await.unwrap();
+    targets.put(&Path::from("taken"), "mine".into()).await.unwrap();
+    let taken = writer.persist(FilePath::new("taken"), false).await;
+    assert!(matches!(taken, Err(StoreError::AlreadyExists { .. })), "{taken:?}");
+    writer.persist(FilePath::new("a/b.bin"), false).await.unwrap();
+    writer.persist(FilePath::new("a/b.bin"), false).await.unwrap();
+    let there = targets.get(&Path::from("a/b.bin")).await.unwrap().bytes().await.unwrap();
+    assert!(there == bytes);
+    assert!(content(&store, &upload.id).await == bytes);
+}
+
+#[tokio::test]
+async fn a_damaged_upload_is_refused_and_can_be_removed() {
+    for part in ["/rec/", "/log/"] {
+        let double = Double::default();
+        let store = node(&double);
+        let upload = born(&store, b"bytes").await;
+        let keys = double.keys().await;
+        let key = keys.iter().find(|key| key.contains(part)).unwrap();
+        double.objects.put(&Path::from(key.as_str()), "rubbish".into()).await.unwrap();
+        let fresh = node(&double);
+        let refused = fresh.load(&upload.id).await;
+        assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{refused:?}");
+        assert!(fresh.list(None).await.unwrap().uploads[0].is_err());
+        assert!(fresh.remove_damaged(&upload.id).await.unwrap());
+        assert!(matches!(fresh.load(&upload.id).await, Err(StoreError::NotFound)));
+        assert!(fresh.list(None).await.unwrap().uploads.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn missing_bytes_are_an_error_and_no_shorter_file() {
+    let double = Double::default();
+    let store = node(&double);
+    let upload = born(&store, b"one").await;
+    grow(&store, &upload.id, b"two").await.unwrap();
+    grow(&store, &upload.id, Vec::leak(vec![1; 250])).await.unwrap();
+    for key in double.keys().await {
+        let last = key.contains("/log/") && key.ends_with("fc");
+        if !(last || key.contains("/log/") || key.contains("/piece/")) {
+            continue;
+        }
+        let path = Path::from(key.as_str());
+        let kept = double.objects.get(&path).await.unwrap();
+        let attributes = kept.attributes.clone();
+        let bytes = kept.bytes().await.unwrap();
+        double.objects.delete(&path).await.unwrap();
+        let read = async {
+            let mut reader = store.open(&upload.id).await.map_err(std::io::Error::other)?;
+            reader.read_to_end(&mut Vec::new()).await
+        };
+        // Without its last commit an upload is shorter, and that is a record of the store's truth.
+        if !key.ends_with("fffffffc") {
+            assert!(read.await.is_err(), "{key}");
+        }
+        let options = object_store::PutOptions { attributes, ..Default::default() };
+        double.objects.put_opts(&path, bytes.into(), options).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_ignores_the_condition_is_refused() {
+    let settings = BucketStore::builder(Arc::new(Careless(InMemory::new())));
+    let refused = settings.connect().await.unwrap_err();
+    assert!(refused.to_string().contains("create-only"), "{refused}");
+    let settings = BucketStore::builder(Arc::new(Double::default())).segment_bytes(0);
+    assert!(matches!(settings.connect().await, Err(StoreError::Config { .. })));
+}
+
+#[tokio::test]
+async fn the_check_leaves_nothing() {
+    let double = Double::default();
+    builder(&double).connect().await.unwrap();
+    assert_eq!(double.keys().await, [""; 0]);
+}
+
+/// Writes whatever the condition.
+#[derive(Debug)]
+struct Careless(InMemory);
+
+impl std::fmt::Display for Careless {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("careless")
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Careless {
+    async fn put_opts(
+        &self,
+        key: &Path,
+        payload: object_store::PutPayload,
+        mut options: object_store::PutOptions,
+    ) -> object_store::Result<object_store::PutResult> {
+        options.mode = object_store::PutMode::Overwrite;
+        self.0.put_opts(key, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        key: &Path,
+        options: object_store::PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn object_store::MultipartUpload>> {
+        self.0.put_multipart_opts(key, options).await
+    }
+
+    async fn get_opts(
+        &self,
+        key: &Path,
+        options: object_store::GetOptions,
+    ) -> object_store::Result<object_store::GetResult> {
+        self.0.get_opts(key, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        keys: futures_util::stream::BoxStream<'static, object_store::Result<Path>>,
+    ) -> futures_util::stream::BoxStream<'static, object_store::Result<Path>> {
+        self.0.delete_stream(keys)
+    }
+
+    fn list(
+        &self,
+        prefix: Option<&Path>,
+    ) -> futures_util::stream::BoxStream<'static, object_store::Result<object_store::ObjectMeta>>
+    {
+        self.0.list(prefix)
+    }
+
+    async fn list_with_delimiter(
+        &self,
+        prefix: Option<&Path>,
+    ) -> object_store::Result<object_store::ListResult> {
+        self.0.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(
+        &self,
+        from: &Path,
+        to: &Path,
+        options: object_store::CopyOptions,
+    ) -> object_store::Result<()> {
+        self.0.copy_opts(from, to, options).await
+    }
+}

@@ -1,0 +1,434 @@
+//! Writing to an upload.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use object_store::path::Path as Key;
+use object_store::{ObjectStoreExt, PutPayload};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::entry::{Body, Entry, List, Moved, Piece};
+use super::log::Tail;
+use super::pool::Buffer;
+use super::{Bucket, Sight, failed, nonce, reader};
+use crate::id::UploadId;
+use crate::store::{Reader, StoreError, Writer};
+use crate::upload::{Status, Upload};
+
+/// The right to try to write to an upload in a [`BucketStore`](super::BucketStore): the first to commit
+/// wins.
+pub struct BucketWriter {
+    pub(super) bucket: Arc<Bucket>,
+    pub(super) upload: Upload,
+    /// The record as the upload began; `None` until the first commit.
+    record: Option<Arc<Upload>>,
+    /// `None` until the first commit.
+    pub(super) tail: Option<Tail>,
+    /// When the tail was read.
+    seen: Instant,
+    stride: u32,
+    /// Where the index has a new upload.
+    due: SystemTime,
+    /// Whether a first commit was tried, which may come true later.
+    tried: bool,
+    /// What was written since the last commit.
+    buffer: Arc<Buffer>,
+    /// Signs of life, while the application has the upload.
+    alive: Option<Alive>,
+}
+
+struct Alive {
+    bucket: Arc<Bucket>,
+    id: UploadId,
+    name: String,
+    task: JoinHandle<()>,
+}
+
+impl BucketWriter {
+    pub(super) async fn create(bucket: &Arc<Bucket>, upload: Upload) -> Result<Self, StoreError> {
+        let last = bucket.now() + LONGEST_CREATION + bucket.grace;
+        let due = upload.expires().map_or(last, |expires| expires.max(last));
+        let writer = Self {
+            buffer: Buffer::new(&bucket.pool, upload.id, nonce()),
+            bucket: Arc::clone(bucket),
+            upload,
+            record: None,
+            tail: None,
+            seen: Instant::now(),
+            stride: 0,
+            due,
+            tried: false,
+            alive: None,
+        };
+        // Before anything else, so that the sweep finds what a crash leaves.
+        bucket.put_due(&writer.id(), due).await?;
+        Ok(writer)
+    }
+
+    pub(super) async fn take(bucket: &Arc<Bucket>, id: &UploadId) -> Result<Self, StoreError> {
+        let sight = bucket.look(id).await?;
+        let upload = bucket.describe(&sight).await?;
+        if upload.status() == Status::Finishing {
+            bucket.check_silent(id, &sight.tail).await?;
+        }
+        Ok(Self {
+            buffer: Buffer::new(&bucket.pool, *id, nonce()),
+            bucket: Arc::clone(bucket),
+            upload,
+            record: Some(sight.record),
+            tail: Some(sight.tail),
+            seen: sight.seen,
+            stride: sight.stride,
+            due: bucket.now(),
+            tried: false,
+            alive: None,
+        })
+    }
+
+    pub(super) fn id(&self) -> UploadId {
+        self.upload.id
+    }
+
+    fn offset(&self) -> u64 {
+        self.tail.as_ref().map_or(0, |tail| tail.entry.progress.offset)
+    }
+
+    pub(super) fn seq(&self) -> u32 {
+        self.tail.as_ref().map_or(0, |tail| tail.seq)
+    }
+
+    fn moved(&self) -> Option<&Moved> {
+        self.tail.as_ref()?.entry.moved.as_ref()
+    }
+
+    /// The next entry, without bytes and with the same record.
+    pub(super) fn next(&self, upload: &Upload) -> Entry {
+        Entry {
+            nonce: nonce(),
+            node: self.bucket.node.clone(),
+            written: self.bucket.now(),
+            at: self.offset(),
+            body: Body::Bytes,
+            described: self.tail.as_ref().and_then(|tail| tail.entry.described),
+            moved: self.moved().cloned(),
+            progress: upload.progress.clone(),
+        }
+    }
+
+    /// Makes the bytes since the last commit, up to the record's offset, the next object.
+    async fn commit_bytes(&mut self, upload: Upload) -> Result<(), StoreError> {
+        let id = self.id();
+        let mut entry = self.next(&upload);
+        let buffer = Arc::clone(&self.buffer);
+        let mut inner = buffer.lock().await;
+        inner.check()?;
+        if self.seq() >= self.bucket.max_commits && upload.offset() > entry.at {
+            let action = format!("make more than {} commits", self.bucket.max_commits);
+            return Err(StoreError::Full { action, source: ErrorKind::QuotaExceeded.into() });
+        }
+        let length = upload.offset().checked_sub(entry.at);
+        let Some(length) = length.filter(|length| *length <= inner.written()) else {
+            return Err(StoreError::damaged(&id, "there are fewer bytes than committed"));
+        };
+        let changed = self.tail.is_some() && self.is_described_otherwise(&upload);
+        let mut pieces = Vec::new();
+        let payload = if inner.pieces.is_empty() && !changed {
+            inner.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+            inner.payload()
+        } else {
+            buffer.spill(&self.bucket, &mut inner).await?;
+            let record = changed.then(|| upload.clone());
+            // From now on a commit may name them, even if nobody is told that it was made.
+            pieces = std::mem::take(&mut inner.pieces);
+            let list = List { pieces: cut(&pieces, length), record };
+            entry.body = Body::List;
+            let text = serde_json::to_vec(&list).map_err(|error| unwritable(&id, &error))?;
+            PutPayload::from(text)
+        };
+        if changed {
+            entry.described = Some(self.seq() + 1);
+        }
+        let appended = self.append(entry, payload, &upload).await;
+        buffer.empty(&mut inner);
+        if let Err(StoreError::Conflict | StoreError::NotFound) = appended {
+            inner.pieces = pieces;
+        }
+        appended?;
+        self.upload = upload;
+        Ok(())
+    }
+
+    /// Whether the part of the record that seldom changes is another than the last commit has.
+    fn is_described_otherwise(&self, upload: &Upload) -> bool {
+        let mut same = self.upload.clone();
+        same.progress = upload.progress.clone();
+        same != *upload
+    }
+
+    pub(super) async fn append(
+        &mut self,
+        entry: Entry,
+        payload: PutPayload,
+        upload: &Upload,
+    ) -> Result<(), StoreError> {
+        let (bucket, id, seq) = (Arc::clone(&self.bucket), self.id(), self.seq() + 1);
+        if self.record.is_some() && self.is_late() {
+            // The next number may be free since what had it is deleted.
+            let sight = bucket.look_first(&id).await?;
+            if let Some(why) = sight.tail.entry.why_gone(&sight.record) {
+                return Err(why);
+            }
+            if sight.tail.seq != self.seq() {
+                return Err(StoreError::Conflict);
+            }
+            self.seen = sight.seen;
+        }
+        let (sent, seen) = (Instant::now(), self.seen);
+        let entry = Arc::new(entry);
+        let record = match &self.record {
+            Some(_) => None,
+            // The sweep may have given it up.
+            None if self.seen.elapsed() > LONGEST_CREATION => {
+                return Err(StoreError::Expired { owner: upload.owner.clone() });
+            }
+            None => {
+                self.tried = true;
+                let text = serde_json::to_vec(upload).map_err(|error| unwritable(&id, &error))?;
+                Some(PutPayload::from(text))
+            }
+        };
+        let (node, commit, new) = (Arc::clone(&bucket), Arc::clone(&entry), record.is_some());
+        let put = bucket.finish(async move {
+            let record = async {
+                match record {
+                    Some(record) => node.put(&node.keys.record(&id), record).await,
+                    None => Ok(()),
+                }
+            };
+            let (record, log) = tokio::join!(record, node.append(&id, seq, &commit, payload, seen));
+            record.and(log)
+        });
+        put.await?;
+        if new {
+            self.record = Some(Arc::new(upload.clone()));
+        }
+        if self.is_late() && !bucket.is_there(&id).await? {
+            // So nobody can have gone on from it.
+            bucket.delete(vec![bucket.keys.entry(&id, seq)]).await?;
+            return Err(StoreError::NotFound);
+        }
+        let tail = Tail { seq, entry };
+        (self.tail, self.seen) = (Some(tail.clone()), sent);
+        if let Some(record) = &self.record {
+            let (record, stride) = (Arc::clone(record), self.stride);
+            bucket.known().put(&id, Sight { record, tail, seen: sent, stride });
+        }
+        Ok(())
+    }
+
+    /// Whether what this rests on was read so long ago that the upload may have been collected since.
+    fn is_late(&self) -> bool {
+        #[cfg(test)]
+        if self.bucket.is(super::Mutation::NoEndCheck) {
+            return false;
+        }
+        self.seen.elapsed() > self.bucket.half_grace()
+    }
+
+    /// What was written and not committed, and whether nothing was.
+    fn take_pieces(&self) -> (Vec<Key>, bool) {
+        // Who holds the lock is making a piece of it, which the sweep finds.
+        let Some(mut inner) = self.buffer.try_lock() else { return (Vec::new(), false) };
+        let untouched = inner.is_untouched();
+        let pieces = std::mem::take(&mut inner.pieces);
+        (
+            pieces.iter().map(|piece| self.bucket.keys.piece(&self.id(), &piece.name)).collect(),
+            untouched,
+        )
+    }
+}
+
+impl Writer for BucketWriter {
+    fn upload(&self) -> &Upload {
+        &self.upload
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        self.buffer.push(&self.bucket, bytes).await
+    }
+
+    async fn commit(&mut self, last: Bytes, upload: Upload) -> Result<(), StoreError> {
+        self.buffer.push(&self.bucket, last).await?;
+        // The index may name an upload too early, and never too late.
+        let id = self.id();
+        let before = if self.record.is_some() { self.upload.expires() } else { Some(self.due) };
+        let earlier =
+            upload.expires().filter(|expires| before.is_none_or(|before| *expires < before));
+        if let Some(expires) = earlier {
+            self.bucket.put_due(&id, expires).await?;
+        }
+        let is_new = self.record.is_none();
+        let trimmed = upload.status() == Status::Complete && self.moved().is_some();
+        // Before others can see that it is being completed.
+        let finishing = upload.status() == Status::Finishing;
+        let alive = finishing.then(|| Alive::new(&self.bucket, id));
+        self.commit_bytes(upload).await?;
+        self.alive = alive;
+        match earlier {
+            // A sweep that saw the record before has moved the entry to a later time.
+            Some(expires) if !is_new => self.bucket.put_due(&id, expires).await,
+            _ if trimmed && self.upload.expires().is_none() => {
+                self.bucket.put_due(&id, self.bucket.now() + self.bucket.grace).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn into_reader(self) -> Result<Reader, StoreError> {
+        let buffer = Arc::clone(&self.buffer);
+        let size = {
+            let inner = buffer.lock().await;
+            inner.check()?;
+            inner.written()
+        };
+        Ok(reader::staged(self, buffer, size))
+    }
+
+    /// There is none.
+    fn path(&self) -> Option<PathBuf> {
+        None
+    }
+
+    async fn persist(&mut self, target: &Path, overwrite: bool) -> Result<(), StoreError> {
+        self.move_to(target, overwrite).await
+    }
+
+    async fn remove(mut self) -> Result<(), StoreError> {
+        if self.record.is_none() {
+            return Ok(());
+        }
+        let (bucket, id) = (Arc::clone(&self.bucket), self.id());
+        let later = bucket.now() + bucket.kept();
+        bucket.put_due(&id, later).await?;
+        let mut entry = self.next(&self.upload);
+        entry.body = Body::Gone;
+        let upload = self.upload.clone();
+        self.append(entry, PutPayload::new(), &upload).await?;
+        bucket.known().forget(&id);
+        let before = upload.expires().map(|expires| bucket.keys.due(&id, expires));
+        if let Some(before) = before.filter(|before| *before != bucket.keys.due(&id, later)) {
+            // Most often the index has it there. Another entry is found by the sweep.
+            bucket.clean(vec![before]);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for BucketWriter {
+    fn drop(&mut self) {
+        let (mut left, untouched) = self.take_pieces();
+        if self.record.is_none() && !self.tried && untouched {
+            left.push(self.bucket.keys.due(&self.id(), self.due));
+        }
+        if !left.is_empty() {
+            self.bucket.clean(left);
+        }
+    }
+}
+
+impl Alive {
+    fn new(bucket: &Arc<Bucket>, id: UploadId) -> Self {
+        let name = nonce();
+        bucket.completing().here.insert(id, name.clone());
+        let node = Arc::clone(bucket);
+        let task = tokio::spawn(async move {
+            let key = node.keys.busy(&id);
+            for sign in 0_u64.. {
+                tokio::time::sleep(node.lease / SIGNS).await;
+                // A sign that is lost, or takes too long, is made good by the next.
+                let put = node.objects.put(&key, format!("{} {sign}", node.node).into());
+                drop(tokio::time::timeout(node.lease / SIGNS, put).await);
+            }
+        });
+        Self { bucket: Arc::clone(bucket), id, name, task }
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.task.abort();
+        let here = &mut self.bucket.completing().here;
+        if here.get(&self.id) == Some(&self.name) {
+            here.remove(&self.id);
+        }
+    }
+}
+
+impl Bucket {
+    /// Whether nobody completes an upload that was being completed when it was last heard of.
+    ///
+    /// No clock is compared with another: who wants to know looks for so long whether a sign of life
+    /// comes.
+    async fn check_silent(&self, id: &UploadId, tail: &Tail) -> Result<(), StoreError> {
+        if tail.entry.node == self.node {
+            let here = self.completing().here.contains_key(id);
+            return if here { Err(StoreError::Busy) } else { Ok(()) };
+        }
+        let sign = match self.objects.get(&self.keys.busy(id)).await {
+            Err(object_store::Error::NotFound { .. }) => None,
+            Err(error) => return Err(failed("look for a sign of life", error)),
+            Ok(sign) => {
+                let sign = sign.bytes().await;
+                let sign = sign.map_err(|error| failed("look for a sign of life", error))?;
+                Some(String::from_utf8_lossy(&sign).into_owned())
+            }
+        };
+        let now = Instant::now();
+        let elsewhere = &mut self.completing().elsewhere;
+        if elsewhere.len() > WATCHED {
+            elsewhere.retain(|_, (_, _, since)| now - *since < FORGOTTEN * self.lease);
+        }
+        let watched = elsewhere.entry(*id).or_insert_with(|| (tail.seq, sign.clone(), now));
+        if (watched.0, &watched.1) != (tail.seq, &sign) {
+            *watched = (tail.seq, sign, now);
+        }
+        // Who has been silent stays so, for the next who asks, until another commit or sign comes.
+        if now - watched.2 < self.lease { Err(StoreError::Busy) } else { Ok(()) }
+    }
+}
+
+/// The pieces with so many bytes, the last of them perhaps shorter than its object.
+fn cut(pieces: &[Piece], mut length: u64) -> Vec<Piece> {
+    let mut kept = Vec::new();
+    for piece in pieces {
+        let part = piece.length.min(length);
+        if part > 0 {
+            kept.push(Piece { name: piece.name.clone(), length: part });
+        }
+        length -= part;
+    }
+    kept
+}
+
+fn unwritable(id: &UploadId, error: &serde_json::Error) -> StoreError {
+    StoreError::damaged(id, format!("its record cannot be written: {error}"))
+}
+
+impl fmt::Debug for BucketWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BucketWriter").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+/// How long the first chunk of an upload may take.
+pub(super) const LONGEST_CREATION: Duration = Duration::from_secs(12 * 60 * 60);
+/// How many signs of life a node gives in the time after which it is taken for dead.
+const SIGNS: u32 = 4;
+/// How many completions of others to watch before the oldest are forgotten, and what is old, in leases.
+const WATCHED: usize = 1024;
+const FORGOTTEN: u32 = 8;
