@@ -2,13 +2,19 @@
 //!
 //! `WIRE_ADDR` and `WIRE_DATA` are required; `WIRE_READ_BUFFER` is what hyper reads at most at once
 //! from a connection, in bytes (64 KiB). It reads HTTP/1.1 and cleartext HTTP/2 on one port.
+//!
+//! With `WIRE_BUCKET`, named as in the example `cluster`, the uploads are in a bucket, and
+//! `WIRE_LEASE_SECONDS` (1) is its lease for completions. With `WIRE_NODES`, so many servers share
+//! the uploads behind a balancer.
 
 use std::convert::Infallible;
 use std::env;
 use std::error::Error as StdError;
+use std::future::poll_fn;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,26 +25,68 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tower::Layer;
-use tower_chunked_upload::store::{Durability, FsStore};
+use tower_chunked_upload::store::{BucketStore, Durability, FsStore};
 use tower_chunked_upload::{
     ChunkedUploadLayer, CompletedUpload, Owner, Policy, Refusal, RequestBody, Uploads,
 };
+
+use self::nodes::{Nodes, told_to_end};
+
+#[path = "cluster/balancer.rs"]
+mod balancer;
+#[path = "cluster/bucket.rs"]
+mod bucket;
+#[path = "cluster/nodes.rs"]
+mod nodes;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    // It fails only if there is one already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    match (number("WIRE_NODES")?, nodes::own_number()) {
+        (Some(count), None) => balance(usize::try_from(count)?).await,
+        (_, node) => serve(node).await,
+    }
+}
+
+/// Starts so many servers, and stands before them.
+async fn balance(count: usize) -> Result<(), BoxError> {
+    let nodes = Nodes::start(count).await?;
+    let listener = TcpListener::bind(env::var("WIRE_ADDR")?).await?;
+    let connections = balancer::serve(listener, nodes.addresses(), told_to_end()).await;
+    tokio::join!(nodes.stop(), async {
+        // Beyond the chunks there is only what a client keeps open for nothing.
+        drop(tokio::time::timeout(2 * SHUTDOWN, connections.shutdown()).await);
+    });
+    Ok(())
+}
+
+async fn serve(node: Option<usize>) -> Result<(), BoxError> {
     let data = PathBuf::from(env::var_os("WIRE_DATA").ok_or("WIRE_DATA is not set")?);
-    let durability = if is_set("WIRE_SYNC") { Durability::Sync } else { Durability::Process };
-    let store = FsStore::new(data.join("chunked_uploads/%Y/%m/%d")).durability(durability);
+    let hook = Arc::new(Hook::new(&data, node)?);
+    let uploads = match &hook.bucket {
+        Some((objects, prefix)) => {
+            let lease = Duration::from_secs(number("WIRE_LEASE_SECONDS")?.unwrap_or(1));
+            let store = BucketStore::builder(Arc::clone(objects)).prefix(prefix);
+            Uploads::builder(store.completion_lease(lease).connect().await?)
+        }
+        None => {
+            let sync = is_set("WIRE_SYNC");
+            let durability = if sync { Durability::Sync } else { Durability::Process };
+            let folder = data.join("chunked_uploads/%Y/%m/%d");
+            Uploads::builder(FsStore::new(folder).durability(durability))
+        }
+    };
     let md5_check = !is_set("WIRE_NO_MD5");
-    let mut uploads = Uploads::builder(store).checksum(md5_check);
+    let mut uploads = uploads.checksum(md5_check);
     if let Some(bytes) = number("WIRE_MAX_BYTES")? {
         uploads = uploads.max_bytes(bytes);
     }
@@ -54,16 +102,23 @@ async fn main() -> Result<(), BoxError> {
         .md5_check(md5_check)
         .idle_timeout(Duration::from_secs(number("WIRE_IDLE_SECONDS")?.unwrap_or(60)))
         .policy(Users { required: is_set("WIRE_AUTH") });
-    let service = TowerToHyperService::new(layer.layer(tower::service_fn(application)));
+    let application = tower::service_fn(move |request| application(Arc::clone(&hook), request));
+    let service = TowerToHyperService::new(layer.layer(application));
 
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     let read_buffer = number("WIRE_READ_BUFFER")?.unwrap_or(64 * 1024);
     server.http1().max_buf_size(usize::try_from(read_buffer)?);
     server.http2().timer(TokioTimer::new());
-    let listener = TcpListener::bind(env::var("WIRE_ADDR")?).await?;
+    let listener = match node {
+        Some(_) => TcpListener::bind("127.0.0.1:0").await?,
+        None => TcpListener::bind(env::var("WIRE_ADDR")?).await?,
+    };
+    if node.is_some() {
+        nodes::listens_at(listener.local_addr()?);
+    }
     let connections = GracefulShutdown::new();
-    let mut terminated = signal(SignalKind::terminate())?;
+    let mut told_to_end = pin!(told_to_end());
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -75,7 +130,7 @@ async fn main() -> Result<(), BoxError> {
                     continue;
                 }
             },
-            _ = terminated.recv() => break,
+            () = &mut told_to_end => break,
         };
         stream.set_nodelay(true)?;
         let connection = server.serve_connection(TokioIo::new(stream), service.clone());
@@ -110,12 +165,13 @@ impl Policy for Users {
 
 /// What stands behind the layer.
 async fn application<B>(
+    hook: Arc<Hook>,
     request: Request<RequestBody<B>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let Some(upload) = request.extensions().get::<CompletedUpload>().cloned() else {
         return Ok(answer(StatusCode::NOT_FOUND, &json!({ "detail": "Not found" })));
     };
-    Ok(match completed(&upload).await {
+    Ok(match hook.completed(&upload).await {
         Ok(content) => answer(StatusCode::OK, &content),
         Err(error) => {
             eprintln!("completion of {:?}: {error}", upload.id());
@@ -124,42 +180,83 @@ async fn application<B>(
     })
 }
 
-async fn completed(upload: &CompletedUpload) -> Result<Value, BoxError> {
-    if let Some(folder) = env::var_os("WIRE_FINAL") {
-        return keep(upload, Path::new(&folder)).await;
-    }
-    if !is_set("WIRE_ECHO") {
-        return Ok(json!({}));
-    }
-    Ok(json!({
-        "filename": upload.filename(),
-        "size": upload.size(),
-        "sha256": hex(&read::<Sha256>(upload).await?),
-    }))
+struct Hook {
+    /// Where finished files go, if they are kept.
+    folder: Option<PathBuf>,
+    /// The bucket, and what the keys in it begin with.
+    bucket: Option<(Arc<dyn ObjectStore>, String)>,
 }
 
-async fn keep(upload: &CompletedUpload, folder: &Path) -> Result<Value, BoxError> {
-    let counter = folder.join(format!("{}.deliveries", upload.id()));
-    let deliveries = tokio::task::spawn_blocking(move || {
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(counter)?;
-        file.write_all(b".")?;
-        Ok::<_, std::io::Error>(file.metadata()?.len())
-    });
-    let deliveries = deliveries.await??;
-    upload.persist(folder.join(format!("{}.bin", upload.id()))).await?;
-    let md5 = match upload.digest() {
-        Some(digest) => digest.to_hex(),
-        None => hex(&read::<md5::Md5>(upload).await?),
-    };
-    Ok(json!({
-        "upload_id": upload.id(),
-        "size": upload.size(),
-        "md5": md5,
-        "deliveries": deliveries,
-    }))
+impl Hook {
+    fn new(data: &Path, node: Option<usize>) -> Result<Self, BoxError> {
+        let bucket = match env::var("WIRE_BUCKET") {
+            Ok(bucket) => {
+                // Each data folder has its own uploads.
+                let prefix = data.to_str().ok_or("WIRE_DATA is not text")?.trim_matches('/');
+                Some((bucket::open(&bucket, node.unwrap_or(0))?, prefix.to_owned()))
+            }
+            Err(_) => None,
+        };
+        Ok(Self { folder: env::var_os("WIRE_FINAL").map(PathBuf::from), bucket })
+    }
+
+    async fn completed(&self, upload: &CompletedUpload) -> Result<Value, BoxError> {
+        if let Some(folder) = &self.folder {
+            return self.keep(upload, folder).await;
+        }
+        if !is_set("WIRE_ECHO") {
+            return Ok(json!({}));
+        }
+        Ok(json!({
+            "filename": upload.filename(),
+            "size": upload.size(),
+            "sha256": hex(&read::<Sha256>(upload).await?),
+        }))
+    }
+
+    async fn keep(&self, upload: &CompletedUpload, folder: &Path) -> Result<Value, BoxError> {
+        let counter = folder.join(format!("{}.deliveries", upload.id()));
+        let deliveries = tokio::task::spawn_blocking(move || {
+            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(counter)?;
+            file.write_all(b".")?;
+            Ok::<_, std::io::Error>(file.metadata()?.len())
+        });
+        let deliveries = deliveries.await??;
+        let target = folder.join(format!("{}.bin", upload.id()));
+        match &self.bucket {
+            None => upload.persist(target).await?,
+            Some((objects, prefix)) => {
+                let key = format!("{prefix}-final/{}.bin", upload.id());
+                upload.persist(&key).await?;
+                fetch(&**objects, &key, &target).await?;
+            }
+        }
+        let md5 = match upload.digest() {
+            Some(digest) => digest.to_hex(),
+            None => hex(&read::<md5::Md5>(upload).await?),
+        };
+        Ok(json!({
+            "upload_id": upload.id(),
+            "size": upload.size(),
+            "md5": md5,
+            "deliveries": deliveries,
+        }))
+    }
 }
 
-/// The digest of the file as it lies on the disk.
+/// Copies an object to a file, whole or not at all.
+async fn fetch(objects: &dyn ObjectStore, key: &str, target: &Path) -> Result<(), BoxError> {
+    let mut content = objects.get(&key.into()).await?.into_stream();
+    let part = target.with_extension(format!("{}.part", std::process::id()));
+    let mut file = tokio::fs::File::create(&part).await?;
+    while let Some(piece) = poll_fn(|cx| content.as_mut().poll_next(cx)).await {
+        file.write_all(&piece?).await?;
+    }
+    file.flush().await?;
+    Ok(tokio::fs::rename(&part, target).await?)
+}
+
+/// The digest of the file as it lies in the store.
 async fn read<D: sha2::Digest>(upload: &CompletedUpload) -> Result<Vec<u8>, BoxError> {
     let mut file = pin!(upload.open().await?);
     let mut digest = D::new();

@@ -14,6 +14,7 @@ use serde::Serialize;
 use tower_chunked_upload::{ErrorKind, Event, Filter, Observer, Status, Upload, UploadId, Uploads};
 
 use crate::list::timestamp;
+use crate::page;
 
 /// Remembers what happens: an observer of the uploads.
 #[derive(Clone, Default)]
@@ -234,7 +235,13 @@ fn status(kind: &ErrorKind) -> StatusCode {
 
 /// The methods that change something are none that a form of another site can send.
 pub(crate) fn routes(uploads: Uploads, watch: Watch) -> Router {
+    let html = async || page::html(include_str!("../page/operator.html"));
+    let css = async || page::file("text/css", include_str!("../page/operator.css"));
+    let script = async || page::script(include_str!("../page/operator.js"));
     Router::new()
+        .route("/operator", get(html))
+        .route("/operator.css", get(css))
+        .route("/operator.js", get(script))
         .route("/operator/view", get(view))
         .route("/operator/uploads/{id}", delete(cancel))
         .route("/operator/uploads/{id}/expired", put(expire))

@@ -1,4 +1,4 @@
-//! The pages: files of their own, without a framework or a build step.
+//! The page for files: files of their own, without a framework or a build step.
 
 use axum::Router;
 use axum::http::{HeaderName, header};
@@ -8,34 +8,28 @@ use axum_extra::extract::CookieJar;
 
 use crate::user;
 
-/// The page that sends files, and what both pages share.
+/// The page that sends files, and what it shares with the operator's.
 pub(crate) fn pages() -> Router {
     let welcome = |jar: CookieJar| async move {
         (user::welcome(jar), html(include_str!("../page/index.html")))
     };
     Router::new()
         .route("/", get(welcome))
-        .route("/operator", get(async || html(include_str!("../page/operator.html"))))
         .route("/page.css", get(async || file("text/css", include_str!("../page/page.css"))))
-        .route(
-            "/operator.css",
-            get(async || file("text/css", include_str!("../page/operator.css"))),
-        )
         .route("/page.js", get(async || script(include_str!("../page/page.js"))))
-        .route("/operator.js", get(async || script(include_str!("../page/operator.js"))))
         .route("/words.js", get(async || script(include_str!("../page/words.js"))))
         .route("/md5.js", get(async || script(include_str!("../page/md5.js"))))
 }
 
-fn html(text: &'static str) -> impl IntoResponse + use<> {
+pub(crate) fn html(text: &'static str) -> impl IntoResponse + use<> {
     file("text/html; charset=utf-8", text)
 }
 
-fn script(text: &'static str) -> impl IntoResponse + use<> {
+pub(crate) fn script(text: &'static str) -> impl IntoResponse + use<> {
     file("text/javascript; charset=utf-8", text)
 }
 
-fn file(kind: &'static str, text: &'static str) -> impl IntoResponse + use<> {
+pub(crate) fn file(kind: &'static str, text: &'static str) -> impl IntoResponse + use<> {
     let headers: [(HeaderName, &'static str); 4] = [
         (header::CONTENT_TYPE, kind),
         (header::CONTENT_SECURITY_POLICY, POLICY),

@@ -236,6 +236,18 @@ impl Server {
         upload_id(&ask(self.addr, &chunk.bytes).unwrap().accepted().unwrap())
     }
 
+    /// SIGTERM; gives the code with which it has ended.
+    pub(crate) fn end(mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let mut code = None;
+        until("it ends in order", || {
+            code = self.child.try_wait().unwrap();
+            code.is_some()
+        });
+        code.and_then(|status| status.code())
+    }
+
     /// SIGKILL; on return the process is gone.
     pub(crate) fn kill(self) {
         drop(self);
@@ -288,8 +300,8 @@ impl Plan {
     pub(crate) fn chunk(&self, range: Range<usize>, id: Option<&str>, shape: Shape) -> Chunk {
         let total = self.content.len();
         let content = &self.content[range.clone()];
-        // Without a range a chunk is the whole file.
-        let whole = range == (0..total) && self.number % 2 == 1;
+        // Without a range a chunk is the whole file, and only so can that be empty.
+        let whole = range == (0..total) && (self.number % 2 == 1 || total == 0);
         let place = (!whole).then_some((range.start as u64..range.end as u64, total as u64));
         let form = Form::new(shape, &self.filename(), id, content.len() as u64, place);
         let file_end = form.head.len() + content.len();
@@ -402,6 +414,8 @@ pub(crate) struct Cut {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// In lower case.
+    pub(crate) head: String,
     pub(crate) json: Value,
 }
 
@@ -459,7 +473,7 @@ pub(crate) fn read_answer(stream: &mut TcpStream) -> io::Result<Answer> {
             let length: usize = length.map_or(0, |length| length.parse().unwrap());
             if let Some(body) = bytes.get(end + 4..end + 4 + length) {
                 let json = serde_json::from_slice(body).unwrap_or(Value::Null);
-                return Ok(Answer { status, json });
+                return Ok(Answer { status, head, json });
             }
         }
         match stream.read(&mut buffer)? {
@@ -569,7 +583,7 @@ pub(crate) fn rerun(name: &str, variable: &str, below: &[&str]) {
     assert!(output.status.success() && printed.contains("1 passed"), "{name}: {}", output.status);
 }
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let example = || {
         let tests = env::current_exe().unwrap();
         tests.ancestors().nth(2).unwrap().join("examples/wire")

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::data::{Data, Number};
+use super::data::{Data, Number};
 
 pub(crate) const BOUNDARY: &str = "----wire-Qv3kZ0aYx7";
 
@@ -295,7 +295,7 @@ impl TryFrom<Complete> for Request {
         }
         if let Some(md5) = complete.md5 {
             let sum = match md5.strip_prefix("of:") {
-                Some(spec) => crate::data::md5_hex(&Data::parse(spec)?.0),
+                Some(spec) => super::data::md5_hex(&Data::parse(spec)?.0),
                 None => md5,
             };
             pairs.push(("md5".to_owned(), sum.into()));

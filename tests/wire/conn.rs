@@ -8,7 +8,7 @@ use memchr::memmem;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::set_socket_linger;
 
-use crate::expect::{Reply, Status};
+use super::expect::{Reply, Status};
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -3,7 +3,7 @@
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use crate::data::Number;
+use super::data::Number;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Status {

@@ -1,7 +1,7 @@
 //! From a request to the bytes on the line.
 
-use crate::case::{BOUNDARY, Final, Form, Headers, Part, Request, Send};
-use crate::data::Data;
+use super::case::{BOUNDARY, Final, Form, Headers, Part, Request, Send};
+use super::data::Data;
 
 pub(crate) const CHUNK_PATH: &str = "/api/chunked_upload/";
 pub(crate) const COMPLETE_PATH: &str = "/api/chunked_upload_complete/";

@@ -24,25 +24,7 @@ use play::{Outcome, play};
 use server::Server;
 
 fn main() -> ExitCode {
-    let run = || -> Result<bool, String> {
-        let args = Args::parse(std::env::args().skip(1))?;
-        let cases = load()?;
-        let all = cases.len();
-        let cases: Vec<_> = cases.into_iter().filter(|case| args.wants(&case.name)).collect();
-        if args.list {
-            for case in &cases {
-                println!("{}: test", case.name);
-            }
-            if !args.terse {
-                println!("\n{} tests, 0 benchmarks", cases.len());
-            }
-            return Ok(true);
-        }
-        // like libtest, so that a filter for another target's tests does no harm
-        let none_wanted = cases.is_empty() && args.filters();
-        Ok(report(&cases, all - cases.len(), &args)? || none_wanted)
-    };
-    match run() {
+    match run(std::env::args().skip(1), None) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(why) => {
@@ -50,6 +32,35 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Plays what libtest's arguments ask for, against another server than the usual one if a command is
+/// given; says whether all is well.
+pub(crate) fn run(
+    args: impl Iterator<Item = String>,
+    command: Option<Vec<String>>,
+) -> Result<bool, String> {
+    let args = Args::parse(args)?;
+    let cases = load()?;
+    let all = cases.len();
+    let cases: Vec<_> = cases.into_iter().filter(|case| args.wants(&case.name)).collect();
+    if args.list {
+        for case in &cases {
+            println!("{}: test", case.name);
+        }
+        if !args.terse {
+            println!("\n{} tests, 0 benchmarks", cases.len());
+        }
+        return Ok(true);
+    }
+    // like libtest, so that a filter for another target's tests does no harm
+    let none_wanted = cases.is_empty() && args.filters();
+    let command = match command {
+        Some(command) => command,
+        None if cases.is_empty() => Vec::new(),
+        None => server_command()?,
+    };
+    Ok(report(&cases, all - cases.len(), &args, &command) || none_wanted)
 }
 
 /// The crate's folder; a test that was moved to another machine is told by the environment.
@@ -115,9 +126,8 @@ fn server_command() -> Result<Vec<String>, String> {
 type Played<'a> = (&'a Case, Outcome, Vec<String>);
 
 /// Plays the cases, each config in a thread of its own, and prints as libtest does.
-fn report(cases: &[Case], filtered: usize, args: &Args) -> Result<bool, String> {
+fn report(cases: &[Case], filtered: usize, args: &Args, command: &[String]) -> bool {
     let began = Instant::now();
-    let command = if cases.is_empty() { Vec::new() } else { server_command()? };
     println!("\nrunning {} tests", cases.len());
     server::end_on_interrupt();
     let mut configs: Vec<&str> = Vec::new();
@@ -135,7 +145,7 @@ fn report(cases: &[Case], filtered: usize, args: &Args) -> Result<bool, String> 
         for _ in 0..configs.len().min(args.threads.unwrap_or(usize::MAX)) {
             scope.spawn(|| {
                 while let Some((config, results)) = next() {
-                    play_config(cases.iter().filter(|c| c.config == *config), &command, &results);
+                    play_config(cases.iter().filter(|c| c.config == *config), command, &results);
                 }
             });
         }
@@ -177,7 +187,7 @@ fn report(cases: &[Case], filtered: usize, args: &Args) -> Result<bool, String> 
         began.elapsed().as_secs_f64(),
         failed.len(),
     );
-    Ok(good)
+    good
 }
 
 fn play_config<'a>(

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::case::{BOUNDARY, Case, Chunk, Request, Send, Step, Upload, plain};
-use crate::conn::{Conn, TIMEOUT};
-use crate::data::{Data, Names, Number, fill};
-use crate::expect::{Reply, Status, judge};
-use crate::form::{CHUNK_PATH, COMPLETE_PATH, Prepared, prepare};
-use crate::server::Server;
+use super::case::{BOUNDARY, Case, Chunk, Request, Send, Step, Upload, plain};
+use super::conn::{Conn, TIMEOUT};
+use super::data::{Data, Names, Number, fill};
+use super::expect::{Reply, Status, judge};
+use super::form::{CHUNK_PATH, COMPLETE_PATH, Prepared, prepare};
+use super::server::Server;
 
 /// Why a case goes no further.
 #[derive(Debug)]

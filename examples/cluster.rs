@@ -1,0 +1,162 @@
+//! Three servers on one bucket, and a balancer in front that hands each request to the next of them:
+//! the chunks of a file come in through all three, and so does what completes it.
+//!
+//!     cargo run --example cluster
+//!
+//! Then open http://127.0.0.1:3000 and drop a file; `x-node` in each answer says which server gave it.
+//! Kill servers as you like: the others go on, and a dead one is started again. Settings in the
+//! environment:
+//!
+//! - `BUCKET`, which must be set: `s3://bucket`, `az://container` or `gs://bucket`, or `bucket` alone
+//!   for S3. Finished files go to `media/` in it.
+//! - Whose it is and where, as the services' own tools name it: `AWS_ACCESS_KEY_ID`,
+//!   `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL` (several, with commas, for one each),
+//!   `AZURE_STORAGE_ACCOUNT_NAME`, `GOOGLE_APPLICATION_CREDENTIALS` and so on
+//! - `ADDR`, where the balancer listens: `127.0.0.1:3000`. The servers listen on ports that are free.
+//! - `MAX_BYTES` of a file: 20 GiB
+//! - `EXPIRES_AFTER`, in seconds, how long an upload may take: a day
+
+use std::env;
+use std::error::Error as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tower_chunked_upload::store::BucketStore;
+use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+
+use self::nodes::{Nodes, told_to_end};
+
+#[path = "cluster/balancer.rs"]
+mod balancer;
+#[path = "cluster/bucket.rs"]
+mod bucket;
+#[path = "axum/form.rs"]
+mod form;
+#[path = "axum/list.rs"]
+mod list;
+#[path = "cluster/nodes.rs"]
+mod nodes;
+#[path = "axum/page.rs"]
+mod page;
+#[path = "axum/user.rs"]
+mod user;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // It fails only if there is one already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let ended = match (env::var("BUCKET"), nodes::own_number()) {
+        (Err(_), _) => Err(HELP.into()),
+        (Ok(bucket), Some(number)) => node(&bucket, number).await,
+        (Ok(_), None) => balance().await,
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut source = error.source();
+            while let Some(error) = source {
+                // Some errors tell their source themselves.
+                if !text.contains(&error.to_string()) {
+                    text = format!("{text}: {error}");
+                }
+                source = error.source();
+            }
+            eprintln!("error: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Starts the servers, and stands before them.
+async fn balance() -> Result<(), BoxError> {
+    let nodes = Nodes::start(NODES).await?;
+    let listener = TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;
+    println!("drop files at http://{}", listener.local_addr()?);
+    let connections = balancer::serve(listener, nodes.addresses(), told_to_end()).await;
+    tokio::join!(nodes.stop(), async {
+        // A client that keeps a connection open for nothing must not keep the balancer.
+        drop(tokio::time::timeout(2 * PATIENCE, connections.shutdown()).await);
+    });
+    Ok(())
+}
+
+/// One of the servers.
+async fn node(bucket: &str, number: usize) -> Result<(), BoxError> {
+    let store = BucketStore::builder(bucket::open(bucket, number)?).connect().await?;
+    let uploads = Uploads::builder(store)
+        .max_bytes(setting("MAX_BYTES", "21474836480").parse()?)
+        .expires_after(Duration::from_secs(setting("EXPIRES_AFTER", "86400").parse()?))
+        .build()?;
+    let sweeper = uploads.sweep_every(Duration::from_secs(60));
+
+    let layer = ChunkedUploadLayer::new(uploads.clone()).policy(user::ByCookie);
+    let takes_files = Router::new().route("/api/chunked_upload_complete", post(done));
+    // A form without JavaScript cannot compute a checksum.
+    let takes_forms = takes_files.clone().layer(layer.clone().md5_check(false));
+    let app = takes_files
+        .route("/api/chunked_upload_form", post(form::whole_file).with_state(takes_forms))
+        .route("/api/uploads", get(list::mine).with_state(uploads.clone()))
+        .merge(page::pages())
+        .layer(layer);
+
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    nodes::listens_at(listener.local_addr()?);
+    let (stop, mut stopped) = watch::channel(());
+    let stopped = async move { drop(stopped.changed().await) };
+    let server = axum::serve(listener, app).with_graceful_shutdown(stopped);
+    tokio::select! {
+        ended = server => ended?,
+        () = async {
+            told_to_end().await;
+            drop(stop);
+            uploads.shutdown(PATIENCE).await;
+            tokio::time::sleep(PATIENCE).await;
+        } => {}
+    }
+    sweeper.stop().await;
+    Ok(())
+}
+
+/// Takes a finished file.
+async fn done(upload: CompletedUpload) -> Result<Json<Value>, StatusCode> {
+    // The id keeps two files of one name apart.
+    let target = format!("media/{}-{}", upload.id(), upload.filename());
+    upload.persist(target).await.map_err(|error| {
+        eprintln!("keep {:?}: {error}: {:?}", upload.id(), error.source());
+        StatusCode::INTERNAL_SERVER_ERROR
+    })?;
+    Ok(Json(json!({
+        "saved": upload.filename(),
+        "size": upload.size(),
+        "md5": upload.digest().map(|digest| digest.to_hex()),
+    })))
+}
+
+fn setting(name: &str, default: &str) -> String {
+    env::var(name).unwrap_or_else(|_| default.to_owned())
+}
+
+const NODES: usize = 3;
+const PATIENCE: Duration = Duration::from_secs(3);
+const HELP: &str = "BUCKET is not set. Set it to the bucket for the uploads, and the variables of its \
+service, as in
+
+    export BUCKET=s3://my-uploads AWS_REGION=eu-central-1
+    export AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=...
+
+or az://container or gs://bucket with AZURE_... or GOOGLE_.... To try it on this machine alone, with a
+bucket in memory:
+
+    pip install 'moto[s3]' flask flask-cors && moto_server -H 127.0.0.1 -p 5000 &
+    curl -X PUT http://127.0.0.1:5000/uploads
+    export BUCKET=s3://uploads AWS_ENDPOINT_URL=http://127.0.0.1:5000 AWS_REGION=us-east-1
+    export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any";

@@ -1,0 +1,198 @@
+//! Hands each request to the next node in turn, and keeps nothing of it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::Uri;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::ext::on_informational;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::nodes::Addresses;
+
+type Answer = Response<Either<Incoming, Full<Bytes>>>;
+
+/// Serves HTTP/1.1 and cleartext HTTP/2 until it is told to stop; gives the connections that are still
+/// open.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    nodes: Arc<Addresses>,
+    stop: impl Future<Output = ()>,
+) -> GracefulShutdown {
+    let service = service_fn(move |request| {
+        let nodes = Arc::clone(&nodes);
+        async move { Ok::<_, Infallible>(answer(&nodes, request).await) }
+    });
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    server.http2().timer(TokioTimer::new());
+    let connections = GracefulShutdown::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // No descriptor is left, say: others will close theirs.
+                    eprintln!("accept: {error}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            () = &mut stop => return connections,
+        };
+        drop(stream.set_nodelay(true));
+        let connection = server.serve_connection(TokioIo::new(stream), service.clone());
+        tokio::spawn(connections.watch(connection.into_owned()));
+    }
+}
+
+async fn answer(nodes: &Addresses, request: Request<Incoming>) -> Answer {
+    let (mut head, body) = request.into_parts();
+    if head.headers.contains_key(header::TRANSFER_ENCODING) {
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
+    without_hops(&mut head.headers);
+    if let Some(authority) = head.uri.authority().filter(|_| head.version == Version::HTTP_2)
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        head.headers.entry(header::HOST).or_insert(host);
+    }
+    head.uri = head.uri.path_and_query().cloned().map_or(head.uri, Uri::from);
+    head.version = Version::HTTP_11;
+
+    let broken = Arc::new(AtomicBool::new(false));
+    let (wants, mut wanted) = watch::channel(());
+    let wait = head.headers.contains_key(header::EXPECT).then(|| {
+        let wait = async move { drop(wanted.changed().await) };
+        Box::pin(wait) as Pin<Box<dyn Future<Output = ()> + Send>>
+    });
+    let body = Passed { body, wait, broken: Arc::clone(&broken) };
+    let mut request = Request::from_parts(head, body);
+    let wants_it = wants.clone();
+    on_informational(&mut request, move |_| wants_it.send_replace(()));
+
+    let Some((number, stream)) = connect(nodes).await else {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "No node is there\n");
+    };
+    let answered = exchange(stream, request).await;
+    wants.send_replace(());
+    match answered {
+        Ok(mut answer) => {
+            without_hops(answer.headers_mut());
+            answer.headers_mut().insert(NODE, number.into());
+            answer.map(Either::Left)
+        }
+        // A client may have closed only its half of the connection.
+        Err(_) if broken.load(Ordering::Relaxed) => {
+            refuse(StatusCode::BAD_REQUEST, "The request broke off\n")
+        }
+        Err(error) => {
+            eprintln!("node {number} does not answer: {error}");
+            refuse(StatusCode::BAD_GATEWAY, "The node broke off\n")
+        }
+    }
+}
+
+/// A connection to the next node that takes one.
+async fn connect(nodes: &Addresses) -> Option<(usize, TcpStream)> {
+    for (number, address) in nodes.in_turn() {
+        if let Ok(stream) = TcpStream::connect(address).await {
+            drop(stream.set_nodelay(true));
+            return Some((number, stream));
+        }
+    }
+    None
+}
+
+/// A connection carries one request. Its task goes on when the answer is there: a node may answer
+/// before it has read all of the request, and reads on.
+async fn exchange(
+    stream: TcpStream,
+    request: Request<Passed>,
+) -> Result<Response<Incoming>, hyper::Error> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    sender.send_request(request).await
+}
+
+fn refuse(status: StatusCode, text: &'static str) -> Answer {
+    let mut answer = Response::new(Either::Right(Full::from(text)));
+    *answer.status_mut() = status;
+    answer
+}
+
+/// Removes what is about one connection.
+fn without_hops(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|names| names.to_str().ok())
+        .flat_map(|names| names.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [header::CONNECTION, header::TE, header::TRANSFER_ENCODING, header::UPGRADE] {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
+}
+
+/// A client's body on its way to a node. A client that waits for "100 Continue" gets it as soon as its
+/// body is read: that is when the node has said so, or has answered.
+struct Passed {
+    body: Incoming,
+    wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// The client's connection ended before the body did.
+    broken: Arc<AtomicBool>,
+}
+
+impl Body for Passed {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(wait) = &mut self.wait {
+            ready!(wait.as_mut().poll(cx));
+            self.wait = None;
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Err(_)) = frame {
+            self.broken.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Says which node has answered.
+const NODE: HeaderName = HeaderName::from_static("x-node");
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);

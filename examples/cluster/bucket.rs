@@ -1,0 +1,44 @@
+//! The bucket that the environment names.
+
+use std::env;
+use std::error::Error;
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::prefix::PrefixStore;
+use reqwest::Url;
+
+/// Opens `s3://bucket`, `az://container` or `gs://bucket`, each with a folder behind it or without, or
+/// `bucket`, one of S3. Whose it is and where say the variables that begin with `AWS_`, `AZURE_` or
+/// `GOOGLE_`, named as in these services' own tools. Of several endpoints with commas in between,
+/// each node has one.
+pub(crate) fn open(
+    bucket: &str,
+    node: usize,
+) -> Result<Arc<dyn ObjectStore>, Box<dyn Error + Send + Sync>> {
+    let scheme = if bucket.contains("://") { "" } else { "s3://" };
+    let url = Url::parse(&format!("{scheme}{bucket}"))?;
+    let named = |name: &str| ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|of| name.starts_with(of));
+    let mut settings: Vec<_> = env::vars().filter(|(name, _)| named(name)).collect();
+    let endpoint = settings.iter_mut().find(|(name, _)| ENDPOINTS.contains(&name.as_str()));
+    if let Some((_, endpoints)) = endpoint {
+        let all: Vec<_> = endpoints.split(',').map(str::trim).collect();
+        *endpoints = all[node % all.len()].to_owned();
+        if endpoints.starts_with("http://") {
+            // There, no certificates are needed, and there need be none on the system.
+            for name in ["allow_http", "disable_system_certificates"] {
+                settings.push((name.to_owned(), "true".to_owned()));
+            }
+        }
+    }
+    let (store, folder) = object_store::parse_url_opts(&url, settings)?;
+    Ok(Arc::new(PrefixStore::new(store, folder)))
+}
+
+const ENDPOINTS: [&str; 5] = [
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT",
+    "AZURE_STORAGE_ENDPOINT",
+    "AZURE_ENDPOINT",
+];

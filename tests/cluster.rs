@@ -1,0 +1,544 @@
+//! Three nodes on one bucket behind a balancer that gives each request to the next of them: the
+//! protocol is as on one server, and `kill -9` of nodes and of the bucket's gateways loses nothing
+//! that was acknowledged.
+//!
+//! The default run uploads fifty files, `LONG=1` two thousand. `SEED=N` repeats the random choices,
+//! though not their moments.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "support/engines.rs"]
+mod engines;
+#[path = "support/server.rs"]
+mod server;
+#[path = "wire/main.rs"]
+#[allow(dead_code, reason = "it is a program of its own")]
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::read_to_string;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use engines::{Ceph, ceph};
+use object_store::{ObjectStore, ObjectStoreExt as _, RetryConfig};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use server::{
+    DEADLINE, Plan, Random, Server, Shape, World, ask, complete_request, is_long, seed,
+    status_request, until, upload_id,
+};
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
+
+/// One Ceph at a time is enough for a machine.
+static ONE: Mutex<()> = Mutex::new(());
+
+#[test]
+fn three_nodes_on_one_bucket_speak_the_protocol_as_one_server_does() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let ceph = ceph(2, "memstore");
+    let mut command = vec!["env".to_owned()];
+    command.extend(settings(&ceph).into_iter().map(|(name, value)| format!("{name}={value}")));
+    command.push(server::program().to_str().unwrap().to_owned());
+    let few_at_a_time = ["--test-threads=2".to_owned()];
+    assert!(wire::run(few_at_a_time.into_iter(), Some(command)).unwrap());
+}
+
+/// Clients upload while nodes and gateways die. What a node says where an upload stands binds all of
+/// them: no later answer may be lower.
+#[test]
+fn kills_of_nodes_and_gateways_lose_no_byte_and_move_no_offset_back() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut random = Random::new(seed());
+    let count = if is_long() { 2000 } else { 50 };
+    let ceph = ceph(2, "memstore");
+    let world = World::new();
+    let settings = settings(&ceph);
+    let texts: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let balancer = world.start(&texts);
+    let run = Run { world: &world, addr: balancer.addr, findings: Findings::default() };
+
+    let (seeds, over) = ([(); 3].map(|()| random.next()), AtomicBool::new(false));
+    let next = AtomicU64::new(0);
+    let (kills, uploads) = thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut uploads = Vec::new();
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        if number >= count {
+                            return uploads;
+                        }
+                        uploads.extend(Client::new(&run, plan(seeds[0], number)).upload());
+                    }
+                })
+            })
+            .collect();
+        let nodes = scope.spawn(|| run.kill_nodes(Random::new(seeds[1]), &over));
+        let gateways = scope.spawn(|| kill_gateways(&ceph, Random::new(seeds[2]), &over));
+        let uploads: Vec<_> =
+            clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+        over.store(true, Ordering::Relaxed);
+        ([nodes, gateways].map(|killer| killer.join().unwrap()), uploads)
+    });
+    run.compare(&*object_store(&ceph, &settings), &uploads);
+    run.conclude(balancer, count, kills, uploads.len());
+}
+
+#[test]
+fn the_example_takes_a_file_through_all_its_nodes_and_none_outlives_it() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let ceph = ceph(1, "memstore");
+    let settings = settings(&ceph);
+    let example = Example::start(&settings);
+    let plan = Plan::of_length(seed(), 0, 300_000);
+    let (mut id, mut nodes) = (None, BTreeSet::new());
+    for at in (0..300_000).step_by(100_000) {
+        let chunk = plan.chunk(at..at + 100_000, id.as_deref(), Shape::IdFirst);
+        let answer = ask(example.addr, &chunk.bytes).unwrap();
+        let node = answer.head.lines().find_map(|line| line.strip_prefix("x-node: "));
+        nodes.extend(node.map(str::to_owned));
+        id = Some(upload_id(&answer.accepted().unwrap()));
+    }
+    assert_eq!(nodes.into_iter().collect::<Vec<_>>(), ["1", "2", "3"]);
+    let id = id.unwrap();
+    let saved = ask(example.addr, &complete_request(&id, &plan.md5)).unwrap().accepted().unwrap();
+    let name = plan.filename();
+    assert_eq!(saved, json!({ "saved": name, "size": 300_000, "md5": plan.md5 }));
+    let kept = fetch(&*object_store(&ceph, &settings), &format!("media/{id}-{name}"));
+    assert!(kept.unwrap() == plan.content);
+
+    let nodes = example.nodes();
+    assert_eq!(example.end(Signal::TERM), Some(0));
+    assert!(nodes.iter().all(|node| TcpStream::connect(node).is_err()));
+
+    let example = Example::start(&settings);
+    let nodes = example.nodes();
+    assert_eq!(example.end(Signal::KILL), None);
+    until("the nodes end", || nodes.iter().all(|node| TcpStream::connect(node).is_err()));
+}
+
+#[test]
+fn the_example_says_what_to_set() {
+    let output = Example::command().env_remove("BUCKET").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    for word in ["BUCKET is not set", "AWS_ACCESS_KEY_ID", "AZURE_", "GOOGLE_", "moto_server"] {
+        assert!(said.contains(word), "{said}");
+    }
+}
+
+/// The process of the example `cluster`.
+struct Example {
+    child: Child,
+    addr: SocketAddr,
+    said: NamedTempFile,
+}
+
+impl Example {
+    fn command() -> Command {
+        Command::new(server::program().with_file_name("cluster"))
+    }
+
+    fn start(settings: &[(&str, String)]) -> Self {
+        let said = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut child = Self::command()
+            .envs(settings.iter().map(|(name, value)| (*name, value)))
+            .env("BUCKET", bucket_of(settings))
+            .env("ADDR", "127.0.0.1:0")
+            .stdout(Stdio::piped())
+            .stderr(said.reopen().unwrap())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{error}; cargo build --example cluster"));
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let addr = line.trim_end().strip_prefix("drop files at http://");
+        let addr = addr.unwrap_or_else(|| panic!("{line}{}", read_to_string(&said).unwrap()));
+        Self { child, addr: addr.parse().unwrap(), said }
+    }
+
+    /// Where its nodes listen.
+    fn nodes(&self) -> Vec<SocketAddr> {
+        let said = read_to_string(&self.said).unwrap();
+        let nodes = said.lines().filter_map(|line| line.split_once(" at http://"));
+        let nodes: Vec<_> = nodes.map(|(_, node)| node.parse().unwrap()).collect();
+        assert_eq!(nodes.len(), 3, "{said}");
+        nodes
+    }
+
+    fn end(mut self, signal: Signal) -> Option<i32> {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// Those of a cluster on a new bucket.
+fn settings(ceph: &Ceph) -> Vec<(&'static str, String)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let bucket = runtime.block_on(ceph.new_bucket());
+    vec![
+        ("WIRE_NODES", "3".to_owned()),
+        ("WIRE_BUCKET", format!("s3://{bucket}")),
+        ("AWS_ENDPOINT_URL", ceph.urls.join(",")),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", ceph.keys.0.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", ceph.keys.1.to_owned()),
+    ]
+}
+
+fn bucket_of<'a>(settings: &'a [(&str, String)]) -> &'a str {
+    settings.iter().find_map(|(_, value)| value.strip_prefix("s3://")).unwrap()
+}
+
+fn object_store(ceph: &Ceph, settings: &[(&str, String)]) -> Arc<dyn ObjectStore> {
+    ceph.open(bucket_of(settings), &RetryConfig::default()).remove(0)
+}
+
+fn fetch(objects: &dyn ObjectStore, key: &str) -> object_store::Result<Bytes> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { objects.get(&key.into()).await?.bytes().await })
+}
+
+/// A file whose length is often one of those at which something begins.
+fn plan(seed: u64, number: u64) -> Plan {
+    let mut random = Random::new(seed ^ number);
+    let length = match random.below(8) {
+        0 => 0,
+        1 => 1,
+        2..=4 => random.below(64 * KIB),
+        5..=6 => random.below(MIB),
+        _ => random.below(6 * MIB),
+    };
+    Plan::of_length(seed, number, usize::try_from(length).unwrap())
+}
+
+/// A gateway dies now and then, and is back after a while.
+fn kill_gateways(ceph: &Ceph, mut random: Random, over: &AtomicBool) -> u64 {
+    let mut kills = 0;
+    while !over.load(Ordering::Relaxed) {
+        let gateway = usize::try_from(random.below(2)).unwrap();
+        ceph.kill_gateway(gateway);
+        kills += 1;
+        random.sleep(1000);
+        ceph.restart_gateway(gateway);
+        random.sleep(5000);
+    }
+    kills
+}
+
+struct Run<'a> {
+    world: &'a World,
+    addr: SocketAddr,
+    findings: Findings,
+}
+
+impl Run<'_> {
+    fn kill_nodes(&self, mut random: Random, over: &AtomicBool) -> u64 {
+        let mut kills = 0;
+        while !over.load(Ordering::Relaxed) {
+            let nodes = self.nodes();
+            // Not one that the balancer has buried: its number may be another process's.
+            if self.ended() == kills && !nodes.is_empty() {
+                let victim = nodes[usize::try_from(random.below(nodes.len() as u64)).unwrap()];
+                kill_process(victim, Signal::KILL).unwrap();
+                kills += 1;
+            }
+            random.sleep(3000);
+        }
+        kills
+    }
+
+    /// The processes of the nodes that are there, by what the balancer has said.
+    fn nodes(&self) -> Vec<Pid> {
+        let log = self.world.log();
+        let mut nodes = BTreeMap::new();
+        for line in log.lines().filter_map(|line| line.strip_prefix("node ")) {
+            let mut words = line.split(' ');
+            let number = words.next().unwrap();
+            match words.next() {
+                Some("is") => nodes.insert(number, words.nth(1).unwrap().parse().unwrap()),
+                Some("has") => nodes.remove(number),
+                _ => None,
+            };
+        }
+        nodes.into_values().map(|id| Pid::from_raw(id).unwrap()).collect()
+    }
+
+    /// How many nodes have ended.
+    fn ended(&self) -> u64 {
+        let log = self.world.log();
+        log.lines().filter(|line| line.starts_with("node ") && line.contains(" has ended")).count()
+            as u64
+    }
+
+    /// Compares what was kept with what was sent.
+    fn compare(&self, objects: &dyn ObjectStore, uploads: &[(String, Plan)]) {
+        let folder = self.world.data().to_str().unwrap().trim_matches('/');
+        for (id, plan) in uploads {
+            match fetch(objects, &format!("{folder}-final/{id}.bin")) {
+                Ok(kept) if Sha256::digest(&kept) == Sha256::digest(&plan.content) => {}
+                Ok(kept) => {
+                    let note = format!("{} bytes of {}", kept.len(), plan.content.len());
+                    self.findings.wrong(plan, &note);
+                }
+                Err(error) => self.findings.wrong(plan, &error.to_string()),
+            }
+        }
+    }
+
+    fn conclude(&self, balancer: Server, count: u64, kills: [u64; 2], complete: usize) {
+        let log = self.world.log();
+        let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Findings { lost, wrong, back, refused, left, resumed, notes } = &self.findings;
+        let found = [lost, wrong, back].map(value);
+        println!(
+            "{count} uploads, {} kills, {} lost, {} wrong, {} moved back",
+            kills[0] + kills[1],
+            found[0],
+            found[1],
+            found[2]
+        );
+        let refused = refused.lock().unwrap();
+        println!(
+            "{} kills of nodes and {} of gateways; sent again after {refused:?}; {} requests were left \
+             alone, {} uploads went on from a higher offset",
+            kills[0],
+            kills[1],
+            value(left),
+            value(resumed)
+        );
+        let notes = notes.lock().unwrap();
+        assert_eq!((found, complete as u64), ([0; 3], count), "{}\n{log}", notes.join("\n"));
+        self.world.no_panic();
+        assert_eq!(self.ended(), kills[0], "a node has ended that nobody killed: {log}");
+        assert!(refused.contains_key(&BROKEN_OFF), "no kill came in a request");
+        assert_eq!(balancer.end(), Some(0), "{}", self.world.log());
+    }
+}
+
+/// What the clients found.
+#[derive(Default)]
+struct Findings {
+    lost: AtomicU64,
+    wrong: AtomicU64,
+    back: AtomicU64,
+    /// Why requests were sent again: by status, how often.
+    refused: Mutex<BTreeMap<u16, u64>>,
+    left: AtomicU64,
+    resumed: AtomicU64,
+    notes: Mutex<Vec<String>>,
+}
+
+impl Findings {
+    fn wrong(&self, plan: &Plan, what: &str) {
+        self.wrong.fetch_add(1, Ordering::Relaxed);
+        self.note(plan, what);
+    }
+
+    fn note(&self, plan: &Plan, what: &str) {
+        self.notes.lock().unwrap().push(format!("{}: {what}", plan.filename()));
+    }
+}
+
+/// Uploads one file, whatever happens.
+struct Client<'a> {
+    run: &'a Run<'a>,
+    plan: Plan,
+    random: Random,
+    /// Where the upload stands, by the highest that a server has said.
+    offset: usize,
+    /// Requests that may still be under way.
+    hanging: Vec<TcpStream>,
+    patience: Instant,
+}
+
+impl<'a> Client<'a> {
+    fn new(run: &'a Run<'a>, plan: Plan) -> Self {
+        let random = Random::new(plan.seed ^ plan.number.rotate_left(16));
+        let patience = Instant::now() + PATIENCE;
+        Self { run, plan, random, offset: 0, hanging: Vec::new(), patience }
+    }
+
+    /// `None` if it cannot be brought to its end, which is then noted.
+    fn upload(mut self) -> Option<(String, Plan)> {
+        let total = self.plan.content.len();
+        let most = [1000, 64 * KIB, MIB, 3 * MIB][self.random.below(4) as usize]
+            .max(total as u64 / 20 + 1);
+        let id = loop {
+            let end = total.min(self.random.up_to(most));
+            let shape = self.random.shape();
+            let first = self.plan.chunk(0..end, None, shape).bytes;
+            match self.call(&first)? {
+                (200, standing) => {
+                    self.learn(&standing)?;
+                    break upload_id(&standing);
+                }
+                // An upload may be there now whose id nobody knows.
+                (status, json) if !may_pass(status) => return self.stuck(status, &json),
+                _ => {}
+            }
+        };
+        while self.offset < total {
+            let end = total.min(self.offset + self.random.up_to(most));
+            let shape = self.random.shape();
+            let chunk = self.plan.chunk(self.offset..end, Some(&id), shape).bytes;
+            if self.random.below(4) == 0 {
+                self.let_hang(&chunk);
+                self.look(&id)?;
+                continue;
+            }
+            match self.call(&chunk)? {
+                (200, standing) if standing["offset"] == end => self.learn(&standing)?,
+                // An earlier try has come through.
+                (400, json) if json["offset"].is_u64() => self.resume(&json)?,
+                (status, json) if !may_pass(status) => return self.stuck(status, &json),
+                _ => self.look(&id)?,
+            }
+        }
+        let complete = complete_request(&id, &self.plan.md5);
+        loop {
+            match self.call(&complete)? {
+                (200, kept) => {
+                    if kept["size"] != total || kept["md5"] != self.plan.md5 {
+                        self.run.findings.wrong(&self.plan, &kept.to_string());
+                    }
+                    break;
+                }
+                // Another node is about it, or was.
+                (status, json) if status != 400 && !may_pass(status) => {
+                    return self.stuck(status, &json);
+                }
+                _ if self.standing(&id)?["status"] == "complete" => break,
+                _ => {}
+            }
+        }
+        Some((id, self.plan))
+    }
+
+    /// Status and content of an answer; `None` if there is no more time.
+    fn call(&mut self, request: &[u8]) -> Option<(u16, Value)> {
+        if Instant::now() > self.patience {
+            self.run.findings.wrong(&self.plan, "it comes to no end");
+            return None;
+        }
+        // The balancer says the same if a node ends before it has answered.
+        let (status, json) = ask(self.run.addr, request)
+            .map_or((BROKEN_OFF, Value::Null), |answer| (answer.status, answer.json));
+        if may_pass(status) {
+            *self.run.findings.refused.lock().unwrap().entry(status).or_default() += 1;
+            self.random.sleep(200);
+        }
+        Some((status, json))
+    }
+
+    /// Sends a request and waits for no answer, as if the connection had died on the way back.
+    fn let_hang(&mut self, request: &[u8]) {
+        let mut stream = TcpStream::connect(self.run.addr).unwrap();
+        // It may be refused before its end.
+        drop(stream.write_all(request));
+        self.hanging.push(stream);
+        self.run.findings.left.fetch_add(1, Ordering::Relaxed);
+        self.random.sleep(30);
+    }
+
+    /// Asks until it is told.
+    fn standing(&mut self, id: &str) -> Option<Value> {
+        loop {
+            match self.call(&status_request(id))? {
+                (200, standing) => {
+                    self.learn(&standing)?;
+                    return Some(standing);
+                }
+                (status, json) if !may_pass(status) => return self.stuck(status, &json),
+                _ => {}
+            }
+        }
+    }
+
+    fn look(&mut self, id: &str) -> Option<()> {
+        let standing = self.standing(id)?;
+        self.resume(&standing)
+    }
+
+    fn resume(&mut self, standing: &Value) -> Option<()> {
+        let before = self.offset;
+        self.learn(standing)?;
+        if self.offset > before {
+            self.run.findings.resumed.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(())
+    }
+
+    /// Takes the offset that a server says.
+    fn learn(&mut self, standing: &Value) -> Option<()> {
+        let total = self.plan.content.len();
+        let offset = standing["offset"].as_u64().and_then(|offset| usize::try_from(offset).ok());
+        match offset {
+            Some(offset) if offset < self.offset => {
+                let lost = (self.offset - offset) as u64;
+                self.run.findings.back.fetch_add(1, Ordering::Relaxed);
+                self.run.findings.lost.fetch_add(lost, Ordering::Relaxed);
+                self.run.findings.note(&self.plan, &format!("{standing} after {}", self.offset));
+                None
+            }
+            Some(offset) if offset <= total => {
+                self.offset = offset;
+                Some(())
+            }
+            _ => {
+                self.run.findings.wrong(&self.plan, &standing.to_string());
+                None
+            }
+        }
+    }
+
+    fn stuck<T>(&self, status: u16, json: &Value) -> Option<T> {
+        if [404, 410].contains(&status) {
+            self.run.findings.lost.fetch_add(self.offset as u64, Ordering::Relaxed);
+        }
+        self.run.findings.wrong(&self.plan, &format!("{status} {json}"));
+        None
+    }
+}
+
+/// Whether what was refused with this status may be taken later.
+fn may_pass(status: u16) -> bool {
+    status >= 500 || status == 409
+}
+
+impl Random {
+    fn shape(&mut self) -> Shape {
+        Shape::ALL[self.below(3) as usize]
+    }
+
+    fn up_to(&mut self, most: u64) -> usize {
+        usize::try_from(1 + self.below(most)).unwrap()
+    }
+
+    fn sleep(&mut self, milliseconds: u64) {
+        thread::sleep(Duration::from_millis(self.below(milliseconds)));
+    }
+}
+
+const CLIENTS: usize = 8;
+const BROKEN_OFF: u16 = 502;
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+/// A client that has not come to its end by then never will.
+const PATIENCE: Duration = DEADLINE.saturating_mul(5);
