@@ -107,9 +107,10 @@
 //! | Ceph 16 (one gateway, and two), `moto` 5.2, Azurite 3.35 | tested with each change |
 //! | Amazon S3, Azure Blob Storage, MinIO, R2 and others that document `If-None-Match` | by their documentation |
 //! | Google Cloud Storage | by its documentation; there is nothing to test it with offline |
-//! | Garage 2.5, s3rver | refused: they ignore the condition |
-//! | OpenStack Swift's S3 | refused: it has none |
-//! | s3s-fs | refused in most cases: its condition is not atomic, which a race shows |
+//! | s3rver 3.7 | refused, tested with each change: it ignores the condition |
+//! | Garage 2.5 | ignores the condition in the same way |
+//! | OpenStack Swift's S3 | has no condition, and says so |
+//! | s3s-fs 0.14 | has one that is not atomic, which a race shows in most cases |
 //!
 //! [`connect`](crate::store::BucketStoreBuilder::connect) tries it, and says why it refuses. What it cannot see:
 //! where a bucket is replicated between sites, the condition holds within a site, so let all nodes use

@@ -535,8 +535,10 @@ impl Client {
             known.begin()
         };
         let completion = node.uploads.complete(&self.id, None).await?;
-        let Ok(Some(bytes)) = self.look(completion.file()).await else {
-            return Ok(Err("all is well, and it cannot be read".to_owned()));
+        let bytes = match self.look(completion.file()).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(Err("all is well, and it cannot be read".to_owned())),
+            Err(wrong) => return Ok(Err(wrong)),
         };
         self.known().finishing += 1;
         completion.finish().await?;

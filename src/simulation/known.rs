@@ -299,7 +299,7 @@ impl Known {
         let mut at = 0;
         while at < file.len() {
             let here = |attempt: &&Attempt| attempt.at == at as u64 && !attempt.bytes.is_empty();
-            let fits = |attempt: &Attempt| attempt.fits(&file[at..]).filter(|length| *length > 0);
+            let fits = |attempt: &Attempt| self.fits(attempt, file, at);
             let sent = || self.attempts.iter().filter(here);
             let found = sent().find_map(|attempt| Some((attempt, fits(attempt)?)));
             match found {
@@ -317,16 +317,20 @@ impl Known {
         }
         Ok(())
     }
-}
 
-impl Attempt {
-    /// How much of the file it is.
-    fn fits(&self, file: &[u8]) -> Option<usize> {
-        if file.starts_with(&self.bytes) {
-            return Some(self.bytes.len());
+    /// How much of the file from `at` on is what was sent there.
+    fn fits(&self, attempt: &Attempt, file: &[u8], at: usize) -> Option<usize> {
+        let rest = &file[at..];
+        if rest.starts_with(&attempt.bytes) {
+            return Some(attempt.bytes.len());
         }
-        let same = file.iter().zip(&self.bytes).take_while(|(one, two)| one == two).count();
-        (self.in_parts && same >= TELLING).then_some(same)
+        if !attempt.in_parts {
+            return None;
+        }
+        // The next chunk may begin as this one goes on.
+        let same = rest.iter().zip(&attempt.bytes).take_while(|(one, two)| one == two).count();
+        let goes_on = |end: usize| self.attempts.iter().any(|next| next.at == end as u64);
+        (TELLING..=same).rev().find(|length| *length == rest.len() || goes_on(at + length))
     }
 }
 

@@ -11,6 +11,7 @@
 mod client;
 mod faults;
 mod known;
+mod load;
 mod world;
 
 use std::sync::Arc;
