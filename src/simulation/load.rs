@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::is_long;
+use crate::id::seeded;
 use crate::store::BucketStore;
 use crate::{AppendMode, NewUpload, UploadId, Uploads};
 
@@ -38,7 +39,10 @@ fn load_spreads_over_the_shards_and_costs_a_few_requests() {
     };
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    // So that the dice fall in the same way each time.
+    seeded::set(Some(1));
     let info = measure(|| runtime.block_on(load.run()));
+    seeded::set(None);
     let peak = info.bytes_max >> 20;
     println!("memory of {NODES} nodes and their clients: {peak} MiB at most");
     // What they remember is bounded, and what is under way; neither grows with the uploads.
@@ -108,8 +112,9 @@ impl Load {
             // As dice fall: more than five deviations never happen.
             let uploads = among.min(self.rate);
             let deviation = (SHARDS as f64 / uploads as f64).sqrt();
-            assert!(worst < 1.0 + 5.0 * deviation, "{what}: {worst:.2}");
-            assert!(mean < 1.5 || uploads < 10_000, "{what}: {mean:.2}");
+            assert!((worst - 1.0) / deviation < 5.0, "{what}: {worst:.2}");
+            // With few uploads some shards have more of them than others, for as long as they last.
+            assert!(busiest(&all) < 1.5 || uploads < 10_000, "{what}: {:.2}", busiest(&all));
             counted.report(what, self.seconds * self.rate, most);
         }
 
@@ -154,7 +159,7 @@ impl Load {
 
     /// A second of chunks, each to another upload.
     async fn chunks(&self, nodes: &[Uploads], pending: &mut [Pending], among: usize, sticky: bool) {
-        let mut dice = Rng::new();
+        let mut dice = Rng::with_seed(pending[0].offset);
         let mut tasks = JoinSet::new();
         let begin = Instant::now();
         let (first, step) = (dice.usize(0..among), stride(among));
