@@ -328,8 +328,15 @@ impl Store for BucketStore {
     }
 
     async fn open(&self, id: &UploadId) -> Result<Reader, StoreError> {
-        let sight = self.bucket.look(id).await?;
-        reader::open(&self.bucket, id, sight.tail).await
+        loop {
+            let sight = self.bucket.look(id).await?;
+            let seq = sight.tail.seq;
+            match reader::open(&self.bucket, id, sight.tail).await {
+                // It may have been moved elsewhere since.
+                Err(StoreError::Damaged { .. }) if self.bucket.look(id).await?.tail.seq != seq => {}
+                opened => return opened,
+            }
+        }
     }
 
     async fn discard(&self, id: &UploadId) -> Result<(), StoreError> {
