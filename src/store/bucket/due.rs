@@ -15,12 +15,6 @@ use crate::id::UploadId;
 use crate::store::{Cursor, Page, StoreError};
 use crate::upload::{Progress, Status, Upload};
 
-/// What there is of an upload that the index names.
-enum Found {
-    Upload(Box<Upload>),
-    Nothing,
-}
-
 impl Bucket {
     /// Has the upload looked at again when that time has come.
     pub(super) async fn put_due(&self, id: &UploadId, at: SystemTime) -> Result<(), StoreError> {
@@ -33,15 +27,8 @@ impl Bucket {
         let (keys, next) = self.due_keys(cursor, &now).await?;
         let looks = stream::iter(keys).map(|(key, due)| self.look_at_due(key, due));
         let found: Vec<_> = looks.buffered(AT_ONCE).collect().await;
-        let mut page = Page { next, ..Page::default() };
-        for found in found {
-            match found {
-                Ok(Found::Upload(upload)) => page.uploads.push(Ok(*upload)),
-                Ok(Found::Nothing) => {}
-                Err(error) => page.uploads.push(Err(error)),
-            }
-        }
-        Ok(page)
+        let uploads = found.into_iter().filter_map(Result::transpose).collect();
+        Ok(Page { uploads, next, ..Page::default() })
     }
 
     /// Some index entries of the past. In each shard they come before those of the future, which are
@@ -82,7 +69,8 @@ impl Bucket {
         }
     }
 
-    async fn look_at_due(&self, key: Path, due: DueKey) -> Result<Found, StoreError> {
+    /// The upload, if it has expired.
+    async fn look_at_due(&self, key: Path, due: DueKey) -> Result<Option<Upload>, StoreError> {
         let (id, now) = (due.id, self.now());
         let sight = match self.look_first(&id).await {
             Ok(sight) => sight,
@@ -95,7 +83,7 @@ impl Bucket {
         let upload = self.describe(&sight).await?;
         if upload.is_expired(now) {
             self.known().put(&id, sight);
-            return Ok(Found::Upload(Box::new(upload)));
+            return Ok(Some(upload));
         }
         let mut later = upload.expires();
         if super::reader::place(&sight.tail.entry).is_some() && upload.status() == Status::Complete
@@ -108,20 +96,20 @@ impl Bucket {
             }
         }
         match later {
-            Some(later) => self.look_later(&id, key, due, later).await?,
+            Some(later) => self.look_later(key, &due, later).await?,
             None => self.delete(vec![key]).await?,
         }
-        Ok(Found::Nothing)
+        Ok(None)
     }
 
     /// There is no record, or no commit.
-    async fn look_at_rest(&self, key: Path, due: DueKey) -> Result<Found, StoreError> {
+    async fn look_at_rest(&self, key: Path, due: DueKey) -> Result<Option<Upload>, StoreError> {
         let id = due.id;
         let tail = self.tail(&id).await?;
         let last = match &tail {
             Some(tail) if tail.entry.is_gone() => return self.look_at_gone(key, due, tail).await,
             // It has come since.
-            Some(_) if self.is_there(&id).await? => return Ok(Found::Nothing),
+            Some(_) if self.is_there(&id).await? => return Ok(None),
             Some(tail) => Some(tail.seq),
             None if self.is_empty(&id).await? => None,
             None => Some(0),
@@ -129,16 +117,21 @@ impl Bucket {
         if let Some(last) = last {
             // A creation that never came to its end. With an end of ours it cannot come true late.
             match self.end(&id, last).await {
-                Err(StoreError::Conflict) => return Ok(Found::Nothing),
+                Err(StoreError::Conflict) => return Ok(None),
                 ended => ended?,
             }
             self.put_due(&id, self.now() + self.kept()).await?;
         }
         self.delete(vec![key]).await?;
-        Ok(Found::Nothing)
+        Ok(None)
     }
 
-    async fn look_at_gone(&self, key: Path, due: DueKey, tail: &Tail) -> Result<Found, StoreError> {
+    async fn look_at_gone(
+        &self,
+        key: Path,
+        due: DueKey,
+        tail: &Tail,
+    ) -> Result<Option<Upload>, StoreError> {
         let id = due.id;
         if self.is_collectable(&tail.entry, self.now()) {
             self.collect(&id, tail).await?;
@@ -146,24 +139,17 @@ impl Bucket {
             self.delete(vec![key]).await?;
         } else {
             let collectable = tail.entry.written + self.kept();
-            self.look_later(&id, key, due, collectable).await?;
+            self.look_later(key, &due, collectable).await?;
         }
-        Ok(Found::Nothing)
+        Ok(None)
     }
 
     /// Moves an index entry to a later time.
-    async fn look_later(
-        &self,
-        id: &UploadId,
-        key: Path,
-        due: DueKey,
-        at: SystemTime,
-    ) -> Result<(), StoreError> {
-        let new = self.keys.due(id, at);
+    async fn look_later(&self, key: Path, due: &DueKey, at: SystemTime) -> Result<(), StoreError> {
         if keys::stamp(at) == due.stamp {
             return Ok(());
         }
-        self.put(&new, PutPayload::new()).await?;
+        self.put_due(&due.id, at).await?;
         self.delete(vec![key]).await
     }
 

@@ -426,7 +426,7 @@ impl fmt::Debug for BucketWriter {
 }
 
 /// How long the first chunk of an upload may take.
-pub(super) const LONGEST_CREATION: Duration = Duration::from_secs(12 * 60 * 60);
+const LONGEST_CREATION: Duration = Duration::from_secs(12 * 60 * 60);
 /// How many signs of life a node gives in the time after which it is taken for dead.
 const SIGNS: u32 = 4;
 /// How many completions of others to watch before the oldest are forgotten, and what is old, in leases.
