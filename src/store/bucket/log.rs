@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{GetOptions, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use tokio::time::Instant;
 
 use super::entry::{Entry, List};
@@ -212,8 +212,7 @@ impl Bucket {
             attributes: entry.attributes(),
             ..PutOptions::default()
         };
-        let mut pause = PAUSE;
-        let mut tries = 0;
+        let mut tries = Tries::default();
         loop {
             let put = self.objects.put_opts(&key, payload.clone(), options.clone());
             let Err(error) = put.await else { return Ok(()) };
@@ -231,31 +230,21 @@ impl Bucket {
                 Ok(Some(_)) | Err(StoreError::Damaged { .. }) => return Err(StoreError::Conflict),
                 Ok(None) | Err(_) => {}
             }
-            tries += 1;
-            if tries == TRIES || is_final(&error) || seen.elapsed() > self.half_grace() {
-                return Err(failed("make a commit", error));
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
+            let again = match seen.elapsed() > self.half_grace() {
+                true => Err(error),
+                false => tries.after(error).await,
+            };
+            again.map_err(|error| failed("make a commit", error))?;
         }
     }
 
     /// Writes an object whose name nobody else has.
     pub(super) async fn put(&self, key: &Path, payload: PutPayload) -> Result<(), StoreError> {
-        let mut pause = PAUSE;
-        let mut tries = 0;
+        let mut tries = Tries::default();
         loop {
-            match self.objects.put(key, payload.clone()).await {
-                Ok(_) => return Ok(()),
-                Err(error) => {
-                    tries += 1;
-                    if tries == TRIES || is_final(&error) {
-                        return Err(failed("write an object", error));
-                    }
-                }
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
+            let put = self.objects.put(key, payload.clone()).await;
+            let Err(error) = put else { return Ok(()) };
+            tries.after(error).await.map_err(|error| failed("write an object", error))?;
         }
     }
 
@@ -277,19 +266,9 @@ impl Bucket {
         }
     }
 
-    /// Deletes what there is of these.
     pub(super) async fn delete(&self, keys: Vec<Path>) -> Result<(), StoreError> {
-        for some in keys.chunks(DELETED) {
-            let keys: Vec<_> = some.iter().cloned().map(Ok).collect();
-            let mut deleted = self.objects.delete_stream(stream::iter(keys).boxed());
-            while let Some(deleted) = deleted.next().await {
-                match deleted {
-                    Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                    Err(error) => return Err(failed("delete an object", error)),
-                }
-            }
-        }
-        Ok(())
+        let deleted = delete(&*self.objects, &keys).await;
+        deleted.map_err(|error| failed("delete an object", error))
     }
 
     pub(super) async fn keys_below(&self, prefix: &Path) -> Result<Vec<Path>, StoreError> {
@@ -298,8 +277,49 @@ impl Bucket {
     }
 }
 
+/// Deletes what there is of these.
+pub(super) async fn delete(objects: &dyn ObjectStore, keys: &[Path]) -> object_store::Result<()> {
+    for some in keys.chunks(DELETED) {
+        let keys: Vec<_> = some.iter().cloned().map(Ok).collect();
+        let mut deleted = objects.delete_stream(stream::iter(keys).boxed());
+        while let Some(deleted) = deleted.next().await {
+            match deleted {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Tries of one request. The object store's client tries again by itself; these are for what it cannot know
+/// the outcome of.
+pub(super) struct Tries {
+    left: u32,
+    pause: Duration,
+}
+
+impl Default for Tries {
+    fn default() -> Self {
+        Self { left: 3, pause: PAUSE }
+    }
+}
+
+impl Tries {
+    /// Waits before another try. The error comes back if there were enough, or if one would not help.
+    pub(super) async fn after(&mut self, error: object_store::Error) -> object_store::Result<()> {
+        if self.left == 0 || is_final(&error) {
+            return Err(error);
+        }
+        tokio::time::sleep(self.pause).await;
+        self.left -= 1;
+        self.pause *= 2;
+        Ok(())
+    }
+}
+
 /// What another try would not change.
-pub(super) fn is_final(error: &object_store::Error) -> bool {
+fn is_final(error: &object_store::Error) -> bool {
     matches!(
         error,
         object_store::Error::PermissionDenied { .. }
@@ -315,8 +335,6 @@ const LOOKS: usize = 3;
 /// How many commits to ask for at once: as many as lay between the last two looks and one more, then more.
 const LONGEST_STRIDE: u32 = 7;
 const LONGEST_WALK: u32 = 16;
-/// The object store's client tries again by itself; this is for what it cannot know the outcome of.
-const TRIES: u32 = 4;
-pub(super) const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(20);
 /// How many objects to delete in one request.
 const DELETED: usize = 100;

@@ -14,6 +14,7 @@ use object_store::{PutMode, PutMultipartOptions, PutOptions, PutPayload};
 use tokio::io::AsyncReadExt;
 
 use super::entry::{MARK, Moved, attributes};
+use super::log::Tries;
 use super::reader::{is_marked, open, place};
 use super::writer::BucketWriter;
 use super::{Bucket, failed, nonce};
@@ -163,7 +164,7 @@ impl Bucket {
         let mode = if overwrite { PutMode::Overwrite } else { PutMode::Create };
         let mut options =
             PutOptions { mode, attributes: attributes(MARK, mark), ..PutOptions::default() };
-        let mut tries = 0;
+        let mut tries = Tries::default();
         loop {
             let put = targets.put_opts(key, bytes.clone(), options.clone()).await;
             let Err(error) = put else { return Ok(()) };
@@ -178,11 +179,7 @@ impl Bucket {
                 Ok(Some(false)) if !overwrite => return Err(exists(key)),
                 _ => {}
             }
-            tries += 1;
-            if tries == TRIES || super::log::is_final(&error) {
-                return Err(failed("write a file", error));
-            }
-            tokio::time::sleep(super::log::PAUSE).await;
+            tries.after(error).await.map_err(|error| failed("write a file", error))?;
         }
     }
 }
@@ -239,7 +236,6 @@ const LARGEST_ENTRY: usize = 2000;
 const SMALLEST_PART: usize = 5 * 1024 * 1024;
 const PARTS: u64 = 10_000;
 const PARTS_AT_ONCE: usize = 2;
-const TRIES: u32 = 4;
 
 #[cfg(test)]
 mod tests {
