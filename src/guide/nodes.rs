@@ -124,7 +124,7 @@
 //! | | requests |
 //! |---|---|
 //! | the first chunk | two small `PUT`s more, for the record and the expiry index |
-//! | the first chunk that a node sees of an upload | a `GET` and a `LIST` more |
+//! | the first chunk that a node sees of an upload, or one of an upload that it does not [remember](crate::store::BucketStoreBuilder::remembered_uploads) | a `GET`, a `LIST` and a `HEAD` more |
 //! | a chunk larger than a segment (8 MiB) | a `PUT` for each segment, and one for the list of them |
 //! | a completion | two `PUT`s |
 //! | to read, or to persist | a `GET` for each chunk; to persist, three `PUT`s more, and one for each 8 MiB of a large file |

@@ -110,10 +110,12 @@ struct Bucket {
 }
 
 /// Where uploads stood when this node last looked.
-#[derive(Default)]
 struct Known {
-    uploads: HashMap<UploadId, Sight>,
-    order: VecDeque<UploadId>,
+    limit: usize,
+    uploads: HashMap<UploadId, (u64, Sight)>,
+    /// Oldest first, also those that were forgotten since.
+    order: VecDeque<(u64, UploadId)>,
+    came: u64,
 }
 
 #[derive(Clone)]
@@ -159,6 +161,7 @@ pub struct BucketStoreBuilder {
     prefix: String,
     segment: usize,
     buffered: usize,
+    remembered: usize,
     grace: Duration,
     lease: Duration,
     max_commits: u32,
@@ -176,6 +179,7 @@ impl BucketStore {
             prefix: "chunked_uploads".to_owned(),
             segment: DEFAULT_SEGMENT,
             buffered: DEFAULT_BUFFERED,
+            remembered: DEFAULT_REMEMBERED,
             grace: Duration::from_secs(60 * 60),
             lease: Duration::from_secs(15),
             max_commits: 100_000,
@@ -205,6 +209,15 @@ impl BucketStoreBuilder {
     /// segment. Beyond that, the fullest buffers become objects early.
     pub fn max_buffered_bytes(mut self, bytes: usize) -> Self {
         self.buffered = bytes;
+        self
+    }
+
+    /// Of how many uploads this node remembers where they stood: 4,096 unless set, of about 1 KiB each.
+    ///
+    /// It should be more than are sent to this node at the same time. A chunk of an upload that is not
+    /// remembered costs a `GET`, a `LIST` and a `HEAD` more. It may differ between nodes.
+    pub fn remembered_uploads(mut self, count: usize) -> Self {
+        self.remembered = count;
         self
     }
 
@@ -296,7 +309,7 @@ impl BucketStoreBuilder {
             clock: self.clock,
             node: nonce(),
             pool: Pool::new(self.buffered),
-            known: Mutex::default(),
+            known: Mutex::new(Known::new(self.remembered)),
             completing: Mutex::default(),
             under_way: watch::Sender::new(0),
             #[cfg(test)]
@@ -432,12 +445,17 @@ impl Drop for Ended {
 }
 
 impl Known {
+    fn new(limit: usize) -> Self {
+        Self { limit, uploads: HashMap::new(), order: VecDeque::new(), came: 0 }
+    }
+
     fn get(&self, id: &UploadId, youngest: Duration) -> Option<Sight> {
-        self.uploads.get(id).filter(|sight| sight.seen.elapsed() < youngest).cloned()
+        let (_, sight) = self.uploads.get(id)?;
+        (sight.seen.elapsed() < youngest).then(|| sight.clone())
     }
 
     fn put(&mut self, id: &UploadId, sight: Sight) {
-        if let Some(old) = self.uploads.get_mut(id) {
+        if let Some((_, old)) = self.uploads.get_mut(id) {
             // Two looks at once may end in either order.
             if old.tail.seq <= sight.tail.seq {
                 *old = sight;
@@ -447,19 +465,24 @@ impl Known {
         if sight.weighs() > LARGEST_KNOWN {
             return;
         }
-        self.uploads.insert(*id, sight);
-        self.order.push_back(*id);
-        if self.order.len() > KNOWN
-            && let Some(oldest) = self.order.pop_front()
+        self.came += 1;
+        self.uploads.insert(*id, (self.came, sight));
+        self.order.push_back((self.came, *id));
+        while self.uploads.len() > self.limit
+            && let Some((came, oldest)) = self.order.pop_front()
         {
-            self.uploads.remove(&oldest);
+            if self.uploads.get(&oldest).is_some_and(|(known, _)| *known == came) {
+                self.uploads.remove(&oldest);
+            }
+        }
+        if self.order.len() > 2 * self.limit {
+            let Self { order, uploads, .. } = self;
+            order.retain(|(came, id)| uploads.get(id).is_some_and(|(known, _)| known == came));
         }
     }
 
     fn forget(&mut self, id: &UploadId) {
-        if self.uploads.remove(id).is_some() {
-            self.order.retain(|known| known != id);
-        }
+        self.uploads.remove(id);
     }
 }
 
@@ -510,6 +533,6 @@ const DEFAULT_SEGMENT: usize = 8 * 1024 * 1024;
 const LARGEST_SEGMENT: usize = 1 << 30;
 const DEFAULT_BUFFERED: usize = 256 * 1024 * 1024;
 const LONGEST_TIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-/// How many uploads a node remembers, and how long the record of one may be, in bytes.
-const KNOWN: usize = 4096;
+const DEFAULT_REMEMBERED: usize = 4096;
+/// How long the record of an upload may be that is remembered, in bytes.
 const LARGEST_KNOWN: usize = 4096;

@@ -748,6 +748,34 @@ async fn the_check_leaves_nothing() {
     assert_eq!(double.keys().await, [""; 0]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_node_remembers_as_many_uploads_as_it_is_told() {
+    for (limit, known) in [(0, 0), (2, 2), (4096, 3)] {
+        let double = Double::default();
+        let store = builder(&double).remembered_uploads(limit).unchecked().unwrap();
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            ids.push(born(&store, b"first").await.id);
+        }
+        for _ in 0..100 {
+            // What is forgotten makes room.
+            let writer = store.writer(&born(&store, b"gone").await.id).await.unwrap();
+            writer.remove().await.unwrap();
+            for id in &ids[ids.len() - known..] {
+                drop(store.load(id).await);
+            }
+        }
+        store.settle().await;
+        double.counts();
+        for id in ids.iter().rev() {
+            store.load(id).await.unwrap();
+        }
+        let lists =
+            double.counts().iter().find(|(call, _)| *call == Call::List).map_or(0, |at| at.1);
+        assert_eq!(lists, 3 - known, "{limit}");
+    }
+}
+
 /// Writes whatever the condition.
 #[derive(Debug)]
 struct Careless(InMemory);
