@@ -116,6 +116,13 @@
 //! where a bucket is replicated between sites, the condition holds within a site, so let all nodes use
 //! the same one. S3 Express does not list in order, and is refused if that shows.
 //!
+//! # What must all nodes have alike?
+//!
+//! The bucket and the prefix; the [grace](crate::store::BucketStoreBuilder::grace) and the
+//! [completion lease](crate::store::BucketStoreBuilder::completion_lease), which the first node writes to
+//! `PREFIX/settings` and every other is held to. To change these, stop all nodes and delete that object. Everything
+//! else may differ while a new configuration is rolled out.
+//!
 //! # What does it cost?
 //!
 //! A chunk costs one `PUT`, and `HEAD`s to learn where the upload stands: one on the node that had the

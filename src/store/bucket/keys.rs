@@ -6,6 +6,8 @@
 //! PREFIX/piece/S/ID/NONCE-K    bytes of a chunk that is larger than a segment
 //! PREFIX/due/S/TIME/ID         when to look at the upload again
 //! PREFIX/busy/S/ID             a sign of life of the node that completes it
+//! PREFIX/settings              what all nodes must have set alike
+//! PREFIX/check/NONCE/NAME      what a starting node tries the store with
 //! ```
 //!
 //! `S`, the last two digits of the id, spreads the load: nothing leads with a time or a counter.
@@ -76,6 +78,10 @@ impl Keys {
 
     pub(super) fn busy(&self, id: &UploadId) -> Path {
         self.shard("busy", id).join(id.as_str())
+    }
+
+    pub(super) fn settings(&self) -> Path {
+        self.all("settings")
     }
 
     pub(super) fn probes(&self, nonce: &str) -> Path {

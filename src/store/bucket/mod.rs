@@ -223,16 +223,17 @@ impl BucketStoreBuilder {
 
     /// How long the objects of a removed upload are kept: 1 hour unless set.
     ///
-    /// It is the same on all nodes: what one has read is believed for half as long. It must be longer than
-    /// twice what a request to the store can take, with all tries of its client, and much longer
-    /// than the nodes' clocks differ.
+    /// It is the same on all nodes: what one has read is believed for half as long. So a node that is set
+    /// otherwise than the first was is refused. It must be longer than twice what a request to the store
+    /// can take, with all tries of its client, and much longer than the nodes' clocks differ.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
     /// How long a node that has given an upload to the application may be silent before another node
-    /// may complete it: 15 seconds unless set. A node that lives gives a sign four times as often.
+    /// may complete it: 15 seconds unless set, and the same on all nodes, like the
+    /// [grace](Self::grace). A node that lives gives a sign four times as often.
     ///
     /// After a crash in the middle of a completion the next one is told for so long that the upload is
     /// being completed. A node that stands still for longer, and then goes on, has given the application
@@ -251,8 +252,7 @@ impl BucketStoreBuilder {
     }
 
     /// Where [`persist`](crate::CompletedUpload::persist) moves files to, such as another bucket: the same
-    /// store unless set. It is not checked; it must keep metadata, and create-only writes for
-    /// [`persist_new`](crate::CompletedUpload::persist_new).
+    /// store unless set. It must keep metadata and create-only writes too, and is tried like the first.
     pub fn persist_to(mut self, objects: Arc<dyn ObjectStore>) -> Self {
         self.targets = Some(objects);
         self
@@ -270,12 +270,15 @@ impl BucketStoreBuilder {
         self
     }
 
-    /// Checks the settings, and that the object store does what everything rests on; that takes some hundred
-    /// milliseconds and leaves nothing.
+    /// Checks the settings, and that the object store does what everything rests on, which takes some hundred
+    /// milliseconds. The first node leaves an object, `PREFIX/settings`, with what all must have alike: the
+    /// [grace](Self::grace) and the [lease](Self::completion_lease). To change these, stop all nodes and
+    /// delete it.
     ///
     /// # Errors
-    /// [`StoreError::Config`] if a setting cannot work, if the store cannot be reached or does not let
-    /// this node read, write, list and delete, and if it ignores or races the condition of a write.
+    /// [`StoreError::Config`] if a setting cannot work or is another than the other nodes have, if the
+    /// store cannot be reached or does not let this node read, write, list and delete, and if it ignores or
+    /// races the condition of a write.
     pub async fn connect(self) -> Result<BucketStore, StoreError> {
         let store = self.unchecked()?;
         store.bucket.check().await?;

@@ -734,18 +734,74 @@ async fn missing_bytes_are_an_error_and_no_shorter_file() {
 
 #[tokio::test]
 async fn a_store_that_ignores_the_condition_is_refused() {
-    let settings = BucketStore::builder(Arc::new(Careless(InMemory::new())));
-    let refused = settings.connect().await.unwrap_err();
-    assert!(refused.to_string().contains("create-only"), "{refused}");
-    let settings = BucketStore::builder(Arc::new(Double::default())).segment_bytes(0);
-    assert!(matches!(settings.connect().await, Err(StoreError::Config { .. })));
+    let careless = Double::default();
+    careless.ignore_conditions();
+    let refused = builder(&careless).connect().await.unwrap_err();
+    assert!(
+        refused.to_string().contains("the object store does not keep to create-only"),
+        "{refused}"
+    );
+    let double = Double::default();
+    let refused =
+        builder(&double).persist_to(Arc::new(careless.clone())).connect().await.unwrap_err();
+    assert!(
+        refused.to_string().contains("to persist to does not keep to create-only"),
+        "{refused}"
+    );
+    for double in [double, careless] {
+        assert_eq!(double.keys().await, [""; 0]);
+    }
 }
 
 #[tokio::test]
-async fn the_check_leaves_nothing() {
+async fn a_setting_that_cannot_work_is_refused() {
+    let settings = |double: &Double| BucketStore::builder(Arc::new(double.clone()));
     let double = Double::default();
-    builder(&double).connect().await.unwrap();
+    for settings in [
+        settings(&double).segment_bytes(0),
+        settings(&double).segment_bytes(1000).max_buffered_bytes(999),
+        settings(&double).prefix("a//b"),
+        settings(&double).grace(Duration::ZERO),
+        settings(&double).completion_lease(Duration::MAX),
+    ] {
+        assert!(matches!(settings.connect().await, Err(StoreError::Config { .. })));
+    }
     assert_eq!(double.keys().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn the_check_leaves_only_what_all_nodes_must_have_alike() {
+    let (double, targets) = (Double::default(), Double::default());
+    for _ in 0..2 {
+        builder(&double).persist_to(Arc::new(targets.clone())).connect().await.unwrap();
+    }
+    assert_eq!(double.keys().await, ["chunked_uploads/settings"]);
+    assert_eq!(targets.keys().await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_set_otherwise_than_the_others_is_refused() {
+    let double = Double::default();
+    let minute = Duration::from_secs(60);
+    builder(&double).grace(minute).connect().await.unwrap();
+    builder(&double).grace(minute).segment_bytes(7).remembered_uploads(0).connect().await.unwrap();
+    for other in [builder(&double), builder(&double).grace(minute).completion_lease(minute)] {
+        let refused = other.connect().await.unwrap_err();
+        assert!(matches!(refused, StoreError::Config { .. }), "{refused:?}");
+        assert!(refused.to_string().contains("chunked_uploads/settings"), "{refused}");
+    }
+    double.objects.delete(&Path::from("chunked_uploads/settings")).await.unwrap();
+    builder(&double).connect().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_first_nodes_that_both_come_too_late_agree() {
+    let double = Double::default();
+    // 409: there is one, and then there is none.
+    double.plan(Call::Put, "/settings", &[Fate::Contended, Fate::Contended]);
+    builder(&double).connect().await.unwrap();
+    assert!(double.is_done());
+    assert_eq!(double.keys().await.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -773,75 +829,5 @@ async fn a_node_remembers_as_many_uploads_as_it_is_told() {
         let lists =
             double.counts().iter().find(|(call, _)| *call == Call::List).map_or(0, |at| at.1);
         assert_eq!(lists, 3 - known, "{limit}");
-    }
-}
-
-/// Writes whatever the condition.
-#[derive(Debug)]
-struct Careless(InMemory);
-
-impl std::fmt::Display for Careless {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("careless")
-    }
-}
-
-#[async_trait::async_trait]
-impl ObjectStore for Careless {
-    async fn put_opts(
-        &self,
-        key: &Path,
-        payload: object_store::PutPayload,
-        mut options: object_store::PutOptions,
-    ) -> object_store::Result<object_store::PutResult> {
-        options.mode = object_store::PutMode::Overwrite;
-        self.0.put_opts(key, payload, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        key: &Path,
-        options: object_store::PutMultipartOptions,
-    ) -> object_store::Result<Box<dyn object_store::MultipartUpload>> {
-        self.0.put_multipart_opts(key, options).await
-    }
-
-    async fn get_opts(
-        &self,
-        key: &Path,
-        options: object_store::GetOptions,
-    ) -> object_store::Result<object_store::GetResult> {
-        self.0.get_opts(key, options).await
-    }
-
-    fn delete_stream(
-        &self,
-        keys: futures_util::stream::BoxStream<'static, object_store::Result<Path>>,
-    ) -> futures_util::stream::BoxStream<'static, object_store::Result<Path>> {
-        self.0.delete_stream(keys)
-    }
-
-    fn list(
-        &self,
-        prefix: Option<&Path>,
-    ) -> futures_util::stream::BoxStream<'static, object_store::Result<object_store::ObjectMeta>>
-    {
-        self.0.list(prefix)
-    }
-
-    async fn list_with_delimiter(
-        &self,
-        prefix: Option<&Path>,
-    ) -> object_store::Result<object_store::ListResult> {
-        self.0.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(
-        &self,
-        from: &Path,
-        to: &Path,
-        options: object_store::CopyOptions,
-    ) -> object_store::Result<()> {
-        self.0.copy_opts(from, to, options).await
     }
 }
