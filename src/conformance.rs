@@ -300,6 +300,7 @@ cases! {
     a_persisted_upload_may_be_empty,
     a_persisted_file_outlives_its_record,
     a_persisted_file_is_found_after_its_writer_was_dropped,
+    nothing_is_added_to_a_persisted_file,
     an_upload_whose_persisted_file_is_gone_can_be_removed,
     a_removed_upload_is_gone,
     every_upload_is_listed_once,
@@ -862,6 +863,28 @@ async fn a_persisted_file_is_found_after_its_writer_was_dropped<S: Store>(suite:
     writer.commit(Bytes::new(), with_status(&upload, Status::Open)).await.must("commit");
     drop(writer);
     holds(&*store, &with_status(&upload, Status::Open), &bytes).await;
+    assert_eq!(suite.file(&target).await, bytes);
+}
+
+async fn nothing_is_added_to_a_persisted_file<S: Store>(suite: &Suite<S>) {
+    let store = suite.store();
+    let bytes = data(1, 1000);
+    let (upload, mut writer) = finishing(&*store, &bytes).await;
+    let target = suite.target();
+    writer.persist(&target, true).await.must("persist");
+    let open = with_status(&upload, Status::Open);
+    writer.commit(Bytes::new(), open.clone()).await.must("commit");
+    drop(writer);
+    let mut writer = self::writer(&*store, &upload.id).await;
+    let mut longer = open.clone();
+    longer.progress.offset += 3;
+    let adding = async {
+        writer.write(data(99, 3)).await?;
+        writer.commit(Bytes::new(), longer).await
+    };
+    assert!(adding.await.is_err(), "bytes were added to a file of the application's");
+    drop(writer);
+    holds(&*store, &open, &bytes).await;
     assert_eq!(suite.file(&target).await, bytes);
 }
 

@@ -218,7 +218,11 @@
 //!   sweeps, and with quotas these go through all uploads: four requests for each.
 //! - **A listing** reads every record: four requests for each upload, 16 at a time.
 //! - **`persist_new`** of a file above 8 MiB (or a segment) takes the name with an empty object, at the end, when all
-//!   parts are there and just before they become the file.
+//!   parts are there and just before they become the file. If that fails, the empty object stays until the
+//!   next try, or until the upload is persisted elsewhere or deleted.
+//! - **`persist` to another key** deletes the file where it was. Deletions have no condition in a bucket, and one that
+//!   was sent may come late. So a file never goes back to a key that it was moved away from: that is refused. And
+//!   let no two uploads share a key: an id in its name makes it one upload's.
 //! - **Free room** cannot be asked: [`min_free_bytes`](crate::UploadsBuilder::min_free_bytes) refuses all.
 //! - **Clocks** of the nodes may differ by minutes. They decide when an upload expires, and when what is gone
 //!   is deleted; never who may write.

@@ -146,6 +146,10 @@ impl Writer for MemoryWriter {
         self.store.with(|entries| {
             let entry = entries.entry(upload.id).or_default();
             let end = usize::try_from(upload.offset()).unwrap_or(usize::MAX);
+            if entry.persisted.is_some() && !self.written.is_empty() {
+                let why = std::io::Error::other("the application has it");
+                return Err(StoreError::io("add to a file that was moved away", why));
+            }
             if entry.persisted.is_none() && entry.bytes.len() + self.written.len() < end {
                 return Err(StoreError::damaged(
                     &upload.id,

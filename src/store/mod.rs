@@ -252,10 +252,11 @@ pub trait Writer: Send + 'static {
     /// more. The record stays, and [`Store::open`] follows.
     ///
     /// It can be repeated: after a crash in its middle, or with the same target again, it ends with
-    /// the whole file at `target`.
+    /// the whole file at `target`. To what was moved no bytes are added: a commit of more fails.
     ///
     /// # Errors
-    /// [`StoreError::AlreadyExists`] if there is something else at `target` and `overwrite` is false.
+    /// [`StoreError::AlreadyExists`] if there is something else at `target` and `overwrite` is false. A
+    /// store may refuse to move a file back to where it was before.
     fn persist(
         &mut self,
         target: &Path,

@@ -12,6 +12,7 @@ use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    UploadPart,
 };
 
 /// What becomes of a call.
@@ -35,6 +36,8 @@ pub(super) enum Call {
     Head,
     List,
     Delete,
+    /// Makes an object of the parts of a large one.
+    Complete,
 }
 
 #[derive(Clone, Default)]
@@ -139,7 +142,8 @@ impl ObjectStore for Double {
         key: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.objects.put_multipart_opts(key, options).await
+        let parts = self.objects.put_multipart_opts(key, options).await?;
+        Ok(Box::new(Parts { double: self.clone(), key: key.clone(), parts }))
     }
 
     async fn get_opts(&self, key: &Path, options: GetOptions) -> Result<GetResult> {
@@ -178,6 +182,36 @@ impl ObjectStore for Double {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.objects.copy_opts(from, to, options).await
+    }
+}
+
+#[derive(Debug)]
+struct Parts {
+    double: Double,
+    key: Path,
+    parts: Box<dyn MultipartUpload>,
+}
+
+#[async_trait]
+impl MultipartUpload for Parts {
+    fn put_part(&mut self, part: PutPayload) -> UploadPart {
+        self.parts.put_part(part)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        match self.double.fate(Call::Complete, self.key.as_ref()) {
+            None => self.parts.complete().await,
+            Some(fate) => {
+                if fate == Fate::Lost {
+                    drop(self.parts.complete().await);
+                }
+                Err(error(fate, &self.key))
+            }
+        }
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.parts.abort().await
     }
 }
 

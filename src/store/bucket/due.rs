@@ -86,8 +86,7 @@ impl Bucket {
             return Ok(Some(upload));
         }
         let mut later = upload.expires();
-        if super::reader::place(&sight.tail.entry).is_some() && upload.status() == Status::Complete
-        {
+        if sight.tail.entry.place().is_some() && upload.status() == Status::Complete {
             let unread = sight.tail.entry.written + self.grace;
             if unread <= now {
                 self.trim(&id, &sight.tail).await?;
@@ -186,7 +185,7 @@ impl Bucket {
             at: 0,
             body: Body::Gone,
             described: None,
-            moved: None,
+            moved: Vec::new(),
             progress,
         };
         self.append(id, seq + 1, &entry, PutPayload::new(), Instant::now()).await
@@ -205,6 +204,9 @@ impl Bucket {
     /// First the record, which a late writer looks for, last what says that the upload is gone.
     async fn collect(&self, id: &UploadId, end: &Tail) -> Result<(), StoreError> {
         self.known().forget(id);
+        // Of what never became the application's nobody else knows.
+        let unfinished = end.entry.moved.iter().filter(|moved| !moved.done);
+        self.leave(id, &unfinished.cloned().collect::<Vec<_>>()).await?;
         self.delete(vec![self.keys.record(id)]).await?;
         let mut left = self.keys_below(&self.keys.pieces(id)).await?;
         left.extend((1..end.seq).map(|seq| self.keys.entry(id, seq)));

@@ -26,9 +26,9 @@ pub(super) struct Entry {
     /// The entry whose list has the record, if that is another than the upload began with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) described: Option<u32>,
-    /// Where the file was moved to, or is on its way to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) moved: Option<Moved>,
+    /// Where the file was moved to, or is on its way to, and before that where it may still be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) moved: Vec<Moved>,
     #[serde(flatten)]
     pub(super) progress: Progress,
 }
@@ -50,11 +50,8 @@ pub(super) struct Moved {
     pub(super) target: String,
     /// What the object there is marked with.
     pub(super) mark: String,
-    /// Whether it is whole. Otherwise the bytes are still here.
+    /// Whether it is whole. Otherwise the bytes are where they were before.
     pub(super) done: bool,
-    /// Where it was before, if it may still be there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) from: Option<Box<Moved>>,
 }
 
 /// Where the bytes of a large commit are.
@@ -86,6 +83,11 @@ impl Entry {
     pub(super) fn read(attributes: &Attributes) -> Result<Self, String> {
         let text = attribute(attributes, ENTRY).ok_or("it has no metadata of an entry")?;
         serde_json::from_str(&text).map_err(|error| format!("its metadata are no entry: {error}"))
+    }
+
+    /// Where the whole file was moved to.
+    pub(super) fn place(&self) -> Option<&Moved> {
+        self.moved.iter().find(|moved| moved.done)
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -141,7 +143,7 @@ mod tests {
             at: 1,
             body: Body::Bytes,
             described: None,
-            moved: None,
+            moved: Vec::new(),
             progress: Progress {
                 offset: 3,
                 total: None,
@@ -186,9 +188,8 @@ mod tests {
             entry.nonce = nonce;
             entry.at = at;
             entry.body = if gone { Body::Gone } else { Body::List };
-            let from = Moved { target: "old".to_owned(), mark: "m".to_owned(), done: true, from: None };
-            entry.moved =
-                Some(Moved { target, mark: "m".to_owned(), done: gone, from: Some(Box::new(from)) });
+            let old = Moved { target: "old".to_owned(), mark: "m".to_owned(), done: true };
+            entry.moved = vec![Moved { target, mark: "n".to_owned(), done: gone }, old];
             entry.progress.total = total;
             entry.progress.checksum = checksum.parse().ok();
             let attributes = entry.attributes();

@@ -1,7 +1,10 @@
 //! Moving a file out of the store, to a key of the application's choice.
 //!
 //! The log is told first where the file goes and with what mark, then the object is written, then the
-//! log is told that it is whole. After a crash in between, the mark says which object is ours.
+//! log is told that it is whole, and then the file is deleted where it was before. After a crash in between,
+//! the mark says which object is ours. From the first word on the bytes stay as they are, so that a write
+//! that comes late changes nothing; and where the file was once it does not come again, so that
+//! a deletion that comes late hits nothing.
 
 use std::path::{Component, Path};
 use std::sync::Arc;
@@ -14,10 +17,11 @@ use object_store::{PutMode, PutMultipartOptions, PutOptions, PutPayload};
 use tokio::io::AsyncReadExt;
 
 use super::entry::{MARK, Moved, attributes};
-use super::log::Tries;
-use super::reader::{is_marked, open, place};
+use super::log::{Tail, Tries, delete};
+use super::reader::{is_marked, open};
 use super::writer::BucketWriter;
 use super::{Bucket, failed, nonce};
+use crate::id::UploadId;
 use crate::store::{Reader, StoreError};
 
 impl BucketWriter {
@@ -27,39 +31,30 @@ impl BucketWriter {
         overwrite: bool,
     ) -> Result<(), StoreError> {
         let key = key(target)?;
-        let targets = Arc::clone(&self.bucket.targets);
         let Some(tail) = self.tail.clone() else { return Err(StoreError::NotFound) };
-        let moved = tail.entry.moved.clone();
-        let (mut from, mut mark) = (place(&tail.entry).cloned(), nonce());
-        match moved {
-            Some(moved) if moved.target == key.as_ref() => {
-                if moved.done {
-                    return match is_marked(&*targets, &key, &moved.mark).await? {
-                        Some(true) => self.leave(moved.from.as_deref()).await,
+        let (bucket, id) = (Arc::clone(&self.bucket), self.id());
+        let mut moved = tail.entry.moved.clone();
+        match moved.first() {
+            Some(last) if last.target == key.as_ref() => {
+                if last.done {
+                    return match is_marked(&*bucket.targets, &key, &last.mark).await? {
+                        Some(true) => bucket.leave(&id, &moved[1..]).await,
                         _ => Err(gone(&key)),
                     };
                 }
-                mark = moved.mark;
             }
-            // It was on its way to another place, and may have arrived.
-            Some(moved) if !moved.done => self.leave(Some(&moved)).await?,
-            _ => {}
+            first => {
+                if first.is_some() && bucket.was_at(&id, &tail, &key).await? {
+                    return Err(if overwrite { left(&key) } else { exists(&key) });
+                }
+                moved.insert(0, Moved { target: key.to_string(), mark: nonce(), done: false });
+            }
         }
-        if let Some(from) = &mut from {
-            from.from = None;
-        }
-        if !overwrite && is_marked(&*targets, &key, &mark).await? == Some(false) {
+        let mark = moved[0].mark.clone();
+        if !overwrite && is_marked(&*bucket.targets, &key, &mark).await? == Some(false) {
             return Err(exists(&key));
         }
-        let moving = Moved {
-            target: key.to_string(),
-            mark: mark.clone(),
-            done: false,
-            from: from.clone().map(Box::new),
-        };
-        self.note(moving.clone()).await?;
-        let id = self.id();
-        let bucket = Arc::clone(&self.bucket);
+        let mut moved = self.note(moved).await?;
         let (node, to) = (Arc::clone(&bucket), key.clone());
         let copied = bucket.finish(async move {
             let size = tail.entry.progress.offset;
@@ -69,34 +64,64 @@ impl BucketWriter {
         copied.await?;
         // What is here is deleted when nobody can be reading it any more.
         bucket.put_due(&id, bucket.now() + bucket.grace).await?;
-        self.note(Moved { done: true, ..moving }).await?;
-        self.leave(from.as_ref()).await
+        moved[0].done = true;
+        let moved = self.note(moved).await?;
+        bucket.leave(&id, &moved[1..]).await
     }
 
-    async fn note(&mut self, moved: Moved) -> Result<(), StoreError> {
+    /// Writes down where the file is, which comes back as it was written.
+    async fn note(&mut self, moved: Vec<Moved>) -> Result<Vec<Moved>, StoreError> {
         let upload = self.upload.clone();
         let mut entry = self.next(&upload);
-        entry.moved = Some(moved);
-        if entry.size() > LARGEST_ENTRY {
-            let problem = "the key to persist to is too long to be noted in an object's metadata";
-            return Err(StoreError::Config { problem: problem.to_owned() });
+        entry.moved = moved;
+        while entry.size() > LARGEST_ENTRY {
+            // Where it is and where it goes must be known; what else there may be is left there.
+            let place = entry.moved.iter().position(|moved| moved.done);
+            let last = (1..entry.moved.len()).rev().find(|last| Some(*last) != place);
+            let Some(last) = last else {
+                let problem =
+                    "the key to persist to is too long to be noted in an object's metadata";
+                return Err(StoreError::Config { problem: problem.to_owned() });
+            };
+            entry.moved.remove(last);
         }
-        self.append(entry, PutPayload::new(), &upload).await
+        let moved = entry.moved.clone();
+        self.append(entry, PutPayload::new(), &upload).await?;
+        Ok(moved)
+    }
+}
+
+impl Bucket {
+    /// Whether the file was ever at `key`, or on its way there.
+    async fn was_at(&self, id: &UploadId, tail: &Tail, key: &Key) -> Result<bool, StoreError> {
+        let (mut entry, mut seq) = (Arc::clone(&tail.entry), tail.seq);
+        while !entry.moved.is_empty() {
+            if entry.moved.iter().any(|moved| moved.target == key.as_ref()) {
+                return Ok(true);
+            }
+            seq -= 1;
+            match self.entry(id, seq).await? {
+                Some(before) => entry = Arc::new(before),
+                None => break,
+            }
+        }
+        Ok(false)
     }
 
     /// Deletes the file where it is not any more.
-    async fn leave(&self, place: Option<&Moved>) -> Result<(), StoreError> {
-        let Some(place) = place else { return Ok(()) };
-        let targets = &*self.bucket.targets;
-        let key = Key::parse(&place.target)
-            .map_err(|error| StoreError::damaged(&self.id(), error.to_string()))?;
-        if is_marked(targets, &key, &place.mark).await? != Some(true) {
-            return Ok(());
+    ///
+    /// No deletion has a condition, and one that was sent may come true late. So this is only for keys
+    /// that the file can never be at again.
+    pub(super) async fn leave(&self, id: &UploadId, places: &[Moved]) -> Result<(), StoreError> {
+        for place in places {
+            let key = Key::parse(&place.target)
+                .map_err(|error| StoreError::damaged(id, error.to_string()))?;
+            if is_marked(&*self.targets, &key, &place.mark).await? == Some(true) {
+                let left = delete(&*self.targets, &[key]).await;
+                left.map_err(|error| failed("delete a file that was moved", error))?;
+            }
         }
-        match object_store::ObjectStoreExt::delete(targets, &key).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(failed("delete a file that was moved", error)),
-        }
+        Ok(())
     }
 }
 
@@ -143,11 +168,8 @@ impl Bucket {
         };
         let copied = copied.await;
         if copied.is_err() {
+            // The name, if it was taken, is kept for the next try.
             drop(upload.abort().await);
-            if !overwrite && is_marked(&*self.targets, key, mark).await? == Some(true) {
-                // The name alone is no file. (One that is whole after all is written again.)
-                drop(object_store::ObjectStoreExt::delete(&*self.targets, key).await);
-            }
         }
         copied.map(drop)
     }
@@ -224,6 +246,11 @@ fn key(target: &Path) -> Result<Key, StoreError> {
 
 fn exists(key: &Key) -> StoreError {
     StoreError::AlreadyExists { target: key.to_string() }
+}
+
+fn left(key: &Key) -> StoreError {
+    let problem = format!("the file was moved away from {key}, and cannot go back");
+    StoreError::Config { problem }
 }
 
 fn gone(key: &Key) -> StoreError {

@@ -15,7 +15,7 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 
-use super::entry::{Body, Entry, List, MARK, Moved, Piece, attribute};
+use super::entry::{Body, Entry, List, MARK, Piece, attribute};
 use super::log::Tail;
 use super::pool::Buffer;
 use super::writer::BucketWriter;
@@ -30,7 +30,7 @@ pub(super) async fn open(
     tail: Tail,
 ) -> Result<Reader, StoreError> {
     let size = tail.entry.progress.offset;
-    let source = match place(&tail.entry) {
+    let source = match tail.entry.place() {
         Some(moved) => {
             let key = Path::parse(&moved.target)
                 .map_err(|error| StoreError::damaged(id, error.to_string()))?;
@@ -52,15 +52,6 @@ pub(super) async fn open(
         }),
     };
     Ok(Box::new(LogReader::new(source, size)))
-}
-
-/// Where the whole file was moved to.
-pub(super) fn place(entry: &Entry) -> Option<&Moved> {
-    let mut moved = entry.moved.as_ref()?;
-    while !moved.done {
-        moved = moved.from.as_deref()?;
-    }
-    Some(moved)
 }
 
 /// What a writer has written and not committed; it is gone with the reader.

@@ -662,6 +662,95 @@ async fn persisting_survives_lost_answers_and_never_replaces_unasked() {
     assert_eq!(there.bytes().await.unwrap(), "another's");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_file_never_goes_back_to_where_a_deletion_may_still_come() {
+    for (fates, there) in [(&[][..], true), (&[Fate::Refused; 4], false), (&[Fate::Lost; 4], true)]
+    {
+        let double = Double::default();
+        let store = node(&double);
+        let upload = born(&store, b"bytes").await;
+        let mut writer = store.writer(&upload.id).await.unwrap();
+        double.plan(Call::Put, "media/a", fates);
+        let looks = if fates.is_empty() { 0 } else { 4 };
+        double.plan(Call::Head, "media/a", &[Fate::Refused; 4][..looks]);
+        let first = writer.persist(FilePath::new("media/a"), true).await;
+        assert_eq!(first.is_ok(), fates.is_empty(), "{first:?}");
+        assert!(double.is_done());
+        assert_eq!(double.objects.head(&Path::from("media/a")).await.is_ok(), there);
+        // Whether or not it was whole, the next place is its last.
+        writer.persist(FilePath::new("media/b"), true).await.unwrap();
+        assert!(double.objects.head(&Path::from("media/a")).await.is_err());
+        for _ in 0..2 {
+            drop(writer);
+            writer = node(&double).writer(&upload.id).await.unwrap();
+            let back = writer.persist(FilePath::new("media/a"), true).await;
+            assert!(matches!(back, Err(StoreError::Config { .. })), "{back:?}");
+            let back = writer.persist(FilePath::new("media/a"), false).await;
+            assert!(matches!(back, Err(StoreError::AlreadyExists { .. })), "{back:?}");
+            writer.persist(FilePath::new("media/b"), false).await.unwrap();
+            writer.commit(Bytes::new(), writer.upload().clone()).await.unwrap();
+        }
+        writer.persist(FilePath::new("media/c"), false).await.unwrap();
+        let back = writer.persist(FilePath::new("media/a"), true).await;
+        assert!(matches!(back, Err(StoreError::Config { .. })), "{back:?}");
+        let media: Vec<_> =
+            double.keys().await.into_iter().filter(|key| key.contains("media")).collect();
+        assert_eq!(media, ["media/c"]);
+        assert_eq!(content(&store, &upload.id).await, b"bytes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_became_the_applications_is_deleted_with_its_upload() {
+    let double = Double::default();
+    let (store, uploads, ahead) = timed(&double);
+    let upload = born(&store, b"bytes").await;
+    let mut writer = store.writer(&upload.id).await.unwrap();
+    double.plan(Call::Put, "media/a", &[Fate::Lost; 4]);
+    double.plan(Call::Head, "media/a", &[Fate::Refused; 4]);
+    assert!(writer.persist(FilePath::new("media/a"), true).await.is_err());
+    let more = writer.write(Bytes::from_static(b"more")).await;
+    let mut longer = upload.clone();
+    longer.progress.offset += 4;
+    // A write that comes late would be of another file.
+    assert!(more.is_err() || writer.commit(Bytes::new(), longer).await.is_err());
+    drop(writer);
+    store.settle().await;
+    assert!(double.objects.head(&Path::from("media/a")).await.is_ok());
+    store.writer(&upload.id).await.unwrap().remove().await.unwrap();
+    for hours in [2, 14] {
+        ahead.store(hours * 3600, Ordering::Relaxed);
+        uploads.delete_expired().await.unwrap();
+    }
+    assert_eq!(double.keys().await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_often_it_is_moved_its_places_fit_into_the_metadata() {
+    let double = Double::default();
+    let store = node(&double);
+    let upload = born(&store, b"bytes").await;
+    let mut writer = store.writer(&upload.id).await.unwrap();
+    let name = "n".repeat(300);
+    writer.persist(FilePath::new(&format!("media/whole-{name}")), true).await.unwrap();
+    for number in 0..10 {
+        double.plan(Call::Put, "media/", &[Fate::Refused; 4]);
+        let target = format!("media/{number}-{name}");
+        let failed = writer.persist(FilePath::new(&target), true).await;
+        assert!(matches!(failed, Err(StoreError::Io { .. })), "{failed:?}");
+        assert_eq!(content(&store, &upload.id).await, b"bytes");
+    }
+    let long = writer.persist(FilePath::new(&"n".repeat(1900)), true).await;
+    assert!(
+        matches!(&long, Err(StoreError::Config { problem }) if problem.contains("too long")),
+        "{long:?}"
+    );
+    writer.persist(FilePath::new("media/end"), true).await.unwrap();
+    let media: Vec<_> =
+        double.keys().await.into_iter().filter(|key| key.contains("media")).collect();
+    assert_eq!(media, ["media/end"]);
+}
+
 #[tokio::test]
 async fn a_large_file_is_persisted_in_parts_to_another_store() {
     let (objects, targets) = (Arc::new(InMemory::new()), Arc::new(InMemory::new()));
@@ -681,6 +770,32 @@ async fn a_large_file_is_persisted_in_parts_to_another_store() {
     let there = targets.get(&Path::from("a/b.bin")).await.unwrap().bytes().await.unwrap();
     assert!(there == bytes);
     assert!(content(&store, &upload.id).await == bytes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_file_that_did_not_arrive_is_persisted_by_the_next_try() {
+    for overwrite in [false, true] {
+        for fate in [Fate::Refused, Fate::Lost] {
+            for target in ["media/a", "media/b"] {
+                let double = Double::default();
+                let node = || builder(&double).segment_bytes(1 << 20).unchecked().unwrap();
+                let store = node();
+                let upload = born(&store, Vec::leak(vec![7; 6 << 20])).await;
+                let mut writer = store.writer(&upload.id).await.unwrap();
+                double.plan(Call::Complete, "media/", &[fate]);
+                let failed = writer.persist(FilePath::new("media/a"), overwrite).await;
+                assert!(matches!(failed, Err(StoreError::Io { .. })), "{failed:?}");
+                drop(writer);
+                let mut writer = node().writer(&upload.id).await.unwrap();
+                writer.persist(FilePath::new(target), overwrite).await.unwrap();
+                let keys = double.keys().await;
+                let media: Vec<_> = keys.iter().filter(|key| key.contains("media")).collect();
+                assert_eq!(media, [target]);
+                let there = double.objects.get(&Path::from(target)).await.unwrap();
+                assert!(there.bytes().await.unwrap() == vec![7; 6 << 20]);
+            }
+        }
+    }
 }
 
 #[tokio::test]

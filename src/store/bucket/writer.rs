@@ -102,8 +102,8 @@ impl BucketWriter {
         self.tail.as_ref().map_or(0, |tail| tail.seq)
     }
 
-    fn moved(&self) -> Option<&Moved> {
-        self.tail.as_ref()?.entry.moved.as_ref()
+    fn moved(&self) -> &[Moved] {
+        self.tail.as_ref().map_or(&[], |tail| &tail.entry.moved)
     }
 
     /// The next entry, without bytes and with the same record.
@@ -115,7 +115,7 @@ impl BucketWriter {
             at: self.offset(),
             body: Body::Bytes,
             described: self.tail.as_ref().and_then(|tail| tail.entry.described),
-            moved: self.moved().cloned(),
+            moved: self.moved().to_vec(),
             progress: upload.progress.clone(),
         }
     }
@@ -130,6 +130,10 @@ impl BucketWriter {
         if self.seq() >= self.bucket.max_commits && upload.offset() > entry.at {
             let action = format!("make more than {} commits", self.bucket.max_commits);
             return Err(StoreError::Full { action, source: ErrorKind::QuotaExceeded.into() });
+        }
+        if !self.moved().is_empty() && upload.offset() > entry.at {
+            let why = std::io::Error::other("the application has it, or was about to have it");
+            return Err(StoreError::io("add to a file that was moved away", why));
         }
         let length = upload.offset().checked_sub(entry.at);
         let Some(length) = length.filter(|length| *length <= inner.written()) else {
@@ -273,7 +277,7 @@ impl Writer for BucketWriter {
             self.bucket.put_due(&id, expires).await?;
         }
         let is_new = self.record.is_none();
-        let trimmed = upload.status() == Status::Complete && self.moved().is_some();
+        let trimmed = upload.status() == Status::Complete && !self.moved().is_empty();
         // Before others can see that it is being completed.
         let finishing = upload.status() == Status::Finishing;
         let alive = finishing.then(|| Alive::new(&self.bucket, id));
