@@ -1,7 +1,7 @@
 // node --test tests/e2e/clients.test.mjs
 //
 // The clients of examples/clients and the README's curl lines, against the real server. Environment:
-//   AXUM_EXAMPLE  the server, default target/release/examples/axum
+//   AXUM_EXAMPLE  the server, default target/debug/examples/axum
 //   CHROMIUM      the browser, default /usr/bin/chromium
 //   PYTHONPATH    where Python finds requests, default target/python
 

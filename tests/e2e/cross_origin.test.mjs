@@ -1,7 +1,7 @@
 // node --test tests/e2e/cross_origin.test.mjs
 //
 // Pages of other origins in a real browser, against examples/cross_origin.rs. Environment:
-//   CROSS_ORIGIN_EXAMPLE  the server, default target/release/examples/cross_origin
+//   CROSS_ORIGIN_EXAMPLE  the server, default target/debug/examples/cross_origin
 //   CHROMIUM              the browser, default /usr/bin/chromium
 
 import assert from "node:assert/strict";
@@ -26,7 +26,7 @@ import {
 
 const PROGRAM = path.resolve(
   ROOT,
-  process.env.CROSS_ORIGIN_EXAMPLE ?? "target/release/examples/cross_origin",
+  process.env.CROSS_ORIGIN_EXAMPLE ?? "target/debug/examples/cross_origin",
 );
 const COMPLETE = "/api/chunked_upload_complete";
 const ODD_NAME = `Größe "zwei" 'drei'; 100%, 📦.bin`;

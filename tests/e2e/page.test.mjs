@@ -1,7 +1,7 @@
 // node --test tests/e2e/page.test.mjs
 //
 // The demo page in a real browser, against the real server. Environment:
-//   AXUM_EXAMPLE  the server, default target/release/examples/axum
+//   AXUM_EXAMPLE  the server, default target/debug/examples/axum
 //   CHROMIUM      the browser, default /usr/bin/chromium
 //   SCREENSHOTS   folder for the screenshots, default a temporary one
 

@@ -15,7 +15,7 @@ import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-export const SERVER = path.resolve(ROOT, process.env.AXUM_EXAMPLE ?? "target/release/examples/axum");
+export const SERVER = path.resolve(ROOT, process.env.AXUM_EXAMPLE ?? "target/debug/examples/axum");
 export const MIB = 1024 * 1024;
 export const CHUNKS = "/api/chunked_upload";
 export const NO_LIMIT = -1;
