@@ -349,7 +349,8 @@ impl CompletedUpload {
     /// On the same filesystem it is a rename; to another one, a copy, a sync and a rename. With
     /// [`Durability::Sync`](crate::store::Durability::Sync) it survives a power cut. It can be
     /// called again: after a crash the upload is completed again, and a `persist` to the same
-    /// target ends with the same file.
+    /// target ends with the same file. To another target it is moved once more; a store in a bucket
+    /// refuses to move it back.
     ///
     /// # Errors
     /// Those of the store.

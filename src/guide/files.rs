@@ -73,7 +73,8 @@
 //!
 //! Not at once, and not after it has answered below 500. If it answered 500 or more, or the
 //! process ended within it, the upload can be completed again. So make it end the same if it is
-//! done again: the upload's id is a good key, and `persist` to the same target is.
+//! done again: the upload's id is a good key, and `persist` to the same target is. Give an upload one
+//! target: [in a bucket](super::nodes) a file does not go back to where it was moved away from.
 //!
 //! # What survives a crash?
 //!

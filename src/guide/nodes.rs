@@ -118,7 +118,7 @@
 //!
 //! # What must all nodes have alike?
 //!
-//! The bucket and the prefix; the [grace](crate::store::BucketStoreBuilder::grace) and the
+//! The bucket and the prefix; where files are [persisted to](crate::store::BucketStoreBuilder::persist_to); the [grace](crate::store::BucketStoreBuilder::grace) and the
 //! [completion lease](crate::store::BucketStoreBuilder::completion_lease), which the first node writes to
 //! `PREFIX/settings` and every other is held to. To change these, stop all nodes and delete that object. Everything
 //! else may differ while a new configuration is rolled out.
@@ -134,7 +134,7 @@
 //! | the first chunk that a node sees of an upload, or one of an upload that it does not [remember](crate::store::BucketStoreBuilder::remembered_uploads) | a `GET`, a `LIST` and a `HEAD` more |
 //! | a chunk larger than a segment (8 MiB) | a `PUT` for each segment, and one for the list of them |
 //! | a completion | two `PUT`s |
-//! | to read, or to persist | a `GET` for each chunk; to persist, three `PUT`s more, and one for each 8 MiB of a large file |
+//! | to read, or to persist | a `GET` for each chunk; to persist, four `PUT`s (of a file above 8 MiB one for each 8 MiB, and five), and one or two `HEAD`s |
 //! | a status | one `HEAD` or a few, twice |
 //! | the end of an upload | two small `PUT`s, three `LIST`s, a few `HEAD`s; `DELETE` costs nothing |
 //!
@@ -219,10 +219,11 @@
 //! - **A listing** reads every record: four requests for each upload, 16 at a time.
 //! - **`persist_new`** of a file above 8 MiB (or a segment) takes the name with an empty object, at the end, when all
 //!   parts are there and just before they become the file. If that fails, the empty object stays until the
-//!   next try, or until the upload is persisted elsewhere or deleted.
-//! - **`persist` to another key** deletes the file where it was. Deletions have no condition in a bucket, and one that
-//!   was sent may come late. So a file never goes back to a key that it was moved away from: that is refused. And
-//!   let no two uploads share a key: an id in its name makes it one upload's.
+//!   next try, or until the file is persisted elsewhere.
+//! - **A key is one upload's**: put the id into its name, and persist an upload to one key. No write of a large file and
+//!   no deletion has a condition, and one that was sent may come late, from a node that stood still. So a file
+//!   never goes back to a key that it was moved away from, which is an error. And an application that changes a file
+//!   does it under a name of its own.
 //! - **Free room** cannot be asked: [`min_free_bytes`](crate::UploadsBuilder::min_free_bytes) refuses all.
 //! - **Clocks** of the nodes may differ by minutes. They decide when an upload expires, and when what is gone
 //!   is deleted; never who may write.
@@ -231,23 +232,22 @@
 //!
 //! Nothing of an upload is lost. What it leaves behind (a piece that no commit names) the sweep deletes with
 //! its upload. What a request that was lost for hours writes after that, nobody knows of: let the bucket
-//! delete what is old, as the last net. On S3, with the longest life of an upload, a week, and its
-//! prefix:
+//! delete what is old, as the last net. On S3, where an upload lives for a week at most, with five rules, for `log/`
+//! as here, and the same for `rec/`, `piece/`, `due/` and `busy/`; `settings` stays:
 //!
 //! ```json
 //! {
 //!   "Rules": [{
-//!     "ID": "unfinished uploads",
-//!     "Filter": { "Prefix": "chunked_uploads/" },
+//!     "ID": "old commits",
+//!     "Filter": { "Prefix": "chunked_uploads/log/" },
 //!     "Status": "Enabled",
-//!     "Expiration": { "Days": 8 },
-//!     "AbortIncompleteMultipartUpload": { "DaysAfterInitiation": 1 }
+//!     "Expiration": { "Days": 8 }
 //!   }]
 //! }
 //! ```
 //!
-//! `AbortIncompleteMultipartUpload` also counts for the prefix that files are persisted to: give that one a
-//! rule with it, and no `Expiration`. Never let the rule be shorter than an upload may live, with all that
+//! The prefix that files are persisted to gets no `Expiration`, but
+//! `"AbortIncompleteMultipartUpload": { "DaysAfterInitiation": 1 }`: what is left there of a large file. Never let a rule be shorter than an upload may live, with all that
 //! [`Expiry::AfterLastChunk`](crate::Expiry) and [`set_expires`](crate::Uploads::set_expires) add to it, and leave it out
 //! where one never expires. Where the bucket keeps versions, deleted ones need a rule too.
 //!

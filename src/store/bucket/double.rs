@@ -85,6 +85,12 @@ impl Double {
         listed.collect().await
     }
 
+    /// What is at the application's places.
+    pub(super) async fn media(&self) -> Vec<String> {
+        let listed = self.objects.list(Some(&"media".into()));
+        listed.map(|object| object.unwrap().location.to_string()).collect().await
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
         work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -204,9 +204,6 @@ impl Bucket {
     /// First the record, which a late writer looks for, last what says that the upload is gone.
     async fn collect(&self, id: &UploadId, end: &Tail) -> Result<(), StoreError> {
         self.known().forget(id);
-        // Of what never became the application's nobody else knows.
-        let unfinished = end.entry.moved.iter().filter(|moved| !moved.done);
-        self.leave(id, &unfinished.cloned().collect::<Vec<_>>()).await?;
         self.delete(vec![self.keys.record(id)]).await?;
         let mut left = self.keys_below(&self.keys.pieces(id)).await?;
         left.extend((1..end.seq).map(|seq| self.keys.entry(id, seq)));

@@ -252,7 +252,8 @@ impl BucketStoreBuilder {
     }
 
     /// Where [`persist`](crate::CompletedUpload::persist) moves files to, such as another bucket: the same
-    /// store unless set. It must keep metadata and create-only writes too, and is tried like the first.
+    /// store unless set, and the same for all nodes. It must keep metadata and create-only writes too, which is
+    /// tried like with the first: with objects below the same prefix, which are deleted at once.
     pub fn persist_to(mut self, objects: Arc<dyn ObjectStore>) -> Self {
         self.targets = Some(objects);
         self
@@ -478,7 +479,7 @@ impl Known {
                 self.uploads.remove(&oldest);
             }
         }
-        if self.order.len() > 2 * self.limit {
+        if self.order.len() > self.limit.saturating_mul(2) {
             let Self { order, uploads, .. } = self;
             order.retain(|(came, id)| uploads.get(id).is_some_and(|(known, _)| known == came));
         }

@@ -34,18 +34,23 @@ impl BucketWriter {
         let Some(tail) = self.tail.clone() else { return Err(StoreError::NotFound) };
         let (bucket, id) = (Arc::clone(&self.bucket), self.id());
         let mut moved = tail.entry.moved.clone();
-        match moved.first() {
-            Some(last) if last.target == key.as_ref() => {
-                if last.done {
-                    return match is_marked(&*bucket.targets, &key, &last.mark).await? {
-                        Some(true) => bucket.leave(&id, &moved[1..]).await,
-                        _ => Err(gone(&key)),
-                    };
-                }
+        let place = moved.iter().position(|moved| moved.done);
+        match moved.iter().position(|moved| moved.target == key.as_ref()) {
+            Some(at) if place == Some(at) => {
+                return match is_marked(&*bucket.targets, &key, &moved[at].mark).await? {
+                    Some(true) => {
+                        bucket.leave(&moved[at + 1..]).await;
+                        Ok(())
+                    }
+                    _ => Err(gone(&key)),
+                };
             }
-            first => {
-                if first.is_some() && bucket.was_at(&id, &tail, &key).await? {
-                    return Err(if overwrite { left(&key) } else { exists(&key) });
+            // It was on its way there, and nothing was deleted since.
+            Some(at) if place.is_none_or(|place| at < place) => moved[..=at].rotate_right(1),
+            Some(_) => return Err(left(&key)),
+            None => {
+                if !moved.is_empty() && bucket.was_at(&id, &tail, &key).await? {
+                    return Err(left(&key));
                 }
                 moved.insert(0, Moved { target: key.to_string(), mark: nonce(), done: false });
             }
@@ -66,7 +71,8 @@ impl BucketWriter {
         bucket.put_due(&id, bucket.now() + bucket.grace).await?;
         moved[0].done = true;
         let moved = self.note(moved).await?;
-        bucket.leave(&id, &moved[1..]).await
+        bucket.leave(&moved[1..]).await;
+        Ok(())
     }
 
     /// Writes down where the file is, which comes back as it was written.
@@ -92,40 +98,35 @@ impl BucketWriter {
 }
 
 impl Bucket {
-    /// Whether the file was ever at `key`, or on its way there.
+    /// Whether the file was ever at `key`, or on its way there, as far back as the log goes.
     async fn was_at(&self, id: &UploadId, tail: &Tail, key: &Key) -> Result<bool, StoreError> {
-        let (mut entry, mut seq) = (Arc::clone(&tail.entry), tail.seq);
-        while !entry.moved.is_empty() {
+        let mut seq = tail.seq;
+        while let Some(before) = seq.checked_sub(1)
+            && let Some(entry) = self.entry(id, before).await?
+            && !entry.moved.is_empty()
+        {
             if entry.moved.iter().any(|moved| moved.target == key.as_ref()) {
                 return Ok(true);
             }
-            seq -= 1;
-            match self.entry(id, seq).await? {
-                Some(before) => entry = Arc::new(before),
-                None => break,
-            }
+            seq = before;
         }
         Ok(false)
     }
 
-    /// Deletes the file where it is not any more.
+    /// Deletes the file where it is not any more, and where it cannot be again: no deletion has a condition,
+    /// and one that was sent may come late.
     ///
-    /// No deletion has a condition, and one that was sent may come true late. So this is only for keys
-    /// that the file can never be at again.
-    pub(super) async fn leave(&self, id: &UploadId, places: &[Moved]) -> Result<(), StoreError> {
+    /// What fails is done by the next `persist` to the same place.
+    async fn leave(&self, places: &[Moved]) {
         for place in places {
-            let key = Key::parse(&place.target)
-                .map_err(|error| StoreError::damaged(id, error.to_string()))?;
-            if is_marked(&*self.targets, &key, &place.mark).await? == Some(true) {
-                let left = delete(&*self.targets, &[key]).await;
-                left.map_err(|error| failed("delete a file that was moved", error))?;
+            if let Ok(key) = Key::parse(&place.target)
+                && let Ok(Some(true)) = is_marked(&*self.targets, &key, &place.mark).await
+            {
+                drop(delete(&*self.targets, &[key]).await);
             }
         }
-        Ok(())
     }
-}
 
-impl Bucket {
     async fn copy(
         &self,
         mut file: Reader,
@@ -257,8 +258,8 @@ fn gone(key: &Key) -> StoreError {
     StoreError::io(format!("find {key}"), std::io::ErrorKind::NotFound.into())
 }
 
-/// S3 takes 2 KiB of metadata, names included.
-const LARGEST_ENTRY: usize = 2000;
+/// S3 takes 2 KiB of metadata, names included. A later commit may have an expiry, or another record, to add.
+const LARGEST_ENTRY: usize = 1900;
 /// The smallest part of a multipart upload on S3 but for the last, and the largest number of them.
 const SMALLEST_PART: usize = 5 * 1024 * 1024;
 const PARTS: u64 = 10_000;
