@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hasher};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use fastrand::Rng;
 use futures_util::stream::{self, BoxStream};
@@ -21,8 +22,6 @@ use object_store::{
 };
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
-
-type Doing<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What goes wrong, each in so many of 1000 calls.
 #[derive(Clone, Debug, Default)]
@@ -475,18 +474,14 @@ impl FaultStore {
     }
 }
 
+#[async_trait]
 impl ObjectStore for FaultStore {
-    fn put_opts<'s, 'l, 'f>(
-        &'s self,
-        location: &'l Path,
+    async fn put_opts(
+        &self,
+        location: &Path,
         payload: PutPayload,
         opts: PutOptions,
-    ) -> Doing<'f, Result<PutResult>>
-    where
-        's: 'f,
-        'l: 'f,
-        Self: 'f,
-    {
+    ) -> Result<PutResult> {
         let kind = if opts.mode == PutMode::Create { Kind::Create } else { Kind::Put };
         let (cloud, key) = (Arc::clone(&self.cloud), location.clone());
         let effect = move || {
@@ -494,56 +489,38 @@ impl ObjectStore for FaultStore {
             cloud.wrote(&key);
             Ok(result)
         };
-        Box::pin(self.call(kind, location, effect))
+        self.call(kind, location, effect).await
     }
 
-    fn put_multipart_opts<'s, 'l, 'f>(
-        &'s self,
-        location: &'l Path,
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
         opts: PutMultipartOptions,
-    ) -> Doing<'f, Result<Box<dyn MultipartUpload>>>
-    where
-        's: 'f,
-        'l: 'f,
-        Self: 'f,
-    {
-        Box::pin(async move {
-            self.call(Kind::Begin, location, || Ok(())).await?;
-            let (link, key) = (self.clone(), location.clone());
-            let parts = Arc::new(Mutex::new(Some(Vec::new())));
-            let parts = Parts { link, key, attributes: opts.attributes, parts };
-            Ok(Box::new(parts) as _)
-        })
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.call(Kind::Begin, location, || Ok(())).await?;
+        let (link, key) = (self.clone(), location.clone());
+        let parts = Arc::new(Mutex::new(Some(Vec::new())));
+        let parts = Parts { link, key, attributes: opts.attributes, parts };
+        Ok(Box::new(parts) as _)
     }
 
-    fn get_opts<'s, 'l, 'f>(
-        &'s self,
-        location: &'l Path,
-        options: GetOptions,
-    ) -> Doing<'f, Result<GetResult>>
-    where
-        's: 'f,
-        'l: 'f,
-        Self: 'f,
-    {
-        Box::pin(async move {
-            let (cloud, key, head) = (Arc::clone(&self.cloud), location.clone(), options.head);
-            let effect = move || {
-                let mut found = now(cloud.objects.get_opts(&key, options.clone()))?;
-                found.meta = cloud.dated(found.meta);
-                Ok(found)
-            };
-            let mut found = self.call(Kind::Get, location, effect).await?;
-            let torn = !head && self.cloud.plan(Kind::Get).fate == Fate::Torn;
-            let GetResultPayload::Stream(body) = found.payload;
-            let mut body: Vec<Result<Bytes>> = body.collect().await;
-            if torn && let Some(Ok(bytes)) = body.first_mut() {
-                bytes.truncate(bytes.len() / 2);
-                body.push(Err(failed("the body ended early")));
-            }
-            found.payload = GetResultPayload::Stream(stream::iter(body).boxed());
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let (cloud, key, head) = (Arc::clone(&self.cloud), location.clone(), options.head);
+        let effect = move || {
+            let mut found = now(cloud.objects.get_opts(&key, options.clone()))?;
+            found.meta = cloud.dated(found.meta);
             Ok(found)
-        })
+        };
+        let mut found = self.call(Kind::Get, location, effect).await?;
+        let torn = !head && self.cloud.plan(Kind::Get).fate == Fate::Torn;
+        let GetResultPayload::Stream(body) = found.payload;
+        let mut body: Vec<Result<Bytes>> = body.collect().await;
+        if torn && let Some(Ok(bytes)) = body.first_mut() {
+            bytes.truncate(bytes.len() / 2);
+            body.push(Err(failed("the body ended early")));
+        }
+        found.payload = GetResultPayload::Stream(stream::iter(body).boxed());
+        Ok(found)
     }
 
     fn delete_stream(
@@ -570,45 +547,24 @@ impl ObjectStore for FaultStore {
         self.pages(prefix, Some(offset.clone()))
     }
 
-    fn list_with_delimiter<'s, 'p, 'f>(
-        &'s self,
-        prefix: Option<&'p Path>,
-    ) -> Doing<'f, Result<ListResult>>
-    where
-        's: 'f,
-        'p: 'f,
-        Self: 'f,
-    {
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let (cloud, within) = (Arc::clone(&self.cloud), prefix.cloned());
         let effect = move || {
             let mut found = now(cloud.objects.list_with_delimiter(within.as_ref()))?;
             found.objects = cloud.listed(found.objects);
             Ok(found)
         };
-        Box::pin(async move {
-            self.call(Kind::List, &prefix.cloned().unwrap_or_default(), effect).await
-        })
+        self.call(Kind::List, &prefix.cloned().unwrap_or_default(), effect).await
     }
 
-    fn copy_opts<'s, 'a, 'b, 'f>(
-        &'s self,
-        from: &'a Path,
-        to: &'b Path,
-        options: CopyOptions,
-    ) -> Doing<'f, Result<()>>
-    where
-        's: 'f,
-        'a: 'f,
-        'b: 'f,
-        Self: 'f,
-    {
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         let (cloud, source, target) = (Arc::clone(&self.cloud), from.clone(), to.clone());
         let effect = move || {
             now(cloud.objects.copy_opts(&source, &target, options.clone()))?;
             cloud.wrote(&target);
             Ok(())
         };
-        Box::pin(self.call(Kind::Copy, to, effect))
+        self.call(Kind::Copy, to, effect).await
     }
 }
 
@@ -622,6 +578,7 @@ struct Parts {
     parts: Arc<Mutex<Option<Vec<Option<PutPayload>>>>>,
 }
 
+#[async_trait]
 impl MultipartUpload for Parts {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
         let number = self.parts.lock().unwrap().as_mut().map_or(0, |parts| {
@@ -638,11 +595,7 @@ impl MultipartUpload for Parts {
         Box::pin(async move { link.call(Kind::Part, &key, effect).await })
     }
 
-    fn complete<'s, 'f>(&'s mut self) -> Doing<'f, Result<PutResult>>
-    where
-        's: 'f,
-        Self: 'f,
-    {
+    async fn complete(&mut self) -> Result<PutResult> {
         let (cloud, key, parts) =
             (Arc::clone(&self.link.cloud), self.key.clone(), Arc::clone(&self.parts));
         let attributes = self.attributes.clone();
@@ -656,20 +609,16 @@ impl MultipartUpload for Parts {
             cloud.wrote(&key);
             Ok(result)
         };
-        Box::pin(self.link.call(Kind::Complete, &self.key, effect))
+        self.link.call(Kind::Complete, &self.key, effect).await
     }
 
-    fn abort<'s, 'f>(&'s mut self) -> Doing<'f, Result<()>>
-    where
-        's: 'f,
-        Self: 'f,
-    {
+    async fn abort(&mut self) -> Result<()> {
         let parts = Arc::clone(&self.parts);
         let effect = move || {
             drop(parts.lock().unwrap().take());
             Ok(())
         };
-        Box::pin(self.link.call(Kind::Begin, &self.key, effect))
+        self.link.call(Kind::Begin, &self.key, effect).await
     }
 }
 

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use allocation_counter::measure;
+use async_trait::async_trait;
 use bytes::Bytes;
 use fastrand::Rng;
 use futures_util::stream::{self, BoxStream};
@@ -353,84 +353,58 @@ fn unasked() -> Error {
     Error::NotSupported { source: "nobody should ask for this".into() }
 }
 
-type Doing<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
+#[async_trait]
 impl ObjectStore for Counted {
-    fn put_opts<'s, 'l, 'f>(
-        &'s self,
-        location: &'l Path,
+    async fn put_opts(
+        &self,
+        location: &Path,
         payload: PutPayload,
         opts: PutOptions,
-    ) -> Doing<'f, Result<PutResult>>
-    where
-        's: 'f,
-        'l: 'f,
-        Self: 'f,
-    {
-        Box::pin(async move {
-            self.0.call(Kind::Put, location).await;
-            uncounted(|| {
-                let mut state = self.0.state();
-                let key = location.as_ref();
-                if opts.mode == PutMode::Create && state.objects.contains_key(key) {
-                    let source = "412".into();
-                    return Err(Error::AlreadyExists { path: key.to_owned(), source });
-                }
-                let attributes = opts.attributes.iter();
-                let attributes = attributes.map(|(name, value)| (name.clone(), value.clone()));
-                let bytes: Vec<u8> = payload.iter().flatten().copied().collect();
-                let object = Object {
-                    bytes: bytes.into(),
-                    attributes: attributes.collect(),
-                    written: UNIX_EPOCH + EPOCH + self.0.start.elapsed(),
-                };
-                state.objects.insert(key.to_owned(), object);
-                Ok(())
-            })?;
-            Ok(PutResult { e_tag: None, version: None, extensions: Default::default() })
-        })
-    }
-
-    fn put_multipart_opts<'s, 'l, 'f>(
-        &'s self,
-        _: &'l Path,
-        _: PutMultipartOptions,
-    ) -> Doing<'f, Result<Box<dyn MultipartUpload>>>
-    where
-        's: 'f,
-        'l: 'f,
-        Self: 'f,
-    {
-        Box::pin(async { Err(unasked()) })
-    }
-
-    fn get_opts<'s, 'l, 'f>(
-        &'s self,
-        location: &'l Path,
-        options: GetOptions,
-    ) -> Doing<'f, Result<GetResult>>
-    where
-        's: 'f,
-        'l: 'f,
-        Self: 'f,
-    {
-        Box::pin(async move {
-            self.0.call(if options.head { Kind::Head } else { Kind::Get }, location).await;
+    ) -> Result<PutResult> {
+        self.0.call(Kind::Put, location).await;
+        uncounted(|| {
+            let mut state = self.0.state();
             let key = location.as_ref();
-            let found = self.0.state().objects.get(key).cloned();
-            let Some(object) = found else {
-                return Err(Error::NotFound { path: key.to_owned(), source: "404".into() });
+            if opts.mode == PutMode::Create && state.objects.contains_key(key) {
+                let source = "412".into();
+                return Err(Error::AlreadyExists { path: key.to_owned(), source });
+            }
+            let attributes = opts.attributes.iter();
+            let attributes = attributes.map(|(name, value)| (name.clone(), value.clone()));
+            let bytes: Vec<u8> = payload.iter().flatten().copied().collect();
+            let object = Object {
+                bytes: bytes.into(),
+                attributes: attributes.collect(),
+                written: UNIX_EPOCH + EPOCH + self.0.start.elapsed(),
             };
-            let range = 0..object.bytes.len() as u64;
-            Ok(GetResult {
-                meta: meta(key, &object),
-                payload: GetResultPayload::Stream(
-                    stream::iter([Ok::<_, Error>(object.bytes)]).boxed(),
-                ),
-                range,
-                attributes: object.attributes.into_iter().collect(),
-                extensions: Default::default(),
-            })
+            state.objects.insert(key.to_owned(), object);
+            Ok(())
+        })?;
+        Ok(PutResult { e_tag: None, version: None, extensions: Default::default() })
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        _: &Path,
+        _: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        Err(unasked())
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.0.call(if options.head { Kind::Head } else { Kind::Get }, location).await;
+        let key = location.as_ref();
+        let found = self.0.state().objects.get(key).cloned();
+        let Some(object) = found else {
+            return Err(Error::NotFound { path: key.to_owned(), source: "404".into() });
+        };
+        let range = 0..object.bytes.len() as u64;
+        Ok(GetResult {
+            meta: meta(key, &object),
+            payload: GetResultPayload::Stream(stream::iter([Ok::<_, Error>(object.bytes)]).boxed()),
+            range,
+            attributes: object.attributes.into_iter().collect(),
+            extensions: Default::default(),
         })
     }
 
@@ -463,31 +437,12 @@ impl ObjectStore for Counted {
         self.pages(prefix, Some(offset.to_string()))
     }
 
-    fn list_with_delimiter<'s, 'p, 'f>(
-        &'s self,
-        _: Option<&'p Path>,
-    ) -> Doing<'f, Result<ListResult>>
-    where
-        's: 'f,
-        'p: 'f,
-        Self: 'f,
-    {
-        Box::pin(async { Err(unasked()) })
+    async fn list_with_delimiter(&self, _: Option<&Path>) -> Result<ListResult> {
+        Err(unasked())
     }
 
-    fn copy_opts<'s, 'a, 'b, 'f>(
-        &'s self,
-        _: &'a Path,
-        _: &'b Path,
-        _: CopyOptions,
-    ) -> Doing<'f, Result<()>>
-    where
-        's: 'f,
-        'a: 'f,
-        'b: 'f,
-        Self: 'f,
-    {
-        Box::pin(async { Err(unasked()) })
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+        Err(unasked())
     }
 }
 
