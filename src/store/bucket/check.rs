@@ -113,7 +113,7 @@ impl Probe<'_> {
         self.keys.probe(self.name, name)
     }
 
-    /// The condition, metadata and ranges.
+    /// The condition, metadata, ranges, and what is not there.
     async fn creates_once(&self) -> Result<(), StoreError> {
         let key = self.key("once");
         let value = r#"{"a":"ü b  c","n":[1,2]}"#;
@@ -149,11 +149,18 @@ impl Probe<'_> {
             Err(error) => return Err(self.unreadable(&error)),
         }
         match self.objects.get_range(&key, 2..5).await {
-            Ok(bytes) if bytes == BYTES[2..5] => Ok(()),
+            Ok(bytes) if bytes == BYTES[2..5] => {}
             Ok(bytes) => {
-                Err(self.refuse("does not keep to ranges", &format!("{} bytes", bytes.len())))
+                let came = format!("{} bytes", bytes.len());
+                return Err(self.refuse("does not keep to ranges", &came));
             }
-            Err(error) => Err(self.unreadable(&error)),
+            Err(error) => return Err(self.unreadable(&error)),
+        }
+        let silent = "does not say that an object is missing (which on S3 takes s3:ListBucket)";
+        match self.objects.head(&self.key("missing")).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.refuse(silent, &with_source(&error))),
+            Ok(_) => Err(self.refuse(silent, &"there is one that nobody wrote")),
         }
     }
 
