@@ -221,10 +221,17 @@ impl BucketWriter {
         if new {
             self.record = Some(Arc::new(upload.clone()));
         }
-        if self.is_late() && !bucket.is_there(&id).await? {
-            // So nobody can have gone on from it.
-            bucket.delete(vec![bucket.keys.entry(&id, seq)]).await?;
-            return Err(StoreError::NotFound);
+        if self.is_late() {
+            if !bucket.is_there(&id).await? {
+                // So nobody can have gone on from it.
+                bucket.delete(vec![bucket.keys.entry(&id, seq)]).await?;
+                return Err(StoreError::NotFound);
+            }
+            // Or it may have the number of one whose bytes were moved away.
+            let last = bucket.look_first(&id).await?.tail;
+            if last.seq != seq || last.entry.nonce != entry.nonce {
+                return Err(StoreError::Conflict);
+            }
         }
         let tail = Tail { seq, entry };
         (self.tail, self.seen) = (Some(tail.clone()), sent);
