@@ -12,9 +12,9 @@ use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode};
 use tokio::runtime::Handle;
 use tokio::sync::Barrier;
 use tokio::task::{JoinSet, block_in_place};
-use tower_chunked_upload::UploadId;
 use tower_chunked_upload::conformance::Suite;
 use tower_chunked_upload::store::{BucketStore, StoreError};
+use tower_chunked_upload::{ErrorKind, NewUpload, UploadId, Uploads};
 
 #[path = "support/bucket.rs"]
 mod bucket;
@@ -105,6 +105,53 @@ async fn all_connect(handles: &[Arc<dyn ObjectStore>]) {
     }
     for connected in nodes.join_all().await {
         connected.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_large_file_is_persisted_on_ceph() {
+    let ceph = ceph(2, "memstore");
+    persists_a_large_file(&ceph.bucket().await).await;
+}
+
+#[tokio::test]
+async fn a_large_file_is_persisted_on_moto() {
+    let moto = moto();
+    persists_a_large_file(&moto.bucket().await).await;
+}
+
+#[tokio::test]
+async fn a_large_file_is_persisted_on_azurite() {
+    let azurite = azurite();
+    persists_a_large_file(&azurite.bucket().await).await;
+}
+
+/// In parts, as of one that does not fit into a segment.
+async fn persists_a_large_file(handles: &[Arc<dyn ObjectStore>]) {
+    let bytes: Vec<u8> = (0..13_000_001_u32).map(|n| (n % 251) as u8).collect();
+    let mut nodes = Vec::new();
+    for objects in [handles.first(), handles.last()] {
+        let settings = BucketStore::builder(Arc::clone(objects.unwrap())).segment_bytes(1 << 20);
+        nodes.push(Uploads::builder(settings.connect().await.unwrap()).build().unwrap());
+    }
+    handles[0].put(&Path::from("media/taken"), "mine".into()).await.unwrap();
+    for overwrite in [true, false] {
+        let mut append = nodes[0].create(NewUpload::new()).await.unwrap();
+        append.write(Bytes::from(bytes.clone())).await.unwrap();
+        let id = append.commit().await.unwrap().id;
+        let given = nodes[1].complete(&id, None).await.unwrap();
+        let taken = given.file().persist_new("media/taken").await.unwrap_err();
+        assert_eq!(*taken.kind(), ErrorKind::AlreadyExists);
+        let target = format!("media/{id}");
+        for _ in 0..2 {
+            match overwrite {
+                true => given.file().persist(&target).await.unwrap(),
+                false => given.file().persist_new(&target).await.unwrap(),
+            }
+        }
+        given.finish().await.unwrap();
+        let there = handles[0].get(&Path::from(target)).await.unwrap().bytes().await.unwrap();
+        assert!(there == bytes, "{} bytes", there.len());
     }
 }
 

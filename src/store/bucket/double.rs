@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -26,6 +27,8 @@ pub(super) enum Fate {
     Contended,
     /// It is done by somebody else, just before.
     Taken,
+    /// It takes so long, and is done then.
+    Slow(Duration),
 }
 
 /// Kinds of calls, as they are counted.
@@ -133,6 +136,10 @@ impl ObjectStore for Double {
             Some(Fate::Lost) => {
                 drop(self.objects.put_opts(key, payload, options).await);
                 Err(error(Fate::Lost, key))
+            }
+            Some(Fate::Slow(time)) => {
+                tokio::time::sleep(time).await;
+                self.objects.put_opts(key, payload, options).await
             }
             Some(Fate::Taken) => {
                 let other = PutOptions { mode: PutMode::Create, ..PutOptions::default() };

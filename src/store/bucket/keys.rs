@@ -80,6 +80,12 @@ impl Keys {
         self.shard("busy", id).join(id.as_str())
     }
 
+    /// Whether it is below one of these.
+    pub(super) fn is_own(&self, key: &Path) -> bool {
+        let first = key.prefix_match(&self.prefix).and_then(|mut rest| rest.next());
+        first.is_some_and(|first| KINDS.contains(&first.as_ref()))
+    }
+
     pub(super) fn settings(&self) -> Path {
         self.all("settings")
     }
@@ -132,6 +138,7 @@ fn shard(id: &UploadId) -> &str {
     text.get(text.len().saturating_sub(2)..).unwrap_or_default()
 }
 
+const KINDS: [&str; 7] = ["rec", "log", "piece", "due", "busy", "settings", "check"];
 const STAMP: &str = "%Y%m%dT%H%M%SZ";
 /// 9999-12-30T22:00:00Z, the last that is sure to be written with four digits.
 const LAST_SECOND: u64 = 253_402_207_200;
@@ -159,6 +166,35 @@ mod tests {
         assert_eq!(parsed.id, id);
         assert_eq!((parsed.shard.as_str(), parsed.stamp.as_str()), ("31", "20270115T080001Z"));
         assert!(keys.after_dues(&parsed) > due);
+    }
+
+    #[test]
+    fn the_stores_own_keys_are_told_from_others() {
+        for (prefix, key, own) in [
+            ("a/b", "a/b/log/31/x", true),
+            ("a/b", "a/b/settings", true),
+            ("a/b", "a/b/media/x", false),
+            ("a/b", "a/b", false),
+            ("a/b", "a/bc/log/x", false),
+            ("a/b", "log/x", false),
+            ("", "log/x", true),
+            ("", "media/log/x", false),
+        ] {
+            let keys = Keys::new(prefix).unwrap();
+            assert_eq!(keys.is_own(&Path::from(key)), own, "{prefix:?} {key}");
+        }
+        let (keys, id) = (Keys::new("p").unwrap(), id());
+        for key in [
+            keys.record(&id),
+            keys.entry(&id, 1),
+            keys.piece(&id, "x"),
+            keys.due(&id, UNIX_EPOCH),
+            keys.busy(&id),
+            keys.settings(),
+            keys.probe("n", "x"),
+        ] {
+            assert!(keys.is_own(&key), "{key}");
+        }
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{
+    GetOptions, GetResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+};
 use tokio::time::Instant;
 
 use super::entry::{Entry, List};
@@ -148,20 +150,13 @@ impl Bucket {
 
     /// The commit of that number.
     pub(super) async fn entry(&self, id: &UploadId, seq: u32) -> Result<Option<Entry>, StoreError> {
-        let mut looks = 0;
-        loop {
-            let head = GetOptions { head: true, ..GetOptions::default() };
-            let found = match self.objects.get_opts(&self.keys.entry(id, seq), head).await {
-                Err(object_store::Error::NotFound { .. }) => return Ok(None),
-                found => found.map_err(|error| failed("look at a commit", error))?,
-            };
-            match Entry::read(&found.attributes) {
-                Ok(entry) => return Ok(Some(entry)),
-                // Some stores show an object a moment before its metadata.
-                Err(_) if found.attributes.is_empty() && looks < LOOKS => looks += 1,
-                Err(why) => return Err(StoreError::damaged(id, format!("commit {seq}: {why}"))),
-            }
-            tokio::time::sleep(PAUSE).await;
+        let found = head(&*self.objects, &self.keys.entry(id, seq)).await;
+        let Some(found) = found.map_err(|error| failed("look at a commit", error))? else {
+            return Ok(None);
+        };
+        match Entry::read(&found.attributes) {
+            Ok(entry) => Ok(Some(entry)),
+            Err(why) => Err(StoreError::damaged(id, format!("commit {seq}: {why}"))),
         }
     }
 
@@ -274,6 +269,27 @@ impl Bucket {
     pub(super) async fn keys_below(&self, prefix: &Path) -> Result<Vec<Path>, StoreError> {
         let listing = self.objects.list(Some(prefix)).map_ok(|object| object.location);
         listing.try_collect().await.map_err(|error| failed("list objects", error))
+    }
+}
+
+/// An object and its metadata, if it is there.
+pub(super) async fn head(
+    objects: &dyn ObjectStore,
+    key: &Path,
+) -> object_store::Result<Option<GetResult>> {
+    let mut looks = 0;
+    loop {
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        let found = match objects.get_opts(key, options).await {
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            found => found?,
+        };
+        // Some stores show an object a moment before its metadata.
+        if !found.attributes.is_empty() || looks == LOOKS {
+            return Ok(Some(found));
+        }
+        looks += 1;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

@@ -3,7 +3,7 @@
 //! The log is told first where the file goes and with what mark, then the object is written, then the
 //! log is told that it is whole, and then the file is deleted where it was before. After a crash in between,
 //! the mark says which object is ours. From the first word on the bytes stay as they are, so that a write
-//! that comes late changes nothing; and where the file was once it does not come again, so that
+//! that comes late writes the same; and where the file was once it does not come again, so that
 //! a deletion that comes late hits nothing.
 
 use std::path::{Component, Path};
@@ -13,12 +13,12 @@ use bytes::BytesMut;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use object_store::path::Path as Key;
-use object_store::{PutMode, PutMultipartOptions, PutOptions, PutPayload};
+use object_store::{ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload};
 use tokio::io::AsyncReadExt;
 
-use super::entry::{MARK, Moved, attributes};
-use super::log::{Tail, Tries, delete};
-use super::reader::{is_marked, open};
+use super::entry::{MARK, Moved, attribute, attributes};
+use super::log::{Tail, Tries, delete, head};
+use super::reader::open;
 use super::writer::BucketWriter;
 use super::{Bucket, failed, nonce};
 use crate::id::UploadId;
@@ -33,12 +33,19 @@ impl BucketWriter {
         let key = key(target)?;
         let Some(tail) = self.tail.clone() else { return Err(StoreError::NotFound) };
         let (bucket, id) = (Arc::clone(&self.bucket), self.id());
+        let targets = &*bucket.targets;
+        if Arc::ptr_eq(&bucket.objects, &bucket.targets) && bucket.keys.is_own(&key) {
+            return Err(StoreError::Config {
+                problem: format!("{key} is a key of the store's own"),
+            });
+        }
+        let size = tail.entry.progress.offset;
         let mut moved = tail.entry.moved.clone();
         let place = moved.iter().position(|moved| moved.done);
         match moved.iter().position(|moved| moved.target == key.as_ref()) {
             Some(at) if place == Some(at) => {
-                return match is_marked(&*bucket.targets, &key, &moved[at].mark).await? {
-                    Some(true) => {
+                return match find(targets, &key, &moved[at].mark).await? {
+                    There::Ours(length) if length >= size => {
                         bucket.leave(&moved[at + 1..]).await;
                         Ok(())
                     }
@@ -47,24 +54,23 @@ impl BucketWriter {
             }
             // It was on its way there, and nothing was deleted since.
             Some(at) if place.is_none_or(|place| at < place) => moved[..=at].rotate_right(1),
-            Some(_) => return Err(left(&key)),
+            Some(_) => return Err(bucket.refusal(&key, overwrite).await?),
             None => {
                 if !moved.is_empty() && bucket.was_at(&id, &tail, &key).await? {
-                    return Err(left(&key));
+                    return Err(bucket.refusal(&key, overwrite).await?);
                 }
                 moved.insert(0, Moved { target: key.to_string(), mark: nonce(), done: false });
             }
         }
         let mark = moved[0].mark.clone();
-        if !overwrite && is_marked(&*bucket.targets, &key, &mark).await? == Some(false) {
+        if !overwrite && find(targets, &key, &mark).await? == There::Another {
             return Err(exists(&key));
         }
         let mut moved = self.note(moved).await?;
-        let (node, to) = (Arc::clone(&bucket), key.clone());
+        let (node, noted) = (Arc::clone(&bucket), self.seq());
         let copied = bucket.finish(async move {
-            let size = tail.entry.progress.offset;
             let file = open(&node, &id, tail).await?;
-            node.copy(file, size, &to, &mark, overwrite).await
+            node.copy((&id, noted), file, size, &key, &mark, overwrite).await
         });
         copied.await?;
         // What is here is deleted when nobody can be reading it any more.
@@ -113,14 +119,21 @@ impl Bucket {
         Ok(false)
     }
 
+    /// What to say of a key that the file was moved away from.
+    async fn refusal(&self, key: &Key, overwrite: bool) -> Result<StoreError, StoreError> {
+        let taken = !overwrite && find(&*self.targets, key, "").await? == There::Another;
+        let problem = format!("the file was moved away from {key}, and cannot go back");
+        Ok(if taken { exists(key) } else { StoreError::Config { problem } })
+    }
+
     /// Deletes the file where it is not any more, and where it cannot be again: no deletion has a condition,
     /// and one that was sent may come late.
     ///
-    /// What fails is done by the next `persist` to the same place.
+    /// What fails is tried again by the next `persist` to the same place, and by nobody else.
     async fn leave(&self, places: &[Moved]) {
         for place in places {
             if let Ok(key) = Key::parse(&place.target)
-                && let Ok(Some(true)) = is_marked(&*self.targets, &key, &place.mark).await
+                && let Ok(There::Ours(_)) = find(&*self.targets, &key, &place.mark).await
             {
                 drop(delete(&*self.targets, &[key]).await);
             }
@@ -129,6 +142,7 @@ impl Bucket {
 
     async fn copy(
         &self,
+        note: (&UploadId, u32),
         mut file: Reader,
         size: u64,
         key: &Key,
@@ -138,7 +152,13 @@ impl Bucket {
         let part = self.segment.max(SMALLEST_PART) as u64;
         if size <= part {
             let bytes = read(&mut file, size).await?;
+            self.check_last(note).await?;
             return self.create_target(key, bytes, mark, overwrite).await;
+        }
+        if !overwrite {
+            // A multipart upload has no condition, so the name is taken first. Before the parts, since on
+            // Azure they would be gone with it.
+            self.create_target(key, PutPayload::new(), mark, false).await?;
         }
         let part = part.max(size.div_ceil(PARTS));
         let attributes = attributes(MARK, mark);
@@ -161,10 +181,7 @@ impl Bucket {
                 part.map_err(write)?;
             }
             drop(under_way);
-            if !overwrite {
-                // A multipart upload has no condition: the name is taken first.
-                self.create_target(key, PutPayload::new(), mark, false).await?;
-            }
+            self.check_last(note).await?;
             upload.complete().await.map_err(write)
         };
         let copied = copied.await;
@@ -173,6 +190,14 @@ impl Bucket {
             drop(upload.abort().await);
         }
         copied.map(drop)
+    }
+
+    /// Whether nobody has gone on from a commit. Who stood still for long must not write any more.
+    async fn check_last(&self, (id, seq): (&UploadId, u32)) -> Result<(), StoreError> {
+        match self.entry(id, seq + 1).await? {
+            None => Ok(()),
+            Some(_) => Err(StoreError::Conflict),
+        }
     }
 
     /// Writes an object, or finds that it was written and the answer lost.
@@ -191,15 +216,11 @@ impl Bucket {
         loop {
             let put = targets.put_opts(key, bytes.clone(), options.clone()).await;
             let Err(error) = put else { return Ok(()) };
-            match is_marked(targets, key, mark).await {
-                // Of a try before this one, of which perhaps only the name is there.
-                Ok(Some(true)) if !overwrite => {
-                    if is_whole(targets, key, &bytes).await {
-                        return Ok(());
-                    }
-                    options.mode = PutMode::Overwrite;
-                }
-                Ok(Some(false)) if !overwrite => return Err(exists(key)),
+            match find(targets, key, mark).await {
+                Ok(There::Ours(size)) if size >= bytes.content_length() as u64 => return Ok(()),
+                // Of a try before this one, with smaller segments, which has only taken the name.
+                Ok(There::Ours(_)) => options.mode = PutMode::Overwrite,
+                Ok(There::Another) if !overwrite => return Err(exists(key)),
                 _ => {}
             }
             tries.after(error).await.map_err(|error| failed("write a file", error))?;
@@ -207,9 +228,24 @@ impl Bucket {
     }
 }
 
-async fn is_whole(targets: &dyn object_store::ObjectStore, key: &Key, bytes: &PutPayload) -> bool {
-    let head = object_store::ObjectStoreExt::head(targets, key).await;
-    head.is_ok_and(|object| object.size >= bytes.content_length() as u64)
+/// What is at a key of the application's choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum There {
+    Nothing,
+    /// The file, or its beginning: so many bytes.
+    Ours(u64),
+    Another,
+}
+
+async fn find(targets: &dyn ObjectStore, key: &Key, mark: &str) -> Result<There, StoreError> {
+    let found = head(targets, key).await.map_err(|error| failed("look at a target", error))?;
+    Ok(match found {
+        None => There::Nothing,
+        Some(found) if attribute(&found.attributes, MARK).as_deref() == Some(mark) => {
+            There::Ours(found.meta.size)
+        }
+        Some(_) => There::Another,
+    })
 }
 
 async fn read(file: &mut Reader, length: u64) -> Result<PutPayload, StoreError> {
@@ -247,11 +283,6 @@ fn key(target: &Path) -> Result<Key, StoreError> {
 
 fn exists(key: &Key) -> StoreError {
     StoreError::AlreadyExists { target: key.to_string() }
-}
-
-fn left(key: &Key) -> StoreError {
-    let problem = format!("the file was moved away from {key}, and cannot go back");
-    StoreError::Config { problem }
 }
 
 fn gone(key: &Key) -> StoreError {

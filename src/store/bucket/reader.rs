@@ -15,7 +15,7 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 
-use super::entry::{Body, Entry, List, MARK, Piece, attribute};
+use super::entry::{Body, Entry, List, Piece};
 use super::log::Tail;
 use super::pool::Buffer;
 use super::writer::BucketWriter;
@@ -59,20 +59,6 @@ pub(super) fn staged(writer: BucketWriter, buffer: Arc<Buffer>, size: u64) -> Re
     let (bucket, id) = (Arc::clone(&writer.bucket), writer.id());
     let staged = Staged { bucket, id, buffer, _writer: Mutex::new(writer) };
     Box::new(LogReader::new(Source::Staged(Box::new(staged)), size))
-}
-
-/// Whether the object at a place outside of the store's care is the file that was moved there.
-pub(super) async fn is_marked(
-    targets: &dyn ObjectStore,
-    key: &Path,
-    mark: &str,
-) -> Result<Option<bool>, StoreError> {
-    let head = GetOptions { head: true, ..GetOptions::default() };
-    match targets.get_opts(key, head).await {
-        Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(failed("look at a target", error)),
-        Ok(found) => Ok(Some(attribute(&found.attributes, MARK).as_deref() == Some(mark))),
-    }
 }
 
 enum Source {

@@ -14,6 +14,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::io::AsyncReadExt;
 
 use super::double::{Call, Double, Fate};
+use super::keys::Keys;
 use super::{BucketStore, BucketStoreBuilder};
 use crate::engine::{AppendMode, ErrorKind, NewUpload, Uploads};
 use crate::id::UploadId;
@@ -45,6 +46,10 @@ async fn grow(store: &BucketStore, id: &UploadId, bytes: &'static [u8]) -> Resul
     let mut upload = writer.upload().clone();
     upload.progress.offset += bytes.len() as u64;
     writer.commit(Bytes::from_static(bytes), upload).await
+}
+
+fn keys() -> Keys {
+    Keys::new("chunked_uploads").unwrap()
 }
 
 async fn content(store: &BucketStore, id: &UploadId) -> Vec<u8> {
@@ -725,6 +730,89 @@ async fn a_handler_that_moves_a_file_twice_can_be_run_again_if_a_move_failed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_name_that_another_took_in_the_middle_stays_taken() {
+    let double = Double::default();
+    let upload = born(&node(&double), b"bytes").await;
+    double.plan(Call::Put, "media/a", &[Fate::Taken]);
+    for _ in 0..2 {
+        let mut writer = node(&double).writer(&upload.id).await.unwrap();
+        let taken = writer.persist(FilePath::new("media/a"), false).await;
+        assert!(matches!(taken, Err(StoreError::AlreadyExists { .. })), "{taken:?}");
+        writer.persist(FilePath::new("media/b"), false).await.unwrap();
+        assert_eq!(double.media().await, ["media/a", "media/b"]);
+    }
+    let there = double.objects.get(&Path::from("media/a")).await.unwrap();
+    assert_eq!(there.bytes().await.unwrap(), "another's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_longer_whole_is_not_said_to_be_persisted() {
+    let double = Double::default();
+    let upload = born(&node(&double), b"bytes").await;
+    let mut writer = node(&double).writer(&upload.id).await.unwrap();
+    writer.persist(FilePath::new("media/a"), true).await.unwrap();
+    let key = Path::from("media/a");
+    let mark = double.objects.get(&key).await.unwrap().attributes;
+    let options = object_store::PutOptions { attributes: mark, ..Default::default() };
+    double.objects.put_opts(&key, "byte".into(), options).await.unwrap();
+    let again = writer.persist(FilePath::new("media/a"), true).await;
+    assert!(matches!(again, Err(StoreError::Io { .. })), "{again:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_is_not_persisted_among_the_stores_own_objects() {
+    let double = Double::default();
+    let upload = born(&node(&double), b"bytes").await;
+    let mut writer = node(&double).writer(&upload.id).await.unwrap();
+    for own in ["chunked_uploads/settings", "chunked_uploads/piece/00/x"] {
+        let refused = writer.persist(FilePath::new(own), true).await;
+        assert!(matches!(refused, Err(StoreError::Config { .. })), "{own}: {refused:?}");
+    }
+    let (targets, other) = (Arc::new(InMemory::new()), Double::default());
+    let store = builder(&other).persist_to(Arc::clone(&targets) as _).unchecked().unwrap();
+    let upload = born(&store, b"bytes").await;
+    let mut writer = store.writer(&upload.id).await.unwrap();
+    writer.persist(FilePath::new("chunked_uploads/piece/00/x"), true).await.unwrap();
+}
+
+/// As one does that stood still between its note and its write.
+#[tokio::test(start_paused = true)]
+async fn who_was_overtaken_does_not_write_to_the_applications_place() {
+    let double = Double::default();
+    let upload = born(&node(&double), b"bytes").await;
+    let mut writer = node(&double).writer(&upload.id).await.unwrap();
+    // His note is commit 2. Another has gone on from it already, or will have when he looks.
+    let later = double.objects.get(&keys().entry(&upload.id, 1)).await.unwrap().attributes;
+    let options = object_store::PutOptions { attributes: later, ..Default::default() };
+    double.objects.put_opts(&keys().entry(&upload.id, 3), "".into(), options).await.unwrap();
+    let overtaken = writer.persist(FilePath::new("media/a"), true).await;
+    assert!(matches!(overtaken, Err(StoreError::Conflict)), "{overtaken:?}");
+    assert_eq!(double.media().await, [""; 0]);
+}
+
+/// Its number was free again, since what had it was trimmed.
+#[tokio::test(start_paused = true)]
+async fn a_late_commit_that_stood_still_on_its_way_is_not_acknowledged() {
+    let double = Double::default();
+    let (store, uploads, ahead) = timed(&double);
+    let upload = born(&store, b"first").await;
+    let mut zombie = node(&double).writer(&upload.id).await.unwrap();
+    let given = uploads.complete(&upload.id, None).await.unwrap();
+    given.file().persist("media/file").await.unwrap();
+    given.finish().await.unwrap();
+    ahead.store(2 * 3600, Ordering::Relaxed);
+    uploads.delete_expired().await.unwrap();
+    // Sent before the time was over, and done after it.
+    double.plan(Call::Put, "/log/", &[Fate::Slow(Duration::from_secs(3600))]);
+    let mut more = upload.clone();
+    more.progress.offset = 10;
+    let late = zombie.commit(Bytes::from_static(b"later"), more).await;
+    assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
+    assert_eq!(uploads.status(&upload.id).await.unwrap().status(), Status::Complete);
+    assert_eq!(content(&node(&double), &upload.id).await, b"first");
+}
+
+#[tokio::test(start_paused = true)]
 async fn to_a_file_that_is_on_its_way_nothing_is_added() {
     let double = Double::default();
     let store = node(&double);
@@ -875,6 +963,15 @@ async fn a_store_that_ignores_the_condition_is_refused() {
     for double in [double, careless] {
         assert_eq!(double.keys().await, [""; 0]);
     }
+}
+
+#[tokio::test]
+async fn a_store_that_hides_what_is_missing_is_refused() {
+    let double = Double::default();
+    double.plan(Call::Head, "/missing", &[Fate::Refused]);
+    let refused = builder(&double).connect().await.unwrap_err();
+    assert!(refused.to_string().contains("s3:ListBucket"), "{refused}");
+    assert_eq!(double.keys().await, [""; 0]);
 }
 
 #[tokio::test]
