@@ -96,7 +96,9 @@
 //! ```
 //!
 //! Each node needs to read, write, list and delete below the prefix, and where it persists to: on S3
-//! `s3:GetObject`, `s3:PutObject`, `s3:DeleteObject`, `s3:AbortMultipartUpload`, and `s3:ListBucket`.
+//! `s3:GetObject`, `s3:PutObject`, `s3:DeleteObject`, `s3:AbortMultipartUpload`, and `s3:ListBucket`, without which S3
+//! does not say that an object is missing. [`persist_to`](crate::store::BucketStoreBuilder::persist_to) another bucket
+//! takes the same rights there, also below the prefix, where `connect` tries it.
 //!
 //! Ceph: give `rgw frontends` the option `tcp_nodelay=1`, or each `GET` takes 44 ms.
 //!
@@ -188,7 +190,7 @@
 //! # Should the balancer keep a client on one node?
 //!
 //! It need not. If it does (by a cookie, or by the hash of an address), a chunk costs one `HEAD` instead of
-//! three, and a chunk whose connection died makes way at once for the client's next try. On another node
+//! as many as nodes take turns, and a chunk whose connection died makes way at once for the client's next try. On another node
 //! there is nobody to make way: whichever commits first wins, and the other is told the right
 //! offset. Nothing waits for a lease.
 //!
@@ -201,29 +203,36 @@
 //! given to the application twice: let its handler take a file under a name that its id decides, as above, so
 //! that the second time changes nothing.
 //!
+//! To persist, the node reads the file and writes it again. So let the balancer wait for as long as that takes for your
+//! largest file (for an ALB `idle_timeout`). If it gives up, the copy goes on, and the client's next completion
+//! finds it.
+//!
 //! # How much memory does it take?
 //!
 //! Each upload gathers up to one segment, all on a node together up to
 //! [256 MiB](crate::store::BucketStoreBuilder::max_buffered_bytes). Beyond that the fullest buffers are written
-//! early, as pieces. A chunk of 1 GiB takes no more than that. Persisting a large file takes three parts of 8 MiB or
-//! of a segment, whichever is more (of a file above 80 GiB, of a ten-thousandth of it).
+//! early, as pieces. A chunk of 1 GiB takes no more than that. Persisting a large file takes three parts of a segment, or
+//! of 5 MiB if that is more (of a file above 80 GiB, of a ten-thousandth of it).
 //!
 //! # What else is different from files?
 //!
-//! - **Sweeping** goes by an index and not through all uploads: what has not expired costs nothing. Run
-//!   [`sweep_every`](crate::Uploads::sweep_every) on one node or on all of them; two at once are harmless, and cost
-//!   requests twice. What is cancelled or swept is deleted by the first sweep after
+//! - **Sweeping** goes by an index and not through all uploads: it costs one or two `LIST`s as long as fewer than a
+//!   thousand wait, and 513 with a million. Run [`sweep_every`](crate::Uploads::sweep_every) on one node, every ten
+//!   minutes or more; two at once are harmless, and cost requests twice. What is cancelled or swept is deleted by the first sweep after
 //!   [an hour of grace](crate::store::BucketStoreBuilder::grace).
 //! - **[Quotas](super::limits)** are counted by each node, which learns of the others' uploads at its
 //!   sweeps, and with quotas these go through all uploads: four requests for each.
 //! - **A listing** reads every record: four requests for each upload, 16 at a time.
-//! - **`persist_new`** of a file above 8 MiB (or a segment) takes the name with an empty object, at the end, when all
-//!   parts are there and just before they become the file. If that fails, the empty object stays until the
-//!   next try, or until the file is persisted elsewhere.
-//! - **A key is one upload's**: put the id into its name, and persist an upload to one key. No write of a large file and
-//!   no deletion has a condition, and one that was sent may come late, from a node that stood still. So a file
-//!   never goes back to a key that it was moved away from, which is an error. And an application that changes a file
-//!   does it under a name of its own.
+//! - **`persist_new`** of a file above 8 MiB (or a segment) takes the name with an empty object before its parts are
+//!   written. If it fails, the empty object stays until the next try, or until the file is persisted elsewhere.
+//! - **A key is one upload's**: put the id into its name. No deletion has a condition, and no write but `persist_new` of a
+//!   small file. One that was sent may come late, from a node that stood still, and then writes the same bytes
+//!   again, over what you changed there, and also where you have deleted the file. So change a file under another name.
+//! - **Persist an upload to one key.** A file never goes back to a key that it was moved away from: a handler that
+//!   persists to a first key and then to a second is refused when it is run again after both, for good. And if the
+//!   deletion at the first key fails, that file stays there.
+//! - **A key** may have some 500 characters; others than ASCII letters and digits count three times or more. The object
+//!   has no content type, and `upload` among its metadata says whose it is.
 //! - **Free room** cannot be asked: [`min_free_bytes`](crate::UploadsBuilder::min_free_bytes) refuses all.
 //! - **Clocks** of the nodes may differ by minutes. They decide when an upload expires, and when what is gone
 //!   is deleted; never who may write.
@@ -232,8 +241,8 @@
 //!
 //! Nothing of an upload is lost. What it leaves behind (a piece that no commit names) the sweep deletes with
 //! its upload. What a request that was lost for hours writes after that, nobody knows of: let the bucket
-//! delete what is old, as the last net. On S3, where an upload lives for a week at most, with five rules, for `log/`
-//! as here, and the same for `rec/`, `piece/`, `due/` and `busy/`; `settings` stays:
+//! delete what is old, as the last net. On S3, where an upload lives for a week at most, with six rules, for `log/`
+//! as here, and the same for `rec/`, `piece/`, `due/`, `busy/` and `check/`; `settings` stays:
 //!
 //! ```json
 //! {

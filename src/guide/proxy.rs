@@ -33,7 +33,7 @@
 //!    need not wait even if it does not: the newest request
 //!    [wins](super::protocol#may-two-requests-send-to-one-upload).
 //! 5. **Send all requests of an upload to one machine**, since [machines cannot share a
-//!    folder](super::files#may-several-servers-share-a-folder).
+//!    folder](super::files#may-several-servers-share-a-folder). With [a bucket](super::nodes) it need not.
 //!
 //! # What does a client see of it?
 //!
