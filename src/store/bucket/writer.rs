@@ -227,10 +227,11 @@ impl BucketWriter {
                 bucket.delete(vec![bucket.keys.entry(&id, seq)]).await?;
                 return Err(StoreError::NotFound);
             }
-            // Or it may have the number of one whose bytes were moved away.
+            // Others have gone on from it, or it has the number of one whose bytes were moved away.
             let last = bucket.look_first(&id).await?.tail;
             if last.seq != seq || last.entry.nonce != entry.nonce {
-                return Err(StoreError::Conflict);
+                let why = std::io::Error::other("it took too long");
+                return Err(StoreError::io("know whether a commit counts", why));
             }
         }
         let tail = Tail { seq, entry };
