@@ -72,6 +72,7 @@ impl Load {
         let nodes: Vec<_> = (0..NODES).map(|_| node(&objects)).collect();
         let counted = &objects.0;
         let mut pending = self.begin(&nodes).await;
+        let mut dice = Rng::with_seed(1);
         counted.report("a creation", self.uploads, 4.0);
 
         let strangers: Vec<_> = (0..NODES).map(|_| node(&objects)).collect();
@@ -89,14 +90,14 @@ impl Load {
             if among == self.active {
                 // The nodes get to know them.
                 for _ in 0..NODES {
-                    self.chunks(nodes, &mut pending, among, sticky).await;
+                    self.chunks(nodes, &mut pending, among, sticky, &mut dice).await;
                 }
                 counted.reset();
             }
             let mut all = vec![0; SHARDS];
             let mut ratios = Vec::new();
             for _ in 0..self.seconds {
-                self.chunks(nodes, &mut pending, among, sticky).await;
+                self.chunks(nodes, &mut pending, among, sticky, &mut dice).await;
                 let second = counted.end_of_second();
                 ratios.push(busiest(&second));
                 all.iter_mut().zip(second).for_each(|(all, one)| *all += one);
@@ -158,8 +159,14 @@ impl Load {
     }
 
     /// A second of chunks, each to another upload.
-    async fn chunks(&self, nodes: &[Uploads], pending: &mut [Pending], among: usize, sticky: bool) {
-        let mut dice = Rng::with_seed(pending[0].offset);
+    async fn chunks(
+        &self,
+        nodes: &[Uploads],
+        pending: &mut [Pending],
+        among: usize,
+        sticky: bool,
+        dice: &mut Rng,
+    ) {
         let mut tasks = JoinSet::new();
         let begin = Instant::now();
         let (first, step) = (dice.usize(0..among), stride(among));
