@@ -184,8 +184,8 @@
 //! | a sweep that finds nothing due among all of them | 513 `LIST` |
 //! | an upload that expires | 2.00 `PUT`, 1.00 `GET`, 3.00 `HEAD`, 1.00 `LIST`, 1 `DELETE` |
 //! | an upload that is deleted after the grace | 1.00 `GET`, 2.00 `HEAD`, 2.00 `LIST`, 5.68 `DELETE` |
-//! | the busiest of the 256 prefixes, over 20 seconds | 1.12 times the mean; 1.50 in a second, on average, as dice fall |
-//! | memory of the four nodes, with their clients | 74 MiB at most |
+//! | the busiest of the 256 prefixes, over 20 seconds | 1.10 times the mean; 1.46 in a second, on average, as dice fall |
+//! | memory of the four nodes, with their clients | 75 MiB at most |
 //!
 //! # Should the balancer keep a client on one node?
 //!
