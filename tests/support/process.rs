@@ -30,10 +30,16 @@ impl Server {
         number(&self.proc("status"), "VmHWM:") * KIB
     }
 
-    /// From now on the peak is that of what follows; gives the resident set.
+    /// The most that there were above a resident set: none, where the server has given memory back.
+    pub(crate) fn peak_above(&self, resident: u64) -> u64 {
+        self.peak().saturating_sub(resident)
+    }
+
+    /// From now on the peak is that of what follows; gives the resident set. The kernel takes its peak
+    /// from counts that lag by some pages for each processor, so that it can be below what this gives.
     pub(crate) fn forget_peak(&self) -> u64 {
         fs::write(self.proc("clear_refs"), "5").unwrap();
-        self.peak()
+        self.resident()
     }
 
     /// Bytes read by any file call, those of them that came from the disk, and bytes written.
