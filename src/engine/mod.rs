@@ -8,6 +8,7 @@
 
 mod append;
 mod buffer;
+mod builder;
 mod claim;
 mod complete;
 mod error;
@@ -20,6 +21,7 @@ mod sweep;
 mod uploads;
 
 pub use append::{Append, AppendMode};
+pub use builder::{Expiry, UploadsBuilder};
 pub(crate) use claim::Work;
 pub use complete::{CompletedUpload, Completion};
 pub use error::{ConfigError, Error, ErrorKind};
@@ -27,4 +29,4 @@ pub use event::{Event, Observer};
 pub use list::{Filter, Listing};
 pub use quota::Quota;
 pub use sweep::{Expired, Sweeper};
-pub use uploads::{Expiry, NewUpload, Uploads, UploadsBuilder};
+pub use uploads::{NewUpload, Uploads};
