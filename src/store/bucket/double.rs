@@ -54,7 +54,7 @@ struct Inner {
     /// What happens to the next calls of a kind whose keys have this text in them.
     plan: Vec<(Call, &'static str, Fate)>,
     counts: BTreeMap<Call, usize>,
-    /// Whether the bytes of pieces are thrown away.
+    /// Whether the bytes of pieces and of the application's files are thrown away.
     forgets: bool,
     /// Whether it writes whatever the condition.
     careless: bool,
@@ -65,7 +65,7 @@ impl Double {
         self.with(|inner| inner.plan.extend(fates.iter().map(|fate| (call, key, *fate))));
     }
 
-    pub(super) fn forget_pieces(&self) {
+    pub(super) fn forget_bytes(&self) {
         self.with(|inner| inner.forgets = true);
     }
 
@@ -129,7 +129,8 @@ impl ObjectStore for Double {
         if self.with(|inner| inner.careless) {
             options.mode = PutMode::Overwrite;
         }
-        let forgets = self.with(|inner| inner.forgets) && key.as_ref().contains("/piece/");
+        let forgotten = ["/piece/", "media/"].iter().any(|part| key.as_ref().contains(part));
+        let forgets = self.with(|inner| inner.forgets) && forgotten;
         let payload = if forgets { PutPayload::new() } else { payload };
         match self.fate(Call::Put, key.as_ref()) {
             None => self.objects.put_opts(key, payload, options).await,

@@ -95,6 +95,7 @@ struct Bucket {
     targets: Arc<dyn ObjectStore>,
     keys: Keys,
     segment: usize,
+    smallest_part: usize,
     grace: Duration,
     lease: Duration,
     max_commits: u32,
@@ -160,6 +161,7 @@ pub struct BucketStoreBuilder {
     targets: Option<Arc<dyn ObjectStore>>,
     prefix: String,
     segment: usize,
+    smallest_part: usize,
     buffered: usize,
     remembered: usize,
     grace: Duration,
@@ -178,6 +180,7 @@ impl BucketStore {
             targets: None,
             prefix: "chunked_uploads".to_owned(),
             segment: DEFAULT_SEGMENT,
+            smallest_part: SMALLEST_PART,
             buffered: DEFAULT_BUFFERED,
             remembered: DEFAULT_REMEMBERED,
             grace: Duration::from_secs(60 * 60),
@@ -198,15 +201,16 @@ impl BucketStoreBuilder {
         self
     }
 
-    /// How many bytes of an upload are gathered in memory before they are an object: 8 MiB unless set.
-    /// A chunk of at most so many bytes is one `PUT`. It may differ between nodes.
+    /// How many bytes of an upload are gathered in memory before they are an object: 8 MiB unless set, from 1
+    /// byte to 1 GiB. A chunk of at most so many bytes is one `PUT`. It may differ between nodes.
     pub fn segment_bytes(mut self, bytes: usize) -> Self {
         self.segment = bytes;
         self
     }
 
     /// How many bytes all uploads on this node together may gather: 256 MiB unless set, and at least a
-    /// segment. Beyond that, the fullest buffers become objects early.
+    /// segment. Beyond that, the fullest buffers become objects early. As much again may be in use by the
+    /// files that are being persisted.
     pub fn max_buffered_bytes(mut self, bytes: usize) -> Self {
         self.buffered = bytes;
         self
@@ -221,18 +225,20 @@ impl BucketStoreBuilder {
         self
     }
 
-    /// How long the objects of a removed upload are kept: 1 hour unless set.
+    /// How long the objects of a removed upload are kept: 1 hour unless set, from a second to a year.
     ///
     /// It is the same on all nodes: what one has read is believed for half as long. So a node that is set
     /// otherwise than the first was is refused. It must be longer than twice what a request to the store
-    /// can take, with all tries of its client, and much longer than the nodes' clocks differ.
+    /// can take, with all tries of its client, and much longer than the nodes' clocks differ. With
+    /// `object_store`'s own defaults, three and a half minutes at most for each of the four tries that are made
+    /// here, the hour is enough.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
     /// How long a node that has given an upload to the application may be silent before another node
-    /// may complete it: 15 seconds unless set, and the same on all nodes, like the
+    /// may complete it: 15 seconds unless set, from a second to a year, and the same on all nodes, like the
     /// [grace](Self::grace). A node that lives gives a sign four times as often.
     ///
     /// After a crash in the middle of a completion the next one is told for so long that the upload is
@@ -259,9 +265,17 @@ impl BucketStoreBuilder {
         self
     }
 
-    /// Another clock, for tests of what happens when time passes.
+    /// Another clock, for tests of what happens when time passes. [`Uploads`](crate::Uploads) has
+    /// [one of its own](crate::UploadsBuilder::clock): set both.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Of what a file that is persisted is made from, as on a store that takes smaller parts than S3.
+    #[cfg(test)]
+    pub(crate) fn smallest_part(mut self, bytes: usize) -> Self {
+        self.smallest_part = bytes;
         self
     }
 
@@ -300,13 +314,14 @@ impl BucketStoreBuilder {
             return Err(refuse("a grace and a lease have between a second and a year"));
         }
         if self.buffered < self.segment {
-            return Err(refuse("all uploads together may gather less than one segment"));
+            return Err(refuse("max_buffered_bytes is less than segment_bytes"));
         }
         let bucket = Bucket {
             targets: self.targets.unwrap_or_else(|| Arc::clone(&self.objects)),
             objects: self.objects,
             keys,
             segment: self.segment,
+            smallest_part: self.smallest_part,
             grace: self.grace,
             lease: self.lease,
             max_commits: self.max_commits,
@@ -535,6 +550,8 @@ impl fmt::Debug for BucketStoreBuilder {
 
 const DEFAULT_SEGMENT: usize = 8 * 1024 * 1024;
 const LARGEST_SEGMENT: usize = 1 << 30;
+/// The smallest part of a multipart upload on S3 but for the last.
+const SMALLEST_PART: usize = 5 * 1024 * 1024;
 const DEFAULT_BUFFERED: usize = 256 * 1024 * 1024;
 const LONGEST_TIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 const DEFAULT_REMEMBERED: usize = 4096;

@@ -149,7 +149,8 @@ impl Bucket {
         mark: &str,
         overwrite: bool,
     ) -> Result<(), StoreError> {
-        let part = self.segment.max(SMALLEST_PART) as u64;
+        let part = (self.segment.max(self.smallest_part) as u64).max(size.div_ceil(PARTS));
+        let _room = self.pool.room_for_copy(size.min(part * (PARTS_AT_ONCE as u64 + 1))).await;
         if size <= part {
             let bytes = read(&mut file, size).await?;
             self.check_last(note).await?;
@@ -160,7 +161,6 @@ impl Bucket {
             // Azure they would be gone with it.
             self.create_target(key, PutPayload::new(), mark, false).await?;
         }
-        let part = part.max(size.div_ceil(PARTS));
         let attributes = attributes(MARK, mark);
         let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
         let write = |error| failed("write a file", error);
@@ -291,8 +291,7 @@ fn gone(key: &Key) -> StoreError {
 
 /// S3 takes 2 KiB of metadata, names included. A later commit may have an expiry, or another record, to add.
 const LARGEST_ENTRY: usize = 1900;
-/// The smallest part of a multipart upload on S3 but for the last, and the largest number of them.
-const SMALLEST_PART: usize = 5 * 1024 * 1024;
+/// The largest number of parts on S3.
 const PARTS: u64 = 10_000;
 const PARTS_AT_ONCE: usize = 2;
 

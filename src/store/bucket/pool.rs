@@ -2,6 +2,9 @@
 //!
 //! There is one bound for all uploads. Who needs room and finds none makes some: the fullest buffer
 //! becomes a piece in the store, whoever's it is. So nobody waits for a slow client.
+//!
+//! Files that are being persisted have as much room again, and wait for each other: what they hold comes
+//! and goes at the store's pace, and no buffer could make room for them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +13,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use object_store::PutPayload;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::Bucket;
 use super::entry::Piece;
@@ -22,13 +25,13 @@ pub(super) struct Pool {
     limit: usize,
     state: Mutex<State>,
     freed: Notify,
+    /// In KiB.
+    copies: Semaphore,
 }
 
 #[derive(Debug, Default)]
 struct State {
     used: usize,
-    #[cfg(test)]
-    peak: usize,
     /// By the order in which they came.
     buffers: BTreeMap<u64, Weak<Buffer>>,
     came: u64,
@@ -59,17 +62,12 @@ pub(super) struct Inner {
 
 impl Pool {
     pub(super) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, state: Mutex::default(), freed: Notify::new() })
+        let copies = Semaphore::new(kib(limit as u64) as usize);
+        Arc::new(Self { limit, state: Mutex::default(), freed: Notify::new(), copies })
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The most that was ever in use.
-    #[cfg(test)]
-    pub(super) fn peak(&self) -> usize {
-        self.with(|state| state.peak)
     }
 
     /// How many bytes are in use, and how many buffers there are.
@@ -83,10 +81,6 @@ impl Pool {
             let fits = state.used + bytes <= self.limit;
             if fits {
                 state.used += bytes;
-                #[cfg(test)]
-                {
-                    state.peak = state.peak.max(state.used);
-                }
             }
             fits
         })
@@ -95,6 +89,13 @@ impl Pool {
     fn give(&self, bytes: usize) {
         self.with(|state| state.used -= bytes);
         self.freed.notify_waiters();
+    }
+
+    /// Waits for room for what a copy holds in memory. One that needs more than there is has all of it.
+    pub(super) async fn room_for_copy(&self, bytes: u64) -> Option<SemaphorePermit<'_>> {
+        let all = kib(self.limit as u64);
+        // It is never closed.
+        self.copies.acquire_many(kib(bytes).min(all)).await.ok()
     }
 
     /// The buffers, the fullest first.
@@ -142,7 +143,7 @@ impl Buffer {
             if inner.length >= bucket.segment {
                 self.spill(bucket, &mut inner).await?;
             }
-            let room = (bucket.segment - inner.length).min(BLOCK).min(self.pool.limit);
+            let room = (bucket.segment - inner.length).min(BLOCK);
             let part = bytes.split_to(bytes.len().min(room));
             self.reserve(bucket, &mut inner, part.len()).await?;
             inner.fill(&part);
@@ -271,6 +272,10 @@ impl Inner {
             length -= block.len();
         }
     }
+}
+
+fn kib(bytes: u64) -> u32 {
+    u32::try_from(bytes / 1024).unwrap_or(u32::MAX)
 }
 
 const PAUSE: Duration = Duration::from_millis(20);
