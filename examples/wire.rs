@@ -75,7 +75,10 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
     let uploads = match &hook.bucket {
         Some((objects, prefix)) => {
             let lease = Duration::from_secs(number("WIRE_LEASE_SECONDS")?.unwrap_or(1));
-            let store = BucketStore::builder(Arc::clone(objects)).prefix(prefix);
+            let mut store = BucketStore::builder(Arc::clone(objects)).prefix(prefix);
+            if let Some(bytes) = number("WIRE_SEGMENT_BYTES")? {
+                store = store.segment_bytes(usize::try_from(bytes)?);
+            }
             Uploads::builder(store.completion_lease(lease).connect().await?)
         }
         None => {

@@ -61,7 +61,9 @@ fn kills_of_nodes_and_gateways_lose_no_byte_and_move_no_offset_back() {
     let count = if is_long() { 2000 } else { 50 };
     let ceph = ceph(2, "memstore");
     let world = World::new();
-    let settings = settings(&ceph);
+    let mut settings = settings(&ceph);
+    // So that there are chunks in pieces, and files that are persisted in parts.
+    settings.push(("WIRE_SEGMENT_BYTES", (MIB / 2).to_string()));
     let texts: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let balancer = world.start(&texts);
     let run = Run { world: &world, addr: balancer.addr, findings: Findings::default() };
@@ -223,7 +225,7 @@ fn plan(seed: u64, number: u64) -> Plan {
         1 => 1,
         2..=4 => random.below(64 * KIB),
         5..=6 => random.below(MIB),
-        _ => random.below(6 * MIB),
+        _ => random.below(12 * MIB),
     };
     Plan::of_length(seed, number, usize::try_from(length).unwrap())
 }

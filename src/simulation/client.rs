@@ -432,8 +432,14 @@ impl Client {
         let target = persist.then(|| world.target(&self.id));
         let mut persisted = true;
         if let Some(target) = &target {
-            self.note(&format!("persist to {target}"));
-            persisted = file.persist(target.as_ref()).await.is_ok();
+            let replaces = world.flip();
+            self.note(&format!("persist to {target}, replacing: {replaces}"));
+            let moved = if replaces {
+                file.persist(target.as_ref()).await
+            } else {
+                file.persist_new(target.as_ref()).await
+            };
+            persisted = moved.is_ok();
         }
         match bytes {
             Some(bytes) if persisted && !world.one_in(4) => {

@@ -361,6 +361,7 @@ fn connect(
 ) -> Checked<BucketStore> {
     BucketStore::builder(objects)
         .segment_bytes(plan.segment)
+        .smallest_part(1)
         .grace(GRACE)
         .clock(clock)
         .mutation(plan.mutation)
