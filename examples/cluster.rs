@@ -96,7 +96,8 @@ async fn node(bucket: &str, number: usize) -> Result<(), BoxError> {
         .max_bytes(setting("MAX_BYTES", "21474836480").parse()?)
         .expires_after(Duration::from_secs(setting("EXPIRES_AFTER", "86400").parse()?))
         .build()?;
-    let sweeper = uploads.sweep_every(Duration::from_secs(60));
+    // Each sweep costs requests, and one node's are enough.
+    let sweeper = (number == 1).then(|| uploads.sweep_every(SWEEP));
 
     let layer = ChunkedUploadLayer::new(uploads.clone()).policy(user::ByCookie);
     let takes_files = Router::new().route("/api/chunked_upload_complete", post(done));
@@ -119,10 +120,13 @@ async fn node(bucket: &str, number: usize) -> Result<(), BoxError> {
             told_to_end().await;
             drop(stop);
             uploads.shutdown(PATIENCE).await;
+            // Answers still go out, and an idle connection must not keep the node.
             tokio::time::sleep(PATIENCE).await;
         } => {}
     }
-    sweeper.stop().await;
+    if let Some(sweeper) = sweeper {
+        sweeper.stop().await;
+    }
     Ok(())
 }
 
@@ -147,6 +151,7 @@ fn setting(name: &str, default: &str) -> String {
 
 const NODES: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(3);
+const SWEEP: Duration = Duration::from_secs(10 * 60);
 const HELP: &str = "BUCKET is not set. Set it to the bucket for the uploads, and the variables of its \
 service, as in
 
@@ -156,7 +161,8 @@ service, as in
 or az://container or gs://bucket with AZURE_... or GOOGLE_.... To try it on this machine alone, with a
 bucket in memory:
 
-    pip install 'moto[s3]' flask flask-cors && moto_server -H 127.0.0.1 -p 5000 &
-    curl -X PUT http://127.0.0.1:5000/uploads
+    python3 -m venv target/moto && target/moto/bin/pip install 'moto[s3]' flask flask-cors
+    target/moto/bin/moto_server -H 127.0.0.1 -p 5000 &
+    curl --retry 9 --retry-connrefused -X PUT http://127.0.0.1:5000/uploads
     export BUCKET=s3://uploads AWS_ENDPOINT_URL=http://127.0.0.1:5000 AWS_REGION=us-east-1
     export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any";

@@ -20,15 +20,17 @@ pub(crate) fn open(
     let url = Url::parse(&format!("{scheme}{bucket}"))?;
     let named = |name: &str| ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|of| name.starts_with(of));
     let mut settings: Vec<_> = env::vars().filter(|(name, _)| named(name)).collect();
-    let endpoint = settings.iter_mut().find(|(name, _)| ENDPOINTS.contains(&name.as_str()));
-    if let Some((_, endpoints)) = endpoint {
+    let mut plain = false;
+    for (_, endpoints) in settings.iter_mut().filter(|(name, _)| ENDPOINTS.contains(&name.as_str()))
+    {
         let all: Vec<_> = endpoints.split(',').map(str::trim).collect();
         *endpoints = all[node % all.len()].to_owned();
-        if endpoints.starts_with("http://") {
-            // There, no certificates are needed, and there need be none on the system.
-            for name in ["allow_http", "disable_system_certificates"] {
-                settings.push((name.to_owned(), "true".to_owned()));
-            }
+        plain |= endpoints.starts_with("http://");
+    }
+    if plain {
+        // There, no certificates are needed, and there need be none on the system.
+        for name in ["allow_http", "disable_system_certificates"] {
+            settings.push((name.to_owned(), "true".to_owned()));
         }
     }
     let (store, folder) = object_store::parse_url_opts(&url, settings)?;
