@@ -1,8 +1,8 @@
 //! Chunked, resumable uploads of big files as a tower [`Layer`](tower_layer::Layer), in front of any
 //! HTTP service: axum, hyper, tonic.
 //!
-//! The layer takes the chunks, checks their offsets, streams them to temporary files and computes
-//! the checksum on the way. The application sees none of that. It gets one ordinary request, with
+//! The layer takes the chunks, checks their offsets, streams them into a [`store`] (temporary files, or a
+//! bucket) and computes the checksum on the way. The application sees none of that. It gets one ordinary request, with
 //! one finished, verified file in its extensions: a [`CompletedUpload`].
 //!
 //! On the wire it speaks [the protocol](guide::protocol) of django-chunked-upload, which browsers speak

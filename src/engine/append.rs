@@ -343,6 +343,12 @@ impl Append {
     ///
     /// It goes on when this future is dropped: the upload then has the bytes, though nobody was
     /// told.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Superseded`] and those of the store. In a [bucket](crate::guide::nodes), where another
+    /// node was faster, what that has made of the upload: [`ErrorKind::OffsetMismatch`] with the new
+    /// offset, [`ErrorKind::Finishing`], [`ErrorKind::AlreadyComplete`], [`ErrorKind::NotFound`] or
+    /// [`ErrorKind::Expired`].
     pub async fn commit(mut self) -> Result<Upload, Error> {
         if self.claim.is_stopped() {
             return Err(self.why_stopped().into());

@@ -349,16 +349,19 @@ impl CompletedUpload {
     /// On the same filesystem it is a rename; to another one, a copy, a sync and a rename. With
     /// [`Durability::Sync`](crate::store::Durability::Sync) it survives a power cut. It can be
     /// called again: after a crash the upload is completed again, and a `persist` to the same
-    /// target ends with the same file. To another target it is moved once more; a store in a bucket
-    /// refuses to move it back.
+    /// target ends with the same file. To another target it is moved once more.
+    ///
+    /// In [a bucket](crate::guide::nodes) the target is a key: its parts with `/` in between, without the root.
+    /// The bytes are copied, and the file is not moved back to where it was before.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Those of the store; in a bucket also for a target with `..`, or among the store's own keys.
     pub async fn persist(&self, target: impl AsRef<Path>) -> Result<(), Error> {
         self.move_to(target.as_ref().to_owned(), true).await
     }
 
-    /// The same, but never replaces a file.
+    /// The same, but never replaces a file. In a bucket one above 8 MiB (or a segment) first takes the name
+    /// with an empty object.
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] if there is something else at `target`; those of the store.

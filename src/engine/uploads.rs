@@ -249,7 +249,8 @@ impl Uploads {
     /// # Errors
     /// [`ErrorKind::NotFound`], [`ErrorKind::Expired`], [`ErrorKind::AlreadyComplete`],
     /// [`ErrorKind::Finishing`], [`ErrorKind::Incomplete`], [`ErrorKind::ChecksumMismatch`],
-    /// [`ErrorKind::Busy`] and those of the store.
+    /// [`ErrorKind::Busy`], [`ErrorKind::Superseded`] and those of the store; where another node was faster
+    /// [`ErrorKind::OffsetMismatch`].
     pub async fn complete(
         &self,
         id: &UploadId,
@@ -272,7 +273,7 @@ impl Uploads {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], [`ErrorKind::Expired`], [`ErrorKind::AlreadyComplete`],
-    /// [`ErrorKind::Finishing`], [`ErrorKind::Busy`] and those of the store.
+    /// [`ErrorKind::Finishing`], [`ErrorKind::Busy`], [`ErrorKind::Superseded`] and those of the store.
     pub async fn cancel(&self, id: &UploadId) -> Result<Upload, Error> {
         self.check_open(id).await?;
         let Held { engine, claim, writer } = self.hold(id).await?;

@@ -15,7 +15,7 @@
 //! | Python | [`requests`](#python) | yes |
 //!
 //! A chunk of 4 to 16 MiB is a good size: larger ones cost more when they fail, smaller ones wait
-//! more often for an answer.
+//! more often for an answer. On [nodes](super::nodes) that share a bucket 8 MiB is the best.
 //!
 //! # fetch
 //!

@@ -50,7 +50,7 @@
 //! | 500 | `The upload could not be stored` | tries again later; with feature `tracing` the log says why |
 //! | 500 | `The stored upload is damaged` | begins a new upload |
 //! | 503 | `The server is shutting down`, with `Retry-After` | sends the chunk again, a little later |
-//! | 507 | `There is no room for the upload` | tries again later |
+//! | 507 | `There is no room for the upload` | tries again later; in [a bucket](super::nodes#how-large-should-a-chunk-be) it can be that the upload has too many chunks: then begins again, with larger ones |
 //! | 507 | `The limit is N bytes of all unfinished uploads`, or `bytes that stay free`, with `limit` | tries again later |
 //!
 //! What your [`Policy`](crate::Policy) refuses and what your handler answers come on top.

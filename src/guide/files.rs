@@ -4,7 +4,7 @@
 //!
 //! In the folder of [`FsStore`](crate::store::FsStore): each upload has a file of bytes, where the
 //! pattern says, and a record below `.records`. [The store's own page](crate::store::fs) shows the
-//! layout. No client can choose a path in it.
+//! layout. No client can choose a path in it. Or in [a bucket](super::nodes), in objects below its prefix.
 //!
 //! The pattern may change between restarts, as long as the part before its first `%` stays.
 //!
@@ -60,12 +60,12 @@
 //!
 //! On the same filesystem it is a rename, which takes no time. To another one it is a copy, a sync
 //! and a rename, and the client waits for it. So put the store's folder and the files' last place
-//! on one filesystem.
+//! on one filesystem. In a bucket it is always a copy.
 //!
 //! # And if the file goes elsewhere, such as to an object store?
 //!
-//! Read it with [`CompletedUpload::open`](crate::CompletedUpload::open), and answer when it has
-//! arrived. What was not persisted stays until the upload [expires](super::expiry). A long copy
+//! With the uploads [in a bucket](super::nodes), `persist` does it. From a folder, read the file with
+//! [`CompletedUpload::open`](crate::CompletedUpload::open), and answer when it has arrived. What was not persisted stays until the upload [expires](super::expiry). A long copy
 //! needs [a proxy](super::proxy) that waits for so long. [`path`](crate::CompletedUpload::path) is
 //! for programs that want a path: read it, and do not keep it.
 //!
@@ -82,11 +82,12 @@
 //! |---|---|---|
 //! | [`Durability::Process`](crate::store::Durability::Process), the default | all that was acknowledged | perhaps not the last half minute; what is not whole is refused (on Linux) |
 //! | [`Durability::Sync`](crate::store::Durability::Sync) | all that was acknowledged | all that was acknowledged |
+//! | [a bucket](super::nodes) | all that was acknowledged | what the object store keeps of what it has confirmed |
 //!
 //! # May several servers share a folder?
 //!
-//! Several processes on one machine may, on a local filesystem. Several machines may not, yet:
-//! send all requests of one upload to the same one.
+//! Several processes on one machine may, on a local filesystem. Several machines may not: they share
+//! [a bucket](super::nodes), or a balancer sends all requests of one upload to the same one.
 //!
 //! # Who may read the files?
 //!

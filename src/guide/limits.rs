@@ -67,11 +67,12 @@
 //!
 //! - **Descriptors.** An upload under way keeps three open: its connection, its file and its
 //!   record. Allow (`ulimit -n`) three for each and a hundred more; the usual 1,024 are enough for
-//!   300.
+//!   300. In [a bucket](super::nodes) it is the connection, and those to the object store.
 //! - **Memory of the layer.** Some 8 KiB for a slow upload, up to 16 KiB more while its bytes
 //!   come. Those whose bytes come faster than they are written borrow large buffers, of which
 //!   there are [`max_batches`](crate::UploadsBuilder::max_batches) of
-//!   [`batch_bytes`](crate::UploadsBuilder::batch_bytes) for all together: 16 MiB, unless set.
+//!   [`batch_bytes`](crate::UploadsBuilder::batch_bytes) for all together: 16 MiB, unless set. [A
+//!   bucket](super::nodes) gathers more, 256 MiB in all unless set.
 //! - **Memory of the HTTP library.** A connection of hyper's keeps the largest read buffer that it
 //!   ever needed; `http1().max_buf_size(…)` bounds it (`axum::serve` has no such setting). With 8
 //!   KiB a connection and its slow upload take less than 32 KiB together, so 5,000 take 130 MB;

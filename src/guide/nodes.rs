@@ -136,18 +136,20 @@
 //! | the first chunk that a node sees of an upload, or one of an upload that it does not [remember](crate::store::BucketStoreBuilder::remembered_uploads) | a `GET`, a `LIST` and a `HEAD` more |
 //! | a chunk larger than a segment (8 MiB) | a `PUT` for each segment, and one for the list of them |
 //! | a completion | two `PUT`s |
-//! | to read, or to persist | a `GET` for each chunk; to persist, four `PUT`s (of a file above 8 MiB one for each 8 MiB, and five), and one or two `HEAD`s |
+//! | to read | a `GET` for each chunk; of a chunk larger than a segment one for each segment, and one |
+//! | to persist | as much as to read; four `PUT`s (of a file above 8 MiB one for each 8 MiB, and five or six), and one or two `HEAD`s |
 //! | a status | one `HEAD` or a few, twice |
 //! | the end of an upload | two small `PUT`s, three `LIST`s, a few `HEAD`s; `DELETE` costs nothing |
 //!
-//! On S3 in us-east-1 ($0.005 for 1,000 `PUT`s or `LIST`s, $0.0004 for 1,000 `GET`s or `HEAD`s) 1 TiB costs:
+//! On S3 in us-east-1 ($0.005 for 1,000 `PUT`s or `LIST`s, $0.0004 for 1,000 `GET`s or `HEAD`s) 1 TiB, in files
+//! of less than 80 GiB, costs:
 //!
 //! | chunk | the same node | three nodes in turn | to persist |
 //! |---|---|---|---|
 //! | 1 MiB | $5.66 | $6.50 | $1.07 |
 //! | 5 MiB | $1.13 | $1.30 | $0.74 |
 //! | **8 MiB** | **$0.71** | **$0.81** | $0.71 |
-//! | 32 MiB in segments of 8 MiB | $0.83 | $0.86 | $0.71 |
+//! | 32 MiB in segments of 8 MiB | $0.83 | $0.86 | $0.72 |
 //! | 32 MiB in segments of 32 MiB | $0.18 | $0.20 | $0.18 |
 //!
 //! A TiB that waits for a day costs $0.79, so a short [expiry](super::expiry) saves as much as large chunks do.
@@ -155,20 +157,24 @@
 //! # How large should a chunk be?
 //!
 //! 8 MiB, or up to 32 MiB with [`segment_bytes`](crate::store::BucketStoreBuilder::segment_bytes) as large and
-//! the memory for it. Small chunks cost requests and round trips. Each chunk is an object: 10,000 of them
-//! are fine. A client that sends a byte at a time has you pay for it, up to
-//! [`max_commits`](crate::store::BucketStoreBuilder::max_commits).
+//! the memory for it. Small chunks cost requests and round trips.
+//!
+//! Each chunk is an object, and an upload has at most 100,000
+//! ([`max_commits`](crate::store::BucketStoreBuilder::max_commits)), so that a client that sends a byte at a time
+//! cannot have you pay for ever: in chunks of 8 MiB a file of 781 GiB, of 1 MiB one of 97 GiB. For larger files
+//! let clients send larger chunks, or raise it. One more is answered with 507.
 //!
 //! Have memory for as many chunks as come at once: 200 uploads that share 256 MiB are written in pieces of
 //! 1.3 MiB, which cost more requests. An [`append`](crate::AppendMode::KeepWhatCame) of your own that keeps what
 //! came commits each batch, so set [`batch_bytes`](crate::UploadsBuilder::batch_bytes) to a segment there. And a form
-//! whose `upload_id` comes behind its file costs a small `PUT` more.
+//! whose `upload_id` comes behind its file costs a small `PUT` more, and is written twice if it is larger than a
+//! segment.
 //!
 //! # How fast is it?
 //!
 //! A chunk waits for one round trip before its bytes are read, and for its `PUT` before it is answered. The
 //! rest is the store's own time: see the figures beside a bare `PUT` in `benches/README.md` of the repository. On S3
-//! expect 20 to 60 ms for a small chunk and 80 to 250 ms for 8 MiB.
+//! expect 20 to 60 ms for a small chunk and 80 to 250 ms for 8 MiB, as others report; it was not measured there.
 //!
 //! # And with a million uploads?
 //!
@@ -178,13 +184,14 @@
 //! | | requests |
 //! |---|---|
 //! | a new upload | 3.00 `PUT` |
-//! | a chunk on the node of the one before | 1.00 `PUT`, 1.00 `HEAD` |
-//! | a chunk on one of four nodes after the other | 1.00 `PUT`, 4.00 `HEAD` |
-//! | a chunk on a node that does not know the upload | 1.00 `PUT`, 1.00 `GET`, 2.00 `HEAD`, 1.00 `LIST` |
+//! | a chunk on the node of the one before, if it remembers the upload | 1.00 `PUT`, 1.00 `HEAD` |
+//! | a chunk on one of four nodes after the other, if they do | 1.00 `PUT`, 4.00 `HEAD` |
+//! | a chunk on a node that does not remember the upload, as with more active ones than [4,096](crate::store::BucketStoreBuilder::remembered_uploads) | 1.00 `PUT`, 1.00 `GET`, 2.00 `HEAD`, 1.00 `LIST` |
 //! | a sweep that finds nothing due among all of them | 513 `LIST` |
 //! | an upload that expires | 2.00 `PUT`, 1.00 `GET`, 3.00 `HEAD`, 1.00 `LIST`, 1 `DELETE` |
 //! | an upload that is deleted after the grace | 1.00 `GET`, 2.00 `HEAD`, 2.00 `LIST`, 5.68 `DELETE` |
-//! | the busiest of the 256 prefixes, over 20 seconds | 1.10 times the mean; 1.46 in a second, on average, as dice fall |
+//! | the busiest of the 256 prefixes, over 20 seconds | 1.10 times the mean |
+//! | the same in each second, when 39 chunks with random ids fall on a prefix | 1.46 times on average, 1.56 at worst |
 //! | memory of the four nodes, with their clients | 75 MiB at most |
 //!
 //! # Should the balancer keep a client on one node?
@@ -197,8 +204,9 @@
 //! # And completions?
 //!
 //! Two nodes do not hand over the same file: a completion is a commit too. If the node dies in the middle
-//! of it, others are told `Upload is being completed` until it has given no sign of life for
-//! [15 seconds](crate::store::BucketStoreBuilder::completion_lease); then the upload can be completed again.
+//! of it, others are told `Upload is being completed` until the node that they ask has seen no sign of life for
+//! [15 seconds](crate::store::BucketStoreBuilder::completion_lease) since it was first asked, for no clock is
+//! compared with another's; then the upload can be completed again.
 //! A node that stood still for so long, and goes on, finds that the upload is another's, but the file was
 //! given to the application twice: let its handler take a file under a name that its id decides, as above, so
 //! that the second time changes nothing.
@@ -211,14 +219,17 @@
 //!
 //! Each upload gathers up to one segment, all on a node together up to
 //! [256 MiB](crate::store::BucketStoreBuilder::max_buffered_bytes). Beyond that the fullest buffers are written
-//! early, as pieces. A chunk of 1 GiB takes no more than that. Persisting a large file takes three parts of a segment, or
-//! of 5 MiB if that is more (of a file above 80 GiB, of a ten-thousandth of it).
+//! early, as pieces. A chunk of 1 GiB takes no more than that.
+//!
+//! Persisting a file takes three parts of it, each as large as a segment and at least 5 MiB (of a file above
+//! 80 GiB, a ten-thousandth of it). All that are persisted at once take as much together as the uploads may, the
+//! same number of bytes again; who finds no room waits.
 //!
 //! # What else is different from files?
 //!
 //! - **Sweeping** goes by an index and not through all uploads: it costs one or two `LIST`s as long as fewer than a
-//!   thousand wait, and 513 with a million. Run [`sweep_every`](crate::Uploads::sweep_every) on one node, every ten
-//!   minutes or more; two at once are harmless, and cost requests twice. What is cancelled or swept is deleted by the first sweep after
+//!   thousand wait, and 513 with a million. Run [`sweep_every`](crate::Uploads::sweep_every) on one node (with quotas
+//!   on each), every ten minutes or more; two at once are harmless, and cost requests twice. What is cancelled or swept is deleted by the first sweep after
 //!   [an hour of grace](crate::store::BucketStoreBuilder::grace).
 //! - **[Quotas](super::limits)** are counted by each node, which learns of the others' uploads at its
 //!   sweeps, and with quotas these go through all uploads: four requests for each.
@@ -263,5 +274,5 @@
 //! # Can I try it here?
 //!
 //! `cargo run --example cluster` starts three nodes and a balancer that hands each request to the next one.
-//! It says what to set; an S3 in memory is `pip install "moto[s3]" flask flask-cors`, then `moto_server`.
+//! It says what to set; an S3 in memory is `moto_server`, from PyPI's `moto[s3]` with `flask` and `flask-cors`.
 //!

@@ -89,4 +89,5 @@
 //! # May two requests send to one upload?
 //!
 //! The newest wins: the one before it is stopped, and answered with 409. So a client that has lost
-//! its connection need not wait until the server notices.
+//! its connection need not wait until the server notices. If they come to two [nodes](super::nodes), the
+//! first to be whole counts, and the other is answered with 400 and the right `offset`.

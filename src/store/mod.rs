@@ -1,7 +1,7 @@
 //! Where the bytes and the records of uploads live.
 //!
-//! [`FsStore`] keeps them in a folder; [`MemoryStore`] keeps them in memory, for tests. Any other
-//! place is an implementation of [`Store`] and [`Writer`], and with feature `conformance` the suite
+//! [`FsStore`] keeps them in a folder; `BucketStore`, with feature `object-store`, in an object store that
+//! many nodes share; [`MemoryStore`] in memory, for tests. Any other place is an implementation of [`Store`] and [`Writer`], and with feature `conformance` the suite
 //! in [`conformance`](crate::conformance) says whether it keeps the contract.
 //!
 //! # The contract
@@ -61,7 +61,8 @@ pub trait Store: Send + Sync + 'static {
     /// A writer for an upload that does not exist yet.
     ///
     /// Nobody sees the upload before the writer's first commit; a writer dropped before that
-    /// leaves nothing, and if the process died, [`Page::abandoned`] names what is left.
+    /// leaves nothing, and if the process died, [`Page::abandoned`] names what is left, or
+    /// [`due`](Self::due) removes it.
     fn create(
         &self,
         upload: Upload,
@@ -113,7 +114,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// The uploads whose time may have come, some at a time, as [`list`](Self::list) does: none that has
     /// expired is missing. What the store keeps to find them it may tidy up on the way, and what is left of
-    /// uploads that are gone.
+    /// uploads that are gone. Called only where [`keeps_due`](Self::keeps_due) says so; a sweep goes through
+    /// the [list](Self::list) otherwise.
     ///
     /// Default: all uploads.
     fn due(&self, cursor: Option<Cursor>) -> impl Future<Output = Result<Page, StoreError>> + Send {
@@ -127,9 +129,9 @@ pub trait Store: Send + Sync + 'static {
         false
     }
 
-    /// Whether other processes may use the same uploads at the same time. Then a request that finds an
+    /// Whether other processes may hold the leases of the same uploads. Then a request that finds an
     /// upload held [asks](Self::ask) for it, and whoever holds one looks now and then whether it is
-    /// [asked for](Self::asked).
+    /// [asked for](Self::asked). A store without leases has nobody to ask.
     ///
     /// Default: no.
     fn is_shared(&self) -> bool {
