@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::error::Error;
@@ -31,7 +31,7 @@ pub struct Expired {
 }
 
 /// Goes through the store without a pause.
-pub(super) async fn delete_expired(engine: &Engine, scope: &Scope) -> Result<Expired, Error> {
+pub(super) async fn delete_expired(engine: &Arc<Engine>, scope: &Scope) -> Result<Expired, Error> {
     let mut sweep = Sweep::begin(engine, scope);
     while sweep.page().await? {}
     Ok(sweep.expired)
@@ -39,16 +39,18 @@ pub(super) async fn delete_expired(engine: &Engine, scope: &Scope) -> Result<Exp
 
 /// The same at a bounded rate, until `end` comes: then it stops before the next page.
 async fn delete_at_leisure(
-    engine: &Engine,
+    engine: &Arc<Engine>,
     scope: &Scope,
     end: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let mut end = pin!(end);
     let mut sweep = Sweep::begin(engine, scope);
     loop {
-        let start = Instant::now();
+        let (start, waits) = (Instant::now(), sweep.by_index);
         let more = sweep.page().await?;
-        let rest = (start.elapsed() * REST).min(LONGEST_REST);
+        // Who waits for a network need not rest from it.
+        let rest = if waits { 0 } else { REST };
+        let rest = (start.elapsed() * rest).min(LONGEST_REST);
         tokio::select! {
             biased;
             () = &mut end => return Ok(()),
@@ -62,7 +64,7 @@ async fn delete_at_leisure(
 
 /// A sweep on its way through the store.
 struct Sweep<'a> {
-    engine: &'a Engine,
+    engine: &'a Arc<Engine>,
     scope: &'a Scope,
     /// Dropped without its end, it has forgotten nothing.
     count: Option<Count>,
@@ -73,7 +75,7 @@ struct Sweep<'a> {
 }
 
 impl<'a> Sweep<'a> {
-    fn begin(engine: &'a Engine, scope: &'a Scope) -> Self {
+    fn begin(engine: &'a Arc<Engine>, scope: &'a Scope) -> Self {
         // Only who sees all uploads can count them.
         let count = if scope.is_all() { engine.ledger.begin_count() } else { None };
         let by_index = engine.store.keeps_due();
@@ -88,9 +90,7 @@ impl<'a> Sweep<'a> {
             Some(count) => count.page(store, cursor).await?,
             None => store.list(cursor).await?,
         };
-        for upload in page.uploads {
-            self.look_at(upload).await;
-        }
+        self.look_at(page.uploads).await;
         if self.scope.is_all() {
             for id in page.abandoned {
                 discard(self.engine, &id).await;
@@ -110,18 +110,38 @@ impl<'a> Sweep<'a> {
         Ok(false)
     }
 
-    async fn look_at(&mut self, upload: Result<Upload, StoreError>) {
-        let id = match upload {
-            Ok(upload) if !self.scope.knows(&upload) => return,
-            Ok(upload) if !upload.is_expired(self.engine.now()) => return,
-            Ok(upload) => upload.id,
-            Err(error) => {
-                log::failed("read a record", None, &error);
-                self.expired.skipped += 1;
-                return;
+    async fn look_at(&mut self, uploads: Vec<Result<Upload, StoreError>>) {
+        let at_once = if self.by_index { AT_ONCE } else { 1 };
+        let mut removals = JoinSet::new();
+        for upload in uploads {
+            let id = match upload {
+                Ok(upload) if !self.scope.knows(&upload) => continue,
+                Ok(upload) if !upload.is_expired(self.engine.now()) => continue,
+                Ok(upload) => upload.id,
+                Err(error) => {
+                    log::failed("read a record", None, &error);
+                    self.expired.skipped += 1;
+                    continue;
+                }
+            };
+            if removals.len() == at_once {
+                self.add(removals.join_next().await);
             }
+            let engine = Arc::clone(self.engine);
+            removals.spawn(async move { (id, remove(&engine, &id).await) });
+        }
+        while !removals.is_empty() {
+            self.add(removals.join_next().await);
+        }
+    }
+
+    fn add(&mut self, removal: Option<Result<Removal, JoinError>>) {
+        let (id, removed) = match removal {
+            Some(Ok(removal)) => removal,
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            _ => return,
         };
-        match remove(self.engine, &id).await {
+        match removed {
             Ok(None) => {}
             Ok(Some(Status::Complete)) => self.expired.complete += 1,
             Ok(Some(_)) => self.expired.incomplete += 1,
@@ -134,6 +154,8 @@ impl<'a> Sweep<'a> {
         }
     }
 }
+
+type Removal = (UploadId, Result<Option<Status>, StoreError>);
 
 /// Removes the upload unless it lives again since it was listed.
 pub(super) async fn remove(engine: &Engine, id: &UploadId) -> Result<Option<Status>, StoreError> {
@@ -258,6 +280,8 @@ fn ended(
 }
 
 const REMEMBERED: usize = 1024;
+/// How many uploads to remove at the same time from a store whose index is far away.
+const AT_ONCE: usize = 16;
 /// How many times as long as a page took the background rests after it.
 const REST: u32 = 3;
 /// A page that took a third of this has waited, for a disk or an observer, and not worked.

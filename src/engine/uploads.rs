@@ -386,7 +386,9 @@ impl Uploads {
     ///
     /// Such a sweep is gentle: after each page of the store (at most 256 uploads in the stores of this
     /// crate) it rests three times as long as that page took, but no longer than a minute. So it takes
-    /// at most a quarter of one core, and four times as long. When the sweeper ends or a
+    /// at most a quarter of one core, and four times as long. A store with an index
+    /// ([`keeps_due`](Store::keeps_due)), such as a bucket, it waits for more than it works: there it does not
+    /// rest, and removes 16 uploads at the same time. When the sweeper ends or a
     /// [shutdown](Self::shutdown) begins, it stops after the page that it is at.
     ///
     /// Each process that sweeps a store reads all of its records, unless the store has an index and there

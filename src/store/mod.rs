@@ -122,7 +122,8 @@ pub trait Store: Send + Sync + 'static {
         self.list(cursor)
     }
 
-    /// Whether [`due`](Self::due) finds what has expired without going through all uploads.
+    /// Whether [`due`](Self::due) finds what has expired without going through all uploads. Of such a store a
+    /// sweep removes some uploads at the same time.
     ///
     /// Default: no.
     fn keeps_due(&self) -> bool {
