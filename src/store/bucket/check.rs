@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::{attribute, attributes};
 use super::keys::Keys;
-use super::log::{Tries, delete};
+use super::log::{Tries, delete, read};
 use super::{Bucket, failed, nonce};
 use crate::store::StoreError;
 
@@ -53,10 +53,10 @@ impl Bucket {
                 Err(error @ object_store::Error::AlreadyExists { .. }) => error,
                 Err(error) => return Err(failed("write the settings of all nodes", error)),
             };
-            match async { self.objects.get(&key).await?.bytes().await }.await {
-                Ok(there) => break there,
+            match read(&*self.objects, &key).await {
+                Ok(Some(there)) => break there,
                 // Two came at once and neither was written, or somebody has just deleted it.
-                Err(object_store::Error::NotFound { .. }) => tries.after(error).await,
+                Ok(None) => tries.after(error).await,
                 Err(error) => Err(error),
             }
             .map_err(|error| failed("read the settings of all nodes", error))?;
@@ -199,17 +199,12 @@ impl Probe<'_> {
             let why = format!("{} of {RACERS} writers won at the same time", winners.len());
             return Err(self.refuse(IGNORES, &why));
         }
-        let there = async { self.objects.get(&key).await?.bytes().await };
-        let there = match there.await {
-            Ok(there) => there,
-            // Nobody has won: S3 may refuse all who come at the same moment.
-            Err(object_store::Error::NotFound { .. }) if winners.is_empty() => return Ok(()),
-            Err(error) => return Err(self.unreadable(&error)),
-        };
+        let there = read(self.objects, &key).await.map_err(|error| self.unreadable(&error))?;
         match winners.first() {
-            Some(winner) if there != winner.to_string() => {
-                Err(self.refuse(IGNORES, &"another writer's bytes than the winner's are there"))
+            Some(winner) if there.as_deref() != Some(winner.to_string().as_bytes()) => {
+                Err(self.refuse(IGNORES, &"what is there is not what the winner has written"))
             }
+            // Or nobody has won: S3 may refuse all who come at the same moment.
             _ => Ok(()),
         }
     }

@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-    UploadPart,
+    Attribute, AttributeValue, Attributes, CopyOptions, Error, GetOptions, GetResult,
+    GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
 /// What becomes of a call.
@@ -29,6 +28,10 @@ pub(super) enum Fate {
     Taken,
     /// It takes so long, and is done then.
     Slow(Duration),
+    /// Of the bytes that are read half come, then an error.
+    Torn,
+    /// An object is shown without its metadata.
+    Bare,
 }
 
 /// Kinds of calls, as they are counted.
@@ -164,6 +167,20 @@ impl ObjectStore for Double {
         let call = if options.head { Call::Head } else { Call::Get };
         match self.fate(call, key.as_ref()) {
             None => self.objects.get_opts(key, options).await,
+            Some(Fate::Torn) => {
+                let mut found = self.objects.get_opts(key, options).await?;
+                let GetResultPayload::Stream(bytes) = found.payload;
+                let torn = Err(error(Fate::Torn, key));
+                let half = bytes.map_ok(|bytes| bytes.slice(..bytes.len() / 2));
+                found.payload = GetResultPayload::Stream(half.chain(stream::iter([torn])).boxed());
+                Ok(found)
+            }
+            Some(Fate::Bare) => {
+                let mut found = self.objects.get_opts(key, options).await?;
+                let kind = AttributeValue::from("binary/octet-stream");
+                found.attributes = Attributes::from_iter([(Attribute::ContentType, kind)]);
+                Ok(found)
+            }
             Some(fate) => Err(error(fate, key)),
         }
     }
@@ -186,7 +203,7 @@ impl ObjectStore for Double {
         match self.fate(Call::List, key) {
             None => self.objects.list(prefix),
             // A listing that is late has nothing yet.
-            Some(_) => futures_util::stream::empty().boxed(),
+            Some(_) => stream::empty().boxed(),
         }
     }
 

@@ -1,16 +1,17 @@
 //! The expiry index, the listing, and the deletion of what is gone.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::PutPayload;
 use object_store::path::Path;
-use tokio::time::Instant;
 
 use super::entry::{Body, Entry};
 use super::keys::{self, DueKey};
 use super::log::Tail;
-use super::{Bucket, nonce};
+use super::reader::check;
+use super::{AT_ONCE, Bucket, nonce};
 use crate::id::UploadId;
 use crate::store::{Cursor, Page, StoreError};
 use crate::upload::{Progress, Status, Upload};
@@ -188,7 +189,7 @@ impl Bucket {
             moved: Vec::new(),
             progress,
         };
-        self.append(id, seq + 1, &entry, PutPayload::new(), Instant::now()).await
+        self.append(id, seq + 1, &entry, PutPayload::new(), self.moment()).await
     }
 
     /// Deletes what is left of an upload that is gone for as long as the grace.
@@ -220,23 +221,28 @@ impl Bucket {
         self.delete(left).await
     }
 
-    pub(super) async fn remove_damaged(&self, id: &UploadId) -> Result<bool, StoreError> {
+    pub(super) async fn remove_damaged(
+        self: &Arc<Self>,
+        id: &UploadId,
+    ) -> Result<bool, StoreError> {
         let sound = async {
             let sight = self.look(id).await?;
-            self.describe(&sight).await
+            self.describe(&sight).await?;
+            check(self, id, sight.tail).await
         };
         match sound.await {
             Ok(_) => return Ok(false),
             Err(StoreError::Damaged { .. }) => {}
             Err(error) => return Err(error),
         }
+        // First, so that what a crash leaves is found.
+        self.put_due(id, self.now() + self.kept()).await?;
         let newest = self.newest(id).await?.unwrap_or(0);
         match self.end(id, newest).await {
             Err(StoreError::Conflict) => return Err(StoreError::Busy),
             ended => ended?,
         }
         self.known().forget(id);
-        self.put_due(id, self.now() + self.kept()).await?;
         Ok(true)
     }
 
@@ -274,8 +280,6 @@ impl Bucket {
 }
 
 const PAGE: usize = 256;
-/// How many uploads to look at at the same time.
-const AT_ONCE: usize = 16;
 /// How many index entries of the future are passed over, which is as many as come in one answer, before
 /// the listing begins anew behind them.
 const PASSED_OVER: usize = 1000;

@@ -120,7 +120,7 @@ pub(super) fn attribute(attributes: &Attributes, name: &'static str) -> Option<S
     Some(text.into_owned())
 }
 
-const ENTRY: &str = "entry";
+pub(super) const ENTRY: &str = "entry";
 /// Marks a file that was moved out of the store.
 pub(super) const MARK: &str = "upload";
 const ESCAPED: &AsciiSet =

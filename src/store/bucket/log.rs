@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{
     GetOptions, GetResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
 };
-use tokio::time::Instant;
 
-use super::entry::{Entry, List};
-use super::{Bucket, Sight, failed, keys};
+use super::entry::{ENTRY, Entry, List, attribute};
+use super::{Bucket, Moment, Sight, failed, keys};
 use crate::id::UploadId;
 use crate::store::StoreError;
 use crate::upload::Upload;
@@ -28,13 +28,14 @@ impl Bucket {
     /// Where an upload stands. What is remembered of it, and what a listing says, is only where the
     /// search begins: it ends at a number that is not there.
     pub(super) async fn look(&self, id: &UploadId) -> Result<Sight, StoreError> {
-        let known = self.known().get(id, self.half_grace());
+        let is_young = |seen| self.age(seen) < self.half_grace();
+        let known = self.known().get(id).filter(|known| is_young(known.seen));
         let sight = match known {
             Some(known) => {
                 let seen = known.seen;
                 let sight = self.look_again(id, known).await;
                 // What was asked for one after the other may have been deleted in between.
-                if seen.elapsed() > self.half_grace() { self.look_first(id).await } else { sight }
+                if is_young(seen) { sight } else { self.look_first(id).await }
             }
             None => self.look_first(id).await,
         };
@@ -57,7 +58,7 @@ impl Bucket {
     }
 
     async fn look_again(&self, id: &UploadId, known: Sight) -> Result<Sight, StoreError> {
-        let seen = Instant::now();
+        let seen = self.moment();
         let Some(tail) = self.walk(id, known.tail.seq, known.stride + 1).await? else {
             return Ok(Sight { seen, stride: 0, ..known });
         };
@@ -66,7 +67,7 @@ impl Bucket {
     }
 
     pub(super) async fn look_first(&self, id: &UploadId) -> Result<Sight, StoreError> {
-        let seen = Instant::now();
+        let seen = self.moment();
         let record = match self.record(id).await {
             Err(StoreError::NotFound) => return Err(StoreError::NotFound),
             record => record,
@@ -81,11 +82,9 @@ impl Bucket {
 
     /// The record as the upload began.
     async fn record(&self, id: &UploadId) -> Result<Upload, StoreError> {
-        let bytes = match self.objects.get(&self.keys.record(id)).await {
-            Err(object_store::Error::NotFound { .. }) => return Err(StoreError::NotFound),
-            Err(error) => return Err(failed("read a record", error)),
-            Ok(found) => found.bytes().await.map_err(|error| failed("read a record", error))?,
-        };
+        let bytes = read(&*self.objects, &self.keys.record(id)).await;
+        let bytes = bytes.map_err(|error| failed("read a record", error))?;
+        let bytes = bytes.ok_or(StoreError::NotFound)?;
         let record: Upload = serde_json::from_slice(&bytes)
             .map_err(|error| StoreError::damaged(id, format!("its record: {error}")))?;
         if record.id != *id {
@@ -150,7 +149,7 @@ impl Bucket {
 
     /// The commit of that number.
     pub(super) async fn entry(&self, id: &UploadId, seq: u32) -> Result<Option<Entry>, StoreError> {
-        let found = head(&*self.objects, &self.keys.entry(id, seq)).await;
+        let found = head(&*self.objects, &self.keys.entry(id, seq), ENTRY).await;
         let Some(found) = found.map_err(|error| failed("look at a commit", error))? else {
             return Ok(None);
         };
@@ -176,16 +175,9 @@ impl Bucket {
 
     /// What a commit of many pieces lists.
     pub(super) async fn list_of(&self, id: &UploadId, seq: u32) -> Result<List, StoreError> {
-        let key = self.keys.entry(id, seq);
-        let bytes = async { self.objects.get(&key).await?.bytes().await };
-        let bytes = match bytes.await {
-            Err(object_store::Error::NotFound { .. }) => {
-                return Err(StoreError::damaged(id, format!("commit {seq} is missing")));
-            }
-            bytes => bytes.map_err(|error| failed("read a commit", error))?,
-        };
-        serde_json::from_slice(&bytes)
-            .map_err(|error| StoreError::damaged(id, format!("commit {seq}: {error}")))
+        let bytes = read(&*self.objects, &self.keys.entry(id, seq)).await;
+        let bytes = bytes.map_err(|error| failed("read a commit", error))?;
+        parse_list(id, seq, &bytes.ok_or_else(|| missing(id, seq))?)
     }
 
     /// Makes commit number `seq`, unless somebody else has.
@@ -199,7 +191,7 @@ impl Bucket {
         seq: u32,
         entry: &Entry,
         payload: PutPayload,
-        seen: Instant,
+        seen: Moment,
     ) -> Result<(), StoreError> {
         let key = self.keys.entry(id, seq);
         let options = PutOptions {
@@ -222,10 +214,11 @@ impl Bucket {
             }
             match self.entry(id, seq).await {
                 Ok(Some(found)) if found.nonce == entry.nonce => return Ok(()),
-                Ok(Some(_)) | Err(StoreError::Damaged { .. }) => return Err(StoreError::Conflict),
+                Ok(Some(_)) => return Err(StoreError::Conflict),
+                // Of one that cannot be read nobody knows whose it is.
                 Ok(None) | Err(_) => {}
             }
-            let again = match seen.elapsed() > self.half_grace() {
+            let again = match self.age(seen) > self.half_grace() {
                 true => Err(error),
                 false => tries.after(error).await,
             };
@@ -272,10 +265,32 @@ impl Bucket {
     }
 }
 
-/// An object and its metadata, if it is there.
+/// The whole of an object, if it is there.
+pub(super) async fn read(
+    objects: &dyn ObjectStore,
+    key: &Path,
+) -> object_store::Result<Option<Bytes>> {
+    match async { objects.get(key).await?.bytes().await }.await {
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        bytes => bytes.map(Some),
+    }
+}
+
+/// What a commit of many pieces holds.
+pub(super) fn parse_list(id: &UploadId, seq: u32, bytes: &[u8]) -> Result<List, StoreError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| StoreError::damaged(id, format!("commit {seq}: {error}")))
+}
+
+pub(super) fn missing(id: &UploadId, seq: u32) -> StoreError {
+    StoreError::damaged(id, format!("commit {seq} is missing"))
+}
+
+/// What is known of an object, if it is there, and its metadata, of which one has this name.
 pub(super) async fn head(
     objects: &dyn ObjectStore,
     key: &Path,
+    name: &'static str,
 ) -> object_store::Result<Option<GetResult>> {
     let mut looks = 0;
     loop {
@@ -285,7 +300,7 @@ pub(super) async fn head(
             found => found?,
         };
         // Some stores show an object a moment before its metadata.
-        if !found.attributes.is_empty() || looks == LOOKS {
+        if attribute(&found.attributes, name).is_some() || looks == LOOKS {
             return Ok(Some(found));
         }
         looks += 1;

@@ -66,6 +66,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use tokio::runtime::Handle;
@@ -124,18 +125,25 @@ struct Sight {
     /// The record as the upload began.
     record: Arc<Upload>,
     tail: Tail,
-    seen: Instant,
+    seen: Moment,
     /// How many commits of others came between two looks.
     stride: u32,
+}
+
+/// A moment by the clock that never goes back, and by the one that knows how long a machine has slept.
+#[derive(Clone, Copy)]
+struct Moment {
+    even: Instant,
+    wall: SystemTime,
 }
 
 /// Who completes which upload.
 #[derive(Default)]
 struct Completing {
-    /// This node, at this moment.
-    here: HashMap<UploadId, String>,
+    /// This node, at this moment, and those of its handles that try to.
+    here: HashMap<UploadId, usize>,
     /// Others: their commit, their last sign of life, and since when it is the last.
-    elsewhere: HashMap<UploadId, (u32, Option<String>, Instant)>,
+    elsewhere: HashMap<UploadId, (u32, Option<Bytes>, Instant)>,
 }
 
 /// Mistakes, each of which the simulation must notice.
@@ -403,6 +411,15 @@ impl Bucket {
         (self.clock)()
     }
 
+    fn moment(&self) -> Moment {
+        Moment { even: Instant::now(), wall: self.now() }
+    }
+
+    /// How long ago that was, by the clock that says more.
+    fn age(&self, moment: Moment) -> Duration {
+        moment.even.elapsed().max(self.now().duration_since(moment.wall).unwrap_or_default())
+    }
+
     /// How long what was read can be believed without looking whether the upload is gone.
     fn half_grace(&self) -> Duration {
         self.grace / 2
@@ -468,9 +485,8 @@ impl Known {
         Self { limit, uploads: HashMap::new(), order: VecDeque::new(), came: 0 }
     }
 
-    fn get(&self, id: &UploadId, youngest: Duration) -> Option<Sight> {
-        let (_, sight) = self.uploads.get(id)?;
-        (sight.seen.elapsed() < youngest).then(|| sight.clone())
+    fn get(&self, id: &UploadId) -> Option<Sight> {
+        self.uploads.get(id).map(|(_, sight)| sight.clone())
     }
 
     fn put(&mut self, id: &UploadId, sight: Sight) {
@@ -550,6 +566,8 @@ impl fmt::Debug for BucketStoreBuilder {
 
 const DEFAULT_SEGMENT: usize = 8 * 1024 * 1024;
 const LARGEST_SEGMENT: usize = 1 << 30;
+/// How many uploads, or commits, to look at at the same time.
+const AT_ONCE: usize = 16;
 /// The smallest part of a multipart upload on S3 but for the last.
 const SMALLEST_PART: usize = 5 * 1024 * 1024;
 const DEFAULT_BUFFERED: usize = 256 * 1024 * 1024;

@@ -140,6 +140,11 @@ impl Bucket {
         }
     }
 
+    /// How large the parts of a file are that is persisted.
+    pub(super) fn part_of(&self, size: u64) -> u64 {
+        (self.segment.max(self.smallest_part) as u64).max(size.div_ceil(PARTS))
+    }
+
     async fn copy(
         &self,
         note: (&UploadId, u32),
@@ -149,7 +154,7 @@ impl Bucket {
         mark: &str,
         overwrite: bool,
     ) -> Result<(), StoreError> {
-        let part = (self.segment.max(self.smallest_part) as u64).max(size.div_ceil(PARTS));
+        let part = self.part_of(size);
         let _room = self.pool.room_for_copy(size.min(part * (PARTS_AT_ONCE as u64 + 1))).await;
         if size <= part {
             let bytes = read(&mut file, size).await?;
@@ -230,16 +235,20 @@ impl Bucket {
 
 /// What is at a key of the application's choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum There {
+pub(super) enum There {
     Nothing,
     /// The file, or its beginning: so many bytes.
     Ours(u64),
     Another,
 }
 
-async fn find(targets: &dyn ObjectStore, key: &Key, mark: &str) -> Result<There, StoreError> {
-    let found = head(targets, key).await.map_err(|error| failed("look at a target", error))?;
-    Ok(match found {
+pub(super) async fn find(
+    targets: &dyn ObjectStore,
+    key: &Key,
+    mark: &str,
+) -> Result<There, StoreError> {
+    let found = head(targets, key, MARK).await;
+    Ok(match found.map_err(|error| failed("look at a target", error))? {
         None => There::Nothing,
         Some(found) if attribute(&found.attributes, MARK).as_deref() == Some(mark) => {
             There::Ours(found.meta.size)

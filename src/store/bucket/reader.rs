@@ -4,22 +4,23 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, SeekFrom};
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream, StreamExt};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 
-use super::entry::{Body, Entry, List, Piece};
-use super::log::Tail;
+use super::entry::{Body, Entry, Piece};
+use super::log::{Tail, missing, parse_list};
+use super::persist::{There, find};
 use super::pool::Buffer;
 use super::writer::BucketWriter;
-use super::{Bucket, failed};
+use super::{AT_ONCE, Bucket, failed};
 use crate::id::UploadId;
 use crate::store::{Reader, StoreError};
 
@@ -34,15 +35,18 @@ pub(super) async fn open(
         Some(moved) => {
             let key = Path::parse(&moved.target)
                 .map_err(|error| StoreError::damaged(id, error.to_string()))?;
-            let whole = match bucket.targets.head(&key).await {
-                Err(object_store::Error::NotFound { .. }) => false,
-                Err(error) => return Err(failed("look at a persisted file", error)),
-                Ok(object) => object.size >= size,
-            };
-            if !whole {
-                return Err(StoreError::damaged(id, "its persisted file is not there"));
+            match find(&*bucket.targets, &key, &moved.mark).await? {
+                There::Ours(length) if length >= size => {}
+                There::Another => {
+                    return Err(StoreError::damaged(
+                        id,
+                        "another's file is where it was persisted",
+                    ));
+                }
+                _ => return Err(StoreError::damaged(id, "its persisted file is not there")),
             }
-            Source::Object { objects: Arc::clone(&bucket.targets), key }
+            let part = bucket.part_of(size);
+            Source::Object { objects: Arc::clone(&bucket.targets), key, part }
         }
         None => Source::Log(Log {
             bucket: Arc::clone(bucket),
@@ -54,6 +58,28 @@ pub(super) async fn open(
     Ok(Box::new(LogReader::new(source, size)))
 }
 
+/// Whether all bytes up to the offset of `tail` are there. It reads none.
+pub(super) async fn check(
+    bucket: &Arc<Bucket>,
+    id: &UploadId,
+    tail: Tail,
+) -> Result<(), StoreError> {
+    if tail.entry.place().is_some() {
+        return open(bucket, id, tail).await.map(drop);
+    }
+    let measured = stream::iter(1..=tail.seq).map(|seq| bucket.measure(id, seq));
+    let mut measured = measured.buffered(AT_ONCE);
+    let mut end = 0;
+    while let Some(commit) = measured.next().await {
+        let commit = commit?;
+        if commit.start != end {
+            return Err(StoreError::damaged(id, format!("no commit has the byte at {end}")));
+        }
+        end = commit.end;
+    }
+    Ok(())
+}
+
 /// What a writer has written and not committed; it is gone with the reader.
 pub(super) fn staged(writer: BucketWriter, buffer: Arc<Buffer>, size: u64) -> Reader {
     let (bucket, id) = (Arc::clone(&writer.bucket), writer.id());
@@ -63,7 +89,7 @@ pub(super) fn staged(writer: BucketWriter, buffer: Arc<Buffer>, size: u64) -> Re
 
 enum Source {
     Log(Log),
-    Object { objects: Arc<dyn ObjectStore>, key: Path },
+    Object { objects: Arc<dyn ObjectStore>, key: Path, part: u64 },
     Staged(Box<Staged>),
 }
 
@@ -122,8 +148,10 @@ impl Source {
     async fn fetch(self: Arc<Self>, position: u64, size: u64) -> io::Result<Chunks> {
         match &*self {
             Self::Log(log) => log.fetch(position).await.map_err(io::Error::other),
-            Self::Object { objects, key } => {
-                let range = GetRange::Bounded(position..size);
+            Self::Object { objects, key, part } => {
+                // The object store's client gives a request so much time and no more, however slowly its
+                // bytes are taken.
+                let range = GetRange::Bounded(position..size.min(position + part));
                 get(&**objects, key, range).await.map_err(io::Error::other)
             }
             Self::Staged(staged) => staged.fetch(position).await.map_err(io::Error::other),
@@ -152,7 +180,7 @@ impl Staged {
                 blocks.push(Ok(block.slice(passed..)));
             }
         }
-        Ok(futures_util::stream::iter(blocks).boxed())
+        Ok(stream::iter(blocks).boxed())
     }
 }
 
@@ -237,7 +265,7 @@ impl Log {
     async fn follow(&self, seq: u32) -> Result<(Span, Option<Chunks>), StoreError> {
         let key = self.bucket.keys.entry(&self.id, seq);
         let found = match self.bucket.objects.get(&key).await {
-            Err(object_store::Error::NotFound { .. }) => return Err(self.missing(seq)),
+            Err(object_store::Error::NotFound { .. }) => return Err(missing(&self.id, seq)),
             found => found.map_err(|error| failed("read an object", error))?,
         };
         let entry = Entry::read(&found.attributes)
@@ -245,29 +273,50 @@ impl Log {
         let mut span = Span { seq, at: entry.at, end: entry.progress.offset, pieces: None };
         if entry.body == Body::List {
             let bytes = found.bytes().await.map_err(|error| failed("read an object", error))?;
-            let list: List = serde_json::from_slice(&bytes)
-                .map_err(|error| StoreError::damaged(&self.id, format!("commit {seq}: {error}")))?;
-            span.pieces = Some(Arc::new(list.pieces));
+            span.pieces = Some(Arc::new(parse_list(&self.id, seq, &bytes)?.pieces));
             return Ok((span, None));
         }
         Ok((span, Some(found.into_stream())))
     }
 
     async fn look(&self, seq: u32) -> Result<Span, StoreError> {
-        let entry = self.bucket.entry(&self.id, seq).await?.ok_or_else(|| self.missing(seq))?;
+        let entry = self.bucket.entry(&self.id, seq).await?;
+        let entry = entry.ok_or_else(|| missing(&self.id, seq))?;
         let pieces = match entry.body {
             Body::Bytes | Body::Gone => None,
             Body::List => Some(Arc::new(self.bucket.list_of(&self.id, seq).await?.pieces)),
         };
         Ok(Span { seq, at: entry.at, end: entry.progress.offset, pieces })
     }
-
-    fn missing(&self, seq: u32) -> StoreError {
-        StoreError::damaged(&self.id, format!("commit {seq} is missing"))
-    }
 }
 
 impl Bucket {
+    /// Which bytes a commit has, if their objects are there.
+    async fn measure(&self, id: &UploadId, seq: u32) -> Result<Range<u64>, StoreError> {
+        let key = self.keys.entry(id, seq);
+        let entry = self.entry(id, seq).await?.ok_or_else(|| missing(id, seq))?;
+        let range = entry.at..entry.progress.offset;
+        let parts = match entry.body {
+            Body::List => {
+                let pieces = self.list_of(id, seq).await?.pieces;
+                let part = |piece: Piece| (self.keys.piece(id, &piece.name), piece.length);
+                pieces.into_iter().map(part).collect()
+            }
+            Body::Bytes | Body::Gone => vec![(key, range.end.saturating_sub(range.start))],
+        };
+        for (key, length) in parts {
+            match self.objects.head(&key).await {
+                Ok(object) if object.size >= length => {}
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {
+                    let what = format!("commit {seq} lacks bytes of {key}");
+                    return Err(StoreError::damaged(id, what));
+                }
+                Err(error) => return Err(failed("look at bytes", error)),
+            }
+        }
+        Ok(range)
+    }
+
     async fn get_piece(
         &self,
         id: &UploadId,
@@ -330,6 +379,8 @@ impl AsyncRead for LogReader {
                         *state = State::Idle;
                         return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
                     }
+                    // It broke off, and has come further than the last time.
+                    Some(Err(_)) if *came => *state = State::Idle,
                     Some(Err(error)) => {
                         *state = State::Idle;
                         return Poll::Ready(Err(io::Error::other(error)));

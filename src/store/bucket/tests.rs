@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt;
 use super::double::{Call, Double, Fate};
 use super::keys::Keys;
 use super::{BucketStore, BucketStoreBuilder};
-use crate::engine::{AppendMode, ErrorKind, NewUpload, Uploads};
+use crate::engine::{AppendMode, ErrorKind, Filter, NewUpload, Uploads};
 use crate::id::UploadId;
 use crate::store::{Store, StoreError, Writer};
 use crate::upload::{Status, Upload};
@@ -168,7 +168,7 @@ async fn an_object_of_somebody_elses_is_no_success() {
     let upload = born(&store, b"first").await;
     double.plan(Call::Put, "/log/", &[Fate::Taken]);
     let taken = grow(&store, &upload.id, b"more").await;
-    assert!(matches!(taken, Err(StoreError::Conflict)), "{taken:?}");
+    assert!(matches!(taken, Err(StoreError::Io { .. })), "{taken:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -238,6 +238,24 @@ async fn of_two_nodes_that_complete_one_is_refused_until_the_other_is_silent() {
     assert!((2..10).contains(&refused), "{refused}");
     again.finish().await.unwrap();
     assert_eq!(*two.complete(&id, None).await.unwrap_err().kind(), ErrorKind::AlreadyComplete);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_loses_a_race_to_complete_does_not_say_that_nobody_completes() {
+    let double = Double::default();
+    let store = node(&double);
+    let handles = [(); 3].map(|()| uploads(store.clone()));
+    let mut first = handles[0].create(NewUpload::new()).await.unwrap();
+    first.write(&b"first"[..]).await.unwrap();
+    let id = first.commit().await.unwrap().id;
+    double.plan(Call::Put, "/log/", &[Fate::Slow(Duration::from_millis(10)); 2]);
+    let (one, two) = tokio::join!(handles[0].complete(&id, None), handles[1].complete(&id, None));
+    assert!(double.is_done());
+    assert_eq!([&one, &two].iter().filter(|given| given.is_ok()).count(), 1);
+    let refused = handles[2].complete(&id, None).await.unwrap_err();
+    assert_eq!(*refused.kind(), ErrorKind::Finishing);
+    one.or(two).unwrap().reopen().await.unwrap();
+    handles[2].complete(&id, None).await.unwrap().finish().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -458,6 +476,26 @@ async fn an_upload_that_is_being_written_to_is_not_swept() {
     assert_eq!(uploads.delete_expired().await.unwrap().incomplete, 1);
 }
 
+/// Of virtual time: each removal waits for its requests, and not for the others.
+#[tokio::test(start_paused = true)]
+async fn a_sweeper_keeps_up_with_a_store_that_is_far_away() {
+    let double = Double::default();
+    let (_, uploads, ahead) = timed(&double);
+    for _ in 0..300 {
+        drop(uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap());
+    }
+    ahead.store(25 * 3600, Ordering::Relaxed);
+    let second = Duration::from_secs(1);
+    double.plan(Call::Put, "/log/", &[Fate::Slow(second); 300]);
+    let start = tokio::time::Instant::now();
+    let sweeper = uploads.sweep_every(1000 * second);
+    while uploads.list(Filter::all().expired(true)).next().await.is_some() {
+        tokio::time::sleep(second).await;
+    }
+    assert!(start.elapsed() < 30 * second, "{:?}", start.elapsed());
+    sweeper.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_late_commit_to_an_upload_that_was_collected_is_not_acknowledged() {
     let double = Double::default();
@@ -504,6 +542,50 @@ async fn a_late_commit_under_a_number_whose_bytes_were_moved_away_is_not_acknowl
     assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
     assert_eq!(uploads.status(&upload.id).await.unwrap().status(), Status::Complete);
     assert_eq!(content(&node(&double), &upload.id).await, b"first");
+}
+
+/// Its clock that never goes back stood still with it.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_slept_believes_nothing_that_it_knew() {
+    let double = Double::default();
+    let (_, sleeper, slept) = timed(&double);
+    let (store, uploads, ahead) = timed(&double);
+    let mut first = sleeper.create(NewUpload::new()).await.unwrap();
+    first.write(&b"first"[..]).await.unwrap();
+    let id = first.commit().await.unwrap().id;
+    let mut under_way = sleeper.append(&id, 5, AppendMode::AllOrNothing).await.unwrap();
+    under_way.write(&b"later"[..]).await.unwrap();
+
+    let given = uploads.complete(&id, None).await.unwrap();
+    given.file().persist("media/file").await.unwrap();
+    given.finish().await.unwrap();
+    ahead.store(2 * 3600, Ordering::Relaxed);
+    uploads.delete_expired().await.unwrap();
+    assert!(double.keys().await.iter().filter(|key| key.contains("/log/")).count() == 1);
+
+    slept.store(2 * 3600, Ordering::Relaxed);
+    let late = under_way.commit().await.unwrap_err();
+    assert_eq!(*late.kind(), ErrorKind::AlreadyComplete);
+    let again = sleeper.complete(&id, None).await.unwrap_err();
+    assert_eq!(*again.kind(), ErrorKind::AlreadyComplete);
+    assert_eq!(content(&store, &id).await, b"first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_began_before_an_upload_was_to_expire_does_not_hide_it() {
+    let double = Double::default();
+    let (_, uploads, ahead) = timed(&double);
+    let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    uploads.set_expires(&id, None).await.unwrap();
+    let expires = UNIX_EPOCH + Duration::from_secs(1_800_000_000 + 60);
+    uploads.set_expires(&id, expires).await.unwrap();
+    // It had seen the entry and not yet the commit, and its deletion comes last.
+    double.objects.delete(&keys().due(&id, expires)).await.unwrap();
+    ahead.store(62, Ordering::Relaxed);
+    assert_eq!(uploads.delete_expired().await.unwrap().incomplete, 1);
+    ahead.store(25 * 3600, Ordering::Relaxed);
+    uploads.delete_expired().await.unwrap();
+    assert_eq!(double.keys().await, [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -684,6 +766,69 @@ async fn a_file_read_in_order_costs_one_get_a_commit() {
     tokio::io::AsyncSeekExt::seek(&mut reader, std::io::SeekFrom::Start(17)).await.unwrap();
     assert_eq!(reader.read_u8().await.unwrap(), b'x');
     assert_eq!(double.counts(), [(Call::Get, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_breaks_off_goes_on_where_it_was() {
+    let bytes: Vec<u8> = (0..1000_u32).map(|n| (n % 251) as u8).collect();
+    for place in ["/log/", "/piece/", "media/"] {
+        let double = Double::default();
+        let store = builder(&double).smallest_part(100).unchecked().unwrap();
+        let upload = if place == "/log/" {
+            let upload = born(&store, b"").await;
+            for part in bytes.chunks(100) {
+                grow(&store, &upload.id, Vec::leak(part.to_vec())).await.unwrap();
+            }
+            upload
+        } else {
+            born(&store, Vec::leak(bytes.clone())).await
+        };
+        if place == "media/" {
+            let mut writer = store.writer(&upload.id).await.unwrap();
+            writer.persist(FilePath::new("media/a"), true).await.unwrap();
+        }
+        // Of a large object a request asks for no more than comes in the time that it has.
+        double.counts();
+        assert!(content(&store, &upload.id).await == bytes, "{place}");
+        let requests = if place == "media/" { 10 } else { 11 };
+        assert!(double.counts().contains(&(Call::Get, requests)), "{place}");
+
+        double.plan(Call::Get, place, &[Fate::Torn; 5]);
+        assert!(content(&store, &upload.id).await == bytes, "{place}");
+        assert!(double.is_done(), "{place}");
+        double.plan(Call::Get, place, &[Fate::Refused]);
+        let mut reader = store.open(&upload.id).await.unwrap();
+        assert!(reader.read_to_end(&mut Vec::new()).await.is_err(), "{place}");
+    }
+}
+
+#[tokio::test]
+async fn another_uploads_file_is_not_taken_for_this_ones() {
+    let double = Double::default();
+    let store = node(&double);
+    let (one, two) = (born(&store, b"one").await, born(&store, b"the other").await);
+    for upload in [&one, &two] {
+        let mut writer = store.writer(&upload.id).await.unwrap();
+        writer.persist(FilePath::new("media/same"), true).await.unwrap();
+    }
+    let refused = store.open(&one.id).await.map(drop);
+    assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{refused:?}");
+    assert_eq!(content(&store, &two.id).await, b"the other");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_shows_before_its_metadata_is_waited_for() {
+    let double = Double::default();
+    let store = node(&double);
+    let upload = born(&store, b"first").await;
+    double.plan(Call::Head, "/log/", &[Fate::Bare; 2]);
+    assert_eq!(node(&double).load(&upload.id).await.unwrap().offset(), 5);
+    assert!(double.is_done());
+    // Even if it takes longer, a commit of one's own is not taken for another's.
+    double.plan(Call::Put, "/log/", &[Fate::Lost]);
+    double.plan(Call::Head, "0000fffffffd", &[Fate::Bare; 4]);
+    grow(&store, &upload.id, Vec::leak(vec![7; 500])).await.unwrap();
+    assert_eq!(content(&node(&double), &upload.id).await.len(), 505);
 }
 
 #[tokio::test(start_paused = true)]
@@ -954,6 +1099,45 @@ async fn a_damaged_upload_is_refused_and_can_be_removed() {
         assert!(fresh.remove_damaged(&upload.id).await.unwrap());
         assert!(matches!(fresh.load(&upload.id).await, Err(StoreError::NotFound)));
         assert!(fresh.list(None).await.unwrap().uploads.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_without_its_bytes_can_be_removed_and_leaves_nothing() {
+    for part in ["/piece/", "/log/", "media/"] {
+        for shorter in [false, true] {
+            let double = Double::default();
+            let (store, uploads, ahead) = timed(&double);
+            let upload = born(&store, Vec::leak(vec![7; 250])).await;
+            grow(&store, &upload.id, b"more").await.unwrap();
+            if part == "media/" {
+                let mut writer = store.writer(&upload.id).await.unwrap();
+                writer.persist(FilePath::new("media/a"), true).await.unwrap();
+            }
+            assert!(!store.remove_damaged(&upload.id).await.unwrap());
+            let keys = double.keys().await;
+            // Of the commits not the last one, which says what there is.
+            let key = keys.iter().rev().find(|key| key.contains(part)).unwrap();
+            let key = Path::from(key.as_str());
+            let kept = double.objects.get(&key).await.unwrap();
+            let attributes = kept.attributes.clone();
+            double.objects.delete(&key).await.unwrap();
+            if shorter {
+                let options = object_store::PutOptions { attributes, ..Default::default() };
+                let bytes = kept.bytes().await.unwrap();
+                let half = bytes.slice(..bytes.len() / 2);
+                double.objects.put_opts(&key, half.into(), options).await.unwrap();
+            }
+            // A crash in its middle leaves an upload that is found.
+            double.plan(Call::Put, "/log/", &[Fate::Refused; 4]);
+            assert!(store.remove_damaged(&upload.id).await.is_err(), "{part}");
+            assert!(double.keys().await.iter().any(|key| key.contains("/due/")));
+            assert!(store.remove_damaged(&upload.id).await.unwrap(), "{part} {shorter}");
+            ahead.store(14 * 3600, Ordering::Relaxed);
+            uploads.delete_expired().await.unwrap();
+            let left = double.keys().await;
+            assert!(left.iter().all(|key| key == "media/a"), "{left:?}");
+        }
     }
 }
 

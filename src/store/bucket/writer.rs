@@ -1,5 +1,6 @@
 //! Writing to an upload.
 
+use std::collections::hash_map;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -13,9 +14,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::entry::{Body, Entry, List, Moved, Piece};
-use super::log::Tail;
+use super::log::{Tail, read};
 use super::pool::Buffer;
-use super::{Bucket, Sight, failed, nonce, reader};
+use super::{Bucket, Moment, Sight, failed, nonce, reader};
 use crate::id::UploadId;
 use crate::store::{Reader, StoreError, Writer};
 use crate::upload::{Status, Upload};
@@ -30,7 +31,7 @@ pub struct BucketWriter {
     /// `None` until the first commit.
     pub(super) tail: Option<Tail>,
     /// When the tail was read.
-    seen: Instant,
+    seen: Moment,
     stride: u32,
     /// Where the index has a new upload.
     due: SystemTime,
@@ -45,7 +46,6 @@ pub struct BucketWriter {
 struct Alive {
     bucket: Arc<Bucket>,
     id: UploadId,
-    name: String,
     task: JoinHandle<()>,
 }
 
@@ -59,7 +59,7 @@ impl BucketWriter {
             upload,
             record: None,
             tail: None,
-            seen: Instant::now(),
+            seen: bucket.moment(),
             stride: 0,
             due,
             tried: false,
@@ -192,12 +192,12 @@ impl BucketWriter {
             }
             self.seen = sight.seen;
         }
-        let (sent, seen) = (Instant::now(), self.seen);
+        let (sent, seen) = (bucket.moment(), self.seen);
         let entry = Arc::new(entry);
         let record = match &self.record {
             Some(_) => None,
             // The sweep may have given it up.
-            None if self.seen.elapsed() > LONGEST_CREATION => {
+            None if bucket.age(seen) > LONGEST_CREATION => {
                 return Err(StoreError::Expired { owner: upload.owner.clone() });
             }
             None => {
@@ -249,7 +249,7 @@ impl BucketWriter {
         if self.bucket.is(super::Mutation::NoEndCheck) {
             return false;
         }
-        self.seen.elapsed() > self.bucket.half_grace()
+        self.bucket.age(self.seen) > self.bucket.half_grace()
     }
 
     /// What was written and not committed, and whether nothing was.
@@ -292,8 +292,12 @@ impl Writer for BucketWriter {
         self.commit_bytes(upload).await?;
         self.alive = alive;
         match earlier {
-            // A sweep that saw the record before has moved the entry to a later time.
-            Some(expires) if !is_new => self.bucket.put_due(&id, expires).await,
+            // A sweep that saw the record before moves the entry to a later time, now or a little later: so
+            // there is another one, with a name of its own.
+            Some(expires) if !is_new => {
+                let later = expires.checked_add(Duration::from_secs(1)).unwrap_or(expires);
+                self.bucket.put_due(&id, later).await
+            }
             _ if trimmed && self.upload.expires().is_none() => {
                 self.bucket.put_due(&id, self.bucket.now() + self.bucket.grace).await
             }
@@ -355,19 +359,18 @@ impl Drop for BucketWriter {
 
 impl Alive {
     fn new(bucket: &Arc<Bucket>, id: UploadId) -> Self {
-        let name = nonce();
-        bucket.completing().here.insert(id, name.clone());
-        let node = Arc::clone(bucket);
+        *bucket.completing().here.entry(id).or_default() += 1;
+        let this = Arc::clone(bucket);
         let task = tokio::spawn(async move {
-            let key = node.keys.busy(&id);
+            let key = this.keys.busy(&id);
             for sign in 0_u64.. {
-                tokio::time::sleep(node.lease / SIGNS).await;
+                tokio::time::sleep(this.lease / SIGNS).await;
                 // A sign that is lost, or takes too long, is made good by the next.
-                let put = node.objects.put(&key, format!("{} {sign}", node.node).into());
-                drop(tokio::time::timeout(node.lease / SIGNS, put).await);
+                let put = this.objects.put(&key, format!("{} {sign}", this.node).into());
+                drop(tokio::time::timeout(this.lease / SIGNS, put).await);
             }
         });
-        Self { bucket: Arc::clone(bucket), id, name, task }
+        Self { bucket: Arc::clone(bucket), id, task }
     }
 }
 
@@ -375,8 +378,11 @@ impl Drop for Alive {
     fn drop(&mut self) {
         self.task.abort();
         let here = &mut self.bucket.completing().here;
-        if here.get(&self.id) == Some(&self.name) {
-            here.remove(&self.id);
+        if let hash_map::Entry::Occupied(mut tries) = here.entry(self.id) {
+            *tries.get_mut() -= 1;
+            if *tries.get() == 0 {
+                tries.remove();
+            }
         }
     }
 }
@@ -391,15 +397,8 @@ impl Bucket {
             let here = self.completing().here.contains_key(id);
             return if here { Err(StoreError::Busy) } else { Ok(()) };
         }
-        let sign = match self.objects.get(&self.keys.busy(id)).await {
-            Err(object_store::Error::NotFound { .. }) => None,
-            Err(error) => return Err(failed("look for a sign of life", error)),
-            Ok(sign) => {
-                let sign = sign.bytes().await;
-                let sign = sign.map_err(|error| failed("look for a sign of life", error))?;
-                Some(String::from_utf8_lossy(&sign).into_owned())
-            }
-        };
+        let sign = read(&*self.objects, &self.keys.busy(id)).await;
+        let sign = sign.map_err(|error| failed("look for a sign of life", error))?;
         let now = Instant::now();
         let elsewhere = &mut self.completing().elsewhere;
         if elsewhere.len() > WATCHED {
