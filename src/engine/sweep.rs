@@ -1,6 +1,6 @@
 //! Removing what has expired.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -112,7 +112,8 @@ impl<'a> Sweep<'a> {
 
     async fn look_at(&mut self, uploads: Vec<Result<Upload, StoreError>>) {
         let at_once = if self.by_index { AT_ONCE } else { 1 };
-        let mut removals = JoinSet::new();
+        // An index may name an upload more than once.
+        let (mut removals, mut begun) = (JoinSet::new(), HashSet::new());
         for upload in uploads {
             let id = match upload {
                 Ok(upload) if !self.scope.knows(&upload) => continue,
@@ -124,6 +125,9 @@ impl<'a> Sweep<'a> {
                     continue;
                 }
             };
+            if !begun.insert(id) {
+                continue;
+            }
             if removals.len() == at_once {
                 self.add(removals.join_next().await);
             }

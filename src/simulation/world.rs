@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub(super) steps: usize,
     pub(super) weather: Weather,
     pub(super) segment: usize,
+    /// How many segments all uploads of a node may gather together.
+    pub(super) segments: usize,
     pub(super) expiry: Expiry,
     /// Two clients have one upload.
     pub(super) races: bool,
@@ -71,6 +73,7 @@ impl Plan {
             steps: dice.usize(4..=16),
             weather,
             segment: segments[dice.usize(0..4)],
+            segments: [1, 3, 1000][dice.usize(0..3)],
             expiry: expiry(LIFE),
             races: often(dice),
             cancels: often(dice),
@@ -361,6 +364,7 @@ fn connect(
 ) -> Checked<BucketStore> {
     BucketStore::builder(objects)
         .segment_bytes(plan.segment)
+        .max_buffered_bytes(plan.segment * plan.segments)
         .smallest_part(1)
         .grace(GRACE)
         .clock(clock)

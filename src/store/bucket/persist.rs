@@ -67,10 +67,10 @@ impl BucketWriter {
             return Err(exists(&key));
         }
         let mut moved = self.note(moved).await?;
-        let (node, noted) = (Arc::clone(&bucket), self.seq());
+        let (this, noted) = (Arc::clone(&bucket), self.seq());
         let copied = bucket.finish(async move {
-            let file = open(&node, &id, tail).await?;
-            node.copy((&id, noted), file, size, &key, &mark, overwrite).await
+            let file = open(&this, &id, tail).await?;
+            this.copy((&id, noted), file, size, &key, &mark, overwrite).await
         });
         copied.await?;
         // What is here is deleted when nobody can be reading it any more.

@@ -589,6 +589,20 @@ async fn a_sweep_that_began_before_an_upload_was_to_expire_does_not_hide_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upload_that_the_index_names_twice_is_removed_once() {
+    let double = Double::default();
+    let (_, uploads, ahead) = timed(&double);
+    let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    let expires = UNIX_EPOCH + Duration::from_secs(1_800_000_000 + 60);
+    uploads.set_expires(&id, expires).await.unwrap();
+    let named = double.keys().await.into_iter().filter(|key| key.contains("/due/")).count();
+    assert!(named > 1);
+    ahead.store(25 * 3600, Ordering::Relaxed);
+    let swept = uploads.delete_expired().await.unwrap();
+    assert_eq!((swept.incomplete, swept.skipped), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_listing_that_is_late_misleads_nobody() {
     let double = Double::default();
     let upload = born(&node(&double), b"first").await;

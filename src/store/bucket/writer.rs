@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use object_store::path::Path as Key;
 use object_store::{ObjectStoreExt, PutPayload};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -180,65 +179,80 @@ impl BucketWriter {
         payload: PutPayload,
         upload: &Upload,
     ) -> Result<(), StoreError> {
-        let (bucket, id, seq) = (Arc::clone(&self.bucket), self.id(), self.seq() + 1);
         if self.record.is_some() && self.is_late() {
-            // The next number may be free since what had it is deleted.
-            let sight = bucket.look_first(&id).await?;
-            if let Some(why) = sight.tail.entry.why_gone(&sight.record) {
-                return Err(why);
-            }
-            if sight.tail.seq != self.seq() {
-                return Err(StoreError::Conflict);
-            }
-            self.seen = sight.seen;
+            self.look_before().await?;
         }
-        let (sent, seen) = (bucket.moment(), self.seen);
-        let entry = Arc::new(entry);
-        let record = match &self.record {
-            Some(_) => None,
-            // The sweep may have given it up.
-            None if bucket.age(seen) > LONGEST_CREATION => {
-                return Err(StoreError::Expired { owner: upload.owner.clone() });
-            }
-            None => {
-                self.tried = true;
-                let text = serde_json::to_vec(upload).map_err(|error| unwritable(&id, &error))?;
-                Some(PutPayload::from(text))
-            }
-        };
-        let (node, commit, new) = (Arc::clone(&bucket), Arc::clone(&entry), record.is_some());
-        let put = bucket.finish(async move {
-            let record = async {
-                match record {
-                    Some(record) => node.put(&node.keys.record(&id), record).await,
-                    None => Ok(()),
-                }
-            };
-            let (record, log) = tokio::join!(record, node.append(&id, seq, &commit, payload, seen));
-            record.and(log)
-        });
-        put.await?;
-        if new {
-            self.record = Some(Arc::new(upload.clone()));
-        }
+        let (sent, entry) = (self.bucket.moment(), Arc::new(entry));
+        self.put(&entry, payload, upload).await?;
+        let tail = Tail { seq: self.seq() + 1, entry };
         if self.is_late() {
-            if !bucket.is_there(&id).await? {
-                // So nobody can have gone on from it.
-                bucket.delete(vec![bucket.keys.entry(&id, seq)]).await?;
-                return Err(StoreError::NotFound);
-            }
-            // Others have gone on from it, or it has the number of one whose bytes were moved away.
-            let last = bucket.look_first(&id).await?.tail;
-            if last.seq != seq || last.entry.nonce != entry.nonce {
-                let why = std::io::Error::other("it took too long");
-                return Err(StoreError::io("know whether a commit counts", why));
-            }
+            self.look_after(&tail).await?;
         }
-        let tail = Tail { seq, entry };
         (self.tail, self.seen) = (Some(tail.clone()), sent);
         if let Some(record) = &self.record {
             let (record, stride) = (Arc::clone(record), self.stride);
-            bucket.known().put(&id, Sight { record, tail, seen: sent, stride });
+            self.bucket.known().put(&self.id(), Sight { record, tail, seen: sent, stride });
+        }
+        Ok(())
+    }
+
+    /// Whether this is still the last commit: the next number may be free since what had it is deleted.
+    async fn look_before(&mut self) -> Result<(), StoreError> {
+        let sight = self.bucket.look_first(&self.id()).await?;
+        if let Some(why) = sight.tail.entry.why_gone(&sight.record) {
+            return Err(why);
+        }
+        if sight.tail.seq != self.seq() {
+            return Err(StoreError::Conflict);
+        }
+        self.seen = sight.seen;
+        Ok(())
+    }
+
+    /// Writes the next commit, and the record with the first.
+    async fn put(
+        &mut self,
+        entry: &Arc<Entry>,
+        payload: PutPayload,
+        upload: &Upload,
+    ) -> Result<(), StoreError> {
+        let (bucket, id, seq) = (Arc::clone(&self.bucket), self.id(), self.seq() + 1);
+        let (seen, entry) = (self.seen, Arc::clone(entry));
+        if self.record.is_some() {
+            let work = async move { bucket.append(&id, seq, &entry, payload, seen).await };
+            return self.bucket.finish(work).await;
+        }
+        // The sweep may have given it up.
+        if bucket.age(seen) > LONGEST_CREATION {
+            return Err(StoreError::Expired { owner: upload.owner.clone() });
+        }
+        self.tried = true;
+        let record = serde_json::to_vec(upload).map_err(|error| unwritable(&id, &error))?;
+        let work = async move {
+            let key = bucket.keys.record(&id);
+            let record = bucket.put(&key, record.into());
+            let log = bucket.append(&id, seq, &entry, payload, seen);
+            let (record, log) = tokio::join!(record, log);
+            record.and(log)
+        };
+        self.bucket.finish(work).await?;
+        self.record = Some(Arc::new(upload.clone()));
+        Ok(())
+    }
+
+    /// Whether a commit that took long counts.
+    async fn look_after(&self, made: &Tail) -> Result<(), StoreError> {
+        let (bucket, id) = (&self.bucket, self.id());
+        if !bucket.is_there(&id).await? {
+            // So nobody can have gone on from it.
+            bucket.delete(vec![bucket.keys.entry(&id, made.seq)]).await?;
+            return Err(StoreError::NotFound);
+        }
+        // Others have gone on from it, or it has the number of one whose bytes were moved away.
+        let last = bucket.look_first(&id).await?.tail;
+        if last.seq != made.seq || last.entry.nonce != made.entry.nonce {
+            let why = std::io::Error::other("it took too long");
+            return Err(StoreError::io("know whether a commit counts", why));
         }
         Ok(())
     }
@@ -250,18 +264,6 @@ impl BucketWriter {
             return false;
         }
         self.bucket.age(self.seen) > self.bucket.half_grace()
-    }
-
-    /// What was written and not committed, and whether nothing was.
-    fn take_pieces(&self) -> (Vec<Key>, bool) {
-        // Who holds the lock is making a piece of it, which the sweep finds.
-        let Some(mut inner) = self.buffer.try_lock() else { return (Vec::new(), false) };
-        let untouched = inner.is_untouched();
-        let pieces = std::mem::take(&mut inner.pieces);
-        (
-            pieces.iter().map(|piece| self.bucket.keys.piece(&self.id(), &piece.name)).collect(),
-            untouched,
-        )
     }
 }
 
@@ -347,7 +349,13 @@ impl Writer for BucketWriter {
 
 impl Drop for BucketWriter {
     fn drop(&mut self) {
-        let (mut left, untouched) = self.take_pieces();
+        // Who holds the lock is making a piece of it, which the sweep finds.
+        let Some(mut inner) = self.buffer.try_lock() else { return };
+        let untouched = inner.is_untouched();
+        let pieces = std::mem::take(&mut inner.pieces);
+        drop(inner);
+        let (keys, id) = (&self.bucket.keys, self.id());
+        let mut left: Vec<_> = pieces.iter().map(|piece| keys.piece(&id, &piece.name)).collect();
         if self.record.is_none() && !self.tried && untouched {
             left.push(self.bucket.keys.due(&self.id(), self.due));
         }
