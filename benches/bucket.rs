@@ -42,19 +42,21 @@ async fn main() {
 
 async fn table(counter: &Counter, size: usize, rounds: usize) {
     let mut nodes = Vec::new();
-    for _ in 0..4 {
+    for node in 0..5 {
         let store = BucketStore::builder(Arc::new(counter.clone())).prefix("bench").connect();
-        nodes.push(Uploads::builder(store.await.unwrap()).checksum(false).build().unwrap());
+        let uploads = Uploads::builder(store.await.unwrap()).checksum(node == HASHES);
+        nodes.push(uploads.build().unwrap());
     }
     let bytes = Bytes::from(vec![7; size]);
     let mut uploads = Vec::new();
-    for node in [&nodes[0], &nodes[1]] {
+    for node in [&nodes[0], &nodes[1], &nodes[HASHES]] {
         uploads.push(node.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id);
     }
     let mut rows = [
         Row::new("`put_opts`, create-only"),
         Row::new("the same node"),
         Row::new("three nodes in turn"),
+        Row::new("the same node, with an MD5"),
     ];
     // Once without being counted, for connections and what nodes remember.
     for round in 0..=rounds + 3 {
@@ -70,6 +72,7 @@ async fn table(counter: &Counter, size: usize, rounds: usize) {
                     counter.put_opts(&raw, bytes.clone().into(), options).await.unwrap();
                 }
                 1 => append(&nodes[0], &uploads[0], round * size, &bytes).await,
+                3 => append(&nodes[HASHES], &uploads[2], round * size, &bytes).await,
                 _ => append(&nodes[1 + round % 3], &uploads[1], round * size, &bytes).await,
             }
             let time = start.elapsed();
@@ -85,8 +88,8 @@ async fn table(counter: &Counter, size: usize, rounds: usize) {
     for row in &mut rows {
         row.print(size, raw);
     }
-    for (node, id) in [(&nodes[0], &uploads[0]), (&nodes[1], &uploads[1])] {
-        node.cancel(id).await.unwrap();
+    for id in &uploads {
+        nodes[0].cancel(id).await.unwrap();
     }
 }
 
@@ -218,3 +221,6 @@ impl ObjectStore for Counter {
         self.objects.copy_opts(from, to, options).await
     }
 }
+
+/// The node of the row with an MD5.
+const HASHES: usize = 4;

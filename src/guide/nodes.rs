@@ -136,7 +136,7 @@
 //! | the first chunk that a node sees of an upload, or one of an upload that it does not [remember](crate::store::BucketStoreBuilder::remembered_uploads) | a `GET`, a `LIST` and a `HEAD` more |
 //! | a chunk larger than a segment (8 MiB) | a `PUT` for each segment, and one for the list of them |
 //! | a completion | two `PUT`s |
-//! | to read | a `GET` for each chunk; of a chunk larger than a segment one for each segment, and one |
+//! | to read | a `GET` for each chunk, and one for each segment of a chunk larger than that; of a persisted file a `HEAD`, and a `GET` for each 8 MiB |
 //! | to persist | as much as to read; four `PUT`s (of a file above 8 MiB one for each 8 MiB, and five or six), and one or two `HEAD`s |
 //! | a status | one `HEAD` or a few, twice |
 //! | the end of an upload | two small `PUT`s, three `LIST`s, a few `HEAD`s; `DELETE` costs nothing |
@@ -246,7 +246,8 @@
 //!   has no content type, and `upload` among its metadata says whose it is.
 //! - **Free room** cannot be asked: [`min_free_bytes`](crate::UploadsBuilder::min_free_bytes) refuses all.
 //! - **Clocks** of the nodes may differ by minutes. They decide when an upload expires, and when what is gone
-//!   is deleted; never who may write.
+//!   is deleted; never who may write. Of a machine that was suspended for longer than half the grace the clock must be right
+//!   again before it goes on: by that it knows that what it knew is old.
 //!
 //! # What if a node dies at the wrong moment?
 //!

@@ -241,6 +241,30 @@ async fn of_two_nodes_that_complete_one_is_refused_until_the_other_is_silent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_that_never_ends_leaves_no_sign_of_an_upload_that_is_gone() {
+    let double = Double::default();
+    let (_, one, _) = timed(&double);
+    let (_, two, _) = timed(&double);
+    let id = one.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    let stalled = one.complete(&id, None).await.unwrap();
+    double.plan(Call::Put, "/busy/", &[Fate::Refused; 8]);
+    while two.complete(&id, None).await.map(drop).is_err() {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    while two.cancel(&id).await.is_err() {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert!(double.keys().await.iter().any(|key| key.contains("/busy/")));
+    for _ in 0..30 {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        two.delete_expired().await.unwrap();
+    }
+    assert_eq!(double.keys().await, [""; 0]);
+    drop(stalled);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_loses_a_race_to_complete_does_not_say_that_nobody_completes() {
     let double = Double::default();
     let store = node(&double);

@@ -370,9 +370,18 @@ impl Alive {
         *bucket.completing().here.entry(id).or_default() += 1;
         let this = Arc::clone(bucket);
         let task = tokio::spawn(async move {
-            let key = this.keys.busy(&id);
+            let (key, mut seen) = (this.keys.busy(&id), this.moment());
             for sign in 0_u64.. {
                 tokio::time::sleep(this.lease / SIGNS).await;
+                if this.age(seen) > this.half_grace() {
+                    // A sign of what is gone by now would stay for ever.
+                    let now = this.moment();
+                    match this.look(&id).await {
+                        Ok(_) => seen = now,
+                        Err(StoreError::NotFound | StoreError::Expired { .. }) => return,
+                        Err(_) => continue,
+                    }
+                }
                 // A sign that is lost, or takes too long, is made good by the next.
                 let put = this.objects.put(&key, format!("{} {sign}", this.node).into());
                 drop(tokio::time::timeout(this.lease / SIGNS, put).await);
