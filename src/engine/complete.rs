@@ -46,19 +46,14 @@ pub(super) async fn complete(held: Held, expected: Option<Digest>) -> Result<Com
             return Err(Error::from(ErrorKind::ChecksumMismatch));
         }
         upload.progress.checksum = running.map(|running| running.save());
-        let before = writer.upload().clone();
         if read {
             // So that a client which has become impatient meanwhile need not wait for it again.
             upload.progress.status = Status::Open;
-            if let Err(error) = writer.commit(Bytes::new(), upload.clone()).await {
-                return Err(engine.overtaken(&before, error).await);
-            }
+            engine.note(&mut *writer, upload.clone()).await?;
         }
         claim.finish()?;
         upload.progress.status = Status::Finishing;
-        if let Err(error) = writer.commit(Bytes::new(), upload.clone()).await {
-            return Err(engine.overtaken(&before, error).await);
-        }
+        engine.note(&mut *writer, upload.clone()).await?;
         let shared = Shared {
             engine: Arc::clone(&engine),
             filename: upload.filename().unwrap_or_else(|| UNNAMED.to_owned()),

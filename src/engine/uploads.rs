@@ -19,7 +19,7 @@ use super::quota::Ledger;
 use super::sweep::{self, Expired, Sweeper, Swept};
 use crate::checksum::{Digest, Running};
 use crate::id::UploadId;
-use crate::store::{DynStore, Store, StoreError};
+use crate::store::{DynStore, DynWriter, Store, StoreError};
 use crate::upload::{Owner, Status, Upload};
 
 /// Uploads in a store: begins, continues, completes, cancels, lists and removes them, with or
@@ -519,6 +519,19 @@ impl Engine {
             return Err(ErrorKind::OffsetMismatch { offset: upload.offset() }.into());
         }
         Ok(())
+    }
+
+    /// Commits a record without bytes.
+    pub(super) async fn note(
+        &self,
+        writer: &mut dyn DynWriter,
+        upload: Upload,
+    ) -> Result<(), Error> {
+        let before = writer.upload().clone();
+        match writer.commit(Bytes::new(), upload).await {
+            Err(error) => Err(self.overtaken(&before, error).await),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Why a commit failed that began with this record. Where another node was faster, it is told what
