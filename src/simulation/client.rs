@@ -512,7 +512,12 @@ impl Client {
     }
 
     async fn go_home(&mut self, node: &Node) -> Result<Checked, Error> {
+        let request = self.known().look();
         let stands = node.uploads.status(&self.id).await?;
+        // The client's own question may have had no answer.
+        if let Err(wrong) = self.known().told(&request, stands.offset()) {
+            return Ok(Err(wrong));
+        }
         match stands.status() {
             Status::Finishing => return Err(ErrorKind::Finishing.into()),
             Status::Complete => return Err(ErrorKind::AlreadyComplete.into()),
