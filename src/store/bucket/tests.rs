@@ -540,6 +540,18 @@ async fn a_late_commit_to_an_upload_that_was_collected_is_not_acknowledged() {
     assert!(double.keys().await.iter().all(|key| !key.contains("/log/")), "it left something");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_late_removal_is_not_taken_for_anothers() {
+    let double = Double::default();
+    let (store, _, _) = timed(&double);
+    let upload = born(&store, b"first").await;
+    let writer = store.writer(&upload.id).await.unwrap();
+    double.plan(Call::Put, "/log/", &[Fate::Slow(Duration::from_secs(40 * 60))]);
+    double.plan(Call::Get, "/rec/", &[Fate::Refused]);
+    writer.remove().await.unwrap();
+    assert!(matches!(node(&double).load(&upload.id).await, Err(StoreError::NotFound)));
+}
+
 /// An upload that is complete and whose bytes are at the application's place only, and somebody who knows
 /// it as it was before.
 async fn trimmed(double: &Double) -> (Uploads, super::BucketWriter) {

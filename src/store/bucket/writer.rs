@@ -249,8 +249,9 @@ impl BucketWriter {
             return Err(StoreError::NotFound);
         }
         // Others have gone on from it, or it has the number of one whose bytes were moved away.
-        let last = bucket.look_first(&id).await?.tail;
-        if last.seq != made.seq || last.entry.nonce != made.entry.nonce {
+        let last = bucket.tail(&id).await?;
+        let is_made = |last: Tail| last.seq == made.seq && last.entry.nonce == made.entry.nonce;
+        if !last.is_some_and(is_made) {
             let why = std::io::Error::other("it took too long");
             return Err(StoreError::io("know whether a commit counts", why));
         }
