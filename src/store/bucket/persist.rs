@@ -140,11 +140,6 @@ impl Bucket {
         }
     }
 
-    /// How large the parts of a file are that is persisted.
-    pub(super) fn part_of(&self, size: u64) -> u64 {
-        (self.segment.max(self.smallest_part) as u64).max(size.div_ceil(PARTS))
-    }
-
     async fn copy(
         &self,
         note: (&UploadId, u32),
@@ -154,7 +149,7 @@ impl Bucket {
         mark: &str,
         overwrite: bool,
     ) -> Result<(), StoreError> {
-        let part = self.part_of(size);
+        let part = (self.segment.max(self.smallest_part) as u64).max(size.div_ceil(PARTS));
         let _room = self.pool.room_for_copy(size.min(part * (PARTS_AT_ONCE as u64 + 1))).await;
         if size <= part {
             let bytes = read(&mut file, size).await?;

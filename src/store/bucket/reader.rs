@@ -45,7 +45,7 @@ pub(super) async fn open(
                 }
                 _ => return Err(StoreError::damaged(id, "its persisted file is not there")),
             }
-            let part = bucket.part_of(size);
+            let part = bucket.segment as u64;
             Source::Object { objects: Arc::clone(&bucket.targets), key, part }
         }
         None => Source::Log(Log {
