@@ -49,8 +49,7 @@ async fn delete_at_leisure(
         let (start, waits) = (Instant::now(), sweep.by_index);
         let more = sweep.page().await?;
         // Who waits for a network need not rest from it.
-        let rest = if waits { 0 } else { REST };
-        let rest = (start.elapsed() * rest).min(LONGEST_REST);
+        let rest = if waits { Duration::ZERO } else { (start.elapsed() * REST).min(LONGEST_REST) };
         tokio::select! {
             biased;
             () = &mut end => return Ok(()),

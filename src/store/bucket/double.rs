@@ -91,6 +91,17 @@ impl Double {
         listed.collect().await
     }
 
+    /// Writes an object as somebody else would, with metadata.
+    pub(super) async fn put_with(
+        &self,
+        key: &Path,
+        bytes: impl Into<PutPayload>,
+        attributes: Attributes,
+    ) {
+        let options = PutOptions { attributes, ..PutOptions::default() };
+        self.objects.put_opts(key, bytes.into(), options).await.unwrap();
+    }
+
     /// What is at the application's places.
     pub(super) async fn media(&self) -> Vec<String> {
         let listed = self.objects.list(Some(&"media".into()));

@@ -149,12 +149,21 @@ impl Bucket {
 
     /// The commit of that number.
     pub(super) async fn entry(&self, id: &UploadId, seq: u32) -> Result<Option<Entry>, StoreError> {
+        Ok(self.sized_entry(id, seq).await?.map(|(entry, _)| entry))
+    }
+
+    /// And how many bytes its object has.
+    pub(super) async fn sized_entry(
+        &self,
+        id: &UploadId,
+        seq: u32,
+    ) -> Result<Option<(Entry, u64)>, StoreError> {
         let found = head(&*self.objects, &self.keys.entry(id, seq), ENTRY).await;
         let Some(found) = found.map_err(|error| failed("look at a commit", error))? else {
             return Ok(None);
         };
         match Entry::read(&found.attributes) {
-            Ok(entry) => Ok(Some(entry)),
+            Ok(entry) => Ok(Some((entry, found.meta.size))),
             Err(why) => Err(StoreError::damaged(id, format!("commit {seq}: {why}"))),
         }
     }

@@ -293,25 +293,21 @@ impl Log {
 impl Bucket {
     /// Which bytes a commit has, if their objects are there.
     async fn measure(&self, id: &UploadId, seq: u32) -> Result<Range<u64>, StoreError> {
-        let key = self.keys.entry(id, seq);
-        let entry = self.entry(id, seq).await?.ok_or_else(|| missing(id, seq))?;
+        let found = self.sized_entry(id, seq).await?;
+        let (entry, size) = found.ok_or_else(|| missing(id, seq))?;
         let range = entry.at..entry.progress.offset;
-        let parts = match entry.body {
-            Body::List => {
-                let pieces = self.list_of(id, seq).await?.pieces;
-                let part = |piece: Piece| (self.keys.piece(id, &piece.name), piece.length);
-                pieces.into_iter().map(part).collect()
-            }
-            Body::Bytes | Body::Gone => vec![(key, range.end.saturating_sub(range.start))],
-        };
-        for (key, length) in parts {
-            match self.objects.head(&key).await {
-                Ok(object) if object.size >= length => {}
+        let lacks = |what: &str| StoreError::damaged(id, format!("commit {seq} lacks {what}"));
+        if entry.body != Body::List {
+            let whole = size >= range.end.saturating_sub(range.start);
+            return if whole { Ok(range) } else { Err(lacks("bytes")) };
+        }
+        for piece in self.list_of(id, seq).await?.pieces {
+            match self.objects.head(&self.keys.piece(id, &piece.name)).await {
+                Ok(object) if object.size >= piece.length => {}
                 Ok(_) | Err(object_store::Error::NotFound { .. }) => {
-                    let what = format!("commit {seq} lacks bytes of {key}");
-                    return Err(StoreError::damaged(id, what));
+                    return Err(lacks(&format!("bytes of the piece {}", piece.name)));
                 }
-                Err(error) => return Err(failed("look at bytes", error)),
+                Err(error) => return Err(failed("look at a piece", error)),
             }
         }
         Ok(range)

@@ -297,15 +297,17 @@ async fn a_completion_that_was_taken_over_is_told() {
     assert_eq!(two.status(&id).await.unwrap().status(), Status::Complete);
 }
 
+/// When the clocks of nodes with a clock of their own begin.
+fn start() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
 /// A node with a clock that can be set ahead.
 fn timed(double: &Double) -> (BucketStore, Uploads, Arc<AtomicU64>) {
     let ahead = Arc::new(AtomicU64::new(0));
     let clock = {
         let (ahead, start) = (Arc::clone(&ahead), tokio::time::Instant::now());
-        move || {
-            let epoch = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-            epoch + start.elapsed() + Duration::from_secs(ahead.load(Ordering::Relaxed))
-        }
+        move || self::start() + start.elapsed() + Duration::from_secs(ahead.load(Ordering::Relaxed))
     };
     let store = builder(double).clock(clock.clone()).unchecked().unwrap();
     (store.clone(), Uploads::builder(store).clock(clock).build().unwrap(), ahead)
@@ -613,7 +615,7 @@ async fn a_sweep_that_began_before_an_upload_was_to_expire_does_not_hide_it() {
     let (_, uploads, ahead) = timed(&double);
     let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
     uploads.set_expires(&id, None).await.unwrap();
-    let expires = UNIX_EPOCH + Duration::from_secs(1_800_000_000 + 60);
+    let expires = start() + Duration::from_secs(60);
     uploads.set_expires(&id, expires).await.unwrap();
     // It had seen the entry and not yet the commit, and its deletion comes last.
     double.objects.delete(&keys().due(&id, expires)).await.unwrap();
@@ -629,7 +631,7 @@ async fn an_upload_that_the_index_names_twice_is_removed_once() {
     let double = Double::default();
     let (_, uploads, ahead) = timed(&double);
     let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
-    let expires = UNIX_EPOCH + Duration::from_secs(1_800_000_000 + 60);
+    let expires = start() + Duration::from_secs(60);
     uploads.set_expires(&id, expires).await.unwrap();
     let named = double.keys().await.into_iter().filter(|key| key.contains("/due/")).count();
     assert!(named > 1);
@@ -997,8 +999,7 @@ async fn what_is_no_longer_whole_is_not_said_to_be_persisted() {
     writer.persist(FilePath::new("media/a"), true).await.unwrap();
     let key = Path::from("media/a");
     let mark = double.objects.get(&key).await.unwrap().attributes;
-    let options = object_store::PutOptions { attributes: mark, ..Default::default() };
-    double.objects.put_opts(&key, "byte".into(), options).await.unwrap();
+    double.put_with(&key, "byte", mark).await;
     let again = writer.persist(FilePath::new("media/a"), true).await;
     assert!(matches!(again, Err(StoreError::Io { .. })), "{again:?}");
 }
@@ -1027,8 +1028,7 @@ async fn who_was_overtaken_does_not_write_to_the_applications_place() {
     let mut writer = node(&double).writer(&upload.id).await.unwrap();
     // His note is commit 2. Another has gone on from it already, or will have when he looks.
     let later = double.objects.get(&keys().entry(&upload.id, 1)).await.unwrap().attributes;
-    let options = object_store::PutOptions { attributes: later, ..Default::default() };
-    double.objects.put_opts(&keys().entry(&upload.id, 3), "".into(), options).await.unwrap();
+    double.put_with(&keys().entry(&upload.id, 3), "", later).await;
     let overtaken = writer.persist(FilePath::new("media/a"), true).await;
     assert!(matches!(overtaken, Err(StoreError::Conflict)), "{overtaken:?}");
     assert_eq!(double.media().await, [""; 0]);
@@ -1173,10 +1173,8 @@ async fn an_upload_without_its_bytes_can_be_removed_and_leaves_nothing() {
             let attributes = kept.attributes.clone();
             double.objects.delete(&key).await.unwrap();
             if shorter {
-                let options = object_store::PutOptions { attributes, ..Default::default() };
                 let bytes = kept.bytes().await.unwrap();
-                let half = bytes.slice(..bytes.len() / 2);
-                double.objects.put_opts(&key, half.into(), options).await.unwrap();
+                double.put_with(&key, bytes.slice(..bytes.len() / 2), attributes).await;
             }
             // A crash in its middle leaves an upload that is found.
             double.plan(Call::Put, "/log/", &[Fate::Refused; 4]);
@@ -1216,8 +1214,7 @@ async fn missing_bytes_are_an_error_and_no_shorter_file() {
         if !key.ends_with("fffffffc") {
             assert!(read.await.is_err(), "{key}");
         }
-        let options = object_store::PutOptions { attributes, ..Default::default() };
-        double.objects.put_opts(&path, bytes.into(), options).await.unwrap();
+        double.put_with(&path, bytes, attributes).await;
     }
 }
 
