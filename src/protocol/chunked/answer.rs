@@ -1,7 +1,10 @@
 //! The layer's own answers.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value};
@@ -203,6 +206,23 @@ pub(super) fn media_type(parts: &Parts) -> Result<Option<&HeaderValue>, Refusal>
         (media_type, None) => Ok(media_type),
         _ => Err(bad_headers()),
     }
+}
+
+/// Refuses a body in a content coding: what would be stored is not the file that its name and its length
+/// speak of.
+pub(super) fn plain(parts: &Parts) -> Result<(), Refusal> {
+    let codings = parts.headers.get_all(CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    if codings.all(|coding| matches!(&*coding.trim_ascii().to_ascii_lowercase(), b"" | b"identity"))
+    {
+        return Ok(());
+    }
+    let refusal = Refusal::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "A body with a Content-Encoding is not taken",
+    );
+    // RFC 9110, 12.5.3: which ones would be.
+    Err(refusal.header(ACCEPT_ENCODING, HeaderValue::from_static("identity")))
 }
 
 pub(super) fn no_file() -> Refusal {

@@ -11,8 +11,8 @@ use http::request::Parts;
 use http_body::Body;
 use tokio::io::AsyncReadExt;
 
-use super::answer::{Answer, bad_headers, media_type, no_file, standing, wrong_size};
-use super::body::Incoming;
+use super::answer::{Answer, bad_headers, media_type, no_file, plain, standing, wrong_size};
+use super::body::{Abandoned, BoxError, Incoming};
 use super::config::Config;
 use super::content_range::ContentRange;
 use super::disposition::Disposition;
@@ -36,10 +36,12 @@ where
     let uploads = config.uploads.for_owner(owner);
     let limit = config.policy.max_bytes(parts, config.uploads.max_bytes()).await?;
     let range = read_range(config, parts)?;
-    if let (Some(range), Some(limit)) = (&range, limit)
-        && range.total > limit
-    {
-        return Err(ErrorKind::TooLarge { limit }.into());
+    plain(parts)?;
+    let abandoned = body.abandoned();
+    let request = Request { config, parts, uploads, limit, range, abandoned };
+    // An upload that exists may have a limit of its own.
+    if request.start() == 0 && !query::has_id(parts) {
+        request.check_total(limit)?;
     }
     let request = Request { config, parts, uploads, limit, range };
     let event = match shape(parts)? {

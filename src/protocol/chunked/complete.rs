@@ -8,7 +8,7 @@ use http::{Request, Response, StatusCode};
 use http_body::Body;
 use serde::de::{Deserialize, Deserializer, MapAccess};
 
-use super::answer::{Answer, media_type};
+use super::answer::{Answer, media_type, plain};
 use super::body::Incoming;
 use super::config::Config;
 use super::form::{self, FormLimits};
@@ -42,6 +42,7 @@ where
 {
     let owner = config.policy.authorize(&parts).await?;
     let uploads = config.uploads.for_owner(owner);
+    plain(&parts)?;
     let body = read(config, body).await?;
     let (id, md5) = read_fields(config.form_limits, &parts, &body)?;
     let (id, md5) = match (id, md5) {
