@@ -4,6 +4,7 @@
 
 use std::error::Error;
 
+use crate::engine::ErrorKind;
 use crate::id::UploadId;
 use crate::policy::Refusal;
 
@@ -19,10 +20,19 @@ pub(crate) fn failed(action: &str, id: Option<&UploadId>, error: &(dyn Error + '
 pub(crate) fn refused(refusal: &Refusal) {
     let status = refusal.status();
     match refusal.error() {
-        Some(error) if status.is_server_error() => failed("serve an upload", None, error),
-        _ => {
+        Some(error) if status.is_server_error() || *error.kind() == ErrorKind::Damaged => {
+            failed("serve an upload", None, error);
+        }
+        error => {
             #[cfg(feature = "tracing")]
-            tracing::debug!(status = status.as_u16(), why = refusal.detail(), "upload refused");
+            tracing::debug!(
+                status = status.as_u16(),
+                why = refusal.detail(),
+                error = error.map(|error| error as &(dyn Error + 'static)),
+                "upload refused"
+            );
+            #[cfg(not(feature = "tracing"))]
+            let _ = error;
         }
     }
 }

@@ -9,12 +9,15 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use http::Method;
 use support::*;
 use tempfile::TempDir;
 use tower_chunked_upload::store::FsStore;
-use tower_chunked_upload::{ChunkedUploadLayer, Error, ErrorKind, Filter, UploadId, Uploads};
+use tower_chunked_upload::{
+    ChunkedUploadLayer, Error, ErrorKind, Filter, UploadId, Uploads, UploadsBuilder,
+};
 
 /// What was done to an upload's files.
 type Damage = fn(&Victim);
@@ -84,7 +87,11 @@ fn layer(home: &TempDir) -> ChunkedUploadLayer {
 }
 
 fn uploads(home: &TempDir) -> Uploads {
-    Uploads::builder(FsStore::new(home.path().join("store/%Y/%m/%d"))).build().unwrap()
+    builder(home).build().unwrap()
+}
+
+fn builder(home: &TempDir) -> UploadsBuilder {
+    Uploads::builder(FsStore::new(home.path().join("store/%Y/%m/%d")))
 }
 
 fn pipe(path: &Path) {
@@ -169,7 +176,10 @@ async fn try_everything(name: &str, client: &Client, victim: &Victim) {
 
 fn refused(name: &str, reply: &Reply) {
     match reply.status.as_u16() {
-        500 => assert_eq!(reply.refused(500), "The stored upload is damaged", "{name}"),
+        410 => {
+            let detail = "The stored upload is damaged; begin a new one";
+            assert_eq!(reply.refused(410), detail, "{name}");
+        }
         // It has lost what made it an upload; or, of one that was, bytes.
         404 => assert_eq!(reply.refused(404), "Upload not found", "{name}"),
         400 => drop(reply.refused(400)),
@@ -237,6 +247,43 @@ fn a_damaged_upload_is_refused_and_can_be_removed_and_the_others_are_whole() {
     }
     println!("{} kinds of damage, {listed} listed, others whole", DAMAGES.len());
     assert!(listed >= 8, "{listed}");
+}
+
+/// By its record as it was before the damage, or else by when that was written last.
+#[test]
+fn a_damaged_upload_is_swept_when_its_time_has_come() {
+    let mut swept = 0;
+    for (name, damage) in DAMAGES {
+        // Without a record nothing is an upload, and behind a link it is out of reach.
+        if ["record gone", "shard a link"].contains(name) {
+            continue;
+        }
+        run(async {
+            let (victim, sound) = Victim::new().await;
+            damage(&victim);
+            let canaries = victim.canaries();
+            let after = |hours: u64| {
+                let now = SystemTime::now() + Duration::from_secs(hours * 60 * 60);
+                builder(&victim.home).clock(move || now)
+            };
+            let early = after(23).build().unwrap();
+            assert_eq!(early.delete_expired().await.unwrap().damaged, 0, "{name}");
+            let late = after(25).build().unwrap();
+            let of_nobody = late.for_owner(tower_chunked_upload::Owner::new("nobody"));
+            assert_eq!(of_nobody.delete_expired().await.unwrap().damaged, 0, "{name}");
+            swept += late.delete_expired().await.unwrap().damaged;
+            let mut left = files_below(&victim.home.path().join("store"));
+            // The link is nobody's.
+            left.retain(|path| !path.is_symlink() || path.extension().is_some());
+            assert_eq!(left, <[PathBuf; 0]>::default(), "{name}");
+            let gone = late.status(&sound).await.unwrap_err();
+            assert_eq!(*gone.kind(), ErrorKind::Expired, "{name}");
+            let again = late.delete_expired().await.unwrap();
+            assert_eq!((again.damaged, again.skipped), (0, 0), "{name}");
+            assert_eq!(victim.canaries(), canaries, "{name}");
+        });
+    }
+    assert!(swept >= 8, "{swept}");
 }
 
 #[tokio::test]

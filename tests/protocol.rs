@@ -443,7 +443,7 @@ async fn a_folder_that_cannot_be_made_is_an_error_without_its_name() {
 }
 
 #[tokio::test]
-async fn a_damaged_record_is_an_error_without_its_name() {
+async fn a_damaged_record_is_gone_for_its_client_without_its_name() {
     let (folder, store) = folder();
     let client = Client::new(ChunkedUploadLayer::new(Uploads::builder(store).build().unwrap()));
     let id = client.begin(6, b"abc").await;
@@ -459,7 +459,8 @@ async fn a_damaged_record_is_an_error_without_its_name() {
         on_id(Method::DELETE, &id),
         complete(&id, &md5(b"abc")),
     ] {
-        client.send(request).await.refused(500);
+        let detail = client.send(request).await.refused(410);
+        assert_eq!(detail, "The stored upload is damaged; begin a new one");
     }
 }
 

@@ -15,7 +15,7 @@ use super::quota::Count;
 use super::uploads::{Engine, Scope};
 use crate::id::UploadId;
 use crate::log;
-use crate::store::{Cursor, StoreError};
+use crate::store::{Cursor, Remains, StoreError};
 use crate::upload::{Owner, Status, Upload};
 
 /// What a sweep has removed.
@@ -26,7 +26,10 @@ pub struct Expired {
     pub complete: u64,
     /// Uploads that were not.
     pub incomplete: u64,
-    /// What expired uploads are left, since they are in use or damaged or the store failed.
+    /// Uploads that were damaged, and whose time had come by what could still be told of them.
+    pub damaged: u64,
+    /// What expired uploads are left, since they are in use or the store failed, and damaged ones whose
+    /// time has not come or cannot be told.
     pub skipped: u64,
 }
 
@@ -118,6 +121,7 @@ impl<'a> Sweep<'a> {
                 Ok(upload) if !self.scope.knows(&upload) => continue,
                 Ok(upload) if !upload.is_expired(self.engine.now()) => continue,
                 Ok(upload) => upload.id,
+                Err(StoreError::Damaged { id, .. }) => id,
                 Err(error) => {
                     log::failed("read a record", None, &error);
                     self.expired.skipped += 1;
@@ -130,8 +134,8 @@ impl<'a> Sweep<'a> {
             if removals.len() == at_once {
                 self.add(removals.join_next().await);
             }
-            let engine = Arc::clone(self.engine);
-            removals.spawn(async move { (id, remove(&engine, &id).await) });
+            let (engine, scope) = (Arc::clone(self.engine), self.scope.clone());
+            removals.spawn(async move { (id, remove(&engine, &scope, &id).await) });
         }
         while !removals.is_empty() {
             self.add(removals.join_next().await);
@@ -146,8 +150,9 @@ impl<'a> Sweep<'a> {
         };
         match removed {
             Ok(None) => {}
-            Ok(Some(Status::Complete)) => self.expired.complete += 1,
-            Ok(Some(_)) => self.expired.incomplete += 1,
+            Ok(Some(Removed::Complete)) => self.expired.complete += 1,
+            Ok(Some(Removed::Incomplete)) => self.expired.incomplete += 1,
+            Ok(Some(Removed::Damaged)) => self.expired.damaged += 1,
             Err(error) => {
                 if !matches!(error, StoreError::Busy | StoreError::Conflict) {
                     log::failed("remove an expired upload", Some(&id), &error);
@@ -158,14 +163,28 @@ impl<'a> Sweep<'a> {
     }
 }
 
-type Removal = (UploadId, Result<Option<Status>, StoreError>);
+type Removal = (UploadId, Result<Option<Removed>, StoreError>);
+
+/// What an upload was that was removed.
+pub(super) enum Removed {
+    Complete,
+    Incomplete,
+    Damaged,
+}
 
 /// Removes the upload unless it lives again since it was listed.
-pub(super) async fn remove(engine: &Engine, id: &UploadId) -> Result<Option<Status>, StoreError> {
+pub(super) async fn remove(
+    engine: &Engine,
+    scope: &Scope,
+    id: &UploadId,
+) -> Result<Option<Removed>, StoreError> {
     // In a store without leases nobody else says that it is in use.
     let Some(_claim) = engine.claims.claim_idle(id) else { return Err(StoreError::Busy) };
     let writer = match engine.store.writer(id).await {
         Err(StoreError::NotFound | StoreError::Expired { .. }) => return Ok(None),
+        Err(damage @ StoreError::Damaged { .. }) => {
+            return remove_damaged(engine, scope, id, damage).await;
+        }
         writer => writer?,
     };
     let upload: Upload = writer.upload().clone();
@@ -175,9 +194,42 @@ pub(super) async fn remove(engine: &Engine, id: &UploadId) -> Result<Option<Stat
     writer.remove().await?;
     engine.ledger.close(id);
     engine.swept.remember(&upload);
-    let status = upload.status();
+    let removed = match upload.status() {
+        Status::Complete => Removed::Complete,
+        Status::Open | Status::Finishing => Removed::Incomplete,
+    };
     engine.observer.on_event(&Event::Expired(upload)).await;
-    Ok(Some(status))
+    Ok(Some(removed))
+}
+
+/// Removes the upload if its time has come by its own record, or else by when it was written last.
+async fn remove_damaged(
+    engine: &Engine,
+    scope: &Scope,
+    id: &UploadId,
+    damage: StoreError,
+) -> Result<Option<Removed>, StoreError> {
+    let Remains { record, written } = engine.store.remains(id).await?;
+    let (ours, expires) = match &record {
+        Some(record) => (scope.knows(record), record.expires()),
+        None => (scope.is_all(), written.and_then(|time| engine.expiry.at_creation(time))),
+    };
+    if !ours {
+        return Ok(None);
+    }
+    if expires.is_none_or(|expires| expires > engine.now()) {
+        return Err(damage);
+    }
+    if !engine.store.remove_damaged(id).await? {
+        return Ok(None);
+    }
+    log::failed("trust an upload that has expired, and removes it", Some(id), &damage);
+    engine.ledger.close(id);
+    if let Some(record) = record {
+        engine.swept.remember(&record);
+        engine.observer.on_event(&Event::Expired(record)).await;
+    }
+    Ok(Some(Removed::Damaged))
 }
 
 async fn discard(engine: &Engine, id: &UploadId) {

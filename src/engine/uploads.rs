@@ -359,13 +359,14 @@ impl Uploads {
     /// [`ErrorKind::NotFound`], [`ErrorKind::Busy`] if it is in use, and those of the store.
     pub async fn delete_if_expired(&self, id: &UploadId) -> Result<bool, Error> {
         self.find(id).await?;
-        Ok(sweep::remove(&self.engine, id).await?.is_some())
+        Ok(sweep::remove(&self.engine, &self.scope, id).await?.is_some())
     }
 
     /// Removes an upload whose record or bytes cannot be trusted, and what can be found of it; says
     /// whether it was one. Such an upload is refused with [`ErrorKind::Damaged`]; a
-    /// [`list`](Self::list) names it in an error ([`Error::damaged_upload`]), and if not even its expiry
-    /// can be read no sweep removes it.
+    /// [`list`](Self::list) names it in an error ([`Error::damaged_upload`]), and a sweep removes it when
+    /// its time has come by what can still be told of it: its record as it was before, or when that was
+    /// written last and how long a new upload lives.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], also on a handle of one owner, since nobody knows whose it is;

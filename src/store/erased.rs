@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Cursor, Page, Reader, Store, StoreError, Writer};
+use super::{Cursor, Page, Reader, Remains, Store, StoreError, Writer};
 use crate::id::UploadId;
 use crate::upload::Upload;
 
@@ -28,6 +28,8 @@ pub(crate) trait DynStore: Send + Sync + 'static {
     fn ask<'a>(&'a self, id: &'a UploadId, wanted: bool) -> BoxFuture<'a, ()>;
     fn asked(&self) -> BoxFuture<'_, Vec<(UploadId, Duration)>>;
     fn free_bytes(&self) -> BoxFuture<'_, Option<u64>>;
+    fn max_bytes(&self) -> Option<u64>;
+    fn remains<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, Remains>;
     fn settle(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
@@ -103,6 +105,14 @@ impl<T: Store> DynStore for T {
 
     fn free_bytes(&self) -> BoxFuture<'_, Option<u64>> {
         Box::pin(Store::free_bytes(self))
+    }
+
+    fn max_bytes(&self) -> Option<u64> {
+        Store::max_bytes(self)
+    }
+
+    fn remains<'a>(&'a self, id: &'a UploadId) -> BoxFuture<'a, Remains> {
+        Box::pin(Store::remains(self, id))
     }
 
     fn settle(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -98,6 +98,10 @@ impl Store for MemoryStore {
         })
     }
 
+    fn max_bytes(&self) -> Option<u64> {
+        u64::try_from(isize::MAX).ok()
+    }
+
     async fn remove_damaged(&self, id: &UploadId) -> Result<bool, StoreError> {
         self.committed(id, |_, _| Ok(false))
     }

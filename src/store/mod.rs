@@ -34,7 +34,7 @@ pub mod memory;
 
 use std::future::{Future, ready};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncSeek};
@@ -167,6 +167,21 @@ pub trait Store: Send + Sync + 'static {
         ready(Ok(None))
     }
 
+    /// How many bytes an upload can have here at most, whatever room there is; `None` if there is no bound.
+    ///
+    /// Default: none.
+    fn max_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// What can still be told of an upload that is damaged: a sweep removes it when its time has come.
+    ///
+    /// Default: nothing.
+    fn remains(&self, id: &UploadId) -> impl Future<Output = Result<Remains, StoreError>> + Send {
+        let _ = id;
+        ready(Ok(Remains::default()))
+    }
+
     /// Waits until nothing is under way any more of what was begun for futures and writers that were
     /// dropped. A shutdown ends with it.
     ///
@@ -296,6 +311,15 @@ impl std::fmt::Debug for dyn Read {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Reader")
     }
+}
+
+/// What can be told of a damaged upload.
+#[derive(Clone, Debug, Default)]
+pub struct Remains {
+    /// The newest record that can be read.
+    pub record: Option<Upload>,
+    /// When anything of it was written last.
+    pub written: Option<SystemTime>,
 }
 
 /// Where a listing goes on. Only the store that made it knows what it means.

@@ -184,7 +184,7 @@ impl From<ErrorKind> for Refusal {
             }
             ErrorKind::Source => bad("The request ended before its end"),
             ErrorKind::Damaged => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The stored upload is damaged")
+                Self::new(StatusCode::GONE, "The stored upload is damaged; begin a new one")
             }
             ErrorKind::Store | ErrorKind::AlreadyExists => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The upload could not be stored")

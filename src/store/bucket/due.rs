@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use object_store::PutPayload;
 use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutPayload};
 
 use super::entry::{Body, Entry};
 use super::keys::{self, DueKey};
@@ -13,7 +13,7 @@ use super::log::Tail;
 use super::reader::check;
 use super::{AT_ONCE, Bucket, nonce};
 use crate::id::UploadId;
-use crate::store::{Cursor, Page, StoreError};
+use crate::store::{Cursor, Page, Remains, StoreError};
 use crate::upload::{Progress, Status, Upload};
 
 impl Bucket {
@@ -246,6 +246,23 @@ impl Bucket {
         Ok(true)
     }
 
+    /// What can still be told of an upload whose record or commits are damaged.
+    pub(super) async fn remains(&self, id: &UploadId) -> Result<Remains, StoreError> {
+        let tail = readable(self.tail(id).await)?.flatten();
+        let mut record = readable(self.record(id).await)?;
+        if let (Some(record), Some(tail)) = (&mut record, &tail) {
+            record.progress = tail.entry.progress.clone();
+        }
+        let written = match tail {
+            Some(tail) => Some(tail.entry.written),
+            None => {
+                let found = self.objects.head(&self.keys.record(id)).await;
+                found.ok().map(|object| object.last_modified.into())
+            }
+        };
+        Ok(Remains { record, written })
+    }
+
     /// All uploads, by their records.
     pub(super) async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
         let prefix = self.keys.records();
@@ -276,6 +293,14 @@ impl Bucket {
             Some(why) => Err(why),
             None => self.describe(&sight).await,
         }
+    }
+}
+
+/// What is there and not damaged.
+fn readable<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Err(StoreError::NotFound | StoreError::Damaged { .. }) => Ok(None),
+        read => read.map(Some),
     }
 }
 

@@ -81,7 +81,7 @@ impl Bucket {
     }
 
     /// The record as the upload began.
-    async fn record(&self, id: &UploadId) -> Result<Upload, StoreError> {
+    pub(super) async fn record(&self, id: &UploadId) -> Result<Upload, StoreError> {
         let bytes = read(&*self.objects, &self.keys.record(id)).await;
         let bytes = bytes.map_err(|error| failed("read a record", error))?;
         let bytes = bytes.ok_or(StoreError::NotFound)?;

@@ -80,7 +80,7 @@ use self::keys::Keys;
 use self::log::Tail;
 use self::pool::Pool;
 pub use self::writer::BucketWriter;
-use super::{Cursor, Page, Reader, Store, StoreError};
+use super::{Cursor, Page, Reader, Remains, Store, StoreError};
 use crate::id::UploadId;
 use crate::upload::Upload;
 
@@ -210,6 +210,15 @@ impl Store for BucketStore {
 
     async fn remove_damaged(&self, id: &UploadId) -> Result<bool, StoreError> {
         self.bucket.remove_damaged(id).await
+    }
+
+    /// Positions in a file are signed where it is read.
+    fn max_bytes(&self) -> Option<u64> {
+        u64::try_from(i64::MAX).ok()
+    }
+
+    async fn remains(&self, id: &UploadId) -> Result<Remains, StoreError> {
+        self.bucket.remains(id).await
     }
 
     async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {

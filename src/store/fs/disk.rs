@@ -12,7 +12,7 @@ use std::path::Path;
 #[cfg(test)]
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 #[cfg(test)]
 use self::plan::{Call, Plan};
@@ -214,7 +214,12 @@ impl Disk {
 
     /// How long ago the file was written.
     pub(super) fn age(&self, path: &Path) -> Option<Duration> {
-        fs::symlink_metadata(path).ok()?.modified().ok()?.elapsed().ok()
+        self.modified(path)?.elapsed().ok()
+    }
+
+    /// When it was written last.
+    pub(super) fn modified(&self, path: &Path) -> Option<SystemTime> {
+        fs::symlink_metadata(path).ok()?.modified().ok()
     }
 
     /// How many bytes the filesystem of the folder has for us.

@@ -125,7 +125,22 @@ fn checked(line: &[u8]) -> Option<&[u8]> {
 impl Journal {
     /// Reads the content of a record's file.
     pub(super) fn parse(id: &UploadId, bytes: &[u8]) -> Result<Self, StoreError> {
-        let mut journal = Self {
+        let mut journal = Self::empty(id);
+        let rest = journal.take(bytes)?;
+        let line = rest.split(|byte| *byte == 0).next().unwrap_or(rest);
+        journal.pending = Line::parse(line).map(|parsed| (parsed, line.len()));
+        Ok(journal)
+    }
+
+    /// The record as it stood before what is damaged.
+    pub(super) fn remains(id: &UploadId, bytes: &[u8]) -> Option<Upload> {
+        let mut journal = Self::empty(id);
+        drop(journal.take(bytes));
+        journal.record
+    }
+
+    fn empty(id: &UploadId) -> Self {
+        Self {
             id: *id,
             data: None,
             record: None,
@@ -134,41 +149,57 @@ impl Journal {
             pending: None,
             end: 0,
             base: 0,
-        };
-        let mut rest = bytes;
-        let mut progress = None;
-        while let Some(end) = memchr::memchr(b'\n', rest) {
-            let Some(line) = checked(&rest[..end]) else {
-                // The newline of a pending line may be lost where what was written behind it is not.
-                if starts_pending(rest) || is_torn(rest) {
-                    break;
-                }
-                return Err(journal.damaged("a line does not match its check"));
-            };
-            let first = journal.record.is_none();
-            if line.starts_with(PROGRESS) && !first {
-                progress = Some(line);
-            } else {
-                let line = journal.read(line)?;
-                if let Line::Record(_) | Line::Progress(_) | Line::Removed {} = line {
-                    progress = None;
-                }
-                journal.apply(line)?;
-            }
-            journal.end += end as u64 + 1;
-            if first {
-                journal.base = journal.end;
-            }
-            rest = &rest[end + 1..];
         }
+    }
+
+    /// Takes the whole lines, and gives what is behind them. Those before one that is damaged have been
+    /// taken all the same.
+    fn take<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
+        let (mut rest, mut progress) = (bytes, None);
+        let taken = loop {
+            match self.take_line(rest, &mut progress) {
+                Ok(Some(behind)) => rest = behind,
+                Ok(None) => break Ok(rest),
+                Err(error) => break Err(error),
+            }
+        };
         // Most of a record is the progress of chunks, and only the last of it counts.
         if let Some(line) = progress {
-            let line = journal.read(line)?;
-            journal.apply(line)?;
+            let line = self.read(line)?;
+            self.apply(line)?;
         }
-        let line = rest.split(|byte| *byte == 0).next().unwrap_or(rest);
-        journal.pending = Line::parse(line).map(|parsed| (parsed, line.len()));
-        Ok(journal)
+        taken
+    }
+
+    /// Takes one line, if there is a whole one, and gives what is behind it.
+    fn take_line<'a>(
+        &mut self,
+        rest: &'a [u8],
+        progress: &mut Option<&'a [u8]>,
+    ) -> Result<Option<&'a [u8]>, StoreError> {
+        let Some(end) = memchr::memchr(b'\n', rest) else { return Ok(None) };
+        let Some(line) = checked(&rest[..end]) else {
+            // The newline of a pending line may be lost where what was written behind it is not.
+            if starts_pending(rest) || is_torn(rest) {
+                return Ok(None);
+            }
+            return Err(self.damaged("a line does not match its check"));
+        };
+        let first = self.record.is_none();
+        if line.starts_with(PROGRESS) && !first {
+            *progress = Some(line);
+        } else {
+            let line = self.read(line)?;
+            if let Line::Record(_) | Line::Progress(_) | Line::Removed {} = line {
+                *progress = None;
+            }
+            self.apply(line)?;
+        }
+        self.end += end as u64 + 1;
+        if first {
+            self.base = self.end;
+        }
+        Ok(Some(&rest[end + 1..]))
     }
 
     fn read(&self, line: &[u8]) -> Result<Line, StoreError> {
@@ -324,6 +355,26 @@ mod tests {
             }
         }
         assert_eq!(offset(&bytes[..bytes.len() - 1]).unwrap(), 2);
+    }
+
+    #[test]
+    fn what_stood_before_the_damage_can_still_be_told() {
+        let good = whole();
+        for (damage, offset) in [(b"rubbish\n" as &[u8], Some(3)), (b"00000000 {}\n", Some(3))] {
+            let spoiled = [&good, damage, &good].concat();
+            assert!(Journal::parse(&id(), &spoiled).is_err());
+            let remains = Journal::remains(&id(), &spoiled);
+            assert_eq!(remains.map(|upload| upload.offset()), offset);
+        }
+        assert_eq!(Journal::remains(&id(), b"rubbish\n"), None);
+        // The last progress is not believed without being read.
+        let mut makes_no_sense = good;
+        let line = br#"{"progress":{"offset":"four"}}"#;
+        makes_no_sense.extend_from_slice(format!("{} ", check(line)).as_bytes());
+        makes_no_sense.extend_from_slice(line);
+        makes_no_sense.push(b'\n');
+        assert!(Journal::parse(&id(), &makes_no_sense).is_err());
+        assert_eq!(Journal::remains(&id(), &makes_no_sense).map(|upload| upload.offset()), Some(0));
     }
 
     #[test]

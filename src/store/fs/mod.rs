@@ -52,7 +52,7 @@ use self::journal::Journal;
 pub(crate) use self::journal::trace;
 use self::layout::Layout;
 use self::lease::Lease;
-use super::{Cursor, Page, Reader, Store, StoreError, Writer};
+use super::{Cursor, Page, Reader, Remains, Store, StoreError, Writer};
 use crate::id::UploadId;
 use crate::upload::Upload;
 
@@ -195,6 +195,16 @@ impl Store for FsStore {
             Ok(page)
         })
         .await
+    }
+
+    /// An offset in a file is signed.
+    fn max_bytes(&self) -> Option<u64> {
+        u64::try_from(i64::MAX).ok()
+    }
+
+    async fn remains(&self, id: &UploadId) -> Result<Remains, StoreError> {
+        let id = *id;
+        self.blocking(move |layout| Ok(record::remains(layout, &id))).await
     }
 
     fn is_shared(&self) -> bool {

@@ -14,7 +14,7 @@ use super::journal::Journal;
 use super::layout::{Layout, failed, no_record};
 use super::lease::{Lease, REWRITTEN};
 use crate::id::UploadId;
-use crate::store::StoreError;
+use crate::store::{Remains, StoreError};
 
 /// Reads a record. A pending line is confirmed first, unless somebody is at it: then it is being
 /// synced, and its writer is given a moment to end, or another reader to confirm it.
@@ -73,6 +73,19 @@ pub(super) fn discard(layout: &Layout, id: &UploadId) -> Result<(), StoreError> 
         return Ok(());
     }
     remove_all(layout, id, journal.data)
+}
+
+/// What can still be told of an upload whose record is damaged.
+pub(super) fn remains(layout: &Layout, id: &UploadId) -> Remains {
+    if layout.check_way_to_record(id).is_err() {
+        return Remains::default();
+    }
+    let path = layout.record(id);
+    let record = layout.disk.read(&path).ok();
+    Remains {
+        record: record.and_then(|bytes| Journal::remains(id, &bytes)),
+        written: layout.disk.modified(&path),
+    }
 }
 
 /// Removes an upload that cannot be trusted.
