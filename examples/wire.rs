@@ -89,7 +89,7 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
         }
     };
     let md5_check = !is_set("WIRE_NO_MD5");
-    let mut uploads = uploads.checksum(md5_check);
+    let mut uploads = uploads.checksum(md5_check).read_back(is_set("WIRE_READ_BACK"));
     if let Some(bytes) = number("WIRE_MAX_BYTES")? {
         uploads = uploads.max_bytes(bytes);
     }

@@ -36,6 +36,7 @@ impl UploadsBuilder {
                 expiry: Expiry::AfterCreation(DAY),
                 max_bytes: None,
                 checksum: true,
+                read_back: false,
                 patience: Duration::from_secs(2),
                 clock: Arc::new(SystemTime::now),
             },
@@ -66,9 +67,21 @@ impl UploadsBuilder {
     /// Whether an MD5 runs along with the bytes; it does unless switched off.
     ///
     /// Without it, completing with a digest reads the whole file. A CRC-32, which costs next to
-    /// nothing, runs along instead, so that what a power cut damages is noticed.
+    /// nothing, runs along instead, so that what a power cut damages is noticed, and
+    /// [`read_back`](Self::read_back) has something to compare with.
     pub fn checksum(mut self, on: bool) -> Self {
         self.engine.checksum = on;
+        self
+    }
+
+    /// Whether each completion reads the stored bytes and compares them with the checksum that ran along
+    /// when they came; it does not unless switched on, and completing then costs the same for every size.
+    ///
+    /// For a disk that is not trusted to give back what it was given. A file that has changed is refused
+    /// with [`Damaged`](crate::ErrorKind::Damaged), 410 on the wire. (Where a power cut may have taken
+    /// bytes, the file is read once in any case.)
+    pub fn read_back(mut self, on: bool) -> Self {
+        self.engine.read_back = on;
         self
     }
 

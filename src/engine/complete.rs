@@ -90,8 +90,8 @@ pub(super) fn check_whole(upload: &Upload) -> Result<(), Error> {
     }
 }
 
-/// The checksum of the file: the one that ran along, unless the bytes may have changed since or it is
-/// none that answers to a digest. Then the file is read once; says whether it was.
+/// The checksum of the file: the one that ran along, unless the bytes may have changed since, are to be
+/// read back, or it is none that answers to a digest. Then the file is read once; says whether it was.
 async fn verify(
     engine: &Engine,
     writer: &mut Box<dyn DynWriter>,
@@ -100,9 +100,11 @@ async fn verify(
 ) -> Result<(Option<Running>, bool), Error> {
     let ran = upload.progress.checksum.as_ref().and_then(Running::resume);
     let doubtful = writer.is_doubtful();
+    // Of a record whose checksum this version cannot read there is nothing to compare the bytes with.
+    let compared = doubtful || engine.read_back && ran.is_some();
     let named = expected.is_some() && ran.as_ref().and_then(Running::digest).is_none();
     let mut now: Vec<Running> = Vec::new();
-    if doubtful {
+    if compared {
         now.extend(ran.as_ref().map(Running::anew));
     }
     if named {
@@ -112,13 +114,14 @@ async fn verify(
     if reads {
         read(engine, upload, &mut now).await?;
     }
-    if doubtful {
+    if compared {
         let same = match &ran {
             Some(ran) => now.first().is_some_and(|now| now.save() == ran.save()),
             None => expected.is_some() && now.first().and_then(Running::digest) == expected,
         };
         if !same {
-            return Err(ErrorKind::Damaged.into());
+            let problem = "its bytes are not those that came";
+            return Err(StoreError::damaged(&upload.id, problem).into());
         }
         writer.vouch();
     }
@@ -130,9 +133,10 @@ async fn read(engine: &Engine, upload: &Upload, sums: &mut [Running]) -> Result<
     let mut left = upload.offset();
     let mut buffer = vec![0; 256 * 1024];
     while left > 0 {
-        let read = reader.read(&mut buffer).await.map_err(Error::source_failed)?;
+        let read = reader.read(&mut buffer).await;
+        let read = read.map_err(|error| StoreError::io("read an upload back", error))?;
         if read == 0 {
-            return Err(ErrorKind::Damaged.into());
+            return Err(StoreError::damaged(&upload.id, "it ended before its end").into());
         }
         for sum in &mut *sums {
             sum.update(&buffer[..read]);

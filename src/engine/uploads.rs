@@ -73,6 +73,7 @@ pub(super) struct Engine {
     pub(super) expiry: Expiry,
     pub(super) max_bytes: Option<u64>,
     pub(super) checksum: bool,
+    pub(super) read_back: bool,
     pub(super) patience: Duration,
     pub(super) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
