@@ -38,6 +38,10 @@ pub struct Upload {
     /// What the application attached when the upload began; `null` if nothing.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub attributes: serde_json::Value,
+    /// How many bytes its file may have, if that is not as for all uploads
+    /// ([`NewUpload::max_bytes`](crate::NewUpload::max_bytes)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
     /// When it began, to the millisecond.
     #[serde(with = "time::millis")]
     pub created: SystemTime,
@@ -89,6 +93,7 @@ impl Upload {
             content_type: None,
             fields: Vec::new(),
             attributes: serde_json::Value::Null,
+            max_bytes: None,
             created: time::to_millis(created),
             progress: Progress {
                 offset: 0,
@@ -199,6 +204,7 @@ mod tests {
         upload.content_type = Some("text/plain".to_owned());
         upload.fields = vec![("a".to_owned(), "1".to_owned())];
         upload.attributes = serde_json::json!({ "folder": 7 });
+        upload.max_bytes = Some(u64::MAX);
         upload.progress.offset = u64::MAX;
         upload.progress.total = Some(u64::MAX);
         upload.progress.expires = Some(UNIX_EPOCH + Duration::from_millis(1));

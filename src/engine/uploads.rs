@@ -126,7 +126,12 @@ impl NewUpload {
         self
     }
 
-    /// The largest size that is taken, instead of the one for all uploads.
+    /// The largest size that is taken, instead of the one for all uploads. It is kept with the upload and
+    /// holds for whatever is added later.
+    ///
+    /// Over HTTP [`Policy::max_bytes`](crate::Policy::max_bytes) has the last word. It is asked with this
+    /// limit when the upload is known; a form that starts at the file's beginning may be refused before, by
+    /// its headers, if it is larger than other uploads may be.
     pub fn max_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.max_bytes = bytes.into();
         self
@@ -150,7 +155,7 @@ impl Uploads {
     /// # Errors
     /// [`ErrorKind::TooLarge`] if the announced total is; [`ErrorKind::QuotaExceeded`].
     pub async fn create(&self, new: NewUpload) -> Result<Append, Error> {
-        let limit = new.max_bytes.or(self.engine.max_bytes);
+        let limit = self.engine.within_reach(new.max_bytes.or(self.engine.max_bytes));
         self.create_within(new, limit, false).await
     }
 
@@ -178,6 +183,7 @@ impl Uploads {
         upload.content_type = new.content_type;
         upload.fields = new.fields;
         upload.attributes = new.attributes;
+        upload.max_bytes = new.max_bytes;
         upload.progress.total = new.total;
         upload.progress.expires = engine.expiry.at_creation(now);
 
@@ -199,7 +205,10 @@ impl Uploads {
     /// [`ErrorKind::Finishing`], [`ErrorKind::OffsetMismatch`], [`ErrorKind::Superseded`],
     /// [`ErrorKind::Busy`] and those of the store.
     pub async fn append(&self, id: &UploadId, at: u64, mode: AppendMode) -> Result<Append, Error> {
-        self.append_within(id, at, mode, self.engine.max_bytes).await
+        let held = self.hold_at(id, at).await?;
+        let own = held.upload().max_bytes;
+        let limit = self.engine.within_reach(own.or(self.engine.max_bytes));
+        held.append(at, mode, limit)
     }
 
     /// The same with another limit for the file's size.
@@ -210,15 +219,16 @@ impl Uploads {
         mode: AppendMode,
         limit: Option<u64>,
     ) -> Result<Append, Error> {
-        let held = match self.hold_idle(id).await {
-            Some(held) => held,
-            None => {
-                // Before the claim: what is refused now stops nobody.
-                self.engine.check_offset(&self.find(id).await?, at)?;
-                self.hold(id).await?
-            }
-        };
-        held.append(at, mode, limit)
+        self.hold_at(id, at).await?.append(at, mode, limit)
+    }
+
+    async fn hold_at(&self, id: &UploadId, at: u64) -> Result<Held, Error> {
+        if let Some(held) = self.hold_idle(id).await {
+            return Ok(held);
+        }
+        // Before the claim: what is refused now stops nobody.
+        self.engine.check_offset(&self.find(id).await?, at)?;
+        self.hold(id).await
     }
 
     /// Where an upload stands. It waits for nobody who writes to it.
@@ -467,6 +477,11 @@ impl Uploads {
     pub(crate) fn max_bytes(&self) -> Option<u64> {
         self.engine.max_bytes
     }
+
+    /// The limit, or what the store can hold if that is less.
+    pub(crate) fn within_reach(&self, limit: Option<u64>) -> Option<u64> {
+        self.engine.within_reach(limit)
+    }
 }
 
 impl fmt::Debug for Uploads {
@@ -499,6 +514,11 @@ impl Scope {
 impl Engine {
     pub(super) fn now(&self) -> SystemTime {
         (self.clock)()
+    }
+
+    pub(super) fn within_reach(&self, limit: Option<u64>) -> Option<u64> {
+        let most = self.store.max_bytes();
+        limit.map_or(most, |limit| Some(most.map_or(limit, |most| most.min(limit))))
     }
 
     pub(super) fn new_checksum(&self) -> Running {

@@ -34,7 +34,8 @@ where
 {
     let owner = config.policy.authorize(parts).await?;
     let uploads = config.uploads.for_owner(owner);
-    let limit = config.policy.max_bytes(parts, config.uploads.max_bytes()).await?;
+    let limit = config.policy.max_bytes(parts, uploads.max_bytes()).await?;
+    let limit = uploads.within_reach(limit);
     let range = read_range(config, parts)?;
     plain(parts)?;
     let abandoned = body.abandoned();
@@ -43,7 +44,6 @@ where
     if request.start() == 0 && !query::has_id(parts) {
         request.check_total(limit)?;
     }
-    let request = Request { config, parts, uploads, limit, range };
     let event = match shape(parts)? {
         Shape::Form(boundary) => request.receive_form(boundary, body).await?,
         Shape::Raw(file) => request.receive_raw(file, body).await?,
@@ -87,7 +87,7 @@ impl Request<'_> {
         B::Data: Send,
     {
         let limits = self.config.form_limits;
-        self.check_size(body.exact_size(), overhead(&limits))?;
+        self.check_size(body.exact_size(), overhead(&limits), self.limit)?;
         let mut form = FormReader::new(&boundary, Arc::clone(&self.config.field), limits);
         let mut id = None;
         let mut fields = Vec::new();
@@ -118,7 +118,10 @@ impl Request<'_> {
                 FormEvent::End => break,
             }
         }
-        let receiver = receiver.ok_or_else(no_file)?;
+        let mut receiver = receiver.ok_or_else(no_file)?;
+        if !body.read_out(limits.ignored_bytes, &mut receiver.append).await? {
+            return Err(FormError::TooMuchIgnored.into());
+        }
         // It is the largest part of the future, and the shortest of its life.
         Box::pin(self.end(receiver, id.as_deref(), fields)).await
     }
@@ -142,12 +145,27 @@ impl Request<'_> {
         Box::pin(self.end(receiver, id.as_deref(), fields)).await
     }
 
+    /// Refuses a file whose range says that it is larger than is taken.
+    fn check_total(&self, limit: Option<u64>) -> Result<(), Refusal> {
+        match (&self.range, limit) {
+            (Some(range), Some(limit)) if range.total > limit => {
+                Err(ErrorKind::TooLarge { limit }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses a body that, with this much beside the chunk at most, has more of a file than is taken,
     /// or not as much as its range says.
-    fn check_size(&self, size: Option<u64>, overhead: u64) -> Result<(), Refusal> {
+    fn check_size(
+        &self,
+        size: Option<u64>,
+        overhead: u64,
+        limit: Option<u64>,
+    ) -> Result<(), Refusal> {
         let Some(size) = size else { return Ok(()) };
         let least = size.saturating_sub(overhead);
-        match (self.limit, &self.range) {
+        match (limit, &self.range) {
             (Some(limit), None) if least > limit => Err(ErrorKind::TooLarge { limit }.into()),
             (_, Some(range)) if least > range.len() || size < range.len() => Err(wrong_size()),
             _ => Ok(()),
@@ -167,7 +185,8 @@ impl Request<'_> {
             return Ok(Receiver { append, file, received: 0, bound: true });
         }
         let start = self.start();
-        self.check_size(size, 0)?;
+        self.check_size(size, 0, self.limit)?;
+        self.check_total(self.limit)?;
         let mut new = NewUpload::new();
         // A first chunk, unless an id comes after the file; a later one never begins an upload.
         if start == 0 {
@@ -198,24 +217,21 @@ impl Request<'_> {
                 let upload = held.upload().clone();
                 let mut check = pin!(self.check_continued(&upload, file, fields, size));
                 match poll_fn(|cx| Poll::Ready(check.as_mut().poll(cx))).await {
-                    Poll::Ready(checked) => {
-                        checked?;
-                        held.append(start, mode, self.limit)?
-                    }
+                    Poll::Ready(limit) => held.append(start, mode, limit?)?,
                     Poll::Pending => {
                         // An application that takes its time, or has its own way with the upload, must
                         // not find it held.
                         drop(held);
-                        check.await?;
-                        self.uploads.append_within(&id, start, mode, self.limit).await?
+                        let limit = check.await?;
+                        self.append(&id, mode, limit).await?
                     }
                 }
             }
             None => {
                 // Before the claim: what is refused now stops nobody.
                 let upload = self.uploads.check_open(&id).await?;
-                self.check_continued(&upload, file, fields, size).await?;
-                self.uploads.append_within(&id, start, mode, self.limit).await?
+                let limit = self.check_continued(&upload, file, fields, size).await?;
+                self.append(&id, mode, limit).await?
             }
         };
         if let Some(range) = &self.range {
@@ -224,23 +240,49 @@ impl Request<'_> {
         Ok(append)
     }
 
-    /// Refuses a chunk that does not fit its upload, or that the application does not want.
+    /// Asks whoever works on the upload to stop. A request that nobody waits for must not: its client may
+    /// have sent the one that it would stop.
+    async fn append(
+        &self,
+        id: &UploadId,
+        mode: AppendMode,
+        limit: Option<u64>,
+    ) -> Result<Append, Refusal> {
+        let append = match self.abandoned.is_set() {
+            true => self.uploads.hold_idle(id).await.ok_or(ErrorKind::Superseded)?.append(
+                self.start(),
+                mode,
+                limit,
+            ),
+            false => self.uploads.append_within(id, self.start(), mode, limit).await,
+        };
+        Ok(append?)
+    }
+
+    /// Refuses a chunk that does not fit its upload, or that the application does not want; gives the
+    /// limit of the file's size.
     async fn check_continued(
         &self,
         upload: &Upload,
         file: &File,
         fields: &[(String, String)],
         size: Option<u64>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<u64>, Refusal> {
         self.uploads.check_offset(upload, self.start())?;
         if let (Some(range), Some(total)) = (&self.range, upload.total())
             && range.total != total
         {
             return Err(ErrorKind::TotalMismatch { total }.into());
         }
-        self.check_size(size, 0)?;
+        let limit = match upload.max_bytes {
+            None => self.limit,
+            own => self.uploads.within_reach(self.config.policy.max_bytes(self.parts, own).await?),
+        };
+        self.check_total(limit)?;
+        self.check_size(size, 0, limit)?;
         let candidate = self.candidate(file, fields, Some(upload));
-        self.config.policy.validate(self.parts, &candidate).await
+        self.config.policy.validate(self.parts, &candidate).await?;
+        Ok(limit)
     }
 
     /// The file has ended.
@@ -260,7 +302,7 @@ impl Request<'_> {
                 if !bound {
                     self.check_start()?;
                 }
-                self.check_size(Some(size), 0)?;
+                self.check_size(Some(size), 0, self.limit)?;
                 if self.range.is_none() {
                     append.set_total(append.position()).await?;
                 }
