@@ -1,7 +1,8 @@
 //! The server that the wire cases are played against: all its settings come from the environment.
 //!
 //! `WIRE_ADDR` and `WIRE_DATA` are required; `WIRE_READ_BUFFER` is what hyper reads at most at once
-//! from a connection, in bytes (64 KiB). It reads HTTP/1.1 and cleartext HTTP/2 on one port.
+//! from a connection, in bytes (64 KiB). It reads HTTP/1.1 and cleartext HTTP/2 on one port. A completion
+//! with a header `X-Hook-Status` is answered with that status, and its file not touched.
 //!
 //! With `WIRE_BUCKET`, named as in the example `cluster`, the uploads are in a bucket, and
 //! `WIRE_LEASE_SECONDS` (1) is its lease for completions. With `WIRE_NODES`, so many servers share
@@ -174,6 +175,10 @@ async fn application<B>(
     let Some(upload) = request.extensions().get::<CompletedUpload>().cloned() else {
         return Ok(answer(StatusCode::NOT_FOUND, &json!({ "detail": "Not found" })));
     };
+    let status = request.headers().get("x-hook-status");
+    if let Some(status) = status.and_then(|it| StatusCode::from_bytes(it.as_bytes()).ok()) {
+        return Ok(answer(status, &json!({})));
+    }
     Ok(match hook.completed(&upload).await {
         Ok(content) => answer(StatusCode::OK, &content),
         Err(error) => {

@@ -79,7 +79,7 @@ pub enum Status {
     /// The application has been given the file and has not answered yet. If the process ended in
     /// between, the upload can be completed again.
     Finishing,
-    /// The application has answered without a server error.
+    /// The application has taken the file: it has answered with a status of 2xx or 3xx.
     Complete,
 }
 

@@ -23,7 +23,8 @@ use crate::upload::{Owner, Status, Upload};
 ///
 /// While it lives, nobody else can write to, complete or cancel the upload.
 /// [`finish`](Self::finish) says that the application has taken the file; if it is dropped without,
-/// or the process ends, the upload can be completed again.
+/// or the process ends, the upload can be completed again. [`CompletedUpload::discard`] ends the upload
+/// without its being taken.
 #[must_use = "without `finish` the upload stays to be completed again"]
 pub struct Completion {
     engine: Arc<Engine>,
@@ -159,7 +160,8 @@ impl Completion {
     /// expires.
     ///
     /// # Errors
-    /// Those of the store; the upload can then be completed again.
+    /// [`ErrorKind::NotFound`] if the upload was [discarded](CompletedUpload::discard). Those of the store;
+    /// the upload can then be completed again.
     pub async fn finish(self) -> Result<Upload, Error> {
         self.settle(Status::Complete).await
     }
@@ -167,9 +169,15 @@ impl Completion {
     /// The application has not taken the file: the upload can be completed again, or cancelled.
     ///
     /// # Errors
-    /// Those of the store. The upload can be completed again all the same.
+    /// [`ErrorKind::NotFound`] if the upload was [discarded](CompletedUpload::discard). Those of the store;
+    /// the upload can be completed again all the same.
     pub async fn reopen(self) -> Result<Upload, Error> {
         self.settle(Status::Open).await
+    }
+
+    /// Whether the application has ended the upload meanwhile.
+    pub(crate) async fn is_discarded(&self) -> bool {
+        matches!(*self.file.shared.hold.lock().await, Hold::Discarded)
     }
 
     async fn settle(mut self, status: Status) -> Result<Upload, Error> {
@@ -178,9 +186,7 @@ impl Completion {
         let commit = tokio::spawn(async move {
             let mut upload = file.shared.upload.clone();
             upload.progress.status = status;
-            let Some(mut writer) = file.shared.take_back().await else {
-                return Ok::<_, StoreError>(upload);
-            };
+            let mut writer = file.shared.take_back().await?;
             writer.commit(Bytes::new(), upload.clone()).await?;
             drop(writer);
             if status == Status::Complete {
@@ -189,7 +195,7 @@ impl Completion {
                 engine.observer.on_event(&Event::Completed(upload.clone())).await;
             }
             drop(claim);
-            Ok(upload)
+            Ok::<_, Error>(upload)
         });
         joined(commit).await
     }
@@ -204,7 +210,7 @@ impl Drop for Completion {
         // Without a runtime nobody waits for the lease either.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            if let Some(mut writer) = shared.take_back().await {
+            if let Ok(mut writer) = shared.take_back().await {
                 let mut upload = shared.upload.clone();
                 upload.progress.status = Status::Open;
                 // If it fails the upload can be completed again all the same.
@@ -257,14 +263,34 @@ enum Hold {
     Kept,
     /// The application has not taken it, and perhaps has it again by another completion.
     Lost,
+    /// The application has ended the upload.
+    Discarded,
+}
+
+impl Hold {
+    /// Gives what has not been settled yet, which is lost then.
+    fn take(&mut self) -> Result<Box<dyn DynWriter>, Error> {
+        match std::mem::replace(self, Self::Lost) {
+            Self::Given(writer) => Ok(writer),
+            settled => {
+                *self = settled;
+                Err(self.error())
+            }
+        }
+    }
+
+    /// Why there is nothing to take.
+    fn error(&self) -> Error {
+        match self {
+            Self::Discarded => ErrorKind::NotFound.into(),
+            Self::Given(_) | Self::Kept | Self::Lost => ErrorKind::Superseded.into(),
+        }
+    }
 }
 
 impl Shared {
-    async fn take_back(&self) -> Option<Box<dyn DynWriter>> {
-        match std::mem::replace(&mut *self.hold.lock().await, Hold::Lost) {
-            Hold::Given(writer) => Some(writer),
-            Hold::Kept | Hold::Lost => None,
-        }
+    async fn take_back(&self) -> Result<Box<dyn DynWriter>, Error> {
+        self.hold.lock().await.take()
     }
 }
 
@@ -382,13 +408,58 @@ impl CompletedUpload {
                     later = lease_again(&shared.engine, &shared.upload.id).await?;
                     &mut later
                 }
-                Hold::Lost => return Err(Error::from(ErrorKind::Superseded)),
+                ended @ (Hold::Lost | Hold::Discarded) => return Err(ended.error()),
             };
             writer.persist(&target, overwrite).await?;
             *shared.path.lock().unwrap_or_else(PoisonError::into_inner) = writer.path();
             Ok(())
         });
         joined(moving).await
+    }
+
+    /// Ends the upload for good: removes its record, and its file unless that was
+    /// [persisted](Self::persist). Whoever names it from now on is told that there is none, 404 on the wire.
+    ///
+    /// It is for a file that no further try will make welcome. Without it, an upload whose completion is
+    /// answered with an error waits to be completed again until it expires. It can be called
+    /// again, and also when the application has taken the file.
+    ///
+    /// ```
+    /// # use http::{Response, StatusCode};
+    /// # use tower_chunked_upload::{CompletedUpload, Error};
+    /// async fn done(upload: CompletedUpload) -> Result<Response<&'static str>, Error> {
+    ///     if upload.size() == 0 {
+    ///         upload.discard().await?;
+    ///         let mut refusal = Response::new("there is nothing in it");
+    ///         *refusal.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    ///         return Ok(refusal);
+    ///     }
+    ///     upload.persist("media/report.pdf").await?;
+    ///     Ok(Response::new("saved"))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Superseded`] if the completion that has given this file ended without its being taken,
+    /// since the upload is no longer its own; those of the store.
+    pub async fn discard(&self) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        let work = shared.engine.claims.work();
+        let ending = tokio::spawn(async move {
+            let _work = work;
+            let mut hold = shared.hold.lock().await;
+            let writer = match &mut *hold {
+                Hold::Discarded => return Ok(()),
+                Hold::Kept => lease_again(&shared.engine, &shared.upload.id).await?,
+                hold => hold.take()?,
+            };
+            writer.remove().await?;
+            *hold = Hold::Discarded;
+            shared.engine.ledger.close(&shared.upload.id);
+            shared.engine.observer.on_event(&Event::Discarded(shared.upload.clone())).await;
+            Ok::<_, Error>(())
+        });
+        joined(ending).await
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Event {
     Completed(Upload),
     /// The client gave it up.
     Cancelled(Upload),
+    /// The application ended it ([`CompletedUpload::discard`](crate::CompletedUpload::discard)).
+    Discarded(Upload),
     /// Its time was up, and it was removed.
     Expired(Upload),
 }
@@ -27,6 +29,7 @@ impl Event {
             | Self::Grew(upload)
             | Self::Completed(upload)
             | Self::Cancelled(upload)
+            | Self::Discarded(upload)
             | Self::Expired(upload) => upload,
         }
     }

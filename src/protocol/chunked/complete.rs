@@ -65,7 +65,9 @@ where
     };
     let completion = uploads.complete(&id, digest).await.map_err(in_words)?;
     if let Err(refusal) = config.policy.verify(&parts, completion.file()).await {
-        completion.reopen().await?;
+        if !completion.is_discarded().await {
+            completion.reopen().await?;
+        }
         return Err(refusal);
     }
     Ok(Finished { parts, body, completion })
@@ -89,7 +91,12 @@ impl Verdict {
         status: Option<StatusCode>,
     ) -> Option<Response<Bytes>> {
         let Self { parts, completion } = self;
-        if status.is_none_or(|status| status.is_server_error()) {
+        if completion.is_discarded().await {
+            let upload = completion.file().record().clone();
+            config.policy.on_event(&parts, &Event::Discarded(upload)).await;
+            return None;
+        }
+        if !status.is_some_and(|status| status.is_success() || status.is_redirection()) {
             // It can be completed again, whether or not this can be written down.
             drop(completion.reopen().await);
             return None;
