@@ -40,6 +40,33 @@ impl ChunkedUploadLayer {
         Self { config: Arc::new(Config::new(uploads)) }
     }
 
+    /// The same as [`Layer::layer`], without the trait.
+    ///
+    /// An axum router calls its own layers when it has looked for the route already, by the path as the
+    /// client has sent it. Around the router, this layer gives it the path that there is a route for:
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
+    /// # use axum::http::StatusCode;
+    /// # use axum::{Router, routing::post};
+    /// # use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+    /// # async fn done(_: CompletedUpload) {}
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let uploads = Uploads::builder(tower_chunked_upload::store::MemoryStore::new()).build()?;
+    /// let routes = Router::new().route("/api/chunked_upload_complete", post(done));
+    /// let app = Router::new().fallback_service(ChunkedUploadLayer::new(uploads).around(routes));
+    /// # let (_, answer) = client::send(&app, client::chunk(client::CHUNK, "a.txt", "", "Hello")).await;
+    /// # let mut done = client::completion(&answer["upload_id"], "Hello");
+    /// # *done.uri_mut() = "/api/chunked_upload_complete/".parse()?;
+    /// # assert_eq!(client::send(&app, done).await.0, StatusCode::OK);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn around<S>(&self, inner: S) -> ChunkedUpload<S> {
+        self.layer(inner)
+    }
+
     fn set(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(Arc::make_mut(&mut self.config));
         self
@@ -60,9 +87,18 @@ impl ChunkedUploadLayer {
     /// Where uploads are completed; `/api/chunked_upload_complete` unless set. It matches as
     /// [`chunk_path`](Self::chunk_path) does, and comes after it if both are the same.
     ///
-    /// The inner service must answer to `POST` here.
+    /// The inner service must answer to `POST` here. It gets the path as it is written here, whether or not
+    /// the client has sent a slash at its end; the layers of an axum router come too late for that, see
+    /// [`around`](Self::around).
     pub fn complete_path(self, path: impl Into<String>) -> Self {
-        self.set(|config| config.complete_path = normal(path.into()))
+        let mut path = path.into();
+        if !path.starts_with('/') {
+            path.insert(0, '/');
+        }
+        self.set(|config| {
+            config.complete_path = normal(path.clone());
+            config.handler_path = path;
+        })
     }
 
     /// The form field with the chunk; `file` unless set.

@@ -99,7 +99,7 @@ where
     let work = config.uploads.work();
     let task = tokio::spawn(async move {
         let _work = work;
-        let (request, verdict) = finished.into_request();
+        let (request, verdict) = finished.into_request(&config);
         let request = request.map(RequestBody::replay);
         let result = match tokio::spawn(async move { inner.call(request).await }).await {
             Ok(result) => result,

@@ -35,6 +35,8 @@ const COMPLETE: &str = "/api/chunked_upload_complete";
 const FILE: &[u8] = b"Hello, world";
 const FORM: &str = "application/x-www-form-urlencoded";
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 fn uploads() -> Uploads {
     Uploads::builder(MemoryStore::new()).build().unwrap()
 }
@@ -409,11 +411,47 @@ mod paths {
     }
 
     #[tokio::test]
-    async fn reach_the_inner_service_as_they_were_asked() {
-        let service = layer().layer(service_fn(async |request: Request<RequestBody<_>>| {
-            let path = request.uri().to_string();
-            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(path)))
-        }));
+    async fn reach_the_inner_service_as_it_has_a_route_for_them() {
+        for configured in [COMPLETE.to_owned(), format!("{COMPLETE}/")] {
+            for asked in [COMPLETE.to_owned(), format!("{COMPLETE}/")] {
+                let layer = layer().complete_path(&*configured);
+                let service = layer.layer(service_fn(async |request: Request<RequestBody<_>>| {
+                    let path = request.uri().to_string();
+                    Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(path)))
+                }));
+                let id = send(service.clone(), CHUNK).await;
+                let path = format!("{asked}?from=page");
+                let response = service.oneshot(completion(&path, &id, Full::new)).await.unwrap();
+                assert_eq!(
+                    bytes_of(response).await.1,
+                    format!("{configured}?from=page"),
+                    "{asked}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn around_an_axum_router_find_its_route_in_either_form() {
+        for configured in ["/done", "/done/"] {
+            for asked in ["/done", "/done/"] {
+                let routes = Router::new().route(configured, post(done));
+                let service = layer().complete_path(configured).around(routes);
+                let service = Router::new().fallback_service(service);
+                let id = send(service.clone(), CHUNK).await;
+                let (status, text) = text_of(service, completion(asked, &id, Full::new)).await;
+                assert_eq!(
+                    (status, &*text),
+                    (StatusCode::OK, "hello.txt 12"),
+                    "{configured} {asked}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn that_an_axum_router_has_no_route_for_complete_nothing() {
+        let service = Router::new().route(COMPLETE, post(done)).layer(layer());
         let id = send(service.clone(), CHUNK).await;
         let path = format!("{COMPLETE}/?from=page");
         let response = service.oneshot(completion(&path, &id, Full::new)).await.unwrap();
@@ -524,9 +562,7 @@ mod bodies {
         request: impl Fn(Bytes) -> Req,
         response: impl Fn(Bytes) -> Res + Clone + Send + Sync + 'static,
     ) where
-        Req: Body<Data: From<Bytes> + Send, Error: fmt::Display + fmt::Debug + Send>
-            + Send
-            + 'static,
+        Req: Body<Data: From<Bytes> + Send, Error: fmt::Debug + Into<BoxError>> + Send + 'static,
         Res: Body<Data: From<Bytes>, Error: fmt::Debug> + Send + 'static,
     {
         let service = layer().layer(service_fn(move |request: Request<RequestBody<Req>>| {

@@ -74,9 +74,10 @@ where
 }
 
 impl Finished {
-    pub(crate) fn into_request(self) -> (Request<Bytes>, Verdict) {
+    pub(crate) fn into_request(self, config: &Config) -> (Request<Bytes>, Verdict) {
         let Self { parts, body, completion } = self;
         let mut request = Request::from_parts(parts.clone(), body);
+        *request.uri_mut() = config.handler_uri(&parts.uri);
         request.extensions_mut().insert(completion.file().clone());
         (request, Verdict { parts, completion })
     }

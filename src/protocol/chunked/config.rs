@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Uri;
 use http::header::{CONTENT_RANGE, HeaderName, HeaderValue};
 
 use super::answer::{Encoder, JsonEncoder};
@@ -15,6 +16,8 @@ pub(crate) struct Config {
     pub(crate) uploads: Uploads,
     pub(crate) chunk_path: String,
     pub(crate) complete_path: String,
+    /// The same as the application has written it, and so has a route for it.
+    pub(crate) handler_path: String,
     pub(crate) field: Arc<str>,
     pub(crate) range_header: HeaderName,
     pub(crate) range_required: bool,
@@ -42,6 +45,7 @@ impl Config {
             uploads,
             chunk_path: "/api/chunked_upload".to_owned(),
             complete_path: "/api/chunked_upload_complete".to_owned(),
+            handler_path: "/api/chunked_upload_complete".to_owned(),
             field: Arc::from("file"),
             range_header: CONTENT_RANGE,
             range_required: false,
@@ -55,6 +59,20 @@ impl Config {
             min_rate: None,
             drain: (32 * 1024 * 1024, Duration::from_secs(10)),
         }
+    }
+
+    /// That of a completion as the inner service gets it.
+    pub(crate) fn handler_uri(&self, uri: &Uri) -> Uri {
+        if uri.path() == self.handler_path {
+            return uri.clone();
+        }
+        let target = match uri.query() {
+            Some(query) => format!("{}?{query}", self.handler_path).parse(),
+            None => self.handler_path.parse(),
+        };
+        let mut parts = uri.clone().into_parts();
+        parts.path_and_query = target.ok().or(parts.path_and_query);
+        Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
     }
 
     /// Whether the path is one of ours, with or without a slash at its end.
@@ -96,6 +114,22 @@ impl fmt::Debug for Config {
 mod tests {
     use super::*;
     use crate::store::MemoryStore;
+
+    #[test]
+    fn a_handler_gets_the_path_that_the_application_has_written() {
+        let mut config = Config::new(Uploads::builder(MemoryStore::new()).build().unwrap());
+        for (handler, uri, want) in [
+            ("/done", "/done", "/done"),
+            ("/done", "/done/", "/done"),
+            ("/done/", "/done", "/done/"),
+            ("/done", "/done/?a=%20&b", "/done?a=%20&b"),
+            ("/done", "http://x.org:80/done/?a", "http://x.org:80/done?a"),
+            ("/", "/", "/"),
+        ] {
+            config.handler_path = handler.to_owned();
+            assert_eq!(config.handler_uri(&uri.parse().unwrap()), want, "{handler} {uri}");
+        }
+    }
 
     #[test]
     fn each_path_matches_with_and_without_a_slash() {
