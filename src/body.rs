@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use crate::protocol::chunked::Answered;
+
 pin_project! {
     /// The body of a request that reaches the inner service: the one that came, or, when an
     /// upload is completed, the small form that asked for it, once more.
@@ -31,7 +33,7 @@ pin_project! {
     #[derive(Debug)]
     enum Inner<B> {
         Theirs { #[pin] body: B },
-        Ours { bytes: Option<Bytes> },
+        Ours { bytes: Option<Bytes>, answered: Option<Answered> },
     }
 }
 
@@ -41,7 +43,7 @@ impl<B> RequestBody<B> {
     }
 
     pub(crate) fn replay(bytes: Bytes) -> Self {
-        Self { inner: Inner::ours(bytes) }
+        Self { inner: Inner::ours(bytes, None) }
     }
 }
 
@@ -50,14 +52,15 @@ impl<B> ResponseBody<B> {
         Self { inner: Inner::Theirs { body } }
     }
 
-    pub(crate) fn ours(bytes: Bytes) -> Self {
-        Self { inner: Inner::ours(bytes) }
+    /// `answered` is dropped when the answer's head is on its way.
+    pub(crate) fn ours(bytes: Bytes, answered: Option<Answered>) -> Self {
+        Self { inner: Inner::ours(bytes, answered) }
     }
 }
 
 impl<B> Inner<B> {
-    fn ours(bytes: Bytes) -> Self {
-        Self::Ours { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()) }
+    fn ours(bytes: Bytes, answered: Option<Answered>) -> Self {
+        Self::Ours { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), answered }
     }
 }
 
@@ -123,7 +126,8 @@ where
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         match self.project() {
             InnerProjection::Theirs { body } => body.poll_frame(cx),
-            InnerProjection::Ours { bytes } => {
+            InnerProjection::Ours { bytes, answered } => {
+                drop(answered.take());
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into()))))
             }
         }
@@ -132,14 +136,14 @@ where
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Theirs { body } => body.is_end_stream(),
-            Self::Ours { bytes } => bytes.is_none(),
+            Self::Ours { bytes, .. } => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Theirs { body } => body.size_hint(),
-            Self::Ours { bytes } => {
+            Self::Ours { bytes, .. } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
         }

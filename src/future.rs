@@ -7,15 +7,18 @@ use std::task::{Context, Poll, ready};
 
 use http::Response;
 use pin_project_lite::pin_project;
+use tokio::runtime::Handle;
 
 use crate::body::ResponseBody;
+use crate::protocol::chunked::Abandoned;
 
 pin_project! {
     /// The future of [`ChunkedUpload`](crate::ChunkedUpload): the inner service's own for a request
     /// that is no upload, or the layer's.
     ///
-    /// Dropping it while an upload is received gives the upload back as it was last acknowledged. A
-    /// commit, and the inner service once it was given a finished upload, go on to their ends.
+    /// Dropping it, as servers do when a connection ends, leaves the work on an upload to a task. A request
+    /// that has come whole is carried out. One that has not gives the upload back as it was last
+    /// acknowledged: nothing more of its body is waited for. Without a runtime it ends at once.
     pub struct ResponseFuture<F, B, E> {
         #[pin]
         kind: Kind<F, B, E>,
@@ -26,21 +29,40 @@ pin_project! {
     #[project = KindProjection]
     enum Kind<F, B, E> {
         Inner { #[pin] future: F },
-        Upload { future: Upload<B, E> },
+        Upload { upload: Upload<B, E> },
     }
 }
 
-/// Work on an upload, behind a pointer since it is large and nothing beside the work itself.
-pub(crate) type Upload<B, E> =
-    Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, E>> + Send>>;
+/// The work on an upload.
+struct Upload<B, E> {
+    /// Behind a pointer since it is large. `None` once it has ended.
+    work: Option<Pin<Box<dyn Work<B, E>>>>,
+    abandoned: Abandoned,
+}
+
+/// Work that can go on by itself.
+pub(crate) trait Work<B, E>:
+    Future<Output = Result<Response<ResponseBody<B>>, E>> + Send
+{
+    fn go_on(self: Pin<Box<Self>>, runtime: &Handle);
+}
+
+impl<T, B, E> Work<B, E> for T
+where
+    T: Future<Output = Result<Response<ResponseBody<B>>, E>> + Send + 'static,
+{
+    fn go_on(self: Pin<Box<Self>>, runtime: &Handle) {
+        runtime.spawn(async move { drop(self.await) });
+    }
+}
 
 impl<F, B, E> ResponseFuture<F, B, E> {
     pub(crate) fn inner(future: F) -> Self {
         Self { kind: Kind::Inner { future } }
     }
 
-    pub(crate) fn upload(future: Upload<B, E>) -> Self {
-        Self { kind: Kind::Upload { future } }
+    pub(crate) fn upload(work: Pin<Box<dyn Work<B, E>>>, abandoned: Abandoned) -> Self {
+        Self { kind: Kind::Upload { upload: Upload { work: Some(work), abandoned } } }
     }
 }
 
@@ -56,7 +78,28 @@ where
                 let response = ready!(future.poll(cx))?;
                 Poll::Ready(Ok(response.map(ResponseBody::theirs)))
             }
-            KindProjection::Upload { future } => future.as_mut().poll(cx),
+            KindProjection::Upload { upload } => upload.poll(cx),
+        }
+    }
+}
+
+impl<B, E> Upload<B, E> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<ResponseBody<B>>, E>> {
+        // What panics is not put back.
+        let Some(mut work) = self.work.take() else { return Poll::Pending };
+        let polled = work.as_mut().poll(cx);
+        if polled.is_pending() {
+            self.work = Some(work);
+        }
+        polled
+    }
+}
+
+impl<B, E> Drop for Upload<B, E> {
+    fn drop(&mut self) {
+        if let (Some(work), Ok(runtime)) = (self.work.take(), Handle::try_current()) {
+            self.abandoned.set();
+            work.go_on(&runtime);
         }
     }
 }

@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::future::ResponseFuture;
-use crate::protocol::chunked::{self, Config, Finished, Outcome, Route};
+use crate::protocol::chunked::{self, Abandoned, BoxError, Config, Finished, Outcome, Route};
 
 /// The service that [`ChunkedUploadLayer`](crate::ChunkedUploadLayer) makes.
 ///
@@ -53,6 +53,7 @@ where
     S::Error: Send + 'static,
     ReqBody: Body + Send + 'static,
     ReqBody::Data: From<Bytes> + Send,
+    ReqBody::Error: Into<BoxError>,
     ResBody: Send + 'static,
 {
     type Response = Response<ResponseBody<ResBody>>;
@@ -74,12 +75,17 @@ where
             std::mem::swap(&mut inner, &mut self.inner);
         }
         let config = Arc::clone(&self.config);
-        ResponseFuture::upload(Box::pin(async move {
-            match chunked::handle(&config, route, request).await {
-                Outcome::Answer(response) => Ok(response.map(ResponseBody::ours)),
+        let abandoned = Abandoned::default();
+        let is_abandoned = abandoned.clone();
+        let work = async move {
+            match chunked::handle(&config, route, request, is_abandoned).await {
+                Outcome::Answer(response, answered) => {
+                    Ok(response.map(|bytes| ResponseBody::ours(bytes, answered)))
+                }
                 Outcome::Finished(finished) => hand_over(config, inner, *finished).await,
             }
-        }))
+        };
+        ResponseFuture::upload(Box::pin(work), abandoned)
     }
 }
 
@@ -111,7 +117,7 @@ where
         let status = result.as_ref().ok().map(Response::status);
         match verdict.settle(&config, status).await {
             None => result.map(|response| response.map(ResponseBody::theirs)),
-            Some(answer) => Ok(answer.map(ResponseBody::ours)),
+            Some(answer) => Ok(answer.map(|bytes| ResponseBody::ours(bytes, None))),
         }
     });
     match task.await {

@@ -453,9 +453,9 @@ mod paths {
     async fn that_an_axum_router_has_no_route_for_complete_nothing() {
         let service = Router::new().route(COMPLETE, post(done)).layer(layer());
         let id = send(service.clone(), CHUNK).await;
-        let path = format!("{COMPLETE}/?from=page");
-        let response = service.oneshot(completion(&path, &id, Full::new)).await.unwrap();
-        assert_eq!(bytes_of(response).await.1, path);
+        let other = completion(&format!("{COMPLETE}/"), &id, Full::new);
+        assert_eq!(text_of(service.clone(), other).await.0, StatusCode::NOT_FOUND);
+        assert_eq!(text_of(service, complete(&id)).await.0, StatusCode::OK);
     }
 
     #[tokio::test]
@@ -898,29 +898,49 @@ mod chunks {
         assert_eq!(taken.load(Ordering::SeqCst), 1100);
     }
 
+    struct Stalled(#[expect(dead_code, reason = "its end is what counts")] mpsc::Sender<()>);
+
+    impl Body for Stalled {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_follows_a_refusal_is_waited_for_no_longer_than_the_bound() {
-        struct Stalled(#[expect(dead_code, reason = "its end is what counts")] mpsc::Sender<()>);
-
-        impl Body for Stalled {
-            type Data = Bytes;
-            type Error = Infallible;
-
-            fn poll_frame(
-                self: Pin<&mut Self>,
-                _: &mut Context<'_>,
-            ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-                Poll::Pending
-            }
+        // For a short silence, or as long as the bound is.
+        for (bound, waits) in [(3, 3), (10, 5), (3600, 5)] {
+            let (alive, mut dropped) = mpsc::channel(1);
+            let layer = layer().drain(1000, Duration::from_secs(bound));
+            let service = layer.layer(service_fn(not_called));
+            let request = chunk("nonsense", None, Stalled(alive));
+            let start = tokio::time::Instant::now();
+            assert_eq!(service.oneshot(request).await.unwrap().status(), StatusCode::BAD_REQUEST);
+            assert_eq!(start.elapsed(), Duration::ZERO);
+            assert_eq!(dropped.recv().await, None);
+            assert_eq!(start.elapsed().as_secs(), waits, "{bound}");
         }
+    }
 
-        let (alive, mut dropped) = mpsc::channel(1);
-        let service = layer().drain(1000, Duration::from_secs(10)).layer(service_fn(not_called));
-        let request = chunk("nonsense", None, Stalled(alive));
-        assert_eq!(service.oneshot(request).await.unwrap().status(), StatusCode::BAD_REQUEST);
-        let early = tokio::time::timeout(Duration::from_secs(9), dropped.recv()).await;
-        assert!(early.is_err(), "it was let go at once");
-        assert_eq!(soon(dropped.recv()).await, None);
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_was_refused_for_its_silence_is_not_waited_for_again() {
+        for (idle, waits) in [(60, 60), (5, 5), (2, 5)] {
+            let (alive, mut dropped) = mpsc::channel(1);
+            let layer = layer().idle_timeout(Duration::from_secs(idle));
+            let service = layer.layer(service_fn(not_called));
+            let start = tokio::time::Instant::now();
+            let response = service.oneshot(chunk("bytes 0-11/12", None, Stalled(alive))).await;
+            assert_eq!(response.unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+            assert_eq!(start.elapsed().as_secs(), idle);
+            assert_eq!(dropped.recv().await, None);
+            assert_eq!(start.elapsed().as_secs(), waits, "{idle}");
+        }
     }
 }
 

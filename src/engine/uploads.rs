@@ -280,6 +280,16 @@ impl Uploads {
         complete::complete(held, digest).await
     }
 
+    /// The same, unless anybody else works on the upload.
+    pub(crate) async fn complete_idle(
+        &self,
+        id: &UploadId,
+        digest: Option<Digest>,
+    ) -> Result<Completion, Error> {
+        let held = self.hold_idle(id).await.ok_or(ErrorKind::Superseded)?;
+        complete::complete(held, digest).await
+    }
+
     /// Removes an upload that is not complete, and its bytes; gives its last record.
     ///
     /// # Errors

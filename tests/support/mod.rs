@@ -27,7 +27,7 @@ use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, watch};
 use tower::util::BoxCloneSyncService;
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_chunked_upload::store::{
     Cursor, FsStore, MemoryStore, Page, Reader, Store, StoreError, Writer,
 };
@@ -408,6 +408,20 @@ impl Client {
 
     pub(crate) async fn send(&self, request: Request<TestBody>) -> Reply {
         self.call(request).await
+    }
+
+    /// The same when the service was called already, as servers do before they poll the future.
+    pub(crate) fn call_now(
+        &self,
+        request: Request<TestBody>,
+    ) -> impl Future<Output = StatusCode> + Send + 'static + use<> {
+        let response = self.service.clone().call(request);
+        async move { response.await.expect("infallible").status() }
+    }
+
+    /// A request whose client has left when it is looked at.
+    pub(crate) fn leave(&self, request: Request<TestBody>) {
+        drop(self.call_now(request));
     }
 
     /// A request that is answered while the test does something else.

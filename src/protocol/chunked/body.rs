@@ -1,29 +1,59 @@
 //! Reading a request's body.
 
+use std::error::Error as StdError;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::header::EXPECT;
 use http::{HeaderMap, StatusCode};
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::LengthLimitError;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::config::Config;
-use crate::engine::{Append, ErrorKind, Work};
+use crate::engine::{Append, Error, ErrorKind, Work};
 use crate::policy::Refusal;
 use crate::time;
+
+/// Whether nobody waits for an answer any more: the connection has ended, or the service was told to stop.
+/// Then only what has come already is looked at.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Abandoned(Arc<AtomicBool>);
+
+impl Abandoned {
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// A body that is read as long as it brings something.
 pub(super) struct Incoming<B> {
     body: Pin<Box<B>>,
+    /// What the body said of its length before any of it was read.
+    size: SizeHint,
+    received: u64,
     idle_timeout: Duration,
     rate: Rate,
     drain: (u64, Duration),
-    /// Whether nobody sends any more: the end has come, or was never asked for.
+    /// For how long nothing has come when it was given up.
+    silent: Duration,
+    /// Whether the client waits to be asked for its body (RFC 9110, 10.1.1). It is by the first poll, and
+    /// not at all if it is refused before.
+    unasked: bool,
     ended: bool,
+    /// Whether the body may have been cut where it ended.
+    perhaps_cut: bool,
+    abandoned: Abandoned,
     work: Work,
 }
 
@@ -31,23 +61,60 @@ impl<B> Incoming<B>
 where
     B: Body + Send + 'static,
     B::Data: Send,
+    B::Error: Into<BoxError>,
 {
-    pub(super) fn new(body: B, headers: &HeaderMap, config: &Config) -> Self {
+    pub(super) fn new(body: B, headers: &HeaderMap, config: &Config, abandoned: Abandoned) -> Self {
         Self {
+            size: body.size_hint(),
+            ended: body.is_end_stream(),
             body: Box::pin(body),
+            received: 0,
             idle_timeout: config.idle_timeout,
             rate: Rate { floor: config.min_rate, waited: Duration::ZERO, brought: 0 },
             drain: config.drain,
-            // A client that waits to be asked for its body (RFC 9110, 10.1.1) is asked by the first
-            // poll, and not at all if it is refused before.
-            ended: headers.contains_key(EXPECT),
+            silent: Duration::ZERO,
+            unasked: headers.contains_key(EXPECT),
+            perhaps_cut: false,
+            abandoned,
             work: config.uploads.work(),
         }
     }
 
     /// How many bytes the body has, if it says so.
     pub(super) fn exact_size(&self) -> Option<u64> {
-        self.body.size_hint().exact()
+        self.size.exact()
+    }
+
+    /// Whether nobody waits for the answer, to be asked again when it matters.
+    pub(super) fn abandoned(&self) -> Abandoned {
+        self.abandoned.clone()
+    }
+
+    /// Whether there is a body that its client was not asked for.
+    pub(super) fn is_unasked(&self) -> bool {
+        self.unasked && !self.ended
+    }
+
+    /// Refuses a body of which nobody can tell whether it was cut where it ended. What names its own
+    /// length or end, a range or a form, need not ask.
+    pub(super) fn check_end(&self) -> Result<(), Refusal> {
+        if self.perhaps_cut { Err(ErrorKind::Source.into()) } else { Ok(()) }
+    }
+
+    /// Reads what nobody needs to the end of the body, but no more than so many bytes: a body that breaks
+    /// off has not come whole. Says whether the end has come.
+    pub(super) async fn read_out(
+        &mut self,
+        mut most: u64,
+        append: &mut Append,
+    ) -> Result<bool, Refusal> {
+        while let Some(bytes) = self.next(Some(append)).await? {
+            match most.checked_sub(bytes.len() as u64) {
+                Some(left) => most = left,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// The next bytes; `None` at the end.
@@ -94,6 +161,7 @@ where
                 () = tokio::time::sleep_until(pause) => {}
             }
             if Instant::now() >= deadline {
+                self.silent = self.idle_timeout;
                 let detail = "The request brought no data for too long";
                 return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, detail));
             }
@@ -116,23 +184,26 @@ where
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Refusal>> {
-        self.ended = false;
+        self.unasked = false;
         for _ in 0..EMPTY {
-            match ready!(self.body.as_mut().poll_frame(cx)).map(|frame| frame.map(Frame::into_data))
-            {
+            let frame = match self.body.as_mut().poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending if self.abandoned.is_set() => {
+                    self.ended = true;
+                    return Poll::Ready(Err(Error::source_failed("its client has left").into()));
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(mut data))) if data.has_remaining() => {
-                    return Poll::Ready(Ok(Some(data.copy_to_bytes(data.remaining()))));
+                    let bytes = data.copy_to_bytes(data.remaining());
+                    self.received = self.received.saturating_add(bytes.len() as u64);
+                    return Poll::Ready(Ok(Some(bytes)));
                 }
                 // Trailers, or nothing.
                 Some(Ok(_)) => {}
-                Some(Err(_)) => {
-                    self.ended = true;
-                    return Poll::Ready(Err(ErrorKind::Source.into()));
-                }
-                None => {
-                    self.ended = true;
-                    return Poll::Ready(Ok(None));
-                }
+                Some(Err(error)) => return Poll::Ready(Err(self.failed(error.into()))),
+                None => return Poll::Ready(self.end().map(|()| None)),
             }
         }
         // A source of nothing that is always ready must not keep the thread.
@@ -140,34 +211,93 @@ where
         Poll::Pending
     }
 
+    /// The body says that it has ended.
+    fn end(&mut self) -> Result<(), Refusal> {
+        self.ended = true;
+        let Some(size) = self.exact_size() else {
+            // The body of a connection that was given up ends like one that is whole.
+            self.perhaps_cut = self.abandoned.is_set();
+            return Ok(());
+        };
+        match self.received < size {
+            true => Err(Error::source_failed("it ended before its length").into()),
+            false => Ok(()),
+        }
+    }
+
+    fn failed(&mut self, error: BoxError) -> Refusal {
+        if !exceeds_limit(&*error) {
+            self.ended = true;
+            return Error::source_failed(error).into();
+        }
+        // Its client goes on sending.
+        let limit = self.size.upper().map(|limit| format!(" ({limit} bytes)")).unwrap_or_default();
+        let detail = format!("Size of the request exceeds the limit{limit}");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, detail).because_of(Error::source_failed(error))
+    }
+
     /// Reads what is left, up to the bounds of the settings, without anybody waiting for it: a
     /// client that is still sending may read its answer only afterwards.
-    pub(super) fn drain(self) {
-        if self.ended || self.body.is_end_stream() {
-            return;
+    ///
+    /// A body that its client was not asked for is not read before what this gives is dropped. That asks
+    /// for it, unless the answer is on its way.
+    pub(super) fn drain(self) -> Option<Answered> {
+        if self.ended || self.body.is_end_stream() || self.abandoned.is_set() {
+            return None;
         }
-        let Self { mut body, drain: (mut left, time), work, .. } = self;
+        let (answered, is_answered) = oneshot::channel();
+        let (answered, is_answered) = match self.unasked {
+            true => (Some(answered), Some(is_answered)),
+            false => (None, None),
+        };
+        let Self { mut body, drain: (mut left, time), silent, work, .. } = self;
         tokio::spawn(tokio::time::timeout(time, async move {
+            if let Some(answered) = is_answered {
+                // Nothing is sent, so it ends with its sender.
+                drop(answered.await);
+            }
+            let mut patience = SILENCE.saturating_sub(silent);
             loop {
-                let frame = poll_fn(|cx| {
-                    let frame = std::task::ready!(body.as_mut().poll_frame(cx));
-                    let length = |frame: Frame<B::Data>| frame.data_ref().map_or(0, Buf::remaining);
-                    Poll::Ready(frame.and_then(Result::ok).map(length))
-                });
-                let length = tokio::select! {
-                    length = frame => length,
+                let frame = poll_fn(|cx| body.as_mut().poll_frame(cx));
+                let frame = tokio::select! {
+                    biased;
+                    frame = frame => frame,
                     () = work.stopped() => return,
+                    () = tokio::time::sleep(patience) => return,
                 };
-                let Some(length) = length else { return };
-                match u64::try_from(length).ok().and_then(|length| left.checked_sub(length)) {
+                let length = match frame.map(|frame| frame.map_err(Into::into)) {
+                    Some(Ok(frame)) => frame.data_ref().map_or(0, Buf::remaining) as u64,
+                    Some(Err(error)) if exceeds_limit(&*error) => LOST,
+                    _ => return,
+                };
+                match left.checked_sub(length) {
                     Some(rest) => left = rest,
                     None => return,
                 }
+                patience = SILENCE;
                 // A source that is always ready must not keep the thread.
                 tokio::task::consume_budget().await;
             }
         }));
+        answered
     }
+}
+
+/// Dropped when an answer is on its way.
+pub(crate) type Answered = oneshot::Sender<()>;
+
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Whether a layer outside has found the body too large.
+fn exceeds_limit(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// How much a client brings in the time that it is waited for.
@@ -203,5 +333,10 @@ fn too_slow() -> Refusal {
 
 /// How many frames without data are taken in a row.
 const EMPTY: usize = 32;
+/// A client that has sent nothing for so long does not lose its answer when its connection is closed: what
+/// nginx has for `lingering_timeout`.
+const SILENCE: Duration = Duration::from_secs(5);
+/// How large a frame counts that a limit has swallowed.
+const LOST: u64 = 64 * 1024;
 /// A client this slow does not need a large buffer.
 const LULL: Duration = Duration::from_millis(10);

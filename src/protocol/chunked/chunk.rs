@@ -31,6 +31,7 @@ pub(super) async fn receive<B>(
 where
     B: Body + Send + 'static,
     B::Data: Send,
+    B::Error: Into<BoxError>,
 {
     let owner = config.policy.authorize(parts).await?;
     let uploads = config.uploads.for_owner(owner);
@@ -62,6 +63,7 @@ struct Request<'a> {
     uploads: Uploads,
     limit: Option<u64>,
     range: Option<ContentRange>,
+    abandoned: Abandoned,
 }
 
 /// What is said of the file beside its bytes.
@@ -85,6 +87,7 @@ impl Request<'_> {
     where
         B: Body + Send + 'static,
         B::Data: Send,
+        B::Error: Into<BoxError>,
     {
         let limits = self.config.form_limits;
         self.check_size(body.exact_size(), overhead(&limits), self.limit)?;
@@ -131,6 +134,7 @@ impl Request<'_> {
     where
         B: Body + Send + 'static,
         B::Data: Send,
+        B::Error: Into<BoxError>,
     {
         let (id, fields) = query::read(self.parts)?;
         if id.is_none() {
@@ -140,6 +144,9 @@ impl Request<'_> {
         let mut receiver = Box::pin(begin).await?;
         while let Some(bytes) = body.next(Some(&mut receiver.append)).await? {
             receiver.take(bytes, self.range.as_ref()).await?;
+        }
+        if self.range.is_none() {
+            body.check_end()?;
         }
         // It is the largest part of the future, and the shortest of its life.
         Box::pin(self.end(receiver, id.as_deref(), fields)).await
@@ -316,10 +323,14 @@ impl Request<'_> {
 
     /// Refuses a chunk that begins an upload anywhere but at its start.
     fn check_start(&self) -> Result<(), Refusal> {
-        match self.start() {
-            0 => Ok(()),
-            _ => Err(ErrorKind::OffsetMismatch { offset: 0 }.into()),
-        }
+        let refusal = match self.start() {
+            0 => return Ok(()),
+            _ => Refusal::from(ErrorKind::OffsetMismatch { offset: 0 }),
+        };
+        Err(match query::has_id(self.parts) {
+            true => refusal.with("detail", ID_IN_QUERY),
+            false => refusal,
+        })
     }
 
     /// Without a range a chunk is the whole file, so it starts at its beginning.
@@ -421,6 +432,9 @@ fn overhead(limits: &FormLimits) -> u64 {
     limits.ignored_bytes.saturating_add(u64::try_from(fields).unwrap_or(u64::MAX))
 }
 
+/// A raw body names its upload in the query, and a form in a field.
+const ID_IN_QUERY: &str =
+    "Offsets do not match: a form names its upload in the field 'upload_id', not in the query";
 /// A delimiter with its line ends and padding.
 const MARK: usize = 256;
 /// How much of a staged chunk is copied at a time.

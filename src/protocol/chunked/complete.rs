@@ -9,7 +9,7 @@ use http_body::Body;
 use serde::de::{Deserialize, Deserializer, MapAccess};
 
 use super::answer::{Answer, media_type, plain};
-use super::body::Incoming;
+use super::body::{BoxError, Incoming};
 use super::config::Config;
 use super::form::{self, FormLimits};
 use super::query::set_once;
@@ -39,10 +39,12 @@ pub(super) async fn prepare<B>(
 where
     B: Body + Send + 'static,
     B::Data: Send,
+    B::Error: Into<BoxError>,
 {
     let owner = config.policy.authorize(&parts).await?;
     let uploads = config.uploads.for_owner(owner);
     plain(&parts)?;
+    let abandoned = body.abandoned();
     let body = read(config, body).await?;
     let (id, md5) = read_fields(config.form_limits, &parts, &body)?;
     let (id, md5) = match (id, md5) {
@@ -63,7 +65,12 @@ where
             }
         },
     };
-    let completion = uploads.complete(&id, digest).await.map_err(in_words)?;
+    let completion = match abandoned.is_set() {
+        // Its client may have sent the request that it would stop.
+        true => uploads.complete_idle(&id, digest).await,
+        false => uploads.complete(&id, digest).await,
+    };
+    let completion = completion.map_err(in_words)?;
     if let Err(refusal) = config.policy.verify(&parts, completion.file()).await {
         if !completion.is_discarded().await {
             completion.reopen().await?;
@@ -117,6 +124,7 @@ async fn read<B>(config: &Config, body: &mut Incoming<B>) -> Result<Bytes, Refus
 where
     B: Body + Send + 'static,
     B::Data: Send,
+    B::Error: Into<BoxError>,
 {
     let limit = config.completion_bytes;
     let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large");
@@ -130,6 +138,7 @@ where
         }
         whole.extend_from_slice(&bytes);
     }
+    body.check_end()?;
     Ok(whole.freeze())
 }
 

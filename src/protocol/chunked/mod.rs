@@ -16,10 +16,11 @@ mod status;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 
 pub use self::answer::{Encoder, JsonEncoder};
+pub(crate) use self::body::{Abandoned, Answered, BoxError};
 pub(crate) use self::complete::Finished;
 pub(crate) use self::config::{Config, Route};
 pub use self::form::FormLimits;
@@ -30,27 +31,33 @@ use crate::policy::Refusal;
 
 /// What comes of a request to one of the two paths.
 pub(crate) enum Outcome {
-    Answer(Response<Bytes>),
+    /// With what is to be dropped when it is on its way.
+    Answer(Response<Bytes>, Option<Answered>),
     /// The inner service answers.
     Finished(Box<Finished>),
 }
 
-pub(crate) async fn handle<B>(config: &Config, route: Route, request: Request<B>) -> Outcome
+pub(crate) async fn handle<B>(
+    config: &Config,
+    route: Route,
+    request: Request<B>,
+    abandoned: Abandoned,
+) -> Outcome
 where
     B: Body + Send + 'static,
     B::Data: Send,
+    B::Error: Into<BoxError>,
 {
     let (mut parts, body) = request.into_parts();
     detach(&mut parts);
-    let mut body = Incoming::new(body, &parts.headers, config);
+    let version = parts.version;
+    let mut body = Incoming::new(body, &parts.headers, config, abandoned);
     let result = match (route, &parts.method) {
         (Route::Chunk, &Method::POST) => chunk::receive(config, &parts, &mut body).await,
         (Route::Complete, &Method::POST) => {
             match complete::prepare(config, parts, &mut body).await {
-                Ok(finished) => {
-                    body.drain();
-                    return Outcome::Finished(Box::new(finished));
-                }
+                // Its body was read to its end.
+                Ok(finished) => return Outcome::Finished(Box::new(finished)),
                 Err(refusal) => Err(refusal),
             }
         }
@@ -62,10 +69,15 @@ where
         }
         (_, method) => Ok(other_method(route, method, query::has_id(&parts))),
     };
+    let mut answer = result.unwrap_or_else(Answer::from);
+    if body.is_unasked() && version <= Version::HTTP_11 {
+        // Whether the body still comes is the client's choice, so nobody knows where the next request
+        // begins.
+        answer = answer.header(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     // The answer goes out while the rest of the body, if any, is still being thrown away.
-    body.drain();
-    let answer = result.unwrap_or_else(Answer::from);
-    Outcome::Answer(answer.into_response(config))
+    let answered = body.drain();
+    Outcome::Answer(answer.into_response(config), answered)
 }
 
 /// Copies what may be slices of the HTTP library's read buffer: as long as the body comes, they

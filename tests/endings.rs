@@ -1,0 +1,425 @@
+//! How requests end: well, badly, or while nobody waits for them any more.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::convert::Infallible;
+use std::error::Error as _;
+use std::future::Future;
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{Empty, Full};
+use support::*;
+use tokio::sync::Semaphore;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_chunked_upload::{
+    AppendMode, Candidate, ChunkedUploadLayer, CompletedUpload, Error, ErrorKind, Event, NewUpload,
+    Observer, Policy, Refusal, RequestBody, Uploads,
+};
+use tower_http::limit::RequestBodyLimitLayer;
+
+/// The same test on both stores.
+fn on_both_stores<R: Future<Output = ()>>(
+    test: impl Fn(&'static str, tower_chunked_upload::UploadsBuilder) -> R,
+) {
+    run(test("memory", Uploads::builder(tower_chunked_upload::store::MemoryStore::new())));
+    let (_folder, store) = folder();
+    run(test("folder", Uploads::builder(store)));
+}
+
+fn layer() -> ChunkedUploadLayer {
+    ChunkedUploadLayer::new(in_memory())
+}
+
+type Kind = (&'static str, fn(&str, &[u8]) -> Request<TestBody>);
+
+/// Bytes 3 to 5 of six, all of which have come when the request is looked at.
+const WHOLE: &[Kind] = &[
+    ("raw", |id, data| raw(Some(id), Some("bytes 3-5/6"), TestBody::of(data.to_vec()))),
+    ("raw of unknown length", |id, data| {
+        let body = TestBody::new([Piece::Data(data.to_vec().into())]);
+        raw(Some(id), Some("bytes 3-5/6"), body)
+    }),
+    ("form", |id, data| chunk(Some(id), 3, 6, data)),
+    ("form of unknown length", |id, data| {
+        let form = Form::new().id(Some(id)).file("a.bin", data).end();
+        let pieces = form.chunks(20).map(|piece| Piece::Data(Bytes::copy_from_slice(piece)));
+        ranged("bytes 3-5/6", TestBody::new(pieces))
+    }),
+    ("form with its id behind the file", |id, data| {
+        let form = Form::new().file("a.bin", data).id(Some(id)).end();
+        ranged("bytes 3-5/6", TestBody::of(form))
+    }),
+];
+
+/// Waits until the upload stands there.
+async fn reaches(client: &Client, id: &str, offset: u64) {
+    until(async || client.offset(id).await == offset).await;
+}
+
+/// Looks again and again.
+async fn until(is_so: impl AsyncFn() -> bool) {
+    let looks = async {
+        while !is_so().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), looks).await.expect("it comes");
+}
+
+// --- nobody waits any more ---
+
+#[test]
+fn a_chunk_that_has_come_whole_is_taken_though_its_client_has_left() {
+    for (kind, make) in WHOLE {
+        // Servers drop the future without having polled it, too.
+        for polls in 0..3 {
+            on_both_stores(|store, builder| async move {
+                let client = Client::new(ChunkedUploadLayer::new(builder.build().unwrap()));
+                let id = client.begin(6, b"abc").await;
+                if poll_times(client.call_now(make(&id, b"def")), polls).await.is_some() {
+                    return;
+                }
+                reaches(&client, &id, 6).await;
+                let reply = client.complete(&id, &md5(b"abcdef")).await;
+                assert_eq!(reply.status, 200, "{kind}, {store}, {polls}: {reply:?}");
+                assert_eq!(client.deliveries().pop().unwrap().content, b"abcdef", "{kind}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_first_chunk_that_has_come_whole_is_taken_though_its_client_has_left() {
+    on_both_stores(|store, builder| async move {
+        let uploads = builder.build().unwrap();
+        let client = Client::new(ChunkedUploadLayer::new(uploads.clone()));
+        client.leave(chunk(None, 0, 6, b"abc"));
+        until(async || !all_ids(&uploads).await.is_empty()).await;
+        let id = all_ids(&uploads).await[0];
+        assert_eq!(client.offset(&id.to_string()).await, 3, "{store}");
+    });
+}
+
+#[test]
+fn a_completion_that_has_come_whole_is_carried_out_though_its_client_has_left() {
+    for polls in 0..3 {
+        on_both_stores(|store, builder| async move {
+            let client = Client::new(ChunkedUploadLayer::new(builder.build().unwrap()));
+            let id = client.upload(b"abc").await;
+            if poll_times(client.call_now(complete(&id, &md5(b"abc"))), polls).await.is_some() {
+                return;
+            }
+            until(async || client.status(&id).await.json()["status"] == "complete").await;
+            assert_eq!(client.deliveries().len(), 1, "{store}");
+        });
+    }
+}
+
+#[test]
+fn a_cancellation_is_carried_out_though_its_client_has_left() {
+    on_both_stores(|_, builder| async move {
+        let client = Client::new(ChunkedUploadLayer::new(builder.build().unwrap()));
+        let id = client.begin(6, b"abc").await;
+        client.leave(on_id(Method::DELETE, &id));
+        until(async || client.status(&id).await.status == 404).await;
+    });
+}
+
+/// Nothing more is waited for, and what is not known to be whole does not count.
+#[tokio::test]
+async fn a_body_that_is_not_all_there_is_given_up_when_its_client_leaves() {
+    let uploads = in_memory();
+    let client = Client::new(ChunkedUploadLayer::new(uploads.clone()));
+    let id = client.begin(6, b"abc").await;
+    let form = Form::new().id(Some(&id)).open_file("a");
+    let without_end = [form.clone(), "def".into(), Form::close().slice(..4)].concat();
+    let data = || Piece::Data("def".into());
+    let on = |body| raw(Some(&id), Some("bytes 3-5/6"), body);
+    for (name, request) in [
+        ("stalls", on(TestBody::new([Piece::Data("de".into()), Piece::Stall]))),
+        ("breaks off", on(TestBody::new([Piece::Data("de".into()), Piece::Fail]))),
+        ("is short of its length", on(TestBody::new([Piece::Data("de".into())]).declare(3))),
+        ("is short of its range", on(TestBody::new([Piece::Data("de".into())]))),
+        ("is whole and does not end", on(TestBody::new([data(), Piece::Stall]))),
+        ("is longer than its length", on(TestBody::new([data()]).declare(4))),
+        ("form without its end", ranged("bytes 3-5/6", TestBody::of(without_end))),
+        ("form that stalls behind its end", {
+            let pieces = [form, "def".into(), Form::close()].map(Piece::Data);
+            ranged("bytes 3-5/6", TestBody::new(pieces.into_iter().chain([Piece::Stall])))
+        }),
+        // A connection that was given up ends like a body without a length.
+        ("a whole file without a length", raw(None, None, TestBody::new([data()]))),
+        ("completion that stalls", {
+            let request = post(COMPLETE).header(CONTENT_TYPE, "application/json");
+            let body = [Piece::Data("{}".into()), Piece::Stall];
+            request.body(TestBody::new(body)).unwrap()
+        }),
+    ] {
+        let mut probe = request.body().probe();
+        client.leave(request);
+        probe.dropped().await;
+        assert_eq!(client.offset(&id).await, 3, "{name}");
+        // Nobody holds it any more.
+        let append = uploads.append(&support::id(&id), 3, AppendMode::AllOrNothing).await;
+        assert_eq!(append.unwrap().position(), 3, "{name}");
+        assert_eq!(all_ids(&uploads).await.len(), 1, "{name}");
+    }
+    // With its client waiting, a body without a length ends where it ends.
+    let reply = client.send(raw(None, None, TestBody::new([data()]))).await;
+    assert_eq!(reply.json()["offset"], 3);
+}
+
+/// It was sent before the one that its client has sent instead, whenever it is looked at.
+#[tokio::test]
+async fn who_has_left_stops_nobody() {
+    let uploads = in_memory();
+    let client = Client::new(ChunkedUploadLayer::new(uploads.clone()));
+    for (_, make) in WHOLE {
+        let id = client.begin(6, b"abc").await;
+        let mut newer =
+            uploads.append(&support::id(&id), 3, AppendMode::AllOrNothing).await.unwrap();
+        let request = make(&id, b"xyz");
+        let mut probe = request.body().probe();
+        client.leave(request);
+        probe.dropped().await;
+        newer.write(&b"def"[..]).await.unwrap();
+        assert_eq!(newer.commit().await.unwrap().offset(), 6);
+        let reply = client.complete(&id, &md5(b"abcdef")).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_completion_whose_client_has_left_stops_no_chunk() {
+    let uploads = in_memory();
+    let client = Client::new(ChunkedUploadLayer::new(uploads.clone()));
+    let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    let mut chunk = uploads.append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
+    let request = complete(&id.to_string(), &md5(b""));
+    let mut probe = request.body().probe();
+    client.leave(request);
+    probe.dropped().await;
+    chunk.write(&b"abc"[..]).await.unwrap();
+    assert_eq!(chunk.commit().await.unwrap().offset(), 3);
+}
+
+/// A policy that takes its time sees the end of it.
+#[tokio::test]
+async fn a_request_that_was_left_in_the_policy_goes_on() {
+    struct Slow(&'static Semaphore);
+    impl Policy for Slow {
+        async fn validate(
+            &self,
+            _: &http::request::Parts,
+            _: &Candidate<'_>,
+        ) -> Result<(), Refusal> {
+            self.0.acquire().await.unwrap().forget();
+            Ok(())
+        }
+    }
+    static GO: Semaphore = Semaphore::const_new(1);
+    let client = Client::new(layer().policy(Slow(&GO)));
+    let id = client.begin(6, b"abc").await;
+    let mut call = Box::pin(client.call(chunk(Some(&id), 3, 6, b"def")));
+    for _ in 0..3 {
+        assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    drop(call);
+    GO.add_permits(1);
+    reaches(&client, &id, 6).await;
+}
+
+#[test]
+fn a_future_without_a_runtime_is_dropped_like_any_other() {
+    let client = Client::new(layer());
+    client.leave(chunk(None, 0, 3, b"abc"));
+}
+
+// --- the body ---
+
+#[tokio::test]
+async fn a_body_that_does_not_end_well_does_not_count() {
+    let client = client();
+    let id = client.begin(6, b"abc").await;
+    let form = Form::new().id(Some(&id)).file("a", b"def").end();
+    let pieces = |last| TestBody::new([Piece::Data(form.clone()), last]);
+    let length = form.len() as u64;
+    for (name, body) in [
+        ("breaks behind the form", pieces(Piece::Fail)),
+        ("breaks in the epilogue", {
+            let epilogue = Piece::Data("words".into());
+            TestBody::new([Piece::Data(form.clone()), epilogue, Piece::Fail])
+        }),
+        ("is short of its length", TestBody::of(form.clone()).declare(length + 1)),
+    ] {
+        let detail = client.send(ranged("bytes 3-5/6", body)).await.refused(400);
+        assert_eq!(detail, "The request ended before its end", "{name}");
+        assert_eq!(client.offset(&id).await, 3, "{name}");
+    }
+    let raw_of = |body| raw(Some(&id), Some("bytes 3-5/6"), body);
+    let short = TestBody::new([Piece::Data("def".into())]).declare(3);
+    let broken = TestBody::new([Piece::Data("def".into()), Piece::Fail]);
+    client.send(raw_of(broken)).await.refused(400);
+    assert_eq!(client.send(raw_of(short)).await.json()["offset"], 6);
+    let json = format!("{{\"upload_id\":\"{id}\",\"md5\":\"{}\"}}", md5(b"abcdef"));
+    let request = || post(COMPLETE).header(CONTENT_TYPE, "application/json");
+    let short = TestBody::of(json.clone()).declare(json.len() as u64 + 1);
+    client.send(request().body(short).unwrap()).await.refused(400);
+    assert_eq!(client.send(request().body(TestBody::of(json)).unwrap()).await.status, 200);
+}
+
+#[tokio::test]
+async fn why_a_body_failed_is_for_the_log() {
+    let service = layer().layer(service_fn(async |_: Request<RequestBody<TestBody>>| {
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    }));
+    let request = raw(None, None, TestBody::new([Piece::Data("abc".into()), Piece::Fail]));
+    let response = service.oneshot(request).await.unwrap();
+    let refusal = response.extensions().get::<Refusal>().unwrap();
+    assert_eq!(refusal.detail(), "The request ended before its end");
+    let cause = refusal.error().and_then(Error::source).unwrap();
+    assert_eq!(cause.to_string(), "connection reset by peer (os error 104)");
+}
+
+#[tokio::test]
+async fn a_limit_of_another_layer_is_named() {
+    let service = layer()
+        .layer(service_fn(async |_| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))));
+    let service = RequestBodyLimitLayer::new(1000).layer(service);
+    // Its length is not known before.
+    let pieces = |count| (0..count).map(|_| Piece::Data(Bytes::from_static(&[7; 400])));
+    for (kind, count) in [("raw", 2), ("raw", 40), ("form", 40), ("completion", 40)] {
+        let mut request = raw(None, None, TestBody::new(pieces(count)));
+        match kind {
+            "form" => {
+                let form = Form::new().open_file("a");
+                request = form_request(TestBody::new(
+                    [Piece::Data(form)].into_iter().chain(pieces(count)),
+                ));
+            }
+            "completion" => *request.uri_mut() = COMPLETE.parse().unwrap(),
+            _ => {}
+        }
+        let mut probe = request.body().probe();
+        let response = service.clone().oneshot(request).await.unwrap();
+        if count == 2 {
+            assert_eq!(response.status(), StatusCode::OK);
+            continue;
+        }
+        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE, "{kind}");
+        let refusal = response.extensions().get::<Refusal>().unwrap();
+        assert_eq!(
+            refusal.detail(),
+            "Size of the request exceeds the limit (1000 bytes)",
+            "{kind}"
+        );
+        assert_eq!(*refusal.error().unwrap().kind(), ErrorKind::Source);
+        // Its client is still sending, and reads the answer afterwards.
+        assert!(probe.dropped().await.bytes >= 40 * 400, "{kind}");
+    }
+}
+
+// --- the application ---
+
+#[derive(Clone, Default)]
+struct Told(std::sync::Arc<std::sync::Mutex<Vec<String>>>);
+
+impl Observer for Told {
+    async fn on_event(&self, event: &Event) {
+        let text = format!("{event:?}");
+        self.0.lock().unwrap().push(text[..text.find('(').unwrap()].to_owned());
+    }
+}
+
+#[test]
+fn what_the_application_discards_is_gone_for_good() {
+    on_both_stores(|store, builder| async move {
+        let (target, told) = (tempfile::tempdir().unwrap(), Told::default());
+        let kept = target.path().join("kept");
+        let uploads = builder.observer(told.clone()).max_uploads_per_owner(1).build().unwrap();
+        for (persists, status) in [(false, 422), (true, 422), (false, 200), (true, 500)] {
+            let path = kept.clone();
+            let client = Client::around(ChunkedUploadLayer::new(uploads.clone()), move |request| {
+                let path = path.clone();
+                async move {
+                    let upload = request.extensions().get::<CompletedUpload>().unwrap();
+                    if persists {
+                        upload.persist(&path).await.unwrap();
+                    }
+                    upload.discard().await.unwrap();
+                    upload.discard().await.unwrap();
+                    assert!(upload.persist(&path).await.is_err());
+                    let mut response = Response::new(Full::default());
+                    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+                    response
+                }
+            });
+            let id = client.upload(b"abc").await;
+            assert_eq!(client.complete(&id, &md5(b"abc")).await.status, status);
+            client.complete(&id, &md5(b"abc")).await.refused(404);
+            client.status(&id).await.refused(404);
+            client.send(chunk(Some(&id), 3, 6, b"def")).await.refused(404);
+            assert_eq!(all_ids(&uploads).await, [], "{store}");
+            assert_eq!(*told.0.lock().unwrap(), ["Created", "Discarded"], "{store}, {status}");
+            told.0.lock().unwrap().clear();
+        }
+        assert_eq!(std::fs::read(&kept).unwrap(), b"abc", "{store}");
+    });
+}
+
+#[test]
+fn a_file_that_was_taken_can_be_discarded_later() {
+    on_both_stores(|store, builder| async move {
+        let uploads = builder.build().unwrap();
+        let mut append = uploads.create(NewUpload::new()).await.unwrap();
+        append.write(&b"abc"[..]).await.unwrap();
+        let id = append.commit().await.unwrap().id;
+        let lost = uploads.complete(&id, None).await.unwrap();
+        let file = lost.file().clone();
+        lost.reopen().await.unwrap();
+        assert_eq!(*file.discard().await.unwrap_err().kind(), ErrorKind::Superseded, "{store}");
+        let taken = uploads.complete(&id, None).await.unwrap();
+        let file = taken.file().clone();
+        taken.finish().await.unwrap();
+        file.discard().await.unwrap();
+        assert_eq!(*uploads.status(&id).await.unwrap_err().kind(), ErrorKind::NotFound, "{store}");
+    });
+}
+
+#[tokio::test]
+async fn a_verdict_on_what_was_discarded_says_that_it_is_gone() {
+    let uploads = in_memory();
+    for finishes in [true, false] {
+        let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+        let completion = uploads.complete(&id, None).await.unwrap();
+        completion.file().discard().await.unwrap();
+        let verdict = if finishes { completion.finish().await } else { completion.reopen().await };
+        assert_eq!(*verdict.unwrap_err().kind(), ErrorKind::NotFound);
+    }
+}
+
+/// The policy, asked before the handler, may end it too.
+#[tokio::test]
+async fn a_policy_that_discards_a_file_refuses_it_in_its_own_words() {
+    struct Strict;
+    impl Policy for Strict {
+        async fn verify(
+            &self,
+            _: &http::request::Parts,
+            file: &CompletedUpload,
+        ) -> Result<(), Refusal> {
+            file.discard().await?;
+            Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "This is a virus"))
+        }
+    }
+    let client = Client::new(layer().policy(Strict));
+    let id = client.upload(b"abc").await;
+    let detail = client.complete(&id, &md5(b"abc")).await.refused(422);
+    assert_eq!(detail, "This is a virus");
+    client.complete(&id, &md5(b"abc")).await.refused(404);
+}
