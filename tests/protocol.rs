@@ -1270,6 +1270,22 @@ async fn what_is_said_twice_and_differently_is_refused() {
 }
 
 #[tokio::test]
+async fn a_form_that_names_its_upload_in_the_query_is_told_where_it_belongs() {
+    let client = client();
+    let id = client.begin(6, b"abc").await;
+    let mut request = chunk(None, 3, 6, b"def");
+    *request.uri_mut() = format!("{CHUNK}?upload_id={id}").parse().unwrap();
+    let reply = client.send(request).await;
+    assert_eq!(
+        reply.refused(400),
+        "Offsets do not match: a form names its upload in the field 'upload_id', not in the query"
+    );
+    assert_eq!(client.offset(&id).await, 3);
+    // One without any id has only the offset wrong.
+    assert_eq!(client.send(chunk(None, 3, 6, b"def")).await.refused(400), "Offsets do not match");
+}
+
+#[tokio::test]
 async fn a_raw_chunk_with_two_file_names_is_refused() {
     let client = client();
     let request = raw(None, None, TestBody::of("abc"));

@@ -787,6 +787,129 @@ async fn a_new_upload_may_have_a_limit_of_its_own() {
     assert_eq!(*error.kind(), ErrorKind::TooLarge { limit: 10 });
 }
 
+#[test]
+fn a_limit_of_its_own_holds_for_all_that_is_added_to_an_upload() {
+    let (_folder, store) = folder();
+    for builder in [memory(), Uploads::builder(store)] {
+        run(async {
+            let uploads = builder.max_bytes(10).build().unwrap();
+            let client = Client::new(ChunkedUploadLayer::new(uploads.clone()));
+            let content = noise(21);
+            for (limit, size, good) in
+                [(5, 5, true), (5, 6, false), (20, 20, true), (20, 21, false)]
+            {
+                let name = format!("{size} of {limit}");
+                let make = async || {
+                    let mut new = uploads.create(NewUpload::new().max_bytes(limit)).await.unwrap();
+                    new.write(&content[..1]).await.unwrap();
+                    new.commit().await.unwrap().id
+                };
+                let id = make().await;
+                assert_eq!(uploads.status(&id).await.unwrap().max_bytes, Some(limit));
+                let mut append = uploads.append(&id, 1, AppendMode::AllOrNothing).await.unwrap();
+                let written = append.write(&content[1..size]).await;
+                let kind = written.as_ref().map_err(|error| error.kind().clone());
+                let refused = Err(ErrorKind::TooLarge { limit });
+                assert_eq!(kind, if good { Ok(&()) } else { refused }, "{name}");
+                drop(append);
+
+                let id = make().await.to_string();
+                let all = size as u64;
+                let status = if good { 200 } else { 400 };
+                for request in [
+                    chunk(Some(&id), 1, all, &content[1..2]),
+                    raw(Some(&id), Some(&range(2, 1, all)), TestBody::of(content[2..3].to_vec())),
+                ] {
+                    let reply = client.send(request).await;
+                    assert_eq!(reply.status, status, "{name}: {reply:?}");
+                }
+                let id = uploads.create(NewUpload::new().max_bytes(limit)).await.unwrap();
+                let id = id.commit().await.unwrap().id.to_string();
+                let whole = raw(Some(&id), None, TestBody::of(content[..size].to_vec()));
+                let reply = client.send(whole).await;
+                assert_eq!(reply.status, status, "{name}: {reply:?}");
+            }
+        });
+    }
+}
+
+/// It hears of an upload's own limit, and has the last word.
+#[tokio::test]
+async fn the_policy_may_give_less_than_an_upload_of_its_own_limit_has() {
+    struct Half;
+    impl Policy for Half {
+        async fn max_bytes(
+            &self,
+            _: &Parts,
+            configured: Option<u64>,
+        ) -> Result<Option<u64>, Refusal> {
+            Ok(configured.map(|bytes| bytes / 2))
+        }
+    }
+    let uploads = memory().max_bytes(10).build().unwrap();
+    let client = Client::new(ChunkedUploadLayer::new(uploads.clone()).policy(Half));
+    let new = uploads.create(NewUpload::new().max_bytes(40)).await.unwrap();
+    let id = new.commit().await.unwrap().id.to_string();
+    let first = |total| raw(Some(&id), Some(&range(0, 1, total)), TestBody::of("a"));
+    let detail = client.send(first(21)).await.refused(400);
+    assert_eq!(detail, "Size of file exceeds the limit (20 bytes)");
+    assert_eq!(client.send(first(20)).await.status, 200);
+}
+
+#[test]
+fn what_no_store_can_hold_is_refused_at_once() {
+    const MOST: u64 = i64::MAX as u64;
+    let (_folder, store) = folder();
+    for builder in [memory(), Uploads::builder(store)] {
+        run(async {
+            let uploads = builder.build().unwrap();
+            let too_large = ErrorKind::TooLarge { limit: MOST };
+            for total in [MOST + 1, u64::MAX] {
+                let error = uploads.create(NewUpload::new().total(total)).await.unwrap_err();
+                assert_eq!(*error.kind(), too_large);
+                let mut append = uploads.create(NewUpload::new()).await.unwrap();
+                assert_eq!(*append.set_total(total).await.unwrap_err().kind(), too_large);
+                let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+                let mut append = uploads.append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
+                assert_eq!(*append.set_total(total).await.unwrap_err().kind(), too_large);
+            }
+            drop(uploads.create(NewUpload::new().total(MOST)).await.unwrap());
+        });
+    }
+}
+
+#[test]
+fn a_byte_that_the_disk_has_changed_is_found_where_files_are_read_back() {
+    for (reads_back, checksum) in [(true, true), (true, false), (false, true)] {
+        let (folder, store) = folder();
+        run(async {
+            let builder = Uploads::builder(store).read_back(reads_back).checksum(checksum);
+            let uploads = builder.build().unwrap();
+            let layer = ChunkedUploadLayer::new(uploads).md5_check(checksum);
+            let client = Client::new(layer);
+            let content = noise(300_000);
+            let id = client.upload(&content).await;
+            let files = files_below(folder.path());
+            let file = files.iter().find(|path| path.extension().is_some_and(|ext| ext == "part"));
+            let mut stored = std::fs::read(file.unwrap()).unwrap();
+            stored[123_456] ^= 1;
+            std::fs::write(file.unwrap(), &stored).unwrap();
+            let reply = client.complete(&id, &md5(&content)).await;
+            if !reads_back {
+                assert_eq!(reply.status, 200, "{reply:?}");
+                return;
+            }
+            let detail = reply.refused(410);
+            assert_eq!(detail, "The stored upload is damaged; begin a new one", "{checksum}");
+            assert!(client.deliveries().is_empty());
+            stored[123_456] ^= 1;
+            std::fs::write(file.unwrap(), &stored).unwrap();
+            assert_eq!(client.complete(&id, &md5(&content)).await.status, 200, "{checksum}");
+            assert!(client.deliveries().pop().unwrap().content == content, "{checksum}");
+        });
+    }
+}
+
 // --- who may upload, and whose it is ---
 
 /// The header `X-User` names the user.

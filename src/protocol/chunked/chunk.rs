@@ -309,7 +309,8 @@ impl Request<'_> {
                 if !bound {
                     self.check_start()?;
                 }
-                self.check_size(Some(size), 0, self.limit)?;
+                // The append has minded the limit.
+                self.check_size(Some(size), 0, None)?;
                 if self.range.is_none() {
                     append.set_total(append.position()).await?;
                 }
