@@ -53,13 +53,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/api/chunked_upload_complete", post(done))
         .with_state(PathBuf::from(setting("MEDIA", "media")));
     // A form without JavaScript cannot compute a checksum.
-    let takes_forms = takes_files.clone().layer(layer.clone().md5_check(false));
-    let app = takes_files
+    let takes_forms = layer.clone().md5_check(false).around(takes_files.clone());
+    let takes_forms = Router::new().fallback_service(takes_forms);
+    let routes = takes_files
         .route("/api/chunked_upload_form", post(form::whole_file).with_state(takes_forms))
         .route("/api/uploads", get(list::mine).with_state(uploads.clone()))
         .merge(operator::routes(uploads.clone(), watch))
-        .merge(page::pages())
-        .layer(layer);
+        .merge(page::pages());
+    let app = Router::new().fallback_service(layer.around(routes));
 
     let listener = tokio::net::TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;
     let address = listener.local_addr()?;

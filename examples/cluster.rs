@@ -102,12 +102,13 @@ async fn node(bucket: &str, number: usize) -> Result<(), BoxError> {
     let layer = ChunkedUploadLayer::new(uploads.clone()).policy(user::ByCookie);
     let takes_files = Router::new().route("/api/chunked_upload_complete", post(done));
     // A form without JavaScript cannot compute a checksum.
-    let takes_forms = takes_files.clone().layer(layer.clone().md5_check(false));
-    let app = takes_files
+    let takes_forms = layer.clone().md5_check(false).around(takes_files.clone());
+    let takes_forms = Router::new().fallback_service(takes_forms);
+    let routes = takes_files
         .route("/api/chunked_upload_form", post(form::whole_file).with_state(takes_forms))
         .route("/api/uploads", get(list::mine).with_state(uploads.clone()))
-        .merge(page::pages())
-        .layer(layer);
+        .merge(page::pages());
+    let app = Router::new().fallback_service(layer.around(routes));
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     nodes::listens_at(listener.local_addr()?);

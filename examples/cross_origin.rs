@@ -65,11 +65,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let origin = setting("ORIGIN", "http://127.0.0.1:8080").parse()?;
     let tokens = Tokens::new()?;
-    let app = Router::new()
+    let routes = Router::new()
         .route("/session", get(session).with_state(tokens.clone()))
         .route("/api/chunked_upload_complete", post(done))
-        .with_state(PathBuf::from(setting("MEDIA", "media")))
-        .layer(ChunkedUploadLayer::new(uploads.clone()).policy(tokens))
+        .with_state(PathBuf::from(setting("MEDIA", "media")));
+    let layer = ChunkedUploadLayer::new(uploads.clone()).policy(tokens);
+    let app = Router::new()
+        .fallback_service(layer.around(routes))
         // Outside, so that refusals can be read too.
         .layer(pages_of(origin));
 

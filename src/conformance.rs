@@ -1008,6 +1008,10 @@ async fn only_a_damaged_upload_is_removed_as_one<S: Store>(suite: &Suite<S>) {
     let store = suite.store();
     let upload = born(&*store, &data(1, 1000)).await;
     assert!(!store.remove_damaged(&upload.id).await.must("remove_damaged"), "it was sound");
+    let remains = store.remains(&upload.id).await.must("remains");
+    if let Some(record) = remains.record {
+        assert_eq!(record, upload, "remains gave the record of something else");
+    }
     usable(&*store, &upload.id, &data(1, 1000)).await;
     not_found(store.remove_damaged(&UploadId::random()).await.map(drop), "remove_damaged");
 }

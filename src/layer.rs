@@ -170,7 +170,7 @@ impl ChunkedUploadLayer {
     ///
     /// A client that is still sending may not read an answer before it is done, and loses it if the
     /// connection is closed under it. The answer goes out at once; what follows is read and thrown
-    /// away up to these bounds, and then the connection is closed.
+    /// away up to these bounds, or until nothing has come for 5 seconds, and then the connection is closed.
     pub fn drain(self, bytes: u64, time: Duration) -> Self {
         self.set(|config| config.drain = (bytes, time))
     }

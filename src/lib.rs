@@ -17,9 +17,8 @@
 //! use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
 //!
 //! fn app(uploads: Uploads) -> Router {
-//!     Router::new()
-//!         .route("/api/chunked_upload_complete", post(done))
-//!         .layer(ChunkedUploadLayer::new(uploads))
+//!     let routes = Router::new().route("/api/chunked_upload_complete", post(done));
+//!     Router::new().fallback_service(ChunkedUploadLayer::new(uploads).around(routes))
 //! }
 //!
 //! async fn done(upload: CompletedUpload) -> Result<Json<Value>, StatusCode> {
@@ -74,8 +73,8 @@
 //! 4. Completing costs the same for 1 KiB and for 1 TiB.
 //! 5. Memory per upload is a constant that the settings bound, whatever the client sends.
 //! 6. A request that is no upload passes as if the layer were not there.
-//! 7. A finished upload stays completable until the application has answered without a server
-//!    error.
+//! 7. A finished upload stays completable until the application has taken it, which an answer of 2xx or
+//!    3xx says, or has ended it ([`CompletedUpload::discard`]).
 //! 8. Nothing that a client sends becomes a path, a log line or a header unescaped.
 //!
 //! # Features

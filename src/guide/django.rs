@@ -32,7 +32,8 @@
 //! - bytes count, and not only the announced total, which cannot change;
 //! - an upload whose bytes are missing cannot be completed, nor an expired one, nor one twice;
 //! - an unknown id is answered in JSON;
-//! - what your handler has taken is never deleted by a sweep.
+//! - what your handler has taken is never deleted by a sweep, and what it has not taken (an answer of 4xx
+//!   or 5xx) can be completed again.
 //!
 //! # What about uploads that are under way?
 //!

@@ -13,8 +13,6 @@
 //!    What was acknowledged is still there.
 //! 4. **Anything else**: stop, show the `detail`, and begin a new upload when the user wants to.
 //!
-//! A damaged upload (a 500) stays damaged: a client that tries again should do so a few times only.
-//!
 //! A body that is no JSON comes from elsewhere, such as [a proxy](super::proxy) that cannot reach
 //! the server: its 502 to 504 are of the third kind.
 //!
@@ -23,6 +21,7 @@
 //! | status | `detail` | what a client does |
 //! |---|---|---|
 //! | 400 | `Offsets do not match`, with `offset` | goes on from that offset |
+//! | 400 | `Offsets do not match: a form names its upload in the field 'upload_id', not in the query` | has a bug |
 //! | 400 | `N of M bytes have arrived`, with `offset` | completes too early: goes on from that offset |
 //! | 400 | `The request ended before its end` | sends the chunk again |
 //! | 400 | `Upload has already been marked as complete` (with quotes around the last word for a chunk) | is done |
@@ -44,11 +43,13 @@
 //! | 409 | `Upload was taken over by a newer request` | stops: another tab goes on with it, or it is being cancelled; the status tells |
 //! | 409 | `Upload is held by another request`, with `Retry-After` | sends the chunk again, a little later |
 //! | 410 | `Upload has expired` | begins a new upload |
+//! | 410 | `The stored upload is damaged; begin a new one` | begins a new upload; with feature `tracing` the log says why |
+//! | 413 | `Size of the request exceeds the limit (N bytes)` | sends smaller chunks: [a layer outside](super::layers) has that limit |
 //! | 413 | `The request is too large` | has something else than a small form in its completion |
 //! | 413 | `The limit is N bytes of one owner's unfinished uploads`, with `limit` | tells its user, who ends or cancels another upload first |
+//! | 415 | `A body with a Content-Encoding is not taken` | sends the file as it is |
 //! | 429 | `The limit is N unfinished uploads of one owner`, with `limit` | waits, or cancels another upload |
 //! | 500 | `The upload could not be stored` | tries again later; with feature `tracing` the log says why |
-//! | 500 | `The stored upload is damaged` | begins a new upload |
 //! | 503 | `The server is shutting down`, with `Retry-After` | sends the chunk again, a little later |
 //! | 507 | `There is no room for the upload` | tries again later; in [a bucket](super::nodes#how-large-should-a-chunk-be) it can be that the upload has too many chunks: then begins again, with larger ones |
 //! | 507 | `The limit is N bytes of all unfinished uploads`, or `bytes that stay free`, with `limit` | tries again later |
@@ -85,7 +86,7 @@
 //! #     (quota(Quota::OwnerBytes), 413, "The limit is N bytes of one owner's unfinished uploads"),
 //! #     (quota(Quota::OwnerUploads), 429, "The limit is N unfinished uploads of one owner"),
 //! #     (ErrorKind::Store, 500, "The upload could not be stored"),
-//! #     (ErrorKind::Damaged, 500, "The stored upload is damaged"),
+//! #     (ErrorKind::Damaged, 410, "The stored upload is damaged; begin a new one"),
 //! #     (ErrorKind::ShuttingDown, 503, "The server is shutting down"),
 //! #     (ErrorKind::Full, 507, "There is no room for the upload"),
 //! #     (quota(Quota::AllBytes), 507, "The limit is N bytes of all unfinished uploads"),

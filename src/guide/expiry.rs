@@ -57,11 +57,13 @@
 //!
 //! # What about uploads that cannot be read?
 //!
-//! What is damaged may have no expiry that can be read: a [`list`](crate::Uploads::list) names it
-//! in an error ([`Error::damaged_upload`](crate::Error::damaged_upload)), and
-//! [`Uploads::remove_damaged`](crate::Uploads::remove_damaged) removes it.
+//! One that is damaged is gone for its client, who is told so with a 410. A [`list`](crate::Uploads::list)
+//! names it in an error ([`Error::damaged_upload`](crate::Error::damaged_upload)), and with feature `tracing`
+//! the log says what is wrong with it. A sweep removes it when its time has come by its record as it was
+//! before, or else by when that was written last and how long a new upload lives;
+//! [`Uploads::remove_damaged`](crate::Uploads::remove_damaged) does so at once.
 //!
 //! # Who is told?
 //!
-//! An [`Observer`](crate::Observer), of what begins, grows, is completed, cancelled or expires, whoever
-//! caused it.
+//! An [`Observer`](crate::Observer), of what begins, grows, is completed, cancelled, discarded or expires,
+//! whoever caused it.

@@ -71,10 +71,17 @@
 //!
 //! # Can my handler be called twice for one upload?
 //!
-//! Not at once, and not after it has answered below 500. If it answered 500 or more, or the
-//! process ended within it, the upload can be completed again. So make it end the same if it is
+//! Not at once, and not after it has answered 2xx or 3xx, which says that it has taken the file. If it
+//! answered anything else, or the process ended within it, the upload can be completed again, unless it was
+//! [discarded](crate::CompletedUpload::discard). So make it end the same if it is
 //! done again: the upload's id is a good key, and `persist` to the same target is. Give an upload one
 //! target: [in a bucket](super::nodes) a file does not go back to where it was moved away from.
+//!
+//! # What if the disk does not give back what it was given?
+//!
+//! The checksum is that of the bytes as they came. Whether they are still the same on the disk is looked at
+//! after a power cut only; with [`read_back`](crate::UploadsBuilder::read_back) at each completion,
+//! which then costs the time to read the file. What differs is refused, 410 on the wire.
 //!
 //! # What survives a crash?
 //!

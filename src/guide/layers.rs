@@ -12,7 +12,7 @@
 //! | authentication, sessions | outside | the [`Policy`](crate::Policy) finds the user in the request's extensions |
 //! | decompression of requests | outside, if clients compress chunks | `Content-Range` counts the bytes of the file |
 //! | limits of the body's size | outside, at least as large as the largest chunk with its form | they count a chunk too; the layer has [finer ones](super::limits) |
-//! | timeouts of a whole request | inside, with a status of 500 or more | outside, one ends a slow chunk; that costs the chunk, never the upload |
+//! | timeouts of a whole request | inside | outside, one ends a slow chunk; that costs the chunk, never the upload |
 //!
 //! axum's `DefaultBodyLimit` concerns extractors only, and so never a chunk: it may be anywhere.
 //! For clients that send nothing, or too little, the layer has [limits of its own](super::limits).
@@ -122,11 +122,31 @@
 //!
 //! # What must not stand inside?
 //!
-//! Anything that may answer a completion with less than 500 in your handler's place: a check of
-//! who asks; a limit that says 413; a timeout that says 408, as `tower-http`'s does unless told otherwise; no route at
-//! the complete path. The layer takes that for the handler's answer, so the upload is complete
-//! though nobody has taken the file. The same goes for other extractors of the handler that may
-//! refuse.
+//! Anything that answers a completion with 2xx or 3xx in your handler's place: the layer takes that for
+//! the handler's word that it has taken the file.
+//!
+//! # Around a router, or one of its layers?
+//!
+//! axum calls the layers of a router when it has looked for the route, by the path as the client has sent
+//! it. So `.layer(…)` serves clients that send the paths as they are set, and answers 404 to a
+//! completion with a slash at its end, as clients of django-chunked-upload send it; the upload can
+//! then be completed again. [Around the router](crate::ChunkedUploadLayer::around) the layer comes first, and
+//! your handler gets the path that you have a route for, whatever the client has sent:
+//!
+//! ```
+//! # use axum::{Router, routing::post};
+//! # use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads, store::MemoryStore};
+//! # async fn done(upload: CompletedUpload) -> String { format!("{:?}", upload.filename()) }
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let uploads = Uploads::builder(MemoryStore::new()).build()?;
+//! let routes = Router::new().route("/api/chunked_upload_complete", post(done));
+//! // A router again, for the layers outside and for `axum::serve`.
+//! let app = Router::new().fallback_service(ChunkedUploadLayer::new(uploads).around(routes));
+//! # let app: Router = app;
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # How do I log refusals?
 //!
@@ -165,8 +185,9 @@
 //!
 //! # What about routers that are put together?
 //!
-//! Add the layer last, after every route and every `merge`. The chunk path has no route: it is the
-//! router's fallback that the layer is around, and what is merged later replaces that.
+//! Put them together first, and the layer around that. As one of a router's layers, add it last, after
+//! every route and every `merge`. The chunk path has no route: it is the router's fallback that the layer
+//! is around, and what is merged later replaces that.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));

@@ -11,11 +11,14 @@
 //!
 //! - `multipart/form-data`: the file in the field `file`, the text field `upload_id` for every
 //!   chunk but the first, and any other fields, in any order. Put `upload_id` before the file: if
-//!   it comes after it, the bytes have to be copied once more.
+//!   it comes after it, the bytes have to be copied once more. An `upload_id` in the query is not looked
+//!   at, as in the original: such a form begins a new upload.
 //! - a raw body, with `Content-Disposition: attachment; filename="…"`, and `upload_id` and any
 //!   other fields in the query.
 //!
-//! Without `Content-Range` the chunk is the whole file.
+//! Without `Content-Range` the chunk is the whole file. A body counts when it has ended well: with the length
+//! that it has announced, or with its last chunk. One in a `Content-Encoding` is refused, unless [a layer
+//! outside](super::layers) unpacks it.
 //!
 //! The answer is `{"upload_id": "…", "offset": 10000, "expires": "2013-07-18T17:56:22.186Z"}`,
 //! with `Range: 0-9999` as a header. What it says is kept, whatever happens to the server.
@@ -32,7 +35,7 @@
 //! |---|---|
 //! | `GET` on the chunk path with `?upload_id=…` | the same as for a chunk, with `total`, `status` (`open`, `finishing`, `complete`) and `filename` |
 //! | `DELETE` on the chunk path with `?upload_id=…` | 204: the upload and its bytes are gone |
-//! | `POST` to the complete path of `upload_id` and `md5` (32 hex digits), as a form of either kind or as JSON | your handler's |
+//! | `POST` to the complete path of `upload_id` and `md5` (32 hex digits), as a form of either kind or as JSON | your handler's; after any but 2xx and 3xx the upload can be completed again |
 //!
 //! # All of it, once
 //!

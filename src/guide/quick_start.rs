@@ -43,10 +43,11 @@
 //!     media: PathBuf,
 //!     stop: impl Future<Output = ()> + Send + 'static,
 //! ) -> std::io::Result<()> {
-//!     let app = Router::new()
+//!     let routes = Router::new()
 //!         .route("/api/chunked_upload_complete", post(done))
-//!         .with_state(media)
-//!         .layer(ChunkedUploadLayer::new(uploads.clone()));
+//!         .with_state(media);
+//!     let layer = ChunkedUploadLayer::new(uploads.clone());
+//!     let app = Router::new().fallback_service(layer.around(routes));
 //!
 //!     // Removes what has expired.
 //!     let sweeper = uploads.sweep_every(Duration::from_secs(60));
@@ -113,8 +114,13 @@
 //! # Where is the file?
 //!
 //! While it comes, in `chunked_uploads`. When it is whole and its checksum is right, your handler
-//! is called, and moves it to `media`; see [where files go](super::files). If the handler fails (a
-//! status of 500 or more), the client can complete the upload again.
+//! is called, and moves it to `media`; see [where files go](super::files). If it answers with an error,
+//! the client can complete the upload again.
+//!
+//! # Why around the router, and not `.layer(…)`?
+//!
+//! That works too, but for clients that send a slash at the end of the path; see [its
+//! chapter](super::layers#around-a-router-or-one-of-its-layers).
 //!
 //! # And without axum?
 //!

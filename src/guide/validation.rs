@@ -8,7 +8,7 @@
 //! | method | is asked | knows | after a refusal |
 //! |---|---|---|---|
 //! | [`authorize`](crate::Policy::authorize) | first, for every request | headers and extensions | nothing was taken |
-//! | [`max_bytes`](crate::Policy::max_bytes) | for each chunk, before its body | headers and extensions | nothing was taken |
+//! | [`max_bytes`](crate::Policy::max_bytes) | for each chunk, before its body; and again for an upload with [a limit of its own](crate::NewUpload::max_bytes) | headers and extensions | nothing was taken |
 //! | [`validate`](crate::Policy::validate) | for each chunk, when its file begins | name, media type, size, fields before the file | nothing was taken of this chunk |
 //! | [`attributes`](crate::Policy::attributes) | for the first chunk | the same | there is no upload |
 //! | [`verify`](crate::Policy::verify) | when the file is whole and its checksum right | the file itself, all fields | it can be completed again, or cancelled |
@@ -91,10 +91,10 @@
 //!
 //! # May my handler refuse a file?
 //!
-//! Better not. An answer below 500 tells the layer that the file was taken: the upload is
-//! complete, and cannot be completed again. Refuse in `verify`, and answer 500 or more from the
-//! handler if something of yours fails. [That goes for layers inside
-//! too.](super::layers#what-must-not-stand-inside)
+//! Yes. Only an answer of 2xx or 3xx says that the file was taken; after any other one, and a panic, the
+//! upload can be completed again, or cancelled. For a file that no further try will make welcome, call
+//! [`CompletedUpload::discard`](crate::CompletedUpload::discard): then the upload is gone, and with it the
+//! file, unless that was persisted. `verify` may do so too.
 //!
 //! # Where do I put what belongs to the upload?
 //!

@@ -305,12 +305,17 @@ fn start() -> SystemTime {
 /// A node with a clock that can be set ahead.
 fn timed(double: &Double) -> (BucketStore, Uploads, Arc<AtomicU64>) {
     let ahead = Arc::new(AtomicU64::new(0));
+    let (store, uploads) = set_ahead(double, &ahead);
+    (store, uploads, ahead)
+}
+
+fn set_ahead(double: &Double, ahead: &Arc<AtomicU64>) -> (BucketStore, Uploads) {
     let clock = {
-        let (ahead, start) = (Arc::clone(&ahead), tokio::time::Instant::now());
+        let (ahead, start) = (Arc::clone(ahead), tokio::time::Instant::now());
         move || self::start() + start.elapsed() + Duration::from_secs(ahead.load(Ordering::Relaxed))
     };
     let store = builder(double).clock(clock.clone()).unchecked().unwrap();
-    (store.clone(), Uploads::builder(store).clock(clock).build().unwrap(), ahead)
+    (store.clone(), Uploads::builder(store).clock(clock).build().unwrap())
 }
 
 #[tokio::test(start_paused = true)]
@@ -1149,6 +1154,67 @@ async fn a_damaged_upload_is_refused_and_can_be_removed() {
         assert!(fresh.remove_damaged(&upload.id).await.unwrap());
         assert!(matches!(fresh.load(&upload.id).await, Err(StoreError::NotFound)));
         assert!(fresh.list(None).await.unwrap().uploads.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_upload_is_swept_when_its_time_has_come() {
+    for (damages, known) in
+        [(&["/rec/"][..], false), (&["/log/"], true), (&["/rec/", "/log/"], false)]
+    {
+        let double = Double::default();
+        let (_, uploads, ahead) = timed(&double);
+        let mut append = uploads.create(NewUpload::new()).await.unwrap();
+        append.write(&b"bytes"[..]).await.unwrap();
+        let id = append.commit().await.unwrap().id;
+        for part in damages {
+            let keys = double.keys().await;
+            let key = keys.iter().find(|key| key.contains(part)).unwrap();
+            double.objects.put(&Path::from(key.as_str()), "rubbish".into()).await.unwrap();
+        }
+        // Another node, which has not seen it whole.
+        let (_, uploads) = set_ahead(&double, &ahead);
+        ahead.store(23 * 3600, Ordering::Relaxed);
+        assert_eq!(uploads.delete_expired().await.unwrap().damaged, 0, "{damages:?}");
+        let refused = uploads.status(&id).await.unwrap_err();
+        assert_eq!(*refused.kind(), ErrorKind::Damaged, "{damages:?}");
+        // Where nothing can be read, by the clock of the bucket.
+        let late = if damages.len() == 2 { 100 * 365 * 24 } else { 25 };
+        ahead.store(late * 3600, Ordering::Relaxed);
+        let swept = uploads.delete_expired().await.unwrap();
+        assert_eq!((swept.damaged, swept.skipped), (1, 0), "{damages:?}");
+        let gone = uploads.status(&id).await.unwrap_err();
+        let why = if known { ErrorKind::Expired } else { ErrorKind::NotFound };
+        assert_eq!(*gone.kind(), why, "{damages:?}");
+        ahead.store((late + 14) * 3600, Ordering::Relaxed);
+        uploads.delete_expired().await.unwrap();
+        assert_eq!(double.keys().await, <[String; 0]>::default(), "{damages:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_application_discards_is_gone_and_its_file_stays() {
+    for persists in [false, true] {
+        let double = Double::default();
+        let (_, uploads, ahead) = timed(&double);
+        let mut append = uploads.create(NewUpload::new()).await.unwrap();
+        append.write(&b"bytes"[..]).await.unwrap();
+        let id = append.commit().await.unwrap().id;
+        let completion = uploads.complete(&id, None).await.unwrap();
+        if persists {
+            completion.file().persist("media/a").await.unwrap();
+        }
+        completion.file().discard().await.unwrap();
+        drop(completion);
+        let fresh = Uploads::builder(node(&double)).build().unwrap();
+        for uploads in [&uploads, &fresh] {
+            let gone = uploads.complete(&id, None).await.map(drop).unwrap_err();
+            assert_eq!(*gone.kind(), ErrorKind::NotFound);
+        }
+        ahead.store(14 * 3600, Ordering::Relaxed);
+        uploads.delete_expired().await.unwrap();
+        let left = double.keys().await;
+        assert_eq!(left, if persists { vec!["media/a".to_owned()] } else { Vec::new() });
     }
 }
 
