@@ -180,12 +180,31 @@ pub fn disposition(value: &[u8]) {
     let request = Disposition::of_request(value);
     assert_eq!(part.is_some(), request.is_some());
     for disposition in [part, request].into_iter().flatten() {
-        assert!(!disposition.kind.is_empty());
         if let Some(name) = disposition.filename.and_then(|raw| filename::safe(&raw)) {
             assert_safe(&name);
         }
     }
-    let _ = Boundary::from_content_type(value);
+    let form = value.get(.."multipart/form-data".len());
+    let is_form = form.is_some_and(|form| form.eq_ignore_ascii_case(b"multipart/form-data"));
+    assert!(is_form || Boundary::from_content_type(value).is_err());
+    browser_names(value);
+}
+
+/// A browser's names come back, whatever is in them. Two backslashes in a row are those of a sender
+/// that escapes.
+fn browser_names(value: &[u8]) {
+    let Ok(text) = str::from_utf8(value) else { return };
+    let (name, filename) = text.split_once('/').unwrap_or((text, text));
+    if text.contains(['\r', '\n', '%']) || text.contains("\\\\") {
+        return;
+    }
+    let escape = |name: &str| name.replace('"', "%22");
+    let (name, filename) = (escape(name), escape(filename));
+    let header = format!("form-data; name=\"{name}\"; filename=\"{filename}\"");
+    let read = Disposition::of_part(header.as_bytes());
+    let names = read.map(|read| (read.name, read.filename));
+    let unescape = |name: &str| Some(name.replace("%22", "\""));
+    assert_eq!(names, Some((unescape(&name), unescape(&filename))), "{header}");
 }
 
 pub fn filename(raw: &[u8]) {

@@ -1,16 +1,27 @@
 //! `Content-Disposition`, of a form's part and of a request, and the parameter syntax it shares
 //! with `Content-Type`.
+//!
+//! Senders quote in three ways. Browsers write a quote as `%22` and a backslash as it is, so that
+//! `name="dir\"` is a whole value; others escape both with a backslash, as the RFC has it; and old
+//! scripts escape nothing. All three are read:
+//!
+//! - A quote ends the value if the header ends behind it, or goes on with `;` and a parameter:
+//!   `filename="a"b".txt"` is the name `a"b".txt`.
+//! - An escaped quote ends it, and its backslash is part of the value, only if all that follows up to
+//!   the next value can be read as the rest of the header. So `name="dir\"; filename="a.txt"` has two
+//!   names, while `filename="a\"; b.txt"` and `filename="a\"; b=c.txt"` are one each.
+//!
+//! Where both readings are whole, as in `filename="a\"; b="c"`, the browsers' counts: who escapes one
+//! quote of a value escapes the next one, too.
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 use percent_encoding::percent_decode;
 
 /// What a `Content-Disposition` value says; the names are as the client meant them, not yet safe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Disposition {
-    /// The type, in lower case: `form-data`, `attachment`.
-    pub(crate) kind: String,
     /// The form field's name.
     pub(crate) name: Option<String>,
     /// The file's name, perhaps with a path, perhaps empty.
@@ -20,10 +31,12 @@ pub(crate) struct Disposition {
 impl Disposition {
     /// Reads the header of a form's part; `None` is a malformed one.
     ///
+    /// Its type is not looked at: some senders write `attachment` or `file` for `form-data`.
+    ///
     /// Browsers write a quote as `%22` and nothing else in percents (but line breaks), so only
     /// that is decoded: `100%25.txt` may well be the name.
     pub(crate) fn of_part(value: &[u8]) -> Option<Self> {
-        Self::parse(value, |quoted| String::from_utf8_lossy(quoted).replace("%22", "\""))
+        Self::parse(value, |quoted| text(quoted).replace("%22", "\""))
     }
 
     /// Reads the header of a request whose body is the chunk itself; `None` is a malformed one.
@@ -33,7 +46,7 @@ impl Disposition {
     pub(crate) fn of_request(value: &[u8]) -> Option<Self> {
         Self::parse(value, |quoted| match percent_decode(quoted).decode_utf8() {
             Ok(decoded) => decoded.into_owned(),
-            Err(_) => String::from_utf8_lossy(quoted).into_owned(),
+            Err(_) => text(quoted),
         })
     }
 
@@ -42,29 +55,27 @@ impl Disposition {
         if !is_token(kind) {
             return None;
         }
-        let (mut name, mut plain, mut extended) = (None, None, None);
+        let (mut name, mut plain, mut extended, mut bare) = (None, None, None, None);
         for param in params {
             let Param { key, value, quoted } = param?;
-            let text = || {
-                if quoted { decode(&value) } else { String::from_utf8_lossy(&value).into_owned() }
-            };
+            let text = |value: &[u8]| if quoted { decode(value) } else { text(value) };
             if key.eq_ignore_ascii_case(b"name") {
-                set_once(&mut name, text())?;
+                set_once(&mut name, text(&value))?;
             } else if key.eq_ignore_ascii_case(b"filename") {
-                set_once(&mut plain, text())?;
+                set_once(&mut plain, text(&value))?;
             } else if key.eq_ignore_ascii_case(b"filename*") {
                 set_once(&mut extended, decode_extended(&value))?;
+                // A sender that knows no charset means what it says.
+                bare = memchr(b'\'', &value).is_none().then(|| text(&value));
             }
         }
-        let filename = match (extended, plain) {
-            (Some(Some(extended)), _) => Some(extended),
-            (_, Some(plain)) => Some(plain),
+        let filename = match extended {
+            Some(Some(extended)) => Some(extended),
             // Without a file name the part would pass for a text field.
-            (Some(None), None) => return None,
-            (None, None) => None,
+            Some(None) => Some(plain.or(bare)?),
+            None => plain,
         };
-        let kind = String::from_utf8_lossy(kind).to_ascii_lowercase();
-        Some(Self { kind, name, filename })
+        Some(Self { name, filename })
     }
 }
 
@@ -84,7 +95,7 @@ fn decode_extended(value: &[u8]) -> Option<String> {
         return String::from_utf8(bytes.into_owned()).ok();
     }
     if charset.eq_ignore_ascii_case(b"iso-8859-1") {
-        return Some(bytes.iter().copied().map(char::from).collect());
+        return Some(latin_1(&bytes));
     }
     None
 }
@@ -129,30 +140,17 @@ impl<'a> Params<'a> {
     }
 
     fn read(&mut self) -> Option<Param<'a>> {
-        let (key, rest) = split_once(self.rest, b'=')?;
-        let key = key.trim_ascii();
-        if !is_token(key) {
-            return None;
+        let (key, _) = split_key(self.rest);
+        let rest = value_of(self.rest)?;
+        if let Some(rest) = rest.strip_prefix(b"\"") {
+            let (inside, rest) = split_quoted(rest)?;
+            self.rest = rest;
+            return Some(Param { key, value: unescape(inside), quoted: true });
         }
-        let rest = rest.trim_ascii_start();
-        let (value, quoted, rest) = match rest.strip_prefix(b"\"") {
-            Some(rest) => {
-                let (value, rest) = unquote(rest)?;
-                (value, true, rest.trim_ascii_start())
-            }
-            None => {
-                let end = memchr(b';', rest).unwrap_or(rest.len());
-                let (value, rest) = rest.split_at(end);
-                (Cow::Borrowed(value.trim_ascii()), false, rest)
-            }
-        };
-        let is_whole = rest.is_empty() || rest.starts_with(b";");
-        let has_stray_quote = !quoted && memchr(b'"', &value).is_some();
-        if !is_whole || has_stray_quote {
-            return None;
-        }
+        let end = memchr(b';', rest).unwrap_or(rest.len());
+        let (value, rest) = rest.split_at(end);
         self.rest = rest;
-        Some(Param { key, value, quoted })
+        Some(Param { key, value: Cow::Borrowed(value.trim_ascii()), quoted: false })
     }
 }
 
@@ -160,10 +158,7 @@ impl<'a> Iterator for Params<'a> {
     type Item = Option<Param<'a>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // Empty parameters (`a=b;; c=d;`) are common and harmless.
-        let blank = |byte: &&u8| matches!(**byte, b' ' | b'\t' | b';');
-        let skip = self.rest.iter().take_while(blank).count();
-        self.rest = &self.rest[skip..];
+        self.rest = skip_blank_params(self.rest);
         if self.rest.is_empty() {
             return None;
         }
@@ -175,37 +170,116 @@ impl<'a> Iterator for Params<'a> {
     }
 }
 
-// Only `\"` and `\\` are escapes: browsers once sent `C:\fakepath\photo.jpg` as it is.
-fn unquote(value: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
-    let mut unescaped = Vec::new();
-    let mut from = 0;
+// What is in the quotes of a value, as it was sent, and what is behind them. Each look at what
+// follows a quote ends at the next one, or at the one after it, so a long value takes linear time.
+fn split_quoted(value: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut at = 0;
     loop {
-        at += memchr2(b'"', b'\\', &value[at..])?;
-        match &value[at..] {
-            [b'\\', b'"' | b'\\', ..] => {
-                unescaped.extend_from_slice(&value[from..at]);
-                from = at + 1;
-                at += 2;
-            }
-            [b'\\', ..] => at += 1,
-            _ => break,
+        at += memchr(b'"', &value[at..])?;
+        let (inside, rest) = (&value[..at], &value[at + 1..]);
+        let backslashes = inside.iter().rev().take_while(|byte| **byte == b'\\').count();
+        let is_escaped = backslashes % 2 == 1;
+        let ends = if is_escaped { is_rest_of_header(rest) } else { may_go_on(rest) };
+        if ends {
+            return Some((inside, rest.trim_ascii_start()));
         }
+        if !is_escaped && lacks_semicolon(rest) {
+            return None;
+        }
+        at += 1;
     }
-    let last = &value[from..at];
-    let rest = &value[at + 1..];
-    if from == 0 {
-        return Some((Cow::Borrowed(last), rest));
+}
+
+// Whether the header may go on like this behind a value.
+fn may_go_on(rest: &[u8]) -> bool {
+    let rest = rest.trim_ascii_start();
+    if rest.is_empty() {
+        return true;
     }
-    unescaped.extend_from_slice(last);
-    Some((Cow::Owned(unescaped), rest))
+    let Some(rest) = rest.strip_prefix(b";") else { return false };
+    let (key, rest) = split_key(skip_blank_params(rest));
+    match rest.first() {
+        None => true,
+        Some(b'=' | b';') => !key.is_empty(),
+        Some(_) => false,
+    }
+}
+
+// Whether this can only be what is behind a value: no quote follows, or one that begins another
+// value, which has an end.
+fn is_rest_of_header(rest: &[u8]) -> bool {
+    let quote = memchr(b'"', rest);
+    let mut pieces = rest[..quote.unwrap_or(rest.len())].split(|byte| *byte == b';');
+    let is_param = |piece: &[u8]| piece.trim_ascii().is_empty() || value_of(piece).is_some();
+    if !pieces.next().is_some_and(|blank| blank.trim_ascii().is_empty()) {
+        return false;
+    }
+    let Some(quote) = quote else { return pieces.all(is_param) };
+    let begins_value = pieces.next_back().and_then(value_of).is_some_and(<[u8]>::is_empty);
+    begins_value && pieces.all(is_param) && memchr(b'"', &rest[quote + 1..]).is_some()
+}
+
+// As in `name="a" filename="b"`, which nobody meant for one name.
+fn lacks_semicolon(rest: &[u8]) -> bool {
+    value_of(rest).is_some_and(|value| value.starts_with(b"\""))
+}
+
+fn value_of(param: &[u8]) -> Option<&[u8]> {
+    let (key, rest) = split_key(param.trim_ascii_start());
+    let value = rest.strip_prefix(b"=")?;
+    (!key.is_empty()).then(|| value.trim_ascii_start())
+}
+
+// The key that a parameter begins with, perhaps empty, and what is behind it.
+fn split_key(param: &[u8]) -> (&[u8], &[u8]) {
+    let end = param.iter().position(|byte| !is_tchar(byte)).unwrap_or(param.len());
+    let (key, rest) = param.split_at(end);
+    (key, rest.trim_ascii_start())
+}
+
+// Empty parameters (`a=b;; c=d;`) are common and harmless.
+fn skip_blank_params(rest: &[u8]) -> &[u8] {
+    let blank = |byte: &&u8| matches!(**byte, b' ' | b'\t' | b';');
+    &rest[rest.iter().take_while(blank).count()..]
+}
+
+// Only `\"` and `\\` are escapes: browsers once sent `C:\fakepath\photo.jpg` as it is.
+fn unescape(inside: &[u8]) -> Cow<'_, [u8]> {
+    let (mut unescaped, mut rest) = (Vec::new(), inside);
+    let mut at = 0;
+    while let Some(found) = memchr(b'\\', &rest[at..]) {
+        at += found;
+        if let Some(b'"' | b'\\') = rest.get(at + 1) {
+            unescaped.extend_from_slice(&rest[..at]);
+            rest = &rest[at + 1..];
+            at = 0;
+        }
+        at += 1;
+    }
+    if unescaped.is_empty() && rest.len() == inside.len() {
+        return Cow::Borrowed(inside);
+    }
+    unescaped.extend_from_slice(rest);
+    Cow::Owned(unescaped)
+}
+
+// What is no UTF-8 was written by a program of the time before it.
+fn text(bytes: &[u8]) -> String {
+    str::from_utf8(bytes).map_or_else(|_| latin_1(bytes), str::to_owned)
+}
+
+fn latin_1(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
 }
 
 /// Whether `value` is a token (RFC 9110, 5.6.2).
 pub(super) fn is_token(value: &[u8]) -> bool {
-    let is_tchar =
-        |byte: &u8| byte.is_ascii_alphanumeric() || memchr(*byte, b"!#$%&'*+-.^_`|~").is_some();
     !value.is_empty() && value.iter().all(is_tchar)
+}
+
+/// Whether `byte` may stand in a token.
+pub(super) fn is_tchar(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || memchr(*byte, b"!#$%&'*+-.^_`|~").is_some()
 }
 
 fn split_once(value: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
@@ -246,10 +320,11 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_is_in_lower_case() {
-        let kind = |value: &[u8]| Disposition::of_part(value).map(|it| it.kind);
-        assert_eq!(kind(b" Form-DATA ; name=a").as_deref(), Some("form-data"));
-        assert_eq!(kind(b"attachment").as_deref(), Some("attachment"));
+    fn the_type_may_be_any() {
+        for kind in [" Form-DATA ", "attachment", "file", "inline", "x-any"] {
+            let disposition = Disposition::of_part(format!("{kind}; name=a").as_bytes());
+            assert_eq!(disposition.and_then(|it| it.name).as_deref(), Some("a"), "{kind}");
+        }
     }
 
     #[test]
@@ -280,6 +355,33 @@ mod tests {
             ("filename=a; filename*=UTF-8''100%", "a"),
             ("filename=a; filename*=koi8-r''b", "a"),
             ("filename=a; filename*=b", "a"),
+            ("filename=\"a\"; filename*=UTF-8''b\"c", "a"),
+            ("filename=\"a\"; filename*=UTF-8''\"b c\"", "a"),
+            ("filename*=UTF-8''\"b c\"; filename=\"a\"", "a"),
+            ("filename=\"a\"; filename*=\"UTF-8''b\"c\"", "a"),
+            ("filename=\"a\"; filename*=na\u{EF}ve", "a"),
+            ("filename=\"a\"; filename*=", "a"),
+            ("filename*=b", "b"),
+            ("filename*=\"b c\"", "b c"),
+            (r#"filename="dir\""#, r"dir\"),
+            (r#"filename="a\b\""#, r"a\b\"),
+            (r#"filename="dir\" ; "#, r"dir\"),
+            (r#"filename="dir\"; x=y"#, r"dir\"),
+            (r#"filename="dir\"; x=y; z="""#, r"dir\"),
+            (r#"filename="dir\"; x="y""#, r"dir\"),
+            (r#"filename="a\"; b.txt""#, "a\"; b.txt"),
+            (r#"filename="a\"; b=c.txt""#, "a\"; b=c.txt"),
+            (r#"filename="a\"; b=c; d.txt""#, "a\"; b=c; d.txt"),
+            (r#"filename="a\"; b=""#, "a\"; b="),
+            (r#"filename="a\"; b=\"c""#, "a\"; b=\"c"),
+            (r#"filename="a\"b\".txt\"; x=y"#, "a\"b\".txt\\"),
+            (r#"filename="a"b".txt""#, r#"a"b".txt"#),
+            (r#"filename=""a".txt""#, r#""a".txt"#),
+            (r#"filename=""a"""#, r#""a""#),
+            (r#"filename="a"b".txt"; x="y""#, r#"a"b".txt"#),
+            (r#"filename="a"; b.txt""#, r#"a"; b.txt"#),
+            (r#"filename=a"b".txt"#, r#"a"b".txt"#),
+            (r#"filename="12" disc.mp3""#, r#"12" disc.mp3"#),
         ] {
             let value = format!("form-data; name=\"file\"; {param}");
             let filename_read = Disposition::of_part(value.as_bytes()).and_then(|it| it.filename);
@@ -288,10 +390,38 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_utf_8_is_mended() {
-        let disposition = Disposition::of_part(b"form-data; name=\"file\"; filename=\"\xE9.txt\"");
-        let filename = disposition.and_then(|it| it.filename);
-        assert_eq!(filename.as_deref(), Some("\u{FFFD}.txt"));
+    fn a_name_of_the_field_that_ends_with_a_backslash() {
+        for value in [
+            r#"form-data; name="dir\""#,
+            r#"form-data; name="dir\"; filename="a""#,
+            r#"form-data; filename="a"; name="dir\""#,
+            r#"form-data; name="dir\"; filename="a\""#,
+        ] {
+            let disposition = Disposition::of_part(value.as_bytes());
+            let name = disposition.and_then(|it| it.name);
+            assert_eq!(name.as_deref(), Some(r"dir\"), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf_8_is_latin_1() {
+        for (value, filename) in [
+            (&b"form-data; name=\"\xE9\"; filename=\"na\xEFve%22.txt\""[..], "na\u{EF}ve\".txt"),
+            (b"form-data; name=\"\xE9\"; filename=na\xEFve.txt", "na\u{EF}ve.txt"),
+            (b"form-data; name=\"\xE9\"; filename=\"\xC3\xEF\"", "\u{C3}\u{EF}"),
+        ] {
+            let disposition = Disposition::of_part(value).expect("well-formed");
+            assert_eq!(disposition.name.as_deref(), Some("\u{E9}"));
+            assert_eq!(disposition.filename.as_deref(), Some(filename));
+        }
+        for (value, filename) in [
+            (&b"attachment; filename=\"na\xEFve.txt\""[..], "na\u{EF}ve.txt"),
+            (b"attachment; filename=\"na\xEFve%20.txt\"", "na\u{EF}ve%20.txt"),
+            (b"attachment; filename=na\xEFve.txt", "na\u{EF}ve.txt"),
+        ] {
+            let disposition = Disposition::of_request(value).expect("well-formed");
+            assert_eq!(disposition.filename.as_deref(), Some(filename));
+        }
     }
 
     #[test]
@@ -306,17 +436,18 @@ mod tests {
             "form-data; =a",
             "form-data; na me=a",
             "form-data; name=\"a",
-            "form-data; name=\"a\\\"",
             "form-data; name=\"a\"b",
             "form-data; name=\"a\" filename=\"b\"",
-            "form-data; name=a\"b\"",
+            "form-data; name=\"a\"; b; filename=\"c\"",
+            "form-data; name=\"a\\\"b",
             "form-data; name=a; name=a",
             "form-data; name=a; NAME=b",
             "form-data; filename=a; filename=b",
             "form-data; filename*=UTF-8''a; filename*=UTF-8''b",
             "form-data; filename*=UTF-8''%FF",
             "form-data; filename*=koi8-r''b",
-            "form-data; filename*=b",
+            "form-data; filename*=UTF-8''\"b c\"",
+            "form-data; filename*=UTF-8'b",
         ] {
             assert_eq!(Disposition::of_part(value.as_bytes()), None, "{value}");
         }
@@ -344,14 +475,36 @@ mod tests {
 
     #[test]
     fn a_long_value_is_read_in_linear_time() {
-        for piece in ["\\", "\\\"", "\\\\", ";", "a=b;", "\"", "=", "%", "'"] {
-            let value = format!("form-data; filename=\"{}", piece.repeat(1 << 20));
+        for piece in [
+            "\\",
+            "\\\"",
+            "\\\\",
+            ";",
+            "a=b;",
+            "\"",
+            "=",
+            "%",
+            "'",
+            " ",
+            "a",
+            "\";",
+            "\\\";",
+            "\"; a",
+            "\"; a\"",
+            "\"a=b",
+            "\\\"; a=\"",
+            "\\\"; a=b; c",
+            "\\\"; a=b;\"",
+        ] {
+            let value = format!("form-data; filename=\"{}", piece.repeat(1 << 18));
             let _ = Disposition::of_part(value.as_bytes());
-            let value = format!("form-data; {}", piece.repeat(1 << 20));
+            let value = format!("form-data; {}", piece.repeat(1 << 18));
             let _ = Disposition::of_part(value.as_bytes());
         }
     }
 
+    // Two backslashes in a row are those of a sender that escapes.
+    const BROWSER_NAME: &str = "([^\r\n\\\\%]|\\\\[^\r\n\\\\%])*\\\\?";
     // `encodeURI` leaves these as they are.
     const ENCODE_URI: &AsciiSet = &CONTROLS
         .add(b' ')
@@ -370,7 +523,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_name_comes_back_from_a_browser(name in "[^\r\n\\\\%]*", filename in "[^\r\n\\\\%]*") {
+        fn any_name_comes_back_from_a_browser(name in BROWSER_NAME, filename in BROWSER_NAME) {
             let escape = |text: &str| text.replace('"', "%22");
             let value = format!(
                 "form-data; name=\"{}\"; filename=\"{}\"", escape(&name), escape(&filename)
@@ -378,6 +531,38 @@ mod tests {
             let disposition = Disposition::of_part(value.as_bytes()).expect("well-formed");
             prop_assert_eq!(disposition.name, Some(name));
             prop_assert_eq!(disposition.filename, Some(filename));
+        }
+
+        #[test]
+        fn any_name_comes_back_from_who_escapes(
+            name in "[^\r\n\"\\\\%]*",
+            filename in "[^\r\n%]*|([\"\\\\;= a\u{EF}])*",
+        ) {
+            let escaped = filename.replace('\\', "\\\\").replace('"', "\\\"");
+            let value = format!("form-data; name=\"{name}\"; filename=\"{escaped}\"");
+            let disposition = Disposition::of_part(value.as_bytes()).expect("well-formed");
+            prop_assert_eq!(disposition.name, Some(name));
+            prop_assert_eq!(disposition.filename, Some(filename));
+        }
+
+        #[test]
+        fn any_name_comes_back_from_who_escapes_nothing(
+            filename in "([^\r\n%;\\\\=]|\\\\[^\r\n%;\\\\\"=])*\\\\?",
+        ) {
+            let value = format!("form-data; name=\"a\"; filename=\"{filename}\"");
+            let disposition = Disposition::of_part(value.as_bytes()).expect("well-formed");
+            prop_assert_eq!(disposition.name.as_deref(), Some("a"));
+            prop_assert_eq!(disposition.filename, Some(filename));
+        }
+
+        #[test]
+        fn any_name_comes_back_from_latin_1(filename in "[ a\u{A0}-\u{FF}]*") {
+            let bytes: Vec<u8> = filename.chars().map(|char| char as u8).collect();
+            if str::from_utf8(&bytes).is_err() {
+                let value = [b"form-data; filename=\"", &bytes[..], b"\""].concat();
+                let disposition = Disposition::of_part(&value).expect("well-formed");
+                prop_assert_eq!(disposition.filename, Some(filename));
+            }
         }
 
         #[test]
@@ -392,7 +577,7 @@ mod tests {
         fn no_bytes_panic(
             value in prop_oneof![
                 proptest::collection::vec(any::<u8>(), 0..64),
-                "form-data; (name|filename\\*?)?[=\"\\\\;%' a]{0,16}".prop_map(String::into_bytes),
+                "form-data; (name|filename\\*?)?[=\"\\\\;%' a]{0,24}".prop_map(String::into_bytes),
             ],
         ) {
             let _ = Disposition::of_part(&value);

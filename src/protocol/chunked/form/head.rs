@@ -48,7 +48,7 @@ impl Head {
     #[cfg(any(test, fuzzing))]
     pub(super) fn held(&self) -> usize {
         let named = self.disposition.iter();
-        let named = named.flat_map(|is| [Some(&is.kind), is.name.as_ref(), is.filename.as_ref()]);
+        let named = named.flat_map(|is| [is.name.as_ref(), is.filename.as_ref()]);
         let texts = named.chain([self.content_type.as_ref()]).flatten();
         self.line.capacity() + texts.map(String::len).sum::<usize>()
     }

@@ -199,12 +199,9 @@ impl FormReader {
         // The line end of the blank line may be that of a delimiter.
         self.delimiter.begin_line();
         self.state = State::Ignored;
-        let Some(Disposition { kind, name: Some(name), filename }) = head.disposition else {
+        let Some(Disposition { name: Some(name), filename }) = head.disposition else {
             return Ok(None);
         };
-        if kind != "form-data" {
-            return Ok(None);
-        }
         let Some(filename) = filename else {
             count_field_bytes(&mut self.fields_bytes, &self.limits, name.len(), usize::MAX)?;
             let value = Vec::new();

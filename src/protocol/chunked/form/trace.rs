@@ -96,9 +96,9 @@ fn most_held(limits: FormLimits) -> usize {
     LONGEST_DELIMITER + most_held_of_head(limits.part_header_bytes).max(field)
 }
 
-// What is no UTF-8 is mended: each such byte becomes three.
+// Of what is no UTF-8, each byte becomes two.
 fn most_held_of_head(limit: usize) -> usize {
-    limit.saturating_mul(3).saturating_add(SMALLEST_ROOM)
+    limit.saturating_mul(2).saturating_add(SMALLEST_ROOM)
 }
 
 const SMALLEST_ROOM: usize = 8;
