@@ -344,8 +344,11 @@ pub(crate) const KINDS: [&str; 5] = [
 // As much as a power cut takes at once, in small.
 const BLOCK: usize = 16;
 
-const BOUNDARIES: [&str; 3] = [
+const BOUNDARIES: [&str; 6] = [
     "multipart/form-data; boundary=x",
     "multipart/form-data; boundary=--",
     "multipart/form-data; boundary=----WebKitFormBoundary7MA4YWxk",
+    "multipart/form-data; boundary=*****",
+    "multipart/form-data; boundary=-\"&{$}",
+    "multipart/form-data; boundary=\" -- x\"",
 ];

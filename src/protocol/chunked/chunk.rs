@@ -437,6 +437,6 @@ fn overhead(limits: &FormLimits) -> u64 {
 const ID_IN_QUERY: &str =
     "Offsets do not match: a form names its upload in the field 'upload_id', not in the query";
 /// A delimiter with its line ends and padding.
-const MARK: usize = 256;
+const MARK: usize = 512;
 /// How much of a staged chunk is copied at a time.
 const COPY: usize = 64 * 1024;

@@ -1,7 +1,7 @@
 use std::mem;
 
 use bytes::{Buf, Bytes};
-use memchr::{memmem::Finder, memrchr};
+use memchr::{memchr, memmem::Finder, memrchr};
 
 use super::{Boundary, FormError};
 
@@ -10,6 +10,9 @@ use super::{Boundary, FormError};
 /// Between frames it remembers how much of such a line it has seen, not the bytes: up to the end
 /// of the boundary they are known. A boundary has no CR, so a partial match can only begin anew at
 /// the byte that ends it, and no byte is looked at more than twice.
+///
+/// The first boundary is the only one that no part's content can hold, so more is taken for the
+/// beginning of its line: what is behind any line feed, whatever blanks or byte-order marks follow.
 pub(super) struct Delimiter {
     line: Bytes,
     finder: Finder<'static>,
@@ -17,6 +20,7 @@ pub(super) struct Delimiter {
     // Of the held bytes, those in front that the headers or nobody sent.
     unsent: usize,
     after: Vec<u8>,
+    in_preamble: bool,
     #[cfg(test)]
     pub(super) examined: u64,
 }
@@ -47,6 +51,7 @@ impl Delimiter {
             held: 0,
             unsent: 0,
             after: Vec::new(),
+            in_preamble: true,
             #[cfg(test)]
             examined: 0,
         };
@@ -68,6 +73,11 @@ impl Delimiter {
     /// [`FormError::BoundaryLine`] if too many blanks follow a boundary.
     pub(super) fn next(&mut self, frame: &mut Bytes) -> Result<Piece, FormError> {
         loop {
+            if self.in_preamble
+                && let Some(content) = self.skip(frame)
+            {
+                return Ok(Piece::Content(content));
+            }
             if self.held == 0 {
                 match self.search(frame) {
                     Some(content) => return Ok(Piece::Content(content)),
@@ -77,7 +87,10 @@ impl Delimiter {
             }
             match self.compare(frame)? {
                 Step::Undecided => return Ok(Piece::NeedData),
-                Step::Next => return Ok(Piece::Next),
+                Step::Next => {
+                    self.in_preamble = false;
+                    return Ok(Piece::Next);
+                }
                 Step::Close => return Ok(Piece::Close),
                 Step::Content => {
                     let content = self.release();
@@ -93,6 +106,26 @@ impl Delimiter {
     #[cfg(any(test, fuzzing))]
     pub(super) fn held(&self) -> usize {
         self.line.len() + self.after.capacity()
+    }
+
+    // Splits off what precedes a place where the first boundary may begin.
+    fn skip(&mut self, frame: &mut Bytes) -> Option<Bytes> {
+        let len = match self.held {
+            0 => match memchr(b'\n', frame) {
+                Some(at) => {
+                    self.begin_line();
+                    at + 1
+                }
+                None => frame.len(),
+            },
+            LINE_END => frame.iter().take_while(|byte| is_blank_line(**byte)).count(),
+            _ => 0,
+        };
+        #[cfg(test)]
+        {
+            self.examined += len as u64 + 1;
+        }
+        (len > 0).then(|| frame.split_to(len))
     }
 
     // Splits off what precedes the first whole or partial match, and holds the match.
@@ -173,6 +206,11 @@ impl Delimiter {
         self.after.clear();
         content
     }
+}
+
+// A CR or LF, a blank, or a piece of a byte-order mark in UTF-8.
+fn is_blank_line(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n' | b' ' | b'\t' | 0xEF | 0xBB | 0xBF)
 }
 
 // What `byte` decides, after a boundary and bytes of which `last` is the last one. The bytes so

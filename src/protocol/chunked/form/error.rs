@@ -6,7 +6,7 @@ use std::{error::Error, fmt};
 pub(crate) enum FormError {
     /// The content type is absent or not `multipart/form-data`.
     NotForm,
-    /// The content type names no boundary, or none that RFC 2046 allows.
+    /// The content type names no boundary, or none that can be read.
     Boundary,
     /// A boundary is followed by more blanks than any gateway adds.
     BoundaryLine,

@@ -5,13 +5,18 @@
 //! can make long is bounded by [`FormLimits`] while it streams. How the body is cut into frames
 //! changes nothing but where the file's bytes are cut.
 //!
-//! Where RFC 2046 leaves a choice, the reader takes the one that loses no byte:
+//! Where RFC 2046 leaves a choice, the reader takes the one that loses no byte, and where senders keep
+//! to no RFC, what they must have meant:
 //!
 //! - A line that begins with the boundary and goes on with anything but blanks or `--` belongs to
 //!   the content. A sender chooses a boundary that no line of its content begins with, so only a
 //!   boundary that is the beginning of another one meets this.
 //! - `--boundary--` ends the form whatever follows, since more may never come.
 //! - A part may end where its headers do: the blank line's end then begins the delimiter.
+//! - A boundary may have any printable sign, and up to 201 of them.
+//! - The first boundary needs no CR LF: before it may be a line feed, blanks, and a byte-order mark,
+//!   which scripts print in front of a form without knowing. Every other boundary needs it, since
+//!   what is before it is somebody's content.
 
 mod boundary;
 mod delimiter;

@@ -270,6 +270,31 @@ fn delimiters_in_every_shape() {
     ] {
         assert_eq!(read(body.as_bytes(), FormLimits::default()), expected, "{body}");
     }
+    for before in [
+        "\n",
+        "\r",
+        "\n\n\r\n",
+        "\u{FEFF}",
+        "\u{FEFF}\n",
+        "\n\u{FEFF}",
+        " \t",
+        "\r\n \u{FEFF}\r\n\t",
+        "text\n",
+        "text\n \n",
+        "text\n\u{FEFF}",
+        "\u{FEFF}text\r\n",
+        "--",
+        "--\n",
+        "----wire\n--\n",
+    ] {
+        let body = format!("{before}--{b}\r\n{part}\r\n--{b}--");
+        let same = !before.ends_with('-');
+        let expected = if same { expected.clone() } else { complete(vec![], b"") };
+        assert_eq!(read(body.as_bytes(), FormLimits::default()), expected, "{before:?}");
+    }
+    let look_alikes = format!("--{b}x\n--{b}\n--{b} \n--{b}\r--{b}\n-{b}\n--{b}-\n");
+    let body = format!("{look_alikes}--{b}\r\n{part}\r\n--{b}--");
+    assert_eq!(read(body.as_bytes(), FormLimits::default()), expected);
     let empty = format!("--{b}\r\n{}--{b}--", String::from_utf8_lossy(&file_part(b"")));
     assert_eq!(read(empty.as_bytes(), FormLimits::default()), one_file(b""));
     let none = form(&[]);
@@ -278,7 +303,9 @@ fn delimiters_in_every_shape() {
 
 #[test]
 fn boundaries_of_every_length() {
-    for name in ["x", "-", "a b", "aZ09'()+_,-./:=?x", &"b".repeat(70)] {
+    for name in
+        ["x", "-", "a b", "aZ09'()+_,-./:=?x", "*****", "{a&b}", "-_$", "~", " a", &"b".repeat(201)]
+    {
         let body = format!(
             "--{name}\r\nContent-Disposition: form-data; name=file; filename=a.bin\r\n\r\n\
              \r\n--\r\n-{name}\r\n--{name}x\r\n--{name}--"
@@ -385,8 +412,10 @@ fn limits_are_the_last_that_passes() {
         (form_of(&[field_part(&text(21), "")]), Some(FormError::FieldsTooLong)),
         (form_of(&[other(10), other(20)]), None),
         (form_of(&[other(10), other(21)]), Some(FormError::TooMuchIgnored)),
-        (preamble(30), None),
-        (preamble(31), Some(FormError::TooMuchIgnored)),
+        (preamble(28), None),
+        (preamble(29), Some(FormError::TooMuchIgnored)),
+        ([&b"\n".repeat(30)[..], &form(&[])].concat(), None),
+        ([&b"\n".repeat(31)[..], &form(&[])].concat(), Some(FormError::TooMuchIgnored)),
         (form_of(&[file_part(&[b'x'; 1000])]), None),
         (format!("--{BOUNDARY}{}\r\n", " ".repeat(66)).into_bytes(), Some(FormError::BoundaryLine)),
     ] {
@@ -460,6 +489,7 @@ fn a_completion_that_is_no_form() {
         (None, FormError::NotForm),
         (Some("application/json"), FormError::NotForm),
         (Some("multipart/form-data"), FormError::Boundary),
+        (Some("multipart/form-data boundary=x"), FormError::Boundary),
     ] {
         let content_type = content_type.map(str::as_bytes);
         assert_eq!(read_all(content_type, b"", limits), Err(error));
@@ -480,10 +510,17 @@ fn hostile_forms_cost_linear_work() {
         format!("{line}\r"),
         format!("{line}{}x", " ".repeat(64)),
         format!("{line}{}\r", " ".repeat(64)),
+        "\n".to_owned(),
+        "\u{FEFF}".to_owned(),
+        format!("\n--{BOUNDARY}x"),
+        format!("\n--{BOUNDARY}{}x", " ".repeat(64)),
     ] {
         let head = [format!("--{BOUNDARY}\r\n").as_bytes(), &file_part(b"")].concat();
-        let body = [head, piece.repeat((1 << 18) / piece.len()).into_bytes()].concat();
-        for size in [1, 2, 4096, body.len()] {
+        let data = piece.repeat((1 << 16) / piece.len()).into_bytes();
+        let bodies = [[head, data.clone()].concat(), data];
+        for (body, size) in
+            bodies.iter().flat_map(|body| [1, 2, 4096, body.len()].map(|size| (body, size)))
+        {
             let mut reader = reader(limits);
             let trace = trace(&mut reader, body.chunks(size));
             assert_eq!(trace.end, Err(FormError::Truncated));
@@ -542,6 +579,11 @@ fn after_delimiter(content: &[u8]) -> Option<usize> {
     Some(end - b"\r\n".len())
 }
 
+/// What may be before the first boundary: nothing, or something that ends a line.
+fn preamble() -> impl Strategy<Value = String> {
+    "(([a-z\u{FEFF}\r-]{0,9}|--x|------wire-Qv3kZ0aYx7[x-])?\n)?[ \t\n\u{FEFF}]{0,4}"
+}
+
 fn parts() -> impl Strategy<Value = Vec<Part>> {
     let field_or_other = prop_oneof![
         (name(), content()).prop_map(|(name, value)| Part::Field(name, value)),
@@ -594,10 +636,11 @@ fn expected(parts: &[Part]) -> Trace {
 proptest! {
     #[test]
     fn any_form_comes_back_however_it_is_cut(
+        before in preamble(),
         parts in parts(),
         lens in proptest::collection::vec(0..40_usize, 0..40),
     ) {
-        let body = encode(&parts);
+        let body = [before.into_bytes(), encode(&parts)].concat();
         let expected = expected(&parts);
         let limits = FormLimits::default();
         prop_assert_eq!(&trace(&mut reader(limits), cut(&body, lens)), &expected);
@@ -612,6 +655,8 @@ proptest! {
                 Just(format!("\r\n--{BOUNDARY}").into_bytes()),
                 Just(file_part(b"")),
                 Just(field_part("a", "b")),
+                Just(b"\n".to_vec()),
+                Just("\u{FEFF}".as_bytes().to_vec()),
                 Just(b"--".to_vec()),
                 Just(b"\r\n".to_vec()),
                 Just(b"\r\n\r\n".to_vec()),

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use super::{FormError, FormEvent, FormLimits, FormReader, head::Head};
+use super::{Boundary, FormError, FormEvent, FormLimits, FormReader, head::Head};
 use crate::protocol::chunked::disposition::Disposition;
 
 /// The events of a body, its file's data joined, and how it ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Trace {
     pub(crate) events: Vec<FormEvent>,
     pub(crate) data: Vec<u8>,
@@ -103,4 +103,4 @@ fn most_held_of_head(limit: usize) -> usize {
 
 const SMALLEST_ROOM: usize = 8;
 // CR LF, two hyphens, the boundary, and the room for blanks behind it.
-const LONGEST_DELIMITER: usize = 2 + 2 + 70 + 128;
+const LONGEST_DELIMITER: usize = 2 + 2 + Boundary::MOST_BYTES + 128;
