@@ -155,7 +155,7 @@ fn malformed(size: usize) -> Vec<Hostile> {
         form("NULs in a header", KIB, bad, heads("X-A: \0\r\n")),
         form("LF in a head", KIB, bad, heads("\n")),
         form("CR in a head", 16 * KIB, long, heads("\r")),
-        form("nested forms", 64 * KIB, "a text field is too long", nested.concat()),
+        form("nested forms", 64 * KIB, "has no filename", nested.concat()),
         form("no end", size + KIB, "", Form::new().file("a", &vec![b'x'; size]).bytes()),
         Hostile {
             content_type: format!("multipart/form-data; boundary={}", "b".repeat(1_000)),

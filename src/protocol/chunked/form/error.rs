@@ -16,10 +16,18 @@ pub(crate) enum FormError {
     HeaderTooLong,
     /// A part's headers cannot be read.
     Header,
-    /// A part is encoded, in base64 for example; what was sent would not be what is stored.
+    /// A part has an unknown encoding, or it is the file and has any; what was sent would not be
+    /// what is stored.
     Encoding,
+    /// A text field is not what its encoding makes of a text.
+    Undecodable,
     /// A text field exceeds [`field_bytes`](super::FormLimits::field_bytes).
     FieldTooLong,
+    /// The file's field has a part that is no file, and no text field of an allowed length.
+    NoFilename,
+    /// The file's field has a part with a filename that names no file, like `folder/`, and with much
+    /// content.
+    Unnamed,
     /// The text fields exceed [`fields_bytes`](super::FormLimits::fields_bytes).
     FieldsTooLong,
     /// The file's field has a second file.
@@ -40,6 +48,13 @@ impl fmt::Display for FormError {
             Self::HeaderTooLong => "the headers of a part are too long",
             Self::Header => "the headers of a part are malformed",
             Self::Encoding => "a part has a content-transfer-encoding that is not supported",
+            Self::Undecodable => {
+                "a text field cannot be decoded from its content-transfer-encoding"
+            }
+            Self::NoFilename => {
+                "the part with the file has no filename, so it is a text field, and too long for one"
+            }
+            Self::Unnamed => "the part with the file has a filename that names no file",
             Self::FieldTooLong => "a text field is too long",
             Self::FieldsTooLong => "the text fields are too long",
             Self::TwoFiles => "the form has two files",

@@ -1,7 +1,7 @@
 use bytes::{Buf, Bytes};
 use memchr::{memchr, memchr2};
 
-use super::FormError;
+use super::{FormError, encoding::Encoding};
 use crate::protocol::chunked::disposition::{Disposition, is_token};
 
 /// The headers of a part, of which it keeps what the reader needs.
@@ -9,6 +9,7 @@ use crate::protocol::chunked::disposition::{Disposition, is_token};
 pub(super) struct Head {
     pub(super) disposition: Option<Disposition>,
     pub(super) content_type: Option<String>,
+    pub(super) encoding: Option<Encoding>,
     line: Vec<u8>,
     bytes: usize,
 }
@@ -71,8 +72,8 @@ impl Head {
         } else if name.eq_ignore_ascii_case(b"content-type") {
             self.content_type = plain_media_type(value);
         } else if name.eq_ignore_ascii_case(b"content-transfer-encoding") {
-            let is_identity = |encoding: &&[u8]| value.eq_ignore_ascii_case(encoding);
-            if !IDENTITY.iter().any(is_identity) {
+            let encoding = Encoding::named(value).ok_or(FormError::Encoding)?;
+            if self.encoding.replace(encoding).is_some_and(|other| other != encoding) {
                 return Err(FormError::Encoding);
             }
         }
@@ -90,7 +91,6 @@ pub(crate) fn plain_media_type(value: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(value).into_owned())
 }
 
-const IDENTITY: [&[u8]; 3] = [b"binary", b"8bit", b"7bit"];
 const MAX_CONTENT_TYPE: usize = 255;
 
 #[cfg(test)]
@@ -107,6 +107,8 @@ mod tests {
             Just("; filename*=UTF-8''na%C3%AFve.txt"),
             Just("Content-Type: text/plain"),
             Just("Content-Transfer-Encoding: 8bit\r\n"),
+            Just("Content-Transfer-Encoding: base64\r\n"),
+            Just("Content-Disposition: file; name=\"dir\\\"; filename=\"a\"b\"\r\n"),
             Just("X: y\r\n"),
             Just("\r\n"),
             Just("\r"),

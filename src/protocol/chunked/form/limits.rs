@@ -9,9 +9,9 @@ pub struct FormLimits {
     pub parts: usize,
     /// Bytes of one part's headers. Default: 16 KiB.
     pub part_header_bytes: usize,
-    /// Bytes of one text field's value. Default: 64 KiB.
+    /// Bytes of one text field's value, as it was sent. Default: 64 KiB.
     pub field_bytes: usize,
-    /// Bytes of all text fields' names and values. Default: 256 KiB.
+    /// Bytes of all text fields' names and values, as they were sent. Default: 256 KiB.
     pub fields_bytes: usize,
     /// Bytes that are read and dropped: what precedes the first part, and the content of parts
     /// that are neither the file nor a text field. Default: 1 MiB.

@@ -17,9 +17,14 @@
 //! - The first boundary needs no CR LF: before it may be a line feed, blanks, and a byte-order mark,
 //!   which scripts print in front of a form without knowing. Every other boundary needs it, since
 //!   what is before it is somebody's content.
+//! - A text field in quoted-printable or base64 is decoded, and the limits are for what is sent, which
+//!   is never shorter. A file is refused in either: what is sent would not be what is stored.
+//! - The type in a part's disposition may be any, for it says nothing that the names do not.
+//! - Names that are no UTF-8 are Latin-1; how they may be quoted is said in `disposition.rs`.
 
 mod boundary;
 mod delimiter;
+mod encoding;
 mod error;
 mod head;
 mod limits;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{
     Boundary, FormError, FormLimits,
     delimiter::{Delimiter, Piece},
+    encoding::Encoding,
     head::Head,
 };
 use crate::{engine::filename, protocol::chunked::disposition::Disposition};
@@ -30,7 +31,7 @@ pub(crate) struct FormReader {
 pub(crate) enum FormEvent {
     /// The frame is used up.
     NeedData,
-    /// A text field, as UTF-8 with what is none replaced.
+    /// A text field, decoded, as UTF-8 with what is none replaced.
     Field {
         /// The field's name.
         name: String,
@@ -56,10 +57,13 @@ pub(crate) enum FormEvent {
 enum State {
     /// In the preamble, or in a part that is neither the file nor a field.
     Ignored,
+    /// In a part of the file's field whose filename names no file.
+    Unnamed,
     Head(Head),
     Field {
         name: String,
         value: Vec<u8>,
+        encoding: Encoding,
     },
     File,
     Closed,
@@ -132,8 +136,8 @@ impl FormReader {
     pub(super) fn held(&self) -> usize {
         let part = match &self.state {
             State::Head(head) => head.held(),
-            State::Field { name, value } => name.len() + value.capacity(),
-            State::Ignored | State::File | State::Closed | State::Failed(_) => 0,
+            State::Field { name, value, .. } => name.len() + value.capacity(),
+            State::Ignored | State::Unnamed | State::File | State::Closed | State::Failed(_) => 0,
         };
         self.frame.len() + self.delimiter.held() + part
     }
@@ -163,7 +167,7 @@ impl FormReader {
                     let head = mem::take(head);
                     self.begin_part(head)?
                 }
-                State::File | State::Field { .. } | State::Ignored => {
+                State::File | State::Field { .. } | State::Ignored | State::Unnamed => {
                     match self.delimiter.next(&mut self.frame)? {
                         Piece::NeedData => return Ok(FormEvent::NeedData),
                         Piece::Content(bytes) if matches!(self.state, State::File) => {
@@ -175,9 +179,9 @@ impl FormReader {
                         }
                         Piece::Next => {
                             self.count_part()?;
-                            self.end_part(State::Head(Head::default()))
+                            self.end_part(State::Head(Head::default()))?
                         }
-                        Piece::Close => self.end_part(State::Closed),
+                        Piece::Close => self.end_part(State::Closed)?,
                     }
                 }
             };
@@ -202,17 +206,23 @@ impl FormReader {
         let Some(Disposition { name: Some(name), filename }) = head.disposition else {
             return Ok(None);
         };
+        let encoding = head.encoding.unwrap_or_default();
         let Some(filename) = filename else {
             count_field_bytes(&mut self.fields_bytes, &self.limits, name.len(), usize::MAX)?;
             let value = Vec::new();
-            self.state = State::Field { name, value };
+            self.state = State::Field { name, value, encoding };
             return Ok(None);
         };
-        // Browsers send an input without a file as a file without a name.
-        let is_file =
-            self.file_field.as_deref() == Some(&*name) && filename::safe(&filename).is_some();
-        if !is_file {
+        if self.file_field.as_deref() != Some(&*name) {
             return Ok(None);
+        }
+        // Browsers send an input without a file as a file without a name.
+        if filename::safe(&filename).is_none() {
+            self.state = State::Unnamed;
+            return Ok(None);
+        }
+        if encoding != Encoding::Identity {
+            return Err(FormError::Encoding);
         }
         if mem::replace(&mut self.has_file, true) {
             return Err(FormError::TwoFiles);
@@ -222,26 +232,35 @@ impl FormReader {
     }
 
     fn keep_or_drop(&mut self, bytes: &[u8]) -> Result<(), FormError> {
-        if let State::Field { value, .. } = &mut self.state {
+        if let State::Field { name, value, .. } = &mut self.state {
             let left = self.limits.field_bytes - value.len();
-            count_field_bytes(&mut self.fields_bytes, &self.limits, bytes.len(), left)?;
+            let counted =
+                count_field_bytes(&mut self.fields_bytes, &self.limits, bytes.len(), left);
+            // So long a text under this name was meant to be the file.
+            let is_file = self.file_field.as_deref() == Some(&**name);
+            counted.map_err(|error| if is_file { FormError::NoFilename } else { error })?;
             value.extend_from_slice(bytes);
             return Ok(());
         }
         self.ignored_bytes = self.ignored_bytes.saturating_add(bytes.len() as u64);
-        if self.ignored_bytes > self.limits.ignored_bytes {
-            return Err(FormError::TooMuchIgnored);
+        if self.ignored_bytes <= self.limits.ignored_bytes {
+            return Ok(());
         }
-        Ok(())
+        Err(match self.state {
+            State::Unnamed => FormError::Unnamed,
+            _ => FormError::TooMuchIgnored,
+        })
     }
 
-    fn end_part(&mut self, next: State) -> Option<FormEvent> {
+    fn end_part(&mut self, next: State) -> Result<Option<FormEvent>, FormError> {
         match mem::replace(&mut self.state, next) {
-            State::File => Some(FormEvent::FileEnd),
-            State::Field { name, value } => {
-                Some(FormEvent::Field { name, value: String::from_utf8_lossy(&value).into_owned() })
+            State::File => Ok(Some(FormEvent::FileEnd)),
+            State::Field { name, value, encoding } => {
+                let value = encoding.decode(value).ok_or(FormError::Undecodable)?;
+                let value = String::from_utf8_lossy(&value).into_owned();
+                Ok(Some(FormEvent::Field { name, value }))
             }
-            _ => None,
+            _ => Ok(None),
         }
     }
 }

@@ -1,3 +1,4 @@
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -65,6 +66,11 @@ fn field(name: &str, value: &str) -> FormEvent {
 
 fn complete(events: Vec<FormEvent>, data: &[u8]) -> Trace {
     Trace { events, data: data.to_vec(), end: Ok(()) }
+}
+
+fn encoded_part(name: &str, encoding: &str, value: &[u8]) -> Vec<u8> {
+    let head = format!("Content-Transfer-Encoding: {encoding}\r\n");
+    [head.as_bytes(), &field_part(name, ""), value].concat()
 }
 
 fn one_file(data: &[u8]) -> Trace {
@@ -349,8 +355,13 @@ fn malformed_headers() {
         ("Content-Disposition: \r\n".to_owned(), FormError::Header),
         ("Content-Disposition: form-data; name=\"a\r\n".to_owned(), FormError::Header),
         ("Content-Disposition: form-data; name=a; name=b\r\n".to_owned(), FormError::Header),
-        (format!("{good}Content-Transfer-Encoding: base64\r\n"), FormError::Encoding),
-        ("content-transfer-encoding: quoted-printable\r\n".to_owned(), FormError::Encoding),
+        (format!("{good}Content-Transfer-Encoding: gzip\r\n"), FormError::Encoding),
+        (
+            format!(
+                "{good}Content-Transfer-Encoding: 8bit\r\nContent-Transfer-Encoding: base64\r\n"
+            ),
+            FormError::Encoding,
+        ),
         ("Content-Transfer-Encoding:\r\n".to_owned(), FormError::Encoding),
     ] {
         let body = form(&[format!("{head}\r\nhello").as_bytes()]);
@@ -367,6 +378,77 @@ fn encodings_that_change_nothing() {
         );
         let body = form(&[part.as_bytes()]);
         assert_eq!(read(&body, FormLimits::default()), one_file(b"hello"));
+    }
+}
+
+#[test]
+fn text_fields_are_decoded() {
+    for (encoding, value, text) in [
+        ("base64", "NTIzMA==", "5230"),
+        ("BASE64", "NTIz\r\nMA==", "5230"),
+        ("base64", "", ""),
+        ("base64", "bmH/dmU=", "na\u{FFFD}ve"),
+        ("quoted-printable", "5230", "5230"),
+        ("Quoted-Printable", "=35=\r\n23=30=\r\n", "5230"),
+        ("quoted-printable", "na=C3=AFve", "na\u{EF}ve"),
+        ("quoted-printable", "", ""),
+    ] {
+        let part = encoded_part("a", encoding, value.as_bytes());
+        let expected = complete(vec![field("a", text)], b"");
+        assert_eq!(read(&form(&[&part]), FormLimits::default()), expected, "{encoding} {value:?}");
+    }
+}
+
+#[test]
+fn text_fields_that_cannot_be_decoded() {
+    for (encoding, value) in [("base64", "?"), ("base64", "NTIzM"), ("quoted-printable", "=G0")] {
+        let part = encoded_part("a", encoding, value.as_bytes());
+        assert_eq!(error(&form(&[&part])), FormError::Undecodable, "{encoding} {value}");
+    }
+}
+
+#[test]
+fn a_file_is_not_decoded() {
+    for encoding in ["base64", "quoted-printable"] {
+        let head = format!("Content-Transfer-Encoding: {encoding}\r\n");
+        let part = [head.as_bytes(), &file_part(b"aGVsbG8=")].concat();
+        assert_eq!(error(&form(&[&part])), FormError::Encoding, "{encoding}");
+        let part = String::from_utf8_lossy(&part).replace("file\"", "other\"");
+        let read = read(&form(&[part.as_bytes()]), FormLimits::default());
+        assert_eq!(read, complete(vec![], b""), "{encoding}");
+    }
+}
+
+#[test]
+fn a_file_without_a_filename_is_a_text_field() {
+    let body = |name| form(&[&field_part(name, &"x".repeat(64 * 1024 + 1))]);
+    assert_eq!(error(&body("file")), FormError::NoFilename);
+    assert_eq!(error(&body("other")), FormError::FieldTooLong);
+    let limits = FormLimits::default().fields_bytes(100);
+    assert_eq!(read(&body("file"), limits).end, Err(FormError::NoFilename));
+    assert_eq!(read(&body("other"), limits).end, Err(FormError::FieldsTooLong));
+    let small = form(&[&field_part("file", "x")]);
+    let expected = complete(vec![field("file", "x")], b"");
+    assert_eq!(read(&small, FormLimits::default()), expected);
+}
+
+#[test]
+fn a_large_file_whose_filename_names_none_is_told_so() {
+    let limits = FormLimits::default().ignored_bytes(10);
+    for (name, filename, expected) in [
+        ("file", "report\\", FormError::Unnamed),
+        ("file", "folder/", FormError::Unnamed),
+        ("file", "", FormError::Unnamed),
+        ("other", "report\\", FormError::TooMuchIgnored),
+    ] {
+        let part = |len| {
+            format!(
+                "Content-Disposition: form-data; name=\"{name}\"; filename=\"{filename}\"\r\n\r\n{}",
+                "x".repeat(len)
+            )
+        };
+        assert_eq!(read(&form(&[part(10).as_bytes()]), limits), complete(vec![], b""));
+        assert_eq!(read(&form(&[part(11).as_bytes()]), limits).end, Err(expected), "{filename}");
     }
 }
 
@@ -416,6 +498,13 @@ fn limits_are_the_last_that_passes() {
         (preamble(29), Some(FormError::TooMuchIgnored)),
         ([&b"\n".repeat(30)[..], &form(&[])].concat(), None),
         ([&b"\n".repeat(31)[..], &form(&[])].concat(), Some(FormError::TooMuchIgnored)),
+        (form_of(&[encoded_part("a", "base64", b"YWFhYWFh")]), None),
+        (form_of(&[encoded_part("a", "base64", b"YWFhYWFhYQ==")]), Some(FormError::FieldTooLong)),
+        (form_of(&[encoded_part("a", "base64", &[b'\n'; 11])]), Some(FormError::FieldTooLong)),
+        (
+            form_of(&[encoded_part("a", "quoted-printable", b"=61=61=61=61")]),
+            Some(FormError::FieldTooLong),
+        ),
         (form_of(&[file_part(&[b'x'; 1000])]), None),
         (format!("--{BOUNDARY}{}\r\n", " ".repeat(66)).into_bytes(), Some(FormError::BoundaryLine)),
     ] {
@@ -456,7 +545,14 @@ fn an_error_is_repeated() {
 
 #[test]
 fn errors_are_short_lower_case_sentences() {
-    for error in [FormError::NotForm, FormError::Boundary, FormError::TooMuchIgnored] {
+    for error in [
+        FormError::NotForm,
+        FormError::Boundary,
+        FormError::Undecodable,
+        FormError::NoFilename,
+        FormError::Unnamed,
+        FormError::TooMuchIgnored,
+    ] {
         let message = error.to_string();
         assert!(message.starts_with(char::is_lowercase) && !message.ends_with('.'), "{message}");
     }
@@ -536,6 +632,7 @@ fn hostile_forms_cost_linear_work() {
 #[derive(Clone, Debug)]
 enum Part {
     Field(String, Vec<u8>),
+    Encoded(String, Vec<u8>),
     File(Vec<u8>),
     Other(Vec<u8>),
 }
@@ -587,6 +684,7 @@ fn preamble() -> impl Strategy<Value = String> {
 fn parts() -> impl Strategy<Value = Vec<Part>> {
     let field_or_other = prop_oneof![
         (name(), content()).prop_map(|(name, value)| Part::Field(name, value)),
+        (name(), content()).prop_map(|(name, value)| Part::Encoded(name, value)),
         content().prop_map(Part::Other),
     ];
     let before = proptest::collection::vec(field_or_other.clone(), 0..3);
@@ -607,6 +705,9 @@ fn encode(parts: &[Part]) -> Vec<u8> {
                 let head = field_part(&name.replace('"', "%22"), "");
                 [head, value.clone()].concat()
             }
+            Part::Encoded(name, value) => {
+                encoded_part(&name.replace('"', "%22"), "base64", STANDARD.encode(value).as_bytes())
+            }
             Part::File(data) => file_part(data),
             Part::Other(data) => [b"X: y\r\n\r\n", &data[..]].concat(),
         })
@@ -618,7 +719,7 @@ fn expected(parts: &[Part]) -> Trace {
     let mut expected = complete(vec![], b"");
     for part in parts {
         match part {
-            Part::Field(name, value) => {
+            Part::Field(name, value) | Part::Encoded(name, value) => {
                 let value = String::from_utf8_lossy(value);
                 expected.events.push(field(name, &value));
             }
@@ -655,6 +756,8 @@ proptest! {
                 Just(format!("\r\n--{BOUNDARY}").into_bytes()),
                 Just(file_part(b"")),
                 Just(field_part("a", "b")),
+                Just(encoded_part("a", "base64", b"Yg=")),
+                Just(encoded_part("a", "quoted-printable", b"=6")),
                 Just(b"\n".to_vec()),
                 Just("\u{FEFF}".as_bytes().to_vec()),
                 Just(b"--".to_vec()),

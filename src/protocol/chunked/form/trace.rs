@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use super::{Boundary, FormError, FormEvent, FormLimits, FormReader, head::Head};
+use super::{
+    Boundary, FormError, FormEvent, FormLimits, FormReader, encoding::Encoding, head::Head,
+};
 use crate::protocol::chunked::disposition::Disposition;
 
 /// The events of a body, its file's data joined, and how it ended.
@@ -53,6 +55,7 @@ pub(crate) fn trace<'a>(
 pub(crate) struct HeadTrace {
     pub(crate) disposition: Option<Disposition>,
     pub(crate) content_type: Option<String>,
+    pub(crate) encoding: Option<Encoding>,
     pub(crate) rest: Option<Vec<u8>>,
 }
 
@@ -74,8 +77,8 @@ pub(crate) fn trace_head<'a>(
         }
         assert!(head.held() <= most_held_of_head(limit), "{} bytes", head.held());
     }
-    let Head { disposition, content_type, .. } = head;
-    Ok(HeadTrace { disposition, content_type, rest })
+    let Head { disposition, content_type, encoding, .. } = head;
+    Ok(HeadTrace { disposition, content_type, encoding, rest })
 }
 
 /// `bytes` in frames of the given lengths, and the rest in one.
