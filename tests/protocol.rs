@@ -1340,6 +1340,16 @@ async fn a_json_completion_that_contradicts_itself_is_refused() {
 }
 
 #[tokio::test]
+async fn a_completion_whose_type_lacks_its_semicolon_is_told_so() {
+    let client = client();
+    let id = client.upload(b"abc").await;
+    let form = Form::new().id(Some(&id)).field("md5", &md5(b"abc")).end();
+    let kind = Form::content_type().replace(';', "");
+    let detail = client.send(completion(&kind, form)).await.refused(400);
+    assert_eq!(detail, "Error in the form: the content type has no valid boundary");
+}
+
+#[tokio::test]
 async fn a_completion_of_two_types_is_refused() {
     let client = client();
     let id = client.upload(b"abc").await;

@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess};
 use super::answer::{Answer, media_type, plain};
 use super::body::{BoxError, Incoming};
 use super::config::Config;
-use super::form::{self, FormLimits};
+use super::form::{self, Boundary, FormError, FormLimits};
 use super::query::set_once;
 use crate::checksum::Digest;
 use crate::engine::{Completion, Error, ErrorKind, Event};
@@ -177,7 +177,11 @@ pub(crate) fn read_fields(
                 take(&name, value.as_str().unwrap_or_default())?;
             }
         }
-        _ => {}
+        _ => match Boundary::from_content_type(media_type.unwrap_or_default()) {
+            // It is meant for a form.
+            Err(error @ FormError::Boundary) => return Err(error.into()),
+            _ => {}
+        },
     }
     Ok((id, md5))
 }
