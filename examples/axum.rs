@@ -12,6 +12,7 @@
 //! - `MEDIA`, where finished ones go: `media`
 //! - `MAX_BYTES` of a file: 20 GiB
 //! - `EXPIRES_AFTER`, in seconds, how long an upload may take: a day
+//! - `HEAD_TIMEOUT`, in seconds, how long a client may be silent before and between its requests: 10
 
 use std::env;
 use std::error::Error as _;
@@ -22,9 +23,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+
+use self::serve::Server;
 
 #[path = "axum/form.rs"]
 mod form;
@@ -34,6 +38,8 @@ mod list;
 mod operator;
 #[path = "axum/page.rs"]
 mod page;
+#[path = "serve/mod.rs"]
+mod serve;
 #[path = "axum/user.rs"]
 mod user;
 
@@ -66,16 +72,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = listener.local_addr()?;
     println!("drop files at http://{address}");
     println!("see how they come in at http://{address}/operator");
-    let server = axum::serve(listener, app).with_graceful_shutdown(terminated());
-    tokio::select! {
-        ended = server => ended?,
+    let server = Server::new(Duration::from_secs(setting("HEAD_TIMEOUT", "10").parse()?));
+    let connections = server.serve(listener, TowerToHyperService::new(app), terminated()).await;
+    tokio::join!(uploads.shutdown(PATIENCE), async {
         // A client that keeps a connection open for nothing must not keep the server.
-        () = async {
-            terminated().await;
-            uploads.shutdown(PATIENCE).await;
-            tokio::time::sleep(PATIENCE).await;
-        } => {}
-    }
+        drop(tokio::time::timeout(2 * PATIENCE, connections.shutdown()).await);
+    });
     sweeper.stop().await;
     Ok(())
 }

@@ -15,6 +15,7 @@
 //! - `ADDR`, where the balancer listens: `127.0.0.1:3000`. The servers listen on ports that are free.
 //! - `MAX_BYTES` of a file: 20 GiB
 //! - `EXPIRES_AFTER`, in seconds, how long an upload may take: a day
+//! - `HEAD_TIMEOUT`, in seconds, how long a client may be silent before and between its requests: 10
 
 use std::env;
 use std::error::Error as _;
@@ -24,13 +25,14 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tower_chunked_upload::store::BucketStore;
 use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
 
 use self::nodes::{Nodes, told_to_end};
+use self::serve::Server;
 
 #[path = "cluster/balancer.rs"]
 mod balancer;
@@ -44,6 +46,8 @@ mod list;
 mod nodes;
 #[path = "axum/page.rs"]
 mod page;
+#[path = "serve/mod.rs"]
+mod serve;
 #[path = "axum/user.rs"]
 mod user;
 
@@ -81,7 +85,8 @@ async fn balance() -> Result<(), BoxError> {
     let nodes = Nodes::start(NODES).await?;
     let listener = TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;
     println!("drop files at http://{}", listener.local_addr()?);
-    let connections = balancer::serve(listener, nodes.addresses(), told_to_end()).await;
+    let server = Server::new(head_timeout()?);
+    let connections = balancer::serve(&server, listener, nodes.addresses(), told_to_end()).await;
     tokio::join!(nodes.stop(), async {
         // A client that keeps a connection open for nothing must not keep the balancer.
         drop(tokio::time::timeout(2 * PATIENCE, connections.shutdown()).await);
@@ -112,19 +117,12 @@ async fn node(bucket: &str, number: usize) -> Result<(), BoxError> {
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     nodes::listens_at(listener.local_addr()?);
-    let (stop, mut stopped) = watch::channel(());
-    let stopped = async move { drop(stopped.changed().await) };
-    let server = axum::serve(listener, app).with_graceful_shutdown(stopped);
-    tokio::select! {
-        ended = server => ended?,
-        () = async {
-            told_to_end().await;
-            drop(stop);
-            uploads.shutdown(PATIENCE).await;
-            // Answers still go out, and an idle connection must not keep the node.
-            tokio::time::sleep(PATIENCE).await;
-        } => {}
-    }
+    let server = Server::new(head_timeout()?);
+    let connections = server.serve(listener, TowerToHyperService::new(app), told_to_end()).await;
+    tokio::join!(uploads.shutdown(PATIENCE), async {
+        // Answers still go out, and an idle connection must not keep the node.
+        drop(tokio::time::timeout(2 * PATIENCE, connections.shutdown()).await);
+    });
     if let Some(sweeper) = sweeper {
         sweeper.stop().await;
     }
@@ -144,6 +142,10 @@ async fn done(upload: CompletedUpload) -> Result<Json<Value>, StatusCode> {
         "size": upload.size(),
         "md5": upload.digest().map(|digest| digest.to_hex()),
     })))
+}
+
+fn head_timeout() -> Result<Duration, BoxError> {
+    Ok(Duration::from_secs(setting("HEAD_TIMEOUT", "10").parse()?))
 }
 
 fn setting(name: &str, default: &str) -> String {

@@ -30,6 +30,7 @@
 //! - `ORIGIN` of the page: `http://127.0.0.1:8080`
 //! - `UPLOADS`, where unfinished files wait: `chunked_uploads/%Y/%m/%d`
 //! - `MEDIA`, where finished ones go: `media`
+//! - `HEAD_TIMEOUT`, in seconds, how long a client may be silent before and between its requests: 10
 
 use std::env;
 use std::error::Error as _;
@@ -47,6 +48,7 @@ use axum_extra::extract::CookieJar;
 use axum_extra::extract::cookie::{Cookie, SameSite};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+use hyper_util::service::TowerToHyperService;
 use ring::rand::SystemRandom;
 use ring::{digest, hmac};
 use serde_json::{Value, json};
@@ -56,6 +58,11 @@ use tower_chunked_upload::{
 };
 use tower_http::cors::{AllowHeaders, CorsLayer};
 use uuid::Uuid;
+
+use self::serve::Server;
+
+#[path = "serve/mod.rs"]
+mod serve;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -77,11 +84,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let listener = tokio::net::TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;
     println!("takes files at http://{}", listener.local_addr()?);
-    let stop = async move {
-        tokio::signal::ctrl_c().await.ok();
-        uploads.shutdown(Duration::from_secs(10)).await;
-    };
-    axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+    let server = Server::new(Duration::from_secs(setting("HEAD_TIMEOUT", "10").parse()?));
+    let stop = async { drop(tokio::signal::ctrl_c().await) };
+    let connections = server.serve(listener, TowerToHyperService::new(app), stop).await;
+    tokio::join!(uploads.shutdown(PATIENCE), async {
+        // A client that keeps a connection open for nothing must not keep the server.
+        drop(tokio::time::timeout(2 * PATIENCE, connections.shutdown()).await);
+    });
     sweeper.stop().await;
     Ok(())
 }
@@ -206,3 +215,4 @@ fn setting(name: &str, default: &str) -> String {
 
 const CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 const COOKIE: &str = "__Host-session";
+const PATIENCE: Duration = Duration::from_secs(3);

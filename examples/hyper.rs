@@ -2,8 +2,9 @@
 //!
 //!     cargo run --example hyper
 //!
-//! It reads HTTP/1 and cleartext HTTP/2 on one port. `ADDR`, `UPLOADS` (where unfinished files wait)
-//! and `MEDIA` (where finished ones go) are settings in the environment. A file in two chunks:
+//! It reads HTTP/1 and cleartext HTTP/2 on one port. `ADDR`, `UPLOADS` (where unfinished files wait),
+//! `MEDIA` (where finished ones go) and `HEAD_TIMEOUT` (for how many seconds a client may be silent
+//! before and between its requests) are settings in the environment. A file in two chunks:
 //!
 //!     url=http://127.0.0.1:3000/api/chunked_upload
 //!     id=$(printf 'Hello, ' | curl -sF 'file=@-;filename=hello.txt' \
@@ -15,16 +16,12 @@
 use std::convert::Infallible;
 use std::env;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -32,6 +29,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tower::Layer;
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+
+use self::serve::Server;
+
+#[path = "serve/mod.rs"]
+mod serve;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,42 +46,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let service =
         TowerToHyperService::new(ChunkedUploadLayer::new(uploads.clone()).layer(application));
 
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    server.http2().timer(TokioTimer::new());
+    let server = Server::new(Duration::from_secs(setting("HEAD_TIMEOUT", "10").parse()?));
     let listener = TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;
     let mut terminated = signal(SignalKind::terminate())?;
-    let mut interrupted = pin!(async {
+    let interrupted = async {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
             _ = terminated.recv() => {}
         }
-    });
+    };
     println!("takes files at http://{}", listener.local_addr()?);
 
-    let connections = GracefulShutdown::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = &mut interrupted => break,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // No descriptor is left, say: others will close theirs.
-                eprintln!("accept: {error}");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let connection = server.serve_connection(TokioIo::new(stream), service.clone());
-        let connection = connections.watch(connection.into_owned());
-        tokio::spawn(async move {
-            // A client that leaves in the middle is no event here.
-            drop(connection.await);
-        });
-    }
-    drop(listener);
+    let connections = server.serve(listener, service, interrupted).await;
     tokio::join!(uploads.shutdown(SHUTDOWN), async {
         // Beyond the chunks there is only what a client keeps open for nothing.
         drop(tokio::time::timeout(2 * SHUTDOWN, connections.shutdown()).await);
@@ -118,5 +96,4 @@ fn setting(name: &str, default: &str) -> String {
 }
 
 const GIB: u64 = 1 << 30;
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const SHUTDOWN: Duration = Duration::from_secs(5);

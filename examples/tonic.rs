@@ -3,7 +3,8 @@
 //!     cargo run --example tonic
 //!
 //! The gRPC service is tonic's ready-made health check. `ADDR`, `UPLOADS` (where unfinished files
-//! wait) and `MEDIA` (where finished ones go) are settings in the environment. A file in two chunks:
+//! wait), `MEDIA` (where finished ones go) and `HEAD_TIMEOUT` (for how many seconds a client may be
+//! silent before it begins) are settings in the environment. A file in two chunks:
 //!
 //!     url=http://127.0.0.1:3000/api/chunked_upload
 //!     id=$(printf 'Hello, ' | curl -sF 'file=@-;filename=hello.txt' \
@@ -20,13 +21,19 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
+use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected, TcpIncoming};
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+
+use self::begins::Begins;
+
+#[path = "serve/begins.rs"]
+mod begins;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -42,6 +49,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/api/chunked_upload_complete", post(done).with_state(media));
 
     let incoming = TcpIncoming::bind(setting("ADDR", "127.0.0.1:3000").parse()?)?;
+    let head_timeout = Duration::from_secs(setting("HEAD_TIMEOUT", "10").parse()?);
     let mut terminated = signal(SignalKind::terminate())?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let layer = ChunkedUploadLayer::new(uploads.clone());
@@ -54,12 +62,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         uploads.shutdown(PATIENCE).await;
     });
     println!("takes calls and files at http://{}", incoming.local_addr()?);
+    let accepted = incoming.with_nodelay(Some(true));
+    let accepted = accepted.map_ok(move |stream| Begins::new(stream, head_timeout));
     let server = Server::builder()
         // gRPC needs HTTP/2 only; browsers speak HTTP/1 to a server without TLS.
         .accept_http1(true)
+        // A client of HTTP/2 that has said nothing for so long is asked whether it is there.
+        .http2_keepalive_interval(Some(head_timeout))
+        .http2_keepalive_timeout(Some(2 * head_timeout))
         .layer(layer)
         .add_routes(Routes::from(routes))
-        .serve_with_incoming_shutdown(incoming.with_nodelay(Some(true)), async {
+        .serve_with_incoming_shutdown(accepted, async {
             drop(stopped.await);
         });
     tokio::select! {
@@ -72,6 +85,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     sweeper.stop().await;
     Ok(())
+}
+
+impl<T: Connected> Connected for Begins<T> {
+    type ConnectInfo = T::ConnectInfo;
+
+    fn connect_info(&self) -> T::ConnectInfo {
+        self.stream.connect_info()
+    }
 }
 
 /// Takes a finished file.

@@ -1,7 +1,8 @@
 //! The server that the wire cases are played against: all its settings come from the environment.
 //!
 //! `WIRE_ADDR` and `WIRE_DATA` are required; `WIRE_READ_BUFFER` is what hyper reads at most at once
-//! from a connection, in bytes (64 KiB). It reads HTTP/1.1 and cleartext HTTP/2 on one port. A completion
+//! from a connection, in bytes (64 KiB), and `WIRE_HEAD_SECONDS` (10) how long a client may be silent
+//! before and between its requests. It reads HTTP/1.1 and cleartext HTTP/2 on one port. A completion
 //! with a header `X-Hook-Status` is answered with that status, and its file not touched.
 //!
 //! With `WIRE_BUCKET`, named as in the example `cluster`, the uploads are in a bucket, and
@@ -22,9 +23,6 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use serde_json::{Value, json};
@@ -38,6 +36,7 @@ use tower_chunked_upload::{
 };
 
 use self::nodes::{Nodes, told_to_end};
+use self::serve::Server;
 
 #[path = "cluster/balancer.rs"]
 mod balancer;
@@ -45,6 +44,8 @@ mod balancer;
 mod bucket;
 #[path = "cluster/nodes.rs"]
 mod nodes;
+#[path = "serve/mod.rs"]
+mod serve;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -62,7 +63,8 @@ async fn main() -> Result<(), BoxError> {
 async fn balance(count: usize) -> Result<(), BoxError> {
     let nodes = Nodes::start(count).await?;
     let listener = TcpListener::bind(env::var("WIRE_ADDR")?).await?;
-    let connections = balancer::serve(listener, nodes.addresses(), told_to_end()).await;
+    let server = Server::new(head_timeout()?);
+    let connections = balancer::serve(&server, listener, nodes.addresses(), told_to_end()).await;
     tokio::join!(nodes.stop(), async {
         // Beyond the chunks there is only what a client keeps open for nothing.
         drop(tokio::time::timeout(2 * SHUTDOWN, connections.shutdown()).await);
@@ -109,11 +111,6 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
     let application = tower::service_fn(move |request| application(Arc::clone(&hook), request));
     let service = TowerToHyperService::new(layer.layer(application));
 
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let read_buffer = number("WIRE_READ_BUFFER")?.unwrap_or(64 * 1024);
-    server.http1().max_buf_size(usize::try_from(read_buffer)?);
-    server.http2().timer(TokioTimer::new());
     let listener = match node {
         Some(_) => TcpListener::bind("127.0.0.1:0").await?,
         None => TcpListener::bind(env::var("WIRE_ADDR")?).await?,
@@ -121,28 +118,10 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
     if node.is_some() {
         nodes::listens_at(listener.local_addr()?);
     }
-    let connections = GracefulShutdown::new();
-    let mut told_to_end = pin!(told_to_end());
-    loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // No descriptor is left, say: others will close theirs.
-                    eprintln!("accept: {error}");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-            () = &mut told_to_end => break,
-        };
-        stream.set_nodelay(true)?;
-        let connection = server.serve_connection(TokioIo::new(stream), service.clone());
-        // A client that leaves in the middle is no event here. (An async block around the connection
-        // would make the task twice as large.)
-        tokio::spawn(connections.watch(connection.into_owned()));
-    }
-    drop(listener);
+    let mut server = Server::new(head_timeout()?);
+    let read_buffer = number("WIRE_READ_BUFFER")?.unwrap_or(64 * 1024);
+    server.hyper.http1().max_buf_size(usize::try_from(read_buffer)?);
+    let connections = server.serve(listener, service, told_to_end()).await;
     tokio::join!(uploads.shutdown(SHUTDOWN), async {
         // Beyond the chunks there is only what a client keeps open for nothing.
         drop(tokio::time::timeout(2 * SHUTDOWN, connections.shutdown()).await);
@@ -293,6 +272,10 @@ fn is_set(name: &str) -> bool {
     env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
+fn head_timeout() -> Result<Duration, BoxError> {
+    Ok(Duration::from_secs(number("WIRE_HEAD_SECONDS")?.unwrap_or(10)))
+}
+
 fn number(name: &str) -> Result<Option<u64>, BoxError> {
     match env::var(name) {
         Ok(text) => Ok(Some(text.parse().map_err(|_| format!("{name} is not a number"))?)),
@@ -300,5 +283,4 @@ fn number(name: &str) -> Result<Option<u64>, BoxError> {
     }
 }
 
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const SHUTDOWN: Duration = Duration::from_secs(3);

@@ -86,7 +86,8 @@ fn each_of_thousands_of_slow_uploads_takes_little_and_leaves_nothing() {
 
 fn hold(kind: Slow, shape: Shape) {
     let world = World::new();
-    let server = world.start(&[("WIRE_IDLE_SECONDS", "600"), READ_BUFFER]);
+    let server =
+        world.start(&[("WIRE_IDLE_SECONDS", "600"), ("WIRE_HEAD_SECONDS", "600"), READ_BUFFER]);
     let descriptors = settled(|| server.descriptors());
     let empty = server.resident();
     // The first ones bring what is made only once: large buffers, threads and their like.

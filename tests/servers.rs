@@ -49,11 +49,16 @@ struct Server {
 
 impl Server {
     async fn start(name: &str) -> Self {
+        Self::start_with(name, &[]).await
+    }
+
+    async fn start_with(name: &str, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut child = Command::new(example(name))
             .env("ADDR", "127.0.0.1:0")
             .env("UPLOADS", folder.path().join("uploads/%Y"))
             .env("MEDIA", folder.path().join("media"))
+            .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -477,6 +482,178 @@ mod refusals {
         ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
             self.0.poll_recv(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
         }
+    }
+}
+
+mod silence {
+    use super::*;
+
+    const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    /// An empty frame of settings: with it a client of HTTP/2 has begun.
+    const SETTINGS: &str = "\0\0\0\x04\0\0\0\0\0";
+    const REQUEST: &str = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
+    /// tonic has its own time for these, which is long.
+    const HTTP1: [&str; 5] = [
+        "G",
+        "PRI * HTTP/1",
+        "POST /api/chunked_upload HTTP/1.1\r\nHost: x\r\n",
+        REQUEST,
+        "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\nGET /",
+    ];
+
+    /// Each of these is all that a client says.
+    async fn is_ended(addr: SocketAddr, beginnings: &[&str]) {
+        let preface = [PREFACE, SETTINGS].concat();
+        let beginnings = ["", "P", &PREFACE[..20], PREFACE, &preface]
+            .into_iter()
+            .chain(beginnings.iter().copied());
+        // All are silent at the same time.
+        let mut connections = Vec::new();
+        for beginning in beginnings {
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            soon(stream.write_all(beginning.as_bytes())).await.unwrap();
+            connections.push((beginning.to_owned(), stream));
+        }
+        for (beginning, mut stream) in connections {
+            // What has not been read by then makes it a reset.
+            let ended = async { drop(stream.read_to_end(&mut Vec::new()).await) };
+            let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+            assert!(ended.is_ok(), "{beginning:?} is not ended");
+        }
+    }
+
+    async fn is_ended_by(name: &str, beginnings: &[&str]) {
+        let server = Server::start_with(name, &[("HEAD_TIMEOUT", "1")]).await;
+        is_ended(server.addr, beginnings).await;
+    }
+
+    #[tokio::test]
+    async fn is_ended_by_axum() {
+        is_ended_by("axum", &HTTP1).await;
+    }
+
+    #[tokio::test]
+    async fn is_ended_by_cross_origin() {
+        is_ended_by("cross_origin", &HTTP1).await;
+    }
+
+    #[tokio::test]
+    async fn is_ended_by_hyper() {
+        is_ended_by("hyper", &HTTP1).await;
+    }
+
+    #[tokio::test]
+    async fn is_ended_by_tonic() {
+        is_ended_by("tonic", &[]).await;
+    }
+
+    #[tokio::test]
+    async fn is_ended_by_wire() {
+        is_ended(Wire::start().await.addr, &HTTP1).await;
+    }
+
+    /// A client that says nothing more, but is there and answers, is let be.
+    #[tokio::test]
+    async fn of_a_client_of_http2_that_is_there_is_not_ended() {
+        for name in ["hyper", "tonic"] {
+            let server = Server::start_with(name, &[("HEAD_TIMEOUT", "1")]).await;
+            let mut client = Client::connect(server.addr, Version::Http2).await;
+            client.get("/nowhere").await;
+            // By the time that this one is ended, the other would have been.
+            let mut silent = TcpStream::connect(server.addr).await.unwrap();
+            soon(silent.write_all(PREFACE.as_bytes())).await.unwrap();
+            drop(soon(silent.read_to_end(&mut Vec::new())).await);
+            client.get("/nowhere").await;
+        }
+    }
+
+    /// The bytes of a slow body are words enough.
+    #[tokio::test]
+    async fn before_a_slow_body_ends_nothing() {
+        let server = Server::start_with("hyper", &[("HEAD_TIMEOUT", "1")]).await;
+        let data = data(3);
+        let mut raw = Raw::connect(server.addr).await;
+        raw.begin(&data).await;
+        raw.write(&data[..1000]).await;
+        let mut silent = TcpStream::connect(server.addr).await.unwrap();
+        drop(soon(silent.read_to_end(&mut Vec::new())).await);
+        raw.write(&data[1000..]).await;
+        assert_eq!(raw.answer().await.0, StatusCode::OK);
+    }
+}
+
+mod half_closed {
+    use super::*;
+
+    /// What a client has sent before it ends its sending is carried out, and answered.
+    async fn requests_are_answered(addr: SocketAddr) {
+        let whole = b"all of it";
+        let head = format!(
+            "POST {CHUNK} HTTP/1.1\r\nHost: x\r\n\
+             Content-Disposition: attachment; filename=\"data.bin\"\r\n\
+             Content-Range: bytes 0-8/9\r\nContent-Length: 9\r\n\r\n"
+        );
+        let (status, answer) = answer_to(addr, &[head.as_bytes(), whole].concat()).await;
+        assert_eq!((status, &answer["offset"]), (StatusCode::OK, &json!(9)));
+        let id = answer["upload_id"].as_str().unwrap();
+        let body = format!("upload_id={id}&md5={}", md5_of(whole));
+        let completion = format!(
+            "POST {COMPLETE} HTTP/1.1\r\nHost: x\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let (status, answer) = answer_to(addr, completion.as_bytes()).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+    }
+
+    async fn answer_to(addr: SocketAddr, request: &[u8]) -> (StatusCode, Value) {
+        let mut raw = Raw::connect(addr).await;
+        raw.write(request).await;
+        soon(raw.0.get_mut().shutdown()).await.unwrap();
+        let answer = raw.answer().await;
+        assert_eq!(soon(raw.0.read_to_end(&mut Vec::new())).await.unwrap(), 0);
+        answer
+    }
+
+    #[tokio::test]
+    async fn connections_of_axum_are_answered() {
+        requests_are_answered(Server::start("axum").await.addr).await;
+    }
+
+    #[tokio::test]
+    async fn connections_of_hyper_are_answered() {
+        requests_are_answered(Server::start("hyper").await.addr).await;
+    }
+
+    #[tokio::test]
+    async fn connections_of_wire_are_answered() {
+        requests_are_answered(Wire::start().await.addr).await;
+    }
+}
+
+/// The example `wire`, which prints nothing and has settings of its own names.
+struct Wire {
+    addr: SocketAddr,
+    _child: Child,
+    _folder: TempDir,
+}
+
+impl Wire {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = free.local_addr().unwrap();
+        drop(free);
+        let child = Command::new(example("wire"))
+            .env("WIRE_ADDR", addr.to_string())
+            .env("WIRE_DATA", folder.path())
+            .env("WIRE_HEAD_SECONDS", "1")
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{error}: `cargo build --examples` makes wire"));
+        soon(async { while TcpStream::connect(addr).await.is_err() {} }).await;
+        Self { addr, _child: child, _folder: folder }
     }
 }
 

@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::Uri;
@@ -17,19 +16,19 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::ext::on_informational;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::nodes::Addresses;
+use crate::serve::Server;
 
 type Answer = Response<Either<Incoming, Full<Bytes>>>;
 
-/// Serves HTTP/1.1 and cleartext HTTP/2 until it is told to stop; gives the connections that are still
-/// open.
+/// Serves until it is told to stop; gives the connections that are still open.
 pub(crate) async fn serve(
+    server: &Server,
     listener: TcpListener,
     nodes: Arc<Addresses>,
     stop: impl Future<Output = ()>,
@@ -38,28 +37,7 @@ pub(crate) async fn serve(
         let nodes = Arc::clone(&nodes);
         async move { Ok::<_, Infallible>(answer(&nodes, request).await) }
     });
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    server.http2().timer(TokioTimer::new());
-    let connections = GracefulShutdown::new();
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // No descriptor is left, say: others will close theirs.
-                    eprintln!("accept: {error}");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-            () = &mut stop => return connections,
-        };
-        drop(stream.set_nodelay(true));
-        let connection = server.serve_connection(TokioIo::new(stream), service.clone());
-        tokio::spawn(connections.watch(connection.into_owned()));
-    }
+    server.serve(listener, service, stop).await
 }
 
 async fn answer(nodes: &Addresses, request: Request<Incoming>) -> Answer {
@@ -195,4 +173,3 @@ impl Body for Passed {
 
 /// Says which node has answered.
 const NODE: HeaderName = HeaderName::from_static("x-node");
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
