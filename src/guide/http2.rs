@@ -51,8 +51,8 @@
 //! # }
 //! ```
 //!
-//! The example `hyper` of the repository is a server where this builder is. `axum::serve` has no
-//! such settings.
+//! In the examples of the repository this builder is the field `hyper` of their `Server`
+//! (`examples/serve`). `axum::serve` has no such settings.
 //!
 //! # How large should they be?
 //!

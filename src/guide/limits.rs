@@ -63,6 +63,66 @@
 //! As large as the client likes; no memory depends on it. But it is all or nothing, so a large one
 //! costs more when the line is cut.
 //!
+//! # Who ends a connection that says nothing?
+//!
+//! The layer's times count from a request's head on. What comes before is the server's, and
+//! `axum::serve` waits without end for a client that says nothing, or stops in the middle of a
+//! head, or has sent one request and no other; each holds a descriptor. Nor does it notice that a
+//! client of HTTP/2 is gone. And one that ends its sending behind a whole request, as `nc -N` does,
+//! gets no answer, though its request is carried out. There are no settings for it, but two ways
+//! out:
+//!
+//! - **A proxy in front**, such as [nginx](super::proxy). It passes a request on when its head is
+//!   whole, and ends silent clients itself (`client_header_timeout`, `keepalive_timeout`). A client
+//!   that ends its sending it takes for one that has left.
+//! - **hyper-util's server** instead, for an axum `Router` as for any tower service:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use hyper_util::rt::{TokioExecutor, TokioTimer};
+//! use hyper_util::server::conn::auto;
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! const PATIENCE: Duration = Duration::from_secs(10);
+//! let mut server = auto::Builder::new(TokioExecutor::new());
+//! server.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE).half_close(true);
+//! server
+//!     .http2()
+//!     .timer(TokioTimer::new())
+//!     .keep_alive_interval(PATIENCE)
+//!     .keep_alive_timeout(2 * PATIENCE);
+//! # use axum::Router;
+//! # use axum::routing::get;
+//! # use hyper_util::rt::TokioIo;
+//! # use hyper_util::service::TowerToHyperService;
+//! # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//! # let app = Router::new().route("/", get(async || "here"));
+//! # let service = TowerToHyperService::new(app);
+//! # for silent in ["GET / HTT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+//! #     let (mut near, far) = tokio::io::duplex(1 << 16);
+//! #     near.write_all(silent.as_bytes()).await?;
+//! #     let ended = server.serve_connection(TokioIo::new(far), service.clone()).await;
+//! #     assert!(ended.is_err(), "{silent:?}");
+//! # }
+//! # let (mut near, far) = tokio::io::duplex(1 << 16);
+//! # near.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await?;
+//! # near.shutdown().await?;
+//! # assert!(server.serve_connection(TokioIo::new(far), service).await.is_ok());
+//! # let mut answer = String::new();
+//! # near.read_to_string(&mut answer).await?;
+//! # assert!(answer.ends_with("here"), "{answer}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Before these times run, the builder waits for the first bytes, to know which version of HTTP
+//! they are; so the stream that it is given must fail if they do not come. `examples/serve` of the
+//! repository is all of it, two files to copy: that stream, and the loop that accepts connections.
+//! Tonic's server has a time for a head (30 s) and settings for clients of HTTP/2 that are gone,
+//! and takes that stream too, as in `examples/tonic.rs`.
+//!
 //! # How much does a server need?
 //!
 //! - **Descriptors.** An upload under way keeps three open: its connection, its file and its
