@@ -13,6 +13,7 @@
 //! | a page without JavaScript | [a form](#a-plain-form) | no: it is one request |
 //! | a shell | [`curl`](#curl) | yes |
 //! | Python | [`requests`](#python) | yes |
+//! | something else | [what you have](#another-library) | as you write it |
 //!
 //! A chunk of 4 to 16 MiB is a good size: larger ones cost more when they fail, smaller ones wait
 //! more often for an answer. On [nodes](super::nodes) that share a bucket 8 MiB is the best.
@@ -69,3 +70,18 @@
 //! ```python
 #![doc = include_str!("../../examples/clients/upload.py")]
 //! ```
+//!
+//! # Another library
+//!
+//! Any that sends forms or plain bodies will do. Names are taken as they are written, in UTF-8, and
+//! some libraries write them otherwise or wait where they should not:
+//!
+//! - **aiohttp** percent-encodes the names of files and fields: `my file.txt` arrives as
+//!   `my%20file.txt`. `FormData(quote_fields=False)` writes them as they are.
+//! - **Libraries made for mail** may write a name that is not ASCII in the words of RFC 2047,
+//!   `=?utf-8?B?R3LDtsOfZS50eHQ=?=`. Forms know no such words, so that is then the name. With
+//!   Indy, set `HeaderCharset` to `utf-8` and `HeaderEncoding` to `8` on what `AddFile` gives.
+//!   With Python's `email`, give its messages the policy `email.policy.HTTP`.
+//! - **Java's `HttpClient`** before JDK 19 (and 17.0.17), with `expectContinue(true)`, waits without
+//!   end when it gets a refusal where it expects `100 Continue` (JDK-8286171). Leave that out, as is
+//!   its default.
