@@ -1,9 +1,10 @@
 // Shows what comes in, each second anew, and ends single uploads.
 
-import { ago, bytes, duration, percent } from "/words.js";
+import { ago, bytes, duration, percent, plain, show } from "/words.js";
 
 const VIEW_PATH = "/operator/view";
 const UPLOADS_PATH = "/operator/uploads";
+const NAMELESS = "a file without a name";
 const SAMPLES = 300;
 const AVERAGE_OF = 10;
 const MOVING_SECONDS = 10;
@@ -26,7 +27,7 @@ async function look() {
   try {
     const response = await fetch(VIEW_PATH);
     if (!response.ok) throw new Error(`status ${response.status}`);
-    show(await response.json());
+    draw(await response.json());
     tell("");
   } catch {
     tell("The server does not answer. This page goes on when it does.");
@@ -40,7 +41,7 @@ async function keepLooking() {
 
 /* Showing */
 
-function show(view) {
+function draw(view) {
   const now = Date.parse(view.now);
   tiles(view, now);
   const { samples } = view;
@@ -62,7 +63,6 @@ function tiles(view, now) {
     rate: `${bytes(last.at(-1) ?? 0)}/s`,
     average: `${bytes(average)}/s over ${AVERAGE_OF}\u00a0s`,
     age: oldest ? duration((now - Date.parse(oldest.created)) / 1000).replace("about ", "") : "–",
-    oldest: oldest?.name ?? "",
     complete,
     finishing: finishing > 0 ? `${finishing} being handed over` : "",
     expired,
@@ -71,7 +71,9 @@ function tiles(view, now) {
     const tile = document.querySelector(`[data-tile=${name}]`);
     if (tile.textContent !== String(text)) tile.textContent = text;
   }
-  document.querySelector("[data-tile=oldest]").title = oldest?.name ?? "";
+  const tile = document.querySelector("[data-tile=oldest]");
+  show(tile, "", oldest?.name);
+  tile.title = plain(oldest?.name ?? "");
 }
 
 function plot(name, values, words) {
@@ -109,12 +111,13 @@ function table({ rows: listed, open }, now) {
 
 function newRow(upload) {
   const row = page.row.content.firstElementChild.cloneNode(true);
-  row.querySelector(".name").textContent = upload.name || "without a name";
-  row.querySelector(".owner").textContent = upload.owner ? `of ${upload.owner}` : "of nobody";
-  row.querySelector("progress").setAttribute("aria-label", `Progress of ${upload.name}`);
+  const name = upload.name || NAMELESS;
+  show(row.querySelector(".name"), "", name);
+  show(row.querySelector(".owner"), "of ", upload.owner ?? "nobody");
+  row.querySelector("progress").setAttribute("aria-label", `Progress of ${plain(name)}`);
   for (const [kind, act] of [["expire", expire], ["cancel", cancel]]) {
     const button = row.querySelector(`.${kind}`);
-    button.setAttribute("aria-label", `${button.textContent} ${upload.name}`);
+    button.setAttribute("aria-label", `${button.textContent} ${plain(name)}`);
     button.addEventListener("click", () => act(upload));
   }
   page.rows.append(row);
@@ -151,19 +154,19 @@ function remove(id, row) {
 
 async function cancel(upload) {
   const words = `Its ${bytes(upload.offset)} are deleted, and its sender has to begin anew.`;
-  if (!(await isSure(`Cancel ${upload.name}?`, words, "Cancel it"))) return;
-  await act("DELETE", `${UPLOADS_PATH}/${upload.id}`, `${upload.name} is cancelled.`);
+  if (!(await isSure(["Cancel ", upload, "?"], words, "Cancel it"))) return;
+  await act("DELETE", `${UPLOADS_PATH}/${upload.id}`, upload.name, " is cancelled.");
 }
 
 async function expire(upload) {
   const words = "It takes nothing more from now on, and is removed with the next sweep.";
-  if (!(await isSure(`Let ${upload.name} expire?`, words, "Expire it"))) return;
-  await act("PUT", `${UPLOADS_PATH}/${upload.id}/expired`, `${upload.name} has expired.`);
+  if (!(await isSure(["Let ", upload, " expire?"], words, "Expire it"))) return;
+  await act("PUT", `${UPLOADS_PATH}/${upload.id}/expired`, upload.name, " has expired.");
 }
 
-function isSure(title, words, label) {
+function isSure([before, { name }, after], words, label) {
   const { sure } = page;
-  sure.querySelector("h2").textContent = title;
+  show(sure.querySelector("h2"), before, name || NAMELESS, after);
   sure.querySelector("p").textContent = words;
   sure.querySelector("[value=go]").textContent = label;
   sure.returnValue = "keep";
@@ -173,10 +176,10 @@ function isSure(title, words, label) {
   });
 }
 
-async function act(method, url, done) {
+async function act(method, url, name, done) {
   try {
     const { ok, status } = await fetch(url, { method });
-    if (ok) say(done);
+    if (ok) say("", name || NAMELESS, done);
     else if (status === 404) say("It is not there any more.");
     else if (status === 409) say("It is just being finished, and cannot be ended.");
     else say(`The server has a problem (${status}).`);
@@ -186,8 +189,8 @@ async function act(method, url, done) {
   await look();
 }
 
-function say(text) {
-  page.said.textContent = text;
+function say(...text) {
+  show(page.said, ...text);
 }
 
 function tell(text) {

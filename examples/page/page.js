@@ -1,7 +1,7 @@
 // Sends files in chunks and resumes them: after a pause, a lost network, a restart of the server
 // or a reload of the page.
 
-import { bytes, duration, percent } from "/words.js";
+import { bytes, duration, percent, plain, show } from "/words.js";
 
 const CHUNK_PATH = "/api/chunked_upload";
 const COMPLETE_PATH = "/api/chunked_upload_complete";
@@ -366,7 +366,7 @@ class Upload {
 
   /** It cannot be cancelled any more; the list will say that it is done. */
   #tooLate() {
-    notice(`“${this.name}” is saved already, or just being saved.`);
+    notice("“", this.name, "” is saved already, or just being saved.");
     this.#set("unfinished");
     refresh();
     startNext();
@@ -727,9 +727,9 @@ class Row {
     }
     this.#parts.bar = part("progress");
     this.#parts.code = part("code");
-    this.#parts.name.textContent = upload.name;
+    show(this.#parts.name, "", upload.name);
     this.#parts.size.textContent = bytes(upload.size);
-    this.#parts.bar.setAttribute("aria-label", `Progress of ${upload.name}`);
+    this.#parts.bar.setAttribute("aria-label", `Progress of ${plain(upload.name)}`);
     for (const slot of ["main", "extra", "stop"]) {
       this.#parts[slot].addEventListener("click", () => this.#acts[slot]?.(this.#upload));
     }
@@ -755,9 +755,9 @@ class Row {
     this.#parts.bar.value = this.#upload.part;
     if (performance.now() - this.#tickedAt < 250 && this.#tickedAt > 0) return;
     this.#tickedAt = performance.now();
-    const [state, detail] = this.#words();
-    this.#parts.state.textContent = state;
-    this.#parts.detail.textContent = detail;
+    const [state, ...detail] = this.#words();
+    show(this.#parts.state, state);
+    show(this.#parts.detail, ...detail);
   }
 
   remove() {
@@ -782,7 +782,7 @@ class Row {
         return [`Sending, ${percent(part)}`, [amount, ...pace].join(" · ")];
       }
       case "retrying":
-        return [problem, `Trying again in ${retryIn}\u00a0s`];
+        return [problem ?? "", `Trying again in ${retryIn}\u00a0s`];
       case "finishing":
         return ["Finishing", "The server is checking the file."];
       case "paused":
@@ -795,7 +795,7 @@ class Row {
       case "cancelling":
         return ["Cancelling", ""];
       case "done":
-        return ["Done", saved ? `Saved as ${saved}` : ""];
+        return saved ? ["Done", "Saved as ", saved] : ["Done", ""];
       default:
         return ["Stopped", problem];
     }
@@ -830,7 +830,7 @@ class Row {
       button.hidden = !label;
       if (label && button.textContent !== label) {
         button.textContent = label;
-        button.setAttribute("aria-label", `${label} ${upload.name}`);
+        button.setAttribute("aria-label", `${label} ${plain(upload.name)}`);
       }
     }
     if (focused?.hidden && this.element.contains(focused)) {
@@ -858,12 +858,14 @@ function add(files) {
     const known = [...uploads].find((upload) => upload.state !== "done" && upload.is(file));
     if (!known) uploads.add(new Upload({ file }));
     else if (["unfinished", "paused", "error"].includes(known.state)) known.resumeWith(file);
-    else notice(`“${file.name}” is already being sent.`);
+    else notice("“", file.name, "” is already being sent.");
   }
   if (uploads.has(expected) && expected.state === "unfinished" && files.length > 0) {
     notice(
-      `“${expected.name}” is still unfinished: what you chose differs in name, size or date, ` +
-        "so it is sent as a new upload.",
+      "“",
+      expected.name,
+      "” is still unfinished: what you chose differs in name, size or date, so it is sent as a " +
+        "new upload.",
     );
   }
   startNext();
@@ -928,15 +930,15 @@ function showOverall() {
   if (document.title !== title) document.title = title;
 }
 
-function notice(text) {
-  page.notice.textContent = text;
-  page.notice.hidden = !text;
-  if (text) announce(text);
+function notice(before, name = "", after = "") {
+  show(page.notice, before, name, after);
+  page.notice.hidden = !before;
+  if (before) announce(before + name + after);
 }
 
 function announce(text) {
   const line = document.createElement("p");
-  line.textContent = text;
+  line.textContent = plain(text);
   page.live.append(line);
   while (page.live.children.length > 8) page.live.firstElementChild.remove();
 }

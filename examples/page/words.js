@@ -1,4 +1,4 @@
-// Numbers in words, for both pages.
+// Numbers and names in words, for both pages.
 
 export function bytes(count) {
   const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
@@ -24,4 +24,43 @@ export function duration(seconds) {
 
 export function ago(seconds) {
   return seconds < 5 ? "just now" : `${duration(seconds).replace("about ", "")} ago`;
+}
+
+// What is not seen, or changes what is seen around it. (Variation selectors belong to emoji.)
+const UNSEEN = /(?![\ufe00-\ufe0f])[\p{Cc}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\ufff9-\ufffb]/gu;
+
+function mark(character) {
+  const number = character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+  return `⟨U+${number}⟩`;
+}
+
+/** A name where nothing hides, as plain text. */
+export function plain(name) {
+  return name.replace(UNSEEN, mark);
+}
+
+/**
+ * Shows a text with a name in it: where nothing hides, and set apart, so that letters that go from
+ * right to left move nothing around them.
+ */
+export function show(element, before, name = "", after = "") {
+  const wanted = plain(before + name + after);
+  if (element.textContent === wanted) return;
+  const parts = [plain(before), plain(after)];
+  if (name) parts.splice(1, 0, apart(name));
+  element.replaceChildren(...parts);
+}
+
+function apart(name) {
+  const whole = document.createElement("bdi");
+  let from = 0;
+  for (const { 0: character, index } of name.matchAll(UNSEEN)) {
+    const marked = document.createElement("span");
+    marked.className = "mark";
+    marked.textContent = mark(character);
+    whole.append(name.slice(from, index), marked);
+    from = index + character.length;
+  }
+  whole.append(name.slice(from));
+  return whole;
 }

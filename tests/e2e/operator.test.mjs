@@ -9,7 +9,16 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 
-import { CHUNKS, Server, launchBrowser, photograph, troubles } from "./support.mjs";
+import {
+  CHUNKS,
+  Server,
+  UNSEEN,
+  launchBrowser,
+  photograph,
+  shown,
+  showsAll,
+  troubles,
+} from "./support.mjs";
 
 const KIB = 1024;
 
@@ -183,10 +192,41 @@ describe("the operator's view", { timeout: 300_000 }, () => {
     assert.equal(await page.locator("td img, th img").count(), 0);
   });
 
+  test("nothing hides in a name, nor turns it around", async () => {
+    const name = "invoice\u202egpj.exe";
+    await chunk(name, { size: KIB, total: 2 * KIB });
+    for (const [n, character] of UNSEEN.entries()) {
+      await chunk(`${n}${character}.txt`, { size: KIB, total: 2 * KIB });
+    }
+    await go();
+    await row("invoice⟨U+202E⟩gpj.exe").waitFor();
+    await tile("oldest", shown(name));
+    assert.equal(await row(shown(name)).locator(".name .mark").textContent(), "⟨U+202E⟩");
+    for (const [n, character] of UNSEEN.entries()) await row(shown(`${n}${character}.txt`)).waitFor();
+    await showsAll(page);
+    await button("Cancel", shown(name)).click();
+    await page.getByRole("dialog", { name: `Cancel ${shown(name)}?` }).waitFor();
+    await showsAll(page);
+    await page.getByRole("button", { name: "Cancel it" }).click();
+    await page.getByRole("status").getByText(`${shown(name)} is cancelled.`).waitFor();
+    await showsAll(page);
+  });
+
+  test("a name that is read from right to left moves nothing around it", async () => {
+    const name = "שלום (1).txt";
+    await chunk(name, { size: KIB, total: 2 * KIB });
+    await go();
+    await button("Cancel", name).click();
+    await page.locator("#sure h2 bdi").getByText(name, { exact: true }).waitFor();
+    await page.getByRole("button", { name: "Cancel it" }).click();
+    await page.locator("#said bdi").getByText(name, { exact: true }).waitFor();
+  });
+
   test("it looks right in light, dark and narrow windows", async () => {
     const names = [
       "Interview with the harbour master, uncut.mov",
       "measurements-2026.parquet",
+      "invoice\u202egpj.exe",
       "IMG_20260914_101233-a-name-without-any-space-in-it-that-is-rather-long.jpeg",
     ];
     const ids = [];

@@ -17,6 +17,7 @@ import {
   MIB,
   NO_LIMIT,
   Server,
+  UNSEEN,
   digest,
   firstByte,
   isChunk,
@@ -24,6 +25,8 @@ import {
   photograph,
   randomFile,
   sameBytes,
+  shown,
+  showsAll,
   troubles,
 } from "./support.mjs";
 
@@ -403,6 +406,56 @@ describe("the demo page", { timeout: 300_000 }, () => {
     assert.equal(await visit.md5(name), await digest("md5", file));
   });
 
+  test("nothing hides in a name, nor turns it around", async () => {
+    const name = "invoice\u202egpj.exe";
+    await visit.go();
+    await visit.choose({ name, mimeType: "text/plain", buffer: Buffer.from("1") });
+    await visit.reaches("invoice⟨U+202E⟩gpj.exe", "done");
+    const row = visit.row(shown(name));
+    assert.equal(await row.locator(".name .mark").textContent(), "⟨U+202E⟩");
+    await showsAll(visit.page);
+    // The list of a reloaded page has it from the server.
+    await visit.page.reload();
+    await visit.reaches(shown(name), "done");
+    await showsAll(visit.page);
+    await visit.button("Remove", shown(name)).waitFor();
+
+    for (const [n, character] of UNSEEN.entries()) {
+      const name = `${n}${character}.txt`;
+      await visit.choose({ name, mimeType: "text/plain", buffer: Buffer.from(name) });
+      await visit.row(shown(name)).waitFor();
+    }
+    await showsAll(visit.page);
+    for (const [n, character] of UNSEEN.entries()) {
+      await visit.reaches(shown(`${n}${character}.txt`), "done");
+    }
+    await showsAll(visit.page);
+    assert.ok((await visit.said()).every((text) => text === shown(text)));
+  });
+
+  test("a name that is read from right to left moves nothing around it", async () => {
+    const name = "שלום (1).txt";
+    await visit.go("?chunk=1");
+    await visit.throttle(1);
+    const file = await randomFile(folder, name, 5);
+    await visit.choose(file);
+    await visit.row(name).waitFor();
+    await visit.choose(file);
+    const set = visit.page.locator("#notice bdi").getByText(name, { exact: true });
+    await set.waitFor();
+    // The words that follow it in the text stand to its right.
+    const [before, after] = await set.evaluate((element) => {
+      const place = (node) => {
+        const range = document.createRange();
+        range.selectNodeContents(node);
+        return range.getBoundingClientRect();
+      };
+      return [element.previousSibling, element.nextSibling].map((node) => place(node).x);
+    });
+    const { x, width } = await set.boundingBox();
+    assert.ok(before < x && after >= x + width - 1, `${before}, ${x}, ${width}, ${after}`);
+  });
+
   test("finished files stay listed with size and checksum until they are removed", async () => {
     await visit.go();
     await visit.choose({ name: "a.txt", mimeType: "text/plain", buffer: Buffer.from("all of it") });
@@ -631,6 +684,9 @@ describe("the demo page", { timeout: 300_000 }, () => {
     await visit.reaches(path.basename(lost), "error");
     await visit.choose(done);
     await visit.reaches("report.pdf", "done");
+    const turned = "invoice\u202egpj.exe";
+    await visit.choose({ name: turned, mimeType: "text/plain", buffer: Buffer.from("1") });
+    await visit.reaches(shown(turned), "done");
     await visit.choose(running);
     await visit.row(path.basename(running)).getByText(/left/).waitFor();
     await visit.acknowledged(path.basename(running), 6 * MIB);

@@ -231,6 +231,34 @@ export async function troubles(page) {
   return found;
 }
 
+/** What is not seen, or turns around what is seen beside it: of each kind some. */
+export const UNSEEN = [
+  0x7f, 0x85, 0x9b, 0xad, 0x34f, 0x61c, 0x180e, 0x200b, 0x200c, 0x200d, 0x200e, 0x200f, 0x2028, 0x2029,
+  0x202a, 0x202b, 0x202c, 0x202d, 0x202e, 0x2060, 0x2064, 0x2066, 0x2067, 0x2068, 0x2069, 0x3164, 0xfeff,
+  0xfff9, 0xe0041,
+].map((code) => String.fromCodePoint(code));
+
+/** Checks that nothing of it is in what a page shows or has read out. */
+export async function showsAll(page) {
+  const texts = await page.evaluate(() => {
+    const attributes = ["aria-label", "title", "alt", "placeholder"];
+    const elements = [...document.querySelectorAll("body *")];
+    const spoken = elements.flatMap((element) => attributes.map((name) => element.getAttribute(name)));
+    const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const shown = [document.title];
+    while (walk.nextNode()) shown.push(walk.currentNode.data);
+    return [...shown, ...spoken].filter(Boolean);
+  });
+  const hiding = texts.filter((text) => UNSEEN.some((character) => text.includes(character)));
+  assert.deepEqual(hiding, []);
+}
+
+/** A name as it is to be shown. */
+export function shown(name) {
+  const code = (character) => character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+  return [...name].map((character) => (UNSEEN.includes(character) ? `⟨U+${code(character)}⟩` : character)).join("");
+}
+
 /** Takes a page in each look it can have, and checks that nothing sticks out at its side. */
 export async function photograph(page, name) {
   const folder = process.env.SCREENSHOTS ?? (await mkdtemp(path.join(tmpdir(), "screenshots-")));
