@@ -15,9 +15,12 @@ const COMPLETION_SECONDS = 15 * 60;
 const STILL_CHECKING = "The server is still checking the file";
 const IS_OVER = /already been marked as|being completed/;
 const STORAGE_PREFIX = "chunked-upload:";
+const SENDER_PREFIX = "sender-of-upload:";
 const HIDDEN_PREFIX = "hidden-upload:";
 const REFRESH_SECONDS = 5;
 const ELSEWHERE_SECONDS = 30;
+/** What this page is called among those that are open side by side. */
+const TAB = String(Math.random());
 
 const page = {
   drop: document.querySelector("#drop"),
@@ -47,6 +50,9 @@ class Refusal extends Error {
     this.offset = answer?.offset;
   }
 }
+
+/** Another page sends this upload now. */
+class Elsewhere extends Error {}
 
 /** The file is not there any more, or not what it was. */
 class Unreadable extends Error {}
@@ -163,7 +169,7 @@ const memory = {
         if (!key.startsWith(STORAGE_PREFIX)) continue;
         const record = parseRecord(localStorage.getItem(key));
         if (record) records.push(record);
-        else localStorage.removeItem(key);
+        else memory.drop(key.slice(STORAGE_PREFIX.length));
       }
     } catch {
       // Storage can be switched off; then a reload starts anew.
@@ -179,9 +185,28 @@ const memory = {
     }
   },
 
+  /** From now on this page sends it, since its user said so. */
+  claim(id) {
+    try {
+      localStorage.setItem(SENDER_PREFIX + id, TAB);
+    } catch {
+      // As above.
+    }
+  },
+
+  /** Whether another page was told to send it, later than this one. */
+  isOthers(id) {
+    try {
+      return (localStorage.getItem(SENDER_PREFIX + id) ?? TAB) !== TAB;
+    } catch {
+      return false;
+    }
+  },
+
   drop(id) {
     try {
       localStorage.removeItem(STORAGE_PREFIX + id);
+      localStorage.removeItem(SENDER_PREFIX + id);
     } catch {
       // As above.
     }
@@ -238,6 +263,8 @@ class Upload {
   shown = 0;
   retryIn = 0;
   elsewhere = false;
+  /** It was this page's, and another one has taken it over. */
+  taken = false;
 
   #hashed = 0;
   #chunk = null;
@@ -299,6 +326,8 @@ class Upload {
 
   queue() {
     this.problem = null;
+    this.taken = false;
+    if (this.id) memory.claim(this.id);
     this.#set("waiting");
     startNext();
   }
@@ -316,7 +345,12 @@ class Upload {
 
   async startOver() {
     this.#set("cancelling");
-    if (this.id && !this.gone) await request("DELETE", statusUrl(this.id)).catch(() => {});
+    // Another page may have gone on with it.
+    const isOurs = this.id && !this.gone && !this.#isOthers();
+    if (isOurs) {
+      memory.drop(this.id);
+      await request("DELETE", statusUrl(this.id)).catch(() => {});
+    }
     this.#forget();
     this.gone = false;
     this.offset = this.shown = this.#hashed = this.#announced = 0;
@@ -343,19 +377,30 @@ class Upload {
           return this.#fail(new Uncancelled());
         }
       }
+      memory.drop(this.id);
     }
     announce(`${this.name} cancelled.`);
     this.remove();
   }
 
+  /** Another page was told to send it: this one must not take it back by itself. */
+  yield() {
+    // What is being finished nobody can take over.
+    if (["unfinished", "finishing", "cancelling", "done"].includes(this.state) || this.taken) return;
+    this.#stop();
+    this.#fail(new Elsewhere());
+  }
+
   /** What the server says of an upload that is not this page's at the moment. */
   learn({ offset, expires, status, md5 }) {
-    if (this.state !== "unfinished") return;
+    if (this.state !== "unfinished" && !this.taken) return;
     if (status === "complete") {
       memory.drop(this.id);
+      this.taken = false;
       this.md5 = md5;
       return this.#set("done");
     }
+    if (this.taken) return;
     if (offset > this.offset && this.#listed) this.#moved = Date.now();
     this.#listed = true;
     this.elsewhere = Date.now() - this.#moved < ELSEWHERE_SECONDS * 1000;
@@ -370,6 +415,13 @@ class Upload {
     this.#set("unfinished");
     refresh();
     startNext();
+  }
+
+  /** What has failed goes; if another page sends it now, from this page only. */
+  dismiss() {
+    if (this.#isOthers()) leftToOthers.add(this.id);
+    else if (this.id && !this.gone) return this.cancel();
+    this.remove();
   }
 
   /** Takes the upload off this page only. */
@@ -410,8 +462,8 @@ class Upload {
     if (error.status !== 409 || !this.id) return error;
     const asked = request("GET", statusUrl(this.id));
     return asked.then(
-      () => error,
-      (newer) => (newer instanceof Refusal ? newer : error),
+      () => new Elsewhere(),
+      (newer) => (newer instanceof Refusal ? newer : new Elsewhere()),
     );
   }
 
@@ -438,6 +490,7 @@ class Upload {
   }
 
   async #transfer(signal, progressed) {
+    if (this.#isOthers()) throw new Elsewhere();
     if (this.id) {
       const answer = await request("GET", statusUrl(this.id), { signal });
       this.#take(answer);
@@ -559,6 +612,7 @@ class Upload {
 
   #fail(error) {
     const { words, remedy = null, gone = false } = explain(error);
+    this.taken = error instanceof Elsewhere;
     this.problem = words;
     this.remedy = remedy;
     this.gone = gone;
@@ -577,13 +631,21 @@ class Upload {
       throw new Error("the server's answer makes no sense");
     }
     // The list may have shown it before the answer came.
-    if (!this.id) find(upload_id)?.remove();
+    if (!this.id) {
+      find(upload_id)?.remove();
+      memory.claim(upload_id);
+    }
     this.id = upload_id;
     this.offset = offset;
     this.expires = expires;
+    if (this.#isOthers()) throw new Elsewhere();
     const { id, name, size, lastModified, begun } = this;
     memory.keep({ id, name, size, lastModified, offset, expires, begun });
     this.#show(offset);
+  }
+
+  #isOthers() {
+    return this.taken || (this.id !== null && memory.isOthers(this.id));
   }
 
   #show(position) {
@@ -599,7 +661,6 @@ class Upload {
   }
 
   #forget() {
-    if (this.id) memory.drop(this.id);
     this.id = null;
     hasher.forget(this.key).catch(() => {});
   }
@@ -658,6 +719,12 @@ function explain(error) {
       gone: true,
     };
   }
+  if (error instanceof Elsewhere || error.status === 409) {
+    return {
+      words: "This upload goes on in another tab or window. Close that one to continue here.",
+      remedy: { label: "Continue here", act: (upload) => upload.queue() },
+    };
+  }
   if (!(error instanceof Refusal)) {
     return { words: `Something unexpected happened: ${message}.`, remedy: tryAgain };
   }
@@ -679,11 +746,6 @@ function explain(error) {
         words: "This upload took too long and has expired. Start over to send the file again.",
         remedy: startOver,
         gone: true,
-      };
-    case 409:
-      return {
-        words: "This upload goes on in another tab or window. Close that one to continue here.",
-        remedy: { label: "Continue here", act: (upload) => upload.queue() },
       };
     case 413:
       return { words: "The file is too large for this server. Choose a smaller one." };
@@ -818,7 +880,7 @@ class Row {
       done: { stop: ["Remove", () => upload.remove()] },
       error: {
         main: upload.remedy && [upload.remedy.label, upload.remedy.act],
-        stop: ["Remove", () => (upload.id && !upload.gone ? upload.cancel() : upload.remove())],
+        stop: ["Remove", () => upload.dismiss()],
       },
     }[upload.state] ?? {};
 
@@ -842,6 +904,8 @@ class Row {
 /* The whole list */
 
 const uploads = new Set();
+/** The ids of those that were removed here while another page sent them. */
+const leftToOthers = new Set();
 let removals = 0;
 let wanted = null;
 
@@ -896,11 +960,15 @@ async function refresh() {
   const hidden = memory.hidden();
   for (const upload of [...uploads]) {
     const isListed = listed.some(({ id }) => id === upload.id);
-    if (upload.state === "unfinished" && upload.id && !isListed) upload.remove();
+    if (upload.state === "unfinished" && upload.id && !isListed) {
+      memory.drop(upload.id);
+      upload.remove();
+    }
   }
   for (const item of listed) {
     const known = find(item.id);
     if (known) known.learn(item);
+    else if (leftToOthers.has(item.id) && item.status !== "complete") continue;
     else if (!hidden.delete(item.id)) addListed(item);
   }
   hidden.forEach((id) => memory.unhide(id));
@@ -994,8 +1062,13 @@ window.addEventListener("online", () => {
   for (const upload of uploads) upload.tryNow();
 });
 
-// Another tab has begun, finished or cancelled something.
-window.addEventListener("storage", refresh);
+// Another tab has begun, gone on with, finished or cancelled something.
+window.addEventListener("storage", ({ key }) => {
+  for (const upload of uploads) {
+    if (key === SENDER_PREFIX + upload.id && memory.isOthers(upload.id)) upload.yield();
+  }
+  refresh();
+});
 
 document.addEventListener("visibilitychange", refresh);
 

@@ -406,6 +406,96 @@ describe("the demo page", { timeout: 300_000 }, () => {
     assert.equal(await visit.md5(name), await digest("md5", file));
   });
 
+  test("what another tab has taken over is removed from this page only", async () => {
+    const name = "carried.bin";
+    const file = await randomFile(folder, name, 24 * MIB);
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=1048576");
+    await visit.throttle(2 * MIB);
+    await visit.choose(file);
+    await visit.acknowledged(name, MIB);
+    const { id } = await visit.remembered(name);
+    const other = await visit.anotherTab();
+    await other.go("?chunk=1048576");
+    await other.throttle(2 * MIB);
+    await other.reaches(name, "unfinished");
+    await other.choose(file);
+    await visit.reaches(name, "error");
+
+    await visit.button("Remove", name).click();
+    await visit.row(name).waitFor({ state: "detached" });
+    assert.equal((await visit.status(id)).status(), 200);
+    await visit.page.waitForResponse("**/api/uploads");
+    assert.equal(await visit.row(name).count(), 0, "it is back");
+    assert.ok(await other.remembered(name), "the other tab's memory is lost");
+    await other.throttle(NO_LIMIT);
+    await other.reaches(name, "done");
+    await visit.reaches(name, "done");
+    assert.deepEqual(other.failedLoads, []);
+    await sameBytes((await server.saved())[0], file);
+  });
+
+  for (const [state, go] of [
+    ["paused", (name) => visit.button("Pause", name).click()],
+    [
+      "retrying",
+      () => visit.page.route(`**${CHUNKS}`, (route) => route.fulfill({ status: 503, body: "later" })),
+    ],
+    [
+      "error",
+      () => visit.page.route(`**${CHUNKS}`, (route) => route.fulfill({ status: 400, json: {} })),
+    ],
+  ]) {
+    test(`what is ${state} here and goes on in another tab is left to that one`, async () => {
+      const name = `${state}.bin`;
+      const file = await randomFile(folder, name, 24 * MIB);
+      visit.loadsMayFail = true;
+      await visit.go("?chunk=1048576");
+      await visit.throttle(2 * MIB);
+      await visit.choose(file);
+      await visit.acknowledged(name, MIB);
+      await go(name);
+      await visit.reaches(name, state);
+      await visit.page.unroute(`**${CHUNKS}`);
+
+      const other = await visit.anotherTab();
+      await other.go("?chunk=1048576");
+      await other.throttle(2 * MIB);
+      await other.reaches(name, "unfinished");
+      await other.choose(file);
+      await visit.row(name).getByText(/another tab or window/).waitFor();
+      await visit.button("Continue here", name).waitFor();
+      await visit.button("Remove", name).click();
+      await visit.row(name).waitFor({ state: "detached" });
+      await other.throttle(NO_LIMIT);
+      await other.reaches(name, "done");
+      assert.deepEqual(other.failedLoads, []);
+      assert.equal((await server.saved()).length, 1);
+    });
+  }
+
+  test("it goes on here again when the user says so, and the other tab lets go", async () => {
+    const name = "back.bin";
+    const file = await randomFile(folder, name, 24 * MIB);
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=1048576");
+    await visit.throttle(2 * MIB);
+    await visit.choose(file);
+    await visit.acknowledged(name, MIB);
+    const other = await visit.anotherTab();
+    await other.go("?chunk=1048576");
+    await other.throttle(2 * MIB);
+    await other.reaches(name, "unfinished");
+    await other.choose(file);
+    await visit.button("Continue here", name).click();
+    await other.row(name).getByText(/another tab or window/).waitFor();
+    await visit.throttle(NO_LIMIT);
+    await visit.reaches(name, "done");
+    await other.reaches(name, "done");
+    assert.equal((await server.saved()).length, 1);
+    await sameBytes((await server.saved())[0], file);
+  });
+
   test("nothing hides in a name, nor turns it around", async () => {
     const name = "invoice\u202egpj.exe";
     await visit.go();
