@@ -145,8 +145,12 @@ struct Ended {
 
 impl Uploader {
     fn start(addr: SocketAddr, options: &[&str], paths: &[&Path]) -> Self {
+        Self::start_to(&format!("http://{addr}/api/chunked_upload"), options, paths)
+    }
+
+    fn start_to(url: &str, options: &[&str], paths: &[&Path]) -> Self {
         let mut child = Command::new(example("upload"))
-            .args(["--url", &format!("http://{addr}/api/chunked_upload")])
+            .args(["--url", url])
             .args(["--chunk-size", &CHUNK.to_string()])
             .args(options)
             .args(paths)
@@ -374,6 +378,32 @@ async fn files_and_folders_arrive() {
         assert!(world.arrived() == sent, "{options:?}");
         let quiet = options.contains(&"--quiet");
         assert_eq!(ended.complained.lines().count(), if quiet { 0 } else { 8 });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slash_at_the_end_of_the_url_changes_nothing() {
+    for end in ["/", "/?from=here", "?from=here"] {
+        let world = World::new();
+        let (server, file) = (world.server(&[]).await, world.big());
+        let url = format!("http://{}/api/chunked_upload{end}", server.addr);
+        Uploader::start_to(&url, &[], &[&file]).end().await.with(0).says("1 of 1 files arrived");
+        world.has_arrived(&file);
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_is_no_utf8_is_read_as_latin_1() {
+    use std::os::unix::ffi::OsStrExt;
+
+    for options in [&[][..], &["--multipart"]] {
+        let world = World::new();
+        let server = world.server(&[]).await;
+        let file = world.file("").join(std::ffi::OsStr::from_bytes(b"na\xefve.txt"));
+        fs::write(&file, "1").unwrap();
+        upload(server.addr, options, &[&file]).await.with(0);
+        assert_eq!(world.arrived(), [("na\u{ef}ve.txt".to_owned(), b"1".to_vec())]);
     }
 }
 

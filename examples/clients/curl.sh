@@ -11,8 +11,15 @@ url=${2:-http://127.0.0.1:3000/api/chunked_upload}
 id=${3:-}
 chunk=${CHUNK_BYTES:-8000000}
 
+# The completion's: with the same query, and without a slash at the end.
+path=${url%%\?*}
+query=${url#"$path"}
+complete_url=${path%/}_complete$query
+
+# What the server has said, and which call it was.
 fail() {
-    echo "$*${id:+ (upload $id)}" >&2
+    detail=$(value detail)
+    echo "${detail:-$1} ($call: $how${id:+, upload $id})" >&2
     exit 1
 }
 
@@ -24,8 +31,13 @@ value() {
 # Runs a request until the server has a use for it, with longer and longer pauses.
 persist() {
     for pause in 1 2 4 8 16 32 0; do
-        answer=$("$@") || answer=000
-        status=${answer##*[!0-9]}
+        if answer=$("$@"); then
+            status=${answer##*[!0-9]}
+            how="status $status"
+        else
+            how="curl ended with $?"
+            status=000 answer=000
+        fi
         case $status:$answer in
             # Somebody else goes on with it.
             409:*'taken over'*) return ;;
@@ -33,8 +45,7 @@ persist() {
             *) return ;;
         esac
     done
-    detail=$(value detail)
-    fail "${detail:-The server does not answer}"
+    fail 'The server does not answer'
 }
 
 request() {
@@ -57,20 +68,22 @@ while [ -z "$id" ] || [ "$offset" -lt "$size" ]; do
     range="Content-Range: bytes $offset-$((end - 1))/$size"
     # No range can say that a file is empty.
     [ "$size" -gt 0 ] || range=
+    call="chunk $offset-$end to $url"
     persist send_chunk
     offset=$(value offset)
     # A refusal that tells an offset is no failure: the next chunk begins there.
-    [ -n "$offset" ] || fail "$(value detail)"
+    [ -n "$offset" ] || fail 'The server did not take the chunk'
     [ -n "$id" ] || id=$(value upload_id)
     echo "$offset of $size bytes" >&2
 done
 
 md5=$(md5sum <"$file" | cut -c -32)
-persist request -d "upload_id=$id" -d "md5=$md5" "${url}_complete"
+call="completion at $complete_url"
+persist request -d "upload_id=$id" -d "md5=$md5" "$complete_url"
 detail=$(value detail)
 case $status:$detail in
     2??:*) printf '%s\n' "$answer" | sed '$d' ;;
     # The answer to an earlier try was lost.
     *'already been marked as complete') ;;
-    *) fail "$detail" ;;
+    *) fail 'The server did not take the file' ;;
 esac

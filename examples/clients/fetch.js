@@ -64,7 +64,7 @@ async function begun(url, id) {
 async function complete(url, id, md5) {
   try {
     const body = new URLSearchParams({ upload_id: id, md5 });
-    return await request(`${url}_complete`, { method: "POST", body });
+    return await request(`${url.replace(/\/+$/, "")}_complete`, { method: "POST", body });
   } catch (error) {
     // The answer to an earlier try may have been lost, or be still to come.
     if (error.status && !/already been marked as|being completed/.test(error.message)) throw error;

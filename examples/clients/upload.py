@@ -9,7 +9,7 @@ import hashlib
 import os
 import sys
 import time
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter, Retry
@@ -60,7 +60,7 @@ class Source:
 
 def upload(path, url=URL, upload_id=None, on_progress=None):
     """Sends the file and gives what the server says of it."""
-    name = quote(os.path.basename(path), safe="")
+    name = quote(name_of(path), safe="")
     with open(path, "rb") as file, session() as server:
         source = Source(file)
         offset = status(server, url, upload_id)["offset"] if upload_id else 0
@@ -84,9 +84,20 @@ def upload(path, url=URL, upload_id=None, on_progress=None):
         return complete(server, url, upload_id, source.md5.hexdigest())
 
 
-def complete(server, url, upload_id, md5):
+def name_of(path):
+    """What a server is told; a name in bytes that are no UTF-8 is read as Latin-1."""
+    name = os.fsencode(os.path.basename(path))
     try:
-        return ask(server, "POST", f"{url}_complete", data={"upload_id": upload_id, "md5": md5})
+        return name.decode("utf-8")
+    except UnicodeDecodeError:
+        return name.decode("latin-1")
+
+
+def complete(server, url, upload_id, md5):
+    path = urlsplit(url).path.rstrip("/") + "_complete"
+    complete_url = urlsplit(url)._replace(path=path).geturl()
+    try:
+        return ask(server, "POST", complete_url, data={"upload_id": upload_id, "md5": md5})
     except Refused as refused:
         # The answer to an earlier try may have been lost, or be still to come.
         if not any(words in str(refused) for words in OVER):
@@ -125,6 +136,8 @@ def session():
 
 
 def main():
+    if not 2 <= len(sys.argv) <= 4:
+        sys.exit(__doc__.strip())
     upload_id = sys.argv[3] if len(sys.argv) > 3 else None
 
     def on_progress(known, offset, total):

@@ -48,7 +48,7 @@ impl Client {
         }
         let complete_url = args.complete_url.clone().unwrap_or_else(|| {
             let mut url = args.url.clone();
-            url.set_path(&format!("{}_complete", url.path()));
+            url.set_path(&format!("{}_complete", url.path().trim_end_matches('/')));
             url
         });
         Ok(Self {

@@ -59,7 +59,10 @@ pub(crate) fn find(args: &Args) -> (Vec<Source>, Vec<String>) {
 impl Source {
     fn on_disk(path: &Path) -> io::Result<Self> {
         let (size, modified) = stamp(path)?;
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let name = path.file_name().unwrap_or(path.as_os_str()).as_encoded_bytes();
+        // Where it is no UTF-8 it is most likely Latin-1.
+        let name = str::from_utf8(name)
+            .map_or_else(|_| name.iter().copied().map(char::from).collect(), str::to_owned);
         Ok(Self {
             label: path.display().to_string(),
             // A line break would end the header that it stands in.

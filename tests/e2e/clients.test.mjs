@@ -8,7 +8,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -107,6 +107,16 @@ for (const [name, interpreter] of Object.entries(PROGRAMS)) {
       await arrived(file);
     });
 
+    for (const end of ["/", "/?from=here", "?from=here"]) {
+      test(`sends it to a URL with ${end} at its end`, async () => {
+        await serve();
+        const file = await randomFile(folder, "slash.bin", MIB + 7);
+        const sent = await send(file, server.url + CHUNKS + end);
+        assert.deepEqual(offsets(sent), [MIB, MIB + 7]);
+        await arrived(file);
+      });
+    }
+
     test("goes on when a chunk is cut off, and when answers are lost", async () => {
       await serve();
       const file = await randomFile(folder, ODD_NAME, 4 * MIB);
@@ -176,6 +186,93 @@ for (const [name, interpreter] of Object.entries(PROGRAMS)) {
   });
 }
 
+describe("upload.py", TIMEOUT, () => {
+  const PYTHONPATH = process.env.PYTHONPATH ?? path.join(ROOT, "target/python");
+  const env = { ...process.env, PYTHONPATH };
+  test("sends a name that is no UTF-8 as Latin-1", async () => {
+    await serve();
+    // Node's own arguments are text, so Python makes the name and starts the recipe with it.
+    const code = `
+import os, runpy, sys
+sys.argv = ["upload.py", os.fsdecode(os.fsencode(sys.argv[1]) + b"/na\\xefve.txt"), sys.argv[2]]
+open(sys.argv[1], "w").write("1")
+runpy.run_path("${path.join(CLIENTS, "upload.py")}", run_name="__main__")
+`;
+    const { stdout } = await run("python3", ["-c", code, folder, server.url + CHUNKS], { env });
+    assert.match(stdout, /'saved': 'naïve.txt'/);
+    assert.match(path.basename((await server.saved())[0]), /^\w{32}-naïve\.txt$/);
+  });
+
+  test("says how it is called when it is called without a file", async () => {
+    const wrong = await run("python3", [path.join(CLIENTS, "upload.py")], { env }).catch((error) => error);
+    assert.match(wrong.stderr, /^Sends a file in chunks/);
+  });
+});
+
+describe("curl.sh", TIMEOUT, () => {
+  async function failure(url, file, chunk = MIB) {
+    const env = { ...process.env, CHUNK_BYTES: chunk, PATH: `${folder}:${process.env.PATH}` };
+    const script = path.join(CLIENTS, "curl.sh");
+    const wrong = await run("sh", [script, file, url], { env }).then(() => null, (error) => error);
+    assert.equal(wrong?.code, 1, "it has not failed");
+    return wrong.stderr.trimEnd().split("\n").at(-1);
+  }
+
+  /** A server that gives these answers, one after the other, the last one for ever. */
+  async function answers(...planned) {
+    const server = createServer((request, response) => {
+      request.resume().on("end", () => {
+        const [status, body] = planned.length > 1 ? planned.shift() : planned[0];
+        response.writeHead(status).end(body);
+      });
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    return server;
+  }
+
+  test("says which call has failed, and how", async () => {
+    await writeFile(path.join(folder, "sleep"), "#!/bin/sh\n", { mode: 0o755 });
+    const file = await randomFile(folder, "big.bin", MIB + 7);
+    const id = "5230ec1f59d1485d9d7974b853802e31";
+    const took = [200, `{"offset":${MIB},"upload_id":"${id}"}`];
+    const all = [200, `{"offset":${MIB + 7},"upload_id":"${id}"}`];
+    const chunk = (start, end) => `chunk ${start}-${end} to URL`;
+    const cases = [
+      [[[404, "<html>"]], `The server did not take the chunk (${chunk(0, MIB)}: status 404)`],
+      [[[200, "<html>"]], `The server did not take the chunk (${chunk(0, MIB)}: status 200)`],
+      [
+        [took, [400, '{"detail":"No more of it"}']],
+        `No more of it (${chunk(MIB, MIB + 7)}: status 400, upload ${id})`,
+      ],
+      [
+        [took, [502, "<html>"]],
+        `The server does not answer (${chunk(MIB, MIB + 7)}: status 502, upload ${id})`,
+      ],
+      [
+        [took, all, [422, '{"detail":"Not a picture"}']],
+        `Not a picture (completion at URL_complete: status 422, upload ${id})`,
+      ],
+      [
+        [took, all, [404, ""]],
+        `The server did not take the file (completion at URL_complete: status 404, upload ${id})`,
+      ],
+    ];
+    for (const [planned, words] of cases) {
+      const server = await answers(...planned);
+      const url = `http://127.0.0.1:${server.address().port}/up`;
+      try {
+        assert.equal(await failure(url, file), words.replace("URL", url));
+      } finally {
+        server.closeAllConnections();
+        server.close();
+      }
+      // Nobody is there any more.
+      const gone = `The server does not answer (${chunk(0, MIB)}: curl ended with 7)`;
+      assert.equal(await failure(url, file), gone.replace("URL", url));
+    }
+  });
+});
+
 describe("in a browser", TIMEOUT, () => {
   let browser;
   let page;
@@ -218,16 +315,16 @@ describe("in a browser", TIMEOUT, () => {
     }
 
     /** What came of it, or what is wrong, and how far it was at each step. */
-    async function send(file) {
+    async function send(file, options = {}) {
       await page.setInputFiles("input", file);
-      return page.evaluate(async (chunkBytes) => {
+      return page.evaluate(async ([chunkBytes, options]) => {
         const { upload } = await import("/fetch.js");
         const [file] = document.querySelector("input").files;
         const steps = [];
         const onprogress = (offset, total) => steps.push([offset, total]);
-        const saved = upload(file, { chunkBytes, onprogress }).catch(({ message }) => message);
+        const saved = upload(file, { chunkBytes, onprogress, ...options }).catch(({ message }) => message);
         return { saved: await saved, steps };
-      }, MIB);
+      }, [MIB, options]);
     }
 
     test("sends a file of an odd name in chunks", async () => {
@@ -270,6 +367,15 @@ describe("in a browser", TIMEOUT, () => {
       await send(file);
       assert.equal(wire.broken, 1);
       assert.equal(chunks().lastIndexOf(0), 0, `began anew: ${chunks()}`);
+      await arrived(file);
+    });
+
+    test("sends it to a URL with a slash at its end", async () => {
+      await serve();
+      await open(server.url);
+      const file = await randomFile(folder, "slash.bin", MIB + 7);
+      const { saved } = await send(file, { url: `${CHUNKS}/` });
+      assert.equal(saved.saved, "slash.bin");
       await arrived(file);
     });
 
