@@ -1469,6 +1469,7 @@ async fn expired_and_others(uploads: &Uploads, clock: &Clock) -> Vec<Upload> {
     uploads.complete(&complete.id, None).await.unwrap().finish().await.unwrap();
     let left = make(uploads, "left", b"3").await;
     drop(uploads.complete(&left.id, None).await.unwrap());
+    given_back(uploads, &left.id).await;
     make(&uploads.for_owner(Owner::new("ann")), "of ann", b"4").await;
     clock.advance(HOUR);
     vec![make(uploads, "young", b"5").await]

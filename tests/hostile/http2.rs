@@ -12,7 +12,6 @@ use http::Request;
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
 use http::request::Parts;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{
     AppendMode, Candidate, ChunkedUploadLayer, ErrorKind, Policy, Refusal, Uploads,
@@ -120,15 +119,6 @@ async fn answer(response: ResponseFuture) -> Result<(u16, Bytes), h2::Error> {
         whole.extend_from_slice(&bytes);
     }
     Ok((parts.status.as_u16(), whole.into()))
-}
-
-/// Waits for what nobody tells.
-async fn until(what: &str, mut happens: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + DEADLINE;
-    while !happens().await {
-        assert!(Instant::now() < end, "{what}: it does not happen");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 #[test]

@@ -32,7 +32,8 @@ use tower_chunked_upload::store::{
     Cursor, FsStore, MemoryStore, Page, Reader, Store, StoreError, Writer,
 };
 use tower_chunked_upload::{
-    ChunkedUpload, ChunkedUploadLayer, CompletedUpload, RequestBody, Upload, UploadId, Uploads,
+    ChunkedUpload, ChunkedUploadLayer, CompletedUpload, ErrorKind, RequestBody, Upload, UploadId,
+    Uploads,
 };
 
 pub(crate) const CHUNK: &str = "/api/chunked_upload";
@@ -134,6 +135,7 @@ impl Form {
 const ENDLESS: u64 = 128 << 20;
 /// A test that takes so long waits for what will not come.
 const HANGS: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(1);
 
 /// What was done with a [`TestBody`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -642,6 +644,31 @@ pub(crate) fn run_alone<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(HANGS, work).await.expect("it hangs") })
+}
+
+/// Waits for what nobody tells.
+pub(crate) async fn until(what: &str, mut happens: impl AsyncFnMut() -> bool) {
+    let end = tokio::time::Instant::now() + HANGS;
+    while !happens().await {
+        assert!(tokio::time::Instant::now() < end, "{what}: it does not happen");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Waits until nobody holds the upload. Whatever was dropped and held it gives it back in the background,
+/// when its last write has come to rest.
+pub(crate) async fn given_back(uploads: &Uploads, id: &UploadId) {
+    until("the upload is given back", async || {
+        // It asks nobody to stop, and changes nothing.
+        match uploads.delete_if_expired(id).await {
+            Err(error) if *error.kind() == ErrorKind::Busy => false,
+            asked => {
+                assert!(!asked.expect("an upload"), "it had expired and is gone");
+                true
+            }
+        }
+    })
+    .await;
 }
 
 /// A call of a store.
