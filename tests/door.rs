@@ -26,8 +26,8 @@ use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_chunked_upload::store::MemoryStore;
 use tower_chunked_upload::{
-    ChunkedUploadLayer, CompletedUpload, Event, Observer, Owner, Policy, Refusal, RequestBody,
-    UploadId, Uploads,
+    ChunkedUploadLayer, CompletedUpload, ErrorKind, Event, Observer, Owner, Policy, Refusal,
+    RequestBody, UploadId, Uploads,
 };
 
 const CHUNK: &str = "/api/chunked_upload";
@@ -815,7 +815,9 @@ mod chunks {
 
     #[tokio::test]
     async fn that_are_dropped_give_the_upload_back_as_it_was() {
-        let service = service();
+        let uploads = uploads();
+        let service = ChunkedUploadLayer::new(uploads.clone()).idle_timeout(Duration::from_secs(7));
+        let service = service.layer(service_fn(not_called));
         let id = begin(service.clone()).await;
         let mut stalled =
             Box::pin(service.clone().oneshot(rest(&id, [Step::Data(b", wor"), Step::Stall])));
@@ -834,6 +836,16 @@ mod chunks {
             () = held => {}
         }
         drop(stalled);
+        // Perhaps on a task of its own, and not only to somebody who asks for it.
+        let upload = id.parse().unwrap();
+        let given_back = async {
+            while let Err(error) = uploads.delete_if_expired(&upload).await {
+                assert_eq!(*error.kind(), ErrorKind::Busy);
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(given_back).await;
+        assert_eq!(offset(service.clone(), &id).await, 5);
         let again = rest(&id, [Step::Data(b", world")]);
         assert_eq!(answer(service, again).await.1["offset"], 12);
     }

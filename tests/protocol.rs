@@ -32,9 +32,9 @@ fn layer() -> ChunkedUploadLayer {
 
 /// Runs the test once in memory and once in a folder.
 fn on_both_stores<R: Future<Output = ()>>(test: impl Fn(&'static str, UploadsBuilder) -> R) {
-    run(test("memory", Uploads::builder(MemoryStore::new())));
+    run(test("memory", Uploads::builder(MemoryStore::new()).patience(PATIENCE)));
     let (_folder, store) = folder();
-    run(test("folder", Uploads::builder(store)));
+    run(test("folder", Uploads::builder(store).patience(PATIENCE)));
 }
 
 fn with(
@@ -849,10 +849,7 @@ async fn a_stalled_request_gives_way_at_once() {
         let newest = older.pop().unwrap();
         for old in older {
             // Nothing more comes of it, not even its end.
-            assert_eq!(
-                old.reply.await.unwrap().refused(409),
-                "Upload was taken over by a newer request"
-            );
+            assert_eq!(old.reply.await.unwrap().refused(409), TAKEN_OVER);
         }
         newest.go_on(is_raw);
         assert_eq!(newest.end().await.json()["offset"], 10);
@@ -1021,8 +1018,9 @@ fn a_request_that_is_dropped_anywhere_leaves_the_old_offset_or_the_new_one() {
                     if let Some(reply) = &answered {
                         assert_eq!((reply.status.as_u16(), offset), (200, 120_000), "{name}");
                     }
-                    // A commit that had begun may still have moved it.
-                    let again = client.send(make(&id, 20_001, &content[20_001..])).await;
+                    // What was dropped may still have moved it.
+                    let again = || make(&id, 20_001, &content[20_001..]);
+                    let again = client.send_again(again).await;
                     if again.status != 200 {
                         again.refused(400);
                         assert_eq!(again.json()["offset"], 120_000, "{name}: {again:?}");
@@ -1079,7 +1077,7 @@ fn a_completion_that_is_dropped_anywhere_completes_once_or_can_be_sent_again() {
             let done = poll_times(client.call(complete(&id, &md5(b"abc"))), polls).await.is_some();
             // The one that was left may still be under way.
             loop {
-                let reply = client.complete(&id, &md5(b"abc")).await;
+                let reply = client.send_again(|| complete(&id, &md5(b"abc"))).await;
                 match reply.status.as_u16() {
                     200 => break,
                     400 if reply.refused(400) == "Upload is being completed" => {
@@ -1099,9 +1097,9 @@ fn a_completion_that_is_dropped_anywhere_completes_once_or_can_be_sent_again() {
             }
         }
     };
-    run_alone(test("memory", Uploads::builder(MemoryStore::new())));
+    run_alone(test("memory", Uploads::builder(MemoryStore::new()).patience(PATIENCE)));
     let (_folder, store) = folder();
-    run_alone(test("folder", Uploads::builder(store)));
+    run_alone(test("folder", Uploads::builder(store).patience(PATIENCE)));
 }
 
 // --- how much a form may have ---

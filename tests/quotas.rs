@@ -119,8 +119,8 @@ async fn room_that_was_reserved_for_nothing_comes_back() {
         ]),
     ));
     assert!(poll_times(dropped, 1).await.is_none());
-    tokio::task::yield_now().await;
-    assert_eq!(client.chunk(None, 0, 1000, b"abc").await.status, 200);
+    until("the room comes back", async || client.chunk(None, 0, 1000, b"abc").await.status == 200)
+        .await;
 }
 
 #[tokio::test]
@@ -148,8 +148,10 @@ async fn a_chunk_whose_id_is_still_to_come_is_not_refused_for_its_own_uploads_sa
     assert_eq!(reply.status, 200, "{reply:?}");
     // Such chunks have a bound all the same.
     let stall = || TestBody::new([Piece::Data(Form::new().open_file("a")), Piece::Stall]);
-    let held = client.spawn(ranged("bytes 5-9/10", stall()));
-    tokio::task::yield_now().await;
+    let body = stall();
+    let mut probe = body.probe();
+    let held = client.spawn(ranged("bytes 5-9/10", body));
+    probe.waiting().await;
     assert_eq!(limit(&client.send(ranged("bytes 5-9/10", stall())).await, 429), 1);
     held.abort();
 }

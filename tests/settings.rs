@@ -511,15 +511,15 @@ fn an_observer_is_told_once_of_each_change_though_clients_leave() {
         let diary = Diary::default();
         let seen = diary.clone();
         run(async move {
-            let client =
-                Client::new(ChunkedUploadLayer::new(builder.observer(diary).build().unwrap()));
+            let builder = builder.observer(diary).patience(PATIENCE);
+            let client = Client::new(ChunkedUploadLayer::new(builder.build().unwrap()));
             for polls in 1.. {
                 let id = client.begin(6, b"abc").await;
                 let half = Form::new().id(Some(&id)).file("a", b"def").end();
                 let chunk = || ranged("bytes 3-5/6", TestBody::halting(&half, 100));
                 let done = poll_times(client.call(chunk()), polls).await.is_some();
                 // Either this one or the one before has added it.
-                client.send(chunk()).await;
+                client.send_again(chunk).await;
                 assert_eq!(client.complete(&id, &md5(b"abcdef")).await.status, 200);
                 if done {
                     break;

@@ -39,6 +39,7 @@ use tower_chunked_upload::{
 pub(crate) const CHUNK: &str = "/api/chunked_upload";
 pub(crate) const COMPLETE: &str = "/api/chunked_upload_complete";
 pub(crate) const NO_ID: &str = "00000000000040008000000000000000";
+pub(crate) const TAKEN_OVER: &str = "Upload was taken over by a newer request";
 
 /// Bytes that repeat only after a long time, so that a shifted or repeated piece shows.
 pub(crate) fn noise(length: usize) -> Vec<u8> {
@@ -136,6 +137,8 @@ const ENDLESS: u64 = 128 << 20;
 /// A test that takes so long waits for what will not come.
 const HANGS: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(1);
+/// Of uploads whose requests are to be refused for what others do, and not since the machine is slow.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What was done with a [`TestBody`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -424,6 +427,18 @@ impl Client {
     /// A request whose client has left when it is looked at.
     pub(crate) fn leave(&self, request: Request<TestBody>) {
         drop(self.call_now(request));
+    }
+
+    /// Sends what was dropped before its answer once more. The first one may still come to its end, before
+    /// this one or instead of it.
+    pub(crate) async fn send_again(&self, make: impl Fn() -> Request<TestBody> + Sync) -> Reply {
+        loop {
+            let reply = self.send(make()).await;
+            if reply.status != 409 {
+                return reply;
+            }
+            assert_eq!(reply.refused(409), TAKEN_OVER);
+        }
     }
 
     /// A request that is answered while the test does something else.
