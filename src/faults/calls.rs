@@ -1,8 +1,8 @@
 //! Every call of the system fails once, or from then on until the client has its answer.
 
 use super::{Case, ENDS, World, run, sample};
+use crate::store::Durability;
 use crate::store::fs::disk::plan::{Fault, IO_ERROR, NO_SPACE, READ_ONLY};
-use crate::store::{Durability, Store};
 use crate::{AppendMode, Error, ErrorKind, UploadId};
 
 const FAULTS: [Fault; 5] = [
@@ -30,7 +30,7 @@ impl Life {
     async fn failed(&mut self, error: &Error) {
         let kind = error.kind();
         assert!(matches!(kind, ErrorKind::Store | ErrorKind::Full | ErrorKind::Source), "{kind:?}");
-        self.world.store.settle().await;
+        self.world.rests().await;
         self.world.plan.mend();
         self.failures += 1;
     }

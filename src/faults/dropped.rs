@@ -3,10 +3,9 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::Duration;
 
 use super::{Case, ENDS, World, run};
-use crate::store::{Durability, Store};
+use crate::store::Durability;
 use crate::{AppendMode, Error, ErrorKind, Filter, UploadId};
 
 /// An operation on an upload that stands at the second of [`ENDS`], or is whole.
@@ -123,27 +122,12 @@ fn dropped_after_every_poll(
 
 async fn check(world: &World, id: &UploadId, at: usize) {
     let places: Vec<usize> = (at..=ENDS[3].max(at)).collect();
-    let stands = async || {
-        world.store.settle().await;
-        match world.stands(id, &places).await {
-            Ok(at) => Some(at),
-            // It was cancelled.
-            Err(error) if *error.kind() == ErrorKind::NotFound => None,
-            Err(error) => panic!("{error:?}"),
-        }
-    };
     // What was under way when the future was dropped may still count.
-    let mut before = stands().await;
-    let at = loop {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        let now = stands().await;
-        if now == before {
-            break now;
-        }
-        before = now;
-    };
-    if let Some(at) = at {
-        world.go_on(id, at).await;
+    world.rests().await;
+    match world.stands(id, &places).await {
+        Ok(at) => world.go_on(id, at).await,
+        // It was cancelled.
+        Err(error) => assert_eq!(*error.kind(), ErrorKind::NotFound, "{error:?}"),
     }
 }
 

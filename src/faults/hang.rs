@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Case, ENDS, World, run, sample};
+use super::{Case, ENDS, World, run, running_tasks, sample};
+use crate::store::Durability;
 use crate::store::fs::disk::plan::Fault;
-use crate::store::{Durability, Store};
 use crate::{AppendMode, Error, UploadId};
 
 /// An upload from its beginning to its end, of which `told` has what its client knows.
@@ -56,7 +56,7 @@ async fn hangs_at(world: &World, call: usize) -> bool {
         world.stands(&id, &[at]).await.unwrap();
     }
     world.plan.mend();
-    world.store.settle().await;
+    world.rests().await;
     if let Some((id, at)) = told {
         let end = ENDS.into_iter().find(|end| *end > at).unwrap_or(at);
         let at = world.stands(&id, &[at, end]).await.unwrap();
@@ -126,13 +126,8 @@ fn nothing_outlives_a_shutdown() {
             let (before, tasks) = (world.plan.calls(), running_tasks());
             tokio::time::sleep(Duration::from_millis(20)).await;
             assert_eq!((world.plan.calls(), running_tasks()), (before, tasks));
-            // The test's own task is none that was spawned.
             assert_eq!(tasks, 0);
             drop(sweeper);
         });
     }
-}
-
-fn running_tasks() -> usize {
-    tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }

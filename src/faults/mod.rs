@@ -154,9 +154,18 @@ impl World {
         assert!(taken == self.content, "the application has a wrong file");
     }
 
+    /// Waits until all that was left behind by what was dropped has come to its end: first the tasks, which
+    /// begin calls of the store, and then the calls that nobody waits for.
+    async fn rests(&self) {
+        while running_tasks() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.store.settle().await;
+    }
+
     /// After a day and a sweep nothing is left in the store.
     async fn check_nothing_is_left(&self) {
-        self.store.settle().await;
+        self.rests().await;
         *self.clock.lock().unwrap() += Duration::from_secs(100_000);
         self.uploads.delete_expired().await.unwrap();
         assert_eq!(files_below(&self.root()), <[PathBuf; 0]>::default());
@@ -211,6 +220,11 @@ fn run<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(async {
         tokio::time::timeout(Duration::from_secs(120), work).await.expect("it hangs")
     })
+}
+
+/// The test's own task is none that was spawned.
+fn running_tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
 fn is_long() -> bool {
