@@ -370,8 +370,9 @@ impl Known {
     }
 }
 
-struct World<F> {
+struct World<S, F> {
     open: F,
+    store: S,
     home: TempDir,
     in_files: bool,
     settings: Settings,
@@ -391,16 +392,17 @@ impl Observer for Events {
     }
 }
 
-impl<S: Store, F: Fn() -> S> World<F> {
+impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
     fn new(settings: &Settings, open: F, home: TempDir, in_files: bool) -> Self {
         let clock = Arc::new(AtomicU64::new(1_700_000_000_000));
-        let events = Events::default();
+        let (events, store) = (Events::default(), open());
         Self {
-            uploads: handle(settings, open(), &clock, &events),
+            uploads: handle(settings, store.clone(), &clock, &events),
             runtime: Some(runtime()),
             settings: settings.clone(),
             known: Vec::new(),
             open,
+            store,
             home,
             in_files,
             clock,
@@ -452,7 +454,8 @@ impl<S: Store, F: Fn() -> S> World<F> {
     /// Ends the process, as far as a test can: tasks stop where they are, file calls run out.
     fn restart(&mut self) {
         drop(self.runtime.replace(runtime()));
-        self.uploads = handle(&self.settings, (self.open)(), &self.clock, &self.events);
+        self.store = (self.open)();
+        self.uploads = handle(&self.settings, self.store.clone(), &self.clock, &self.events);
         for known in &mut self.known {
             if let State::Swept { remembered } = &mut known.state {
                 *remembered = Some(false);
@@ -933,6 +936,8 @@ impl<S: Store, F: Fn() -> S> World<F> {
             while Handle::current().metrics().num_alive_tasks() > 0 {
                 tokio::time::sleep(PAUSE).await;
             }
+            // Calls of the store whose futures were dropped may still take a lease, or give one back.
+            self.store.settle().await;
             let store = (self.open)();
             for known in &self.known {
                 while let Err(StoreError::Busy) = store.writer(&known.id).await.map(drop) {
@@ -1138,5 +1143,5 @@ async fn polled<F: Future>(polls: usize, future: F) -> Option<F::Output> {
 
 const OWNERS: [&str; 2] = ["alice", "bob"];
 const LIFE: u64 = 1000;
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_micros(200);
