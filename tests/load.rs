@@ -309,7 +309,7 @@ fn a_dead_connection_does_not_hold_its_upload() {
             let chunk = |shape| plan.chunk(start..end, Some(&id), shape);
             // Its id is known, so it has the upload; it never says another word.
             let lost = chunk([Shape::Raw, Shape::IdFirst][round % 2]);
-            dead.push(world.send_until_written(&server, &lost, world.stored()));
+            dead.push(world.send_until_held(&server, &lost, &id, start));
             let next = chunk(Shape::ALL[round % 3]);
             assert_eq!(server.ask(&next.bytes).accepted().unwrap()["offset"], end);
         }

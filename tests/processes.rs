@@ -186,12 +186,13 @@ fn chunks_beside_a_sweep_are_taken_or_come_too_late() {
 /// A sweep leaves alone what another process is receiving.
 #[test]
 fn an_upload_that_expires_while_its_chunk_comes_is_not_swept_from_under_it() {
-    let pair = Pair::start(&[("WIRE_EXPIRY_SECONDS", "1")]);
+    // So long that the chunk is under way before.
+    let pair = Pair::start(&[("WIRE_EXPIRY_SECONDS", "5")]);
     let [one, other] = &pair.servers;
     let plan = Plan::of_length(seed(), 0, 400_000);
     let id = one.begin(&plan, BEGUN);
     let chunk = plan.chunk(BEGUN..plan.content.len(), Some(&id), Shape::Raw);
-    let mut stream = pair.world.send_until_written(one, &chunk, BEGUN as u64);
+    let mut stream = pair.world.send_until_held(one, &chunk, &id, BEGUN);
     let canary = other.begin(&Plan::of_length(1, 2, 1000), 10);
     until("the sweep has gone by", || pair.files_of(&canary) == 0);
     assert_eq!(other.ask(&status_request(&id)).status, 410);
@@ -237,7 +238,7 @@ fn a_dead_connection_to_one_process_gives_way_to_a_request_at_the_other() {
         let [dead, other] = &pair.servers;
         let id = dead.begin(&plan, BEGUN);
         let chunk = plan.chunk(BEGUN..400_000, Some(&id), random.shape_with_id());
-        let _held = pair.world.send_until_written(dead, &chunk, BEGUN as u64);
+        let _held = pair.world.send_until_held(dead, &chunk, &id, BEGUN);
         let answer = other.ask(&chunk.bytes);
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(other.offset(&id), 400_000);
@@ -265,7 +266,7 @@ fn the_lease_of_a_killed_process_is_free() {
         let holder = world.start(&random.durability());
         let id = holder.begin(&plan, BEGUN);
         let held = plan.chunk(BEGUN..total, Some(&id), random.shape_with_id());
-        let _stream = world.send_until_written(&holder, &held, world.stored());
+        let _stream = world.send_until_held(&holder, &held, &id, BEGUN);
         if number == 0 {
             // It cannot hear that somebody asks for the upload.
             holder.stop();

@@ -132,17 +132,39 @@ impl World {
         parts.filter_map(|path| fs::metadata(path).ok()).map(|file| file.len()).sum()
     }
 
+    /// How many bytes of this upload there are, those included that do not count.
+    pub(crate) fn stored_of(&self, id: &str) -> u64 {
+        let name = format!("{id}.part");
+        let part = self.files().into_iter().find(|path| path.ends_with(&name));
+        part.and_then(|path| fs::metadata(path).ok()).map_or(0, |file| file.len())
+    }
+
     /// Sends a chunk but its last byte, and waits until the server has written something of it
-    /// behind the bytes that it had already.
+    /// behind the bytes that it had already. Nothing else may come or go in the folder.
     pub(crate) fn send_until_written(
         &self,
         server: &Server,
         chunk: &Chunk,
         before: u64,
     ) -> TcpStream {
+        Self::send_until(server, chunk, || self.stored() > before)
+    }
+
+    /// The same for an upload that the server knows before the bytes come, and that stands at `offset`.
+    pub(crate) fn send_until_held(
+        &self,
+        server: &Server,
+        chunk: &Chunk,
+        id: &str,
+        offset: usize,
+    ) -> TcpStream {
+        Self::send_until(server, chunk, || self.stored_of(id) > offset as u64)
+    }
+
+    fn send_until(server: &Server, chunk: &Chunk, written: impl FnMut() -> bool) -> TcpStream {
         let mut stream = server.connect();
         stream.write_all(&chunk.bytes[..chunk.file_end - 1]).unwrap();
-        until("the server writes", || self.stored() > before);
+        until("the server writes", written);
         stream
     }
 
@@ -215,6 +237,16 @@ impl Server {
 
     pub(crate) fn ask(&self, request: &[u8]) -> Answer {
         ask(self.addr, request).unwrap()
+    }
+
+    /// How an upload stands once nobody has it: a look at what a kill has cut short holds it for a moment.
+    pub(crate) fn standing(&self, id: &str) -> Value {
+        let mut standing = Value::Null;
+        until("nobody holds it", || {
+            standing = status(self.addr, id).unwrap();
+            standing["status"] != "finishing"
+        });
+        standing
     }
 
     /// Where an upload that is open stands.
