@@ -58,17 +58,7 @@ const WHOLE: &[Kind] = &[
 
 /// Waits until the upload stands there.
 async fn reaches(client: &Client, id: &str, offset: u64) {
-    until(async || client.offset(id).await == offset).await;
-}
-
-/// Looks again and again.
-async fn until(is_so: impl AsyncFn() -> bool) {
-    let looks = async {
-        while !is_so().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(60), looks).await.expect("it comes");
+    until("it is carried out", async || client.offset(id).await == offset).await;
 }
 
 // --- nobody waits any more ---
@@ -99,7 +89,7 @@ fn a_first_chunk_that_has_come_whole_is_taken_though_its_client_has_left() {
         let uploads = builder.build().unwrap();
         let client = Client::new(ChunkedUploadLayer::new(uploads.clone()));
         client.leave(chunk(None, 0, 6, b"abc"));
-        until(async || !all_ids(&uploads).await.is_empty()).await;
+        until("it is carried out", async || !all_ids(&uploads).await.is_empty()).await;
         let id = all_ids(&uploads).await[0];
         assert_eq!(client.offset(&id.to_string()).await, 3, "{store}");
     });
@@ -114,7 +104,10 @@ fn a_completion_that_has_come_whole_is_carried_out_though_its_client_has_left() 
             if poll_times(client.call_now(complete(&id, &md5(b"abc"))), polls).await.is_some() {
                 return;
             }
-            until(async || client.status(&id).await.json()["status"] == "complete").await;
+            until("it is carried out", async || {
+                client.status(&id).await.json()["status"] == "complete"
+            })
+            .await;
             assert_eq!(client.deliveries().len(), 1, "{store}");
         });
     }
@@ -126,7 +119,7 @@ fn a_cancellation_is_carried_out_though_its_client_has_left() {
         let client = Client::new(ChunkedUploadLayer::new(builder.build().unwrap()));
         let id = client.begin(6, b"abc").await;
         client.leave(on_id(Method::DELETE, &id));
-        until(async || client.status(&id).await.status == 404).await;
+        until("it is carried out", async || client.status(&id).await.status == 404).await;
     });
 }
 

@@ -1019,8 +1019,7 @@ fn a_request_that_is_dropped_anywhere_leaves_the_old_offset_or_the_new_one() {
                         assert_eq!((reply.status.as_u16(), offset), (200, 120_000), "{name}");
                     }
                     // What was dropped may still have moved it.
-                    let again = || make(&id, 20_001, &content[20_001..]);
-                    let again = client.send_again(again).await;
+                    let again = client.send(make(&id, 20_001, &content[20_001..])).await;
                     if again.status != 200 {
                         again.refused(400);
                         assert_eq!(again.json()["offset"], 120_000, "{name}: {again:?}");
@@ -1077,7 +1076,7 @@ fn a_completion_that_is_dropped_anywhere_completes_once_or_can_be_sent_again() {
             let done = poll_times(client.call(complete(&id, &md5(b"abc"))), polls).await.is_some();
             // The one that was left may still be under way.
             loop {
-                let reply = client.send_again(|| complete(&id, &md5(b"abc"))).await;
+                let reply = client.complete(&id, &md5(b"abc")).await;
                 match reply.status.as_u16() {
                     200 => break,
                     400 if reply.refused(400) == "Upload is being completed" => {

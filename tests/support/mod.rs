@@ -429,18 +429,6 @@ impl Client {
         drop(self.call_now(request));
     }
 
-    /// Sends what was dropped before its answer once more. The first one may still come to its end, before
-    /// this one or instead of it.
-    pub(crate) async fn send_again(&self, make: impl Fn() -> Request<TestBody> + Sync) -> Reply {
-        loop {
-            let reply = self.send(make()).await;
-            if reply.status != 409 {
-                return reply;
-            }
-            assert_eq!(reply.refused(409), TAKEN_OVER);
-        }
-    }
-
     /// A request that is answered while the test does something else.
     pub(crate) fn spawn(&self, request: Request<TestBody>) -> tokio::task::JoinHandle<Reply> {
         tokio::spawn(self.call(request))

@@ -177,11 +177,13 @@ pub(crate) fn read_fields(
                 take(&name, value.as_str().unwrap_or_default())?;
             }
         }
-        _ => match Boundary::from_content_type(media_type.unwrap_or_default()) {
-            // It is meant for a form.
-            Err(error @ FormError::Boundary) => return Err(error.into()),
-            _ => {}
-        },
+        _ => {
+            // It may be meant for a form.
+            let boundary = Boundary::from_content_type(media_type.unwrap_or_default());
+            if let Err(error @ FormError::Boundary) = boundary {
+                return Err(error.into());
+            }
+        }
     }
     Ok((id, md5))
 }
