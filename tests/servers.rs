@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -200,9 +200,9 @@ impl Client {
         id
     }
 
-    async fn complete(&mut self, id: &str, data: &[u8]) {
+    async fn complete(&mut self, path: &str, id: &str, data: &[u8]) {
         let request = self
-            .request(Method::POST, COMPLETE)
+            .request(Method::POST, path)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(Full::<Bytes>::from(format!("upload_id={id}&md5={}", md5_of(data))))
             .unwrap();
@@ -244,9 +244,12 @@ async fn soon<F: Future>(future: F) -> F::Output {
 async fn takes_a_file(server: &Server, version: Version) {
     let data = data(server.addr.port().into());
     let mut client = Client::connect(server.addr, version).await;
-    let id = client.upload(&data).await;
-    client.complete(&id, &data).await;
-    assert!(server.kept(&id) == data, "the file is another one");
+    // Clients of django-chunked-upload end the path with a slash.
+    for path in [COMPLETE.to_owned(), format!("{COMPLETE}/")] {
+        let id = client.upload(&data).await;
+        client.complete(&path, &id, &data).await;
+        assert!(server.kept(&id) == data, "the file is another one");
+    }
 }
 
 mod files {
@@ -332,7 +335,7 @@ mod calls {
 
         let id = answer["upload_id"].as_str().unwrap();
         let mut client = Client::connect(server.addr, Version::Http2).await;
-        client.complete(id, &data).await;
+        client.complete(COMPLETE, id, &data).await;
         assert!(server.kept(id) == data, "the file is another one");
         assert!(is_serving(&mut health).await);
     }
@@ -418,18 +421,50 @@ mod refusals {
         }
     }
 
+    /// A client that says that it waits to be asked, and does not: Python's and Node's do so.
+    async fn arrive_though_nobody_waited_to_be_asked(name: &str) {
+        let server = Server::start(name).await;
+        let mut raw = Raw::connect(server.addr).await;
+        raw.write(
+            format!(
+                "POST {CHUNK} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\
+                 Content-Disposition: attachment; filename=\"data.bin\"\r\n\
+                 Content-Range: bytes 0-{}/{TOO_LARGE}\r\nContent-Length: {REFUSED}\r\n\r\n",
+                REFUSED - 1
+            )
+            .as_bytes(),
+        )
+        .await;
+        raw.write(&vec![7; REFUSED]).await;
+        let mut answer = String::new();
+        // The connection ends in order behind it.
+        soon(raw.0.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+        assert!(answer.contains("Size of file exceeds the limit"), "{answer}");
+    }
+
     /// The same on a stream of HTTP/2.
     async fn arrive_over_http2(name: &str) {
+        for expects in [false, true] {
+            arrive_on_a_stream(name, expects).await;
+        }
+    }
+
+    async fn arrive_on_a_stream(name: &str, expects: bool) {
         let server = Server::start(name).await;
         let mut client = Client::connect(server.addr, Version::Http2).await;
         let (feed, body) = mpsc::channel(1);
-        let request = client
+        let mut request = client
             .request(Method::POST, CHUNK)
             .header(header::CONTENT_DISPOSITION, "attachment; filename=\"data.bin\"")
             .header(header::CONTENT_RANGE, format!("bytes 0-{}/{TOO_LARGE}", REFUSED - 1))
             .header(header::CONTENT_LENGTH, REFUSED)
             .body(Fed(body))
             .unwrap();
+        if expects {
+            request.headers_mut().insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+        }
         let piece = Bytes::from(vec![7; 64 * 1024]);
         feed.send(piece.clone()).await.unwrap();
         let (status, answer) = client.send(request).await;
@@ -457,6 +492,21 @@ mod refusals {
     #[tokio::test]
     async fn of_tonic_arrive_during_the_body_and_keep_the_connection() {
         arrive_over_http1("tonic").await;
+    }
+
+    #[tokio::test]
+    async fn of_axum_arrive_though_nobody_waited_to_be_asked() {
+        arrive_though_nobody_waited_to_be_asked("axum").await;
+    }
+
+    #[tokio::test]
+    async fn of_hyper_arrive_though_nobody_waited_to_be_asked() {
+        arrive_though_nobody_waited_to_be_asked("hyper").await;
+    }
+
+    #[tokio::test]
+    async fn of_tonic_arrive_though_nobody_waited_to_be_asked() {
+        arrive_though_nobody_waited_to_be_asked("tonic").await;
     }
 
     #[tokio::test]

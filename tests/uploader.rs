@@ -655,6 +655,8 @@ struct Scripted {
     arrived: Arc<Mutex<Vec<CompletedUpload>>>,
     /// What it says to that.
     verdict: StatusCode,
+    /// Whether it ends the upload first.
+    discards: bool,
 }
 
 impl Scripted {
@@ -672,7 +674,10 @@ impl Scripted {
     }
 
     async fn done(State(scripted): State<Self>, upload: CompletedUpload) -> StatusCode {
-        scripted.arrived.lock().unwrap().push(upload);
+        scripted.arrived.lock().unwrap().push(upload.clone());
+        if scripted.discards {
+            upload.discard().await.unwrap();
+        }
         scripted.verdict
     }
 
@@ -751,8 +756,25 @@ async fn what_the_application_does_not_want_is_not_sent_again() {
         ended.says(&format!("0 of 1 files arrived, {SIZE} bytes sent"));
         ended.complains(&format!("({})", verdict.as_u16()));
         assert_eq!(scripted.arrived.lock().unwrap().len(), 1);
-        assert!(!record(&file).exists(), "another run would find it done");
+        // Another run asks the application again, and sends no byte for it.
+        let ended = upload(addr, &[], &[&file]).await.with(1);
+        ended.says(&format!("0 of 1 files arrived, 0 bytes sent, {SIZE} there before"));
+        ended.complains(&format!("({})", verdict.as_u16()));
+        assert_eq!(scripted.arrived.lock().unwrap().len(), 2);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_application_has_ended_is_forgotten() {
+    let verdict = StatusCode::UNPROCESSABLE_ENTITY;
+    let scripted = Scripted { verdict, discards: true, ..Scripted::default() };
+    let (addr, world) = (scripted.start().await, World::new());
+    let file = world.big();
+    let ended = upload(addr, &[], &[&file]).await.with(1);
+    ended.says(&format!("0 of 1 files arrived, {SIZE} bytes sent"));
+    ended.complains("(422)");
+    assert_eq!(scripted.arrived.lock().unwrap().len(), 1);
+    assert!(!record(&file).exists(), "another run would look for it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

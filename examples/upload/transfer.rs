@@ -182,21 +182,24 @@ impl Transfer {
                 Err(Trouble::Refused("the completion was sent elsewhere".to_owned()))
             }
             Ok(_) => Ok(Step::Done),
-            Err(Trouble::Gone(why) | Trouble::Refused(why)) => Err(self.not_taken(id, why).await),
-            Err(trouble) => Err(trouble),
+            Err(trouble) => Err(self.not_taken(id, trouble).await),
         }
     }
 
     /// Whose word it was that ended a completion.
-    async fn not_taken(&self, id: &str, why: String) -> Trouble {
-        match self.settings.client.status(id, &self.meter).await {
-            Err(Trouble::Gone(why)) => Trouble::Gone(why),
-            Ok(standing) if standing.is_complete() => {
-                // The application had the file, and did not want it: another run must not find it done.
+    async fn not_taken(&self, id: &str, trouble: Trouble) -> Trouble {
+        let (Trouble::Gone(why) | Trouble::Refused(why)) = &trouble else { return trouble };
+        let is_gone =
+            matches!(self.settings.client.status(id, &self.meter).await, Err(Trouble::Gone(_)));
+        match &trouble {
+            Trouble::Gone(_) if is_gone => trouble,
+            // The application had the file, and has ended the upload: another run must not look for it.
+            _ if is_gone => {
                 self.forget();
-                Trouble::Refused(why)
+                trouble
             }
-            _ => Trouble::Refused(why),
+            // It did not take the file, but may when another run asks it again.
+            _ => Trouble::Refused(why.clone()),
         }
     }
 
