@@ -56,10 +56,13 @@ pub trait Policy: Send + Sync + 'static {
         ready(Ok(None))
     }
 
-    /// The largest file, in bytes, that this request may add to; `None`: any size.
+    /// The largest file, in bytes, that this request may add to; `None`: any size that the store can hold.
     ///
-    /// Default: `configured`, that of
-    /// [`UploadsBuilder::max_bytes`](crate::UploadsBuilder::max_bytes).
+    /// It is asked before the body with the limit of
+    /// [`UploadsBuilder::max_bytes`](crate::UploadsBuilder::max_bytes), and once more when the upload turns
+    /// out to have one of its own ([`NewUpload::max_bytes`](crate::NewUpload::max_bytes)).
+    ///
+    /// Default: `configured`.
     fn max_bytes(
         &self,
         request: &Parts,
