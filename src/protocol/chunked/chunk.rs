@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::CONTENT_DISPOSITION;
 use http::request::Parts;
 use http_body::Body;
@@ -324,14 +325,14 @@ impl Request<'_> {
 
     /// Refuses a chunk that begins an upload anywhere but at its start.
     fn check_start(&self) -> Result<(), Refusal> {
-        let refusal = match self.start() {
-            0 => return Ok(()),
-            _ => Refusal::from(ErrorKind::OffsetMismatch { offset: 0 }),
-        };
-        Err(match query::has_id(self.parts) {
-            true => refusal.with("detail", ID_IN_QUERY),
-            false => refusal,
-        })
+        match self.start() {
+            0 => Ok(()),
+            // No offset: a client that goes on from it would begin one upload after the other.
+            _ if query::has_id(self.parts) => {
+                Err(Refusal::new(StatusCode::BAD_REQUEST, ID_IN_QUERY))
+            }
+            _ => Err(ErrorKind::OffsetMismatch { offset: 0 }.into()),
+        }
     }
 
     /// Without a range a chunk is the whole file, so it starts at its beginning.
@@ -434,8 +435,7 @@ fn overhead(limits: &FormLimits) -> u64 {
 }
 
 /// A raw body names its upload in the query, and a form in a field.
-const ID_IN_QUERY: &str =
-    "Offsets do not match: a form names its upload in the field 'upload_id', not in the query";
+const ID_IN_QUERY: &str = "A form names its upload in the field 'upload_id', not in the query";
 /// A delimiter with its line ends and padding.
 const MARK: usize = 512;
 /// How much of a staged chunk is copied at a time.
