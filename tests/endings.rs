@@ -396,10 +396,14 @@ async fn a_verdict_on_what_was_discarded_says_that_it_is_gone() {
     }
 }
 
-/// The policy, asked before the handler, may end it too.
+/// The policy, asked before the handler, may end it too: with its own words, or without.
 #[tokio::test]
-async fn a_policy_that_discards_a_file_refuses_it_in_its_own_words() {
-    struct Strict;
+async fn a_file_that_the_policy_discards_reaches_no_handler() {
+    #[derive(Clone)]
+    struct Strict {
+        refuses: bool,
+        told: Told,
+    }
     impl Policy for Strict {
         async fn verify(
             &self,
@@ -407,12 +411,24 @@ async fn a_policy_that_discards_a_file_refuses_it_in_its_own_words() {
             file: &CompletedUpload,
         ) -> Result<(), Refusal> {
             file.discard().await?;
-            Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "This is a virus"))
+            let refusal = Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "This is a virus");
+            if self.refuses { Err(refusal) } else { Ok(()) }
+        }
+
+        async fn on_event(&self, _: &http::request::Parts, event: &Event) {
+            Observer::on_event(&self.told, event).await;
         }
     }
-    let client = Client::new(layer().policy(Strict));
-    let id = client.upload(b"abc").await;
-    let detail = client.complete(&id, &md5(b"abc")).await.refused(422);
-    assert_eq!(detail, "This is a virus");
-    client.complete(&id, &md5(b"abc")).await.refused(404);
+    for (refuses, status, words) in
+        [(true, 422, "This is a virus"), (false, 404, "Upload not found")]
+    {
+        let told = Told::default();
+        let client = Client::new(layer().policy(Strict { refuses, told: told.clone() }));
+        let id = client.upload(b"abc").await;
+        let detail = client.complete(&id, &md5(b"abc")).await.refused(status);
+        assert_eq!(detail, words);
+        client.complete(&id, &md5(b"abc")).await.refused(404);
+        assert_eq!(*told.0.lock().unwrap(), ["Created", "Discarded"]);
+        assert!(client.deliveries().is_empty());
+    }
 }

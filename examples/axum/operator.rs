@@ -45,7 +45,7 @@ impl Observer for Watch {
     async fn on_event(&self, event: &Event) {
         let mut seen = self.seen();
         match event {
-            Event::Cancelled(upload) | Event::Expired(upload) => {
+            Event::Cancelled(upload) | Event::Discarded(upload) | Event::Expired(upload) => {
                 seen.uploads.remove(&upload.id);
             }
             event => seen.learn(event.upload().clone(), SystemTime::now()),

@@ -71,10 +71,14 @@ where
         false => uploads.complete(&id, digest).await,
     };
     let completion = completion.map_err(in_words)?;
-    if let Err(refusal) = config.policy.verify(&parts, completion.file()).await {
-        if !completion.is_discarded().await {
-            completion.reopen().await?;
-        }
+    let verified = config.policy.verify(&parts, completion.file()).await;
+    if completion.is_discarded().await {
+        let upload = completion.file().record().clone();
+        config.policy.on_event(&parts, &Event::Discarded(upload)).await;
+        return Err(verified.err().unwrap_or_else(|| ErrorKind::NotFound.into()));
+    }
+    if let Err(refusal) = verified {
+        completion.reopen().await?;
         return Err(refusal);
     }
     Ok(Finished { parts, body, completion })
