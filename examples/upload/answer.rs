@@ -93,7 +93,6 @@ fn judge(status: StatusCode, after: Option<Duration>, answer: &Value) -> Trouble
     match (status.as_u16(), detail) {
         (404 | 410, _) => Trouble::Gone(why),
         (400, "md5 checksum does not match") => Trouble::Anew(why),
-        (500, "The stored upload is damaged") => Trouble::Anew(why),
         (400, _) if detail.starts_with("Size of file was announced as") => Trouble::Anew(why),
         (400, "Upload is being completed" | "The request ended before its end") => {
             Trouble::again(why)
