@@ -184,6 +184,10 @@ where
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Refusal>> {
+        // Whoever knows that nothing more comes need not wait until its connection says so.
+        if self.body.is_end_stream() {
+            return Poll::Ready(self.end().map(|()| None));
+        }
         self.unasked = false;
         for _ in 0..EMPTY {
             let frame = match self.body.as_mut().poll_frame(cx) {
