@@ -37,7 +37,7 @@ impl fmt::Display for NoUpload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "this request has no completed upload: is the route the layer's `complete_path`, and \
-             the `ChunkedUploadLayer` added to the router after the route?",
+             does the `ChunkedUploadLayer` stand around the router, or was it added after the route?",
         )
     }
 }

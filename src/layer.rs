@@ -40,7 +40,8 @@ impl ChunkedUploadLayer {
         Self { config: Arc::new(Config::new(uploads)) }
     }
 
-    /// The same as [`Layer::layer`], without the trait.
+    /// Puts the layer around a service. It is [`Layer::layer`] without the trait; for an axum router use it
+    /// instead of the router's own `layer` if clients may send a slash at the end of the path.
     ///
     /// An axum router calls its own layers when it has looked for the route already, by the path as the
     /// client has sent it. Around the router, this layer gives it the path that there is a route for:

@@ -70,11 +70,12 @@
 //!    file refused, even if it kept its length.)
 //! 3. One writer at a time per upload, in all processes that share a folder. A fresh request is not
 //!    locked out by a dead one: the newest wins. (On nodes that share a bucket, the first to commit.)
-//! 4. Completing costs the same for 1 KiB and for 1 TiB.
+//! 4. Completing costs the same for 1 KiB and for 1 TiB, unless [`read_back`](UploadsBuilder::read_back) is
+//!    switched on or a power cut may have taken bytes.
 //! 5. Memory per upload is a constant that the settings bound, whatever the client sends.
 //! 6. A request that is no upload passes as if the layer were not there.
 //! 7. A finished upload stays completable until the application has taken it, which an answer of 2xx or
-//!    3xx says, or has ended it ([`CompletedUpload::discard`]).
+//!    3xx says, or has ended it ([`CompletedUpload::discard`]), or it expires or is cancelled.
 //! 8. Nothing that a client sends becomes a path, a log line or a header unescaped.
 //!
 //! # Features

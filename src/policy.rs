@@ -99,8 +99,9 @@ pub trait Policy: Send + Sync + 'static {
         ready(Ok(Value::Null))
     }
 
-    /// Whether the finished file is welcome, asked when its length and digest are right and before
-    /// the inner service gets it. After a refusal the upload can be completed again or cancelled.
+    /// Whether the finished file is welcome, asked when its length and digest are right and before the
+    /// inner service gets it. After a refusal the upload can be completed again or cancelled, unless this
+    /// has [discarded](CompletedUpload::discard) it.
     ///
     /// Default: it is.
     fn verify(
@@ -126,9 +127,10 @@ pub trait Policy: Send + Sync + 'static {
         ready(())
     }
 
-    /// What this request did to an upload, after it was committed and before it is answered. If the
-    /// client leaves in that moment it may not be called, or not to its end; an
-    /// [`Observer`](crate::Observer) is always told.
+    /// What this request did to an upload, after it was committed and before it is answered. It is called
+    /// to its end also when the client leaves in that moment; after a crash it may be missing. What a
+    /// sweep or a call of [`Uploads`](crate::Uploads) does, only an [`Observer`](crate::Observer) is
+    /// told.
     ///
     /// Default: nothing.
     fn on_event(&self, request: &Parts, event: &Event) -> impl Future<Output = ()> + Send {

@@ -115,8 +115,8 @@ impl UploadsBuilder {
     /// [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded), 429 on the wire. Unlimited unless set.
     ///
     /// Here and in [`max_bytes_per_owner`](Self::max_bytes_per_owner), all uploads without owner are
-    /// one owner's. An upload counts until the application has taken its file, it was cancelled, or
-    /// it was swept after its expiry. A chunk whose `upload_id` comes behind it is counted apart while
+    /// one owner's. An upload counts until the application has taken or discarded its file, it was
+    /// cancelled, or it was swept after its expiry. A chunk whose `upload_id` comes behind it is counted apart while
     /// it waits, up to the same limit.
     ///
     /// With any quota set, the first creation reads all records, and each unfinished upload takes some

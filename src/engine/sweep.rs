@@ -28,8 +28,8 @@ pub struct Expired {
     pub incomplete: u64,
     /// Uploads that were damaged, and whose time had come by what could still be told of them.
     pub damaged: u64,
-    /// What expired uploads are left, since they are in use or the store failed, and damaged ones whose
-    /// time has not come or cannot be told.
+    /// Expired uploads that are left, since they are in use or the store failed, and damaged ones whose time
+    /// has not come or cannot be told.
     pub skipped: u64,
 }
 

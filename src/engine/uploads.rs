@@ -254,8 +254,9 @@ impl Uploads {
 
     /// Hands over a finished upload; `digest`, if one is given, must be the file's.
     ///
-    /// Its cost does not depend on the file's size, unless the record has no checksum state that
-    /// this version can read.
+    /// Its cost does not depend on the file's size, unless the bytes are to be [read
+    /// back](UploadsBuilder::read_back), a power cut may have taken some of them, or no checksum of the
+    /// digest's kind has run along: then the file is read once.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], [`ErrorKind::Expired`], [`ErrorKind::AlreadyComplete`],

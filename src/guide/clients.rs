@@ -73,8 +73,8 @@
 //!
 //! # Another library
 //!
-//! Any that sends forms or plain bodies will do. Names are taken as they are written, in UTF-8, and
-//! some libraries write them otherwise or wait where they should not:
+//! Any that sends forms or plain bodies will do. Names are taken as they are written, in UTF-8 (in
+//! Latin-1 where they are no UTF-8) or as `filename*`, and some libraries write them otherwise or wait where they should not:
 //!
 //! - **aiohttp** percent-encodes the names of files and fields: `my file.txt` arrives as
 //!   `my%20file.txt`. `FormData(quote_fields=False)` writes them as they are.
@@ -82,6 +82,5 @@
 //!   `=?utf-8?B?R3LDtsOfZS50eHQ=?=`. Forms know no such words, so that is then the name. With
 //!   Indy, set `HeaderCharset` to `utf-8` and `HeaderEncoding` to `8` on what `AddFile` gives.
 //!   With Python's `email`, give its messages the policy `email.policy.HTTP`.
-//! - **Java's `HttpClient`** before JDK 19 (and 17.0.17), with `expectContinue(true)`, waits without
-//!   end when it gets a refusal where it expects `100 Continue` (JDK-8286171). Leave that out, as is
-//!   its default.
+//! - **Java's `HttpClient`** of JDK 17, with `expectContinue(true)`, waits without end when it gets a
+//!   refusal where it expects `100 Continue` (JDK-8286171). Leave it out, which is the default.

@@ -2,7 +2,8 @@
 //!
 //! # Do clients have to change?
 //!
-//! No: the [protocol](super::protocol) is the same.
+//! No: the [protocol](super::protocol) is the same. They often send a slash at the end of the path, so put
+//! the layer [around the router](super::layers#around-a-router-or-one-of-its-layers).
 //!
 //! # Where is what I had set?
 //!

@@ -21,10 +21,10 @@
 //! | status | `detail` | what a client does |
 //! |---|---|---|
 //! | 400 | `Offsets do not match`, with `offset` | goes on from that offset |
-//! | 400 | `Offsets do not match: a form names its upload in the field 'upload_id', not in the query` | has a bug |
+//! | 400 | `A form names its upload in the field 'upload_id', not in the query` | has a bug |
 //! | 400 | `N of M bytes have arrived`, with `offset` | completes too early: goes on from that offset |
 //! | 400 | `The request ended before its end` | sends the chunk again |
-//! | 400 | `Upload has already been marked as complete` (with quotes around the last word for a chunk) | is done |
+//! | 400 | `Upload has already been marked as complete` (with quotes around the last word for a chunk or a cancellation) | is done |
 //! | 400 | `Upload is being completed` | waits, then asks for the status |
 //! | 400 | `Size of file exceeds the limit (N bytes)` | tells its user |
 //! | 400 | `Size of file was announced as N bytes` | begins a new upload: the file has changed |
@@ -44,17 +44,22 @@
 //! | 409 | `Upload is held by another request`, with `Retry-After` | sends the chunk again, a little later |
 //! | 410 | `Upload has expired` | begins a new upload |
 //! | 410 | `The stored upload is damaged; begin a new one` | begins a new upload; with feature `tracing` the log says why |
-//! | 413 | `Size of the request exceeds the limit (N bytes)` | sends smaller chunks: [a layer outside](super::layers) has that limit |
+//! | 413 | `Size of the request exceeds the limit (N bytes)`, or without the number | sends smaller chunks: [a layer outside](super::layers) has that limit |
 //! | 413 | `The request is too large` | has something else than a small form in its completion |
 //! | 413 | `The limit is N bytes of one owner's unfinished uploads`, with `limit` | tells its user, who ends or cancels another upload first |
 //! | 415 | `A body with a Content-Encoding is not taken` | sends the file as it is |
 //! | 429 | `The limit is N unfinished uploads of one owner`, with `limit` | waits, or cancels another upload |
+//! | 500 | `There is no upload to complete` | has no part in it: the handler's route is not [behind the layer](super::layers) |
 //! | 500 | `The upload could not be stored` | tries again later; with feature `tracing` the log says why |
 //! | 503 | `The server is shutting down`, with `Retry-After` | sends the chunk again, a little later |
 //! | 507 | `There is no room for the upload` | tries again later; in [a bucket](super::nodes#how-large-should-a-chunk-be) it can be that the upload has too many chunks: then begins again, with larger ones |
 //! | 507 | `The limit is N bytes of all unfinished uploads`, or `bytes that stay free`, with `limit` | tries again later |
 //!
-//! What your [`Policy`](crate::Policy) refuses and what your handler answers come on top.
+//! What your [`Policy`](crate::Policy) refuses and what your handler answers come on top. After a completion
+//! that your handler has answered with an error the upload is still there, unless it was
+//! [discarded](crate::CompletedUpload::discard): the client can complete it again, say after a login, without
+//! sending a byte, or cancel it. So let your handler answer 404 or 410 only with `discard`, since clients
+//! begin anew then.
 //!
 //! # How do I make such an answer myself?
 //!

@@ -57,13 +57,15 @@
 //!
 //! # What about uploads that cannot be read?
 //!
-//! One that is damaged is gone for its client, who is told so with a 410. A [`list`](crate::Uploads::list)
-//! names it in an error ([`Error::damaged_upload`](crate::Error::damaged_upload)), and with feature `tracing`
-//! the log says what is wrong with it. A sweep removes it when its time has come by its record as it was
-//! before, or else by when that was written last and how long a new upload lives;
+//! One whose record, or the length of whose file, is wrong is gone for its client, who is told so with a 410.
+//! A [`list`](crate::Uploads::list) names one with a wrong record in an error
+//! ([`Error::damaged_upload`](crate::Error::damaged_upload)), and with feature `tracing` the log says what is
+//! wrong with it. A sweep removes it when its time has come by its record as it was before, or else by when
+//! that was written last and how long a new upload lives;
 //! [`Uploads::remove_damaged`](crate::Uploads::remove_damaged) does so at once.
 //!
 //! # Who is told?
 //!
 //! An [`Observer`](crate::Observer), of what begins, grows, is completed, cancelled, discarded or expires,
-//! whoever caused it.
+//! whoever caused it. Of a damaged upload it is told only when a sweep removes it and its record can still be
+//! read.

@@ -65,23 +65,25 @@
 //! # And if the file goes elsewhere, such as to an object store?
 //!
 //! With the uploads [in a bucket](super::nodes), `persist` does it. From a folder, read the file with
-//! [`CompletedUpload::open`](crate::CompletedUpload::open), and answer when it has arrived. What was not persisted stays until the upload [expires](super::expiry). A long copy
+//! [`CompletedUpload::open`](crate::CompletedUpload::open), and answer when it has arrived. What was not persisted stays until the upload [expires](super::expiry), or until you [discard](crate::CompletedUpload::discard) it. A long copy
 //! needs [a proxy](super::proxy) that waits for so long. [`path`](crate::CompletedUpload::path) is
 //! for programs that want a path: read it, and do not keep it.
 //!
 //! # Can my handler be called twice for one upload?
 //!
-//! Not at once, and not after it has answered 2xx or 3xx, which says that it has taken the file. If it
-//! answered anything else, or the process ended within it, the upload can be completed again, unless it was
-//! [discarded](crate::CompletedUpload::discard). So make it end the same if it is
-//! done again: the upload's id is a good key, and `persist` to the same target is. Give an upload one
+//! Yes, though not at the same time, unless a node of [a bucket](super::nodes#and-completions) stood still.
+//! It is not called again once its answer of 2xx or 3xx, which says that it has taken the file, was written
+//! down. If it answered anything else, or the process ended or the store failed before that, the upload can
+//! be completed again, unless it was [discarded](crate::CompletedUpload::discard). So make it end the same if
+//! it is done again: the upload's id is a good key, and `persist` to the same target is. Give an upload one
 //! target: [in a bucket](super::nodes) a file does not go back to where it was moved away from.
 //!
 //! # What if the disk does not give back what it was given?
 //!
 //! The checksum is that of the bytes as they came. Whether they are still the same on the disk is looked at
-//! after a power cut only; with [`read_back`](crate::UploadsBuilder::read_back) at each completion,
-//! which then costs the time to read the file. What differs is refused, 410 on the wire.
+//! after a power cut only; with [`read_back`](crate::UploadsBuilder::read_back) at each completion, which
+//! then costs the time to read the file. What differs is refused, 410 on the wire. Its record is whole, so a
+//! listing shows it as any other, and it stays until it is cancelled or expires.
 //!
 //! # What survives a crash?
 //!

@@ -122,8 +122,9 @@
 //!
 //! # What must not stand inside?
 //!
-//! Anything that answers a completion with 2xx or 3xx in your handler's place: the layer takes that for
-//! the handler's word that it has taken the file.
+//! Anything that answers a completion with 2xx or 3xx in your handler's place, since that says that the file
+//! was taken: a fallback that answers every path with a page, as for a single-page application; a redirect to
+//! a login or to an error page, your handler's own too. Answer 4xx or 5xx there, or discard the file first.
 //!
 //! # Around a router, or one of its layers?
 //!
@@ -147,6 +148,11 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! So take `around` whenever clients are not all your own; `.layer(…)`, as in other examples of this guide, is
+//! enough if they send the paths exactly as they are set. Layers that belong inside are added to
+//! `routes`, which gets its state first, and those that belong outside to `app`. For other services than an
+//! axum router both are the same.
 //!
 //! # How do I log refusals?
 //!
@@ -212,7 +218,8 @@
 //! ```
 //!
 //! On a router that is `nest`ed, axum calls a layer only for paths that have a route: give the
-//! chunk path one, whose handler is never called, or use `nest_service`. The layer's paths are
+//! chunk path one, whose handler is never called, or use `nest_service`, as in
+//! `nest_service("/files", layer.around(files))`. The layer's paths are
 //! then those without the prefix.
 //!
 //! ```

@@ -53,10 +53,11 @@
 //!
 //! # When does a quota count?
 //!
-//! What an upload will have is reserved when it begins, by its announced total, so uploads side by
-//! side cannot get around it. It is free again when your handler has taken the file, and when the
-//! upload was cancelled or [swept](super::expiry) after its expiry. Uploads without
-//! [owner](super::owners) count as one owner's.
+//! What an upload will have is reserved when it begins, by its announced total, so uploads side by side
+//! cannot get around it. It is free again when your handler has taken or
+//! [discarded](crate::CompletedUpload::discard) the file, and when the upload was cancelled or
+//! [swept](super::expiry) after its expiry: one that your handler answers with an error, and does not
+//! discard, counts until then. Uploads without [owner](super::owners) count as one owner's.
 //!
 //! # How large may a chunk be?
 //!
@@ -65,12 +66,12 @@
 //!
 //! # Who ends a connection that says nothing?
 //!
-//! The layer's times count from a request's head on. What comes before is the server's, and
-//! `axum::serve` waits without end for a client that says nothing, or stops in the middle of a
-//! head, or has sent one request and no other; each holds a descriptor. Nor does it notice that a
-//! client of HTTP/2 is gone. And one that ends its sending behind a whole request, as `nc -N` does,
-//! gets no answer, though its request is carried out. There are no settings for it, but two ways
-//! out:
+//! The layer's times count from a request's head on. What comes before is the server's, and `axum::serve`
+//! waits without end for a client that says nothing, or stops in the middle of a head, or has sent one
+//! request and no other; each holds a descriptor. Nor does it notice that a client of HTTP/2 is gone. And one
+//! that ends its sending behind a whole request, as `nc -N` does, gets no answer, and what it asks for is
+//! carried out only if the application has begun with it by then. `axum::serve` has no settings for any of
+//! this, but there are two ways out:
 //!
 //! - **A proxy in front**, such as [nginx](super::proxy). It passes a request on when its head is
 //!   whole, and ends silent clients itself (`client_header_timeout`, `keepalive_timeout`). A client

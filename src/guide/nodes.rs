@@ -135,7 +135,7 @@
 //! | the first chunk | two small `PUT`s more, for the record and the expiry index |
 //! | the first chunk that a node sees of an upload, or one of an upload that it does not [remember](crate::store::BucketStoreBuilder::remembered_uploads) | a `GET`, a `LIST` and a `HEAD` more |
 //! | a chunk larger than a segment (8 MiB) | a `PUT` for each segment, and one for the list of them |
-//! | a completion | two `PUT`s |
+//! | a completion | two `PUT`s; with [`read_back`](crate::UploadsBuilder::read_back) as many requests on top as reading the file takes |
 //! | to read | a `GET` for each chunk, and one for each segment of a chunk larger than that; of a persisted file a `HEAD`, and a `GET` for each 8 MiB |
 //! | to persist | as much as to read; four `PUT`s (of a file above 8 MiB one for each 8 MiB, and five or six), and one or two `HEAD`s |
 //! | a status | one `HEAD` or a few, twice |
@@ -230,7 +230,7 @@
 //!
 //! - **Sweeping** goes by an index and not through all uploads: it costs one or two `LIST`s as long as fewer than a
 //!   thousand wait, and 513 with a million. Run [`sweep_every`](crate::Uploads::sweep_every) on one node (with quotas
-//!   on each), every ten minutes or more; two at once are harmless, and cost requests twice. What is cancelled or swept is deleted by the first sweep after
+//!   on each), every ten minutes or more; two at once are harmless, and cost requests twice. What is cancelled, discarded or swept is deleted by the first sweep after
 //!   [an hour of grace](crate::store::BucketStoreBuilder::grace).
 //! - **[Quotas](super::limits)** are counted by each node, which learns of the others' uploads at its
 //!   sweeps, and with quotas these go through all uploads: four requests for each.

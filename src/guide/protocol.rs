@@ -2,7 +2,7 @@
 //!
 //! It is the protocol of django-chunked-upload, which browsers speak through jQuery-File-Upload,
 //! with a question and a cancellation on top. The paths and the field's name are
-//! [settings](crate::ChunkedUploadLayer).
+//! [settings](crate::ChunkedUploadLayer). Both paths are taken with or without a slash at their end.
 //!
 //! # How does a client send a chunk?
 //!
@@ -11,13 +11,13 @@
 //!
 //! - `multipart/form-data`: the file in the field `file`, the text field `upload_id` for every
 //!   chunk but the first, and any other fields, in any order. Put `upload_id` before the file: if
-//!   it comes after it, the bytes have to be copied once more. An `upload_id` in the query is not looked
-//!   at, as in the original: such a form begins a new upload.
+//!   it comes after it, the bytes have to be copied once more. An `upload_id` in the query does not name
+//!   the upload of a form, as in the original: one from 0 on begins a new upload, any other is refused.
 //! - a raw body, with `Content-Disposition: attachment; filename="…"`, and `upload_id` and any
 //!   other fields in the query.
 //!
 //! Without `Content-Range` the chunk is the whole file. A body counts when it has ended well: with the length
-//! that it has announced, or with its last chunk. One in a `Content-Encoding` is refused, unless [a layer
+//! that it has announced or, in HTTP's chunked transfer coding, with the empty chunk that ends it. One in a `Content-Encoding` is refused, unless [a layer
 //! outside](super::layers) unpacks it.
 //!
 //! The answer is `{"upload_id": "…", "offset": 10000, "expires": "2013-07-18T17:56:22.186Z"}`,
@@ -34,8 +34,10 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET` on the chunk path with `?upload_id=…` | the same as for a chunk, with `total`, `status` (`open`, `finishing`, `complete`) and `filename` |
+//! | `HEAD` on the chunk path with `?upload_id=…` | the headers of the `GET`, `Range` among them |
 //! | `DELETE` on the chunk path with `?upload_id=…` | 204: the upload and its bytes are gone |
 //! | `POST` to the complete path of `upload_id` and `md5` (32 hex digits), as a form of either kind or as JSON | your handler's; after any but 2xx and 3xx the upload can be completed again |
+//! | `OPTIONS` on either path | 204, with `Allow` |
 //!
 //! # All of it, once
 //!

@@ -119,8 +119,8 @@
 //!
 //! # Why around the router, and not `.layer(…)`?
 //!
-//! That works too, but for clients that send a slash at the end of the path; see [its
-//! chapter](super::layers#around-a-router-or-one-of-its-layers).
+//! `.layer(…)` works too, except for clients that send a slash at the end of the path: to them the router
+//! answers 404. See [its chapter](super::layers#around-a-router-or-one-of-its-layers).
 //!
 //! # And without axum?
 //!

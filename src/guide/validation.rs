@@ -11,7 +11,7 @@
 //! | [`max_bytes`](crate::Policy::max_bytes) | for each chunk, before its body; and again for an upload with [a limit of its own](crate::NewUpload::max_bytes) | headers and extensions | nothing was taken |
 //! | [`validate`](crate::Policy::validate) | for each chunk, when its file begins | name, media type, size, fields before the file | nothing was taken of this chunk |
 //! | [`attributes`](crate::Policy::attributes) | for the first chunk | the same | there is no upload |
-//! | [`verify`](crate::Policy::verify) | when the file is whole and its checksum right | the file itself, all fields | it can be completed again, or cancelled |
+//! | [`verify`](crate::Policy::verify) | when the file is whole and its checksum right | the file itself, all fields | it can be completed again, or cancelled, unless `verify` has discarded it |
 //!
 //! # What can be believed?
 //!
