@@ -16,7 +16,8 @@ use support::*;
 use tempfile::TempDir;
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{
-    ChunkedUploadLayer, Error, ErrorKind, Filter, UploadId, Uploads, UploadsBuilder,
+    AppendMode, ChunkedUploadLayer, Error, ErrorKind, Filter, NewUpload, UploadId, Uploads,
+    UploadsBuilder,
 };
 
 /// What was done to an upload's files.
@@ -298,6 +299,40 @@ fn a_damaged_upload_is_swept_when_its_time_has_come() {
         });
     }
     assert!(swept >= 8, "{swept}");
+}
+
+/// To everybody but its owner a damaged upload is none, as a whole one is.
+#[tokio::test]
+async fn a_damaged_upload_is_told_to_its_owner_only() {
+    let home = TempDir::new().unwrap();
+    let uploads = uploads(&home);
+    let of = |name: &str| uploads.for_owner(tower_chunked_upload::Owner::new(name));
+    let mut append = of("ann").create(NewUpload::new()).await.unwrap();
+    append.write(&b"abc"[..]).await.unwrap();
+    let id = append.commit().await.unwrap().id;
+    let files = files_below(home.path());
+    let record = files.iter().find(|path| path.extension().is_some_and(|ext| ext == "log"));
+    let record = record.unwrap();
+    let whole = fs::read(record).unwrap();
+    for (damaged, anns) in [
+        ([&whole[..], b"rubbish\n"].concat(), ErrorKind::Damaged),
+        // Nobody knows whose it was.
+        (b"rubbish\n".to_vec(), ErrorKind::NotFound),
+    ] {
+        fs::write(record, damaged).unwrap();
+        for (handle, kind) in [
+            (of("ann"), anns),
+            (of("bob"), ErrorKind::NotFound),
+            (uploads.clone(), ErrorKind::Damaged),
+        ] {
+            assert_eq!(*handle.status(&id).await.unwrap_err().kind(), kind);
+            let append = handle.append(&id, 3, AppendMode::AllOrNothing).await;
+            assert_eq!(*append.map(drop).unwrap_err().kind(), kind);
+            let completion = handle.complete(&id, None).await;
+            assert_eq!(*completion.map(drop).unwrap_err().kind(), kind);
+            assert_eq!(*handle.cancel(&id).await.unwrap_err().kind(), kind);
+        }
+    }
 }
 
 #[tokio::test]

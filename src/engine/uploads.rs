@@ -466,12 +466,27 @@ impl Uploads {
             Err(StoreError::Expired { owner }) if self.scope.owns(owner.as_ref()) => {
                 return Err(ErrorKind::Expired.into());
             }
+            Err(damage @ StoreError::Damaged { .. }) => {
+                return Err(self.damage_of(id, damage).await);
+            }
             result => result?,
         };
         if !self.scope.knows(&upload) {
             return Err(ErrorKind::NotFound.into());
         }
         Ok(upload)
+    }
+
+    /// What to say of a damaged upload: to its owner that it is, to everybody else that there is none.
+    async fn damage_of(&self, id: &UploadId, damage: StoreError) -> Error {
+        let Scope::Of(owner) = &self.scope else { return damage.into() };
+        let remains = self.engine.store.remains(id).await.unwrap_or_default();
+        let ours = match &remains.record {
+            Some(record) => self.scope.knows(record),
+            // Whose it was cannot be told; where nobody is anybody in particular it need not be.
+            None => owner.is_none(),
+        };
+        if ours { damage.into() } else { ErrorKind::NotFound.into() }
     }
 
     /// The error that says why the upload takes nothing more, if it does not.
