@@ -209,10 +209,13 @@ async fn remove_damaged(
     id: &UploadId,
     damage: StoreError,
 ) -> Result<Option<Removed>, StoreError> {
-    let Remains { record, written } = engine.store.remains(id).await?;
+    let Remains { record, expires, written } = engine.store.remains(id).await?;
     let (ours, expires) = match &record {
         Some(record) => (scope.knows(record), record.expires()),
-        None => (scope.is_all(), written.and_then(|time| engine.expiry.at_creation(time))),
+        None => {
+            let life = || written.and_then(|time| engine.expiry.at_creation(time));
+            (scope.is_all(), expires.or_else(life))
+        }
     };
     if !ours {
         return Ok(None);

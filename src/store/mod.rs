@@ -318,6 +318,8 @@ impl std::fmt::Debug for dyn Read {
 pub struct Remains {
     /// The newest record that can be read.
     pub record: Option<Upload>,
+    /// When it was to expire, if that can be read without a record.
+    pub expires: Option<SystemTime>,
     /// When anything of it was written last.
     pub written: Option<SystemTime>,
 }

@@ -253,6 +253,7 @@ impl Bucket {
         if let (Some(record), Some(tail)) = (&mut record, &tail) {
             record.progress = tail.entry.progress.clone();
         }
+        let expires = tail.as_ref().and_then(|tail| tail.entry.progress.expires);
         let written = match tail {
             Some(tail) => Some(tail.entry.written),
             None => {
@@ -260,7 +261,7 @@ impl Bucket {
                 found.ok().map(|object| object.last_modified.into())
             }
         };
-        Ok(Remains { record, written })
+        Ok(Remains { record, expires, written })
     }
 
     /// All uploads, by their records.

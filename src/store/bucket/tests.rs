@@ -1193,6 +1193,23 @@ async fn a_damaged_upload_is_swept_when_its_time_has_come() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_damaged_upload_that_was_prolonged_is_swept_after_that() {
+    let double = Double::default();
+    let (_, uploads, ahead) = timed(&double);
+    let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    let year = Duration::from_secs(365 * 24 * 3600);
+    uploads.set_expires(&id, start() + year).await.unwrap();
+    let keys = double.keys().await;
+    let key = keys.iter().find(|key| key.contains("/rec/")).unwrap();
+    double.objects.put(&Path::from(key.as_str()), "rubbish".into()).await.unwrap();
+    let (_, uploads) = set_ahead(&double, &ahead);
+    for (days, swept) in [(30, 0), (366, 1)] {
+        ahead.store(days * 24 * 3600, Ordering::Relaxed);
+        assert_eq!(uploads.delete_expired().await.unwrap().damaged, swept, "{days}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_application_discards_is_gone_and_its_file_stays() {
     for persists in [false, true] {
         let double = Double::default();

@@ -84,6 +84,7 @@ pub(super) fn remains(layout: &Layout, id: &UploadId) -> Remains {
     let record = layout.disk.read(&path).ok();
     Remains {
         record: record.and_then(|bytes| Journal::remains(id, &bytes)),
+        expires: None,
         written: layout.disk.modified(&path),
     }
 }
