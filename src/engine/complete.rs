@@ -38,8 +38,10 @@ pub(super) async fn complete(held: Held, expected: Option<Digest>) -> Result<Com
     let mut upload = writer.upload().clone();
     engine.check_open(&upload)?;
     check_whole(&upload)?;
+    // It ends here, also if the application, which may move the file away, does not take it.
     upload.progress.total = Some(upload.offset());
     // The file may have to be read, and that is not begun anew because a client is impatient.
+    claim.finish()?;
     let commit = tokio::spawn(async move {
         let (running, read) = verify(&engine, &mut writer, &upload, expected).await?;
         let digest = running.as_ref().and_then(Running::digest);
@@ -48,11 +50,10 @@ pub(super) async fn complete(held: Held, expected: Option<Digest>) -> Result<Com
         }
         upload.progress.checksum = running.map(|running| running.save());
         if read {
-            // So that a client which has become impatient meanwhile need not wait for it again.
+            // So that it need not be read again if this ends here.
             upload.progress.status = Status::Open;
             engine.note(&mut *writer, upload.clone()).await?;
         }
-        claim.finish()?;
         upload.progress.status = Status::Finishing;
         engine.note(&mut *writer, upload.clone()).await?;
         let shared = Shared {
@@ -186,11 +187,14 @@ impl Completion {
         let commit = tokio::spawn(async move {
             let mut upload = file.shared.upload.clone();
             upload.progress.status = status;
-            let mut writer = file.shared.take_back().await?;
+            // Whoever wants the file meanwhile waits for the verdict.
+            let mut hold = file.shared.hold.lock().await;
+            let mut writer = hold.take()?;
             writer.commit(Bytes::new(), upload.clone()).await?;
             drop(writer);
             if status == Status::Complete {
-                *file.shared.hold.lock().await = Hold::Kept;
+                *hold = Hold::Kept;
+                drop(hold);
                 engine.ledger.close(&upload.id);
                 engine.observer.on_event(&Event::Completed(upload.clone())).await;
             }
@@ -210,7 +214,7 @@ impl Drop for Completion {
         // Without a runtime nobody waits for the lease either.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            if let Ok(mut writer) = shared.take_back().await {
+            if let Ok(mut writer) = shared.hold.lock().await.take() {
                 let mut upload = shared.upload.clone();
                 upload.progress.status = Status::Open;
                 // If it fails the upload can be completed again all the same.
@@ -285,12 +289,6 @@ impl Hold {
             Self::Discarded => ErrorKind::NotFound.into(),
             Self::Given(_) | Self::Kept | Self::Lost => ErrorKind::Superseded.into(),
         }
-    }
-}
-
-impl Shared {
-    async fn take_back(&self) -> Result<Box<dyn DynWriter>, Error> {
-        self.hold.lock().await.take()
     }
 }
 
