@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use server::{
     Answer, Chunk, Cut, DEADLINE, Plan, Random, Shape, Violation, World, ask, complete_request,
-    exchange, has_extension, is_long, read_answer, seed, status, status_request, until, until_or,
-    upload_id,
+    connect, exchange, has_extension, is_long, read_answer, seed, status, status_request, until,
+    until_or, upload_id,
 };
 
 /// Eight clients upload while the server is killed again and again, now and then before it
@@ -601,7 +601,7 @@ impl<'a> Uploading<'a> {
         };
         let stream = match self.stream.take() {
             Some(stream) => Ok(stream),
-            None => TcpStream::connect(addr).map_err(|_| Cut { sent: 0 }),
+            None => connect(addr).map_err(|error| Cut { sent: 0, why: error.kind() }),
         };
         let result = stream.and_then(|mut stream| {
             let answer = exchange(&mut stream, request)?;

@@ -232,7 +232,7 @@ impl Server {
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.addr).unwrap()
+        connect(self.addr).unwrap()
     }
 
     pub(crate) fn ask(&self, request: &[u8]) -> Answer {
@@ -441,6 +441,8 @@ impl fmt::Display for Violation {
 pub(crate) struct Cut {
     /// How many bytes of the request were sent.
     pub(crate) sent: usize,
+    /// How it ended.
+    pub(crate) why: io::ErrorKind,
 }
 
 #[derive(Debug)]
@@ -461,9 +463,23 @@ impl Answer {
     }
 }
 
+/// Waits for a port where connections that were closed still have them all.
+pub(crate) fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+    let mut connected = TcpStream::connect(addr);
+    until("there is a port", || {
+        let lacks_port = |error: &io::Error| error.kind() == io::ErrorKind::AddrNotAvailable;
+        let lacks_port = connected.as_ref().err().is_some_and(lacks_port);
+        if lacks_port {
+            connected = TcpStream::connect(addr);
+        }
+        !lacks_port
+    });
+    connected
+}
+
 /// A request on a connection of its own.
 pub(crate) fn ask(addr: SocketAddr, request: &[u8]) -> Result<Answer, Cut> {
-    let mut stream = TcpStream::connect(addr).map_err(|_| Cut { sent: 0 })?;
+    let mut stream = connect(addr).map_err(|error| Cut { sent: 0, why: error.kind() })?;
     let answer = exchange(&mut stream, request);
     drop(stream.shutdown(Shutdown::Both));
     answer
@@ -487,7 +503,7 @@ pub(crate) fn exchange(stream: &mut TcpStream, request: &[u8]) -> Result<Answer,
     // Also after a failed write: a refusal may be on its way.
     let answer = read_answer(stream).map_err(|error| {
         assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "the server does not answer");
-        Cut { sent }
+        Cut { sent, why: error.kind() }
     })?;
     assert!(sent == request.len() || answer.status >= 400, "answered before its end: {answer:?}");
     Ok(answer)
