@@ -657,6 +657,8 @@ struct Scripted {
     verdict: StatusCode,
     /// Whether it ends the upload first.
     discards: bool,
+    /// What completions are answered, before the application is asked.
+    damages: Arc<Mutex<VecDeque<(u16, Value)>>>,
 }
 
 impl Scripted {
@@ -684,7 +686,10 @@ impl Scripted {
     async fn pass(State(scripted): State<Self>, request: Request, next: Next) -> Response {
         let line = format!("{} {}", request.method(), request.uri());
         scripted.seen.lock().unwrap().push((line, request.headers().clone()));
-        let answer = scripted.answers.lock().unwrap().pop_front().flatten();
+        let mut answer = scripted.answers.lock().unwrap().pop_front().flatten();
+        if request.uri().path().ends_with("_complete") {
+            answer = answer.or_else(|| scripted.damages.lock().unwrap().pop_front());
+        }
         let Some((status, answer)) = answer else { return next.run(request).await };
         // A connection that is closed over unread bytes may take the answer with it.
         to_bytes(request.into_body(), usize::MAX).await.unwrap();
@@ -762,6 +767,18 @@ async fn what_the_application_does_not_want_is_not_sent_again() {
         ended.complains(&format!("({})", verdict.as_u16()));
         assert_eq!(scripted.arrived.lock().unwrap().len(), 2);
     }
+}
+
+/// Where it stands shows nothing of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_turns_out_to_be_damaged_is_sent_anew() {
+    let scripted = Scripted::default();
+    let damaged = json!({ "detail": "The stored upload is damaged; begin a new one" });
+    let (addr, world) = (scripted.start().await, World::new());
+    scripted.damages.lock().unwrap().push_back((410, damaged));
+    let ended = upload(addr, &[], &[&world.big()]).await.with(0);
+    ended.says(&format!("1 of 1 files arrived, {} bytes sent", 2 * SIZE));
+    assert_eq!(scripted.arrived.lock().unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -41,7 +41,7 @@ export async function upload(file, options = {}) {
   await hashTo(size);
   const saved = await complete(url, id, md5.hex()).catch((error) => {
     // What was refused would be refused again.
-    if (error.status === 400) localStorage.removeItem(key);
+    if ([400, 410].includes(error.status)) localStorage.removeItem(key);
     throw error;
   });
   localStorage.removeItem(key);

@@ -91,6 +91,8 @@ fn judge(status: StatusCode, after: Option<Duration>, answer: &Value) -> Trouble
         return Trouble::Moved { why, offset };
     }
     match (status.as_u16(), detail) {
+        // Its bytes may have been spoiled, which shows when they are compared and not before.
+        (410, _) if detail.starts_with("The stored upload is damaged") => Trouble::Anew(why),
         (404 | 410, _) => Trouble::Gone(why),
         (400, "md5 checksum does not match") => Trouble::Anew(why),
         (400, _) if detail.starts_with("Size of file was announced as") => Trouble::Anew(why),
