@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 
 use crate::body::ResponseBody;
-use crate::protocol::chunked::Abandoned;
+use crate::protocol::chunked::Caller;
 
 pin_project! {
     /// The future of [`ChunkedUpload`](crate::ChunkedUpload): the inner service's own for a request
@@ -37,7 +37,7 @@ pin_project! {
 struct Upload<B, E> {
     /// Behind a pointer since it is large. `None` once it has ended.
     work: Option<Pin<Box<dyn Work<B, E>>>>,
-    abandoned: Abandoned,
+    caller: Caller,
 }
 
 /// Work that can go on by itself.
@@ -61,8 +61,8 @@ impl<F, B, E> ResponseFuture<F, B, E> {
         Self { kind: Kind::Inner { future } }
     }
 
-    pub(crate) fn upload(work: Pin<Box<dyn Work<B, E>>>, abandoned: Abandoned) -> Self {
-        Self { kind: Kind::Upload { upload: Upload { work: Some(work), abandoned } } }
+    pub(crate) fn upload(work: Pin<Box<dyn Work<B, E>>>, caller: Caller) -> Self {
+        Self { kind: Kind::Upload { upload: Upload { work: Some(work), caller } } }
     }
 }
 
@@ -98,7 +98,7 @@ impl<B, E> Upload<B, E> {
 impl<B, E> Drop for Upload<B, E> {
     fn drop(&mut self) {
         if let (Some(work), Ok(runtime)) = (self.work.take(), Handle::try_current()) {
-            self.abandoned.set();
+            self.caller.leave();
             work.go_on(&runtime);
         }
     }

@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::future::ResponseFuture;
-use crate::protocol::chunked::{self, Abandoned, BoxError, Config, Finished, Outcome, Route};
+use crate::protocol::chunked::{self, BoxError, Caller, Config, Finished, Outcome, Route};
 
 /// The service that [`ChunkedUploadLayer`](crate::ChunkedUploadLayer) makes.
 ///
@@ -75,17 +75,17 @@ where
             std::mem::swap(&mut inner, &mut self.inner);
         }
         let config = Arc::clone(&self.config);
-        let abandoned = Abandoned::default();
-        let is_abandoned = abandoned.clone();
+        let caller = Caller::now();
+        let its = caller.clone();
         let work = async move {
-            match chunked::handle(&config, route, request, is_abandoned).await {
+            match chunked::handle(&config, route, request, its).await {
                 Outcome::Answer(response, answered) => {
                     Ok(response.map(|bytes| ResponseBody::ours(bytes, answered)))
                 }
                 Outcome::Finished(finished) => hand_over(config, inner, *finished).await,
             }
         };
-        ResponseFuture::upload(Box::pin(work), abandoned)
+        ResponseFuture::upload(Box::pin(work), caller)
     }
 }
 
@@ -110,12 +110,12 @@ where
         let result = match tokio::spawn(async move { inner.call(request).await }).await {
             Ok(result) => result,
             Err(error) => {
-                verdict.settle(&config, None).await;
+                verdict.settle(&config, false).await;
                 return ended(error).await;
             }
         };
-        let status = result.as_ref().ok().map(Response::status);
-        match verdict.settle(&config, status).await {
+        let taken = result.as_ref().is_ok_and(chunked::takes);
+        match verdict.settle(&config, taken).await {
             None => result.map(|response| response.map(ResponseBody::theirs)),
             Some(answer) => Ok(answer.map(|bytes| ResponseBody::ours(bytes, None))),
         }

@@ -10,9 +10,10 @@ use std::future::Future;
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{Empty, Full};
+use http_body::Body;
+use http_body_util::{Empty, Full, Limited};
 use support::*;
 use tokio::sync::Semaphore;
 use tower::{Layer, ServiceExt, service_fn};
@@ -167,18 +168,19 @@ async fn a_body_that_is_not_all_there_is_given_up_when_its_client_leaves() {
     assert_eq!(reply.json()["offset"], 3);
 }
 
-/// It was sent before the one that its client has sent instead, whenever it is looked at.
+/// It came before the one that its client has sent instead, whenever it is looked at.
 #[tokio::test]
-async fn who_has_left_stops_nobody() {
+async fn who_has_left_stops_nobody_who_came_later() {
     let uploads = in_memory();
     let client = Client::new(ChunkedUploadLayer::new(uploads.clone()));
     for (_, make) in WHOLE {
         let id = client.begin(6, b"abc").await;
-        let mut newer =
-            uploads.append(&support::id(&id), 3, AppendMode::AllOrNothing).await.unwrap();
         let request = make(&id, b"xyz");
         let mut probe = request.body().probe();
-        client.leave(request);
+        let older = client.call_now(request);
+        let newer = uploads.append(&support::id(&id), 3, AppendMode::AllOrNothing).await;
+        let mut newer = newer.unwrap();
+        drop(older);
         probe.dropped().await;
         newer.write(&b"def"[..]).await.unwrap();
         assert_eq!(newer.commit().await.unwrap().offset(), 6);
@@ -187,18 +189,71 @@ async fn who_has_left_stops_nobody() {
     }
 }
 
+/// Whoever waits for a client that is gone makes way for it, though its own client has left, too.
+#[test]
+fn who_has_left_need_not_wait_for_who_came_before() {
+    for (kind, make) in WHOLE {
+        on_both_stores(|store, builder| async move {
+            let client = Client::new(ChunkedUploadLayer::new(builder.build().unwrap()));
+            let id = client.begin(6, b"abc").await;
+            let head = Form::new().id(Some(&id)).open_file("a");
+            let dead = TestBody::new([Piece::Data(head), Piece::Data("d".into()), Piece::Stall]);
+            let mut probe = dead.probe();
+            let dead = client.spawn(ranged("bytes 3-5/6", dead));
+            probe.waiting().await;
+            client.leave(make(&id, b"def"));
+            reaches(&client, &id, 6).await;
+            assert_eq!(dead.await.unwrap().refused(409), TAKEN_OVER, "{kind}, {store}");
+        });
+    }
+}
+
 #[tokio::test]
-async fn a_completion_whose_client_has_left_stops_no_chunk() {
+async fn a_completion_that_came_before_a_chunk_does_not_stop_it() {
     let uploads = in_memory();
     let client = Client::new(ChunkedUploadLayer::new(uploads.clone()));
     let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
-    let mut chunk = uploads.append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
     let request = complete(&id.to_string(), &md5(b""));
     let mut probe = request.body().probe();
-    client.leave(request);
+    let older = client.call_now(request);
+    let mut chunk = uploads.append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
+    drop(older);
     probe.dropped().await;
     chunk.write(&b"abc"[..]).await.unwrap();
     assert_eq!(chunk.commit().await.unwrap().offset(), 3);
+}
+
+/// Its own end is enough, whatever becomes of the connection.
+#[tokio::test]
+async fn a_completion_of_unknown_length_is_carried_out_where_it_names_its_end() {
+    let client = client();
+    for kind in ["json", "form", "urlencoded"] {
+        let id = client.upload(b"abc").await;
+        let md5 = md5(b"abc");
+        let (media_type, body) = match kind {
+            "json" => {
+                let json = format!("{{\"upload_id\":\"{id}\",\"md5\":\"{md5}\"}}");
+                ("application/json".to_owned(), Bytes::from(json))
+            }
+            "form" => (Form::content_type(), Form::new().id(Some(&id)).field("md5", &md5).end()),
+            _ => {
+                let pairs = format!("upload_id={id}&md5={md5}").into();
+                ("application/x-www-form-urlencoded".to_owned(), pairs)
+            }
+        };
+        let body = TestBody::new([Piece::Data(body)]);
+        let mut probe = body.probe();
+        client.leave(post(COMPLETE).header(CONTENT_TYPE, media_type).body(body).unwrap());
+        probe.dropped().await;
+        if kind == "urlencoded" {
+            assert_eq!(client.status(&id).await.json()["status"], "open");
+        } else {
+            until("it is carried out", async || {
+                client.status(&id).await.json()["status"] == "complete"
+            })
+            .await;
+        }
+    }
 }
 
 /// A policy that takes its time sees the end of it.
@@ -225,6 +280,34 @@ async fn a_request_that_was_left_in_the_policy_goes_on() {
     drop(call);
     GO.add_permits(1);
     reaches(&client, &id, 6).await;
+}
+
+/// Nobody would end it otherwise: neither its client, nor a layer outside, nor a shutdown.
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_does_not_return_is_not_waited_for_without_a_client() {
+    struct Stuck;
+    impl Policy for Stuck {
+        async fn authorize(
+            &self,
+            _: &http::request::Parts,
+        ) -> Result<Option<tower_chunked_upload::Owner>, Refusal> {
+            std::future::pending().await
+        }
+    }
+    let uploads = in_memory();
+    let client = Client::new(ChunkedUploadLayer::new(uploads.clone()).policy(Stuck));
+    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = alive();
+    for request in
+        [chunk(None, 0, 3, b"abc"), complete(NO_ID, &md5(b"")), on_id(Method::GET, NO_ID)]
+    {
+        client.leave(request);
+    }
+    assert_eq!(alive(), before + 3);
+    until("they have ended", async || alive() == before).await;
+    client.leave(chunk(None, 0, 3, b"abc"));
+    uploads.shutdown(std::time::Duration::from_secs(1)).await;
+    until("it has ended", async || alive() == before).await;
 }
 
 #[test]
@@ -279,11 +362,29 @@ async fn why_a_body_failed_is_for_the_log() {
     assert_eq!(cause.to_string(), "connection reset by peer (os error 104)");
 }
 
+fn with_length(mut request: Request<TestBody>, length: u64) -> Request<TestBody> {
+    request.headers_mut().insert(CONTENT_LENGTH, length.into());
+    request
+}
+
 #[tokio::test]
 async fn a_limit_of_another_layer_is_named() {
     let service = layer()
         .layer(service_fn(async |_| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))));
     let service = RequestBodyLimitLayer::new(1000).layer(service);
+    // Where its length is known, too, if not to whoever limits it.
+    for request in [
+        raw(None, Some("bytes 0-15999/16000"), TestBody::of(vec![7; 16_000])),
+        chunk(None, 0, 16_000, &[7; 16_000]),
+    ] {
+        let length = request.body().size_hint().exact().unwrap();
+        let request = with_length(request, length).map(|body| Limited::new(body, 1000));
+        let service = layer().layer(service_fn(async |_| {
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        }));
+        let response = service.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    }
     // Its length is not known before.
     let pieces = |count| (0..count).map(|_| Piece::Data(Bytes::from_static(&[7; 400])));
     for (kind, count) in [("raw", 2), ("raw", 40), ("form", 40), ("completion", 40)] {
@@ -393,6 +494,58 @@ async fn a_verdict_on_what_was_discarded_says_that_it_is_gone() {
         completion.file().discard().await.unwrap();
         let verdict = if finishes { completion.finish().await } else { completion.reopen().await };
         assert_eq!(*verdict.unwrap_err().kind(), ErrorKind::NotFound);
+    }
+}
+
+#[test]
+fn while_a_verdict_is_written_down_the_file_waits_for_it() {
+    on_both_stores(|store, builder| async move {
+        let uploads = builder.build().unwrap();
+        for _ in 0..20 {
+            let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+            let completion = uploads.complete(&id, None).await.unwrap();
+            let file = completion.file().clone();
+            let (taken, discarded) = tokio::join!(biased; completion.finish(), file.discard());
+            assert!(discarded.is_ok(), "{store}: {discarded:?}");
+            // On several threads either may be first.
+            let kind = taken.map_err(|error| error.kind().clone()).map(drop);
+            assert!(matches!(kind, Ok(()) | Err(ErrorKind::NotFound)), "{store}: {kind:?}");
+            let gone = uploads.status(&id).await.unwrap_err();
+            assert_eq!(*gone.kind(), ErrorKind::NotFound, "{store}");
+        }
+    });
+}
+
+/// A client that is impatient must not have it read anew each time.
+#[test]
+fn a_file_that_is_read_back_is_read_to_its_end() {
+    on_both_stores(|store, builder| async move {
+        let uploads = builder.read_back(true).build().unwrap();
+        let mut append = uploads.create(NewUpload::new()).await.unwrap();
+        append.write(&noise(1 << 20)[..]).await.unwrap();
+        let id = append.commit().await.unwrap().id;
+        let (first, second) =
+            tokio::join!(biased; uploads.complete(&id, None), uploads.complete(&id, None));
+        assert!(first.is_ok(), "{store}: {first:?}");
+        assert_eq!(*second.map(drop).unwrap_err().kind(), ErrorKind::Finishing, "{store}");
+    });
+}
+
+/// gRPC says with a 200 that it has no such method.
+#[tokio::test]
+async fn an_error_of_grpc_takes_no_file() {
+    for (status, taken) in [(None, true), (Some("0"), true), (Some("12"), false)] {
+        let client = Client::around(layer(), move |_| async move {
+            let mut response = Response::new(Full::default());
+            if let Some(status) = status {
+                response.headers_mut().insert("grpc-status", status.parse().unwrap());
+            }
+            response
+        });
+        let id = client.upload(b"abc").await;
+        assert_eq!(client.complete(&id, &md5(b"abc")).await.status, 200);
+        let stands = if taken { "complete" } else { "open" };
+        assert_eq!(client.status(&id).await.json()["status"], stands, "{status:?}");
     }
 }
 

@@ -179,7 +179,7 @@ impl UploadsBuilder {
         }
         self.engine.pool = Pool::new(self.batch, self.batches);
         self.engine.ledger = Ledger::new(self.quotas);
-        Ok(Uploads { engine: Arc::new(self.engine), scope: Scope::All })
+        Ok(Uploads { engine: Arc::new(self.engine), scope: Scope::All, came: None })
     }
 }
 

@@ -81,8 +81,8 @@ impl Default for Claims {
 }
 
 impl Slot {
-    fn new(stop: watch::Sender<bool>) -> Self {
-        Self { stop, turn: Arc::default(), finishing: false, claims: 1, since: Instant::now() }
+    fn new(stop: watch::Sender<bool>, since: Instant) -> Self {
+        Self { stop, turn: Arc::default(), finishing: false, claims: 1, since }
     }
 }
 
@@ -103,13 +103,15 @@ impl Shared {
 }
 
 impl Claims {
-    /// Asks whoever works on the upload to stop, and waits for that, but no longer than `patience`.
+    /// Asks whoever works on the upload to stop, and waits for that, but no longer than `patience`. Who came
+    /// before whoever asks or works, though it is looked at only now, stops nobody.
     pub(super) async fn claim(
         &self,
         id: &UploadId,
+        came: Instant,
         patience: Duration,
     ) -> Result<Claim, ErrorKind> {
-        let (mut claim, turn) = self.enter(id)?;
+        let (mut claim, turn) = self.enter(id, came)?;
         let mut stopped = claim.stopped.clone();
         let turn = tokio::select! {
             biased;
@@ -121,35 +123,42 @@ impl Claims {
     }
 
     /// The claim on an upload that nobody claims.
-    pub(super) fn claim_idle(&self, id: &UploadId) -> Option<Claim> {
+    pub(super) fn claim_idle(&self, id: &UploadId, came: Instant) -> Option<Claim> {
         let mut slots = self.shared.slots();
         if slots.contains_key(id) || *self.shared.phase.borrow() != Phase::Open {
             return None;
         }
         let (stop, stopped) = watch::channel(false);
-        let slot = Slot::new(stop);
+        let slot = Slot::new(stop, came);
         let turn = Arc::clone(&slot.turn).try_lock_owned().ok()?;
         slots.insert(*id, slot);
         Some(Claim { id: *id, stopped, turn: Some(turn), work: self.work() })
     }
 
-    fn enter(&self, id: &UploadId) -> Result<(Claim, Arc<tokio::sync::Mutex<()>>), ErrorKind> {
+    fn enter(
+        &self,
+        id: &UploadId,
+        came: Instant,
+    ) -> Result<(Claim, Arc<tokio::sync::Mutex<()>>), ErrorKind> {
         let (stop, stopped) = watch::channel(false);
         let mut slots = self.shared.slots();
         if *self.shared.phase.borrow() != Phase::Open {
             return Err(ErrorKind::ShuttingDown);
         }
         let turn = match slots.entry(*id) {
-            Entry::Vacant(slot) => Arc::clone(&slot.insert(Slot::new(stop)).turn),
+            Entry::Vacant(slot) => Arc::clone(&slot.insert(Slot::new(stop, came)).turn),
             Entry::Occupied(mut slot) => {
                 let slot = slot.get_mut();
                 if slot.finishing {
                     return Err(ErrorKind::Finishing);
                 }
+                if slot.since > came {
+                    return Err(ErrorKind::Superseded);
+                }
                 slot.stop.send_replace(true);
                 slot.stop = stop;
                 slot.claims += 1;
-                slot.since = Instant::now();
+                slot.since = came;
                 Arc::clone(&slot.turn)
             }
         };
@@ -165,6 +174,11 @@ impl Claims {
     /// Waits until a shutdown begins.
     pub(super) fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
         self.shared.reaches(Phase::Closed)
+    }
+
+    /// Waits until a shutdown has no patience any more.
+    pub(super) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.shared.reaches(Phase::Stopped)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -304,14 +318,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_newest_claim_wins() {
         let (claims, id) = (Claims::default(), UploadId::random());
-        let first = claims.claim(&id, PATIENCE).await.unwrap();
+        let first = claims.claim(&id, Instant::now(), PATIENCE).await.unwrap();
         let third = async {
             first.stopped().await;
             // The second has asked and waits.
-            let (third, ()) = tokio::join!(claims.claim(&id, PATIENCE), async { drop(first) });
+            let (third, ()) =
+                tokio::join!(claims.claim(&id, Instant::now(), PATIENCE), async { drop(first) });
             third
         };
-        let (second, third) = tokio::join!(claims.claim(&id, PATIENCE), third);
+        let (second, third) = tokio::join!(claims.claim(&id, Instant::now(), PATIENCE), third);
         assert_eq!(second.unwrap_err(), ErrorKind::Superseded);
         let third = third.unwrap();
         assert!(!third.is_stopped());
@@ -319,31 +334,47 @@ mod tests {
         assert!(claims.shared.slots().is_empty());
     }
 
+    #[tokio::test]
+    async fn who_came_before_stops_nobody() {
+        let (claims, id) = (Claims::default(), UploadId::random());
+        let came = Instant::now();
+        let newer = claims.claim(&id, came + Duration::from_nanos(1), PATIENCE).await.unwrap();
+        let older = claims.claim(&id, came, PATIENCE).await;
+        assert_eq!(older.unwrap_err(), ErrorKind::Superseded);
+        assert!(!newer.is_stopped());
+        drop(newer);
+        // Nobody works on it any more.
+        claims.claim(&id, came, PATIENCE).await.unwrap();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_holder_that_does_not_stop_is_waited_for_in_vain() {
         let (claims, id) = (Claims::default(), UploadId::random());
-        let first = claims.claim(&id, PATIENCE).await.unwrap();
-        assert_eq!(claims.claim(&id, PATIENCE).await.unwrap_err(), ErrorKind::Busy);
+        let first = claims.claim(&id, Instant::now(), PATIENCE).await.unwrap();
+        assert_eq!(claims.claim(&id, Instant::now(), PATIENCE).await.unwrap_err(), ErrorKind::Busy);
         drop(first);
-        claims.claim(&id, PATIENCE).await.unwrap();
+        claims.claim(&id, Instant::now(), PATIENCE).await.unwrap();
         assert!(claims.shared.slots().is_empty());
     }
 
     #[tokio::test]
     async fn nobody_stops_a_finishing_one() {
         let (claims, id) = (Claims::default(), UploadId::random());
-        let first = claims.claim(&id, PATIENCE).await.unwrap();
+        let first = claims.claim(&id, Instant::now(), PATIENCE).await.unwrap();
         first.finish().unwrap();
-        assert_eq!(claims.claim(&id, PATIENCE).await.unwrap_err(), ErrorKind::Finishing);
+        assert_eq!(
+            claims.claim(&id, Instant::now(), PATIENCE).await.unwrap_err(),
+            ErrorKind::Finishing
+        );
         assert!(!first.is_stopped());
         drop(first);
-        claims.claim(&id, PATIENCE).await.unwrap();
+        claims.claim(&id, Instant::now(), PATIENCE).await.unwrap();
     }
 
     #[tokio::test]
     async fn another_process_stops_only_who_is_older_than_its_question() {
         let (claims, id) = (Claims::default(), UploadId::random());
-        let claim = claims.claim(&id, PATIENCE).await.unwrap();
+        let claim = claims.claim(&id, Instant::now(), PATIENCE).await.unwrap();
         claims.ask(&id, Duration::from_secs(5));
         assert!(!claim.is_stopped());
         claims.ask(&UploadId::random(), Duration::ZERO);
@@ -356,9 +387,9 @@ mod tests {
     #[tokio::test]
     async fn a_shutdown_waits_for_claims_and_refuses_new_ones() {
         let (claims, id) = (Claims::default(), UploadId::random());
-        let claim = claims.claim(&id, PATIENCE).await.unwrap();
+        let claim = claims.claim(&id, Instant::now(), PATIENCE).await.unwrap();
         claims.close();
-        let new = claims.claim(&UploadId::random(), PATIENCE).await;
+        let new = claims.claim(&UploadId::random(), Instant::now(), PATIENCE).await;
         assert_eq!(new.unwrap_err(), ErrorKind::ShuttingDown);
         assert!(!claim.is_stopped());
         claims.stop();

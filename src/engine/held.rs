@@ -25,7 +25,7 @@ impl Uploads {
     /// first whether there is a reason to. `None` if somebody does or there is anything else to say.
     pub(crate) async fn hold_idle(&self, id: &UploadId) -> Option<Held> {
         let engine = Arc::clone(&self.engine);
-        let Some(claim) = engine.claims.claim_idle(id) else {
+        let Some(claim) = engine.claims.claim_idle(id, self.came()) else {
             // How long it takes to be refused must not tell others that somebody works on it.
             drop(engine.store.load(id).await);
             return None;
@@ -38,7 +38,7 @@ impl Uploads {
     /// Asks whoever works on the upload to stop, and waits for it.
     pub(super) async fn hold(&self, id: &UploadId) -> Result<Held, Error> {
         let engine = Arc::clone(&self.engine);
-        let claim = engine.claims.claim(id, engine.patience).await?;
+        let claim = engine.claims.claim(id, self.came(), engine.patience).await?;
         let writer = engine.lease(id, &claim).await?;
         Ok(Held { engine, writer, claim })
     }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant as StdInstant};
 
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -179,7 +179,9 @@ pub(super) async fn remove(
     id: &UploadId,
 ) -> Result<Option<Removed>, StoreError> {
     // In a store without leases nobody else says that it is in use.
-    let Some(_claim) = engine.claims.claim_idle(id) else { return Err(StoreError::Busy) };
+    let Some(_claim) = engine.claims.claim_idle(id, StdInstant::now()) else {
+        return Err(StoreError::Busy);
+    };
     let writer = match engine.store.writer(id).await {
         Err(StoreError::NotFound | StoreError::Expired { .. }) => return Ok(None),
         Err(damage @ StoreError::Damaged { .. }) => {

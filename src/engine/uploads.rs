@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
@@ -55,6 +55,8 @@ use crate::upload::{Owner, Status, Upload};
 pub struct Uploads {
     pub(super) engine: Arc<Engine>,
     pub(super) scope: Scope,
+    /// When the request came that it serves; `None`: each call comes when it is made.
+    pub(super) came: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -147,7 +149,17 @@ impl Uploads {
     /// A handle that knows the uploads of one owner, and begins new ones in its name; every other
     /// upload looks to it as if it did not exist. `None` is the owner of uploads without owner.
     pub fn for_owner(&self, owner: impl Into<Option<Owner>>) -> Self {
-        Self { engine: Arc::clone(&self.engine), scope: Scope::Of(owner.into()) }
+        Self { engine: Arc::clone(&self.engine), scope: Scope::Of(owner.into()), came: None }
+    }
+
+    /// The same for a request that came at that moment: whoever came later is the newer one, though its
+    /// turn may come first.
+    pub(crate) fn for_request(&self, owner: Option<Owner>, came: Instant) -> Self {
+        Self { came: Some(came), ..self.for_owner(owner) }
+    }
+
+    pub(super) fn came(&self) -> Instant {
+        self.came.unwrap_or_else(Instant::now)
     }
 
     /// Begins an upload. It exists for others after the [`Append`]'s commit.
@@ -187,7 +199,7 @@ impl Uploads {
         upload.progress.total = new.total;
         upload.progress.expires = engine.expiry.at_creation(now);
 
-        let claim = engine.claims.claim(&upload.id, engine.patience).await?;
+        let claim = engine.claims.claim(&upload.id, self.came(), engine.patience).await?;
         let reservation = engine.ledger.open(&*engine.store, &upload, staged).await?;
         let writer = engine.store.create(upload).await?;
         let checksum = Some(engine.new_checksum());
@@ -278,16 +290,6 @@ impl Uploads {
                 self.hold(id).await?
             }
         };
-        complete::complete(held, digest).await
-    }
-
-    /// The same, unless anybody else works on the upload.
-    pub(crate) async fn complete_idle(
-        &self,
-        id: &UploadId,
-        digest: Option<Digest>,
-    ) -> Result<Completion, Error> {
-        let held = self.hold_idle(id).await.ok_or(ErrorKind::Superseded)?;
         complete::complete(held, digest).await
     }
 
@@ -388,7 +390,8 @@ impl Uploads {
     /// whether it was one. Such an upload is refused with [`ErrorKind::Damaged`]; a
     /// [`list`](Self::list) names it in an error ([`Error::damaged_upload`]), and a sweep removes it when
     /// its time has come by what can still be told of it: its record as it was before, or when that was
-    /// written last and how long a new upload lives.
+    /// written last and how long a new upload lives. One whose bytes were found to differ when it was
+    /// completed is none of these, since its record is whole: [`cancel`](Self::cancel) it.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], also on a handle of one owner, since nobody knows whose it is;
@@ -451,6 +454,11 @@ impl Uploads {
         }
         claims.watch_ended().await;
         self.engine.store.settle().await;
+    }
+
+    /// Waits until a shutdown has no patience any more.
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.engine.claims.stopped()
     }
 
     /// Something that [`shutdown`](Self::shutdown) waits for.

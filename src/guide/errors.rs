@@ -47,7 +47,7 @@
 //! | 413 | `Size of the request exceeds the limit (N bytes)`, or without the number | sends smaller chunks: [a layer outside](super::layers) has that limit |
 //! | 413 | `The request is too large` | has something else than a small form in its completion |
 //! | 413 | `The limit is N bytes of one owner's unfinished uploads`, with `limit` | tells its user, who ends or cancels another upload first |
-//! | 415 | `A body with a Content-Encoding is not taken` | sends the file as it is |
+//! | 415 | `A body with a Content-Encoding is not taken`, of a raw body | sends the file as it is |
 //! | 429 | `The limit is N unfinished uploads of one owner`, with `limit` | waits, or cancels another upload |
 //! | 500 | `There is no upload to complete` | has no part in it: the handler's route is not [behind the layer](super::layers) |
 //! | 500 | `The upload could not be stored` | tries again later; with feature `tracing` the log says why |

@@ -17,7 +17,7 @@
 //!   other fields in the query.
 //!
 //! Without `Content-Range` the chunk is the whole file. A body counts when it has ended well: with the length
-//! that it has announced or, in HTTP's chunked transfer coding, with the empty chunk that ends it. One in a `Content-Encoding` is refused, unless [a layer
+//! that it has announced or, in HTTP's chunked transfer coding, with the empty chunk that ends it. A raw one in a `Content-Encoding` is refused, unless [a layer
 //! outside](super::layers) unpacks it.
 //!
 //! The answer is `{"upload_id": "…", "offset": 10000, "expires": "2013-07-18T17:56:22.186Z"}`,

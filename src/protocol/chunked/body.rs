@@ -3,44 +3,30 @@
 use std::error::Error as StdError;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::header::EXPECT;
+use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::LengthLimitError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::caller::Caller;
 use super::config::Config;
 use crate::engine::{Append, Error, ErrorKind, Work};
 use crate::policy::Refusal;
 use crate::time;
-
-/// Whether nobody waits for an answer any more: the connection has ended, or the service was told to stop.
-/// Then only what has come already is looked at.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Abandoned(Arc<AtomicBool>);
-
-impl Abandoned {
-    pub(crate) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// A body that is read as long as it brings something.
 pub(super) struct Incoming<B> {
     body: Pin<Box<B>>,
     /// What the body said of its length before any of it was read.
     size: SizeHint,
+    /// What its client has said of it.
+    announced: Option<u64>,
     received: u64,
     idle_timeout: Duration,
     rate: Rate,
@@ -53,7 +39,7 @@ pub(super) struct Incoming<B> {
     ended: bool,
     /// Whether the body may have been cut where it ended.
     perhaps_cut: bool,
-    abandoned: Abandoned,
+    caller: Caller,
     work: Work,
 }
 
@@ -63,9 +49,10 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    pub(super) fn new(body: B, headers: &HeaderMap, config: &Config, abandoned: Abandoned) -> Self {
+    pub(super) fn new(body: B, headers: &HeaderMap, config: &Config, caller: Caller) -> Self {
         Self {
             size: body.size_hint(),
+            announced: content_length(headers),
             ended: body.is_end_stream(),
             body: Box::pin(body),
             received: 0,
@@ -75,19 +62,16 @@ where
             silent: Duration::ZERO,
             unasked: headers.contains_key(EXPECT),
             perhaps_cut: false,
-            abandoned,
+            caller,
             work: config.uploads.work(),
         }
     }
 
     /// How many bytes the body has, if it says so.
     pub(super) fn exact_size(&self) -> Option<u64> {
-        self.size.exact()
-    }
-
-    /// Whether nobody waits for the answer, to be asked again when it matters.
-    pub(super) fn abandoned(&self) -> Abandoned {
-        self.abandoned.clone()
+        // A limit of another layer says that it is the size where more will come.
+        let size = self.size.exact()?;
+        self.announced.is_none_or(|announced| announced == size).then_some(size)
     }
 
     /// Whether there is a body that its client was not asked for.
@@ -192,7 +176,7 @@ where
         for _ in 0..EMPTY {
             let frame = match self.body.as_mut().poll_frame(cx) {
                 Poll::Ready(frame) => frame,
-                Poll::Pending if self.abandoned.is_set() => {
+                Poll::Pending if self.caller.has_left() => {
                     self.ended = true;
                     return Poll::Ready(Err(Error::source_failed("its client has left").into()));
                 }
@@ -220,7 +204,7 @@ where
         self.ended = true;
         let Some(size) = self.exact_size() else {
             // The body of a connection that was given up ends like one that is whole.
-            self.perhaps_cut = self.abandoned.is_set();
+            self.perhaps_cut = self.caller.has_left();
             return Ok(());
         };
         match self.received < size {
@@ -246,19 +230,17 @@ where
     /// A body that its client was not asked for is not read before what this gives is dropped. That asks
     /// for it, unless the answer is on its way.
     pub(super) fn drain(self) -> Option<Answered> {
-        if self.ended || self.body.is_end_stream() || self.abandoned.is_set() {
+        if self.ended || self.body.is_end_stream() || self.caller.has_left() {
             return None;
         }
         let (answered, is_answered) = oneshot::channel();
-        let (answered, is_answered) = match self.unasked {
-            true => (Some(answered), Some(is_answered)),
-            false => (None, None),
-        };
+        let answered = self.unasked.then_some(answered);
         let Self { mut body, drain: (mut left, time), silent, work, .. } = self;
         tokio::spawn(tokio::time::timeout(time, async move {
-            if let Some(answered) = is_answered {
+            tokio::select! {
                 // Nothing is sent, so it ends with its sender.
-                drop(answered.await);
+                _ = is_answered => {}
+                () = work.stopped() => return,
             }
             let mut patience = SILENCE.saturating_sub(silent);
             loop {
@@ -291,6 +273,10 @@ where
 pub(crate) type Answered = oneshot::Sender<()>;
 
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
 
 /// Whether a layer outside has found the body too large.
 fn exceeds_limit(error: &(dyn StdError + 'static)) -> bool {

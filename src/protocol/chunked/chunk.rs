@@ -13,7 +13,8 @@ use http_body::Body;
 use tokio::io::AsyncReadExt;
 
 use super::answer::{Answer, bad_headers, media_type, no_file, plain, standing, wrong_size};
-use super::body::{Abandoned, BoxError, Incoming};
+use super::body::{BoxError, Incoming};
+use super::caller::Caller;
 use super::config::Config;
 use super::content_range::ContentRange;
 use super::disposition::Disposition;
@@ -26,6 +27,7 @@ use crate::upload::Upload;
 
 pub(super) async fn receive<B>(
     config: &Config,
+    caller: &Caller,
     parts: &Parts,
     body: &mut Incoming<B>,
 ) -> Result<Answer, Refusal>
@@ -34,14 +36,12 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let owner = config.policy.authorize(parts).await?;
-    let uploads = config.uploads.for_owner(owner);
-    let limit = config.policy.max_bytes(parts, uploads.max_bytes()).await?;
-    let limit = uploads.within_reach(limit);
+    let owner = caller.ask(config, config.policy.authorize(parts)).await?;
+    let uploads = config.uploads.for_request(owner, caller.came());
+    let limit = config.policy.max_bytes(parts, uploads.max_bytes());
+    let limit = uploads.within_reach(caller.ask(config, limit).await?);
     let range = read_range(config, parts)?;
-    plain(parts)?;
-    let abandoned = body.abandoned();
-    let request = Request { config, parts, uploads, limit, range, abandoned };
+    let request = Request { config, caller, parts, uploads, limit, range };
     // An upload that exists may have a limit of its own.
     if request.start() == 0 && !query::has_id(parts) {
         request.check_total(limit)?;
@@ -51,20 +51,20 @@ where
         Shape::Raw(file) => request.receive_raw(file, body).await?,
     };
     let upload = event.upload();
-    config.policy.on_event(parts, &event).await;
+    caller.tell(config, config.policy.on_event(parts, &event)).await;
     let mut content = standing(upload);
-    config.policy.respond(parts, upload, &mut content).await;
+    caller.tell(config, config.policy.respond(parts, upload, &mut content)).await;
     Ok(Answer::ok(content).with_range(upload.offset()))
 }
 
 /// A chunk request, as far as its headers tell.
 struct Request<'a> {
     config: &'a Config,
+    caller: &'a Caller,
     parts: &'a Parts,
     uploads: Uploads,
     limit: Option<u64>,
     range: Option<ContentRange>,
-    abandoned: Abandoned,
 }
 
 /// What is said of the file beside its bytes.
@@ -91,7 +91,8 @@ impl Request<'_> {
         B::Error: Into<BoxError>,
     {
         let limits = self.config.form_limits;
-        self.check_size(body.exact_size(), overhead(&limits), self.limit)?;
+        let limit = if self.start() == 0 { self.limit } else { self.uploads.within_reach(None) };
+        self.check_size(body.exact_size(), overhead(&limits), limit)?;
         let mut form = FormReader::new(&boundary, Arc::clone(&self.config.field), limits);
         let mut id = None;
         let mut fields = Vec::new();
@@ -193,20 +194,23 @@ impl Request<'_> {
             return Ok(Receiver { append, file, received: 0, bound: true });
         }
         let start = self.start();
-        self.check_size(size, 0, self.limit)?;
-        self.check_total(self.limit)?;
+        // Where a later chunk belongs is still to come, and with it the limit.
+        let limit = if start == 0 { self.limit } else { self.uploads.within_reach(None) };
+        self.check_size(size, 0, limit)?;
+        self.check_total(limit)?;
         let mut new = NewUpload::new();
         // A first chunk, unless an id comes after the file; a later one never begins an upload.
         if start == 0 {
             let candidate = self.candidate(&file, fields, None);
-            self.config.policy.validate(self.parts, &candidate).await?;
-            let attributes = self.config.policy.attributes(self.parts, &candidate).await?;
+            self.ask(self.config.policy.validate(self.parts, &candidate)).await?;
+            let attributes = self.config.policy.attributes(self.parts, &candidate);
+            let attributes = self.ask(attributes).await?;
             let total = self.range.as_ref().map(|range| range.total);
             new = new.filename(&*file.name).content_type(file.content_type.clone());
             new = new.attributes(attributes).total(total);
         }
         // Only a later chunk can start anywhere else: its `upload_id` is still to come.
-        let append = self.uploads.create_within(new, self.limit, start != 0).await?;
+        let append = self.uploads.create_within(new, limit, start != 0).await?;
         Ok(Receiver { append, file, received: 0, bound: false })
     }
 
@@ -231,7 +235,7 @@ impl Request<'_> {
                         // not find it held.
                         drop(held);
                         let limit = check.await?;
-                        self.append(&id, mode, limit).await?
+                        self.uploads.append_within(&id, start, mode, limit).await?
                     }
                 }
             }
@@ -239,7 +243,7 @@ impl Request<'_> {
                 // Before the claim: what is refused now stops nobody.
                 let upload = self.uploads.check_open(&id).await?;
                 let limit = self.check_continued(&upload, file, fields, size).await?;
-                self.append(&id, mode, limit).await?
+                self.uploads.append_within(&id, start, mode, limit).await?
             }
         };
         if let Some(range) = &self.range {
@@ -248,23 +252,11 @@ impl Request<'_> {
         Ok(append)
     }
 
-    /// Asks whoever works on the upload to stop. A request that nobody waits for must not: its client may
-    /// have sent the one that it would stop.
-    async fn append(
+    async fn ask<T>(
         &self,
-        id: &UploadId,
-        mode: AppendMode,
-        limit: Option<u64>,
-    ) -> Result<Append, Refusal> {
-        let append = match self.abandoned.is_set() {
-            true => self.uploads.hold_idle(id).await.ok_or(ErrorKind::Superseded)?.append(
-                self.start(),
-                mode,
-                limit,
-            ),
-            false => self.uploads.append_within(id, self.start(), mode, limit).await,
-        };
-        Ok(append?)
+        decision: impl Future<Output = Result<T, Refusal>> + Send,
+    ) -> Result<T, Refusal> {
+        self.caller.ask(self.config, decision).await
     }
 
     /// Refuses a chunk that does not fit its upload, or that the application does not want; gives the
@@ -284,12 +276,15 @@ impl Request<'_> {
         }
         let limit = match upload.max_bytes {
             None => self.limit,
-            own => self.uploads.within_reach(self.config.policy.max_bytes(self.parts, own).await?),
+            own => {
+                let limit = self.config.policy.max_bytes(self.parts, own);
+                self.uploads.within_reach(self.ask(limit).await?)
+            }
         };
         self.check_total(limit)?;
         self.check_size(size, 0, limit)?;
         let candidate = self.candidate(file, fields, Some(upload));
-        self.config.policy.validate(self.parts, &candidate).await?;
+        self.ask(self.config.policy.validate(self.parts, &candidate)).await?;
         Ok(limit)
     }
 
@@ -415,6 +410,7 @@ fn shape(parts: &Parts) -> Result<Shape, Refusal> {
             Err(error) => return Err(error.into()),
         }
     }
+    plain(parts)?;
     let mut dispositions = parts.headers.get_all(CONTENT_DISPOSITION).iter();
     let disposition = dispositions.next().ok_or_else(no_file)?;
     if dispositions.next().is_some() {

@@ -4,12 +4,13 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use serde::de::{Deserialize, Deserializer, MapAccess};
 
-use super::answer::{Answer, media_type, plain};
+use super::answer::{Answer, media_type};
 use super::body::{BoxError, Incoming};
+use super::caller::Caller;
 use super::config::Config;
 use super::form::{self, Boundary, FormError, FormLimits};
 use super::query::set_once;
@@ -33,6 +34,7 @@ pub(crate) struct Verdict {
 
 pub(super) async fn prepare<B>(
     config: &Config,
+    caller: &Caller,
     parts: Parts,
     body: &mut Incoming<B>,
 ) -> Result<Finished, Refusal>
@@ -41,12 +43,13 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let owner = config.policy.authorize(&parts).await?;
-    let uploads = config.uploads.for_owner(owner);
-    plain(&parts)?;
-    let abandoned = body.abandoned();
-    let body = read(config, body).await?;
-    let (id, md5) = read_fields(config.form_limits, &parts, &body)?;
+    let owner = caller.ask(config, config.policy.authorize(&parts)).await?;
+    let uploads = config.uploads.for_request(owner, caller.came());
+    let content = read(config, body).await?;
+    let (id, md5) = read_fields(config.form_limits, &parts, &content)?;
+    if !names_its_end(&parts) {
+        body.check_end()?;
+    }
     let (id, md5) = match (id, md5) {
         (Some(id), Some(md5)) => (id, Some(md5)),
         (Some(id), None) if !config.md5_check => (id, None),
@@ -65,23 +68,18 @@ where
             }
         },
     };
-    let completion = match abandoned.is_set() {
-        // Its client may have sent the request that it would stop.
-        true => uploads.complete_idle(&id, digest).await,
-        false => uploads.complete(&id, digest).await,
-    };
-    let completion = completion.map_err(in_words)?;
-    let verified = config.policy.verify(&parts, completion.file()).await;
+    let completion = uploads.complete(&id, digest).await.map_err(in_words)?;
+    let verified = caller.ask(config, config.policy.verify(&parts, completion.file())).await;
     if completion.is_discarded().await {
-        let upload = completion.file().record().clone();
-        config.policy.on_event(&parts, &Event::Discarded(upload)).await;
+        let event = Event::Discarded(completion.file().record().clone());
+        caller.tell(config, config.policy.on_event(&parts, &event)).await;
         return Err(verified.err().unwrap_or_else(|| ErrorKind::NotFound.into()));
     }
     if let Err(refusal) = verified {
         completion.reopen().await?;
         return Err(refusal);
     }
-    Ok(Finished { parts, body, completion })
+    Ok(Finished { parts, body: content, completion })
 }
 
 impl Finished {
@@ -95,20 +93,16 @@ impl Finished {
 }
 
 impl Verdict {
-    /// The inner service has answered with this status, or with an error. An answer comes back if
-    /// its own cannot stand, since the upload could not be marked as complete.
-    pub(crate) async fn settle(
-        self,
-        config: &Config,
-        status: Option<StatusCode>,
-    ) -> Option<Response<Bytes>> {
+    /// The inner service has answered, and perhaps taken the file. An answer comes back if its own cannot
+    /// stand, since the upload could not be marked as complete.
+    pub(crate) async fn settle(self, config: &Config, taken: bool) -> Option<Response<Bytes>> {
         let Self { parts, completion } = self;
         if completion.is_discarded().await {
             let upload = completion.file().record().clone();
             config.policy.on_event(&parts, &Event::Discarded(upload)).await;
             return None;
         }
-        if !status.is_some_and(|status| status.is_success() || status.is_redirection()) {
+        if !taken {
             // It can be completed again, whether or not this can be written down.
             drop(completion.reopen().await);
             return None;
@@ -121,6 +115,14 @@ impl Verdict {
             Err(error) => Some(Answer::from(Refusal::from(error)).into_response(config)),
         }
     }
+}
+
+/// Whether the inner service has taken the file.
+pub(crate) fn takes<B>(answer: &Response<B>) -> bool {
+    let status = answer.status();
+    // gRPC says its errors with a 200, also that it has no such method.
+    let grpc = answer.headers().get("grpc-status");
+    (status.is_success() || status.is_redirection()) && grpc.is_none_or(|status| status == "0")
 }
 
 /// The whole body, as long as it is small.
@@ -142,8 +144,20 @@ where
         }
         whole.extend_from_slice(&bytes);
     }
-    body.check_end()?;
     Ok(whole.freeze())
+}
+
+/// Whether a body of the request's type shows by itself where it ends.
+fn names_its_end(parts: &Parts) -> bool {
+    let media_type = media_type(parts).ok().flatten().map(HeaderValue::as_bytes);
+    let essence = media_type.map(essence).unwrap_or_default();
+    [&b"multipart/form-data"[..], b"application/json"].contains(&&*essence)
+}
+
+/// A media type without its parameters, in lower case.
+fn essence(media_type: &[u8]) -> Vec<u8> {
+    let essence = media_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().to_ascii_lowercase()
 }
 
 pub(crate) type Fields = (Option<String>, Option<String>);
@@ -155,8 +169,7 @@ pub(crate) fn read_fields(
     body: &[u8],
 ) -> Result<Fields, Refusal> {
     let media_type = media_type(parts)?.map(|value| value.as_bytes());
-    let essence = media_type.unwrap_or_default().split(|byte| *byte == b';').next();
-    let essence = essence.unwrap_or_default().trim_ascii().to_ascii_lowercase();
+    let essence = essence(media_type.unwrap_or_default());
     let (mut id, mut md5) = (None, None);
     let mut take = |name: &str, value: &str| match name {
         "upload_id" => set_once(&mut id, value, "upload_id"),

@@ -5,6 +5,7 @@
 
 mod answer;
 mod body;
+mod caller;
 mod chunk;
 pub(crate) mod complete;
 mod config;
@@ -20,8 +21,9 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 
 pub use self::answer::{Encoder, JsonEncoder};
-pub(crate) use self::body::{Abandoned, Answered, BoxError};
-pub(crate) use self::complete::Finished;
+pub(crate) use self::body::{Answered, BoxError};
+pub(crate) use self::caller::Caller;
+pub(crate) use self::complete::{Finished, takes};
 pub(crate) use self::config::{Config, Route};
 pub use self::form::FormLimits;
 
@@ -41,7 +43,7 @@ pub(crate) async fn handle<B>(
     config: &Config,
     route: Route,
     request: Request<B>,
-    abandoned: Abandoned,
+    caller: Caller,
 ) -> Outcome
 where
     B: Body + Send + 'static,
@@ -51,21 +53,21 @@ where
     let (mut parts, body) = request.into_parts();
     detach(&mut parts);
     let version = parts.version;
-    let mut body = Incoming::new(body, &parts.headers, config, abandoned);
+    let mut body = Incoming::new(body, &parts.headers, config, caller.clone());
     let result = match (route, &parts.method) {
-        (Route::Chunk, &Method::POST) => chunk::receive(config, &parts, &mut body).await,
+        (Route::Chunk, &Method::POST) => chunk::receive(config, &caller, &parts, &mut body).await,
         (Route::Complete, &Method::POST) => {
-            match complete::prepare(config, parts, &mut body).await {
+            match complete::prepare(config, &caller, parts, &mut body).await {
                 // Its body was read to its end.
                 Ok(finished) => return Outcome::Finished(Box::new(finished)),
                 Err(refusal) => Err(refusal),
             }
         }
         (Route::Chunk, &Method::GET | &Method::HEAD) if query::has_id(&parts) => {
-            status::status(config, &parts).await
+            status::status(config, &caller, &parts).await
         }
         (Route::Chunk, &Method::DELETE) if query::has_id(&parts) => {
-            status::cancel(config, &parts).await
+            status::cancel(config, &caller, &parts).await
         }
         (_, method) => Ok(other_method(route, method, query::has_id(&parts))),
     };
