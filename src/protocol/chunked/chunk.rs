@@ -91,8 +91,7 @@ impl Request<'_> {
         B::Error: Into<BoxError>,
     {
         let limits = self.config.form_limits;
-        let limit = if self.start() == 0 { self.limit } else { self.uploads.within_reach(None) };
-        self.check_size(body.exact_size(), overhead(&limits), limit)?;
+        self.check_size(body.exact_size(), overhead(&limits), self.limit_so_far())?;
         let mut form = FormReader::new(&boundary, Arc::clone(&self.config.field), limits);
         let mut id = None;
         let mut fields = Vec::new();
@@ -154,6 +153,11 @@ impl Request<'_> {
         Box::pin(self.end(receiver, id.as_deref(), fields)).await
     }
 
+    /// The limit as long as it is not known where the chunk belongs. That of a later one comes with its id.
+    fn limit_so_far(&self) -> Option<u64> {
+        if self.start() == 0 { self.limit } else { self.uploads.within_reach(None) }
+    }
+
     /// Refuses a file whose range says that it is larger than is taken.
     fn check_total(&self, limit: Option<u64>) -> Result<(), Refusal> {
         match (&self.range, limit) {
@@ -193,9 +197,7 @@ impl Request<'_> {
             let append = self.continue_upload(id, &file, fields, size).await?;
             return Ok(Receiver { append, file, received: 0, bound: true });
         }
-        let start = self.start();
-        // Where a later chunk belongs is still to come, and with it the limit.
-        let limit = if start == 0 { self.limit } else { self.uploads.within_reach(None) };
+        let (start, limit) = (self.start(), self.limit_so_far());
         self.check_size(size, 0, limit)?;
         self.check_total(limit)?;
         let mut new = NewUpload::new();
@@ -318,8 +320,9 @@ impl Request<'_> {
         Ok(if bound { Event::Grew(upload) } else { Event::Created(upload) })
     }
 
-    /// Refuses a chunk that begins an upload anywhere but at its start.
+    /// Refuses a chunk that begins an upload anywhere but at its start, or a larger one than may be.
     fn check_start(&self) -> Result<(), Refusal> {
+        self.check_total(self.limit)?;
         match self.start() {
             0 => Ok(()),
             // No offset: a client that goes on from it would begin one upload after the other.
