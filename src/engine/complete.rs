@@ -453,6 +453,8 @@ impl CompletedUpload {
             };
             writer.remove().await?;
             *hold = Hold::Discarded;
+            // An observer may look at the file, too.
+            drop(hold);
             shared.engine.ledger.close(&shared.upload.id);
             shared.engine.observer.on_event(&Event::Discarded(shared.upload.clone())).await;
             Ok::<_, Error>(())
