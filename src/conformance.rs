@@ -34,7 +34,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use crate::id::UploadId;
-use crate::store::{Reader, Store, StoreError, Writer};
+use crate::store::{Batch, Commit, Handover, Reader, Store, StoreError, Writer};
 use crate::upload::{Status, Upload};
 
 /// What the suite does at the places that [`Writer::persist`] moves files to, as the application and
@@ -348,7 +348,7 @@ async fn a_creation_is_invisible_before_its_first_commit<S: Store>(suite: &Suite
         not_found(store.open(&upload.id).await.map(drop), "open");
         assert!(listed(&*store).await.is_empty(), "it is listed");
         match store.writer(&upload.id).await {
-            Err(StoreError::NotFound | StoreError::Busy) => {}
+            Err(StoreError::NotFound | StoreError::Removed { .. } | StoreError::Busy) => {}
             other => panic!("writer gave {:?}", other.map(drop)),
         }
         // What is under way may look like what a crash left, and must live through that.
@@ -357,11 +357,11 @@ async fn a_creation_is_invisible_before_its_first_commit<S: Store>(suite: &Suite
             other => panic!("discard gave {other:?}"),
         }
         if look == 0 {
-            writer.write(bytes.clone()).await.must("write");
+            writer.write(Batch::new(bytes.clone())).await.must("write");
         }
     }
     let upload = at(&upload, bytes.len());
-    writer.commit(Bytes::new(), upload.clone()).await.must("commit");
+    writer.commit(Commit::new(Bytes::new(), upload.clone())).await.must("commit");
     assert_eq!(writer.upload(), &upload);
     drop(writer);
     holds(&*store, &upload, &bytes).await;
@@ -375,7 +375,7 @@ async fn a_creation_dropped_before_its_commit_leaves_nothing<S: Store>(suite: &S
         let upload = new();
         let mut writer = store.create(upload.clone()).await.must("create");
         if let Some(length) = length {
-            writer.write(data(1, length)).await.must("write");
+            writer.write(Batch::new(data(1, length))).await.must("write");
         }
         drop(writer);
         nothing_left(&*store, &upload.id).await;
@@ -407,7 +407,7 @@ async fn a_record_comes_back_as_it_was_given<S: Store>(suite: &Suite<S>) {
         assert_eq!(writer.upload(), &upload);
         let bytes = data(1, 17);
         let upload = at(&upload, bytes.len());
-        writer.commit(bytes.clone(), upload.clone()).await.must("commit");
+        writer.commit(Commit::new(bytes.clone(), upload.clone())).await.must("commit");
         assert_eq!(writer.upload(), &upload);
         drop(writer);
         holds(&*store, &upload, &bytes).await;
@@ -422,14 +422,14 @@ async fn a_later_commit_may_change_the_whole_record<S: Store>(suite: &Suite<S>) 
     let mut writer = self::writer(&*store, &plain.id).await;
     let mut changed = rich(plain.clone());
     changed.owner.clone_from(&plain.owner);
-    writer.commit(Bytes::new(), changed.clone()).await.must("commit");
+    writer.commit(Commit::new(Bytes::new(), changed.clone())).await.must("commit");
     drop(writer);
     holds(&*store, &changed, &data(1, 5)).await;
 
     let mut back = plain.clone();
     back.progress.total = Some(7);
     let mut writer = self::writer(&*store, &plain.id).await;
-    writer.commit(data(2, 2), at(&back, 7)).await.must("commit");
+    writer.commit(Commit::new(data(2, 2), at(&back, 7))).await.must("commit");
     drop(writer);
     let bytes = [data(1, 5), data(2, 2)].concat();
     holds(&*store, &at(&back, 7), &bytes).await;
@@ -446,17 +446,17 @@ async fn bytes_of_any_size_come_back<S: Store>(suite: &Suite<S>) {
     let mut bytes = Vec::new();
     let odd = [0, 1, 3, 4096, 0, 70_001, 5, 3 << 20, 2, 4095];
     for (seed, length) in odd.into_iter().enumerate() {
-        writer.write(data(seed, length)).await.must("write");
+        writer.write(Batch::new(data(seed, length))).await.must("write");
         bytes.extend_from_slice(&data(seed, length));
     }
     for seed in 0..300 {
-        writer.write(data(seed, seed % 7)).await.must("write");
+        writer.write(Batch::new(data(seed, seed % 7))).await.must("write");
         bytes.extend_from_slice(&data(seed, seed % 7));
     }
     let last = data(77, 13);
     bytes.extend_from_slice(&last);
     let upload = at(&upload, bytes.len());
-    writer.commit(last, upload.clone()).await.must("commit");
+    writer.commit(Commit::new(last, upload.clone())).await.must("commit");
     drop(writer);
     holds(&*store, &upload, &bytes).await;
 }
@@ -468,16 +468,16 @@ async fn one_lease_makes_many_commits<S: Store>(suite: &Suite<S>) {
     let mut bytes = Vec::new();
     for round in 0..40 {
         let (one, two) = (data(round, round % 3 * 50), data(round + 1000, round % 5));
-        writer.write(one.clone()).await.must("write");
+        writer.write(Batch::new(one.clone())).await.must("write");
         bytes.extend_from_slice(&one);
         bytes.extend_from_slice(&two);
         let upload = at(&upload, bytes.len());
-        writer.commit(two, upload.clone()).await.must("commit");
+        writer.commit(Commit::new(two, upload.clone())).await.must("commit");
         assert_eq!(writer.upload(), &upload);
         assert_eq!(store.load(&upload.id).await.must("load"), upload);
     }
     holds(&*store, &at(&upload, bytes.len()), &bytes).await;
-    writer.write(data(5, 1000)).await.must("write");
+    writer.write(Batch::new(data(5, 1000))).await.must("write");
     drop(writer);
     holds(&*store, &at(&upload, bytes.len()), &bytes).await;
 }
@@ -491,25 +491,27 @@ async fn work_beside_a_batch_is_done_once_and_its_record_counts<S: Store>(suite:
     for length in [0, 100, 300_000] {
         let (one, two) = (data(1, length), data(2, length));
         let done = Arc::new(AtomicUsize::new(0));
-        let work = {
-            let done = Arc::clone(&done);
-            move || {
+        let look = {
+            let (done, one) = (Arc::clone(&done), one.clone());
+            move |bytes: &[u8]| {
+                assert_eq!(bytes, one, "what is looked at");
                 done.fetch_add(1, Ordering::SeqCst);
             }
         };
-        writer.write_with(one.clone(), Box::new(work)).await.must("write");
+        writer.write(Batch::looked_at(one.clone(), look)).await.must("write");
         assert_eq!(done.load(Ordering::SeqCst), 1, "the work");
         bytes.extend_from_slice(&one);
         bytes.extend_from_slice(&two);
         let upload = at(&upload, bytes.len());
         let record = {
-            let (done, upload) = (Arc::clone(&done), upload.clone());
-            move || {
+            let (done, upload, two) = (Arc::clone(&done), upload.clone(), two.clone());
+            move |bytes: &[u8]| {
+                assert_eq!(bytes, two, "what is looked at");
                 done.fetch_add(1, Ordering::SeqCst);
                 upload
             }
         };
-        writer.commit_with(two, Box::new(record)).await.must("commit");
+        writer.commit(Commit::computed(two, record)).await.must("commit");
         assert_eq!(done.load(Ordering::SeqCst), 2, "the record");
         assert_eq!(writer.upload(), &upload);
         assert_eq!(store.load(&upload.id).await.must("load"), upload);
@@ -522,11 +524,11 @@ async fn bytes_past_the_offset_are_written_over<S: Store>(suite: &Suite<S>) {
     let store = suite.store();
     let upload = born(&*store, &data(1, 10)).await;
     let mut writer = self::writer(&*store, &upload.id).await;
-    writer.commit(data(2, 100), at(&upload, 30)).await.must("commit");
+    writer.commit(Commit::new(data(2, 100), at(&upload, 30))).await.must("commit");
     let mut bytes = [data(1, 10), data(2, 20)].concat();
     holds(&*store, &at(&upload, 30), &bytes).await;
-    writer.write(data(3, 4)).await.must("write");
-    writer.commit(data(4, 3), at(&upload, 37)).await.must("commit");
+    writer.write(Batch::new(data(3, 4))).await.must("write");
+    writer.commit(Commit::new(data(4, 3), at(&upload, 37))).await.must("commit");
     bytes.extend_from_slice(&data(3, 4));
     bytes.extend_from_slice(&data(4, 3));
     drop(writer);
@@ -540,8 +542,8 @@ async fn a_dropped_write_is_rolled_back<S: Store>(suite: &Suite<S>) {
     for (rubbish, chunk) in [(1000, 5), (70_000, 1), (1, 1000), (100, 0)] {
         let mut writer = self::writer(&*store, &upload.id).await;
         assert_eq!(writer.upload(), &upload);
-        writer.write(data(2, rubbish / 2)).await.must("write");
-        writer.write(data(3, rubbish - rubbish / 2)).await.must("write");
+        writer.write(Batch::new(data(2, rubbish / 2))).await.must("write");
+        writer.write(Batch::new(data(3, rubbish - rubbish / 2))).await.must("write");
         holds(&*store, &upload, &bytes).await;
         drop(writer);
         holds(&*store, &upload, &bytes).await;
@@ -556,8 +558,10 @@ async fn a_dropped_write_does_not_show_in_a_finished_file<S: Store>(suite: &Suit
     let store = suite.store();
     let upload = born(&*store, &data(1, 10)).await;
     let mut writer = self::writer(&*store, &upload.id).await;
-    writer.write(data(2, 1000)).await.must("write");
-    writer.commit(Bytes::new(), with_status(&upload, Status::Finishing)).await.must("commit");
+    writer.write(Batch::new(data(2, 1000))).await.must("write");
+    let finishing = with_status(&upload, Status::Finishing);
+    let given = Commit::new(Bytes::new(), finishing).with_handover(Handover::Given);
+    writer.commit(given).await.must("commit");
     holds(&*store, &with_status(&upload, Status::Finishing), &data(1, 10)).await;
     let path = writer.path();
     assert!(path.is_some() || !suite.local_files, "there is no path");
@@ -574,7 +578,7 @@ async fn a_reader_seeks_like_a_file<S: Store>(suite: &Suite<S>) {
     let bytes = data(1, 150_000);
     let upload = born(&*store, &bytes).await;
     let mut writer = self::writer(&*store, &upload.id).await;
-    writer.write(data(2, 1000)).await.must("write");
+    writer.write(Batch::new(data(2, 1000))).await.must("write");
     seeks_like(store.open(&upload.id).await.must("open"), &bytes).await;
 }
 
@@ -582,12 +586,12 @@ async fn a_reader_shows_committed_bytes_only<S: Store>(suite: &Suite<S>) {
     let store = suite.store();
     let upload = born(&*store, &data(1, 5000)).await;
     let mut writer = self::writer(&*store, &upload.id).await;
-    writer.write(data(2, 1000)).await.must("write");
+    writer.write(Batch::new(data(2, 1000))).await.must("write");
     let mut before = store.open(&upload.id).await.must("open");
     let mut first = vec![0; 4000];
     before.read_exact(&mut first).await.must("read");
-    writer.commit(data(3, 1000), at(&upload, 7000)).await.must("commit");
-    writer.write(data(4, 1000)).await.must("write");
+    writer.commit(Commit::new(data(3, 1000), at(&upload, 7000))).await.must("commit");
+    writer.write(Batch::new(data(4, 1000))).await.must("write");
     let all = [data(1, 5000), data(2, 1000), data(3, 1000)].concat();
 
     // Whether a reader follows later commits is the store's to say.
@@ -638,10 +642,10 @@ async fn a_lease_ends_when_its_writer_is_dropped<S: Store>(suite: &Suite<S>) {
     let upload = born(&*store, &data(1, 10)).await;
     drop(self::writer(&*store, &upload.id).await);
     let mut dirty = self::writer(&*store, &upload.id).await;
-    dirty.write(data(2, 100)).await.must("write");
+    dirty.write(Batch::new(data(2, 100))).await.must("write");
     drop(dirty);
     let mut committed = self::writer(&*store, &upload.id).await;
-    committed.commit(data(3, 1), at(&upload, 11)).await.must("commit");
+    committed.commit(Commit::new(data(3, 1), at(&upload, 11))).await.must("commit");
     drop(committed);
     let reader = self::writer(&*store, &upload.id).await.into_reader().await.must("into_reader");
     drop(reader);
@@ -662,7 +666,7 @@ async fn reading_waits_for_no_lease<S: Store>(suite: &Suite<S>) {
     let upload = born(&*store, &data(1, 10)).await;
     let mut writer = self::writer(&*store, &upload.id).await;
     holds(&*store, &upload, &data(1, 10)).await;
-    writer.write(data(2, 10)).await.must("write");
+    writer.write(Batch::new(data(2, 10))).await.must("write");
     holds(&*store, &upload, &data(1, 10)).await;
     assert_eq!(listed(&*store).await, [upload]);
 }
@@ -678,7 +682,7 @@ async fn a_reader_of_the_record_sees_it_go_forward_only<S: Store>(suite: &Suite<
             grow(&*store, &upload.id, &all.slice(end..next)).await;
             end = next;
             let mut rubbish = self::writer(&*store, &upload.id).await;
-            rubbish.write(data(2, 20)).await.must("write");
+            rubbish.write(Batch::new(data(2, 20))).await.must("write");
         }
     };
     let reading = async {
@@ -704,7 +708,7 @@ async fn what_was_written_can_be_read_back_instead_of_committed<S: Store>(suite:
 
     let unborn = new();
     let mut writer = store.create(unborn.clone()).await.must("create");
-    writer.write(bytes.clone()).await.must("write");
+    writer.write(Batch::new(bytes.clone())).await.must("write");
     let mut reader = writer.into_reader().await.must("into_reader");
     assert!(read(&mut reader).await == bytes, "other bytes");
     reader.seek(SeekFrom::Start(0)).await.must("seek");
@@ -720,7 +724,7 @@ async fn what_was_written_can_be_read_back_instead_of_committed<S: Store>(suite:
     let upload = born(&*store, &data(1, 1000)).await;
     let mut writer = self::writer(&*store, &upload.id).await;
     for part in [0..1, 1..100_000, 100_000..bytes.len()] {
-        writer.write(bytes.slice(part)).await.must("write");
+        writer.write(Batch::new(bytes.slice(part))).await.must("write");
     }
     let reader = writer.into_reader().await.must("into_reader");
     holds(&*store, &upload, &data(1, 1000)).await;
@@ -742,7 +746,8 @@ async fn persisting_moves_the_bytes<S: Store>(suite: &Suite<S>) {
             assert_eq!(writer.path(), Some(target.clone()));
         }
         let complete = with_status(&upload, Status::Complete);
-        writer.commit(Bytes::new(), complete.clone()).await.must("commit");
+        let taken = Commit::new(Bytes::new(), complete.clone()).with_handover(Handover::Taken);
+        writer.commit(taken).await.must("commit");
         drop(writer);
         suite.holds(&store, 0).await;
         holds(&*store, &complete, &bytes).await;
@@ -860,7 +865,10 @@ async fn a_persisted_file_is_found_after_its_writer_was_dropped<S: Store>(suite:
     holds(&*store, &upload, &bytes).await;
     let mut writer = self::writer(&*store, &upload.id).await;
     assert_eq!(writer.upload(), &upload);
-    writer.commit(Bytes::new(), with_status(&upload, Status::Open)).await.must("commit");
+    writer
+        .commit(Commit::new(Bytes::new(), with_status(&upload, Status::Open)))
+        .await
+        .must("commit");
     drop(writer);
     holds(&*store, &with_status(&upload, Status::Open), &bytes).await;
     assert_eq!(suite.file(&target).await, bytes);
@@ -873,14 +881,14 @@ async fn nothing_is_added_to_a_persisted_file<S: Store>(suite: &Suite<S>) {
     let target = suite.target();
     writer.persist(&target, true).await.must("persist");
     let open = with_status(&upload, Status::Open);
-    writer.commit(Bytes::new(), open.clone()).await.must("commit");
+    writer.commit(Commit::new(Bytes::new(), open.clone())).await.must("commit");
     drop(writer);
     let mut writer = self::writer(&*store, &upload.id).await;
     let mut longer = open.clone();
     longer.progress.offset += 3;
     let adding = async {
-        writer.write(data(99, 3)).await?;
-        writer.commit(Bytes::new(), longer).await
+        writer.write(Batch::new(data(99, 3))).await?;
+        writer.commit(Commit::new(Bytes::new(), longer)).await
     };
     assert!(adding.await.is_err(), "bytes were added to a file of the application's");
     drop(writer);
@@ -920,7 +928,7 @@ async fn a_removed_upload_is_gone<S: Store>(suite: &Suite<S>) {
     for rubbish in [0, 1000] {
         let upload = born(&*store, &data(1, 1000)).await;
         let mut writer = self::writer(&*store, &upload.id).await;
-        writer.write(data(2, rubbish)).await.must("write");
+        writer.write(Batch::new(data(2, rubbish))).await.must("write");
         writer.remove().await.must("remove");
         not_found(store.load(&upload.id).await, "load");
         not_found(store.open(&upload.id).await.map(drop), "open");
@@ -930,7 +938,7 @@ async fn a_removed_upload_is_gone<S: Store>(suite: &Suite<S>) {
     }
     let unborn = new();
     let mut writer = store.create(unborn.clone()).await.must("create");
-    writer.write(data(3, 1000)).await.must("write");
+    writer.write(Batch::new(data(3, 1000))).await.must("write");
     writer.remove().await.must("remove");
     nothing_left(&*store, &unborn.id).await;
     suite.holds(&store, 50).await;
@@ -948,7 +956,7 @@ async fn every_upload_is_listed_once<S: Store>(suite: &Suite<S>) {
             upload.id = alike(&upload.id);
         }
         let mut writer = store.create(upload.clone()).await.must("create");
-        writer.commit(Bytes::new(), upload.clone()).await.must("commit");
+        writer.commit(Commit::new(Bytes::new(), upload.clone())).await.must("commit");
         ids.push(upload.id);
     }
     ids.sort_unstable();
@@ -963,7 +971,7 @@ async fn a_listing_is_not_upset_by_uploads_that_come_and_go<S: Store>(suite: &Su
     for number in 0..suite.listed {
         let upload = Upload { id: alike(&UploadId::random()), ..new() };
         let mut writer = store.create(upload.clone()).await.must("create");
-        writer.commit(Bytes::new(), upload.clone()).await.must("commit");
+        writer.commit(Commit::new(Bytes::new(), upload.clone())).await.must("commit");
         if number % 3 == 0 { go.push(upload.id) } else { stay.push(upload.id) }
     }
     let mut found = Vec::new();
@@ -994,12 +1002,12 @@ async fn discarding_spares_what_exists<S: Store>(suite: &Suite<S>) {
     eventually_ok("discard", || store.discard(&upload.id)).await;
     holds(&*store, &upload, &data(1, 1000)).await;
     let mut writer = self::writer(&*store, &upload.id).await;
-    writer.write(data(2, 1000)).await.must("write");
+    writer.write(Batch::new(data(2, 1000))).await.must("write");
     match store.discard(&upload.id).await {
         Ok(()) | Err(StoreError::Busy) => {}
         other => panic!("gave {other:?}"),
     }
-    writer.commit(Bytes::new(), at(&upload, 2000)).await.must("commit");
+    writer.commit(Commit::new(Bytes::new(), at(&upload, 2000))).await.must("commit");
     drop(writer);
     usable(&*store, &upload.id, &[data(1, 1000), data(2, 1000)].concat()).await;
 }
@@ -1020,23 +1028,23 @@ async fn only_a_damaged_upload_is_removed_as_one<S: Store>(suite: &Suite<S>) {
 async fn an_upload_that_is_asked_for_is_named_to_others<S: Store>(suite: &Suite<S>) {
     let Some(reopen) = &suite.reopen else { return };
     let one = suite.store();
-    if !one.is_shared() {
+    if !one.capabilities().handoff {
         return;
     }
     let two = reopen(&one);
     let upload = born(&*one, &data(1, 1000)).await;
     let asked = async |store: &S| {
-        let asked = store.asked().await.must("asked");
-        asked.into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+        let asked = store.handoff_requests().await.must("handoff_requests");
+        asked.into_iter().map(|request| request.id).collect::<Vec<_>>()
     };
     assert_eq!(asked(&two).await, []);
     for _ in 0..2 {
-        one.ask(&upload.id, true).await.must("ask");
+        one.request_handoff(&upload.id, true).await.must("request_handoff");
     }
     assert_eq!(asked(&two).await, [upload.id]);
     assert_eq!(asked(&one).await, [], "it asks itself");
     for _ in 0..2 {
-        one.ask(&upload.id, false).await.must("ask");
+        one.request_handoff(&upload.id, false).await.must("request_handoff");
     }
     assert_eq!(asked(&two).await, []);
     assert_eq!(listed(&two).await, [upload]);
@@ -1082,12 +1090,12 @@ async fn dropping_an_appending_future_leaves_the_old_record_or_the_new<S: Store>
         ];
         let appending = async {
             let mut writer = store.writer(&upload.id).await.must("writer");
-            writer.write(data(2, 1500)).await.must("write");
+            writer.write(Batch::new(data(2, 1500))).await.must("write");
             let last = data(2, 2000).slice(1500..);
-            writer.commit(last, at(&upload, 3000)).await.must("commit");
-            writer.write(data(3, 3000)).await.must("write");
-            writer.commit(Bytes::new(), at(&upload, 6000)).await.must("commit");
-            writer.write(data(4, 4000)).await.must("write");
+            writer.commit(Commit::new(last, at(&upload, 3000))).await.must("commit");
+            writer.write(Batch::new(data(3, 3000))).await.must("write");
+            writer.commit(Commit::new(Bytes::new(), at(&upload, 6000))).await.must("commit");
+            writer.write(Batch::new(data(4, 4000))).await.must("write");
         };
         let done = polled(polls, appending).await.is_some();
         store.settle().await;
@@ -1110,9 +1118,9 @@ async fn dropping_a_creating_future_leaves_nothing_or_the_upload<S: Store>(suite
         let committed = at(&upload, 3000);
         let creating = async {
             let mut writer = store.create(upload.clone()).await.must("create");
-            writer.write(data(1, 2000)).await.must("write");
+            writer.write(Batch::new(data(1, 2000))).await.must("write");
             let last = data(1, 3000).slice(2000..);
-            writer.commit(last, committed.clone()).await.must("commit");
+            writer.commit(Commit::new(last, committed.clone())).await.must("commit");
         };
         let done = polled(polls, creating).await.is_some();
         store.settle().await;
@@ -1123,7 +1131,7 @@ async fn dropping_a_creating_future_leaves_nothing_or_the_upload<S: Store>(suite
                     assert_eq!(loaded, committed, "{polls} polls");
                     true
                 }
-                Err(StoreError::NotFound) => {
+                Err(StoreError::NotFound | StoreError::Removed { .. }) => {
                     let discarded = store.discard(&upload.id).await.is_ok();
                     discarded && !abandoned(&*store).await.contains(&upload.id)
                 }
@@ -1148,7 +1156,7 @@ async fn dropping_a_future_that_reads_back_changes_nothing<S: Store>(suite: &Sui
         let upload = born(&*store, &data(1, 1000)).await;
         let reading = async {
             let mut writer = store.writer(&upload.id).await.must("writer");
-            writer.write(data(2, 2000)).await.must("write");
+            writer.write(Batch::new(data(2, 2000))).await.must("write");
             let mut reader = writer.into_reader().await.must("into_reader");
             assert!(read(&mut reader).await == data(2, 2000), "other bytes");
         };
@@ -1206,7 +1214,7 @@ async fn dropping_a_removing_future_leaves_the_upload_or_nothing<S: Store>(suite
                 usable(&*store, &upload.id, &data(1, 1000)).await;
                 self::writer(&*store, &upload.id).await.remove().await.must("remove");
             }
-            Err(StoreError::NotFound) => {}
+            Err(StoreError::NotFound | StoreError::Removed { .. }) => {}
             Err(error) => panic!("{polls} polls: {error}"),
         }
         nothing_left(&*store, &upload.id).await;
@@ -1222,11 +1230,11 @@ async fn another_handle_is_the_same_store<S: Store>(suite: &Suite<S>) {
     let one = suite.store();
     let upload = rich(new());
     let mut writer = one.create(upload.clone()).await.must("create");
-    writer.write(data(1, 1000)).await.must("write");
+    writer.write(Batch::new(data(1, 1000))).await.must("write");
     let two = reopen(&one);
     not_found(two.load(&upload.id).await, "load");
     let upload = at(&upload, 1000);
-    writer.commit(Bytes::new(), upload.clone()).await.must("commit");
+    writer.commit(Commit::new(Bytes::new(), upload.clone())).await.must("commit");
     drop(writer);
     holds(&two, &upload, &data(1, 1000)).await;
     assert_eq!(listed(&two).await, std::slice::from_ref(&upload));
@@ -1244,13 +1252,13 @@ async fn another_handle_keeps_to_the_lease<S: Store>(suite: &Suite<S>) {
 
     let unborn = new();
     let mut writer = one.create(unborn.clone()).await.must("create");
-    writer.write(data(1, 1000)).await.must("write");
+    writer.write(Batch::new(data(1, 1000))).await.must("write");
     let two = reopen(&one);
     match two.discard(&unborn.id).await {
         Ok(()) | Err(StoreError::Busy) => {}
         other => panic!("discard gave {other:?}"),
     }
-    writer.commit(Bytes::new(), at(&unborn, 1000)).await.must("commit");
+    writer.commit(Commit::new(Bytes::new(), at(&unborn, 1000))).await.must("commit");
     drop(writer);
     usable(&two, &unborn.id, &data(1, 1000)).await;
 }
@@ -1266,19 +1274,19 @@ async fn handles_that_compete_never_commit_from_the_same_record<S: Store>(suite:
 async fn exclusive<S: Store>(one: &S, two: &S) {
     let upload = born(one, &data(1, 10)).await;
     let mut first = writer(one, &upload.id).await;
-    first.write(data(2, 100)).await.must("write");
+    first.write(Batch::new(data(2, 100))).await.must("write");
     match two.writer(&upload.id).await {
         Err(StoreError::Busy) => {
-            first.commit(Bytes::new(), at(&upload, 110)).await.must("commit");
+            first.commit(Commit::new(Bytes::new(), at(&upload, 110))).await.must("commit");
             match two.writer(&upload.id).await {
                 Err(StoreError::Busy) => {}
                 other => panic!("after a commit: {:?}", other.map(drop)),
             }
         }
         Ok(mut second) => {
-            drop(second.write(data(3, 50)).await);
-            first.commit(Bytes::new(), at(&upload, 110)).await.must("commit");
-            let late = second.commit(Bytes::new(), at(&upload, 60)).await;
+            drop(second.write(Batch::new(data(3, 50))).await);
+            first.commit(Commit::new(Bytes::new(), at(&upload, 110))).await.must("commit");
+            let late = second.commit(Commit::new(Bytes::new(), at(&upload, 60))).await;
             assert!(late.is_err(), "two commits start from the same record");
         }
         Err(error) => panic!("gave {error:?}"),
@@ -1306,14 +1314,14 @@ async fn compete<S: Store>(handles: &[Arc<S>]) {
                 };
                 let from = writer.upload().offset();
                 let bytes = data(number * 1000 + round, round % 9 + 1);
-                writer.write(bytes.slice(..1)).await.must("write");
+                writer.write(Batch::new(bytes.slice(..1))).await.must("write");
                 if round % 5 == 4 {
                     continue;
                 }
                 let end = at(&upload, 0).offset() + from + bytes.len() as u64;
                 let mut record = upload.clone();
                 record.progress.offset = end;
-                match writer.commit(bytes.slice(1..), record).await {
+                match writer.commit(Commit::new(bytes.slice(1..), record)).await {
                     Ok(()) => commits.push((from, bytes)),
                     Err(StoreError::Busy | StoreError::Conflict) => {}
                     Err(error) => panic!("commit: {error}"),
@@ -1422,7 +1430,7 @@ async fn born<S: Store>(store: &S, bytes: &Bytes) -> Upload {
     let upload = new();
     let mut writer = store.create(upload.clone()).await.must("create");
     let upload = at(&upload, bytes.len());
-    writer.commit(bytes.clone(), upload.clone()).await.must("commit");
+    writer.commit(Commit::new(bytes.clone(), upload.clone())).await.must("commit");
     upload
 }
 
@@ -1430,7 +1438,7 @@ async fn grow<S: Store>(store: &S, id: &UploadId, bytes: &Bytes) -> Upload {
     let mut writer = writer(store, id).await;
     let mut upload = writer.upload().clone();
     upload.progress.offset += bytes.len() as u64;
-    writer.commit(bytes.clone(), upload.clone()).await.must("commit");
+    writer.commit(Commit::new(bytes.clone(), upload.clone())).await.must("commit");
     upload
 }
 
@@ -1438,7 +1446,8 @@ async fn finishing<S: Store>(store: &S, bytes: &Bytes) -> (Upload, S::Writer) {
     let upload = born(store, bytes).await;
     let mut writer = writer(store, &upload.id).await;
     let upload = with_status(&upload, Status::Finishing);
-    writer.commit(Bytes::new(), upload.clone()).await.must("commit");
+    let given = Commit::new(Bytes::new(), upload.clone()).with_handover(Handover::Given);
+    writer.commit(given).await.must("commit");
     (upload, writer)
 }
 
@@ -1519,7 +1528,10 @@ async fn nothing_left<S: Store>(store: &S, id: &UploadId) {
 
 #[track_caller]
 fn not_found<T: fmt::Debug>(result: Result<T, StoreError>, what: &str) {
-    assert!(matches!(result, Err(StoreError::NotFound)), "{what} gave {result:?}");
+    assert!(
+        matches!(result, Err(StoreError::NotFound | StoreError::Removed { .. })),
+        "{what} gave {result:?}"
+    );
 }
 
 async fn eventually(what: &str, check: impl Fn() -> bool + Send + Sync) {

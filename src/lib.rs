@@ -100,6 +100,7 @@ mod axum;
 mod body;
 mod checksum;
 mod engine;
+mod erased;
 #[cfg(test)]
 mod faults;
 mod future;

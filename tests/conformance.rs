@@ -17,7 +17,9 @@ use object_store::memory::InMemory;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tower_chunked_upload::conformance::Suite;
-use tower_chunked_upload::store::{Durability, FsStore, MemoryStore, Store, StoreError, Writer};
+use tower_chunked_upload::store::{
+    Batch, Commit, Durability, FsStore, Handover, MemoryStore, Store, StoreError, Writer,
+};
 use tower_chunked_upload::{Status, Upload, UploadId, Uploads};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,7 +89,7 @@ async fn nobody_else_may_read_files_or_folders() {
         let target = home.path().join("out/file.bin");
         let mut writer = store.writer(&upload.id).await.unwrap();
         for _ in 0..1000 {
-            writer.commit(Bytes::new(), upload.clone()).await.unwrap();
+            writer.commit(Commit::new(Bytes::new(), upload.clone())).await.unwrap();
         }
         drop(writer);
         let mut writer = store.writer(&upload.id).await.unwrap();
@@ -127,7 +129,7 @@ async fn day_folders_go_with_their_last_upload() {
     drop(writer);
 
     let mut never = store.create(Upload::new(UploadId::random(), day(40))).await.unwrap();
-    never.write(Bytes::from_static(b"4")).await.unwrap();
+    never.write(Batch::new(Bytes::from_static(b"4"))).await.unwrap();
     assert!(folder("1970/02/10"));
     drop(never);
     eventually(|| !folder("1970")).await;
@@ -229,7 +231,7 @@ async fn a_crash_at_the_creation_leaves_what_a_sweep_removes() {
     let neighbour = born(&store, day(0), b"neighbour").await;
     let upload = Upload::new(UploadId::random(), day(0));
     let mut writer = store.create(upload.clone()).await.unwrap();
-    writer.write(Bytes::from_static(b"bytes")).await.unwrap();
+    writer.write(Batch::new(Bytes::from_static(b"bytes"))).await.unwrap();
     let log = record_path(&root, &upload.id);
     let head = fs::read(&log).unwrap();
     for (name, length) in [("empty", 0), ("torn", head.len() / 2), ("whole", head.len())] {
@@ -260,7 +262,7 @@ async fn a_crash_at_an_append_leaves_rubbish_that_nobody_reads() {
     let store = FsStore::new(&root);
     let upload = born(&store, day(0), b"old").await;
     let mut writer = store.writer(&upload.id).await.unwrap();
-    writer.write(Bytes::from_static(b"rubbish")).await.unwrap();
+    writer.write(Batch::new(Bytes::from_static(b"rubbish"))).await.unwrap();
     let image = home.path().join("after");
     copy(&root, &image);
     assert_eq!(fs::read(image.join(format!("{}.part", upload.id))).unwrap(), b"oldrubbish");
@@ -272,7 +274,8 @@ async fn a_crash_at_an_append_leaves_rubbish_that_nobody_reads() {
     let mut writer = store.writer(&upload.id).await.unwrap();
     let mut finishing = writer.upload().clone();
     finishing.progress.status = Status::Finishing;
-    writer.commit(Bytes::new(), finishing).await.unwrap();
+    let given = Commit::new(Bytes::new(), finishing).with_handover(Handover::Given);
+    writer.commit(given).await.unwrap();
     assert_eq!(fs::read(writer.path().unwrap()).unwrap(), b"old+");
 }
 
@@ -416,9 +419,9 @@ async fn uploads_that_come_and_go_do_not_pull_a_folder_from_under_each_other() {
             for round in 0..rounds(400) {
                 let upload = Upload::new(UploadId::random(), day(0));
                 let mut writer = store.create(upload.clone()).await.unwrap();
-                writer.write(Bytes::from_static(b"bytes")).await.unwrap();
+                writer.write(Batch::new(Bytes::from_static(b"bytes"))).await.unwrap();
                 if round % 2 == 0 {
-                    writer.commit(Bytes::new(), upload).await.unwrap();
+                    writer.commit(Commit::new(Bytes::new(), upload)).await.unwrap();
                     writer.remove().await.unwrap();
                 }
             }
@@ -457,7 +460,7 @@ async fn a_record_that_grows_under_one_lease_is_kept_short() {
     for offset in 1..=5000 {
         let mut upload = upload.clone();
         upload.progress.offset = offset;
-        writer.commit(Bytes::from_static(b"x"), upload).await.unwrap();
+        writer.commit(Commit::new(Bytes::from_static(b"x"), upload)).await.unwrap();
         longest = longest.max(fs::metadata(&log).unwrap().len());
     }
     assert!(matches!(store.writer(&upload.id).await.map(drop), Err(StoreError::Busy)));
@@ -482,7 +485,7 @@ async fn a_reader_beside_a_record_that_is_rewritten_sees_it_go_forward_only() {
             upload.progress.offset += 1;
             // A whole record instead of a short line now and then, so that it grows fast.
             upload.fields = vec![("number".to_owned(), (number / 3).to_string())];
-            writer.commit(Bytes::from_static(b"x"), upload).await.unwrap();
+            writer.commit(Commit::new(Bytes::from_static(b"x"), upload)).await.unwrap();
         }
     });
     let mut seen = 0;
@@ -570,7 +573,12 @@ async fn bytes_that_are_missing_are_not_passed_over() {
             more.progress.offset += u64::from(status == Status::Open);
             more.progress.status = status;
             let last = if status == Status::Open { &b"!"[..] } else { b"" };
-            let result = writer.commit(Bytes::from_static(last), more).await;
+            let handover = match status {
+                Status::Finishing => Handover::Given,
+                _ => Handover::None,
+            };
+            let commit = Commit::new(Bytes::from_static(last), more).with_handover(handover);
+            let result = writer.commit(commit).await;
             assert!(matches!(result, Err(StoreError::Damaged { .. })), "gone: {gone}, {result:?}");
         }
         assert_eq!(store.load(&upload.id).await.unwrap(), upload);
@@ -599,7 +607,7 @@ async fn a_creation_that_sweeps_meet_is_spared() {
         });
         let mut writer = store.create(upload.clone()).await.unwrap();
         upload.progress.offset = 5;
-        let committed = writer.commit(Bytes::from_static(b"bytes"), upload).await;
+        let committed = writer.commit(Commit::new(Bytes::from_static(b"bytes"), upload)).await;
         drop(writer);
         stop.store(true, Ordering::Relaxed);
         for sweep in sweeps {
@@ -721,7 +729,7 @@ async fn born(store: &FsStore, created: SystemTime, bytes: &'static [u8]) -> Upl
 async fn born_as(store: &FsStore, mut upload: Upload, bytes: &'static [u8]) -> Upload {
     let mut writer = store.create(upload.clone()).await.unwrap();
     upload.progress.offset = bytes.len() as u64;
-    writer.commit(Bytes::from_static(bytes), upload.clone()).await.unwrap();
+    writer.commit(Commit::new(Bytes::from_static(bytes), upload.clone())).await.unwrap();
     upload
 }
 
@@ -729,7 +737,7 @@ async fn grow(store: &FsStore, id: &UploadId, bytes: &'static [u8]) -> Upload {
     let mut writer = store.writer(id).await.unwrap();
     let mut upload = writer.upload().clone();
     upload.progress.offset += bytes.len() as u64;
-    writer.commit(Bytes::from_static(bytes), upload.clone()).await.unwrap();
+    writer.commit(Commit::new(Bytes::from_static(bytes), upload.clone())).await.unwrap();
     upload
 }
 

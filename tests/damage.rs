@@ -391,8 +391,8 @@ async fn nobody_asks_outside_of_the_store() {
     fs::File::options().write(true).open(&canary).unwrap().set_modified(old).unwrap();
     symlink(victim.outside(), victim.home.path().join("store/.records/asked")).unwrap();
     let canaries = victim.canaries();
-    assert!(store.ask(&victim.id, true).await.is_err());
-    assert_eq!(other.asked().await.unwrap(), []);
+    assert!(store.request_handoff(&victim.id, true).await.is_err());
+    assert_eq!(other.handoff_requests().await.unwrap(), []);
     assert_eq!(victim.canaries(), canaries);
 }
 

@@ -9,7 +9,7 @@ use criterion::{BatchSize, Criterion, criterion_group};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tower_chunked_upload::store::fs::FsWriter;
-use tower_chunked_upload::store::{FsStore, Store, Writer};
+use tower_chunked_upload::store::{Commit, FsStore, Store, Writer};
 use tower_chunked_upload::{Progress, Upload, UploadId};
 
 criterion_group!(benches, text, store);
@@ -75,7 +75,7 @@ fn create(runtime: &Runtime, store: &FsStore, upload: Upload) -> FsWriter {
 /// Appends a line, and moves nothing but the record.
 fn commit(runtime: &Runtime, writer: &mut FsWriter) {
     let upload = writer.upload().clone();
-    runtime.block_on(writer.commit(Bytes::new(), upload)).unwrap();
+    runtime.block_on(writer.commit(Commit::new(Bytes::new(), upload))).unwrap();
 }
 
 /// As a browser begins one, with a checksum.

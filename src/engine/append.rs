@@ -29,7 +29,7 @@ use super::event::Event;
 use super::quota::Reservation;
 use super::uploads::Engine;
 use crate::checksum::Running;
-use crate::store::{DynWriter, Reader, StoreError};
+use crate::store::{Batch, Commit, DynWriter, Reader, StoreError};
 use crate::upload::{Status, Upload};
 
 /// When bytes count.
@@ -365,8 +365,8 @@ impl Append {
         upload.progress.status = Status::Open;
         let commit = tokio::spawn(async move {
             let before = writer.upload().clone();
-            let record = checksum.into_record(last.clone(), upload);
-            if let Err(error) = writer.commit_with(last, record).await {
+            let record = checksum.into_commit(last, upload);
+            if let Err(error) = writer.commit(record).await {
                 return Err(engine.overtaken(&before, error).await);
             }
             let upload = writer.upload().clone();
@@ -412,12 +412,11 @@ impl Desk {
     async fn write(&mut self, batch: Bytes, keep: Option<Upload>) -> Result<(), StoreError> {
         let checksum = self.checksum.clone();
         let Some(mut upload) = keep else {
-            let bytes = batch.clone();
-            let work = move || checksum.update(&bytes);
-            return self.writer.write_with(batch, Box::new(work)).await;
+            let batch = Batch::looked_at(batch, move |bytes| checksum.update(bytes));
+            return self.writer.write(batch).await;
         };
         upload.progress.offset = self.writer.upload().offset() + batch.len() as u64;
-        self.writer.commit_with(batch.clone(), checksum.into_record(batch, upload)).await
+        self.writer.commit(checksum.into_commit(batch, upload)).await
     }
 }
 
@@ -444,9 +443,9 @@ impl Checksum {
     }
 
     /// The record, with the state after these bytes.
-    fn into_record(self, bytes: Bytes, mut upload: Upload) -> Box<dyn FnOnce() -> Upload + Send> {
-        Box::new(move || {
-            self.update(&bytes);
+    fn into_commit(self, last: Bytes, mut upload: Upload) -> Commit {
+        Commit::computed(last, move |last| {
+            self.update(last);
             upload.progress.checksum = self.running().as_ref().map(Running::save);
             upload
         })

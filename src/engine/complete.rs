@@ -16,7 +16,7 @@ use super::held::Held;
 use super::uploads::Engine;
 use crate::checksum::{Digest, Running};
 use crate::id::UploadId;
-use crate::store::{DynWriter, Reader, StoreError};
+use crate::store::{Commit, DynWriter, Handover, Reader, StoreError};
 use crate::upload::{Owner, Status, Upload};
 
 /// A finished upload that waits for the application's verdict.
@@ -52,10 +52,10 @@ pub(super) async fn complete(held: Held, expected: Option<Digest>) -> Result<Com
         if read {
             // So that it need not be read again if this ends here.
             upload.progress.status = Status::Open;
-            engine.note(&mut *writer, upload.clone()).await?;
+            engine.note(&mut *writer, upload.clone(), Handover::None).await?;
         }
         upload.progress.status = Status::Finishing;
-        engine.note(&mut *writer, upload.clone()).await?;
+        engine.note(&mut *writer, upload.clone(), Handover::Given).await?;
         let shared = Shared {
             engine: Arc::clone(&engine),
             filename: upload.filename().unwrap_or_else(|| UNNAMED.to_owned()),
@@ -101,7 +101,7 @@ async fn verify(
     expected: Option<Digest>,
 ) -> Result<(Option<Running>, bool), Error> {
     let ran = upload.progress.checksum.as_ref().and_then(Running::resume);
-    let doubtful = writer.is_doubtful();
+    let doubtful = writer.needs_verification();
     // Of a record whose checksum this version cannot read there is nothing to compare the bytes with.
     let compared = doubtful || engine.read_back && ran.is_some();
     let named = expected.is_some() && ran.as_ref().and_then(Running::digest).is_none();
@@ -125,7 +125,7 @@ async fn verify(
             let problem = "its bytes are not those that came";
             return Err(StoreError::damaged(&upload.id, problem).into());
         }
-        writer.vouch();
+        writer.mark_verified();
     }
     Ok((now.pop().or(ran), reads))
 }
@@ -190,7 +190,13 @@ impl Completion {
             // Whoever wants the file meanwhile waits for the verdict.
             let mut hold = file.shared.hold.lock().await;
             let mut writer = hold.take()?;
-            writer.commit(Bytes::new(), upload.clone()).await?;
+            let handover = match status {
+                Status::Complete => Handover::Taken,
+                _ => Handover::None,
+            };
+            writer
+                .commit(Commit::new(Bytes::new(), upload.clone()).with_handover(handover))
+                .await?;
             drop(writer);
             if status == Status::Complete {
                 *hold = Hold::Kept;
@@ -218,7 +224,7 @@ impl Drop for Completion {
                 let mut upload = shared.upload.clone();
                 upload.progress.status = Status::Open;
                 // If it fails the upload can be completed again all the same.
-                drop(writer.commit(Bytes::new(), upload).await);
+                drop(writer.commit(Commit::new(Bytes::new(), upload)).await);
             }
             drop(claim);
         });

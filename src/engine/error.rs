@@ -112,7 +112,7 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let kind = match &error {
             // Whose it was has not been compared with who asks.
-            StoreError::NotFound | StoreError::Expired { .. } => ErrorKind::NotFound,
+            StoreError::NotFound | StoreError::Removed { .. } => ErrorKind::NotFound,
             StoreError::Busy => ErrorKind::Busy,
             StoreError::Conflict => ErrorKind::Superseded,
             StoreError::AlreadyExists { .. } => ErrorKind::AlreadyExists,

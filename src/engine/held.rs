@@ -76,7 +76,7 @@ impl Engine {
         let lease = self.wait_for_lease(id, claim, &mut asked).await;
         if asked {
             // At worst it is forgotten after a while.
-            drop(self.store.ask(id, false).await);
+            drop(self.store.request_handoff(id, false).await);
         }
         lease
     }
@@ -101,7 +101,7 @@ impl Engine {
                 }
                 if !std::mem::replace(asked, true) {
                     // On a full disk there is no asking, only waiting.
-                    drop(self.store.ask(id, true).await);
+                    drop(self.store.request_handoff(id, true).await);
                 }
             }
             if tokio::time::Instant::now() >= deadline {

@@ -80,7 +80,7 @@ impl<'a> Sweep<'a> {
     fn begin(engine: &'a Arc<Engine>, scope: &'a Scope) -> Self {
         // Only who sees all uploads can count them.
         let count = if scope.is_all() { engine.ledger.begin_count() } else { None };
-        let by_index = engine.store.keeps_due();
+        let by_index = engine.store.capabilities().expiry_index;
         Self { engine, scope, count, by_index, cursor: None, expired: Expired::default() }
     }
 
@@ -88,7 +88,7 @@ impl<'a> Sweep<'a> {
     async fn page(&mut self) -> Result<bool, Error> {
         let (store, cursor) = (&*self.engine.store, self.cursor.take());
         let page = match &self.count {
-            _ if self.by_index => store.due(cursor).await?,
+            _ if self.by_index => store.list_expiring(cursor).await?,
             Some(count) => count.page(store, cursor).await?,
             None => store.list(cursor).await?,
         };
@@ -183,7 +183,7 @@ pub(super) async fn remove(
         return Err(StoreError::Busy);
     };
     let writer = match engine.store.writer(id).await {
-        Err(StoreError::NotFound | StoreError::Expired { .. }) => return Ok(None),
+        Err(StoreError::NotFound | StoreError::Removed { .. }) => return Ok(None),
         Err(damage @ StoreError::Damaged { .. }) => {
             return remove_damaged(engine, scope, id, damage).await;
         }
@@ -211,7 +211,7 @@ async fn remove_damaged(
     id: &UploadId,
     damage: StoreError,
 ) -> Result<Option<Removed>, StoreError> {
-    let Remains { record, expires, written } = engine.store.remains(id).await?;
+    let Remains { record, expires, written, .. } = engine.store.remains(id).await?;
     let (ours, expires) = match &record {
         Some(record) => (scope.knows(record), record.expires()),
         None => {

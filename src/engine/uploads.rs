@@ -19,7 +19,7 @@ use super::quota::Ledger;
 use super::sweep::{self, Expired, Sweeper, Swept};
 use crate::checksum::{Digest, Running};
 use crate::id::UploadId;
-use crate::store::{DynStore, DynWriter, Store, StoreError};
+use crate::store::{Commit, DynStore, DynWriter, Handover, Store, StoreError};
 use crate::upload::{Owner, Status, Upload};
 
 /// Uploads in a store: begins, continues, completes, cancels, lists and removes them, with or
@@ -348,7 +348,7 @@ impl Uploads {
         let change = tokio::spawn(async move {
             let mut upload = writer.upload().clone();
             upload.progress.expires = expires;
-            writer.commit(Bytes::new(), upload.clone()).await?;
+            writer.commit(Commit::new(Bytes::new(), upload.clone())).await?;
             drop(writer);
             drop(claim);
             Ok::<_, StoreError>(upload)
@@ -364,7 +364,7 @@ impl Uploads {
     /// Removes the expired uploads, and what interrupted ones left.
     ///
     /// It reads all records, or those that are due where the store keeps an index of them
-    /// ([`Store::due`]), as fast as it can; its memory does not grow with their number.
+    /// ([`Store::list_expiring`]), as fast as it can; its memory does not grow with their number.
     /// [`sweep_every`](Self::sweep_every) takes its time.
     ///
     /// One that is being written to or handed over at this moment is left for the next time. (In a
@@ -413,7 +413,7 @@ impl Uploads {
     /// Such a sweep is gentle: after each page of the store (at most 256 uploads in the stores of this
     /// crate) it rests three times as long as that page took, but no longer than a minute. So it takes
     /// at most a quarter of one core, and four times as long. A store with an index
-    /// ([`keeps_due`](Store::keeps_due)), such as a bucket, it waits for more than it works: there it does not
+    /// ([`Capabilities::expiry_index`](crate::store::Capabilities::expiry_index)), such as a bucket, it waits for more than it works: there it does not
     /// rest, and removes 16 uploads at the same time. When the sweeper ends or a
     /// [shutdown](Self::shutdown) begins, it stops after the page that it is at.
     ///
@@ -468,10 +468,14 @@ impl Uploads {
 
     async fn find(&self, id: &UploadId) -> Result<Upload, Error> {
         let upload = match self.engine.store.load(id).await {
-            Err(StoreError::NotFound) if self.engine.swept.knows(id, &self.scope) => {
+            Err(StoreError::Removed { upload, at })
+                if self.scope.knows(&upload) && upload.is_expired(at) =>
+            {
                 return Err(ErrorKind::Expired.into());
             }
-            Err(StoreError::Expired { owner }) if self.scope.owns(owner.as_ref()) => {
+            Err(StoreError::NotFound | StoreError::Removed { .. })
+                if self.engine.swept.knows(id, &self.scope) =>
+            {
                 return Err(ErrorKind::Expired.into());
             }
             Err(damage @ StoreError::Damaged { .. }) => {
@@ -551,7 +555,7 @@ impl Engine {
     }
 
     pub(super) fn within_reach(&self, limit: Option<u64>) -> Option<u64> {
-        let most = self.store.max_bytes();
+        let most = self.store.capabilities().max_bytes;
         limit.map_or(most, |limit| Some(most.map_or(limit, |most| most.min(limit))))
     }
 
@@ -582,9 +586,10 @@ impl Engine {
         &self,
         writer: &mut dyn DynWriter,
         upload: Upload,
+        handover: Handover,
     ) -> Result<(), Error> {
         let before = writer.upload().clone();
-        match writer.commit(Bytes::new(), upload).await {
+        match writer.commit(Commit::new(Bytes::new(), upload).with_handover(handover)).await {
             Err(error) => Err(self.overtaken(&before, error).await),
             Ok(()) => Ok(()),
         }
@@ -608,7 +613,7 @@ impl Engine {
 
     /// Looks now and then what other processes ask for, as long as anybody holds an upload.
     pub(super) fn watch(self: &Arc<Self>) {
-        if !self.store.is_shared() || !self.claims.watch() {
+        if !self.store.capabilities().handoff || !self.claims.watch() {
             return;
         }
         let engine = Arc::clone(self);
@@ -616,8 +621,9 @@ impl Engine {
             loop {
                 tokio::select! {
                     () = tokio::time::sleep(LOOK) => {
-                        for (id, age) in engine.store.asked().await.unwrap_or_default() {
-                            engine.claims.ask(&id, age);
+                        let requests = engine.store.handoff_requests().await;
+                        for request in requests.unwrap_or_default() {
+                            engine.claims.ask(&request.id, request.age);
                         }
                     }
                     () = engine.claims.ended() => {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::image::{Image, Luck};
 use super::{Case, ENDS, World, files_below, is_long, run};
 use crate::store::fs::disk::plan::{Change, Fault};
-use crate::store::{Durability, FsStore, Store, StoreError, Writer};
+use crate::store::{Commit, Durability, FsStore, Store, StoreError, Writer};
 use crate::{AppendMode, ErrorKind, Upload, UploadId};
 
 /// What a client was told, and how many changes the disk had seen by then.
@@ -208,7 +208,7 @@ impl Growing {
         let at = usize::try_from(upload.offset()).unwrap();
         upload.progress.offset += 1;
         let byte = self.world.content[at..=at].to_vec();
-        let committed = writer.commit(byte.into(), upload.clone()).await;
+        let committed = writer.commit(Commit::new(byte, upload.clone())).await;
         if committed.is_ok() {
             self.upload = upload;
             self.writer = self.one_lease.then_some(writer);

@@ -293,7 +293,7 @@ impl World {
         .await;
         let (known, now) = (known.lock().unwrap(), self.cloud.now());
         let record = match record {
-            Err(StoreError::NotFound | StoreError::Expired { .. }) if !known.must_live(now) => {
+            Err(StoreError::NotFound | StoreError::Removed { .. }) if !known.must_live(now) => {
                 return Ok(());
             }
             record => record.map_err(|error| format!("its record: {error:?}"))?,

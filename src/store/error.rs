@@ -1,7 +1,8 @@
+use std::time::SystemTime;
 use std::{fmt, io};
 
 use crate::id::UploadId;
-use crate::upload::Owner;
+use crate::upload::Upload;
 
 /// What can go wrong in a store.
 ///
@@ -11,10 +12,12 @@ use crate::upload::Owner;
 pub enum StoreError {
     /// There is no such upload.
     NotFound,
-    /// There was one, which was removed since its time was up. A store need not remember that.
-    Expired {
-        /// Whose it was.
-        owner: Option<Owner>,
+    /// There was one, which was removed. A store need not remember that.
+    Removed {
+        /// Its last record.
+        upload: Box<Upload>,
+        /// When it was removed.
+        at: SystemTime,
     },
     /// Another writer holds the lease.
     Busy,
@@ -74,7 +77,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound => f.write_str("there is no such upload"),
-            Self::Expired { .. } => f.write_str("the upload had expired and is gone"),
+            Self::Removed { .. } => f.write_str("the upload was removed"),
             Self::Busy => f.write_str("another writer holds the upload"),
             Self::Conflict => f.write_str("another writer was faster"),
             Self::AlreadyExists { target } => write!(f, "{target:?} exists already"),

@@ -6,9 +6,10 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
-
-use super::{Cursor, Page, Reader, Store, StoreError, Writer};
+use super::{
+    Batch, Capabilities, Commit, Cursor, HandoffRequest, Page, Reader, Remains, Store, StoreError,
+    Writer,
+};
 use crate::id::UploadId;
 use crate::upload::Upload;
 
@@ -57,6 +58,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { max_bytes: u64::try_from(isize::MAX).ok(), ..Capabilities::default() }
+    }
+
     async fn create(&self, upload: Upload) -> Result<MemoryWriter, StoreError> {
         self.with(|entries| {
             entries.insert(upload.id, Entry { leased: true, ..Entry::default() });
@@ -84,7 +89,8 @@ impl Store for MemoryStore {
             Some(path) => std::fs::read(path)
                 .map_err(|error| StoreError::io(format!("read {}", path.display()), error)),
         })?;
-        Ok(Box::new(IoCursor::new(bytes)))
+        let size = bytes.len() as u64;
+        Ok(Reader::new(IoCursor::new(bytes), size))
     }
 
     async fn discard(&self, id: &UploadId) -> Result<(), StoreError> {
@@ -98,16 +104,12 @@ impl Store for MemoryStore {
         })
     }
 
-    fn max_bytes(&self) -> Option<u64> {
-        u64::try_from(isize::MAX).ok()
-    }
-
     async fn remove_damaged(&self, id: &UploadId) -> Result<bool, StoreError> {
         self.committed(id, |_, _| Ok(false))
     }
 
     async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
-        let after = cursor.and_then(|cursor| cursor.0.parse::<UploadId>().ok());
+        let after = cursor.and_then(|cursor| cursor.as_str().parse::<UploadId>().ok());
         Ok(self.with(|entries| {
             let mut page = Page::default();
             let start = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -118,13 +120,35 @@ impl Store for MemoryStore {
                     None => page.abandoned.push(*id),
                 }
                 if count + 1 == PAGE {
-                    page.next = Some(Cursor(id.to_string()));
+                    page.next = Some(Cursor::new(id.to_string()));
                     break;
                 }
             }
             page
         }))
     }
+
+    async fn list_expiring(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
+        self.list(cursor).await
+    }
+
+    async fn remains(&self, _: &UploadId) -> Result<Remains, StoreError> {
+        Ok(Remains::default())
+    }
+
+    async fn request_handoff(&self, _: &UploadId, _: bool) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn handoff_requests(&self) -> Result<Vec<HandoffRequest>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
+
+    async fn settle(&self) {}
 }
 
 /// The lease on an upload in a [`MemoryStore`].
@@ -140,12 +164,23 @@ impl Writer for MemoryWriter {
         &self.upload
     }
 
-    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
-        self.written.extend_from_slice(&bytes);
+    fn path(&self) -> Option<PathBuf> {
+        None
+    }
+
+    fn needs_verification(&self) -> bool {
+        false
+    }
+
+    fn mark_verified(&mut self) {}
+
+    async fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
+        self.written.extend_from_slice(&batch.prepare().await?);
         Ok(())
     }
 
-    async fn commit(&mut self, last: Bytes, upload: Upload) -> Result<(), StoreError> {
+    async fn commit(&mut self, commit: Commit) -> Result<(), StoreError> {
+        let (last, upload, _) = commit.prepare().await?;
         self.written.extend_from_slice(&last);
         self.store.with(|entries| {
             let entry = entries.entry(upload.id).or_default();
@@ -170,11 +205,9 @@ impl Writer for MemoryWriter {
     }
 
     async fn into_reader(mut self) -> Result<Reader, StoreError> {
-        Ok(Box::new(IoCursor::new(std::mem::take(&mut self.written))))
-    }
-
-    fn path(&self) -> Option<PathBuf> {
-        None
+        let written = std::mem::take(&mut self.written);
+        let size = written.len() as u64;
+        Ok(Reader::new(IoCursor::new(written), size))
     }
 
     async fn persist(&mut self, target: &Path, overwrite: bool) -> Result<(), StoreError> {

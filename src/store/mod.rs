@@ -1,8 +1,9 @@
 //! Where the bytes and the records of uploads live.
 //!
-//! [`FsStore`] keeps them in a folder; `BucketStore`, with feature `object-store`, in an object store that
-//! many nodes share; [`MemoryStore`] in memory, for tests. Any other place is an implementation of [`Store`] and [`Writer`], and with feature `conformance` the suite
-//! in [`conformance`](crate::conformance) says whether it keeps the contract.
+//! [`FsStore`] keeps them in a folder; `BucketStore`, with feature `object-store`, in an object store
+//! that many nodes share; [`MemoryStore`] in memory, for tests. Any other place is an implementation of
+//! [`Store`] and [`Writer`], and with feature `conformance` the suite in
+//! [`conformance`](crate::conformance) says whether it keeps the contract.
 //!
 //! # The contract
 //!
@@ -24,23 +25,33 @@
 //!   to another thread goes on holding the lease until it is done; where there are no leases, it may
 //!   come true until [`Store::settle`] has returned.
 //! - **Reading takes no lease** and waits for none.
+//!
+//! A store keeps bytes, records, and perhaps an index of when records expire. What an expiry or a status
+//! means is decided above it, in [`Uploads`](crate::Uploads).
+//!
+//! No method has a default, so that a store which wraps another cannot forget one. One that has nothing
+//! to say to a method does nothing in it; each says what that is.
 
 #[cfg(feature = "object-store")]
 pub mod bucket;
+mod commit;
 mod erased;
 mod error;
 pub mod fs;
 pub mod memory;
 
-use std::future::{Future, ready};
+use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
+use std::{fmt, io};
 
-use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncSeek};
+use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 
 #[cfg(feature = "object-store")]
 pub use bucket::{BucketStore, BucketStoreBuilder};
+pub use commit::{Batch, Commit, Handover};
 pub(crate) use erased::{DynStore, DynWriter};
 pub use error::StoreError;
 pub use fs::{Durability, FsStore};
@@ -58,11 +69,14 @@ pub trait Store: Send + Sync + 'static {
     /// [`Uploads`](crate::Uploads) is built.
     fn check(&self) -> Result<(), StoreError>;
 
+    /// What the store can do. Called often, and always says the same.
+    fn capabilities(&self) -> Capabilities;
+
     /// A writer for an upload that does not exist yet.
     ///
-    /// Nobody sees the upload before the writer's first commit; a writer dropped before that
-    /// leaves nothing, and if the process died, [`Page::abandoned`] names what is left, or
-    /// [`due`](Self::due) removes it.
+    /// Nobody sees the upload before the writer's first commit. A writer dropped before that leaves
+    /// nothing, and if the process died, [`Page::abandoned`] names what is left, or
+    /// [`list_expiring`](Self::list_expiring) removes it.
     fn create(
         &self,
         upload: Upload,
@@ -71,8 +85,8 @@ pub trait Store: Send + Sync + 'static {
     /// The record as last committed.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], or [`StoreError::Expired`] if the store still knows why;
-    /// [`StoreError::Damaged`] if there is one that cannot be trusted.
+    /// [`StoreError::NotFound`], or [`StoreError::Removed`] if the store still knows what there was;
+    /// [`StoreError::Damaged`] if there is a record that cannot be trusted.
     fn load(&self, id: &UploadId) -> impl Future<Output = Result<Upload, StoreError>> + Send;
 
     /// Takes the lease on an upload, or says at once that somebody has it.
@@ -87,12 +101,36 @@ pub trait Store: Send + Sync + 'static {
     /// The bytes up to the record's offset, wherever they are now.
     fn open(&self, id: &UploadId) -> impl Future<Output = Result<Reader, StoreError>> + Send;
 
+    /// The uploads, some at a time, in an order of the store's own, starting after `cursor`. Its
+    /// memory does not grow with the number of uploads.
+    ///
+    /// An upload that exists through the whole listing is listed once. One that comes or goes
+    /// meanwhile may be listed or not.
+    fn list(&self, cursor: Option<Cursor>)
+    -> impl Future<Output = Result<Page, StoreError>> + Send;
+
+    /// The uploads whose expiry may have come, some at a time, as [`list`](Self::list) does: none whose
+    /// time is up is missing. The store may tidy up its index on the way, and what is left of uploads
+    /// that were removed. Called only where [`Capabilities::expiry_index`] says so; a sweep goes through
+    /// the [list](Self::list) otherwise.
+    ///
+    /// A store without such an index lists all uploads.
+    fn list_expiring(
+        &self,
+        cursor: Option<Cursor>,
+    ) -> impl Future<Output = Result<Page, StoreError>> + Send;
+
     /// Removes what the creation or the removal of an upload left behind when it was interrupted.
     /// Does nothing to an upload that exists.
     ///
     /// # Errors
     /// [`StoreError::Busy`] if the creation is still under way.
     fn discard(&self, id: &UploadId) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What can still be told of an upload that is damaged: a sweep removes it when its time has come.
+    ///
+    /// A store of which nothing can be told gives the default.
+    fn remains(&self, id: &UploadId) -> impl Future<Output = Result<Remains, StoreError>> + Send;
 
     /// Removes an upload whose record or bytes cannot be trusted, and what can be found of it; says
     /// whether it was one.
@@ -104,91 +142,44 @@ pub trait Store: Send + Sync + 'static {
         id: &UploadId,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// The uploads, some at a time, in an order of the store's own, starting after `cursor`. Its
-    /// memory does not grow with the number of uploads.
-    ///
-    /// An upload that exists through the whole listing is listed once; one that comes or goes
-    /// meanwhile may be listed or not.
-    fn list(&self, cursor: Option<Cursor>)
-    -> impl Future<Output = Result<Page, StoreError>> + Send;
-
-    /// The uploads whose time may have come, some at a time, as [`list`](Self::list) does: none that has
-    /// expired is missing. What the store keeps to find them it may tidy up on the way, and what is left of
-    /// uploads that are gone. Called only where [`keeps_due`](Self::keeps_due) says so; a sweep goes through
-    /// the [list](Self::list) otherwise.
-    ///
-    /// Default: all uploads.
-    fn due(&self, cursor: Option<Cursor>) -> impl Future<Output = Result<Page, StoreError>> + Send {
-        self.list(cursor)
-    }
-
-    /// Whether [`due`](Self::due) finds what has expired without going through all uploads. Of such a store a
-    /// sweep removes some uploads at the same time.
-    ///
-    /// Default: no.
-    fn keeps_due(&self) -> bool {
-        false
-    }
-
-    /// Whether other processes may hold the leases of the same uploads. Then a request that finds an
-    /// upload held [asks](Self::ask) for it, and whoever holds one looks now and then whether it is
-    /// [asked for](Self::asked). A store without leases has nobody to ask.
-    ///
-    /// Default: no.
-    fn is_shared(&self) -> bool {
-        false
-    }
-
     /// Asks those in other processes who hold the lease of an upload to end it, or, with `wanted`
-    /// false, not any more. Nobody has to follow, and it may be forgotten after some seconds.
+    /// false, not any more. Nobody has to follow, and the request may be forgotten after some seconds.
+    /// Called only where [`Capabilities::handoff`] says so.
     ///
-    /// Default: nothing.
-    fn ask(
+    /// A store whose leases hold in one process only does nothing.
+    fn request_handoff(
         &self,
         id: &UploadId,
         wanted: bool,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send {
-        let _ = (id, wanted);
-        ready(Ok(()))
-    }
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// The uploads that others ask for at this moment, and since how long: who began to hold one after
-    /// that is not meant.
-    ///
-    /// Default: none.
-    fn asked(&self) -> impl Future<Output = Result<Vec<(UploadId, Duration)>, StoreError>> + Send {
-        ready(Ok(Vec::new()))
-    }
+    /// The leases that others ask for at this moment. Called only where [`Capabilities::handoff`] says
+    /// so.
+    fn handoff_requests(
+        &self,
+    ) -> impl Future<Output = Result<Vec<HandoffRequest>, StoreError>> + Send;
 
     /// How many bytes can still be stored; `None` if that cannot be told.
-    ///
-    /// Default: it cannot.
-    fn free_bytes(&self) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send {
-        ready(Ok(None))
-    }
-
-    /// How many bytes an upload can have here at most, whatever room there is; `None` if there is no bound.
-    ///
-    /// Default: none.
-    fn max_bytes(&self) -> Option<u64> {
-        None
-    }
-
-    /// What can still be told of an upload that is damaged: a sweep removes it when its time has come.
-    ///
-    /// Default: nothing.
-    fn remains(&self, id: &UploadId) -> impl Future<Output = Result<Remains, StoreError>> + Send {
-        let _ = id;
-        ready(Ok(Remains::default()))
-    }
+    fn free_bytes(&self) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send;
 
     /// Waits until nothing is under way any more of what was begun for futures and writers that were
     /// dropped. A shutdown ends with it.
-    ///
-    /// Default: there never is.
-    fn settle(&self) -> impl Future<Output = ()> + Send {
-        ready(())
-    }
+    fn settle(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// What a store can do. The default is a store that can do nothing but keep its contract.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Whether [`Store::list_expiring`] finds what has expired without going through all uploads. Of such
+    /// a store a sweep removes some uploads at the same time.
+    pub expiry_index: bool,
+    /// Whether other processes may hold the leases of the same uploads. A request that finds an upload
+    /// held then [asks](Store::request_handoff) for it, and whoever holds one looks now and then whether
+    /// it is [asked for](Store::handoff_requests). A store without leases has nobody to ask.
+    pub handoff: bool,
+    /// How many bytes an upload can have at most, whatever room there is; `None` if there is no bound.
+    pub max_bytes: Option<u64>,
 }
 
 /// The lease on one upload, and the position at which its next byte is written.
@@ -196,75 +187,36 @@ pub trait Writer: Send + 'static {
     /// The record as last committed; for a new upload, as given to [`Store::create`].
     fn upload(&self) -> &Upload;
 
-    /// Writes after what was written before; the first write starts at the record's offset.
-    ///
-    /// After an error the writer is only good for being dropped.
-    fn write(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// Writes `last`, then makes `upload` the record.
-    ///
-    /// `upload.offset()` is at most the position after `last`. The id, the owner and `created`
-    /// never change after the first commit.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] if another writer has committed since this one began.
-    fn commit(
-        &mut self,
-        last: Bytes,
-        upload: Upload,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// The same as [`write`](Self::write), with work of the caller's on the bytes that takes a
-    /// processor's time, such as hashing: it is called once, and both are done when this ends.
-    ///
-    /// Default: side by side, the work on a thread where it may block.
-    fn write_with(
-        &mut self,
-        bytes: Bytes,
-        work: Box<dyn FnOnce() + Send>,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send {
-        async move {
-            let (worked, written) =
-                tokio::join!(blocking(bytes.len(), work), self.write(bytes.clone()));
-            worked.and(written)
-        }
-    }
-
-    /// The same as [`commit`](Self::commit), where the record takes a processor's time to make; it is
-    /// made once.
-    ///
-    /// Default: it is made on a thread where it may block, then committed.
-    fn commit_with(
-        &mut self,
-        last: Bytes,
-        upload: Box<dyn FnOnce() -> Upload + Send>,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send {
-        async move {
-            let upload = blocking(last.len(), upload).await?;
-            self.commit(last, upload).await
-        }
-    }
-
-    /// Gives the lease back without a commit and reads what was written in it, from its start.
-    /// What it reads is gone when the reader is dropped.
-    fn into_reader(self) -> impl Future<Output = Result<Reader, StoreError>> + Send;
+    /// The local file that holds the bytes, where there is one.
+    fn path(&self) -> Option<PathBuf>;
 
     /// Whether the bytes up to the record's offset may be others than were written, since the machine
     /// stopped before they had reached the disk. They are then compared with their checksum before
     /// anybody gets them.
     ///
-    /// Default: never.
-    fn is_doubtful(&self) -> bool {
-        false
-    }
+    /// A store in which that cannot happen says no.
+    fn needs_verification(&self) -> bool;
 
-    /// They were compared, and are the same. The next commit may write that down.
+    /// The bytes were compared, and are the same. The next commit may write that down.
+    fn mark_verified(&mut self);
+
+    /// Writes after what was written before. The first write starts at the record's offset.
     ///
-    /// Default: nothing.
-    fn vouch(&mut self) {}
+    /// After an error the writer is only good for being dropped.
+    fn write(&mut self, batch: Batch) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// The local file that holds the bytes, where there is one.
-    fn path(&self) -> Option<PathBuf>;
+    /// Writes the last bytes of a [`Commit`], then makes its upload the record.
+    ///
+    /// The record's offset is at most the position after the last bytes. The id, the owner and
+    /// `created` never change after the first commit.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if another writer has committed since this one began.
+    fn commit(&mut self, commit: Commit) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Gives the lease back without a commit and reads what was written in it, from its start.
+    /// What it reads is gone when the reader is dropped.
+    fn into_reader(self) -> impl Future<Output = Result<Reader, StoreError>> + Send;
 
     /// Moves the bytes to `target`, out of the store's care: nothing in the store removes them any
     /// more. The record stays, and [`Store::open`] follows.
@@ -285,36 +237,57 @@ pub trait Writer: Send + 'static {
     fn remove(self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// Does little work where it stands, since a hop to another thread costs more.
-async fn blocking<T: Send + 'static>(
-    bytes: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, StoreError> {
-    if bytes <= WORK_IN_PLACE {
-        return Ok(work());
-    }
-    let worked = tokio::task::spawn_blocking(work).await;
-    worked.map_err(|error| StoreError::io("work on a batch", std::io::Error::other(error)))
+/// The bytes of an upload, as a file: read, and read from elsewhere.
+pub struct Reader {
+    inner: Pin<Box<dyn Read>>,
+    size: u64,
 }
 
-const WORK_IN_PLACE: usize = 64 * 1024;
+trait Read: AsyncRead + AsyncSeek + Send + Sync {}
 
-/// The bytes of an upload.
-pub type Reader = Box<dyn Read>;
+impl<T: AsyncRead + AsyncSeek + Send + Sync> Read for T {}
 
-/// What a [`Reader`] can do; implemented for every type that can.
-pub trait Read: AsyncRead + AsyncSeek + Send + Sync + Unpin {}
+impl Reader {
+    /// Reads `size` bytes from `inner`.
+    pub fn new(inner: impl AsyncRead + AsyncSeek + Send + Sync + 'static, size: u64) -> Self {
+        Self { inner: Box::pin(inner), size }
+    }
 
-impl<T: AsyncRead + AsyncSeek + Send + Sync + Unpin> Read for T {}
+    /// How many bytes there are.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
 
-impl std::fmt::Debug for dyn Read {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Reader")
+impl AsyncRead for Reader {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.inner.as_mut().poll_read(cx, buf)
+    }
+}
+
+impl AsyncSeek for Reader {
+    fn start_seek(mut self: Pin<&mut Self>, position: io::SeekFrom) -> io::Result<()> {
+        self.inner.as_mut().start_seek(position)
+    }
+
+    fn poll_complete(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        self.inner.as_mut().poll_complete(cx)
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("size", &self.size).finish_non_exhaustive()
     }
 }
 
 /// What can be told of a damaged upload.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Remains {
     /// The newest record that can be read.
     pub record: Option<Upload>,
@@ -324,12 +297,42 @@ pub struct Remains {
     pub written: Option<SystemTime>,
 }
 
+/// Somebody in another process asks for the lease of an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HandoffRequest {
+    /// The upload.
+    pub id: UploadId,
+    /// Since when. Whoever began to hold it after that is not meant.
+    pub age: Duration,
+}
+
+impl HandoffRequest {
+    /// Somebody asks for the upload since so long.
+    pub fn new(id: UploadId, age: Duration) -> Self {
+        Self { id, age }
+    }
+}
+
 /// Where a listing goes on. Only the store that made it knows what it means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor(pub String);
+pub struct Cursor(String);
+
+impl Cursor {
+    /// A cursor that means this to its store.
+    pub fn new(place: impl Into<String>) -> Self {
+        Self(place.into())
+    }
+
+    /// What it means.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 /// Some of a store's uploads.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Page {
     /// Their records; a damaged one is an error that names it.
     pub uploads: Vec<Result<Upload, StoreError>>,

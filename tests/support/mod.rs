@@ -29,7 +29,8 @@ use tokio::sync::{mpsc, watch};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_chunked_upload::store::{
-    Cursor, FsStore, MemoryStore, Page, Reader, Store, StoreError, Writer,
+    Batch, Capabilities, Commit, Cursor, FsStore, HandoffRequest, MemoryStore, Page, Reader,
+    Remains, Store, StoreError, Writer,
 };
 use tower_chunked_upload::{
     ChunkedUpload, ChunkedUploadLayer, CompletedUpload, ErrorKind, RequestBody, Upload, UploadId,
@@ -814,6 +815,30 @@ impl Store for Double {
         self.inner.list(cursor).await
     }
 
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn list_expiring(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
+        self.inner.list_expiring(cursor).await
+    }
+
+    async fn remains(&self, id: &UploadId) -> Result<Remains, StoreError> {
+        self.inner.remains(id).await
+    }
+
+    async fn request_handoff(&self, id: &UploadId, wanted: bool) -> Result<(), StoreError> {
+        self.inner.request_handoff(id, wanted).await
+    }
+
+    async fn handoff_requests(&self) -> Result<Vec<HandoffRequest>, StoreError> {
+        self.inner.handoff_requests().await
+    }
+
+    async fn settle(&self) {
+        self.inner.settle().await;
+    }
+
     async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
         // Others ask and reserve in between.
         tokio::task::yield_now().await;
@@ -831,14 +856,22 @@ impl Writer for DoubleWriter {
         self.inner.upload()
     }
 
-    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
-        self.plan.enter(Call::Write(bytes.len())).await?;
-        self.inner.write(bytes).await
+    fn needs_verification(&self) -> bool {
+        self.inner.needs_verification()
     }
 
-    async fn commit(&mut self, last: Bytes, upload: Upload) -> Result<(), StoreError> {
-        self.plan.enter(Call::Commit(last.len())).await?;
-        self.inner.commit(last, upload).await
+    fn mark_verified(&mut self) {
+        self.inner.mark_verified();
+    }
+
+    async fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
+        self.plan.enter(Call::Write(batch.len())).await?;
+        self.inner.write(batch).await
+    }
+
+    async fn commit(&mut self, commit: Commit) -> Result<(), StoreError> {
+        self.plan.enter(Call::Commit(commit.len())).await?;
+        self.inner.commit(commit).await
     }
 
     async fn into_reader(self) -> Result<Reader, StoreError> {

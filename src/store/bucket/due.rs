@@ -13,7 +13,7 @@ use super::log::Tail;
 use super::reader::check;
 use super::{AT_ONCE, Bucket, nonce};
 use crate::id::UploadId;
-use crate::store::{Cursor, Page, Remains, StoreError};
+use crate::store::{Cursor, Handover, Page, Remains, StoreError};
 use crate::upload::{Progress, Status, Upload};
 
 impl Bucket {
@@ -40,7 +40,7 @@ impl Bucket {
         now: &str,
     ) -> Result<(Vec<(Path, DueKey)>, Option<Cursor>), StoreError> {
         let prefix = self.keys.dues();
-        let mut offset = cursor.and_then(|cursor| Path::parse(cursor.0).ok());
+        let mut offset = cursor.and_then(|cursor| Path::parse(cursor.as_str()).ok());
         let mut due = Vec::new();
         'listing: loop {
             let mut listing = match &offset {
@@ -63,7 +63,7 @@ impl Bucket {
                 later = 0;
                 due.push((key.clone(), parsed));
                 if due.len() == PAGE {
-                    return Ok((due, Some(Cursor(key.to_string()))));
+                    return Ok((due, Some(Cursor::new(key.to_string()))));
                 }
             }
             return Ok((due, None));
@@ -87,7 +87,7 @@ impl Bucket {
             return Ok(Some(upload));
         }
         let mut later = upload.expires();
-        if sight.tail.entry.place().is_some() && upload.status() == Status::Complete {
+        if sight.tail.entry.place().is_some() && sight.tail.entry.handover == Handover::Taken {
             let unread = sight.tail.entry.written + self.grace;
             if unread <= now {
                 self.trim(&id, &sight.tail).await?;
@@ -187,6 +187,7 @@ impl Bucket {
             body: Body::Gone,
             described: None,
             moved: Vec::new(),
+            handover: Handover::None,
             progress,
         };
         self.append(id, seq + 1, &entry, PutPayload::new(), self.moment()).await
@@ -267,21 +268,22 @@ impl Bucket {
     /// All uploads, by their records.
     pub(super) async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
         let prefix = self.keys.records();
-        let listing = match cursor.and_then(|cursor| Path::parse(cursor.0).ok()) {
+        let listing = match cursor.and_then(|cursor| Path::parse(cursor.as_str()).ok()) {
             Some(offset) => self.objects.list_with_offset(Some(&prefix), &offset),
             None => self.objects.list(Some(&prefix)),
         };
         let keys =
             listing.map_ok(|object| object.location).take(PAGE).try_collect::<Vec<_>>().await;
         let keys = keys.map_err(|error| super::failed("list records", error))?;
-        let next = keys.last().filter(|_| keys.len() == PAGE).map(|key| Cursor(key.to_string()));
+        let next =
+            keys.last().filter(|_| keys.len() == PAGE).map(|key| Cursor::new(key.to_string()));
         let ids = keys.iter().filter_map(keys::id_of);
         let looks = stream::iter(ids).map(|id| self.look_at(id)).buffered(AT_ONCE);
         let found: Vec<_> = looks.collect().await;
         let mut page = Page { next, ..Page::default() };
         for found in found {
             match found {
-                Err(StoreError::NotFound | StoreError::Expired { .. }) => {}
+                Err(StoreError::NotFound | StoreError::Removed { .. }) => {}
                 found => page.uploads.push(found),
             }
         }

@@ -7,7 +7,7 @@ use object_store::{Attribute, AttributeValue, Attributes};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use crate::store::StoreError;
+use crate::store::{Handover, StoreError};
 use crate::time;
 use crate::upload::{Progress, Upload};
 
@@ -29,6 +29,8 @@ pub(super) struct Entry {
     /// Where the file was moved to, or is on its way to, and before that where it may still be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) moved: Vec<Moved>,
+    #[serde(default, skip_serializing_if = "Handover::is_none")]
+    pub(super) handover: Handover,
     #[serde(flatten)]
     pub(super) progress: Progress,
 }
@@ -99,11 +101,8 @@ impl Entry {
         if !self.is_gone() {
             return None;
         }
-        let expired = self.progress.expires.is_some_and(|expires| expires <= self.written);
-        Some(match expired {
-            true => StoreError::Expired { owner: record.owner.clone() },
-            false => StoreError::NotFound,
-        })
+        let upload = Upload { progress: self.progress.clone(), ..record.clone() };
+        Some(StoreError::Removed { upload: Box::new(upload), at: self.written })
     }
 }
 
@@ -144,6 +143,7 @@ mod tests {
             body: Body::Bytes,
             described: None,
             moved: Vec::new(),
+            handover: Handover::None,
             progress: Progress {
                 offset: 3,
                 total: None,

@@ -80,7 +80,7 @@ use self::keys::Keys;
 use self::log::Tail;
 use self::pool::Pool;
 pub use self::writer::BucketWriter;
-use super::{Cursor, Page, Reader, Remains, Store, StoreError};
+use super::{Capabilities, Cursor, HandoffRequest, Page, Reader, Remains, Store, StoreError};
 use crate::id::UploadId;
 use crate::upload::Upload;
 
@@ -179,6 +179,12 @@ impl Store for BucketStore {
         Ok(())
     }
 
+    fn capabilities(&self) -> Capabilities {
+        // A position in a file is signed where it is read.
+        let max_bytes = u64::try_from(i64::MAX).ok();
+        Capabilities { expiry_index: true, max_bytes, ..Capabilities::default() }
+    }
+
     async fn create(&self, upload: Upload) -> Result<BucketWriter, StoreError> {
         BucketWriter::create(&self.bucket, upload).await
     }
@@ -212,11 +218,6 @@ impl Store for BucketStore {
         self.bucket.remove_damaged(id).await
     }
 
-    /// Positions in a file are signed where it is read.
-    fn max_bytes(&self) -> Option<u64> {
-        u64::try_from(i64::MAX).ok()
-    }
-
     async fn remains(&self, id: &UploadId) -> Result<Remains, StoreError> {
         self.bucket.remains(id).await
     }
@@ -225,12 +226,21 @@ impl Store for BucketStore {
         self.bucket.list(cursor).await
     }
 
-    fn keeps_due(&self) -> bool {
-        true
+    async fn list_expiring(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
+        self.bucket.due(cursor).await
     }
 
-    async fn due(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
-        self.bucket.due(cursor).await
+    // There are no leases to ask for.
+    async fn request_handoff(&self, _: &UploadId, _: bool) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn handoff_requests(&self) -> Result<Vec<HandoffRequest>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        Ok(None)
     }
 
     async fn settle(&self) {

@@ -55,7 +55,7 @@ pub(super) async fn open(
             spans: Mutex::default(),
         }),
     };
-    Ok(Box::new(LogReader::new(source, size)))
+    Ok(Reader::new(LogReader::new(source, size), size))
 }
 
 /// Whether all bytes up to the offset of `tail` are there. It reads none.
@@ -84,7 +84,7 @@ pub(super) async fn check(
 pub(super) fn staged(writer: BucketWriter, buffer: Arc<Buffer>, size: u64) -> Reader {
     let (bucket, id) = (Arc::clone(&writer.bucket), writer.id());
     let staged = Staged { bucket, id, buffer, _writer: Mutex::new(writer) };
-    Box::new(LogReader::new(Source::Staged(Box::new(staged)), size))
+    Reader::new(LogReader::new(Source::Staged(Box::new(staged)), size), size)
 }
 
 enum Source {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use object_store::{ObjectStoreExt, PutPayload};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -17,8 +16,8 @@ use super::log::{Tail, read};
 use super::pool::Buffer;
 use super::{Bucket, Moment, Sight, failed, nonce, reader};
 use crate::id::UploadId;
-use crate::store::{Reader, StoreError, Writer};
-use crate::upload::{Status, Upload};
+use crate::store::{Batch, Commit, Handover, Reader, StoreError, Writer};
+use crate::upload::Upload;
 
 /// The right to try to write to an upload in a [`BucketStore`](super::BucketStore): the first to commit
 /// wins.
@@ -72,7 +71,7 @@ impl BucketWriter {
     pub(super) async fn take(bucket: &Arc<Bucket>, id: &UploadId) -> Result<Self, StoreError> {
         let sight = bucket.look(id).await?;
         let upload = bucket.describe(&sight).await?;
-        if upload.status() == Status::Finishing {
+        if sight.tail.entry.handover == Handover::Given {
             bucket.check_silent(id, &sight.tail).await?;
         }
         Ok(Self {
@@ -115,14 +114,15 @@ impl BucketWriter {
             body: Body::Bytes,
             described: self.tail.as_ref().and_then(|tail| tail.entry.described),
             moved: self.moved().to_vec(),
+            handover: self.tail.as_ref().map_or(Handover::None, |tail| tail.entry.handover),
             progress: upload.progress.clone(),
         }
     }
 
     /// Makes the bytes since the last commit, up to the record's offset, the next object.
-    async fn commit_bytes(&mut self, upload: Upload) -> Result<(), StoreError> {
+    async fn commit_bytes(&mut self, upload: Upload, handover: Handover) -> Result<(), StoreError> {
         let id = self.id();
-        let mut entry = self.next(&upload);
+        let mut entry = Entry { handover, ..self.next(&upload) };
         let buffer = Arc::clone(&self.buffer);
         let mut inner = buffer.lock().await;
         inner.check()?;
@@ -224,7 +224,8 @@ impl BucketWriter {
         }
         // The sweep may have given it up.
         if bucket.age(seen) > LONGEST_CREATION {
-            return Err(StoreError::Expired { owner: upload.owner.clone() });
+            let upload = Box::new(upload.clone());
+            return Err(StoreError::Removed { upload, at: bucket.now() });
         }
         self.tried = true;
         let record = serde_json::to_vec(upload).map_err(|error| unwritable(&id, &error))?;
@@ -273,11 +274,23 @@ impl Writer for BucketWriter {
         &self.upload
     }
 
-    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
-        self.buffer.push(&self.bucket, bytes).await
+    /// There is none.
+    fn path(&self) -> Option<PathBuf> {
+        None
     }
 
-    async fn commit(&mut self, last: Bytes, upload: Upload) -> Result<(), StoreError> {
+    fn needs_verification(&self) -> bool {
+        false
+    }
+
+    fn mark_verified(&mut self) {}
+
+    async fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
+        self.buffer.push(&self.bucket, batch.prepare().await?).await
+    }
+
+    async fn commit(&mut self, commit: Commit) -> Result<(), StoreError> {
+        let (last, upload, handover) = commit.prepare().await?;
         self.buffer.push(&self.bucket, last).await?;
         // The index may name an upload too early, and never too late.
         let id = self.id();
@@ -288,11 +301,10 @@ impl Writer for BucketWriter {
             self.bucket.put_due(&id, expires).await?;
         }
         let is_new = self.record.is_none();
-        let trimmed = upload.status() == Status::Complete && !self.moved().is_empty();
+        let trimmed = handover == Handover::Taken && !self.moved().is_empty();
         // Before others can see that it is being completed.
-        let finishing = upload.status() == Status::Finishing;
-        let alive = finishing.then(|| Alive::new(&self.bucket, id));
-        self.commit_bytes(upload).await?;
+        let alive = (handover == Handover::Given).then(|| Alive::new(&self.bucket, id));
+        self.commit_bytes(upload, handover).await?;
         self.alive = alive;
         match earlier {
             // A sweep that saw the record before moves the entry to a later time, now or a little later: so
@@ -316,11 +328,6 @@ impl Writer for BucketWriter {
             inner.written()
         };
         Ok(reader::staged(self, buffer, size))
-    }
-
-    /// There is none.
-    fn path(&self) -> Option<PathBuf> {
-        None
     }
 
     async fn persist(&mut self, target: &Path, overwrite: bool) -> Result<(), StoreError> {
@@ -379,7 +386,7 @@ impl Alive {
                     let now = this.moment();
                     match this.look(&id).await {
                         Ok(_) => seen = now,
-                        Err(StoreError::NotFound | StoreError::Expired { .. }) => return,
+                        Err(StoreError::NotFound | StoreError::Removed { .. }) => return,
                         Err(_) => continue,
                     }
                 }

@@ -10,7 +10,7 @@ use super::Durability;
 use super::disk::{Disk, File, is_absent};
 use super::journal::{Journal, Moves};
 use crate::id::UploadId;
-use crate::store::{Cursor, StoreError};
+use crate::store::{Cursor, HandoffRequest, StoreError};
 
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
@@ -157,7 +157,7 @@ impl Layout {
         for shard in shards {
             ids.append(&mut self.first_ids(&shard, &after, PAGE - ids.len())?);
             if ids.len() == PAGE {
-                let next = ids.last().map(|id| Cursor(id.to_string()));
+                let next = ids.last().map(|id| Cursor::new(id.to_string()));
                 return Ok((ids, next));
             }
         }
@@ -234,7 +234,7 @@ impl Layout {
         self.records().join(ASKED)
     }
 
-    pub(super) fn ask(&self, id: &UploadId, wanted: bool) -> Result<(), StoreError> {
+    pub(super) fn request_handoff(&self, id: &UploadId, wanted: bool) -> Result<(), StoreError> {
         let path = self.questions().join(format!("{id}.{}", self.me));
         self.check_way(id, &Path::new(RECORDS).join(ASKED).join("question"))?;
         let done = if wanted {
@@ -248,7 +248,7 @@ impl Layout {
         }
     }
 
-    pub(super) fn asked(&self) -> Result<Vec<(UploadId, Duration)>, StoreError> {
+    pub(super) fn handoff_requests(&self) -> Result<Vec<HandoffRequest>, StoreError> {
         let folder = self.questions();
         if self.disk.is_link(&self.records()) || self.disk.is_link(&folder) {
             return Ok(Vec::new());
@@ -263,7 +263,7 @@ impl Layout {
                 drop(self.disk.remove(&folder.join(name)));
                 return None;
             }
-            (who != self.me).then_some((id, age))
+            (who != self.me).then_some(HandoffRequest { id, age })
         });
         Ok(others.collect())
     }

@@ -12,7 +12,7 @@ use super::journal::{Journal, Line, Moves};
 use super::layout::{GONE, Layout, SHORT, failed, open_data};
 use super::record;
 use crate::id::UploadId;
-use crate::store::StoreError;
+use crate::store::{Handover, StoreError};
 use crate::upload::{Status, Upload};
 
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) struct Lease {
     /// Why the bytes cannot be trusted. Such an upload can still be removed.
     problem: Option<&'static str>,
     /// Whether the bytes were compared with their checksum since the lease was taken.
-    vouched: bool,
+    verified: bool,
 }
 
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Lease {
             born: false,
             dirty: false,
             problem: None,
-            vouched: false,
+            verified: false,
         }
     }
 
@@ -126,7 +126,7 @@ impl Lease {
         let position = upload.offset();
         let dirty = length > position && upload.status() == Status::Open;
         let (files, born) = (Some(files), true);
-        Ok(Self { layout, upload, files, position, born, dirty, problem, vouched: false })
+        Ok(Self { layout, upload, files, position, born, dirty, problem, verified: false })
     }
 
     pub(super) fn upload(&self) -> &Upload {
@@ -138,9 +138,9 @@ impl Lease {
     }
 
     /// Whether bytes may be others than were written: the machine stopped before they were synced.
-    pub(super) fn is_doubtful(&self) -> bool {
+    pub(super) fn needs_verification(&self) -> bool {
         let since = self.files.as_ref().and_then(|files| files.unsynced_since.as_deref());
-        since.is_some() && since != self.layout.disk.boot() && !self.vouched
+        since.is_some() && since != self.layout.disk.boot() && !self.verified
     }
 
     /// Whether the record or the bytes cannot be trusted.
@@ -148,8 +148,8 @@ impl Lease {
         self.problem.is_some()
     }
 
-    pub(super) fn vouch(&mut self) {
-        self.vouched = true;
+    pub(super) fn mark_verified(&mut self) {
+        self.verified = true;
     }
 
     pub(super) fn path(&self) -> Option<PathBuf> {
@@ -185,26 +185,32 @@ impl Lease {
     }
 
     /// The order is bytes, sync, record, sync: an offset that is told is an offset that stays.
-    pub(super) fn commit(&mut self, last: &[u8], upload: Upload) -> Result<(), StoreError> {
+    pub(super) fn commit(
+        &mut self,
+        last: &[u8],
+        upload: Upload,
+        handover: Handover,
+    ) -> Result<(), StoreError> {
         self.write(last)?;
         let sync = self.layout.durability == Durability::Sync;
         let (born, position, layout) = (self.born, self.position, Arc::clone(&self.layout));
         let grown = !born || upload.offset() != self.upload.offset();
         let same_record =
             Upload { progress: upload.progress.clone(), ..self.upload.clone() } == upload;
-        if grown || upload.status() == Status::Finishing {
+        if grown || handover == Handover::Given {
             self.sound()?;
         }
-        let vouched = self.vouched;
+        let verified = self.verified;
         let files = self.files()?;
-        if upload.status() == Status::Finishing && !files.moved {
+        if handover == Handover::Given && !files.moved {
             // What is handed over is the acknowledged bytes and nothing behind them.
             files.cut_data(upload.offset())?;
         }
         if sync && (grown || files.unsynced_since.is_some() && files.data.is_some()) {
             files.data()?.sync().map_err(|error| failed("sync", &files.below, error))?;
         }
-        let (mut lines, unsynced_since) = files.soundness(layout.disk.boot(), sync, grown, vouched);
+        let (mut lines, unsynced_since) =
+            files.soundness(layout.disk.boot(), sync, grown, verified);
         lines.push(if born && same_record {
             Line::Progress(Box::new(upload.progress.clone()))
         } else {
@@ -212,7 +218,7 @@ impl Lease {
         });
         files.append(&layout.disk, &lines, sync)?;
         files.unsynced_since = unsynced_since;
-        self.vouched = false;
+        self.verified = false;
         let files = self.files()?;
         if !born {
             files.record_base = files.record_end;
@@ -342,16 +348,16 @@ impl Files {
         boot: Option<&str>,
         sync: bool,
         grown: bool,
-        vouched: bool,
+        verified: bool,
     ) -> (Vec<Line>, Option<String>) {
         let mut lines = Vec::new();
         let mut since = self.unsynced_since.clone();
         // A sync reaches what was written in this start of the machine, and no other.
-        if since.is_some() && (vouched || sync && since.as_deref() == boot) {
+        if since.is_some() && (verified || sync && since.as_deref() == boot) {
             lines.push(Line::Sound {});
             since = None;
         }
-        if let (false, true, None, Some(boot)) = (sync, grown || vouched, &since, boot) {
+        if let (false, true, None, Some(boot)) = (sync, grown || verified, &since, boot) {
             lines.push(Line::Boot(boot.to_owned()));
             since = Some(boot.to_owned());
         }

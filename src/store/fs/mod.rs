@@ -41,9 +41,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tokio::sync::watch;
 
@@ -52,7 +50,10 @@ use self::journal::Journal;
 pub(crate) use self::journal::trace;
 use self::layout::Layout;
 use self::lease::Lease;
-use super::{Cursor, Page, Reader, Remains, Store, StoreError, Writer};
+use super::{
+    Batch, Capabilities, Commit, Cursor, HandoffRequest, Page, Reader, Remains, Store, StoreError,
+    Writer,
+};
 use crate::id::UploadId;
 use crate::upload::Upload;
 
@@ -146,6 +147,12 @@ impl Store for FsStore {
         self.layout.check()
     }
 
+    fn capabilities(&self) -> Capabilities {
+        // A position in a file is signed.
+        let max_bytes = u64::try_from(i64::MAX).ok();
+        Capabilities { handoff: true, max_bytes, ..Capabilities::default() }
+    }
+
     async fn create(&self, upload: Upload) -> Result<FsWriter, StoreError> {
         // The files are made with the first bytes, in the same hop.
         let lease = Lease::unborn(Arc::clone(&self.layout), upload);
@@ -166,7 +173,7 @@ impl Store for FsStore {
     async fn open(&self, id: &UploadId) -> Result<Reader, StoreError> {
         let id = *id;
         let (file, end) = self.blocking(move |layout| record::open(layout, &id)).await?;
-        Ok(Box::new(Section::new(file.into_inner(), 0, end, None)))
+        Ok(Reader::new(Section::new(file.into_inner(), 0, end, None), end))
     }
 
     async fn discard(&self, id: &UploadId) -> Result<(), StoreError> {
@@ -197,27 +204,22 @@ impl Store for FsStore {
         .await
     }
 
-    /// An offset in a file is signed.
-    fn max_bytes(&self) -> Option<u64> {
-        u64::try_from(i64::MAX).ok()
-    }
-
     async fn remains(&self, id: &UploadId) -> Result<Remains, StoreError> {
         let id = *id;
         self.blocking(move |layout| Ok(record::remains(layout, &id))).await
     }
 
-    fn is_shared(&self) -> bool {
-        true
+    async fn list_expiring(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
+        self.list(cursor).await
     }
 
-    async fn ask(&self, id: &UploadId, wanted: bool) -> Result<(), StoreError> {
+    async fn request_handoff(&self, id: &UploadId, wanted: bool) -> Result<(), StoreError> {
         let id = *id;
-        self.blocking(move |layout| layout.ask(&id, wanted)).await
+        self.blocking(move |layout| layout.request_handoff(&id, wanted)).await
     }
 
-    async fn asked(&self) -> Result<Vec<(UploadId, Duration)>, StoreError> {
-        self.blocking(|layout| layout.asked()).await
+    async fn handoff_requests(&self) -> Result<Vec<HandoffRequest>, StoreError> {
+        self.blocking(|layout| layout.handoff_requests()).await
     }
 
     async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
@@ -270,56 +272,36 @@ impl Writer for FsWriter {
         &self.upload
     }
 
-    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
-        self.with(move |lease| lease.write(&bytes)).await
+    fn path(&self) -> Option<PathBuf> {
+        self.lease.as_ref()?.path()
     }
 
-    async fn commit(&mut self, last: Bytes, upload: Upload) -> Result<(), StoreError> {
-        self.with(move |lease| lease.commit(&last, upload)).await
+    fn needs_verification(&self) -> bool {
+        self.lease.as_ref().is_some_and(Lease::needs_verification)
     }
 
-    // The work comes first: then the bytes have come to this core when they are written.
-    async fn write_with(
-        &mut self,
-        bytes: Bytes,
-        work: Box<dyn FnOnce() + Send>,
-    ) -> Result<(), StoreError> {
+    fn mark_verified(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.mark_verified();
+        }
+    }
+
+    async fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
+        // Whoever looks at the bytes brings them to the core that then writes them.
+        self.with(move |lease| lease.write(&batch.into_bytes())).await
+    }
+
+    async fn commit(&mut self, commit: Commit) -> Result<(), StoreError> {
         self.with(move |lease| {
-            work();
-            lease.write(&bytes)
-        })
-        .await
-    }
-
-    async fn commit_with(
-        &mut self,
-        last: Bytes,
-        upload: Box<dyn FnOnce() -> Upload + Send>,
-    ) -> Result<(), StoreError> {
-        self.with(move |lease| {
-            let upload = upload();
-            lease.commit(&last, upload)
+            let (last, upload, handover) = commit.into_parts();
+            lease.commit(&last, upload, handover)
         })
         .await
     }
 
     async fn into_reader(mut self) -> Result<Reader, StoreError> {
         let (file, start, end) = self.with(|lease| lease.written()).await?;
-        Ok(Box::new(Section::new(file, start, end, Some(self))))
-    }
-
-    fn path(&self) -> Option<PathBuf> {
-        self.lease.as_ref()?.path()
-    }
-
-    fn is_doubtful(&self) -> bool {
-        self.lease.as_ref().is_some_and(Lease::is_doubtful)
-    }
-
-    fn vouch(&mut self) {
-        if let Some(lease) = &mut self.lease {
-            lease.vouch();
-        }
+        Ok(Reader::new(Section::new(file, start, end, Some(self)), end - start))
     }
 
     async fn persist(&mut self, target: &Path, overwrite: bool) -> Result<(), StoreError> {

@@ -1,0 +1,170 @@
+//! What a writer is given: bytes, and records.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::StoreError;
+use crate::upload::Upload;
+
+/// Bytes that are to be written to an upload.
+///
+/// Whoever gives them may want to look at them first, which takes a processor's time in proportion to
+/// their number. It happens when they are taken: with [`into_bytes`](Self::into_bytes) by a store whose
+/// writing blocks a thread anyway, so that both take one hop to it, and with
+/// [`prepare`](Self::prepare) by all others.
+pub struct Batch {
+    bytes: Bytes,
+    look: Option<Box<dyn FnOnce(&[u8]) + Send>>,
+}
+
+impl Batch {
+    /// Bytes that nobody wants to look at.
+    pub fn new(bytes: impl Into<Bytes>) -> Self {
+        Self { bytes: bytes.into(), look: None }
+    }
+
+    /// Bytes that are looked at before they are written.
+    pub(crate) fn looked_at(bytes: Bytes, look: impl FnOnce(&[u8]) + Send + 'static) -> Self {
+        Self { bytes, look: Some(Box::new(look)) }
+    }
+
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The bytes. This may block.
+    pub fn into_bytes(self) -> Bytes {
+        if let Some(look) = self.look {
+            look(&self.bytes);
+        }
+        self.bytes
+    }
+
+    /// The bytes, for a store that has no thread of its own to block.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the runtime is shutting down.
+    pub async fn prepare(self) -> Result<Bytes, StoreError> {
+        match self.look {
+            None => Ok(self.bytes),
+            Some(_) => blocking(self.len(), || self.into_bytes()).await,
+        }
+    }
+}
+
+/// The last bytes of a write, and the record that makes them count.
+pub struct Commit {
+    last: Bytes,
+    record: Box<dyn FnOnce(&[u8]) -> Upload + Send>,
+    handover: Handover,
+}
+
+/// How far the application has got with the file of an upload.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Handover {
+    /// It knows nothing of it.
+    #[default]
+    None,
+    /// It gets the file with this commit, and decides until the writer is dropped. The file has exactly
+    /// the bytes up to the offset, and others who want a writer are told [`StoreError::Busy`], in all
+    /// processes and on all nodes.
+    Given,
+    /// It has taken the file. Where that was persisted, the store needs its own bytes no more.
+    Taken,
+}
+
+impl Handover {
+    #[cfg_attr(
+        not(feature = "object-store"),
+        allow(dead_code, reason = "only a bucket writes it down")
+    )]
+    pub(super) fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+impl Commit {
+    /// Makes `upload` the record, after `last` was written.
+    pub fn new(last: impl Into<Bytes>, upload: Upload) -> Self {
+        Self::computed(last.into(), |_| upload)
+    }
+
+    /// The same with a record that takes a look at the last bytes to make.
+    pub(crate) fn computed(
+        last: Bytes,
+        record: impl FnOnce(&[u8]) -> Upload + Send + 'static,
+    ) -> Self {
+        Self { last, record: Box::new(record), handover: Handover::None }
+    }
+
+    /// What the commit says of the application.
+    #[must_use]
+    pub fn with_handover(mut self, handover: Handover) -> Self {
+        self.handover = handover;
+        self
+    }
+
+    /// How many bytes it has.
+    pub fn len(&self) -> usize {
+        self.last.len()
+    }
+
+    /// Whether it is a record without bytes.
+    pub fn is_empty(&self) -> bool {
+        self.last.is_empty()
+    }
+
+    /// The last bytes, the record and what it means for the application. This may block.
+    pub fn into_parts(self) -> (Bytes, Upload, Handover) {
+        let upload = (self.record)(&self.last);
+        (self.last, upload, self.handover)
+    }
+
+    /// The same for a store that has no thread of its own to block.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the runtime is shutting down.
+    pub async fn prepare(self) -> Result<(Bytes, Upload, Handover), StoreError> {
+        blocking(self.len(), || self.into_parts()).await
+    }
+}
+
+/// Does little work where it stands, since a hop to another thread costs more.
+async fn blocking<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    if bytes <= WORK_IN_PLACE {
+        return Ok(work());
+    }
+    let worked = tokio::task::spawn_blocking(work).await;
+    worked.map_err(|error| StoreError::io("work on a batch", std::io::Error::other(error)))
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Commit")
+            .field("len", &self.len())
+            .field("handover", &self.handover)
+            .finish_non_exhaustive()
+    }
+}
+
+const WORK_IN_PLACE: usize = 64 * 1024;
