@@ -12,7 +12,7 @@ use crate::size;
 
 /// Sends files in chunks to a server that takes chunked uploads.
 #[derive(Debug, Parser)]
-#[command(name = "upload", version, after_help = EXIT_CODES)]
+#[command(version, after_help = EXIT_CODES)]
 pub(crate) struct Args {
     /// Files and folders to send; of a folder everything in it, without following links
     #[arg(value_name = "PATH", required_unless_present = "random")]

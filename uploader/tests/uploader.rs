@@ -1,4 +1,4 @@
-//! The example `upload` as it runs: its program against the example `axum`, over real sockets.
+//! The uploader as it runs: its program against the example `axum`, over real sockets.
 //!
 //! `AXUM_EXAMPLE` is the server to start instead of the example of this profile.
 
@@ -30,12 +30,6 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::watch;
 use tower_chunked_upload::store::MemoryStore;
 use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
-
-// An example's own tests are not run.
-#[path = "../examples/upload/backoff.rs"]
-mod backoff;
-#[path = "../examples/upload/size.rs"]
-mod size;
 
 const CHUNK: u64 = 64 << 10;
 /// Some chunks and a piece of one.
@@ -78,7 +72,7 @@ impl World {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .expect("`cargo build --examples` makes it");
+            .expect("`cargo build --example axum` makes it");
         let mut printed = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         soon(printed.read_line(&mut line)).await.unwrap();
@@ -149,7 +143,7 @@ impl Uploader {
     }
 
     fn start_to(url: &str, options: &[&str], paths: &[&Path]) -> Self {
-        let mut child = Command::new(example("upload"))
+        let mut child = Command::new(env!("CARGO_BIN_EXE_chunked-upload"))
             .args(["--url", url])
             .args(["--chunk-size", &CHUNK.to_string()])
             .args(options)
@@ -160,7 +154,7 @@ impl Uploader {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .expect("`cargo build --examples` makes it");
+            .unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         Self { child, lines, complained: String::new() }
     }

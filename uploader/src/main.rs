@@ -1,7 +1,7 @@
 //! Sends files to a server with this crate: what a service or a script would push them with.
 //!
-//!     cargo run --example upload -- --url http://127.0.0.1:3000/api/chunked_upload big.iso photos/
-//!     cargo run --example upload -- --help
+//!     chunked-upload --url http://127.0.0.1:3000/api/chunked_upload big.iso photos/
+//!     chunked-upload --help
 //!
 //! A file goes in chunks, which are hashed while they are read. What fails for a while is tried
 //! again: a lost connection, a busy server, one that starts anew. While a file is under way,
@@ -33,29 +33,17 @@ use self::progress::Progress;
 use self::source::Source;
 use self::transfer::{Settings, Transfer};
 
-#[path = "upload/answer.rs"]
 mod answer;
-#[path = "upload/args.rs"]
 mod args;
-#[path = "upload/backoff.rs"]
 mod backoff;
-#[path = "upload/body.rs"]
 mod body;
-#[path = "upload/client.rs"]
 mod client;
-#[path = "upload/outcome.rs"]
 mod outcome;
-#[path = "upload/prefix.rs"]
 mod prefix;
-#[path = "upload/progress.rs"]
 mod progress;
-#[path = "upload/resume.rs"]
 mod resume;
-#[path = "upload/size.rs"]
 mod size;
-#[path = "upload/source.rs"]
 mod source;
-#[path = "upload/transfer.rs"]
 mod transfer;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
