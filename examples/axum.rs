@@ -25,10 +25,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
+use serve::Server;
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
-
-use self::serve::Server;
 
 #[path = "axum/form.rs"]
 mod form;
@@ -38,8 +37,6 @@ mod list;
 mod operator;
 #[path = "axum/page.rs"]
 mod page;
-#[path = "serve/mod.rs"]
-mod serve;
 #[path = "axum/user.rs"]
 mod user;
 

@@ -27,12 +27,12 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
+use serve::Server;
 use tokio::net::TcpListener;
 use tower_chunked_upload::store::BucketStore;
 use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
 
 use self::nodes::{Nodes, told_to_end};
-use self::serve::Server;
 
 #[path = "cluster/balancer.rs"]
 mod balancer;
@@ -46,8 +46,6 @@ mod list;
 mod nodes;
 #[path = "axum/page.rs"]
 mod page;
-#[path = "serve/mod.rs"]
-mod serve;
 #[path = "axum/user.rs"]
 mod user;
 

@@ -52,17 +52,13 @@ use hyper_util::service::TowerToHyperService;
 use ring::rand::SystemRandom;
 use ring::{digest, hmac};
 use serde_json::{Value, json};
+use serve::Server;
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{
     Candidate, ChunkedUploadLayer, CompletedUpload, Owner, Policy, Refusal, Uploads, cors,
 };
 use tower_http::cors::{AllowHeaders, CorsLayer};
 use uuid::Uuid;
-
-use self::serve::Server;
-
-#[path = "serve/mod.rs"]
-mod serve;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -24,16 +24,12 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
+use serve::Server;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tower::Layer;
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
-
-use self::serve::Server;
-
-#[path = "serve/mod.rs"]
-mod serve;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

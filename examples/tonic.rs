@@ -32,7 +32,8 @@ use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
 
 use self::begins::Begins;
 
-#[path = "serve/begins.rs"]
+#[path = "../serve/src/begins.rs"]
+#[expect(unreachable_pub, reason = "it is part of a library, too")]
 mod begins;
 
 #[tokio::main]

@@ -26,6 +26,7 @@ use http_body_util::Full;
 use hyper_util::service::TowerToHyperService;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use serde_json::{Value, json};
+use serve::Server;
 use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -36,7 +37,6 @@ use tower_chunked_upload::{
 };
 
 use self::nodes::{Nodes, told_to_end};
-use self::serve::Server;
 
 #[path = "cluster/balancer.rs"]
 mod balancer;
@@ -44,8 +44,6 @@ mod balancer;
 mod bucket;
 #[path = "cluster/nodes.rs"]
 mod nodes;
-#[path = "serve/mod.rs"]
-mod serve;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 

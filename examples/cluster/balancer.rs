@@ -18,11 +18,11 @@ use hyper::ext::on_informational;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
+use serve::Server;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::nodes::Addresses;
-use crate::serve::Server;
 
 type Answer = Response<Either<Incoming, Full<Bytes>>>;
 

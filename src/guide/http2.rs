@@ -52,7 +52,7 @@
 //! ```
 //!
 //! In the examples of the repository this builder is the field `hyper` of their `Server`
-//! (`examples/serve`). `axum::serve` has no such settings.
+//! (folder `serve`). `axum::serve` has no such settings.
 //!
 //! # How large should they be?
 //!

@@ -13,12 +13,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// Fails if in a time it has not come out which version its client speaks.
-pub(crate) struct Begins<T> {
-    pub(crate) stream: T,
+#[derive(Debug)]
+pub struct Begins<T> {
+    /// What it reads from and writes to.
+    pub stream: T,
     /// `None` when it has.
     beginning: Option<Box<Beginning>>,
 }
 
+#[derive(Debug)]
 struct Beginning {
     /// How much of the preface has come.
     come: usize,
@@ -26,7 +29,8 @@ struct Beginning {
 }
 
 impl<T> Begins<T> {
-    pub(crate) fn new(stream: T, timeout: Duration) -> Self {
+    /// `timeout` is how long a client may take to begin.
+    pub fn new(stream: T, timeout: Duration) -> Self {
         let time_is_up = Box::pin(tokio::time::sleep(timeout));
         Self { stream, beginning: Some(Box::new(Beginning { come: 0, time_is_up })) }
     }

@@ -18,22 +18,24 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 
-use self::begins::Begins;
+pub use self::begins::Begins;
 
-pub(crate) mod begins;
+mod begins;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A server that lets go of clients that are silent.
-pub(crate) struct Server {
-    pub(crate) hyper: auto::Builder<TokioExecutor>,
+#[derive(Debug)]
+pub struct Server {
+    /// For settings beyond these.
+    pub hyper: auto::Builder<TokioExecutor>,
     head_timeout: Duration,
 }
 
 impl Server {
     /// `head_timeout` is how long a client may take to begin, and then for each request's head; an
     /// HTTP/2 client that has said nothing for so long is asked whether it is there.
-    pub(crate) fn new(head_timeout: Duration) -> Self {
+    pub fn new(head_timeout: Duration) -> Self {
         let mut hyper = auto::Builder::new(TokioExecutor::new());
         hyper.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout);
         // A client that ends its sending behind a whole request still gets its answer.
@@ -46,7 +48,7 @@ impl Server {
     }
 
     /// Serves until it is told to stop; gives the connections that are still open.
-    pub(crate) async fn serve<S, B>(
+    pub async fn serve<S, B>(
         &self,
         listener: TcpListener,
         service: S,
