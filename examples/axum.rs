@@ -24,21 +24,11 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use hyper_util::service::TowerToHyperService;
+use page::{form, list, operator, user};
 use serde_json::{Value, json};
 use serve::Server;
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
-
-#[path = "axum/form.rs"]
-mod form;
-#[path = "axum/list.rs"]
-mod list;
-#[path = "axum/operator.rs"]
-mod operator;
-#[path = "axum/page.rs"]
-mod page;
-#[path = "axum/user.rs"]
-mod user;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -26,6 +26,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use hyper_util::service::TowerToHyperService;
+use page::{form, list, user};
 use serde_json::{Value, json};
 use serve::Server;
 use tokio::net::TcpListener;
@@ -38,16 +39,8 @@ use self::nodes::{Nodes, told_to_end};
 mod balancer;
 #[path = "cluster/bucket.rs"]
 mod bucket;
-#[path = "axum/form.rs"]
-mod form;
-#[path = "axum/list.rs"]
-mod list;
 #[path = "cluster/nodes.rs"]
 mod nodes;
-#[path = "axum/page.rs"]
-mod page;
-#[path = "axum/user.rs"]
-mod user;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

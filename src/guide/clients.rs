@@ -21,7 +21,7 @@
 //! # fetch
 //!
 //! Cuts the file with `Blob.slice` and sends each piece as a form. After a failure it asks how far
-//! the upload is, and goes on from there. The MD5 is by `examples/page/md5.js`: copy it to where the
+//! the upload is, and goes on from there. The MD5 is by `page/md5.js`: copy it to where the
 //! recipe imports it from.
 //!
 //! ```js
@@ -47,7 +47,7 @@
 //! # A plain form
 //!
 //! One request with the whole file. A form cannot compute a checksum, nor send a second request:
-//! on the server, a route of its own completes the upload, as in `examples/axum/form.rs`.
+//! on the server, a route of its own completes the upload, as in `page/src/form.rs`.
 //!
 //! ```html
 #![doc = include_str!("../../examples/clients/form.html")]

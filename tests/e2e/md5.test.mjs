@@ -6,7 +6,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 
-const source = await readFile(new URL("../../examples/page/md5.js", import.meta.url), "base64");
+const source = await readFile(new URL("../../page/md5.js", import.meta.url), "base64");
 const { Md5 } = await import(`data:text/javascript;base64,${source}`);
 
 const expected = (bytes) => createHash("md5").update(bytes).digest("hex");

@@ -11,8 +11,9 @@ use tower_chunked_upload::{Filter, Status, Upload, UploadId, Uploads};
 
 use crate::user;
 
-#[derive(Serialize)]
-pub(crate) struct Mine {
+/// An upload, as its user is shown it.
+#[derive(Debug, Serialize)]
+pub struct Mine {
     id: UploadId,
     name: String,
     offset: u64,
@@ -24,7 +25,8 @@ pub(crate) struct Mine {
     md5: Option<String>,
 }
 
-pub(crate) async fn mine(
+/// Those that have not expired, the oldest first.
+pub async fn mine(
     State(uploads): State<Uploads>,
     headers: HeaderMap,
 ) -> Result<Json<Vec<Mine>>, StatusCode> {

@@ -11,7 +11,8 @@ use uuid::Uuid;
 const NAME: &str = "user";
 
 /// To each browser its own uploads. What comes without the cookie, as from `curl`, is nobody's.
-pub(crate) struct ByCookie;
+#[derive(Debug)]
+pub struct ByCookie;
 
 impl Policy for ByCookie {
     async fn authorize(&self, request: &Parts) -> Result<Option<Owner>, Refusal> {

@@ -12,10 +12,7 @@ use tower::ServiceExt;
 type Refused = (StatusCode, String);
 
 /// Sends what came to `app` as an upload of one chunk, and then the upload's completion.
-pub(crate) async fn whole_file(
-    State(app): State<Router>,
-    request: Request,
-) -> (StatusCode, String) {
+pub async fn whole_file(State(app): State<Router>, request: Request) -> (StatusCode, String) {
     let (head, body) = request.into_parts();
     match upload(&app, head, body).await {
         Ok(name) => (StatusCode::OK, format!("“{name}” has arrived.")),

@@ -14,13 +14,12 @@ use serde::Serialize;
 use tower_chunked_upload::{ErrorKind, Event, Filter, Observer, Status, Upload, UploadId, Uploads};
 
 use crate::list::timestamp;
-use crate::page;
 
 /// Remembers what happens: an observer of the uploads.
-#[derive(Clone, Default)]
-pub(crate) struct Watch(Arc<Mutex<Seen>>);
+#[derive(Clone, Debug, Default)]
+pub struct Watch(Arc<Mutex<Seen>>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Seen {
     uploads: HashMap<UploadId, Known>,
     /// Bytes acknowledged since the last sample.
@@ -28,13 +27,14 @@ struct Seen {
     samples: VecDeque<Sample>,
 }
 
+#[derive(Debug)]
 struct Known {
     upload: Upload,
     changed: SystemTime,
 }
 
 /// One second.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Sample {
     at: Timestamp,
     bytes: u64,
@@ -56,7 +56,7 @@ impl Observer for Watch {
 impl Watch {
     /// Takes a sample each second, and learns now and then what happened in other processes, as long
     /// as it is polled.
-    pub(crate) async fn run(self, uploads: Uploads) {
+    pub async fn run(self, uploads: Uploads) {
         tokio::join!(self.sample(), self.list(uploads));
     }
 
@@ -234,10 +234,10 @@ fn status(kind: &ErrorKind) -> StatusCode {
 }
 
 /// The methods that change something are none that a form of another site can send.
-pub(crate) fn routes(uploads: Uploads, watch: Watch) -> Router {
-    let html = async || page::html(include_str!("../page/operator.html"));
-    let css = async || page::file("text/css", include_str!("../page/operator.css"));
-    let script = async || page::script(include_str!("../page/operator.js"));
+pub fn routes(uploads: Uploads, watch: Watch) -> Router {
+    let html = async || crate::html(include_str!("../operator.html"));
+    let css = async || crate::file("text/css", include_str!("../operator.css"));
+    let script = async || crate::script(include_str!("../operator.js"));
     Router::new()
         .route("/operator", get(html))
         .route("/operator.css", get(css))
