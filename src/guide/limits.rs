@@ -122,7 +122,7 @@
 //! they are; so the stream that it is given must fail if they do not come. The folder `serve` of the
 //! repository is all of it, two files to copy: that stream, and the loop that accepts connections.
 //! Tonic's server has a time for a head (30 s) and settings for clients of HTTP/2 that are gone,
-//! and takes that stream too, as in `examples/tonic.rs`.
+//! and takes that stream too, as in `servers/examples/tonic.rs`.
 //!
 //! # How much does a server need?
 //!

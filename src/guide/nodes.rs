@@ -275,6 +275,6 @@
 //!
 //! # Can I try it here?
 //!
-//! `cargo run --example cluster` starts three nodes and a balancer that hands each request to the next one.
-//! It says what to set; an S3 in memory is `moto_server`, from PyPI's `moto[s3]` with `flask` and `flask-cors`.
+//! `cargo run -p servers --example cluster`, in the repository, starts three nodes and a balancer that hands each
+//! request to the next one. It says what to set; an S3 in memory is `moto_server`, from PyPI's `moto[s3]` with `flask` and `flask-cors`.
 //!

@@ -126,7 +126,7 @@
 //!
 //! The layer is a [tower](https://docs.rs/tower) `Layer` for any service of HTTP requests. The
 //! upload is in the request's extensions, `request.extensions().get::<CompletedUpload>()`. The
-//! examples `hyper` and `tonic` of the repository are whole servers.
+//! example `hyper` of the repository is a whole server, and so is `servers/examples/tonic.rs` for gRPC.
 //!
 //! # And without HTTP?
 //!

@@ -1,6 +1,6 @@
 // node --test tests/e2e/cross_origin.test.mjs
 //
-// Pages of other origins in a real browser, against examples/cross_origin.rs. Environment:
+// Pages of other origins in a real browser, against servers/examples/cross_origin.rs. Environment:
 //   CROSS_ORIGIN_EXAMPLE  the server, default target/debug/examples/cross_origin
 //   CHROMIUM              the browser, default /usr/bin/chromium
 

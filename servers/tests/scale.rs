@@ -9,6 +9,7 @@
 mod process;
 #[path = "support/server.rs"]
 mod server;
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::env;

@@ -160,7 +160,7 @@ impl Example {
             .stdout(Stdio::piped())
             .stderr(said.reopen().unwrap())
             .spawn()
-            .unwrap_or_else(|error| panic!("{error}; cargo build --example cluster"));
+            .unwrap_or_else(|error| panic!("{error}; cargo build -p servers --examples"));
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let addr = line.trim_end().strip_prefix("drop files at http://");

@@ -40,7 +40,7 @@ const AZURE_KEY: &str =
 const TEST_KEYS: (&str, &str) = ("testkey", "testsecret");
 const CEPH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engines/ceph-dev.sh");
 const NODE_PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engines/node_modules/.bin");
-const PYTHON_PACKAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python");
+const PYTHON_PACKAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/python");
 /// It serves one request after the other: on its threads a condition and the write that it is for can be
 /// torn apart.
 const MOTO: &str = "
@@ -336,7 +336,7 @@ fn node_program(variable: &str, name: &str) -> OsString {
         env::var_os(variable).map_or_else(|| Path::new(NODE_PROGRAMS).join(name), PathBuf::from);
     assert!(
         program.is_file(),
-        "missing: {} (npm install --prefix tests/engines, or {variable})",
+        "missing: {} (npm install --prefix servers/tests/engines, or {variable})",
         program.display()
     );
     program.into()

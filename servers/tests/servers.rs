@@ -62,7 +62,9 @@ impl Server {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .unwrap_or_else(|error| panic!("{error}: `cargo build --examples` makes {name}"));
+            .unwrap_or_else(|error| {
+                panic!("{error}: `cargo build --workspace --examples` makes {name}")
+            });
         let mut printed = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         soon(printed.read_line(&mut line)).await.unwrap();
@@ -701,7 +703,9 @@ impl Wire {
             .env("WIRE_HEAD_SECONDS", "1")
             .kill_on_drop(true)
             .spawn()
-            .unwrap_or_else(|error| panic!("{error}: `cargo build --examples` makes wire"));
+            .unwrap_or_else(|error| {
+                panic!("{error}: `cargo build -p servers --examples` makes wire")
+            });
         soon(async { while TcpStream::connect(addr).await.is_err() {} }).await;
         Self { addr, _child: child, _folder: folder }
     }

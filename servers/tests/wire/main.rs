@@ -1,4 +1,4 @@
-//! Plays the wire cases of `tests/wire/cases` over real sockets, against servers that it starts
+//! Plays the wire cases of `cases` over real sockets, against servers that it starts
 //! itself: `WIRE_SERVER` (a command), or else the example `wire`. Takes libtest's arguments.
 
 #![forbid(unsafe_code)]
@@ -63,7 +63,7 @@ pub(crate) fn run(
     Ok(report(&cases, all - cases.len(), &args, &command) || none_wanted)
 }
 
-/// The crate's folder; a test that was moved to another machine is told by the environment.
+/// The package's folder; a test that was moved to another machine is told by the environment.
 fn root() -> PathBuf {
     let moved = std::env::var_os("CARGO_MANIFEST_DIR");
     moved.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
@@ -110,12 +110,13 @@ fn server_command() -> Result<Vec<String>, String> {
     let example = profile.join("examples").join(format!("wire{}", std::env::consts::EXE_SUFFIX));
     let Ok(built) = example.metadata().and_then(|found| found.modified()) else {
         return Err(format!(
-            "there is no {}; `cargo build --example wire` makes it (a plain `cargo test` does \
-             so too), or name another server in WIRE_SERVER",
+            "there is no {}; `cargo build --examples` in `servers` makes it (`cargo test` there \
+             does so too), or name another server in WIRE_SERVER",
             example.display()
         ));
     };
-    let sources = ["src", "examples"].map(|folder| server::files(&root().join(folder)));
+    let sources =
+        ["../src", "../serve/src", "examples"].map(|folder| server::files(&root().join(folder)));
     let newer = |file: &std::fs::Metadata| file.modified().is_ok_and(|time| time > built);
     if let Some((path, _)) = sources.iter().flatten().find(|(_, file)| newer(file)) {
         eprintln!("warning: {} is older than {}", example.display(), path.display());

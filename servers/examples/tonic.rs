@@ -1,6 +1,6 @@
 //! Uploads and gRPC on one port.
 //!
-//!     cargo run --example tonic
+//!     cargo run -p servers --example tonic
 //!
 //! The gRPC service is tonic's ready-made health check. `ADDR`, `UPLOADS` (where unfinished files
 //! wait), `MEDIA` (where finished ones go) and `HEAD_TIMEOUT` (for how many seconds a client may be
@@ -32,7 +32,7 @@ use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
 
 use self::begins::Begins;
 
-#[path = "../serve/src/begins.rs"]
+#[path = "../../serve/src/begins.rs"]
 #[expect(unreachable_pub, reason = "it is part of a library, too")]
 mod begins;
 

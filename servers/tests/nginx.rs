@@ -36,8 +36,8 @@ use server::{
     request, status_request, until, upload_id,
 };
 
-const NGINX_CONF: &str = include_str!("../examples/nginx/nginx.conf");
-const UPLOAD_CONF: &str = include_str!("../examples/nginx/upload.conf");
+const NGINX_CONF: &str = include_str!("../../examples/nginx/nginx.conf");
+const UPLOAD_CONF: &str = include_str!("../../examples/nginx/upload.conf");
 /// Where the files of the guide expect the server.
 const UPSTREAM: &str = "127.0.0.1:3000";
 /// More than nginx takes unless it is told to, and than sockets hold on the way.

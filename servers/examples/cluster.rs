@@ -1,7 +1,7 @@
 //! Three servers on one bucket, and a balancer in front that hands each request to the next of them:
 //! the chunks of a file come in through all three, and so does what completes it.
 //!
-//!     cargo run --example cluster
+//!     cargo run -p servers --example cluster
 //!
 //! Then open http://127.0.0.1:3000 and drop a file; `x-node` in each answer says which server gave it.
 //! Kill servers as you like: the others go on, and a dead one is started again. Settings in the

@@ -1,6 +1,6 @@
 //! A server for pages of another origin: CORS, a session cookie, and a token against CSRF.
 //!
-//!     ORIGIN=http://127.0.0.1:8080 cargo run --example cross_origin
+//!     ORIGIN=http://127.0.0.1:8080 cargo run -p servers --example cross_origin
 //!
 //! A page of that origin asks for the token of its session. It sends it as a field before the file, or
 //! as a header; a completion and a cancellation have the header.

@@ -114,7 +114,7 @@ impl World {
             .stdout(Stdio::null())
             .stderr(File::options().create(true).append(true).open(self.log_path()).unwrap());
         let child = command.spawn().unwrap_or_else(|error| {
-            panic!("{}: {error}; cargo build --example wire", program().display())
+            panic!("{}: {error}; cargo build -p servers --examples", program().display())
         });
         Server { child, addr }
     }

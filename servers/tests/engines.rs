@@ -16,7 +16,7 @@ use tower_chunked_upload::conformance::Suite;
 use tower_chunked_upload::store::{BucketStore, StoreError};
 use tower_chunked_upload::{ErrorKind, NewUpload, UploadId, Uploads};
 
-#[path = "support/bucket.rs"]
+#[path = "../../tests/support/bucket.rs"]
 mod bucket;
 #[path = "support/engines.rs"]
 mod engines;
