@@ -1,4 +1,4 @@
-//! What a chunk costs in a bucket, beside a bare `put_opts` of the same bytes: `cargo bench --bench bucket`.
+//! What a chunk costs in a bucket, beside a bare `put_opts` of the same bytes: `cargo bench -p benches --bench bucket`.
 //!
 //! `BUCKET=s3://name` and the variables of the AWS tools say where (`AWS_ACCESS_KEY_ID`,
 //! `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP`); without it, it is the memory of this process.
