@@ -55,6 +55,8 @@ pub(crate) mod seeded {
         static DICE: RefCell<Option<fastrand::Rng>> = const { RefCell::new(None) };
     }
 
+    // Only the simulation asks for it.
+    #[cfg(feature = "object-store")]
     /// From now on what is random on this thread comes from the seed, or from the system again.
     pub(crate) fn set(seed: Option<u64>) {
         DICE.set(seed.map(fastrand::Rng::with_seed));

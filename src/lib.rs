@@ -139,7 +139,3 @@ pub mod fuzzing;
 #[cfg(bench)]
 #[doc(hidden)]
 pub mod benching;
-
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+#[cfg(feature = "object-store")]
 #[path = "support/bucket.rs"]
 mod bucket;
 
 use bytes::Bytes;
-use object_store::memory::InMemory;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tower_chunked_upload::conformance::Suite;
@@ -28,8 +28,11 @@ async fn the_memory_store_keeps_the_contract() {
     Suite::new(MemoryStore::new, scratch.path()).reopen(MemoryStore::clone).run().await;
 }
 
+#[cfg(feature = "object-store")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bucket_store_keeps_the_contract() {
+    use object_store::memory::InMemory;
+
     // A chunk is an object; or pieces and a list of them.
     for segment in [8 << 20, 1000] {
         bucket::suite(|| Arc::new(InMemory::new()), segment).run().await;

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! ```
-//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
 //! # use axum::{Router, routing::post};
 //! use std::sync::Arc;
 //!

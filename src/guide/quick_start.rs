@@ -11,7 +11,7 @@
 //! chunks from the network; and your handler, which gets each finished file.
 //!
 //! ```
-//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
 //! use std::path::PathBuf;
 //! use std::time::Duration;
 //!
