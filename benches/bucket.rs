@@ -50,7 +50,9 @@ async fn table(counter: &Counter, size: usize, rounds: usize) {
     let bytes = Bytes::from(vec![7; size]);
     let mut uploads = Vec::new();
     for node in [&nodes[0], &nodes[1], &nodes[HASHES]] {
-        uploads.push(node.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id);
+        uploads.push(
+            node.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap().id,
+        );
     }
     let mut rows = [
         Row::new("`put_opts`, create-only"),
@@ -89,12 +91,13 @@ async fn table(counter: &Counter, size: usize, rounds: usize) {
         row.print(size, raw);
     }
     for id in &uploads {
-        nodes[0].cancel(id).await.unwrap();
+        nodes[0].for_operator().cancel(id).await.unwrap();
     }
 }
 
 async fn append(node: &Uploads, id: &UploadId, at: usize, bytes: &Bytes) {
-    let mut append = node.append(id, at as u64, AppendMode::AllOrNothing).await.unwrap();
+    let mut append =
+        node.for_operator().append(id, at as u64, AppendMode::AllOrNothing).await.unwrap();
     append.write(bytes.clone()).await.unwrap();
     append.commit().await.unwrap();
 }

@@ -18,7 +18,7 @@ use tokio::runtime::Builder;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_chunked_upload::store::FsStore;
-use tower_chunked_upload::{ChunkedUploadLayer, Uploads};
+use tower_chunked_upload::{Chunked, ChunkedUploadLayer, Uploads};
 
 use support::{CHUNK, COMPLETE, Form, md5, noise};
 
@@ -38,7 +38,7 @@ fn run(name: &str, times: u64) {
         .checksum(with_md5)
         .build()
         .unwrap();
-    let layer = ChunkedUploadLayer::new(uploads).md5_check(with_md5);
+    let layer = ChunkedUploadLayer::new(uploads).chunked(Chunked::new().md5_check(with_md5));
     let layered = BoxCloneSyncService::new(layer.layer(service_fn(answer)).map_response(boxed));
     let alone = BoxCloneSyncService::new(service_fn(answer).map_response(boxed));
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();

@@ -28,7 +28,7 @@ use page::{form, list, operator, user};
 use serde_json::{Value, json};
 use serve::Server;
 use tower_chunked_upload::store::FsStore;
-use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+use tower_chunked_upload::{Chunked, ChunkedUploadLayer, CompletedUpload, Uploads};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -46,7 +46,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/api/chunked_upload_complete", post(done))
         .with_state(PathBuf::from(setting("MEDIA", "media")));
     // A form without JavaScript cannot compute a checksum.
-    let takes_forms = layer.clone().md5_check(false).around(takes_files.clone());
+    let takes_forms =
+        layer.clone().chunked(Chunked::new().md5_check(false)).around(takes_files.clone());
     let takes_forms = Router::new().fallback_service(takes_forms);
     let routes = takes_files
         .route("/api/chunked_upload_form", post(form::whole_file).with_state(takes_forms))

@@ -27,14 +27,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 async fn ask(uploads: &Uploads) -> Result<Expired, Box<dyn std::error::Error + Send + Sync>> {
     let mut deleted = Expired::default();
     let mut answers = io::stdin().lock().lines();
-    let mut expired = uploads.list(Filter::all().expired(true));
+    let mut expired = uploads.for_operator().list(Filter::all().expired(true));
     while let Some(upload) = expired.next().await {
         let upload = match upload {
             Ok(upload) => upload,
             Err(error) => {
                 match error.damaged_upload() {
                     Some(id) if confirmed(&mut answers, &format!("the damaged upload {id}"))? => {
-                        uploads.remove_damaged(&id).await?;
+                        uploads.for_operator().remove_damaged(&id).await?;
                     }
                     _ => eprintln!("skipped: {error}"),
                 }
@@ -44,7 +44,9 @@ async fn ask(uploads: &Uploads) -> Result<Expired, Box<dyn std::error::Error + S
         let name = upload.filename().unwrap_or_default();
         let (id, status, offset) = (upload.id, upload.status(), upload.offset());
         let what = format!("{name:?} ({id}, {status:?}, {offset} bytes)");
-        if !confirmed(&mut answers, &what)? || !uploads.delete_if_expired(&id).await? {
+        if !confirmed(&mut answers, &what)?
+            || !uploads.for_operator().delete_if_expired(&id).await?
+        {
             continue;
         }
         match status {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use md5::digest::common::hazmat::SerializableState;
 use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ impl Digest {
     /// The hex digits in lower case, without the algorithm's name.
     pub fn to_hex(&self) -> String {
         let Self::Md5(bytes) = self;
-        hex(bytes)
+        HEXLOWER.encode(bytes)
     }
 }
 
@@ -83,7 +84,7 @@ impl Running {
 
     pub(crate) fn save(&self) -> ChecksumState {
         ChecksumState(match self {
-            Self::Md5(md5) => format!("{MD5}{}", hex(&md5.serialize())),
+            Self::Md5(md5) => format!("{MD5}{}", HEXLOWER.encode(&md5.serialize())),
             Self::Crc32(crc32) => format!("{CRC32}{:08x}", crc32.clone().finalize()),
         })
     }
@@ -151,28 +152,13 @@ impl FromStr for ChecksumState {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        out.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    out
-}
-
+/// Hex digits in either case.
 fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
     let mut out = [0; N];
-    if text.len() != 2 * N {
-        return None;
-    }
-    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(out)
+    let fits = HEXLOWER_PERMISSIVE.decode_len(text.len()).is_ok_and(|length| length == N);
+    (fits && HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut out).is_ok()).then_some(out)
 }
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
 const MD5: &str = "md5:";
 const CRC32: &str = "crc32:";
 const STATE_LENGTH: usize = 88;

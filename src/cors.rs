@@ -1,35 +1,76 @@
-//! What a page of another origin needs to send uploads, for a CORS layer outside of this one.
-//!
-//! The fetch standard lets a script send other headers than the plainest, and read other headers of an
-//! answer, only if the server says so ([CORS protocol]). `tower-http`'s `CorsLayer` takes these lists as
-//! they are:
-//!
-//! ```
-//! use tower_chunked_upload::cors;
-//! use tower_http::cors::CorsLayer;
-//!
-//! let cors = CorsLayer::new()
-//!     .allow_origin(["https://app.example.com".parse()?])
-//!     .allow_methods(cors::METHODS)
-//!     .allow_headers(cors::REQUEST_HEADERS)
-//!     .expose_headers(cors::RESPONSE_HEADERS);
-//! # Ok::<(), http::header::InvalidHeaderValue>(())
-//! ```
-//!
-//! What your application asks for on top, such as `Authorization`, or another
-//! [`content_range_header`](crate::ChunkedUploadLayer::content_range_header), you add.
-//!
-//! [CORS protocol]: https://fetch.spec.whatwg.org/#http-cors-protocol
+//! What a page of another origin needs to send uploads.
 
 use http::Method;
-use http::header::{self, HeaderName};
+use http::header::HeaderName;
 
-/// The methods of the protocol.
-pub const METHODS: [Method; 3] = [Method::GET, Method::POST, Method::DELETE];
+/// What a page of another origin needs to send uploads, for a CORS layer outside of this one.
+///
+/// The fetch standard lets a script send other headers than the plainest, and read other headers of an
+/// answer, only if the server says so ([CORS protocol]). `tower-http`'s `CorsLayer` takes these lists as
+/// they are:
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use tower_chunked_upload::{ChunkedUploadLayer, Uploads, store::MemoryStore};
+/// # let uploads = Uploads::builder(MemoryStore::new()).build()?;
+/// use tower_http::cors::CorsLayer;
+///
+/// let layer = ChunkedUploadLayer::new(uploads);
+/// let needs = layer.cors();
+/// let cors = CorsLayer::new()
+///     .allow_origin(["https://app.example.com".parse()?])
+///     .allow_methods(needs.methods)
+///     .allow_headers(needs.request_headers)
+///     .expose_headers(needs.response_headers);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// What your application asks for on top, such as `Authorization`, you add.
+///
+/// [CORS protocol]: https://fetch.spec.whatwg.org/#http-cors-protocol
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cors {
+    /// The methods of the protocols that the layer speaks.
+    pub methods: Vec<Method>,
+    /// The headers that their requests carry.
+    pub request_headers: Vec<HeaderName>,
+    /// The headers of their answers that a client looks at, such as how far an upload is.
+    pub response_headers: Vec<HeaderName>,
+}
 
-/// The headers that its requests carry.
-pub const REQUEST_HEADERS: [HeaderName; 3] =
-    [header::CONTENT_DISPOSITION, header::CONTENT_RANGE, header::CONTENT_TYPE];
+impl Cors {
+    /// What these need and what those need.
+    pub(crate) fn add(&mut self, other: Self) {
+        union(&mut self.methods, other.methods);
+        union(&mut self.request_headers, other.request_headers);
+        union(&mut self.response_headers, other.response_headers);
+    }
+}
 
-/// The headers of its answers that a client looks at: how far the upload is, and how long to wait.
-pub const RESPONSE_HEADERS: [HeaderName; 2] = [header::RANGE, header::RETRY_AFTER];
+fn union<T: PartialEq>(all: &mut Vec<T>, more: Vec<T>) {
+    for one in more {
+        if !all.contains(&one) {
+            all.push(one);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_protocols_need_is_named_once() {
+        let cors = |method, header| Cors {
+            methods: vec![Method::GET, method],
+            request_headers: vec![http::header::CONTENT_TYPE, header],
+            response_headers: Vec::new(),
+        };
+        let mut all = cors(Method::POST, http::header::RANGE);
+        all.add(cors(Method::PATCH, http::header::RANGE));
+        assert_eq!(all.methods, [Method::GET, Method::POST, Method::PATCH]);
+        assert_eq!(all.request_headers, [http::header::CONTENT_TYPE, http::header::RANGE]);
+    }
+}

@@ -5,12 +5,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::Response;
+use bytes::Bytes;
+use http::{Response, StatusCode};
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 
 use crate::body::ResponseBody;
-use crate::protocol::chunked::Caller;
+use crate::protocol::Caller;
 
 pin_project! {
     /// The future of [`ChunkedUpload`](crate::ChunkedUpload): the inner service's own for a request
@@ -30,6 +31,7 @@ pin_project! {
     enum Kind<F, B, E> {
         Inner { #[pin] future: F },
         Upload { upload: Upload<B, E> },
+        NotFound,
     }
 }
 
@@ -61,6 +63,11 @@ impl<F, B, E> ResponseFuture<F, B, E> {
         Self { kind: Kind::Inner { future } }
     }
 
+    /// The answer to what is none of a mounted service's paths.
+    pub(crate) fn not_found() -> Self {
+        Self { kind: Kind::NotFound }
+    }
+
     pub(crate) fn upload(work: Pin<Box<dyn Work<B, E>>>, caller: Caller) -> Self {
         Self { kind: Kind::Upload { upload: Upload { work: Some(work), caller } } }
     }
@@ -79,6 +86,11 @@ where
                 Poll::Ready(Ok(response.map(ResponseBody::theirs)))
             }
             KindProjection::Upload { upload } => upload.poll(cx),
+            KindProjection::NotFound => {
+                let mut response = Response::new(ResponseBody::ours(Bytes::new(), None));
+                *response.status_mut() = StatusCode::NOT_FOUND;
+                Poll::Ready(Ok(response))
+            }
         }
     }
 }

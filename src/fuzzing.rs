@@ -10,7 +10,7 @@ use http::{Request, Uri};
 
 use crate::{
     checksum::{ChecksumState, Digest, Running},
-    engine::filename,
+    filename,
     id::UploadId,
     policy::Refusal,
     protocol::chunked::{

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderName, HeaderValue};
 use tower_layer::Layer;
 
+use crate::cors::Cors;
 use crate::engine::Uploads;
 use crate::policy::Policy;
-use crate::protocol::chunked::{Config, Encoder, FormLimits};
+use crate::protocol::{Dialects, Settings};
 use crate::service::ChunkedUpload;
 
 /// Receives chunked uploads in front of an inner service, which gets each finished file as a
@@ -17,13 +17,15 @@ use crate::service::ChunkedUpload;
 ///
 /// ```
 /// # fn main() -> Result<(), tower_chunked_upload::ConfigError> {
+/// use std::time::Duration;
+///
 /// use tower_chunked_upload::store::FsStore;
-/// use tower_chunked_upload::{ChunkedUploadLayer, Uploads};
+/// use tower_chunked_upload::{Chunked, ChunkedUploadLayer, Uploads};
 ///
 /// let uploads = Uploads::builder(FsStore::default()).build()?;
 /// let layer = ChunkedUploadLayer::new(uploads)
-///     .chunk_path("/files/chunk")
-///     .complete_path("/files/done");
+///     .chunked(Chunked::new().chunk_path("/files/chunk").complete_path("/files/done"))
+///     .idle_timeout(Duration::from_secs(30));
 /// # Ok(())
 /// # }
 /// ```
@@ -31,6 +33,19 @@ use crate::service::ChunkedUpload;
 #[must_use]
 pub struct ChunkedUploadLayer {
     config: Arc<Config>,
+}
+
+/// The settings of a layer.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) settings: Settings,
+    pub(crate) dialects: Dialects,
+}
+
+impl Config {
+    fn new(uploads: Uploads) -> Self {
+        Self { settings: Settings::new(uploads), dialects: Dialects::default() }
+    }
 }
 
 impl ChunkedUploadLayer {
@@ -68,93 +83,59 @@ impl ChunkedUploadLayer {
         self.layer(inner)
     }
 
-    fn set(mut self, change: impl FnOnce(&mut Config)) -> Self {
+    /// A service for the protocol's paths alone, with `handler` for finished uploads. Every other path is a
+    /// 404.
+    ///
+    /// It is mounted like any service: in axum with `nest_service` or `route_service`, in hyper as the
+    /// service of a connection. So an application that has no router around which the layer could
+    /// stand needs no route that is never called.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
+    /// # use axum::http::StatusCode;
+    /// # use axum::{Router, routing::post};
+    /// # use tower_chunked_upload::{Chunked, ChunkedUploadLayer, CompletedUpload, Uploads};
+    /// # async fn done(_: CompletedUpload) {}
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let uploads = Uploads::builder(tower_chunked_upload::store::MemoryStore::new()).build()?;
+    /// let chunked = Chunked::new().chunk_path("/").complete_path("/complete");
+    /// let layer = ChunkedUploadLayer::new(uploads).chunked(chunked);
+    /// let app: Router = Router::new().nest_service("/files", layer.mount(post(done)));
+    /// # let (_, answer) = client::send(&app, client::chunk("/files", "a.txt", "", "Hello")).await;
+    /// # let mut done = client::completion(&answer["upload_id"], "Hello");
+    /// # *done.uri_mut() = "/files/complete".parse()?;
+    /// # assert_eq!(client::send(&app, done).await.0, StatusCode::OK);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn mount<S>(&self, handler: S) -> ChunkedUpload<S> {
+        ChunkedUpload::mounted(handler, Arc::clone(&self.config))
+    }
+
+    /// What pages of other origins need, for a CORS layer outside of this one.
+    pub fn cors(&self) -> Cors {
+        self.config.dialects.cors()
+    }
+
+    pub(crate) fn set(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(Arc::make_mut(&mut self.config));
         self
     }
 
-    /// Where chunks are sent; `/api/chunked_upload` unless set.
-    ///
-    /// The path is compared byte by byte with that of the request as this layer sees it: under
-    /// axum's `nest`, without the prefix. It also matches with or without a slash at its end.
-    ///
-    /// A layer on a router that is nested is only called for paths that have a route there, so such a
-    /// router needs a route for the chunk path too; its handler is never called. With
-    /// `nest_service`, and on the outermost router, there is no need for one.
-    pub fn chunk_path(self, path: impl Into<String>) -> Self {
-        self.set(|config| config.chunk_path = normal(path.into()))
-    }
-
-    /// Where uploads are completed; `/api/chunked_upload_complete` unless set. It matches as
-    /// [`chunk_path`](Self::chunk_path) does, and comes after it if both are the same.
-    ///
-    /// The inner service must answer to `POST` here. It gets the path as it is written here, whether or not
-    /// the client has sent a slash at its end; the layers of an axum router come too late for that, see
-    /// [`around`](Self::around).
-    pub fn complete_path(self, path: impl Into<String>) -> Self {
-        let mut path = path.into();
-        if !path.starts_with('/') {
-            path.insert(0, '/');
-        }
-        self.set(|config| {
-            config.complete_path = normal(path.clone());
-            config.handler_path = path;
-        })
-    }
-
-    /// The form field with the chunk; `file` unless set.
-    pub fn field_name(self, name: impl Into<String>) -> Self {
-        self.set(|config| config.field = name.into().into())
-    }
-
-    /// The header with the chunk's place in the file; `Content-Range` unless set.
-    pub fn content_range_header(self, name: HeaderName) -> Self {
-        self.set(|config| config.range_header = name)
-    }
-
-    /// Whether a chunk must say where in the file it belongs. Unless set, one that does not is the
-    /// whole file.
-    pub fn require_content_range(self, required: bool) -> Self {
-        self.set(|config| config.range_required = required)
-    }
-
-    /// Whether a completion must name the file's MD5, and it must be right; it must unless switched
-    /// off. Switched off, an `md5` that is sent is not looked at.
-    ///
-    /// To save the work of the checksum too, switch it off in
-    /// [`UploadsBuilder::checksum`](crate::UploadsBuilder::checksum).
-    pub fn md5_check(self, on: bool) -> Self {
-        self.set(|config| config.md5_check = on)
-    }
-
     /// What the application decides; `()`, which takes everything from everybody, unless set.
     pub fn policy(self, policy: impl Policy) -> Self {
-        self.set(|config| config.policy = Arc::new(policy))
-    }
-
-    /// How answers are written; [`JsonEncoder`](crate::JsonEncoder) unless set.
-    pub fn encoder(self, encoder: impl Encoder) -> Self {
-        self.set(|config| config.encoder = Arc::new(encoder))
-    }
-
-    /// The media type that answers claim, instead of the encoder's.
-    pub fn content_type(self, media_type: HeaderValue) -> Self {
-        self.set(|config| config.content_type = Some(media_type))
-    }
-
-    /// The bounds of a form beside its file; see [`FormLimits`] for each one's default.
-    pub fn form_limits(self, limits: FormLimits) -> Self {
-        self.set(|config| config.form_limits = limits)
+        self.set(|config| config.settings.policy = Arc::new(policy))
     }
 
     /// The largest body of a completion, in bytes; 64 KiB unless set.
     pub fn max_completion_bytes(self, bytes: usize) -> Self {
-        self.set(|config| config.completion_bytes = bytes)
+        self.set(|config| config.settings.replayed_bytes = bytes)
     }
 
     /// A body that brings no byte for this long is ended with a 408; 60 seconds unless set.
     pub fn idle_timeout(self, time: Duration) -> Self {
-        self.set(|config| config.idle_timeout = time)
+        self.set(|config| config.settings.idle_timeout = time)
     }
 
     /// A body that brings fewer than so many bytes in any such `time` is ended with a 408; as slow
@@ -163,7 +144,7 @@ impl ChunkedUploadLayer {
     /// [`idle_timeout`](Self::idle_timeout) ends a client that sends nothing; this one also a client that
     /// sends a byte now and then to keep its connection.
     pub fn min_rate(self, bytes: u64, time: Duration) -> Self {
-        self.set(|config| config.min_rate = Some((bytes, time)))
+        self.set(|config| config.settings.min_rate = Some((bytes, time)))
     }
 
     /// How much of a refused body is still read, and for how long: 32 MiB and 10 seconds unless
@@ -173,7 +154,7 @@ impl ChunkedUploadLayer {
     /// connection is closed under it. The answer goes out at once; what follows is read and thrown
     /// away up to these bounds, or until nothing has come for 5 seconds, and then the connection is closed.
     pub fn drain(self, bytes: u64, time: Duration) -> Self {
-        self.set(|config| config.drain = (bytes, time))
+        self.set(|config| config.settings.drain = (bytes, time))
     }
 }
 
@@ -191,24 +172,17 @@ impl fmt::Debug for ChunkedUploadLayer {
     }
 }
 
-/// With a slash at the beginning and none at the end.
-fn normal(mut path: String) -> String {
-    path.truncate(path.trim_end_matches('/').len());
-    if !path.starts_with('/') {
-        path.insert(0, '/');
-    }
-    path
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_brought_into_one_form() {
-        for (given, want) in [("/a/b/", "/a/b"), ("a", "/a"), ("/a//", "/a"), ("/", "/"), ("", "/")]
-        {
-            assert_eq!(normal(given.to_owned()), want, "{given:?}");
-        }
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { uploads, policy: _, replayed_bytes, idle_timeout, min_rate, drain } =
+            &self.settings;
+        f.debug_struct("Config")
+            .field("uploads", uploads)
+            .field("dialects", &self.dialects)
+            .field("max_completion_bytes", replayed_bytes)
+            .field("idle_timeout", idle_timeout)
+            .field("min_rate", min_rate)
+            .field("drain", drain)
+            .finish_non_exhaustive()
     }
 }

@@ -90,29 +90,31 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
-pub mod cors;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+pub mod policy;
 pub mod store;
 
 #[cfg(feature = "axum")]
 mod axum;
 mod body;
 mod checksum;
+mod cors;
 mod engine;
 mod erased;
 #[cfg(test)]
 mod faults;
+mod filename;
 mod future;
 mod id;
 mod layer;
 mod log;
-mod policy;
 mod protocol;
 mod service;
 #[cfg(feature = "object-store")]
 #[cfg(test)]
 mod simulation;
+mod task;
 mod time;
 mod upload;
 
@@ -120,17 +122,24 @@ mod upload;
 pub use self::axum::NoUpload;
 pub use body::{RequestBody, ResponseBody};
 pub use checksum::{ChecksumState, Digest};
+pub use cors::Cors;
 pub use engine::{
     Append, AppendMode, CompletedUpload, Completion, ConfigError, Error, ErrorKind, Event, Expired,
-    Expiry, Filter, Listing, NewUpload, Observer, Quota, Sweeper, Uploads, UploadsBuilder,
+    Expiry, Filter, Lease, Listing, NewUpload, Observer, OperatorUploads, OwnerUploads, Quota,
+    ShutdownGuard, Sweeper, Uploads, UploadsBuilder,
 };
 pub use future::ResponseFuture;
 pub use id::{ParseIdError, UploadId};
 pub use layer::ChunkedUploadLayer;
-pub use policy::{Candidate, Policy, Refusal};
-pub use protocol::chunked::{Encoder, FormLimits, JsonEncoder};
+pub use policy::{Candidate, Context, Policy, Refusal};
+pub use protocol::chunked::Chunked;
 pub use service::ChunkedUpload;
 pub use upload::{Owner, Progress, Status, Upload};
+
+/// The protocol of django-chunked-upload: what can be set beside the paths and rules of [`Chunked`].
+pub mod chunked {
+    pub use crate::protocol::chunked::{Encoder, FormLimits, JsonEncoder};
+}
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

@@ -1,25 +1,29 @@
-//! What the application decides about uploads.
+//! What the application decides about uploads, and what it is told when it is asked.
 
 use std::future::{Future, ready};
-use std::pin::Pin;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 
-use crate::engine::{CompletedUpload, Error, Event, filename};
+use crate::engine::{CompletedUpload, Error};
+use crate::erased::erased;
+use crate::filename;
+use crate::id::UploadId;
 use crate::upload::{Owner, Upload};
 
 /// What the application decides; each method has a default.
 ///
-/// Every method gets the request's parts, and so the extensions of any layer outside this one. A
-/// method may be written as `async fn`.
+/// Every method gets one argument, which dereferences to the [`Context`]: the request's head, with the
+/// extensions of any layer outside this one, and what is asked for. A method may be written as
+/// `async fn`. An `Arc` of a policy is a policy, too.
 ///
 /// ```
-/// use http::request::Parts;
 /// use http::StatusCode;
-/// use tower_chunked_upload::{Candidate, Owner, Policy, Refusal};
+/// use tower_chunked_upload::{Candidate, Context, Owner, Policy, Refusal};
 ///
 /// #[derive(Clone)]
 /// struct User(String); // put into the extensions by the layer that authenticates
@@ -27,12 +31,13 @@ use crate::upload::{Owner, Upload};
 /// struct Images;
 ///
 /// impl Policy for Images {
-///     async fn authorize(&self, request: &Parts) -> Result<Option<Owner>, Refusal> {
-///         let user = request.extensions.get::<User>().ok_or_else(Refusal::unauthenticated)?;
+///     async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+///         let user = asked.request.extensions.get::<User>();
+///         let user = user.ok_or_else(Refusal::unauthenticated)?;
 ///         Ok(Some(Owner::new(user.0.as_str())))
 ///     }
 ///
-///     async fn validate(&self, _: &Parts, chunk: &Candidate<'_>) -> Result<(), Refusal> {
+///     async fn validate(&self, chunk: &Candidate<'_>) -> Result<(), Refusal> {
 ///         match chunk.content_type {
 ///             Some(kind) if kind.starts_with("image/") => Ok(()),
 ///             _ => Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Only images are taken")),
@@ -50,26 +55,25 @@ pub trait Policy: Send + Sync + 'static {
     /// Default: anybody may, and nobody is anybody in particular.
     fn authorize(
         &self,
-        request: &Parts,
+        asked: &Context<'_>,
     ) -> impl Future<Output = Result<Option<Owner>, Refusal>> + Send {
-        let _ = request;
+        let _ = asked;
         ready(Ok(None))
     }
 
-    /// The largest file, in bytes, that this request may add to; `None`: any size that the store can hold.
+    /// The largest file that this request may add to.
     ///
     /// It is asked before the body with the limit of
     /// [`UploadsBuilder::max_bytes`](crate::UploadsBuilder::max_bytes), and once more when the upload turns
     /// out to have one of its own ([`NewUpload::max_bytes`](crate::NewUpload::max_bytes)).
     ///
-    /// Default: `configured`.
+    /// Default: what is configured.
     fn max_bytes(
         &self,
-        request: &Parts,
-        configured: Option<u64>,
-    ) -> impl Future<Output = Result<Option<u64>, Refusal>> + Send {
-        let _ = request;
-        ready(Ok(configured))
+        limit: &SizeLimit<'_>,
+    ) -> impl Future<Output = Result<MaxBytes, Refusal>> + Send {
+        let _ = limit;
+        ready(Ok(MaxBytes::Configured))
     }
 
     /// Whether this chunk is welcome, asked before any byte of it is taken. (If the `upload_id` of a
@@ -77,12 +81,8 @@ pub trait Policy: Send + Sync + 'static {
     /// upload.)
     ///
     /// Default: it is.
-    fn validate(
-        &self,
-        request: &Parts,
-        chunk: &Candidate<'_>,
-    ) -> impl Future<Output = Result<(), Refusal>> + Send {
-        let _ = (request, chunk);
+    fn validate(&self, chunk: &Candidate<'_>) -> impl Future<Output = Result<(), Refusal>> + Send {
+        let _ = chunk;
         ready(Ok(()))
     }
 
@@ -92,10 +92,9 @@ pub trait Policy: Send + Sync + 'static {
     /// Default: `null`.
     fn attributes(
         &self,
-        request: &Parts,
         chunk: &Candidate<'_>,
     ) -> impl Future<Output = Result<Value, Refusal>> + Send {
-        let _ = (request, chunk);
+        let _ = chunk;
         ready(Ok(Value::Null))
     }
 
@@ -106,35 +105,20 @@ pub trait Policy: Send + Sync + 'static {
     /// Default: it is.
     fn verify(
         &self,
-        request: &Parts,
-        file: &CompletedUpload,
+        finished: &Verification<'_>,
     ) -> impl Future<Output = Result<(), Refusal>> + Send {
-        let _ = (request, file);
+        let _ = finished;
         ready(Ok(()))
     }
 
     /// What the answer to a chunk or to a question for the status says, beyond or instead of what is
-    /// in `answer` already. The answer to a completion is the inner service's.
+    /// in its content already. The answer to a completion is the inner service's.
+    ///
+    /// What happened to an upload, an [`Observer`](crate::Observer) is told.
     ///
     /// Default: no more.
-    fn respond(
-        &self,
-        request: &Parts,
-        upload: &Upload,
-        answer: &mut Map<String, Value>,
-    ) -> impl Future<Output = ()> + Send {
-        let _ = (request, upload, answer);
-        ready(())
-    }
-
-    /// What this request did to an upload, after it was committed and before it is answered. It is called
-    /// to its end also when the client leaves in that moment; after a crash it may be missing. What a
-    /// sweep or a call of [`Uploads`](crate::Uploads) does, only an [`Observer`](crate::Observer) is
-    /// told.
-    ///
-    /// Default: nothing.
-    fn on_event(&self, request: &Parts, event: &Event) -> impl Future<Output = ()> + Send {
-        let _ = (request, event);
+    fn respond(&self, answer: &mut Answering<'_>) -> impl Future<Output = ()> + Send {
+        let _ = answer;
         ready(())
     }
 }
@@ -142,10 +126,121 @@ pub trait Policy: Send + Sync + 'static {
 /// Takes everything from everybody: the policy of a layer that was given none.
 impl Policy for () {}
 
+impl<T: Policy + ?Sized> Policy for Arc<T> {
+    fn authorize(
+        &self,
+        asked: &Context<'_>,
+    ) -> impl Future<Output = Result<Option<Owner>, Refusal>> + Send {
+        T::authorize(self, asked)
+    }
+
+    fn max_bytes(
+        &self,
+        limit: &SizeLimit<'_>,
+    ) -> impl Future<Output = Result<MaxBytes, Refusal>> + Send {
+        T::max_bytes(self, limit)
+    }
+
+    fn validate(&self, chunk: &Candidate<'_>) -> impl Future<Output = Result<(), Refusal>> + Send {
+        T::validate(self, chunk)
+    }
+
+    fn attributes(
+        &self,
+        chunk: &Candidate<'_>,
+    ) -> impl Future<Output = Result<Value, Refusal>> + Send {
+        T::attributes(self, chunk)
+    }
+
+    fn verify(
+        &self,
+        finished: &Verification<'_>,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send {
+        T::verify(self, finished)
+    }
+
+    fn respond(&self, answer: &mut Answering<'_>) -> impl Future<Output = ()> + Send {
+        T::respond(self, answer)
+    }
+}
+
+erased! {
+    pub(crate) trait DynPolicy: Send, Sync; for Policy {
+        async fn authorize(&self, asked: &'a Context<'a>) -> Result<Option<Owner>, Refusal>;
+        async fn max_bytes(&self, limit: &'a SizeLimit<'a>) -> Result<MaxBytes, Refusal>;
+        async fn validate(&self, chunk: &'a Candidate<'a>) -> Result<(), Refusal>;
+        async fn attributes(&self, chunk: &'a Candidate<'a>) -> Result<Value, Refusal>;
+        async fn verify(&self, finished: &'a Verification<'a>) -> Result<(), Refusal>;
+        async fn respond(&self, answer: &'a mut Answering<'a>) -> ();
+    }
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Context<'a> {
+    /// The head of the request.
+    pub request: &'a Parts,
+    /// What it wants.
+    pub action: Action,
+    /// The upload that it names, if that is known already. Whether there is one, and whose it is, was not
+    /// looked at.
+    pub upload_id: Option<&'a UploadId>,
+    /// The protocol that it speaks.
+    pub dialect: Dialect,
+}
+
+/// What a request wants to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Action {
+    /// To begin an upload, or to add to one.
+    Append,
+    /// To complete an upload.
+    Complete,
+    /// To know where an upload stands.
+    Status,
+    /// To give an upload up.
+    Cancel,
+}
+
+/// A protocol that the layer speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// That of django-chunked-upload.
+    Chunked,
+}
+
+/// Asks [`Policy::max_bytes`] for a limit.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct SizeLimit<'a> {
+    /// Who asks for what.
+    pub context: Context<'a>,
+    /// The limit in bytes that holds otherwise; `None` if there is none.
+    pub configured: Option<u64>,
+}
+
+/// The largest file that a request may add to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MaxBytes {
+    /// As configured.
+    #[default]
+    Configured,
+    /// So many bytes, and no more than is configured.
+    AtMost(u64),
+    /// So many bytes, whatever is configured; `None`: any size that the store can hold.
+    Override(Option<u64>),
+}
+
 /// A chunk that asks to be taken.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Candidate<'a> {
+    /// Who asks for what.
+    pub context: Context<'a>,
     /// The file's name as the client sent it: never use it as a path.
     pub raw_filename: &'a str,
     /// The media type that the client claims for it.
@@ -173,6 +268,42 @@ impl Candidate<'_> {
     }
 }
 
+/// A finished file that asks to be handed to the inner service.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Verification<'a> {
+    /// Who asks for what.
+    pub context: Context<'a>,
+    /// The file.
+    pub file: &'a CompletedUpload,
+}
+
+/// An answer of the layer that is about to be given.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Answering<'a> {
+    /// Who asked for what.
+    pub context: Context<'a>,
+    /// The upload that it is about.
+    pub upload: &'a Upload,
+    /// What it says.
+    pub content: &'a mut Map<String, Value>,
+}
+
+macro_rules! dereference {
+    ($($question:ident)+) => {$(
+        impl<'a> Deref for $question<'a> {
+            type Target = Context<'a>;
+
+            fn deref(&self) -> &Context<'a> {
+                &self.context
+            }
+        }
+    )+};
+}
+
+dereference!(SizeLimit Candidate Verification Answering);
+
 /// An answer that says no.
 ///
 /// It becomes `{"detail": …}` and what [`with`](Self::with) adds. Layers outside this one find it in
@@ -184,23 +315,49 @@ pub struct Refusal {
 
 #[derive(Clone, Debug)]
 struct Inner {
-    status: StatusCode,
+    reason: Reason,
     content: Map<String, Value>,
     headers: HeaderMap,
     error: Option<Error>,
 }
 
+/// Why the application says no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    Unauthenticated,
+    Status(StatusCode),
+    /// As the dialect has it for the error.
+    Error,
+}
+
 impl Refusal {
     /// A refusal with a status and, for the client to read, a reason.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        let mut content = Map::new();
-        content.insert("detail".to_owned(), Value::String(detail.into()));
-        Self { inner: Box::new(Inner { status, content, headers: HeaderMap::new(), error: None }) }
+        Self::because(Reason::Status(status), detail.into())
     }
 
-    /// 403: who asks has not said who they are.
+    /// Who asks has not said who they are. It is a 401 where the protocol has one; the one of
+    /// django-chunked-upload says 403.
     pub fn unauthenticated() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "Authentication credentials were not provided")
+        let detail = "Authentication credentials were not provided";
+        Self::because(Reason::Unauthenticated, detail.to_owned())
+    }
+
+    fn because(reason: Reason, detail: String) -> Self {
+        let mut content = Map::new();
+        content.insert("detail".to_owned(), Value::String(detail));
+        Self { inner: Box::new(Inner { reason, content, headers: HeaderMap::new(), error: None }) }
+    }
+
+    /// Whether it says that who asks has not said who they are.
+    pub fn is_unauthenticated(&self) -> bool {
+        self.inner.reason == Reason::Unauthenticated
+    }
+
+    /// The same with the status that a dialect has for it.
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.inner.reason = Reason::Status(status);
+        self
     }
 
     /// Adds something to the answer.
@@ -217,6 +374,14 @@ impl Refusal {
         self
     }
 
+    /// The error, if the application refuses for nothing else.
+    pub(crate) fn into_error(self) -> Result<Error, Self> {
+        match self.inner.reason {
+            Reason::Error => self.inner.error.clone().ok_or(self),
+            Reason::Unauthenticated | Reason::Status(_) => Err(self),
+        }
+    }
+
     pub(crate) fn because_of(mut self, error: Error) -> Self {
         self.inner.error = Some(error);
         self
@@ -224,7 +389,11 @@ impl Refusal {
 
     /// The status of the answer.
     pub fn status(&self) -> StatusCode {
-        self.inner.status
+        match self.inner.reason {
+            Reason::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Reason::Status(status) => status,
+            Reason::Error => StatusCode::INTERNAL_SERVER_ERROR,
+        }
     }
 
     /// The reason, as the client reads it.
@@ -247,91 +416,10 @@ impl Refusal {
     }
 }
 
-type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// [`Policy`] behind a pointer.
-pub(crate) trait DynPolicy: Send + Sync + 'static {
-    fn authorize<'a>(&'a self, request: &'a Parts)
-    -> BoxFuture<'a, Result<Option<Owner>, Refusal>>;
-    fn max_bytes<'a>(
-        &'a self,
-        request: &'a Parts,
-        configured: Option<u64>,
-    ) -> BoxFuture<'a, Result<Option<u64>, Refusal>>;
-    fn validate<'a>(
-        &'a self,
-        request: &'a Parts,
-        chunk: &'a Candidate<'a>,
-    ) -> BoxFuture<'a, Result<(), Refusal>>;
-    fn attributes<'a>(
-        &'a self,
-        request: &'a Parts,
-        chunk: &'a Candidate<'a>,
-    ) -> BoxFuture<'a, Result<Value, Refusal>>;
-    fn verify<'a>(
-        &'a self,
-        request: &'a Parts,
-        file: &'a CompletedUpload,
-    ) -> BoxFuture<'a, Result<(), Refusal>>;
-    fn respond<'a>(
-        &'a self,
-        request: &'a Parts,
-        upload: &'a Upload,
-        answer: &'a mut Map<String, Value>,
-    ) -> BoxFuture<'a, ()>;
-    fn on_event<'a>(&'a self, request: &'a Parts, event: &'a Event) -> BoxFuture<'a, ()>;
-}
-
-impl<T: Policy> DynPolicy for T {
-    fn authorize<'a>(
-        &'a self,
-        request: &'a Parts,
-    ) -> BoxFuture<'a, Result<Option<Owner>, Refusal>> {
-        Box::pin(Policy::authorize(self, request))
-    }
-
-    fn max_bytes<'a>(
-        &'a self,
-        request: &'a Parts,
-        configured: Option<u64>,
-    ) -> BoxFuture<'a, Result<Option<u64>, Refusal>> {
-        Box::pin(Policy::max_bytes(self, request, configured))
-    }
-
-    fn validate<'a>(
-        &'a self,
-        request: &'a Parts,
-        chunk: &'a Candidate<'a>,
-    ) -> BoxFuture<'a, Result<(), Refusal>> {
-        Box::pin(Policy::validate(self, request, chunk))
-    }
-
-    fn attributes<'a>(
-        &'a self,
-        request: &'a Parts,
-        chunk: &'a Candidate<'a>,
-    ) -> BoxFuture<'a, Result<Value, Refusal>> {
-        Box::pin(Policy::attributes(self, request, chunk))
-    }
-
-    fn verify<'a>(
-        &'a self,
-        request: &'a Parts,
-        file: &'a CompletedUpload,
-    ) -> BoxFuture<'a, Result<(), Refusal>> {
-        Box::pin(Policy::verify(self, request, file))
-    }
-
-    fn respond<'a>(
-        &'a self,
-        request: &'a Parts,
-        upload: &'a Upload,
-        answer: &'a mut Map<String, Value>,
-    ) -> BoxFuture<'a, ()> {
-        Box::pin(Policy::respond(self, request, upload, answer))
-    }
-
-    fn on_event<'a>(&'a self, request: &'a Parts, event: &'a Event) -> BoxFuture<'a, ()> {
-        Box::pin(Policy::on_event(self, request, event))
+/// What the application has called has failed. The client is told what the protocol has for such an
+/// error, with the protocol's status.
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::because(Reason::Error, error.to_string()).because_of(error)
     }
 }

@@ -8,25 +8,33 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use tokio::task::JoinError;
 use tower_service::Service;
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::future::ResponseFuture;
-use crate::protocol::chunked::{self, BoxError, Caller, Config, Finished, Outcome, Route};
+use crate::layer::Config;
+use crate::protocol::{self, BoxError, Caller, Finished, Outcome, Route};
+use crate::task;
 
 /// The service that [`ChunkedUploadLayer`](crate::ChunkedUploadLayer) makes.
 ///
-/// A request to another path goes through as it came, for one comparison of its path.
+/// A request to another path goes through as it came, for one comparison of its path; if the service was
+/// [mounted](crate::ChunkedUploadLayer::mount), it is answered with a 404.
 #[derive(Clone)]
 pub struct ChunkedUpload<S> {
     inner: S,
     config: Arc<Config>,
+    /// Whether the inner service is only there for finished uploads.
+    mounted: bool,
 }
 
 impl<S> ChunkedUpload<S> {
     pub(crate) fn new(inner: S, config: Arc<Config>) -> Self {
-        Self { inner, config }
+        Self { inner, config, mounted: false }
+    }
+
+    pub(crate) fn mounted(inner: S, config: Arc<Config>) -> Self {
+        Self { inner, config, mounted: true }
     }
 
     /// The inner service.
@@ -65,11 +73,14 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let Some(route) = self.config.route(request.uri().path()) else {
+        let Some(route) = self.config.dialects.route(&request) else {
+            if self.mounted {
+                return ResponseFuture::not_found();
+            }
             return ResponseFuture::inner(self.inner.call(request.map(RequestBody::theirs)));
         };
         let mut inner = self.inner.clone();
-        if route == Route::Complete {
+        if self.config.dialects.may_finish(route) {
             // The one that is ready goes with the future; the clone may not be. A chunk calls neither,
             // and must not keep the place that the ready one may have taken.
             std::mem::swap(&mut inner, &mut self.inner);
@@ -78,11 +89,11 @@ where
         let caller = Caller::now();
         let its = caller.clone();
         let work = async move {
-            match chunked::handle(&config, route, request, its).await {
+            match config.dialects.serve(&config.settings, route, request, its).await {
                 Outcome::Answer(response, answered) => {
                     Ok(response.map(|bytes| ResponseBody::ours(bytes, answered)))
                 }
-                Outcome::Finished(finished) => hand_over(config, inner, *finished).await,
+                Outcome::Finished(finished) => hand_over(config, route, inner, *finished).await,
             }
         };
         ResponseFuture::upload(Box::pin(work), caller)
@@ -92,6 +103,7 @@ where
 /// Calls the inner service with a finished upload, on a task that goes on when the client leaves.
 async fn hand_over<S, ReqBody, ResBody>(
     config: Arc<Config>,
+    route: Route,
     mut inner: S,
     finished: Finished,
 ) -> Result<Response<ResponseBody<ResBody>>, S::Error>
@@ -102,36 +114,37 @@ where
     ReqBody: Send + 'static,
     ResBody: Send + 'static,
 {
-    let work = config.uploads.work();
+    let guard = config.settings.uploads.shutdown_guard();
     let task = tokio::spawn(async move {
-        let _work = work;
-        let (request, verdict) = finished.into_request(&config);
+        let _guard = guard;
+        let (request, completion) = finished.into_request();
         let request = request.map(RequestBody::replay);
         let result = match tokio::spawn(async move { inner.call(request).await }).await {
             Ok(result) => result,
             Err(error) => {
-                verdict.settle(&config, false).await;
-                return ended(error).await;
+                // It was not taken, and there is no other answer.
+                drop(protocol::settle(completion, false).await);
+                return ended(task::joined(Err(error))).await;
             }
         };
-        let taken = result.as_ref().is_ok_and(chunked::takes);
-        match verdict.settle(&config, taken).await {
-            None => result.map(|response| response.map(ResponseBody::theirs)),
-            Some(answer) => Ok(answer.map(|bytes| ResponseBody::ours(bytes, None))),
+        let taken = result.as_ref().is_ok_and(protocol::takes);
+        match protocol::settle(completion, taken).await {
+            Ok(()) => result.map(|response| response.map(ResponseBody::theirs)),
+            Err(error) => {
+                let answer = config.dialects.refuse(route, error.into());
+                Ok(answer.map(|bytes| ResponseBody::ours(bytes, None)))
+            }
         }
     });
-    match task.await {
-        Ok(result) => result,
-        Err(error) => ended(error).await,
-    }
+    // A panic goes on where it would have gone without the layer.
+    ended(task::join(task).await).await
 }
 
-/// A panic goes on where it would have gone without the layer.
-async fn ended<T>(error: JoinError) -> T {
-    match error.try_into_panic() {
-        Ok(panic) => std::panic::resume_unwind(panic),
-        // The runtime is shutting down, and this task with it.
-        Err(_) => std::future::pending().await,
+/// What a task gave. Without it the runtime is shutting down, and this task with it.
+async fn ended<T>(result: Option<T>) -> T {
+    match result {
+        Some(result) => result,
+        None => std::future::pending().await,
     }
 }
 

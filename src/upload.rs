@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::{ChecksumState, Digest, Running};
-use crate::engine::filename;
+use crate::filename;
 use crate::id::UploadId;
 use crate::time;
 
@@ -16,8 +16,9 @@ use crate::time;
 /// The record is the truth. Bytes that a store holds past [`offset`](Self::offset) belong to a
 /// chunk that was never acknowledged.
 ///
-/// A [`Store`](crate::store::Store) may keep it in any format; `Serialize` and `Deserialize` give
-/// it one that older and newer versions of this crate read.
+/// A [`Store`](crate::store::Store) may keep it in any format. `Serialize` and `Deserialize` give it one
+/// that older and newer versions of this crate read: a field that is missing has its default, and one
+/// that is unknown is passed over (and lost when such a version writes the record anew).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Upload {
@@ -211,6 +212,24 @@ mod tests {
         upload.progress.status = Status::Finishing;
         let full = serde_json::to_string(&upload).unwrap();
         assert_eq!(serde_json::from_str::<Upload>(&full).unwrap(), upload);
+    }
+
+    /// So the record can get fields without a new version of its format.
+    #[test]
+    fn what_a_record_lacks_has_a_default_and_what_is_unknown_is_passed_over() {
+        let id = UploadId::random();
+        let least = format!(r#"{{"id":"{id}","created":7,"offset":3,"status":"open"}}"#);
+        let mut want = Upload::new(id, UNIX_EPOCH + Duration::from_millis(7));
+        want.progress.offset = 3;
+        assert_eq!(serde_json::from_str::<Upload>(&least).unwrap(), want);
+        let unknown = r#","dialect":"tus","kind":{"part":1},"head":["POST","/a"]}"#;
+        let newer = format!("{}{unknown}", least.trim_end_matches('}'));
+        assert_eq!(serde_json::from_str::<Upload>(&newer).unwrap(), want);
+        for key in ["id", "created", "offset", "status"] {
+            let lacks = least.replace(key, "other");
+            assert!(serde_json::from_str::<Upload>(&lacks).is_err(), "{key}");
+        }
+        assert!(serde_json::from_str::<Upload>(&least.replace("open", "new")).is_err());
     }
 
     #[test]

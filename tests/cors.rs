@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode};
 use tower_chunked_upload::store::MemoryStore;
-use tower_chunked_upload::{ChunkedUploadLayer, Uploads, cors};
+use tower_chunked_upload::{ChunkedUploadLayer, Cors, Uploads};
 
 use support::{CHUNK, COMPLETE, Client, Form, NO_ID, Reply, TestBody, md5};
 
@@ -19,6 +19,10 @@ const DATA: &[u8] = b"0123456789";
 
 fn uploads() -> Uploads {
     Uploads::builder(MemoryStore::new()).build().unwrap()
+}
+
+fn needs() -> Cors {
+    ChunkedUploadLayer::new(uploads()).cors()
 }
 
 fn client() -> Client {
@@ -98,7 +102,8 @@ async fn the_headers_that_change_an_answer_are_those_of_the_list() {
             }
         }
     }
-    let listed = names(&cors::REQUEST_HEADERS);
+    let needs = needs();
+    let listed = names(&needs.request_headers);
     assert_eq!(read, listed.into_iter().chain(REFUSED).collect());
 }
 
@@ -110,7 +115,7 @@ async fn every_method_that_does_something_is_in_the_list() {
         taken.insert(request.method().to_string());
         assert!(client.send(request).await.status.is_success());
     }
-    assert_eq!(taken, cors::METHODS.iter().map(Method::to_string).collect());
+    assert_eq!(taken, needs().methods.iter().map(Method::to_string).collect());
 }
 
 #[tokio::test]
@@ -131,8 +136,9 @@ async fn the_headers_of_answers_are_in_the_list_or_need_not_be() {
         replies.iter().flat_map(|reply| reply.headers.keys()).map(HeaderName::as_str).collect();
     let exposed: BTreeSet<_> =
         given.into_iter().filter(|name| !ALWAYS_READABLE.contains(name)).collect();
+    let needs = needs();
     let listed: BTreeSet<_> =
-        names(&cors::RESPONSE_HEADERS).into_iter().chain(NOT_FOR_SCRIPTS).collect();
+        names(&needs.response_headers).into_iter().chain(NOT_FOR_SCRIPTS).collect();
     assert_eq!(exposed, listed);
 }
 

@@ -15,8 +15,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::post;
 use bytes::{Buf, Bytes};
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
 use md5::{Digest, Md5};
@@ -24,10 +23,11 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_chunked_upload::policy::Verification;
 use tower_chunked_upload::store::MemoryStore;
 use tower_chunked_upload::{
-    ChunkedUploadLayer, CompletedUpload, ErrorKind, Event, Observer, Owner, Policy, Refusal,
-    RequestBody, UploadId, Uploads,
+    Chunked, ChunkedUploadLayer, CompletedUpload, ErrorKind, Event, Observer, Owner, Policy,
+    Refusal, RequestBody, UploadId, Uploads,
 };
 
 const CHUNK: &str = "/api/chunked_upload";
@@ -397,10 +397,10 @@ mod paths {
         for configured in ["", "/"] {
             for asked in ["", "/"] {
                 let (calls, inner) = answering([StatusCode::CREATED]);
-                let service = layer()
+                let paths = Chunked::new()
                     .chunk_path(format!("/chunk{configured}"))
-                    .complete_path(format!("/done{configured}"))
-                    .layer(inner);
+                    .complete_path(format!("/done{configured}"));
+                let service = layer().chunked(paths).layer(inner);
                 let id = send(service.clone(), &format!("/chunk{asked}")).await;
                 let request = completion(&format!("/done{asked}"), &id, Full::new);
                 let response = service.oneshot(request).await.unwrap();
@@ -414,7 +414,7 @@ mod paths {
     async fn reach_the_inner_service_as_it_has_a_route_for_them() {
         for configured in [COMPLETE.to_owned(), format!("{COMPLETE}/")] {
             for asked in [COMPLETE.to_owned(), format!("{COMPLETE}/")] {
-                let layer = layer().complete_path(&*configured);
+                let layer = layer().chunked(Chunked::new().complete_path(&*configured));
                 let service = layer.layer(service_fn(async |request: Request<RequestBody<_>>| {
                     let path = request.uri().to_string();
                     Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(path)))
@@ -436,7 +436,8 @@ mod paths {
         for configured in ["/done", "/done/"] {
             for asked in ["/done", "/done/"] {
                 let routes = Router::new().route(configured, post(done));
-                let service = layer().complete_path(configured).around(routes);
+                let service =
+                    layer().chunked(Chunked::new().complete_path(configured)).around(routes);
                 let service = Router::new().fallback_service(service);
                 let id = send(service.clone(), CHUNK).await;
                 let (status, text) = text_of(service, completion(asked, &id, Full::new)).await;
@@ -485,7 +486,7 @@ mod paths {
     async fn are_seen_without_the_prefix_behind_nest_service() {
         let files = Router::new()
             .route("/done", post(done))
-            .layer(layer().chunk_path("/chunk").complete_path("/done"));
+            .layer(layer().chunked(Chunked::new().chunk_path("/chunk").complete_path("/done")));
         let app = Router::new().nest_service("/files", files);
         let id = send(app.clone(), "/files/chunk").await;
         let answer = text_of(app.clone(), completion("/files/done", &id, Full::new)).await;
@@ -500,11 +501,74 @@ mod paths {
         let files = Router::new()
             .route("/chunk", post(async || StatusCode::NOT_IMPLEMENTED))
             .route("/done", post(done))
-            .layer(layer().chunk_path("/chunk").complete_path("/done"));
+            .layer(layer().chunked(Chunked::new().chunk_path("/chunk").complete_path("/done")));
         let app = Router::new().nest("/files", files);
         let id = send(app.clone(), "/files/chunk").await;
         let answer = text_of(app.clone(), completion("/files/done", &id, Full::new)).await;
         assert_eq!(answer, (StatusCode::OK, "hello.txt 12".to_owned()));
+    }
+
+    fn mounted_at(chunk: &str, complete: &str) -> ChunkedUploadLayer {
+        layer().chunked(Chunked::new().chunk_path(chunk).complete_path(complete))
+    }
+
+    #[tokio::test]
+    async fn mounted_with_nest_service_need_no_route_of_their_own() {
+        let files = mounted_at("/", "/done").mount(post(done));
+        let inner = Router::new().nest_service("/files", files);
+        for (app, prefix) in [
+            (inner.clone(), "/files"),
+            (Router::new().nest("/api", inner.clone()), "/api/files"),
+            (Router::new().nest_service("/api", inner), "/api/files"),
+        ] {
+            let id = send(app.clone(), prefix).await;
+            for path in ["done", "done/"] {
+                let other = send(app.clone(), prefix).await;
+                let request = completion(&format!("{prefix}/{path}"), &other, Full::new);
+                let answer = text_of(app.clone(), request).await;
+                assert_eq!(answer, (StatusCode::OK, "hello.txt 12".to_owned()), "{prefix}/{path}");
+            }
+            for elsewhere in [format!("{prefix}/other"), "/other".to_owned()] {
+                let request = completion(&elsewhere, &id, Full::new);
+                let (status, text) = text_of(app.clone(), request).await;
+                assert_eq!((status, &*text), (StatusCode::NOT_FOUND, ""), "{elsewhere}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn mounted_with_route_service_are_two_routes() {
+        let files = mounted_at("/chunk", "/done").mount(post(done));
+        let app =
+            Router::new().route_service("/chunk", files.clone()).route_service("/done", files);
+        let id = send(app.clone(), "/chunk").await;
+        let answer = text_of(app, completion("/done", &id, Full::new)).await;
+        assert_eq!(answer, (StatusCode::OK, "hello.txt 12".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn mounted_call_the_handler_for_nothing_else() {
+        let (calls, inner) = answering([StatusCode::CREATED]);
+        let service = layer().mount(inner);
+        let response = service.clone().oneshot(get("/other")).await.unwrap();
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        let id = send(service.clone(), CHUNK).await;
+        assert_eq!(calls.load(Ordering::SeqCst), 0);
+        let response = service.oneshot(complete(&id)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::CREATED);
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn mounted_are_a_service_of_hyper() {
+        let hyper = hyper_util::service::TowerToHyperService::new(layer().mount(post(done)));
+        let call = async |request: Request<Full<Bytes>>| {
+            json_of(hyper::service::Service::call(&hyper, request).await.unwrap()).await
+        };
+        let (_, answer) = call(chunk("bytes 0-11/12", None, Full::from(FILE))).await;
+        let id = answer["upload_id"].as_str().unwrap();
+        assert_eq!(call(complete(id)).await.0, StatusCode::OK);
+        assert_eq!(call(get("/other")).await.0, StatusCode::NOT_FOUND);
     }
 
     #[tokio::test]
@@ -626,6 +690,8 @@ mod bodies {
         fits::<_, axum::body::Body>(layer().layer(Router::new()));
         fits::<_, tonic::body::Body>(layer().layer(Router::new()));
         fits::<_, Empty<Bytes>>(layer().layer(Router::new()));
+        fits::<_, hyper::body::Incoming>(layer().mount(Router::new()));
+        fits::<_, tonic::body::Body>(layer().mount(Router::new()));
     }
 
     #[tokio::test]
@@ -640,7 +706,8 @@ mod bodies {
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "one");
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "two");
         assert_eq!(body.frame().await.unwrap().unwrap().into_trailers().unwrap(), trailers());
-        assert_eq!(body.frame().await.unwrap().unwrap_err(), Broken);
+        let error = body.frame().await.unwrap().unwrap_err();
+        assert_eq!(error.downcast_ref::<Broken>(), Some(&Broken));
     }
 
     #[tokio::test]
@@ -839,7 +906,7 @@ mod chunks {
         // Perhaps on a task of its own, and not only to somebody who asks for it.
         let upload = id.parse().unwrap();
         let given_back = async {
-            while let Err(error) = uploads.delete_if_expired(&upload).await {
+            while let Err(error) = uploads.for_operator().delete_if_expired(&upload).await {
                 assert_eq!(*error.kind(), ErrorKind::Busy);
                 tokio::task::yield_now().await;
             }
@@ -1108,7 +1175,7 @@ mod completion {
     struct Tell(mpsc::UnboundedSender<Event>);
 
     impl Observer for Tell {
-        async fn on_event(&self, event: &Event) {
+        async fn on_event(&self, event: &Event, _: Option<&Extensions>) {
             drop(self.0.send(event.clone()));
         }
     }
@@ -1195,7 +1262,7 @@ mod completion {
 mod events {
     use super::*;
 
-    /// Writes down what it is told, as policy and as observer.
+    /// Writes down what it is told.
     #[derive(Clone, Default)]
     struct Log {
         lines: Arc<Mutex<Vec<String>>>,
@@ -1203,7 +1270,7 @@ mod events {
     }
 
     impl Log {
-        fn write(&self, who: &str, event: &Event) {
+        fn write(&self, user: &str, event: &Event) {
             let kind = match event {
                 Event::Created(_) => "created",
                 Event::Grew(_) => "grew",
@@ -1211,7 +1278,7 @@ mod events {
                 Event::Cancelled(_) => "cancelled",
                 _ => "other",
             };
-            self.push(format!("{who}: {kind} at {}", event.upload().offset()));
+            self.push(format!("observer for {user}: {kind} at {}", event.upload().offset()));
         }
 
         fn push(&self, line: impl Into<String>) {
@@ -1224,12 +1291,13 @@ mod events {
     }
 
     impl Observer for Log {
-        async fn on_event(&self, event: &Event) {
+        async fn on_event(&self, event: &Event, request: Option<&Extensions>) {
             // Long enough for everybody who does not wait for it to be heard before.
             for _ in 0..100 {
                 tokio::task::yield_now().await;
             }
-            self.write("observer", event);
+            let User(name) = request.unwrap().get().unwrap();
+            self.write(name, event);
         }
     }
 
@@ -1237,22 +1305,19 @@ mod events {
     struct User(&'static str);
 
     impl Policy for Log {
-        async fn authorize(&self, request: &Parts) -> Result<Option<Owner>, Refusal> {
-            let User(name) = request.extensions.get().ok_or_else(Refusal::unauthenticated)?;
+        async fn authorize(
+            &self,
+            asked: &tower_chunked_upload::Context<'_>,
+        ) -> Result<Option<Owner>, Refusal> {
+            let User(name) = asked.request.extensions.get().ok_or_else(Refusal::unauthenticated)?;
             Ok(Some(Owner::new(*name)))
         }
 
-        async fn verify(&self, _: &Parts, _: &CompletedUpload) -> Result<(), Refusal> {
+        async fn verify(&self, _: &Verification<'_>) -> Result<(), Refusal> {
             if self.refuses_files.load(Ordering::SeqCst) {
                 return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Not that"));
             }
             Ok(())
-        }
-
-        async fn on_event(&self, request: &Parts, event: &Event) {
-            tokio::task::yield_now().await;
-            let User(name) = request.extensions.get().unwrap();
-            self.write(&format!("policy for {name}"), event);
         }
     }
 
@@ -1289,12 +1354,8 @@ mod events {
         id.to_owned()
     }
 
-    const RECEIVED: [&str; 4] = [
-        "observer: created at 5",
-        "policy for alice: created at 5",
-        "observer: grew at 12",
-        "policy for alice: grew at 12",
-    ];
+    const RECEIVED: [&str; 2] =
+        ["observer for alice: created at 5", "observer for alice: grew at 12"];
 
     #[tokio::test]
     async fn come_in_the_order_of_what_happened_and_before_the_answer() {
@@ -1302,8 +1363,7 @@ mod events {
         let id = two_chunks(&service).await;
         assert_eq!(log.take(), RECEIVED);
         service.oneshot(complete(&id)).await.unwrap();
-        let completed =
-            ["inner: alice", "observer: completed at 12", "policy for alice: completed at 12"];
+        let completed = ["inner: alice", "observer for alice: completed at 12"];
         assert_eq!(log.take(), completed);
     }
 
@@ -1315,7 +1375,7 @@ mod events {
         let cancel = Request::delete(format!("{CHUNK}?upload_id={id}")).body(Full::default());
         let (status, _) = service.oneshot(cancel.unwrap()).await.unwrap();
         assert_eq!(status, StatusCode::NO_CONTENT);
-        let cancelled = ["observer: cancelled at 12", "policy for alice: cancelled at 12"];
+        let cancelled = ["observer for alice: cancelled at 12"];
         assert_eq!(log.take(), cancelled);
     }
 
@@ -1340,6 +1400,6 @@ mod events {
         assert!(log.take().is_empty());
         log.refuses_files.store(false, Ordering::SeqCst);
         assert_eq!(service.oneshot(complete(&id)).await.unwrap().0, StatusCode::OK);
-        assert_eq!(log.take().len(), 3);
+        assert_eq!(log.take().len(), 2);
     }
 }

@@ -11,12 +11,13 @@ use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{Method, Request, Response, StatusCode};
+use http::{Extensions, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{Empty, Full, Limited};
 use support::*;
 use tokio::sync::Semaphore;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_chunked_upload::policy::Verification;
 use tower_chunked_upload::{
     AppendMode, Candidate, ChunkedUploadLayer, CompletedUpload, Error, ErrorKind, Event, NewUpload,
     Observer, Policy, Refusal, RequestBody, Uploads,
@@ -159,7 +160,8 @@ async fn a_body_that_is_not_all_there_is_given_up_when_its_client_leaves() {
         probe.dropped().await;
         assert_eq!(client.offset(&id).await, 3, "{name}");
         // Nobody holds it any more.
-        let append = uploads.append(&support::id(&id), 3, AppendMode::AllOrNothing).await;
+        let append =
+            uploads.for_operator().append(&support::id(&id), 3, AppendMode::AllOrNothing).await;
         assert_eq!(append.unwrap().position(), 3, "{name}");
         assert_eq!(all_ids(&uploads).await.len(), 1, "{name}");
     }
@@ -178,7 +180,8 @@ async fn who_has_left_stops_nobody_who_came_later() {
         let request = make(&id, b"xyz");
         let mut probe = request.body().probe();
         let older = client.call_now(request);
-        let newer = uploads.append(&support::id(&id), 3, AppendMode::AllOrNothing).await;
+        let newer =
+            uploads.for_operator().append(&support::id(&id), 3, AppendMode::AllOrNothing).await;
         let mut newer = newer.unwrap();
         drop(older);
         probe.dropped().await;
@@ -212,11 +215,12 @@ fn who_has_left_need_not_wait_for_who_came_before() {
 async fn a_completion_that_came_before_a_chunk_does_not_stop_it() {
     let uploads = in_memory();
     let client = Client::new(ChunkedUploadLayer::new(uploads.clone()));
-    let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    let id =
+        uploads.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
     let request = complete(&id.to_string(), &md5(b""));
     let mut probe = request.body().probe();
     let older = client.call_now(request);
-    let mut chunk = uploads.append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
+    let mut chunk = uploads.for_operator().append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
     drop(older);
     probe.dropped().await;
     chunk.write(&b"abc"[..]).await.unwrap();
@@ -261,11 +265,7 @@ async fn a_completion_of_unknown_length_is_carried_out_where_it_names_its_end() 
 async fn a_request_that_was_left_in_the_policy_goes_on() {
     struct Slow(&'static Semaphore);
     impl Policy for Slow {
-        async fn validate(
-            &self,
-            _: &http::request::Parts,
-            _: &Candidate<'_>,
-        ) -> Result<(), Refusal> {
+        async fn validate(&self, _: &Candidate<'_>) -> Result<(), Refusal> {
             self.0.acquire().await.unwrap().forget();
             Ok(())
         }
@@ -289,7 +289,7 @@ async fn a_policy_that_does_not_return_is_not_waited_for_without_a_client() {
     impl Policy for Stuck {
         async fn authorize(
             &self,
-            _: &http::request::Parts,
+            _: &tower_chunked_upload::Context<'_>,
         ) -> Result<Option<tower_chunked_upload::Owner>, Refusal> {
             std::future::pending().await
         }
@@ -424,7 +424,7 @@ async fn a_limit_of_another_layer_is_named() {
 struct Told(std::sync::Arc<std::sync::Mutex<Vec<String>>>);
 
 impl Observer for Told {
-    async fn on_event(&self, event: &Event) {
+    async fn on_event(&self, event: &Event, _: Option<&Extensions>) {
         let text = format!("{event:?}");
         self.0.lock().unwrap().push(text[..text.find('(').unwrap()].to_owned());
     }
@@ -470,18 +470,22 @@ fn what_the_application_discards_is_gone_for_good() {
 fn a_file_that_was_taken_can_be_discarded_later() {
     on_both_stores(|store, builder| async move {
         let uploads = builder.build().unwrap();
-        let mut append = uploads.create(NewUpload::new()).await.unwrap();
+        let mut append = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
         append.write(&b"abc"[..]).await.unwrap();
         let id = append.commit().await.unwrap().id;
-        let lost = uploads.complete(&id, None).await.unwrap();
+        let lost = uploads.for_operator().complete(&id, None).await.unwrap();
         let file = lost.file().clone();
         lost.reopen().await.unwrap();
         assert_eq!(*file.discard().await.unwrap_err().kind(), ErrorKind::Superseded, "{store}");
-        let taken = uploads.complete(&id, None).await.unwrap();
+        let taken = uploads.for_operator().complete(&id, None).await.unwrap();
         let file = taken.file().clone();
         taken.finish().await.unwrap();
         file.discard().await.unwrap();
-        assert_eq!(*uploads.status(&id).await.unwrap_err().kind(), ErrorKind::NotFound, "{store}");
+        assert_eq!(
+            *uploads.for_operator().status(&id).await.unwrap_err().kind(),
+            ErrorKind::NotFound,
+            "{store}"
+        );
     });
 }
 
@@ -489,8 +493,16 @@ fn a_file_that_was_taken_can_be_discarded_later() {
 async fn a_verdict_on_what_was_discarded_says_that_it_is_gone() {
     let uploads = in_memory();
     for finishes in [true, false] {
-        let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
-        let completion = uploads.complete(&id, None).await.unwrap();
+        let id = uploads
+            .for_owner(None)
+            .create(NewUpload::new())
+            .await
+            .unwrap()
+            .commit()
+            .await
+            .unwrap()
+            .id;
+        let completion = uploads.for_operator().complete(&id, None).await.unwrap();
         completion.file().discard().await.unwrap();
         let verdict = if finishes { completion.finish().await } else { completion.reopen().await };
         assert_eq!(*verdict.unwrap_err().kind(), ErrorKind::NotFound);
@@ -502,15 +514,23 @@ fn while_a_verdict_is_written_down_the_file_waits_for_it() {
     on_both_stores(|store, builder| async move {
         let uploads = builder.build().unwrap();
         for _ in 0..20 {
-            let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
-            let completion = uploads.complete(&id, None).await.unwrap();
+            let id = uploads
+                .for_owner(None)
+                .create(NewUpload::new())
+                .await
+                .unwrap()
+                .commit()
+                .await
+                .unwrap()
+                .id;
+            let completion = uploads.for_operator().complete(&id, None).await.unwrap();
             let file = completion.file().clone();
             let (taken, discarded) = tokio::join!(biased; completion.finish(), file.discard());
             assert!(discarded.is_ok(), "{store}: {discarded:?}");
             // On several threads either may be first.
             let kind = taken.map_err(|error| error.kind().clone()).map(drop);
             assert!(matches!(kind, Ok(()) | Err(ErrorKind::NotFound)), "{store}: {kind:?}");
-            let gone = uploads.status(&id).await.unwrap_err();
+            let gone = uploads.for_operator().status(&id).await.unwrap_err();
             assert_eq!(*gone.kind(), ErrorKind::NotFound, "{store}");
         }
     });
@@ -522,11 +542,12 @@ async fn a_file_that_is_read_back_is_read_to_its_end() {
     // In this store the first has the upload when the second is polled.
     let store = tower_chunked_upload::store::MemoryStore::new();
     let uploads = Uploads::builder(store).read_back(true).build().unwrap();
-    let mut append = uploads.create(NewUpload::new()).await.unwrap();
+    let mut append = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
     append.write(&noise(1 << 20)[..]).await.unwrap();
     let id = append.commit().await.unwrap().id;
+    let operator = uploads.for_operator();
     let (first, second) =
-        tokio::join!(biased; uploads.complete(&id, None), uploads.complete(&id, None));
+        tokio::join!(biased; operator.complete(&id, None), operator.complete(&id, None));
     assert!(first.is_ok(), "{first:?}");
     assert_eq!(*second.map(drop).unwrap_err().kind(), ErrorKind::Finishing);
 }
@@ -552,31 +573,23 @@ async fn an_error_of_grpc_takes_no_file() {
 /// The policy, asked before the handler, may end it too: with its own words, or without.
 #[tokio::test]
 async fn a_file_that_the_policy_discards_reaches_no_handler() {
-    #[derive(Clone)]
     struct Strict {
         refuses: bool,
-        told: Told,
     }
     impl Policy for Strict {
-        async fn verify(
-            &self,
-            _: &http::request::Parts,
-            file: &CompletedUpload,
-        ) -> Result<(), Refusal> {
-            file.discard().await?;
+        async fn verify(&self, finished: &Verification<'_>) -> Result<(), Refusal> {
+            finished.file.discard().await?;
             let refusal = Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "This is a virus");
             if self.refuses { Err(refusal) } else { Ok(()) }
-        }
-
-        async fn on_event(&self, _: &http::request::Parts, event: &Event) {
-            Observer::on_event(&self.told, event).await;
         }
     }
     for (refuses, status, words) in
         [(true, 422, "This is a virus"), (false, 404, "Upload not found")]
     {
         let told = Told::default();
-        let client = Client::new(layer().policy(Strict { refuses, told: told.clone() }));
+        let store = tower_chunked_upload::store::MemoryStore::new();
+        let uploads = Uploads::builder(store).observer(told.clone()).build().unwrap();
+        let client = Client::new(ChunkedUploadLayer::new(uploads).policy(Strict { refuses }));
         let id = client.upload(b"abc").await;
         let detail = client.complete(&id, &md5(b"abc")).await.refused(status);
         assert_eq!(detail, words);

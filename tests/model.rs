@@ -14,16 +14,17 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::Extensions;
 use md5::{Digest as _, Md5};
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, TestRunner};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 use tower_chunked_upload::store::{FsStore, MemoryStore, Store, StoreError};
 use tower_chunked_upload::{
     AppendMode, CompletedUpload, Digest, Error, ErrorKind, Event, Expiry, Filter, NewUpload,
-    Observer, Status, Upload, UploadId, Uploads,
+    Observer, OperatorUploads, OwnerUploads, Status, Upload, UploadId, Uploads,
 };
 
 #[test]
@@ -59,6 +60,22 @@ fn programs(cases: u32, check: impl Fn(Program)) {
     if let Err(error) = result {
         panic!("{error}");
     }
+}
+
+/// A handle of either kind.
+enum Handle {
+    Operator(OperatorUploads),
+    Owner(OwnerUploads),
+}
+
+/// The same call on a handle of either kind.
+macro_rules! with {
+    ($handle:ident$($call:tt)+) => {
+        match &$handle {
+            Handle::Operator(uploads) => uploads$($call)+,
+            Handle::Owner(uploads) => uploads$($call)+,
+        }
+    };
 }
 
 #[derive(Clone, Debug)]
@@ -387,7 +404,7 @@ struct World<S, F> {
 struct Events(Arc<Mutex<Vec<Event>>>);
 
 impl Observer for Events {
-    async fn on_event(&self, event: &Event) {
+    async fn on_event(&self, event: &Event, _: Option<&Extensions>) {
         self.0.lock().unwrap().push(event.clone());
     }
 }
@@ -432,11 +449,18 @@ impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
         which.checked_rem(self.known.len())
     }
 
-    fn asks(&self, known: &Known, who: Who) -> Uploads {
+    fn asks(&self, known: &Known, who: Who) -> Handle {
         match who {
-            Who::Everybody => self.uploads.clone(),
-            Who::Owner => self.uploads.for_owner(Some(OWNERS[known.owner].into())),
-            Who::Another => self.uploads.for_owner(Some(OWNERS[1 - known.owner].into())),
+            Who::Everybody => self.handle(None),
+            Who::Owner => self.handle(Some(known.owner)),
+            Who::Another => self.handle(Some(1 - known.owner)),
+        }
+    }
+
+    fn handle(&self, owner: Option<usize>) -> Handle {
+        match owner {
+            None => Handle::Operator(self.uploads.for_operator()),
+            Some(owner) => Handle::Owner(self.uploads.for_owner(Some(OWNERS[owner].into()))),
         }
     }
 
@@ -476,7 +500,9 @@ impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
                 let Some(index) = self.pick(*which) else { return };
                 let known = self.known[index].clone();
                 let (asks, expected) = (self.asks(&known, *who), known.unknown(*who, self.now()));
-                if let Some(result) = self.attempt(cut, async { asks.status(&known.id).await }) {
+                if let Some(result) =
+                    self.attempt(cut, async { with!(asks.status(&known.id).await) })
+                {
                     outcome(result, &expected, "status");
                 }
                 self.told(&[]);
@@ -608,7 +634,7 @@ impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
         };
         let asks = self.asks(&known, who);
         let result = self.attempt(cut, async {
-            let mut append = asks.append(&known.id, at, store_mode).await?;
+            let mut append = with!(asks.append(&known.id, at, store_mode).await)?;
             if let Some(total) = total {
                 append.set_total(total).await?;
             }
@@ -686,11 +712,11 @@ impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
         let asks = self.asks(&known, Who::Owner);
         let mode = AppendMode::AllOrNothing;
         let result = self.attempt(cut, async {
-            let mut first = asks.append(&known.id, known.offset(), mode).await?;
+            let mut first = with!(asks.append(&known.id, known.offset(), mode).await)?;
             for frame in loser.frames(&lost) {
                 first.write(frame).await?;
             }
-            let second = asks.append(&known.id, known.offset(), mode);
+            let second = async { with!(asks.append(&known.id, known.offset(), mode).await) };
             let gives_way = async {
                 first.stopped().await;
                 let late = match stopped {
@@ -748,7 +774,7 @@ impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
         let (asks, all) = (self.asks(&known, who), self.uploads.clone());
         let has_digest = self.settings.checksum || digest.is_some();
         let result = self.attempt(cut, async {
-            let completion = asks.complete(&known.id, digest).await?;
+            let completion = with!(asks.complete(&known.id, digest).await)?;
             let file = completion.file().clone();
             assert_eq!((file.size(), file.id()), (offset, &known.id));
             // A digest that an earlier completion had to compute may still be known.
@@ -815,7 +841,7 @@ impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
         let known = self.known[index].clone();
         let expected = known.closed(who, self.now());
         let asks = self.asks(&known, who);
-        match self.attempt(cut, async { asks.cancel(&known.id).await }) {
+        match self.attempt(cut, async { with!(asks.cancel(&known.id).await) }) {
             Some(result) => match outcome(result, &expected, "cancel") {
                 Some(upload) => {
                     assert_eq!(upload.offset(), known.offset());
@@ -838,14 +864,11 @@ impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
 
     fn sweep(&mut self, who: Option<usize>, cut: &Option<Cut>) {
         let now = self.now();
-        let asks = match who {
-            None => self.uploads.clone(),
-            Some(owner) => self.uploads.for_owner(Some(OWNERS[owner].into())),
-        };
+        let asks = self.handle(who);
         let concerned = |known: &Known| {
             known.exists() && now >= known.expires && who.is_none_or(|owner| owner == known.owner)
         };
-        let Some(result) = self.attempt(cut, async { asks.delete_expired().await }) else {
+        let Some(result) = self.attempt(cut, async { with!(asks.delete_expired().await) }) else {
             self.settle();
             for index in 0..self.known.len() {
                 let known = &self.known[index];
@@ -878,7 +901,7 @@ impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
             expected.clear();
         }
         let asks = self.asks(&known, who);
-        let result = self.attempt(cut, async { asks.delete_if_expired(&known.id).await });
+        let result = self.attempt(cut, async { with!(asks.delete_if_expired(&known.id).await) });
         let remembered = match result {
             Some(result) => match outcome(result, &expected, "delete_if_expired") {
                 Some(removed) => {
@@ -933,7 +956,7 @@ impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
     /// Waits until all work that dropped operations left behind is done.
     fn settle(&self) {
         let settling = async {
-            while Handle::current().metrics().num_alive_tasks() > 0 {
+            while tokio::runtime::Handle::current().metrics().num_alive_tasks() > 0 {
                 tokio::time::sleep(PAUSE).await;
             }
             // Calls of the store whose futures were dropped may still take a lease, or give one back.
@@ -955,7 +978,8 @@ impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
             for known in &self.known {
                 for who in [Who::Everybody, Who::Owner, Who::Another] {
                     let expected = known.unknown(who, self.now());
-                    let status = self.asks(known, who).status(&known.id).await;
+                    let asks = self.asks(known, who);
+                    let status = with!(asks.status(&known.id).await);
                     if let Some(record) = outcome(status, &expected, "status") {
                         assert!(agrees(&record, known), "{record:?} is not {known:?}");
                     }
@@ -981,11 +1005,8 @@ impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
 
     async fn compare_lists(&self) {
         for who in [None, Some(0), Some(1)] {
-            let uploads = match who {
-                None => self.uploads.clone(),
-                Some(owner) => self.uploads.for_owner(Some(OWNERS[owner].into())),
-            };
-            let mut listing = uploads.list(Filter::all());
+            let asks = self.handle(who);
+            let mut listing = with!(asks.list(Filter::all()));
             let mut listed = Vec::new();
             while let Some(upload) = listing.next().await {
                 listed.push(upload.unwrap().id);
@@ -1025,13 +1046,14 @@ impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
 
 /// While the application has a file, nobody else can touch it, and everybody can see it.
 async fn hands_off(uploads: &Uploads, known: &Known) {
-    let append = uploads.append(&known.id, known.offset(), AppendMode::KeepWhatCame).await;
+    let append =
+        uploads.for_operator().append(&known.id, known.offset(), AppendMode::KeepWhatCame).await;
     assert_eq!(append.unwrap_err().kind(), &ErrorKind::Finishing);
-    let complete = uploads.complete(&known.id, None).await;
+    let complete = uploads.for_operator().complete(&known.id, None).await;
     assert_eq!(complete.unwrap_err().kind(), &ErrorKind::Finishing);
-    let cancel = uploads.cancel(&known.id).await;
+    let cancel = uploads.for_operator().cancel(&known.id).await;
     assert_eq!(cancel.unwrap_err().kind(), &ErrorKind::Finishing);
-    assert_eq!(uploads.status(&known.id).await.unwrap().status(), Status::Finishing);
+    assert_eq!(uploads.for_operator().status(&known.id).await.unwrap().status(), Status::Finishing);
 }
 
 fn agrees(record: &Upload, known: &Known) -> bool {

@@ -20,9 +20,10 @@ use support::*;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_chunked_upload::chunked::FormLimits;
 use tower_chunked_upload::store::{FsStore, MemoryStore};
 use tower_chunked_upload::{
-    AppendMode, ChunkedUploadLayer, CompletedUpload, ErrorKind, Filter, FormLimits, NewUpload,
+    AppendMode, Chunked, ChunkedUploadLayer, CompletedUpload, ErrorKind, Filter, NewUpload,
     RequestBody, Status, Uploads, UploadsBuilder,
 };
 
@@ -32,9 +33,9 @@ fn layer() -> ChunkedUploadLayer {
 
 /// Runs the test once in memory and once in a folder.
 fn on_both_stores<R: Future<Output = ()>>(test: impl Fn(&'static str, UploadsBuilder) -> R) {
-    run(test("memory", Uploads::builder(MemoryStore::new()).patience(PATIENCE)));
+    run(test("memory", Uploads::builder(MemoryStore::new()).takeover_timeout(PATIENCE)));
     let (_folder, store) = folder();
-    run(test("folder", Uploads::builder(store).patience(PATIENCE)));
+    run(test("folder", Uploads::builder(store).takeover_timeout(PATIENCE)));
 }
 
 fn with(
@@ -149,7 +150,7 @@ async fn a_status_says_all_that_is_needed_to_go_on() {
     assert_eq!((head.status, &head.headers), (reply.status, &reply.headers));
 
     client.chunk(Some(&id), 3, 6, b"def").await;
-    let completion = uploads.complete(&support::id(&id), None).await.unwrap();
+    let completion = uploads.for_operator().complete(&support::id(&id), None).await.unwrap();
     assert_eq!(client.status(&id).await.json(), status(6, "finishing"));
     completion.finish().await.unwrap();
     assert_eq!(client.status(&id).await.json(), status(6, "complete"));
@@ -159,7 +160,8 @@ async fn a_status_says_all_that_is_needed_to_go_on() {
 async fn a_status_is_null_where_nothing_is_known() {
     let uploads = in_memory();
     let client = Client::new(ChunkedUploadLayer::new(uploads.clone()));
-    let upload = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap();
+    let upload =
+        uploads.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap();
     let reply = client.status(upload.id.as_str()).await;
     let json = reply.json();
     assert_eq!((&json["total"], &json["filename"]), (&Value::Null, &Value::Null));
@@ -322,7 +324,7 @@ async fn an_id_before_or_after_the_file_says_the_same() {
             let uploads = in_memory();
             let client = Client::new(ChunkedUploadLayer::new(uploads.clone()));
             let new = NewUpload::new().total(total);
-            let id = uploads.create(new).await.unwrap().commit().await.unwrap().id;
+            let id = uploads.for_owner(None).create(new).await.unwrap().commit().await.unwrap().id;
             let form = match id_last {
                 true => Form::new().file("a", b"abc").id(Some(id.as_str())),
                 false => Form::new().id(Some(id.as_str())).file("a", b"abc"),
@@ -367,7 +369,7 @@ fn a_store_that_fails_is_an_error_without_its_words_and_loses_nothing() {
         ),
         ("raw", raw_of, &[Call::Writer, Call::Write(0), Call::Commit(0)]),
         ("status", &|id| on_id(Method::GET, id), &[Call::Load]),
-        ("cancel", &|id| on_id(Method::DELETE, id), &[Call::Load, Call::Writer, Call::Remove]),
+        ("cancel", &|id| on_id(Method::DELETE, id), &[Call::Writer, Call::Remove]),
         ("complete", done, &[Call::Writer, Call::Commit(0)]),
     ];
     for (name, request, calls) in rows {
@@ -404,7 +406,7 @@ fn a_store_that_fails_is_an_error_without_its_words_and_loses_nothing() {
 async fn a_write_that_was_dropped_in_its_middle_cannot_be_committed() {
     let store = Double::default();
     let uploads = Uploads::builder(store.clone()).batch_bytes(16 << 10).build().unwrap();
-    let mut append = uploads.create(NewUpload::new()).await.unwrap();
+    let mut append = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
     let gate = store.hold(Call::Write(0));
     // Two batches fit, one that is being written and one that waits for it.
     let bytes = noise(100_000);
@@ -566,8 +568,9 @@ async fn what_the_length_settles_is_refused_before_the_body_is_asked_for() {
 async fn a_whole_file_for_a_known_upload_over_the_limit_is_refused_unread_and_stops_nobody() {
     let uploads = limited(&Clock::new());
     let client = Client::new(ChunkedUploadLayer::new(uploads.clone()));
-    let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
-    let mut good = uploads.append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
+    let id =
+        uploads.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    let mut good = uploads.for_operator().append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
     let endless = TestBody::new([Piece::Endless(Bytes::from_static(&[7; 1000]))]).declare(1001);
     let probe = endless.probe();
     client.send(raw(Some(id.as_str()), None, endless)).await.refused(400);
@@ -676,7 +679,9 @@ async fn a_refused_body_is_read_for_as_long_as_the_bound_and_no_longer() {
 #[tokio::test]
 async fn what_follows_a_form_is_not_read_for_ever() {
     let layer = layer().drain(10_000, Duration::from_secs(10));
-    let client = Client::new(layer.form_limits(FormLimits::default().ignored_bytes(20_000)));
+    let client = Client::new(
+        layer.chunked(Chunked::new().form_limits(FormLimits::default().ignored_bytes(20_000))),
+    );
     let form = Form::new().file("a", b"abc").end();
     let epilogue = Piece::Endless(Bytes::from_static(&[7; 1000]));
     let body = TestBody::new([Piece::Data(form.clone()), epilogue]);
@@ -730,7 +735,13 @@ async fn a_body_that_brings_nothing_is_ended_and_gives_the_upload_back() {
         assert_eq!(client.offset(&id).await, 3, "{name}");
         // Nobody holds the upload any more.
         let start = Instant::now();
-        drop(uploads.append(&support::id(&id), 3, AppendMode::AllOrNothing).await.unwrap());
+        drop(
+            uploads
+                .for_operator()
+                .append(&support::id(&id), 3, AppendMode::AllOrNothing)
+                .await
+                .unwrap(),
+        );
         assert_eq!(start.elapsed(), Duration::ZERO, "{name}");
     }
     assert_eq!(all_ids(&uploads).await.len(), 1);
@@ -876,11 +887,14 @@ fn a_request_whose_bytes_never_pause_gives_way_too() {
 #[tokio::test]
 async fn an_append_that_was_taken_over_takes_no_more_bytes() {
     let uploads = in_memory();
-    let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    let id =
+        uploads.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
     for commits in [false, true] {
-        let mut old = uploads.append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
+        let mut old =
+            uploads.for_operator().append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
         old.write(&b"old"[..]).await.unwrap();
-        let mut new = Box::pin(uploads.append(&id, 0, AppendMode::AllOrNothing));
+        let operator = uploads.for_operator();
+        let mut new = Box::pin(operator.append(&id, 0, AppendMode::AllOrNothing));
         // It asks the old one to stop as soon as it is polled.
         assert!(poll_times(&mut new, 1).await.is_none());
         let error = match commits {
@@ -889,7 +903,7 @@ async fn an_append_that_was_taken_over_takes_no_more_bytes() {
         };
         assert_eq!(*error.kind(), ErrorKind::Superseded);
     }
-    assert_eq!(uploads.status(&id).await.unwrap().offset(), 0);
+    assert_eq!(uploads.for_operator().status(&id).await.unwrap().offset(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -1096,9 +1110,9 @@ fn a_completion_that_is_dropped_anywhere_completes_once_or_can_be_sent_again() {
             }
         }
     };
-    run_alone(test("memory", Uploads::builder(MemoryStore::new()).patience(PATIENCE)));
+    run_alone(test("memory", Uploads::builder(MemoryStore::new()).takeover_timeout(PATIENCE)));
     let (_folder, store) = folder();
-    run_alone(test("folder", Uploads::builder(store).patience(PATIENCE)));
+    run_alone(test("folder", Uploads::builder(store).takeover_timeout(PATIENCE)));
 }
 
 // --- how much a form may have ---
@@ -1592,7 +1606,7 @@ fn a_client_that_leaves_does_not_stop_the_application() {
         assert!(call.await.unwrap_err().is_cancelled());
         hook.go.add_permits(1);
         let id = support::id(&id);
-        while uploads.status(&id).await.unwrap().status() != Status::Complete {
+        while uploads.for_operator().status(&id).await.unwrap().status() != Status::Complete {
             tokio::task::yield_now().await;
         }
         assert_eq!(hook.calls.load(Ordering::SeqCst), 1, "{name}");
@@ -1634,7 +1648,7 @@ fn an_application_that_panics_and_still_has_a_clone_of_the_file_gets_it_again() 
     on_both_stores(|name, builder| async move {
         let kept = Arc::new(Mutex::new(None::<CompletedUpload>));
         let keep = Arc::clone(&kept);
-        let uploads = builder.patience(Duration::from_millis(20)).build().unwrap();
+        let uploads = builder.takeover_timeout(Duration::from_millis(20)).build().unwrap();
         let client = Client::around(ChunkedUploadLayer::new(uploads), move |request| {
             let upload = request.extensions().get::<CompletedUpload>().cloned();
             let first = keep.lock().unwrap().replace(upload.unwrap()).is_none();
@@ -1766,7 +1780,7 @@ async fn a_list_shows_nothing_of_a_chunk_that_is_not_acknowledged() {
     let reply = client.spawn(raw(None, None, body));
     more.send(Piece::Data(noise(300_000).into())).unwrap();
     probe.waiting().await;
-    assert!(uploads.list(Filter::all()).next().await.is_none());
+    assert!(uploads.for_operator().list(Filter::all()).next().await.is_none());
     drop(more);
     assert_eq!(reply.await.unwrap().json()["offset"], 300_000);
     assert_eq!(all_ids(&uploads).await.len(), 1);

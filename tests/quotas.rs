@@ -7,19 +7,18 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts;
 use support::*;
 use tower_chunked_upload::store::{FsStore, MemoryStore, Store};
 use tower_chunked_upload::{
-    ChunkedUploadLayer, ErrorKind, NewUpload, Owner, Policy, Quota, Refusal, Uploads,
+    ChunkedUploadLayer, Context, ErrorKind, NewUpload, Owner, Policy, Quota, Refusal, Uploads,
     UploadsBuilder,
 };
 
 struct Users;
 
 impl Policy for Users {
-    async fn authorize(&self, request: &Parts) -> Result<Option<Owner>, Refusal> {
-        let user = request.headers.get("x-user").and_then(|user| user.to_str().ok());
+    async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+        let user = asked.request.headers.get("x-user").and_then(|user| user.to_str().ok());
         Ok(user.map(Owner::from))
     }
 }
@@ -184,7 +183,7 @@ fn a_sweep_counts_what_another_process_has_begun_and_cancelled() {
         let ours = quota(store.clone()).unwrap();
         let theirs = Uploads::builder(store).build().unwrap();
         let begin = async |uploads: &Uploads| {
-            let append = uploads.create(NewUpload::new()).await?;
+            let append = uploads.for_owner(None).create(NewUpload::new()).await?;
             append.commit().await
         };
         begin(&ours).await.unwrap();
@@ -193,7 +192,7 @@ fn a_sweep_counts_what_another_process_has_begun_and_cancelled() {
         let refused = begin(&ours).await.unwrap_err();
         let exceeded = ErrorKind::QuotaExceeded { quota: Quota::OwnerUploads, limit: 2 };
         assert_eq!(*refused.kind(), exceeded);
-        theirs.cancel(&other.id).await.unwrap();
+        theirs.for_operator().cancel(&other.id).await.unwrap();
         ours.delete_expired().await.unwrap();
         begin(&ours).await.unwrap();
     });

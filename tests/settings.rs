@@ -11,17 +11,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
-use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{Extensions, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Map, Value, json};
 use support::*;
 use tokio::sync::mpsc;
+use tower_chunked_upload::chunked::{Encoder, FormLimits};
+use tower_chunked_upload::policy::{Answering, MaxBytes, SizeLimit, Verification};
 use tower_chunked_upload::store::{Durability, FsStore, MemoryStore};
 use tower_chunked_upload::{
-    AppendMode, Candidate, ChunkedUploadLayer, CompletedUpload, Digest, Encoder, Error, ErrorKind,
-    Event, Expired, Expiry, Filter, FormLimits, NewUpload, Observer, Owner, Policy, Quota, Refusal,
-    Status, Upload, UploadId, Uploads, UploadsBuilder,
+    AppendMode, Candidate, Chunked, ChunkedUploadLayer, CompletedUpload, Context, Digest, Error,
+    ErrorKind, Event, Expired, Expiry, Filter, Listing, NewUpload, Observer, Owner, OwnerUploads,
+    Policy, Quota, Refusal, Status, Upload, UploadId, Uploads, UploadsBuilder,
 };
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -42,7 +43,8 @@ fn with_policy(policy: impl Policy) -> Client {
 
 #[tokio::test]
 async fn paths_are_configured_and_the_default_ones_are_then_nobodys() {
-    let client = Client::new(layer().chunk_path("up/").complete_path("/done"));
+    let client =
+        Client::new(layer().chunked(Chunked::new().chunk_path("up/").complete_path("/done")));
     let form = Form::new().file("a", b"abc").end();
     for path in ["/up", "/up/"] {
         let request = post(path).header(CONTENT_TYPE, Form::content_type());
@@ -60,7 +62,7 @@ async fn paths_are_configured_and_the_default_ones_are_then_nobodys() {
 
 #[tokio::test]
 async fn the_field_name_is_configured() {
-    let client = Client::new(layer().field_name("the_file"));
+    let client = Client::new(layer().chunked(Chunked::new().field_name("the_file")));
     let form = Form::new().file("wrong", b"no").file_in("the_file", "right", b"yes").end();
     let reply = client.send(form_request(TestBody::of(form))).await;
     assert_eq!(reply.json()["offset"], 3);
@@ -70,7 +72,9 @@ async fn the_field_name_is_configured() {
 
 #[tokio::test]
 async fn the_range_header_is_configured_and_the_usual_one_is_then_ignored() {
-    let client = Client::new(layer().content_range_header(HeaderName::from_static("x-place")));
+    let client = Client::new(
+        layer().chunked(Chunked::new().content_range_header(HeaderName::from_static("x-place"))),
+    );
     let form = || TestBody::of(Form::new().file("a", b"abc").end());
     let request = post(CHUNK).header(CONTENT_TYPE, Form::content_type());
     let request = request.header("X-Place", "bytes 0-2/9").header("Content-Range", "nonsense");
@@ -82,7 +86,7 @@ async fn the_range_header_is_configured_and_the_usual_one_is_then_ignored() {
 
 #[tokio::test]
 async fn a_range_can_be_required() {
-    let client = Client::new(layer().require_content_range(true));
+    let client = Client::new(layer().chunked(Chunked::new().require_content_range(true)));
     let body = TestBody::of(Form::new().file("a", b"abc").end());
     let probe = body.probe();
     client.send(form_request(body)).await.refused(400);
@@ -92,7 +96,7 @@ async fn a_range_can_be_required() {
 
 #[tokio::test]
 async fn the_md5_check_can_be_switched_off() {
-    let client = Client::new(layer().md5_check(false));
+    let client = Client::new(layer().chunked(Chunked::new().md5_check(false)));
     for form in ["", "&md5=", "&md5=nonsense", "&md5=00000000000000000000000000000000"] {
         let id = client.upload(b"abc").await;
         let request = post(COMPLETE).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
@@ -118,7 +122,7 @@ impl Encoder for Lines {
 
 #[tokio::test]
 async fn answers_and_refusals_are_written_by_the_encoder() {
-    let client = Client::new(layer().encoder(Lines));
+    let client = Client::new(layer().chunked(Chunked::new().encoder(Lines)));
     let reply = client.chunk(None, 0, 3, b"abc").await;
     assert_eq!(reply.header(CONTENT_TYPE), Some("text/x-lines"));
     assert!(String::from_utf8_lossy(&reply.body).contains("offset=3\n"), "{reply:?}");
@@ -130,7 +134,10 @@ async fn answers_and_refusals_are_written_by_the_encoder() {
 #[tokio::test]
 async fn the_content_type_is_configured() {
     let html = HeaderValue::from_static("text/html");
-    for layer in [layer().content_type(html.clone()), layer().encoder(Lines).content_type(html)] {
+    for layer in [
+        layer().chunked(Chunked::new().content_type(html.clone())),
+        layer().chunked(Chunked::new().encoder(Lines).content_type(html)),
+    ] {
         let client = Client::new(layer);
         for reply in [client.chunk(None, 0, 3, b"abc").await, client.status(NO_ID).await] {
             assert_eq!(reply.header(CONTENT_TYPE), Some("text/html"));
@@ -164,7 +171,9 @@ async fn each_form_limit_is_configured() {
         ("ignored_bytes", unlimited.ignored_bytes(500), other(500), other(501)),
     ] {
         let uploads = in_memory();
-        let client = Client::new(ChunkedUploadLayer::new(uploads.clone()).form_limits(limits));
+        let client = Client::new(
+            ChunkedUploadLayer::new(uploads.clone()).chunked(Chunked::new().form_limits(limits)),
+        );
         for file_first in [false, true] {
             let whole = |form: &Form| match file_first {
                 false => form.clone().file("a", b"abc").end(),
@@ -226,7 +235,8 @@ async fn the_form_limits_may_be_without_bound() {
     let limits = FormLimits::default().parts(usize::MAX).part_header_bytes(usize::MAX);
     let limits = limits.field_bytes(usize::MAX).fields_bytes(usize::MAX).ignored_bytes(u64::MAX);
     let uploads = memory().max_bytes(10).build().unwrap();
-    let client = Client::new(ChunkedUploadLayer::new(uploads).form_limits(limits));
+    let client =
+        Client::new(ChunkedUploadLayer::new(uploads).chunked(Chunked::new().form_limits(limits)));
     client.upload(b"abc").await;
 }
 
@@ -252,10 +262,10 @@ async fn a_file_may_have_exactly_as_many_bytes_as_the_limit() {
 #[tokio::test]
 async fn an_upload_without_a_total_cannot_outgrow_the_limit_bit_by_bit() {
     let uploads = memory().max_bytes(10).build().unwrap();
-    let mut append = uploads.create(NewUpload::new()).await.unwrap();
+    let mut append = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
     append.write(&b"01234567"[..]).await.unwrap();
     let id = append.commit().await.unwrap().id;
-    let mut append = uploads.append(&id, 8, AppendMode::KeepWhatCame).await.unwrap();
+    let mut append = uploads.for_operator().append(&id, 8, AppendMode::KeepWhatCame).await.unwrap();
     append.write(&b"89"[..]).await.unwrap();
     let error = append.write(&b"a"[..]).await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::TooLarge { limit: 10 });
@@ -298,7 +308,8 @@ async fn the_life_after_creation_is_configured() {
         memory().expiry(Expiry::Never).expires_after(HOUR),
     ] {
         let uploads = builder.clock(clock.read()).build().unwrap();
-        let upload = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap();
+        let upload =
+            uploads.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap();
         assert_eq!(upload.expires(), Some(clock.now() + HOUR));
     }
 }
@@ -350,10 +361,13 @@ async fn the_expiry_of_one_upload_is_set_at_any_time() {
         );
         let id = |text: &str| text.parse::<UploadId>().unwrap();
         let later = clock.now() + 3 * HOUR;
-        let upload = uploads.set_expires(&id(&longer), later).await.unwrap();
+        let upload = uploads.for_operator().set_expires(&id(&longer), later).await.unwrap();
         assert_eq!((upload.expires(), upload.offset()), (Some(later), 3));
-        assert_eq!(uploads.set_expires(&id(&endless), None).await.unwrap().expires(), None);
-        uploads.set_expires(&id(&ended), clock.now()).await.unwrap();
+        assert_eq!(
+            uploads.for_operator().set_expires(&id(&endless), None).await.unwrap().expires(),
+            None
+        );
+        uploads.for_operator().set_expires(&id(&ended), clock.now()).await.unwrap();
 
         client.chunk(Some(&ended), 3, 9, b"def").await.refused(410);
         let reply = client.chunk(Some(&longer), 3, 9, b"def").await;
@@ -377,7 +391,7 @@ async fn the_expiry_of_an_upload_that_is_over_or_anothers_is_not_set() {
     let bob = uploads.for_owner(Owner::new("bob"));
     let kind = |result: Result<Upload, Error>| result.unwrap_err().kind().clone();
     assert_eq!(kind(bob.set_expires(&id, None).await), ErrorKind::NotFound);
-    uploads.complete(&id, None).await.unwrap().finish().await.unwrap();
+    uploads.for_operator().complete(&id, None).await.unwrap().finish().await.unwrap();
     assert_eq!(kind(ann.set_expires(&id, None).await), ErrorKind::AlreadyComplete);
     let id = make(&ann, "b", b"1").await.id;
     clock.advance(HOUR);
@@ -387,10 +401,11 @@ async fn the_expiry_of_an_upload_that_is_over_or_anothers_is_not_set() {
 #[tokio::test]
 async fn a_chunk_under_way_makes_way_for_another_expiry() {
     let uploads = in_memory();
-    let id = make(&uploads, "a", b"1").await.id;
-    let mut append = uploads.append(&id, 1, AppendMode::AllOrNothing).await.unwrap();
+    let id = make(&uploads.for_owner(None), "a", b"1").await.id;
+    let mut append = uploads.for_operator().append(&id, 1, AppendMode::AllOrNothing).await.unwrap();
     append.write(&b"2"[..]).await.unwrap();
-    let (upload, ()) = tokio::join!(uploads.set_expires(&id, None), async {
+    let operator = uploads.for_operator();
+    let (upload, ()) = tokio::join!(operator.set_expires(&id, None), async {
         append.stopped().await;
         drop(append);
     });
@@ -400,7 +415,8 @@ async fn a_chunk_under_way_makes_way_for_another_expiry() {
 #[tokio::test]
 async fn a_life_longer_than_time_itself_is_for_ever() {
     let uploads = memory().expires_after(Duration::MAX).build().unwrap();
-    let upload = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap();
+    let upload =
+        uploads.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap();
     assert_eq!(upload.expires(), None);
 }
 
@@ -414,11 +430,11 @@ async fn without_the_running_checksum_a_digest_costs_one_reading() {
     assert!(store.calls().contains(&Call::Open));
     assert_eq!(client.complete(&id, &md5(b"abc")).await.status, 200);
 
-    let mut append = uploads.create(NewUpload::new()).await.unwrap();
+    let mut append = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
     append.write(&b"abc"[..]).await.unwrap();
     let upload = append.commit().await.unwrap();
     let reads = store.calls().len();
-    let completion = uploads.complete(&upload.id, None).await.unwrap();
+    let completion = uploads.for_operator().complete(&upload.id, None).await.unwrap();
     assert_eq!((upload.digest(), completion.file().digest()), (None, None));
     assert!(!store.calls()[reads..].contains(&Call::Open));
 }
@@ -432,7 +448,8 @@ async fn with_the_running_checksum_completing_does_not_open_the_file() {
     let id = client.begin(300_000, &content[..100_001]).await;
     client.chunk(Some(&id), 100_001, 300_000, &content[100_001..]).await;
     let digest = Digest::md5(&md5(&content)).unwrap();
-    let completion = uploads.complete(&support::id(&id), Some(digest)).await.unwrap();
+    let completion =
+        uploads.for_operator().complete(&support::id(&id), Some(digest)).await.unwrap();
     assert_eq!(completion.file().digest(), Some(digest));
     assert!(!store.calls().contains(&Call::Open), "{:?}", store.calls());
 }
@@ -461,13 +478,7 @@ impl Diary {
 }
 
 impl Observer for Diary {
-    async fn on_event(&self, event: &Event) {
-        self.write(event);
-    }
-}
-
-impl Policy for Diary {
-    async fn on_event(&self, _: &Parts, event: &Event) {
+    async fn on_event(&self, event: &Event, _: Option<&Extensions>) {
         self.write(event);
     }
 }
@@ -497,10 +508,17 @@ async fn an_observer_is_told_what_requests_calls_and_sweeps_do() {
     diary.says(&[("Created", 2), ("Cancelled", 2), ("Expired", 6)]);
 
     diary.0.lock().unwrap().clear();
-    let append = uploads.create(NewUpload::new()).await.unwrap();
+    let append = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
     let upload = append.commit().await.unwrap();
-    uploads.append(&upload.id, 0, AppendMode::AllOrNothing).await.unwrap().commit().await.unwrap();
-    uploads.complete(&upload.id, None).await.unwrap().finish().await.unwrap();
+    uploads
+        .for_operator()
+        .append(&upload.id, 0, AppendMode::AllOrNothing)
+        .await
+        .unwrap()
+        .commit()
+        .await
+        .unwrap();
+    uploads.for_operator().complete(&upload.id, None).await.unwrap().finish().await.unwrap();
     diary.says(&[("Created", 0), ("Grew", 0), ("Completed", 0)]);
 }
 
@@ -511,7 +529,7 @@ fn an_observer_is_told_once_of_each_change_though_clients_leave() {
         let diary = Diary::default();
         let seen = diary.clone();
         run(async move {
-            let builder = builder.observer(diary).patience(PATIENCE);
+            let builder = builder.observer(diary).takeover_timeout(PATIENCE);
             let client = Client::new(ChunkedUploadLayer::new(builder.build().unwrap()));
             for polls in 1.. {
                 let id = client.begin(6, b"abc").await;
@@ -555,13 +573,13 @@ async fn batches_are_as_large_as_configured() {
     let builder = Uploads::builder(store.clone()).batch_bytes(50_000).max_batches(3);
     let uploads = builder.build().unwrap();
     let content = noise(220_000);
-    let mut append = uploads.create(NewUpload::new()).await.unwrap();
+    let mut append = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
     append.write(&content[..]).await.unwrap();
     let id = append.commit().await.unwrap().id;
     let sizes: Vec<_> = store.calls().into_iter().filter_map(written).collect();
     assert_eq!(sizes.iter().sum::<usize>(), content.len());
     assert!(sizes.iter().all(|size| *size <= 50_000) && sizes.contains(&50_000), "{sizes:?}");
-    let completion = uploads.complete(&id, None).await.unwrap();
+    let completion = uploads.for_operator().complete(&id, None).await.unwrap();
     assert_eq!(completion.file().digest().unwrap().to_hex(), md5(&content));
 }
 
@@ -576,7 +594,7 @@ fn written(call: Call) -> Option<usize> {
 async fn without_large_batches_uploads_get_along_with_small_ones() {
     let store = Double::default();
     let uploads = Uploads::builder(store.clone()).max_batches(0).build().unwrap();
-    let mut append = uploads.create(NewUpload::new()).await.unwrap();
+    let mut append = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
     append.write(&noise(100_000)[..]).await.unwrap();
     append.commit().await.unwrap();
     let sizes: Vec<_> = store.calls().into_iter().filter_map(written).collect();
@@ -589,10 +607,10 @@ async fn large_batches_come_back_when_an_append_is_dropped() {
     let builder = Uploads::builder(store.clone()).batch_bytes(50_000).max_batches(2);
     let uploads = builder.build().unwrap();
     for _ in 0..10 {
-        let mut append = uploads.create(NewUpload::new()).await.unwrap();
+        let mut append = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
         append.write(&noise(45_000)[..]).await.unwrap();
     }
-    let mut append = uploads.create(NewUpload::new()).await.unwrap();
+    let mut append = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
     append.write(&noise(50_001)[..]).await.unwrap();
     append.commit().await.unwrap();
     let sizes: Vec<_> = store.calls().into_iter().filter_map(written).collect();
@@ -602,12 +620,18 @@ async fn large_batches_come_back_when_an_append_is_dropped() {
 #[tokio::test(start_paused = true)]
 async fn patience_is_configured() {
     for patience in [Duration::from_millis(10), Duration::from_secs(7)] {
-        let builder = memory().patience(patience);
+        let builder = memory().takeover_timeout(patience);
         let uploads = builder.build().unwrap();
-        let upload = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap();
-        let held = uploads.append(&upload.id, 0, AppendMode::AllOrNothing).await.unwrap();
+        let upload =
+            uploads.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap();
+        let held =
+            uploads.for_operator().append(&upload.id, 0, AppendMode::AllOrNothing).await.unwrap();
         let start = tokio::time::Instant::now();
-        let error = uploads.append(&upload.id, 0, AppendMode::AllOrNothing).await.unwrap_err();
+        let error = uploads
+            .for_operator()
+            .append(&upload.id, 0, AppendMode::AllOrNothing)
+            .await
+            .unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::Busy);
         // The clock is paused: it only moves when there is nothing but time to wait for.
         let waited = start.elapsed();
@@ -618,9 +642,10 @@ async fn patience_is_configured() {
 
 #[tokio::test]
 async fn patience_may_be_for_ever() {
-    let uploads = memory().patience(Duration::MAX).build().unwrap();
-    let upload = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap();
-    drop(uploads.append(&upload.id, 0, AppendMode::AllOrNothing).await.unwrap());
+    let uploads = memory().takeover_timeout(Duration::MAX).build().unwrap();
+    let upload =
+        uploads.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap();
+    drop(uploads.for_operator().append(&upload.id, 0, AppendMode::AllOrNothing).await.unwrap());
 }
 
 #[test]
@@ -672,7 +697,7 @@ fn a_directive_never_leads_out_of_its_folder() {
     let store = FsStore::new(folder.path().join("%D"));
     run(async {
         let uploads = Uploads::builder(store).clock(clock.read()).build().unwrap();
-        let mut append = uploads.create(NewUpload::new()).await.unwrap();
+        let mut append = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
         append.write(&b"abc"[..]).await.unwrap();
         let upload = append.commit().await.unwrap();
         let path = folder.path().join(format!("11/22/26/{}.part", upload.id));
@@ -755,7 +780,7 @@ async fn everything_that_is_said_of_a_new_upload_is_in_its_record() {
     append.write(&b"abc"[..]).await.unwrap();
     let id = append.commit().await.unwrap().id;
 
-    let upload = uploads.status(&id).await.unwrap();
+    let upload = uploads.for_operator().status(&id).await.unwrap();
     assert_eq!(upload.raw_filename, "../Über.txt");
     assert_eq!(upload.filename().as_deref(), Some("Über.txt"));
     assert_eq!(upload.content_type.as_deref(), Some("text/plain"));
@@ -763,7 +788,7 @@ async fn everything_that_is_said_of_a_new_upload_is_in_its_record() {
     assert_eq!(upload.owner, Some(Owner::new("ann")));
     assert_eq!(upload.progress.total, Some(3));
 
-    let completion = uploads.complete(&id, None).await.unwrap();
+    let completion = uploads.for_operator().complete(&id, None).await.unwrap();
     let file = completion.file();
     assert_eq!((file.raw_filename(), file.filename()), ("../Über.txt", "Über.txt"));
     assert_eq!((file.fields(), file.field("a")), (&fields[..], Some("1")));
@@ -777,13 +802,13 @@ async fn a_new_upload_may_have_a_limit_of_its_own() {
     let uploads = memory().max_bytes(10).build().unwrap();
     let new = |limit, total| NewUpload::new().max_bytes(limit).total(total);
     for (limit, total, good) in [(5, 5, true), (5, 6, false), (20, 20, true), (20, 21, false)] {
-        let result = uploads.create(new(Some(limit), Some(total))).await.map(drop);
+        let result = uploads.for_owner(None).create(new(Some(limit), Some(total))).await.map(drop);
         assert_eq!(result.is_ok(), good, "{limit} {total}");
     }
-    let mut append = uploads.create(new(Some(2), None)).await.unwrap();
+    let mut append = uploads.for_owner(None).create(new(Some(2), None)).await.unwrap();
     let error = append.write(&b"abc"[..]).await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::TooLarge { limit: 2 });
-    let error = uploads.create(new(None, Some(11))).await.unwrap_err();
+    let error = uploads.for_owner(None).create(new(None, Some(11))).await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::TooLarge { limit: 10 });
 }
 
@@ -800,13 +825,21 @@ fn a_limit_of_its_own_holds_for_all_that_is_added_to_an_upload() {
             {
                 let name = format!("{size} of {limit}");
                 let make = async || {
-                    let mut new = uploads.create(NewUpload::new().max_bytes(limit)).await.unwrap();
+                    let mut new = uploads
+                        .for_owner(None)
+                        .create(NewUpload::new().max_bytes(limit))
+                        .await
+                        .unwrap();
                     new.write(&content[..1]).await.unwrap();
                     new.commit().await.unwrap().id
                 };
                 let id = make().await;
-                assert_eq!(uploads.status(&id).await.unwrap().max_bytes, Some(limit));
-                let mut append = uploads.append(&id, 1, AppendMode::AllOrNothing).await.unwrap();
+                assert_eq!(
+                    uploads.for_operator().status(&id).await.unwrap().max_bytes,
+                    Some(limit)
+                );
+                let mut append =
+                    uploads.for_operator().append(&id, 1, AppendMode::AllOrNothing).await.unwrap();
                 let written = append.write(&content[1..size]).await;
                 let kind = written.as_ref().map_err(|error| error.kind().clone());
                 let refused = Err(ErrorKind::TooLarge { limit });
@@ -828,7 +861,11 @@ fn a_limit_of_its_own_holds_for_all_that_is_added_to_an_upload() {
                     let reply = client.send(request).await;
                     assert_eq!(reply.status, status, "{name}: {reply:?}");
                 }
-                let id = uploads.create(NewUpload::new().max_bytes(limit)).await.unwrap();
+                let id = uploads
+                    .for_owner(None)
+                    .create(NewUpload::new().max_bytes(limit))
+                    .await
+                    .unwrap();
                 let id = id.commit().await.unwrap().id.to_string();
                 let whole = raw(Some(&id), None, TestBody::of(content[..size].to_vec()));
                 let reply = client.send(whole).await;
@@ -843,17 +880,13 @@ fn a_limit_of_its_own_holds_for_all_that_is_added_to_an_upload() {
 async fn the_policy_may_give_less_than_an_upload_of_its_own_limit_has() {
     struct Half;
     impl Policy for Half {
-        async fn max_bytes(
-            &self,
-            _: &Parts,
-            configured: Option<u64>,
-        ) -> Result<Option<u64>, Refusal> {
-            Ok(configured.map(|bytes| bytes / 2))
+        async fn max_bytes(&self, limit: &SizeLimit<'_>) -> Result<MaxBytes, Refusal> {
+            Ok(MaxBytes::AtMost(limit.configured.unwrap() / 2))
         }
     }
     let uploads = memory().max_bytes(10).build().unwrap();
     let client = Client::new(ChunkedUploadLayer::new(uploads.clone()).policy(Half));
-    let new = uploads.create(NewUpload::new().max_bytes(40)).await.unwrap();
+    let new = uploads.for_owner(None).create(NewUpload::new().max_bytes(40)).await.unwrap();
     let id = new.commit().await.unwrap().id.to_string();
     let first = |total| raw(Some(&id), Some(&range(0, 1, total)), TestBody::of("a"));
     let detail = client.send(first(21)).await.refused(400);
@@ -870,15 +903,28 @@ fn what_no_store_can_hold_is_refused_at_once() {
             let uploads = builder.build().unwrap();
             let too_large = ErrorKind::TooLarge { limit: MOST };
             for total in [MOST + 1, u64::MAX] {
-                let error = uploads.create(NewUpload::new().total(total)).await.unwrap_err();
+                let error = uploads
+                    .for_owner(None)
+                    .create(NewUpload::new().total(total))
+                    .await
+                    .unwrap_err();
                 assert_eq!(*error.kind(), too_large);
-                let mut append = uploads.create(NewUpload::new()).await.unwrap();
+                let mut append = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
                 assert_eq!(*append.set_total(total).await.unwrap_err().kind(), too_large);
-                let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
-                let mut append = uploads.append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
+                let id = uploads
+                    .for_owner(None)
+                    .create(NewUpload::new())
+                    .await
+                    .unwrap()
+                    .commit()
+                    .await
+                    .unwrap()
+                    .id;
+                let mut append =
+                    uploads.for_operator().append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
                 assert_eq!(*append.set_total(total).await.unwrap_err().kind(), too_large);
             }
-            drop(uploads.create(NewUpload::new().total(MOST)).await.unwrap());
+            drop(uploads.for_owner(None).create(NewUpload::new().total(MOST)).await.unwrap());
         });
     }
 }
@@ -890,7 +936,8 @@ fn a_byte_that_the_disk_has_changed_is_found_where_files_are_read_back() {
         run(async {
             let builder = Uploads::builder(store).read_back(reads_back).checksum(checksum);
             let uploads = builder.build().unwrap();
-            let layer = ChunkedUploadLayer::new(uploads).md5_check(checksum);
+            let layer =
+                ChunkedUploadLayer::new(uploads).chunked(Chunked::new().md5_check(checksum));
             let client = Client::new(layer);
             let content = noise(300_000);
             let id = client.upload(&content).await;
@@ -921,8 +968,8 @@ fn a_byte_that_the_disk_has_changed_is_found_where_files_are_read_back() {
 struct Users;
 
 impl Policy for Users {
-    async fn authorize(&self, request: &Parts) -> Result<Option<Owner>, Refusal> {
-        let user = request.headers.get("x-user").ok_or_else(Refusal::unauthenticated)?;
+    async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+        let user = asked.request.headers.get("x-user").ok_or_else(Refusal::unauthenticated)?;
         Ok(Some(Owner::new(user.to_str().unwrap())))
     }
 }
@@ -1007,14 +1054,14 @@ async fn a_name_that_begins_or_ends_like_the_owners_is_another() {
     let error = uploads.for_owner(None).status(&upload.id).await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NotFound);
     assert_eq!(of("ann").status(&upload.id).await.unwrap().id, upload.id);
-    assert_eq!(uploads.status(&upload.id).await.unwrap().id, upload.id);
+    assert_eq!(uploads.for_operator().status(&upload.id).await.unwrap().id, upload.id);
 }
 
 #[tokio::test]
 async fn a_refusal_says_what_the_application_wrote() {
     struct Login;
     impl Policy for Login {
-        async fn authorize(&self, _: &Parts) -> Result<Option<Owner>, Refusal> {
+        async fn authorize(&self, _: &Context<'_>) -> Result<Option<Owner>, Refusal> {
             let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "Log in first");
             let refusal = refusal.with("login", "/login").with("tries", 3);
             assert_eq!((refusal.status().as_u16(), refusal.detail()), (401, "Log in first"));
@@ -1027,6 +1074,119 @@ async fn a_refusal_says_what_the_application_wrote() {
     assert_eq!(reply.header(WWW_AUTHENTICATE), Some("Basic"));
 }
 
+// --- what a policy is told ---
+
+/// Remembers what it was asked, and in which context.
+#[derive(Clone, Default)]
+struct Asked(Arc<Mutex<Vec<String>>>);
+
+impl Asked {
+    fn note(&self, question: &str, context: &Context<'_>) {
+        let Context { action, upload_id, dialect, .. } = context;
+        let id = if upload_id.is_some() { "an id" } else { "no id" };
+        self.0.lock().unwrap().push(format!("{question}: {action:?} {id} {dialect:?}"));
+    }
+
+    #[track_caller]
+    fn was(&self, questions: &[&str]) {
+        let asked = std::mem::take(&mut *self.0.lock().unwrap());
+        let want: Vec<_> = questions.iter().map(|asked| format!("{asked} Chunked")).collect();
+        assert_eq!(asked, want);
+    }
+}
+
+impl Policy for Asked {
+    async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+        self.note("authorize", asked);
+        Ok(None)
+    }
+
+    async fn max_bytes(&self, limit: &SizeLimit<'_>) -> Result<MaxBytes, Refusal> {
+        self.note("max_bytes", limit);
+        Ok(MaxBytes::Configured)
+    }
+
+    async fn validate(&self, chunk: &Candidate<'_>) -> Result<(), Refusal> {
+        self.note("validate", chunk);
+        Ok(())
+    }
+
+    async fn attributes(&self, chunk: &Candidate<'_>) -> Result<Value, Refusal> {
+        self.note("attributes", chunk);
+        Ok(Value::Null)
+    }
+
+    async fn verify(&self, finished: &Verification<'_>) -> Result<(), Refusal> {
+        self.note("verify", finished);
+        Ok(())
+    }
+
+    async fn respond(&self, answer: &mut Answering<'_>) {
+        self.note("respond", answer);
+    }
+}
+
+#[tokio::test]
+async fn a_policy_is_told_what_is_asked_for_and_of_which_upload() {
+    let asked = Asked::default();
+    // Behind a pointer it is a policy, too.
+    let client = with_policy(Arc::new(asked.clone()));
+    let id = client.begin(6, b"abc").await;
+    asked.was(&[
+        "authorize: Append no id",
+        "max_bytes: Append no id",
+        "validate: Append no id",
+        "attributes: Append no id",
+        "respond: Append an id",
+    ]);
+    client.chunk(Some(&id), 3, 6, b"def").await;
+    asked.was(&[
+        "authorize: Append no id",
+        "max_bytes: Append no id",
+        "validate: Append an id",
+        "respond: Append an id",
+    ]);
+    client.send(raw(Some(&id), Some("bytes 6-6/7"), TestBody::of("g"))).await.refused(400);
+    asked.was(&["authorize: Append an id", "max_bytes: Append an id"]);
+    client.status(&id).await;
+    asked.was(&["authorize: Status an id", "respond: Status an id"]);
+    client.complete(&id, &md5(b"abcdef")).await;
+    asked.was(&["authorize: Complete no id", "verify: Complete an id"]);
+    client.cancel(&id).await.refused(400);
+    asked.was(&["authorize: Cancel an id"]);
+}
+
+/// It says no with whatever it was told.
+struct PassesOn(ErrorKind);
+
+impl Policy for PassesOn {
+    async fn validate(&self, _: &Candidate<'_>) -> Result<(), Refusal> {
+        Err(Error::from(self.0.clone()))?;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_error_that_a_policy_passes_on_is_answered_as_the_protocol_has_it() {
+    for (kind, status, detail) in [
+        (ErrorKind::NotFound, 404, "Upload not found"),
+        (ErrorKind::Busy, 409, "Upload is held by another request"),
+        (ErrorKind::Full, 507, "There is no room for the upload"),
+    ] {
+        let refused = with_policy(PassesOn(kind)).chunk(None, 0, 3, b"abc").await;
+        assert_eq!(refused.refused(status), detail);
+    }
+}
+
+#[test]
+fn a_refusal_has_the_status_of_what_it_is() {
+    assert_eq!(Refusal::unauthenticated().status(), StatusCode::UNAUTHORIZED);
+    assert!(Refusal::unauthenticated().is_unauthenticated());
+    let refusal = Refusal::from(Error::from(ErrorKind::NotFound));
+    assert_eq!(*refusal.error().unwrap().kind(), ErrorKind::NotFound);
+    assert!(!refusal.is_unauthenticated());
+}
+
 // --- the limit of one request ---
 
 /// The extension is the limit.
@@ -1034,13 +1194,9 @@ async fn a_refusal_says_what_the_application_wrote() {
 struct Limit(Option<u64>);
 
 impl Policy for Limit {
-    async fn max_bytes(
-        &self,
-        request: &Parts,
-        configured: Option<u64>,
-    ) -> Result<Option<u64>, Refusal> {
-        assert_eq!(configured, Some(10));
-        Ok(request.extensions.get::<Self>().unwrap_or(self).0)
+    async fn max_bytes(&self, limit: &SizeLimit<'_>) -> Result<MaxBytes, Refusal> {
+        assert_eq!(limit.configured, Some(10));
+        Ok(MaxBytes::Override(limit.request.extensions.get::<Self>().unwrap_or(self).0))
     }
 }
 
@@ -1091,10 +1247,35 @@ async fn each_request_for_an_upload_has_its_own_limit() {
 }
 
 #[tokio::test]
+async fn a_policy_loosens_the_limit_only_if_it_says_so() {
+    struct Says(MaxBytes);
+    impl Policy for Says {
+        async fn max_bytes(&self, _: &SizeLimit<'_>) -> Result<MaxBytes, Refusal> {
+            Ok(self.0)
+        }
+    }
+    for (says, limit) in [
+        (MaxBytes::Configured, 10),
+        (MaxBytes::AtMost(5), 5),
+        (MaxBytes::AtMost(20), 10),
+        (MaxBytes::Override(Some(20)), 20),
+        (MaxBytes::Override(None), 1000),
+    ] {
+        let uploads = memory().max_bytes(10).build().unwrap();
+        let client = Client::new(ChunkedUploadLayer::new(uploads).policy(Says(says)));
+        let reply = client.chunk(None, 0, limit, b"a").await;
+        assert_eq!(reply.status, 200, "{says:?} {reply:?}");
+        if limit < 1000 {
+            client.chunk(None, 0, limit + 1, b"a").await.refused(400);
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_limit_may_be_a_refusal() {
     struct Quota;
     impl Policy for Quota {
-        async fn max_bytes(&self, _: &Parts, _: Option<u64>) -> Result<Option<u64>, Refusal> {
+        async fn max_bytes(&self, _: &SizeLimit<'_>) -> Result<MaxBytes, Refusal> {
             Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "Come back tomorrow"))
         }
     }
@@ -1114,8 +1295,8 @@ type Seen = Arc<Mutex<Vec<Value>>>;
 struct Door(Seen);
 
 impl Policy for Door {
-    async fn validate(&self, request: &Parts, chunk: &Candidate<'_>) -> Result<(), Refusal> {
-        assert_eq!(request.method, Method::POST);
+    async fn validate(&self, chunk: &Candidate<'_>) -> Result<(), Refusal> {
+        assert_eq!(chunk.request.method, Method::POST);
         self.0.lock().unwrap().push(json!({
             "raw": chunk.raw_filename,
             "name": chunk.filename(),
@@ -1202,9 +1383,9 @@ async fn what_validation_refuses_is_refused_before_its_bytes() {
 struct Canceller(Uploads);
 
 impl Policy for Canceller {
-    async fn validate(&self, _: &Parts, chunk: &Candidate<'_>) -> Result<(), Refusal> {
+    async fn validate(&self, chunk: &Candidate<'_>) -> Result<(), Refusal> {
         let Some(upload) = chunk.upload else { return Ok(()) };
-        self.0.cancel(&upload.id).await?;
+        self.0.for_operator().cancel(&upload.id).await?;
         Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Not this one"))
     }
 }
@@ -1241,12 +1422,8 @@ async fn an_id_after_the_file_is_validated_with_its_upload() {
 async fn attributes_are_set_at_creation_and_handed_over() {
     struct Folder;
     impl Policy for Folder {
-        async fn attributes(
-            &self,
-            request: &Parts,
-            chunk: &Candidate<'_>,
-        ) -> Result<Value, Refusal> {
-            let folder = request.headers.get("x-folder").map(|value| value.to_str().unwrap());
+        async fn attributes(&self, chunk: &Candidate<'_>) -> Result<Value, Refusal> {
+            let folder = chunk.request.headers.get("x-folder").map(|value| value.to_str().unwrap());
             let folder = folder.ok_or_else(|| Refusal::new(StatusCode::CONFLICT, "No folder"))?;
             Ok(json!({ "folder": folder, "of": chunk.raw_filename }))
         }
@@ -1262,7 +1439,7 @@ async fn attributes_are_set_at_creation_and_handed_over() {
     assert_eq!(client.complete(&id, &md5(b"abcdef")).await.status, 200);
     let want = json!({ "folder": "7", "of": "a.bin" });
     assert_eq!(*client.deliveries()[0].upload.attributes(), want);
-    assert_eq!(uploads.status(&support::id(&id)).await.unwrap().attributes, want);
+    assert_eq!(uploads.for_operator().status(&support::id(&id)).await.unwrap().attributes, want);
 
     client.chunk(None, 0, 6, b"abc").await.refused(409);
     assert_eq!(all_ids(&uploads).await.len(), 1);
@@ -1273,10 +1450,10 @@ async fn a_finished_file_may_be_refused_with_the_file_at_hand_and_completed_late
     #[derive(Clone, Default)]
     struct Scan(Arc<Mutex<Vec<Vec<u8>>>>);
     impl Policy for Scan {
-        async fn verify(&self, request: &Parts, file: &CompletedUpload) -> Result<(), Refusal> {
-            let content = content(file).await;
+        async fn verify(&self, finished: &Verification<'_>) -> Result<(), Refusal> {
+            let content = content(finished.file).await;
             self.0.lock().unwrap().push(content);
-            if request.headers.contains_key("x-clean") {
+            if finished.request.headers.contains_key("x-clean") {
                 return Ok(());
             }
             Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "Not clean").with("line", 7))
@@ -1311,7 +1488,7 @@ async fn a_finished_file_may_be_refused_with_the_file_at_hand_and_completed_late
 async fn a_file_that_was_refused_at_its_end_can_be_cancelled() {
     struct No;
     impl Policy for No {
-        async fn verify(&self, _: &Parts, _: &CompletedUpload) -> Result<(), Refusal> {
+        async fn verify(&self, _: &Verification<'_>) -> Result<(), Refusal> {
             Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "No"))
         }
     }
@@ -1326,13 +1503,12 @@ async fn a_file_that_was_refused_at_its_end_can_be_cancelled() {
 async fn answers_say_more_if_the_application_wants() {
     struct More;
     impl Policy for More {
-        async fn respond(&self, request: &Parts, upload: &Upload, answer: &mut Map<String, Value>) {
-            answer.insert("method".to_owned(), request.method.as_str().into());
-            answer.insert(
-                "percent".to_owned(),
-                (upload.offset() * 100 / upload.total().unwrap()).into(),
-            );
-            answer.remove("expires");
+        async fn respond(&self, answer: &mut Answering<'_>) {
+            let method = answer.request.method.as_str().into();
+            let percent = answer.upload.offset() * 100 / answer.upload.total().unwrap();
+            answer.content.insert("method".to_owned(), method);
+            answer.content.insert("percent".to_owned(), percent.into());
+            answer.content.remove("expires");
         }
     }
     let client = with_policy(More);
@@ -1375,9 +1551,10 @@ async fn the_application_gets_the_request_as_it_was_sent() {
 }
 
 #[tokio::test]
-async fn a_policy_is_told_what_its_requests_did() {
+async fn an_observer_is_told_what_requests_did_whatever_shape_they_have() {
     let diary = Diary::default();
-    let client = with_policy(diary.clone());
+    let uploads = memory().observer(diary.clone()).build().unwrap();
+    let client = Client::new(ChunkedUploadLayer::new(uploads));
     let id = client.begin(6, b"abc").await;
     client.chunk(Some(&id), 0, 6, b"abc").await.refused(400);
     let last = Form::new().file("a", b"def").id(Some(&id)).end();
@@ -1390,14 +1567,13 @@ async fn a_policy_is_told_what_its_requests_did() {
 
 // --- the list ---
 
-async fn make(uploads: &Uploads, name: &str, content: &[u8]) -> Upload {
+async fn make(uploads: &OwnerUploads, name: &str, content: &[u8]) -> Upload {
     let mut append = uploads.create(NewUpload::new().filename(name)).await.unwrap();
     append.write(content).await.unwrap();
     append.commit().await.unwrap()
 }
 
-async fn names(uploads: &Uploads, filter: Filter) -> Vec<String> {
-    let mut listing = uploads.list(filter);
+async fn names(mut listing: Listing) -> Vec<String> {
     let mut names = Vec::new();
     while let Some(upload) = listing.next().await {
         names.push(upload.unwrap().raw_filename);
@@ -1416,22 +1592,25 @@ async fn the_list_is_filtered_by_status_name_and_age_and_by_owner() {
         make(&ann, "Old Photo.JPG", b"1").await;
         clock.advance(HOUR);
         let done = make(&ann, "photo.png", b"2").await;
-        uploads.complete(&done.id, None).await.unwrap().finish().await.unwrap();
-        let busy = make(&uploads, "ÜBER.txt", b"3").await;
-        let busy = uploads.complete(&busy.id, None).await.unwrap();
+        uploads.for_operator().complete(&done.id, None).await.unwrap().finish().await.unwrap();
+        let busy = make(&uploads.for_owner(None), "ÜBER.txt", b"3").await;
+        let busy = uploads.for_operator().complete(&busy.id, None).await.unwrap();
         clock.advance(HOUR);
 
         let all = ["Old Photo.JPG", "photo.png", "ÜBER.txt"];
-        assert_eq!(names(&uploads, Filter::all()).await, all);
-        assert_eq!(names(&ann, Filter::all()).await, all[..2]);
-        assert_eq!(names(&uploads.for_owner(None), Filter::all()).await, all[2..]);
-        assert!(names(&uploads.for_owner(Owner::new("bob")), Filter::all()).await.is_empty());
+        assert_eq!(names(uploads.for_operator().list(Filter::all())).await, all);
+        assert_eq!(names(ann.list(Filter::all())).await, all[..2]);
+        assert_eq!(names(uploads.for_owner(None).list(Filter::all())).await, all[2..]);
+        assert!(names(uploads.for_owner(Owner::new("bob")).list(Filter::all())).await.is_empty());
         for (status, names_of_it) in [
             (Status::Open, &all[..1]),
             (Status::Complete, &all[1..2]),
             (Status::Finishing, &all[2..]),
         ] {
-            assert_eq!(names(&uploads, Filter::all().status(status)).await, names_of_it);
+            assert_eq!(
+                names(uploads.for_operator().list(Filter::all().status(status))).await,
+                names_of_it
+            );
         }
         for (part, found) in [
             ("PHOTO", &all[..2]),
@@ -1440,12 +1619,19 @@ async fn the_list_is_filtered_by_status_name_and_age_and_by_owner() {
             ("*", &[]),
             ("", &all[..]),
         ] {
-            assert_eq!(names(&uploads, Filter::all().filename(part)).await, found, "{part}");
+            assert_eq!(
+                names(uploads.for_operator().list(Filter::all().filename(part))).await,
+                found,
+                "{part}"
+            );
         }
-        assert_eq!(names(&uploads, Filter::all().expired(true)).await, all[..1]);
-        assert_eq!(names(&uploads, Filter::all().expired(false)).await, all[1..]);
+        assert_eq!(names(uploads.for_operator().list(Filter::all().expired(true))).await, all[..1]);
+        assert_eq!(
+            names(uploads.for_operator().list(Filter::all().expired(false))).await,
+            all[1..]
+        );
         let both = Filter::all().filename("photo").status(Status::Complete).expired(false);
-        assert_eq!(names(&ann, both).await, all[1..2]);
+        assert_eq!(names(ann.list(both)).await, all[1..2]);
         drop(busy);
     }
 }
@@ -1457,7 +1643,7 @@ async fn a_long_list_is_read_to_its_end_and_names_nothing_twice() {
         let uploads = builder.build().unwrap();
         let mut made = Vec::new();
         for _ in 0..300 {
-            made.push(make(&uploads, "a", b"x").await.id);
+            made.push(make(&uploads.for_owner(None), "a", b"x").await.id);
         }
         made.sort();
         let mut listed = all_ids(&uploads).await;
@@ -1469,15 +1655,16 @@ async fn a_long_list_is_read_to_its_end_and_names_nothing_twice() {
 // --- what expires ---
 
 async fn expired_and_others(uploads: &Uploads, clock: &Clock) -> Vec<Upload> {
-    make(uploads, "open", b"1").await;
-    let complete = make(uploads, "complete", b"2").await;
-    uploads.complete(&complete.id, None).await.unwrap().finish().await.unwrap();
-    let left = make(uploads, "left", b"3").await;
-    drop(uploads.complete(&left.id, None).await.unwrap());
+    let nobodys = &uploads.for_owner(None);
+    make(nobodys, "open", b"1").await;
+    let complete = make(nobodys, "complete", b"2").await;
+    uploads.for_operator().complete(&complete.id, None).await.unwrap().finish().await.unwrap();
+    let left = make(nobodys, "left", b"3").await;
+    drop(uploads.for_operator().complete(&left.id, None).await.unwrap());
     given_back(uploads, &left.id).await;
     make(&uploads.for_owner(Owner::new("ann")), "of ann", b"4").await;
     clock.advance(HOUR);
-    vec![make(uploads, "young", b"5").await]
+    vec![make(nobodys, "young", b"5").await]
 }
 
 #[test]
@@ -1505,11 +1692,12 @@ async fn a_sweep_leaves_what_is_in_use_for_the_next_time() {
     for builder in [memory(), Uploads::builder(store)] {
         let clock = Clock::new();
         let uploads = builder.clock(clock.read()).expires_after(HOUR).build().unwrap();
-        let written = make(&uploads, "a", b"1").await.id;
-        let mut append = uploads.append(&written, 1, AppendMode::AllOrNothing).await.unwrap();
+        let written = make(&uploads.for_owner(None), "a", b"1").await.id;
+        let mut append =
+            uploads.for_operator().append(&written, 1, AppendMode::AllOrNothing).await.unwrap();
         append.write(&b"2"[..]).await.unwrap();
-        let handed = make(&uploads, "b", b"1").await.id;
-        let completion = uploads.complete(&handed, None).await.unwrap();
+        let handed = make(&uploads.for_owner(None), "b", b"1").await.id;
+        let completion = uploads.for_operator().complete(&handed, None).await.unwrap();
         clock.advance(HOUR);
         let expired = uploads.delete_expired().await.unwrap();
         assert_eq!((expired.complete, expired.incomplete, expired.skipped), (0, 0, 2));
@@ -1529,12 +1717,12 @@ async fn one_upload_is_removed_only_if_it_has_expired_and_is_not_in_use() {
         let uploads = builder.clock(clock.read()).expires_after(HOUR).build().unwrap();
         let ann = uploads.for_owner(Owner::new("ann"));
         let id = make(&ann, "a", b"1").await.id;
-        assert!(!uploads.delete_if_expired(&id).await.unwrap());
-        assert_eq!(uploads.status(&id).await.unwrap().offset(), 1);
+        assert!(!uploads.for_operator().delete_if_expired(&id).await.unwrap());
+        assert_eq!(uploads.for_operator().status(&id).await.unwrap().offset(), 1);
 
-        let append = uploads.append(&id, 1, AppendMode::AllOrNothing).await.unwrap();
+        let append = uploads.for_operator().append(&id, 1, AppendMode::AllOrNothing).await.unwrap();
         clock.advance(HOUR);
-        let error = uploads.delete_if_expired(&id).await.unwrap_err();
+        let error = uploads.for_operator().delete_if_expired(&id).await.unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::Busy);
         drop(append);
         let bob = uploads.for_owner(Owner::new("bob"));
@@ -1656,7 +1844,7 @@ async fn who_comes_after_the_sweep_is_told_that_it_is_too_late() {
 struct Bell(mpsc::UnboundedSender<u64>);
 
 impl Observer for Bell {
-    async fn on_event(&self, event: &Event) {
+    async fn on_event(&self, event: &Event, _: Option<&Extensions>) {
         if let Event::Expired(upload) = event {
             let _ = self.0.send(upload.offset());
         }
@@ -1669,11 +1857,11 @@ async fn a_sweeper_sweeps_at_once_and_then_so_often_and_no_more_when_it_is_stopp
     let (bell, mut rings) = mpsc::unbounded_channel();
     let builder = Uploads::builder(store.clone()).clock(clock.read()).expires_after(HOUR);
     let uploads = builder.observer(Bell(bell)).build().unwrap();
-    make(&uploads, "a", b"1").await;
+    make(&uploads.for_owner(None), "a", b"1").await;
     clock.advance(HOUR);
     let sweeper = uploads.sweep_every(Duration::from_secs(60));
     assert_eq!(rings.recv().await, Some(1));
-    make(&uploads, "b", b"12").await;
+    make(&uploads.for_owner(None), "b", b"12").await;
     clock.advance(HOUR);
     let start = tokio::time::Instant::now();
     assert_eq!(rings.recv().await, Some(2));
@@ -1719,7 +1907,7 @@ async fn only_the_background_rests_three_times_as_long_as_it_works() {
     let uploads = Uploads::builder(store.clone()).build().unwrap();
     // More than fit on a page.
     for _ in 0..100 {
-        make(&uploads, "a", b"1").await;
+        make(&uploads.for_owner(None), "a", b"1").await;
     }
     let rest = async || {
         let first = store.hold(Call::List);
@@ -1745,7 +1933,7 @@ async fn a_sweep_that_is_cut_short_reads_no_other_page_and_forgets_no_upload() {
         let store = Double::default();
         let uploads = Uploads::builder(store.clone()).max_uploads_per_owner(100).build().unwrap();
         for _ in 0..100 {
-            make(&uploads, "a", b"1").await;
+            make(&uploads.for_owner(None), "a", b"1").await;
         }
         let (before, gate) = (store.calls().len(), store.hold(Call::List));
         let sweeper = uploads.sweep_every(HOUR);
@@ -1763,7 +1951,7 @@ async fn a_sweep_that_is_cut_short_reads_no_other_page_and_forgets_no_upload() {
         tokio::time::sleep(HOUR).await;
         assert_eq!(store.calls()[before..], [Call::List], "{end}");
         if end != "shutdown" {
-            let refused = uploads.create(NewUpload::new()).await.unwrap_err();
+            let refused = uploads.for_owner(None).create(NewUpload::new()).await.unwrap_err();
             let quota = ErrorKind::QuotaExceeded { quota: Quota::OwnerUploads, limit: 100 };
             assert_eq!(*refused.kind(), quota, "{end}");
         }
@@ -1777,7 +1965,7 @@ async fn a_sweep_that_fails_is_tried_again() {
     let (bell, mut rings) = mpsc::unbounded_channel();
     let builder = Uploads::builder(store.clone()).clock(clock.read()).expires_after(HOUR);
     let uploads = builder.observer(Bell(bell)).build().unwrap();
-    make(&uploads, "a", b"1").await;
+    make(&uploads.for_owner(None), "a", b"1").await;
     clock.advance(HOUR);
     store.fail(Call::List, 5);
     assert_eq!(*uploads.delete_expired().await.unwrap_err().kind(), ErrorKind::Store);
@@ -1800,6 +1988,6 @@ async fn everything_can_be_done_on_any_thread() {
     let client = Client::new(ChunkedUploadLayer::new(uploads.clone()));
     is_send(&client.call(chunk(None, 0, 3, b"abc")));
     is_send(&uploads.delete_expired());
-    is_send(&uploads.create(NewUpload::new()));
-    is_send(&uploads.set_expires(&UploadId::random(), None));
+    is_send(&uploads.for_owner(None).create(NewUpload::new()));
+    is_send(&uploads.for_operator().set_expires(&UploadId::random(), None));
 }

@@ -1,6 +1,7 @@
 //! What an operator sees and does, by the public API alone: `list` says what is there, events what
 //! happens. A real application puts its own authentication before these routes.
 
+use axum::http::Extensions;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -42,7 +43,7 @@ struct Sample {
 }
 
 impl Observer for Watch {
-    async fn on_event(&self, event: &Event) {
+    async fn on_event(&self, event: &Event, _: Option<&Extensions>) {
         let mut seen = self.seen();
         match event {
             Event::Cancelled(upload) | Event::Discarded(upload) | Event::Expired(upload) => {
@@ -78,7 +79,7 @@ impl Watch {
     async fn list(&self, uploads: Uploads) {
         loop {
             let (begun, clock) = (SystemTime::now(), Instant::now());
-            let mut listing = uploads.list(Filter::all());
+            let mut listing = uploads.for_operator().list(Filter::all());
             let mut listed = HashSet::new();
             let mut whole = true;
             while let Some(upload) = listing.next().await {
@@ -210,7 +211,7 @@ async fn cancel(
     State((uploads, _)): State<(Uploads, Watch)>,
     Path(id): Path<UploadId>,
 ) -> Result<StatusCode, StatusCode> {
-    uploads.cancel(&id).await.map_err(|error| status(error.kind()))?;
+    uploads.for_operator().cancel(&id).await.map_err(|error| status(error.kind()))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -219,7 +220,7 @@ async fn expire(
     State((uploads, watch)): State<(Uploads, Watch)>,
     Path(id): Path<UploadId>,
 ) -> Result<StatusCode, StatusCode> {
-    let upload = uploads.set_expires(&id, SystemTime::now()).await;
+    let upload = uploads.for_operator().set_expires(&id, SystemTime::now()).await;
     let upload = upload.map_err(|error| status(error.kind()))?;
     watch.seen().learn(upload, SystemTime::now());
     Ok(StatusCode::NO_CONTENT)

@@ -1,11 +1,10 @@
 //! Who sends: a browser, known by a cookie, since an example has no accounts.
 
 use axum::http::HeaderMap;
-use axum::http::request::Parts;
 use axum_extra::extract::CookieJar;
 use axum_extra::extract::cookie::{Cookie, SameSite};
 use sha2::{Digest, Sha256};
-use tower_chunked_upload::{Owner, Policy, Refusal};
+use tower_chunked_upload::{Context, Owner, Policy, Refusal};
 use uuid::Uuid;
 
 const NAME: &str = "user";
@@ -15,8 +14,8 @@ const NAME: &str = "user";
 pub struct ByCookie;
 
 impl Policy for ByCookie {
-    async fn authorize(&self, request: &Parts) -> Result<Option<Owner>, Refusal> {
-        Ok(owner(&request.headers))
+    async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+        Ok(owner(&asked.request.headers))
     }
 }
 

@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 use serve::Server;
 use tokio::net::TcpListener;
 use tower_chunked_upload::store::BucketStore;
-use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+use tower_chunked_upload::{Chunked, ChunkedUploadLayer, CompletedUpload, Uploads};
 
 use self::nodes::{Nodes, told_to_end};
 
@@ -98,7 +98,8 @@ async fn node(bucket: &str, number: usize) -> Result<(), BoxError> {
     let layer = ChunkedUploadLayer::new(uploads.clone()).policy(user::ByCookie);
     let takes_files = Router::new().route("/api/chunked_upload_complete", post(done));
     // A form without JavaScript cannot compute a checksum.
-    let takes_forms = layer.clone().md5_check(false).around(takes_files.clone());
+    let takes_forms =
+        layer.clone().chunked(Chunked::new().md5_check(false)).around(takes_files.clone());
     let takes_forms = Router::new().fallback_service(takes_forms);
     let routes = takes_files
         .route("/api/chunked_upload_form", post(form::whole_file).with_state(takes_forms))

@@ -53,9 +53,10 @@ use ring::rand::SystemRandom;
 use ring::{digest, hmac};
 use serde_json::{Value, json};
 use serve::Server;
+use tower_chunked_upload::policy::Verification;
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{
-    Candidate, ChunkedUploadLayer, CompletedUpload, Owner, Policy, Refusal, Uploads, cors,
+    Candidate, ChunkedUploadLayer, CompletedUpload, Context, Cors, Owner, Policy, Refusal, Uploads,
 };
 use tower_http::cors::{AllowHeaders, CorsLayer};
 use uuid::Uuid;
@@ -76,7 +77,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let app = Router::new()
         .fallback_service(layer.around(routes))
         // Outside, so that refusals can be read too.
-        .layer(pages_of(origin));
+        .layer(pages_of(origin, layer.cors()));
 
     let listener = tokio::net::TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;
     println!("takes files at http://{}", listener.local_addr()?);
@@ -92,14 +93,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Lets the pages of one origin send cookies and read answers, and those of no other.
-fn pages_of(origin: HeaderValue) -> CorsLayer {
-    let headers = cors::REQUEST_HEADERS.into_iter().chain([CSRF_TOKEN]);
+fn pages_of(origin: HeaderValue, needs: Cors) -> CorsLayer {
+    let headers = needs.request_headers.into_iter().chain([CSRF_TOKEN]);
     CorsLayer::new()
         .allow_origin([origin])
         .allow_credentials(true)
-        .allow_methods(cors::METHODS)
+        .allow_methods(needs.methods)
         .allow_headers(AllowHeaders::list(headers))
-        .expose_headers(cors::RESPONSE_HEADERS)
+        .expose_headers(needs.response_headers)
         // So that not each chunk costs two requests.
         .max_age(Duration::from_secs(60 * 60))
 }
@@ -161,11 +162,11 @@ impl Tokens {
 
 impl Policy for Tokens {
     /// To look needs no token: it changes nothing, and other origins cannot read the answer.
-    async fn authorize(&self, request: &Parts) -> Result<Option<Owner>, Refusal> {
-        let session = session_in(&request.headers)?;
+    async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+        let session = session_in(&asked.request.headers)?;
         // A cancellation is not asked about again.
-        if request.method == Method::DELETE {
-            self.check(request, token_in(request))?;
+        if asked.request.method == Method::DELETE {
+            self.check(asked.request, token_in(asked.request))?;
         }
         // The owner is stored, and the session is a credential.
         let owner = digest::digest(&digest::SHA256, session.as_bytes());
@@ -173,13 +174,13 @@ impl Policy for Tokens {
     }
 
     /// Each chunk is asked about, before a byte of it is kept.
-    async fn validate(&self, request: &Parts, chunk: &Candidate<'_>) -> Result<(), Refusal> {
-        self.check(request, chunk.field("csrf_token").or(token_in(request)))
+    async fn validate(&self, chunk: &Candidate<'_>) -> Result<(), Refusal> {
+        self.check(chunk.request, chunk.field("csrf_token").or(token_in(chunk.request)))
     }
 
     /// A completion's fields are not seen here, so only the header counts.
-    async fn verify(&self, request: &Parts, _: &CompletedUpload) -> Result<(), Refusal> {
-        self.check(request, token_in(request))
+    async fn verify(&self, finished: &Verification<'_>) -> Result<(), Refusal> {
+        self.check(finished.request, token_in(finished.request))
     }
 }
 

@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper_util::service::TowerToHyperService;
@@ -33,7 +32,8 @@ use tokio::net::TcpListener;
 use tower::Layer;
 use tower_chunked_upload::store::{BucketStore, Durability, FsStore};
 use tower_chunked_upload::{
-    ChunkedUploadLayer, CompletedUpload, Owner, Policy, Refusal, RequestBody, Uploads,
+    Chunked, ChunkedUploadLayer, CompletedUpload, Context, Owner, Policy, Refusal, RequestBody,
+    Uploads,
 };
 
 use self::nodes::{Nodes, told_to_end};
@@ -101,9 +101,12 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
     let sweeper = uploads.sweep_every(Duration::from_secs(1));
 
     let layer = ChunkedUploadLayer::new(uploads.clone())
-        .field_name(env::var("WIRE_FIELD").unwrap_or_else(|_| "file".to_owned()))
-        .require_content_range(is_set("WIRE_FAIL_IF_NO_HEADER"))
-        .md5_check(md5_check)
+        .chunked(
+            Chunked::new()
+                .field_name(env::var("WIRE_FIELD").unwrap_or_else(|_| "file".to_owned()))
+                .require_content_range(is_set("WIRE_FAIL_IF_NO_HEADER"))
+                .md5_check(md5_check),
+        )
         .idle_timeout(Duration::from_secs(number("WIRE_IDLE_SECONDS")?.unwrap_or(60)))
         .policy(Users { required: is_set("WIRE_AUTH") });
     let application = tower::service_fn(move |request| application(Arc::clone(&hook), request));
@@ -134,8 +137,8 @@ struct Users {
 }
 
 impl Policy for Users {
-    async fn authorize(&self, request: &Parts) -> Result<Option<Owner>, Refusal> {
-        let name = request.headers.get("x-user").and_then(|name| name.to_str().ok());
+    async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+        let name = asked.request.headers.get("x-user").and_then(|name| name.to_str().ok());
         match name {
             Some(name) if self.required => Ok(Some(Owner::new(name))),
             None if self.required => Err(Refusal::unauthenticated()),

@@ -136,10 +136,10 @@ async fn persists_a_large_file(handles: &[Arc<dyn ObjectStore>]) {
     }
     handles[0].put(&Path::from("media/taken"), "mine".into()).await.unwrap();
     for overwrite in [true, false] {
-        let mut append = nodes[0].create(NewUpload::new()).await.unwrap();
+        let mut append = nodes[0].for_owner(None).create(NewUpload::new()).await.unwrap();
         append.write(Bytes::from(bytes.clone())).await.unwrap();
         let id = append.commit().await.unwrap().id;
-        let given = nodes[1].complete(&id, None).await.unwrap();
+        let given = nodes[1].for_operator().complete(&id, None).await.unwrap();
         let taken = given.file().persist_new("media/taken").await.unwrap_err();
         assert_eq!(*taken.kind(), ErrorKind::AlreadyExists);
         let target = format!("media/{id}");

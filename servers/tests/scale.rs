@@ -51,7 +51,7 @@ async fn a_sweep_removes_what_has_expired_and_nothing_else_and_quotas_know_all()
     clock.advance(LATER);
 
     let uploads = uploads().build().unwrap();
-    let refused = uploads.create(NewUpload::new().total(TOTAL)).await.unwrap_err();
+    let refused = uploads.for_owner(None).create(NewUpload::new().total(TOTAL)).await.unwrap_err();
     let quota = Quota::OwnerUploads;
     assert_eq!(*refused.kind(), ErrorKind::QuotaExceeded { quota, limit: half + 1 });
     let start = Instant::now();
@@ -60,15 +60,16 @@ async fn a_sweep_removes_what_has_expired_and_nothing_else_and_quotas_know_all()
     assert_eq!((expired.incomplete, expired.complete, expired.skipped), (half, 0, 0));
     assert_eq!(files_below(&root).len() as u64, 2 * half);
     assert_eq!(all_ids(&uploads).await.len() as u64, half);
-    let mut listing = uploads.list(Filter::all().expired(true));
+    let mut listing = uploads.for_operator().list(Filter::all().expired(true));
     assert!(listing.next().await.is_none());
 
     // There is room for one, and for no byte more than it announces.
-    let last = uploads.create(NewUpload::new().total(TOTAL)).await.unwrap();
-    let refused = uploads.create(NewUpload::new()).await.unwrap_err();
+    let last = uploads.for_owner(None).create(NewUpload::new().total(TOTAL)).await.unwrap();
+    let refused = uploads.for_owner(None).create(NewUpload::new()).await.unwrap_err();
     assert_eq!(*refused.kind(), ErrorKind::QuotaExceeded { quota, limit: half + 1 });
     drop(last);
-    let refused = uploads.create(NewUpload::new().total(TOTAL + 1)).await.unwrap_err();
+    let refused =
+        uploads.for_owner(None).create(NewUpload::new().total(TOTAL + 1)).await.unwrap_err();
     let (quota, limit) = (Quota::AllBytes, (half + 1) * TOTAL);
     assert_eq!(*refused.kind(), ErrorKind::QuotaExceeded { quota, limit });
 }
@@ -109,7 +110,7 @@ fn peak_of(store: &FsStore, uploads: u64) -> u64 {
         ALLOCATED.reset_peak_usage();
         let before = ALLOCATED.peak_usage();
         assert_eq!(handle.delete_expired().await.unwrap().incomplete, 0);
-        let mut listing = handle.list(Filter::all());
+        let mut listing = handle.for_operator().list(Filter::all());
         let mut listed = 0;
         while let Some(upload) = listing.next().await {
             upload.unwrap();
@@ -128,7 +129,7 @@ async fn a_listing_asks_for_a_page_when_it_needs_it() {
         begin(&uploads).await;
     }
     let lists = || store.calls().iter().filter(|call| **call == Call::List).count();
-    let mut listing = uploads.list(Filter::all());
+    let mut listing = uploads.for_operator().list(Filter::all());
     assert_eq!(lists(), 0);
     listing.next().await.unwrap().unwrap();
     assert_eq!(lists(), 1);
@@ -244,7 +245,7 @@ impl Stage {
 
 async fn begin(uploads: &Uploads) -> Upload {
     let new = NewUpload::new().filename("a.bin").total(TOTAL);
-    let mut append = uploads.create(new).await.unwrap();
+    let mut append = uploads.for_owner(None).create(new).await.unwrap();
     append.write(&b"abc"[..]).await.unwrap();
     append.commit().await.unwrap()
 }

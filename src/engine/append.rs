@@ -20,16 +20,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes};
 use futures_core::Stream;
+use tokio::io::AsyncReadExt;
 use tokio::task::JoinHandle;
 
 use super::buffer::{Buffer, Permit};
 use super::claim::Claim;
+use super::core::Engine;
 use super::error::{Error, ErrorKind};
-use super::event::Event;
+use super::event::{Cause, Event};
+use super::lease::Lease;
 use super::quota::Reservation;
-use super::uploads::Engine;
 use crate::checksum::Running;
-use crate::store::{Batch, Commit, DynWriter, Reader, StoreError};
+use crate::store::{Batch, Commit, DynWriter, StoreError};
+use crate::task;
 use crate::upload::{Status, Upload};
 
 /// When bytes count.
@@ -54,6 +57,7 @@ pub enum AppendMode {
 #[must_use = "an append that is not committed has no effect"]
 pub struct Append {
     engine: Arc<Engine>,
+    cause: Cause,
     /// The record as it will be committed, but for the offset and the checksum.
     upload: Upload,
     mode: AppendMode,
@@ -70,14 +74,15 @@ pub struct Append {
     claim: Arc<Claim>,
 }
 
-/// The store's writer and the running checksum: here, or with the batch that is being written.
+/// The writer: here, or with the batch that is being written.
 enum Work {
-    Idle(Desk),
-    Busy(JoinHandle<(Desk, Result<(), StoreError>)>),
+    Idle(BatchWriter),
+    Busy(JoinHandle<(BatchWriter, Result<(), StoreError>)>),
     Failed,
 }
 
-struct Desk {
+/// The store's writer and the running checksum.
+struct BatchWriter {
     writer: Box<dyn DynWriter>,
     checksum: Checksum,
     /// While a batch is being written the upload is claimed, even if the append was dropped.
@@ -87,6 +92,7 @@ struct Desk {
 impl Append {
     pub(super) fn new(
         engine: Arc<Engine>,
+        cause: Cause,
         claim: Claim,
         writer: Box<dyn DynWriter>,
         checksum: Option<Running>,
@@ -100,16 +106,31 @@ impl Append {
             position: upload.offset(),
             handed: upload.offset(),
             buffer: Buffer::new(&engine.pool),
-            work: Work::Idle(Desk {
+            work: Work::Idle(BatchWriter {
                 writer,
                 checksum: Checksum::new(checksum),
                 _claim: Arc::clone(&claim),
             }),
             engine,
+            cause,
             upload,
             claim,
             reservation: options.reservation,
         }
+    }
+
+    /// Goes on with an upload that exists.
+    pub(super) fn resume(lease: Lease, mode: AppendMode) -> Self {
+        let Lease { engine, cause, writer, claim } = lease;
+        let upload = writer.upload();
+        let checksum = match &upload.progress.checksum {
+            Some(state) => Running::resume(state),
+            None => (upload.offset() == 0).then(|| engine.new_checksum()),
+        };
+        let limit = engine.within_reach(upload.max_bytes.or(engine.max_bytes));
+        let reservation = engine.ledger.resume(upload);
+        let options = Options { mode, new: false, limit, reservation };
+        Self::new(engine, cause, claim, writer, checksum, options)
     }
 
     /// The record as it is before the commit.
@@ -132,6 +153,12 @@ impl Append {
         self.reserve(total).await?;
         self.upload.progress.total = Some(total);
         Ok(())
+    }
+
+    /// Sets the largest size of the file that this append takes, instead of every other limit; `None` for
+    /// no limit but the store's.
+    pub fn set_limit(&mut self, bytes: impl Into<Option<u64>>) {
+        self.limit = self.engine.within_reach(bytes.into());
     }
 
     fn check_total(&self, total: u64) -> Result<(), Error> {
@@ -163,19 +190,18 @@ impl Append {
         }
     }
 
-    /// Waits until a newer append asks for the upload. Whoever waits for bytes of a client waits for
-    /// this beside it, and drops the append when it comes.
-    pub fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+    /// Waits until a newer request asks for the upload; gives the reason. Whoever waits for bytes of a
+    /// client waits for this beside it, and drops the append when it comes.
+    pub fn stopped(&self) -> impl Future<Output = ErrorKind> + Send + use<> {
         // Only who waits can be waited for by another process.
         self.engine.watch();
         self.claim.stopped()
     }
 
-    pub(crate) fn why_stopped(&self) -> ErrorKind {
-        self.claim.why_stopped()
-    }
-
     /// Takes bytes. It waits only if a whole batch is waiting to be written already.
+    ///
+    /// A large [`Bytes`] becomes a batch as it is, since copying it costs a pass over memory more than
+    /// holding it.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`], [`ErrorKind::TooLong`], [`ErrorKind::QuotaExceeded`],
@@ -183,37 +209,27 @@ impl Append {
     /// before its end, the append is only good for being dropped.
     pub async fn write(&mut self, mut bytes: impl Buf + Send) -> Result<(), Error> {
         self.admit(bytes.remaining()).await?;
-        self.gather(&mut bytes).await
-    }
-
-    /// The same for a frame of a request, which may become a batch as it is.
-    ///
-    /// Copying a large frame costs a pass over memory more than holding it.
-    pub(crate) async fn write_frame(&mut self, mut frame: Bytes) -> Result<(), Error> {
-        self.admit(frame.len()).await?;
         let batch = self.engine.pool.large();
-        while frame.len() >= WHOLE.min(batch) {
+        while bytes.remaining() >= WHOLE.min(batch) {
             if !self.buffer.is_empty() {
                 self.flush().await?;
             }
             let permit = self.engine.pool.permit();
             let alone = permit.is_none();
-            let whole = Whole { bytes: frame.split_to(frame.len().min(batch)), _permit: permit };
-            let desk = self.settle().await?;
-            self.hand_over(desk, Bytes::from_owner(whole));
+            let whole = bytes.copy_to_bytes(bytes.remaining().min(batch));
+            let writer = self.settle().await?;
+            self.start(writer, Bytes::from_owner(Whole { bytes: whole, _permit: permit }));
             if alone {
                 // Then it holds one frame at a time, as the HTTP library does anyway.
                 self.rest().await?;
             }
         }
-        self.gather(&mut frame).await
+        self.gather(&mut bytes).await
     }
 
     /// Whether so many more bytes may be written.
     async fn admit(&mut self, more: usize) -> Result<(), Error> {
-        if self.claim.is_stopped() {
-            return Err(self.why_stopped().into());
-        }
+        self.claim.check()?;
         self.position = self.checked_position(more)?;
         self.reserve(self.position).await
     }
@@ -264,7 +280,7 @@ impl Append {
             let next = tokio::select! {
                 biased;
                 next = next => next,
-                () = self.stopped() => return Err(self.why_stopped().into()),
+                why = self.stopped() => return Err(why.into()),
             };
             match next {
                 Some(Ok(bytes)) => self.write(bytes).await?,
@@ -274,17 +290,20 @@ impl Append {
         }
     }
 
-    /// Writes what is gathered, for the next bytes are slow to come, so that a slow client keeps
-    /// next to no memory.
-    pub(crate) async fn lull(&mut self) -> Result<(), Error> {
+    /// Writes what was gathered, since the next bytes are slow to come: so a slow client keeps next to no
+    /// memory. Less than a page stays.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn flush_idle(&mut self) -> Result<(), Error> {
         if self.is_worth_writing() {
             self.flush().await?;
         }
         self.rest().await
     }
 
-    /// Whether a pause would give memory back.
-    pub(crate) fn minds_lull(&self) -> bool {
+    /// Whether [`flush_idle`](Self::flush_idle) would give memory back.
+    pub fn wants_flush(&self) -> bool {
         self.is_worth_writing() || matches!(self.work, Work::Busy(_))
     }
 
@@ -295,13 +314,13 @@ impl Append {
     /// Starts to write what is gathered, as soon as the batch before it is written.
     async fn flush(&mut self) -> Result<(), Error> {
         // First: if this future is dropped while it waits, the batch is still there.
-        let desk = self.settle().await?;
+        let writer = self.settle().await?;
         let batch = self.buffer.freeze();
-        self.hand_over(desk, batch);
+        self.start(writer, batch);
         Ok(())
     }
 
-    fn hand_over(&mut self, mut desk: Desk, batch: Bytes) {
+    fn start(&mut self, mut writer: BatchWriter, batch: Bytes) {
         self.handed += batch.len() as u64;
         if let Some(reservation) = &mut self.reservation {
             reservation.wrote(self.handed, self.mode == AppendMode::KeepWhatCame);
@@ -310,8 +329,8 @@ impl Append {
         // On a task of its own, with the writer and so the lease: if this future is dropped, the
         // write still ends before anybody else can write.
         self.work = Work::Busy(tokio::spawn(async move {
-            let result = desk.write(batch, keep).await;
-            (desk, result)
+            let result = writer.write(batch, keep).await;
+            (writer, result)
         }));
     }
 
@@ -322,20 +341,17 @@ impl Append {
     }
 
     /// Waits for the batch that is being written.
-    async fn settle(&mut self) -> Result<Desk, Error> {
+    async fn settle(&mut self) -> Result<BatchWriter, Error> {
         if let Work::Busy(task) = &mut self.work {
             let joined = task.await;
             self.work = Work::Failed;
-            let (desk, result) = joined.map_err(|error| match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Error::from(ErrorKind::Store),
-            })?;
+            let (writer, result) = task::joined(joined).ok_or(ErrorKind::Store)?;
             result?;
-            return Ok(desk);
+            return Ok(writer);
         }
         match std::mem::replace(&mut self.work, Work::Failed) {
-            Work::Idle(desk) => Ok(desk),
-            _ => Err(ErrorKind::Store.into()),
+            Work::Idle(writer) => Ok(writer),
+            Work::Busy(_) | Work::Failed => Err(ErrorKind::Store.into()),
         }
     }
 
@@ -349,49 +365,70 @@ impl Append {
     /// node was faster, what that has made of the upload: [`ErrorKind::OffsetMismatch`] with the new
     /// offset, [`ErrorKind::Finishing`], [`ErrorKind::AlreadyComplete`], [`ErrorKind::NotFound`] or
     /// [`ErrorKind::Expired`].
-    pub async fn commit(mut self) -> Result<Upload, Error> {
-        if self.claim.is_stopped() {
-            return Err(self.why_stopped().into());
-        }
+    pub async fn commit(self) -> Result<Upload, Error> {
+        Ok(self.end(false).await?.0)
+    }
+
+    /// The same, and goes on holding the upload: so nothing comes between the last byte and what is done
+    /// then.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub async fn commit_and_keep(self) -> Result<Lease, Error> {
+        self.end(true).await?.1.ok_or_else(|| ErrorKind::Store.into())
+    }
+
+    async fn end(mut self, keep: bool) -> Result<(Upload, Option<Lease>), Error> {
+        self.claim.check()?;
         if self.handed + self.buffer.len() as u64 != self.position {
             // A write was dropped in its middle.
             return Err(ErrorKind::Store.into());
         }
-        let Desk { mut writer, checksum, _claim } = self.settle().await?;
+        let BatchWriter { mut writer, checksum, _claim } = self.settle().await?;
+        // Of the two this is the last.
+        drop(_claim);
         let last = self.buffer.freeze();
-        let Self { engine, mut upload, new, position, claim, reservation, .. } = self;
+        let Self { engine, cause, mut upload, new, position, claim, reservation, .. } = self;
+        let claim = Arc::into_inner(claim).ok_or(ErrorKind::Store)?;
         upload.progress.offset = position;
         upload.progress.expires = engine.expiry.after_chunk(&upload, engine.now());
         upload.progress.status = Status::Open;
         let commit = tokio::spawn(async move {
             let before = writer.upload().clone();
-            let record = checksum.into_commit(last, upload);
-            if let Err(error) = writer.commit(record).await {
+            if let Err(error) = writer.commit(checksum.into_commit(last, upload)).await {
                 return Err(engine.overtaken(&before, error).await);
             }
             let upload = writer.upload().clone();
-            drop(writer);
             if let Some(reservation) = reservation {
                 reservation.keep(&upload);
             }
-            let event = if new { Event::Created(upload) } else { Event::Grew(upload) };
+            let kept = keep.then_some(writer);
+            let event = if new { Event::Created } else { Event::Grew };
             // Under the claim, so that what comes next is told next.
-            engine.observer.on_event(&event).await;
-            drop((claim, _claim));
-            Ok::<_, Error>(event)
+            engine.tell(event(upload.clone()), &cause).await;
+            Ok((upload, kept.map(|writer| Lease { engine, cause, writer, claim })))
         });
-        match joined(commit).await? {
-            Event::Created(upload) | Event::Grew(upload) => Ok(upload),
-            _ => Err(ErrorKind::Store.into()),
-        }
+        super::joined(commit).await
     }
 
-    /// Takes the bytes of this append back, to be read: they turn out to belong to another upload.
-    pub(crate) async fn into_reader(mut self) -> Result<Reader, Error> {
-        if !self.buffer.is_empty() {
-            self.flush().await?;
+    /// Takes the bytes of an append that was [staged](crate::OwnerUploads::stage), or that began an upload
+    /// and was not committed: they turn out to belong to this upload.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn take_from(&mut self, mut staged: Self) -> Result<(), Error> {
+        if !staged.buffer.is_empty() {
+            staged.flush().await?;
         }
-        Ok(self.settle().await?.writer.into_reader().await?)
+        let mut reader = staged.settle().await?.writer.into_reader().await?;
+        let mut buffer = vec![0; COPIED];
+        loop {
+            match reader.read(&mut buffer).await {
+                Ok(0) => return Ok(()),
+                Ok(read) => self.write(&buffer[..read]).await?,
+                Err(_) => return Err(ErrorKind::Store.into()),
+            }
+        }
     }
 }
 
@@ -407,7 +444,7 @@ impl AsRef<[u8]> for Whole {
     }
 }
 
-impl Desk {
+impl BatchWriter {
     /// Writes and hashes one batch.
     async fn write(&mut self, batch: Bytes, keep: Option<Upload>) -> Result<(), StoreError> {
         let checksum = self.checksum.clone();
@@ -462,6 +499,7 @@ impl fmt::Debug for Append {
     }
 }
 
+#[derive(Default)]
 pub(super) struct Options {
     pub(super) mode: AppendMode,
     pub(super) new: bool,
@@ -469,18 +507,9 @@ pub(super) struct Options {
     pub(super) reservation: Option<Reservation>,
 }
 
-/// The result of a task that a dropped future does not cancel.
-pub(super) async fn joined<T, E: Into<Error>>(task: JoinHandle<Result<T, E>>) -> Result<T, Error> {
-    match task.await {
-        Ok(result) => result.map_err(Into::into),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(ErrorKind::Store.into()),
-        },
-    }
-}
-
 /// As much as a slow client may leave in the buffer: a write for less would cost more than it.
 const LITTLE: usize = 4 * 1024;
 /// As large as a frame must be to be written as it is: less is not worth a hop to another thread.
 const WHOLE: usize = 256 * 1024;
+/// How much of staged bytes is copied at a time.
+const COPIED: usize = 64 * 1024;

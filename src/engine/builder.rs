@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use super::buffer::{Pool, SMALL};
 use super::claim::Claims;
+use super::core::Engine;
 use super::error::ConfigError;
 use super::event::Observer;
 use super::quota::{Ledger, Quotas};
 use super::sweep::Swept;
-use super::uploads::{Engine, Scope, Uploads};
+use super::uploads::Uploads;
 use crate::store::DynStore;
 use crate::upload::Upload;
 
@@ -28,7 +29,7 @@ impl UploadsBuilder {
         Self {
             engine: Engine {
                 store,
-                observer: Box::new(()),
+                observer: None,
                 claims: Claims::default(),
                 swept: Swept::default(),
                 pool: Pool::new(DEFAULT_BATCH, DEFAULT_BATCHES),
@@ -37,7 +38,7 @@ impl UploadsBuilder {
                 max_bytes: None,
                 checksum: true,
                 read_back: false,
-                patience: Duration::from_secs(2),
+                takeover_timeout: Duration::from_secs(2),
                 clock: Arc::new(SystemTime::now),
             },
             batch: DEFAULT_BATCH,
@@ -87,7 +88,7 @@ impl UploadsBuilder {
 
     /// Who is told what happens to uploads.
     pub fn observer(mut self, observer: impl Observer) -> Self {
-        self.engine.observer = Box::new(observer);
+        self.engine.observer = Some(Box::new(observer));
         self
     }
 
@@ -151,8 +152,8 @@ impl UploadsBuilder {
 
     /// How long a request waits for another one that holds the same upload and was asked to stop:
     /// 2 seconds unless set.
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.engine.patience = patience;
+    pub fn takeover_timeout(mut self, timeout: Duration) -> Self {
+        self.engine.takeover_timeout = timeout;
         self
     }
 
@@ -179,7 +180,7 @@ impl UploadsBuilder {
         }
         self.engine.pool = Pool::new(self.batch, self.batches);
         self.engine.ledger = Ledger::new(self.quotas);
-        Ok(Uploads { engine: Arc::new(self.engine), scope: Scope::All, came: None })
+        Ok(Uploads::new(self.engine))
     }
 }
 

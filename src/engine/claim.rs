@@ -9,10 +9,14 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::OwnedMutexGuard;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::error::ErrorKind;
 use crate::id::UploadId;
+use crate::task;
 
 #[derive(Debug)]
 pub(super) struct Claims {
@@ -21,35 +25,34 @@ pub(super) struct Claims {
 
 #[derive(Debug)]
 struct Shared {
-    slots: Mutex<HashMap<UploadId, Slot>>,
-    /// Whether new claims are refused. It changes under the lock of the slots.
-    phase: watch::Sender<Phase>,
-    /// How many claims and other work there is.
-    running: watch::Sender<usize>,
-    /// Whether somebody looks for what other processes ask for.
-    watched: watch::Sender<bool>,
+    slots: Mutex<Slots>,
+    /// Nothing new begins. It is cancelled under the lock of the slots.
+    closing: CancellationToken,
+    /// Nothing goes on. It is cancelled under the same lock.
+    stopping: CancellationToken,
+    /// The claims and other work.
+    work: TaskTracker,
+    /// The task that looks for hand-off requests of other processes.
+    watcher: TaskTracker,
 }
 
-/// How far a shutdown has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Open,
-    /// Nothing new begins.
-    Closed,
-    /// Nothing goes on.
-    Stopped,
+#[derive(Debug, Default)]
+struct Slots {
+    uploads: HashMap<UploadId, Slot>,
+    /// Whether there is a watcher.
+    watched: bool,
 }
 
 #[derive(Debug)]
 struct Slot {
-    // Told to the newest claim when an even newer one comes.
-    stop: watch::Sender<bool>,
+    /// The newest claim is told when an even newer one comes.
+    stop: CancellationToken,
     turn: Arc<tokio::sync::Mutex<()>>,
-    // A claim that nobody may stop: the application has the file.
+    /// The application has the file, so nobody may stop the claim.
     finishing: bool,
-    // How many claims, the holder among them, refer to the slot.
+    /// How many claims, the holder among them, refer to the slot.
     claims: usize,
-    // When the newest of them came.
+    /// When the newest of them came.
     since: Instant,
 }
 
@@ -57,82 +60,67 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Claim {
     id: UploadId,
-    stopped: watch::Receiver<bool>,
+    stop: CancellationToken,
     turn: Option<OwnedMutexGuard<()>>,
-    work: Work,
+    guard: ShutdownGuard,
 }
 
-/// Work that a shutdown waits for.
+/// Something that [`Uploads::shutdown`](crate::Uploads::shutdown) waits for, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Work {
+pub struct ShutdownGuard {
     shared: Arc<Shared>,
+    _work: TaskTrackerToken,
 }
 
 impl Default for Claims {
     fn default() -> Self {
         let shared = Shared {
             slots: Mutex::default(),
-            phase: watch::Sender::new(Phase::Open),
-            running: watch::Sender::new(0),
-            watched: watch::Sender::new(false),
+            closing: CancellationToken::new(),
+            stopping: CancellationToken::new(),
+            work: task::tracker(),
+            watcher: task::tracker(),
         };
         Self { shared: Arc::new(shared) }
     }
 }
 
-impl Slot {
-    fn new(stop: watch::Sender<bool>, since: Instant) -> Self {
-        Self { stop, turn: Arc::default(), finishing: false, claims: 1, since }
-    }
-}
-
 impl Shared {
-    fn slots(&self) -> MutexGuard<'_, HashMap<UploadId, Slot>> {
+    fn slots(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn reaches(&self, phase: Phase) -> impl Future<Output = ()> + Send + use<> {
-        let mut now = self.phase.subscribe();
-        async move {
-            // A sender that is gone has nothing left to shut down.
-            if now.wait_for(|now| *now >= phase).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
     }
 }
 
 impl Claims {
-    /// Asks whoever works on the upload to stop, and waits for that, but no longer than `patience`. Who came
-    /// before whoever asks or works, though it is looked at only now, stops nobody.
+    /// Asks whoever works on the upload to stop, and waits for that, but no longer than `timeout`. A
+    /// request that came before the one that asks or works stops nobody, even if it is looked at later.
     pub(super) async fn claim(
         &self,
         id: &UploadId,
         came: Instant,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Claim, ErrorKind> {
         let (mut claim, turn) = self.enter(id, came)?;
-        let mut stopped = claim.stopped.clone();
         let turn = tokio::select! {
             biased;
-            _ = stopped.wait_for(|stop| *stop) => return Err(claim.why_stopped()),
-            turn = tokio::time::timeout(patience, turn.lock_owned()) => turn,
+            () = claim.stop.cancelled() => return Err(claim.why_stopped()),
+            turn = tokio::time::timeout(timeout, turn.lock_owned()) => turn,
         };
         claim.turn = Some(turn.map_err(|_| ErrorKind::Busy)?);
         Ok(claim)
     }
 
     /// The claim on an upload that nobody claims.
-    pub(super) fn claim_idle(&self, id: &UploadId, came: Instant) -> Option<Claim> {
+    pub(super) fn try_claim(&self, id: &UploadId, came: Instant) -> Option<Claim> {
         let mut slots = self.shared.slots();
-        if slots.contains_key(id) || *self.shared.phase.borrow() != Phase::Open {
+        if slots.uploads.contains_key(id) || self.is_closed() {
             return None;
         }
-        let (stop, stopped) = watch::channel(false);
-        let slot = Slot::new(stop, came);
+        let slot = Slot::new(came);
         let turn = Arc::clone(&slot.turn).try_lock_owned().ok()?;
-        slots.insert(*id, slot);
-        Some(Claim { id: *id, stopped, turn: Some(turn), work: self.work() })
+        let stop = slot.stop.clone();
+        slots.uploads.insert(*id, slot);
+        Some(Claim { id: *id, stop, turn: Some(turn), guard: self.guard() })
     }
 
     fn enter(
@@ -140,171 +128,161 @@ impl Claims {
         id: &UploadId,
         came: Instant,
     ) -> Result<(Claim, Arc<tokio::sync::Mutex<()>>), ErrorKind> {
-        let (stop, stopped) = watch::channel(false);
         let mut slots = self.shared.slots();
-        if *self.shared.phase.borrow() != Phase::Open {
+        if self.is_closed() {
             return Err(ErrorKind::ShuttingDown);
         }
-        let turn = match slots.entry(*id) {
-            Entry::Vacant(slot) => Arc::clone(&slot.insert(Slot::new(stop, came)).turn),
-            Entry::Occupied(mut slot) => {
-                let slot = slot.get_mut();
-                if slot.finishing {
-                    return Err(ErrorKind::Finishing);
-                }
-                if slot.since > came {
-                    return Err(ErrorKind::Superseded);
-                }
-                slot.stop.send_replace(true);
-                slot.stop = stop;
-                slot.claims += 1;
-                slot.since = came;
-                Arc::clone(&slot.turn)
+        let slot = match slots.uploads.entry(*id) {
+            Entry::Vacant(slot) => slot.insert(Slot::new(came)),
+            Entry::Occupied(slot) => {
+                let slot = slot.into_mut();
+                slot.pass_on(came)?;
+                slot
             }
         };
-        Ok((Claim { id: *id, stopped, turn: None, work: self.work() }, turn))
+        let (stop, turn) = (slot.stop.clone(), Arc::clone(&slot.turn));
+        Ok((Claim { id: *id, stop, turn: None, guard: self.guard() }, turn))
     }
 
-    /// Counts as work until it is dropped.
-    pub(super) fn work(&self) -> Work {
-        self.shared.running.send_modify(|running| *running += 1);
-        Work { shared: Arc::clone(&self.shared) }
-    }
-
-    /// Waits until a shutdown begins.
-    pub(super) fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.shared.reaches(Phase::Closed)
-    }
-
-    /// Waits until a shutdown has no patience any more.
-    pub(super) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.shared.reaches(Phase::Stopped)
+    /// A shutdown waits for the guard.
+    pub(super) fn guard(&self) -> ShutdownGuard {
+        ShutdownGuard { shared: Arc::clone(&self.shared), _work: self.shared.work.token() }
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        *self.shared.phase.borrow() != Phase::Open
+        self.shared.closing.is_cancelled()
     }
 
     /// Refuses every claim from now on.
     pub(super) fn close(&self) {
         let _slots = self.shared.slots();
-        self.shared.phase.send_modify(|phase| *phase = Phase::Closed.max(*phase));
+        self.shared.closing.cancel();
     }
 
     /// Waits until nobody works any more.
     pub(super) async fn ended(&self) {
-        let mut running = self.shared.running.subscribe();
-        // The sender lives as long as this.
-        drop(running.wait_for(|running| *running == 0).await);
+        self.shared.work.wait().await;
     }
 
     /// Somebody in another process asks for the upload, since so long: whoever came after that is the
     /// newer one.
-    pub(super) fn ask(&self, id: &UploadId, age: Duration) {
+    pub(super) fn hand_off(&self, id: &UploadId, age: Duration) {
         let slots = self.shared.slots();
-        if let Some(slot) = slots.get(id)
+        if let Some(slot) = slots.uploads.get(id)
             && !slot.finishing
             && slot.since.elapsed() > age
         {
-            slot.stop.send_replace(true);
+            slot.stop.cancel();
         }
     }
 
-    /// Whether the caller is the one who has to look what other processes ask for.
-    pub(super) fn watch(&self) -> bool {
-        let _slots = self.shared.slots();
-        !self.shared.watched.send_replace(true)
+    /// Starts the watcher, unless there is one.
+    pub(super) fn watch<F>(&self, watcher: impl FnOnce() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if !std::mem::replace(&mut self.shared.slots().watched, true) {
+            self.shared.watcher.spawn(watcher());
+        }
     }
 
-    /// Nobody needs to look any more, unless somebody works again.
+    /// Whether the watcher may end, since nobody works any more.
     pub(super) fn end_watch(&self) -> bool {
-        let _slots = self.shared.slots();
-        let idle = *self.shared.running.borrow() == 0;
-        if idle {
-            self.shared.watched.send_replace(false);
-        }
-        idle
+        let mut slots = self.shared.slots();
+        slots.watched = !self.shared.work.is_empty();
+        !slots.watched
     }
 
     pub(super) async fn watch_ended(&self) {
-        drop(self.shared.watched.subscribe().wait_for(|watched| !watched).await);
+        self.shared.watcher.wait().await;
     }
 
     /// Asks everybody to stop but those who finish an upload.
     pub(super) fn stop(&self) {
         let slots = self.shared.slots();
-        self.shared.phase.send_replace(Phase::Stopped);
-        for slot in slots.values().filter(|slot| !slot.finishing) {
-            slot.stop.send_replace(true);
+        self.shared.stopping.cancel();
+        slots.uploads.values().filter(|slot| !slot.finishing).for_each(|slot| slot.stop.cancel());
+    }
+}
+
+impl Slot {
+    fn new(since: Instant) -> Self {
+        let stop = CancellationToken::new();
+        Self { stop, turn: Arc::default(), finishing: false, claims: 1, since }
+    }
+
+    /// A newer claim asks the one before it to stop.
+    fn pass_on(&mut self, came: Instant) -> Result<(), ErrorKind> {
+        if self.finishing {
+            return Err(ErrorKind::Finishing);
         }
+        if self.since > came {
+            return Err(ErrorKind::Superseded);
+        }
+        std::mem::take(&mut self.stop).cancel();
+        self.claims += 1;
+        self.since = came;
+        Ok(())
     }
 }
 
-impl Work {
-    /// Waits until a shutdown begins.
-    pub(crate) fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.shared.reaches(Phase::Closed)
+impl ShutdownGuard {
+    /// Waits until a shutdown begins. Nothing new should be begun from then on.
+    pub fn closing(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.shared.closing.clone().cancelled_owned()
     }
 
-    /// Waits until a shutdown has no patience any more.
-    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.shared.reaches(Phase::Stopped)
-    }
-}
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        self.shared.running.send_modify(|running| *running -= 1);
+    /// Waits until a shutdown waits no longer. What still goes on should be given up.
+    pub fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.shared.stopping.clone().cancelled_owned()
     }
 }
 
 impl Claim {
-    /// Waits until a newer claim asks for the upload.
-    pub(super) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut stopped = self.stopped.clone();
+    /// Waits until a newer claim asks for the upload; gives the reason.
+    pub(super) fn stopped(&self) -> impl Future<Output = ErrorKind> + Send + use<> {
+        let (stop, stopping) = (self.stop.clone(), self.guard.shared.stopping.clone());
         async move {
-            if stopped.wait_for(|stop| *stop).await.is_err() {
-                std::future::pending::<()>().await;
-            }
+            stop.cancelled().await;
+            why_stopped(&stopping)
         }
     }
 
-    pub(super) fn is_stopped(&self) -> bool {
-        *self.stopped.borrow()
+    pub(super) fn check(&self) -> Result<(), ErrorKind> {
+        if self.stop.is_cancelled() { Err(self.why_stopped()) } else { Ok(()) }
     }
 
-    /// Who has stopped it: a newer claim, unless nobody can make one any more.
-    pub(super) fn why_stopped(&self) -> ErrorKind {
-        match *self.work.shared.phase.borrow() {
-            Phase::Stopped => ErrorKind::ShuttingDown,
-            _ => ErrorKind::Superseded,
-        }
+    fn why_stopped(&self) -> ErrorKind {
+        why_stopped(&self.guard.shared.stopping)
     }
 
     /// From now on no newer claim can stop this one: it is told that the upload is finishing.
     /// Fails if one has asked already.
     pub(super) fn finish(&self) -> Result<(), ErrorKind> {
-        let mut slots = self.work.shared.slots();
-        if self.is_stopped() {
-            return Err(self.why_stopped());
-        }
-        if let Some(slot) = slots.get_mut(&self.id) {
+        let mut slots = self.guard.shared.slots();
+        self.check()?;
+        if let Some(slot) = slots.uploads.get_mut(&self.id) {
             slot.finishing = true;
         }
         Ok(())
     }
 }
 
+/// Who has stopped a claim: a newer one, unless nobody can make one any more.
+fn why_stopped(stopping: &CancellationToken) -> ErrorKind {
+    if stopping.is_cancelled() { ErrorKind::ShuttingDown } else { ErrorKind::Superseded }
+}
+
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut slots = self.work.shared.slots();
-        let Some(slot) = slots.get_mut(&self.id) else { return };
+        let mut slots = self.guard.shared.slots();
+        let Some(slot) = slots.uploads.get_mut(&self.id) else { return };
         if self.turn.take().is_some() {
             slot.finishing = false;
         }
         slot.claims -= 1;
         if slot.claims == 0 {
-            slots.remove(&self.id);
+            slots.uploads.remove(&self.id);
         }
     }
 }
@@ -313,85 +291,85 @@ impl Drop for Claim {
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(2);
+    const TIMEOUT: Duration = Duration::from_secs(2);
 
     #[tokio::test(start_paused = true)]
     async fn the_newest_claim_wins() {
         let (claims, id) = (Claims::default(), UploadId::random());
-        let first = claims.claim(&id, Instant::now(), PATIENCE).await.unwrap();
+        let first = claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
         let third = async {
             first.stopped().await;
             // The second has asked and waits.
             let (third, ()) =
-                tokio::join!(claims.claim(&id, Instant::now(), PATIENCE), async { drop(first) });
+                tokio::join!(claims.claim(&id, Instant::now(), TIMEOUT), async { drop(first) });
             third
         };
-        let (second, third) = tokio::join!(claims.claim(&id, Instant::now(), PATIENCE), third);
+        let (second, third) = tokio::join!(claims.claim(&id, Instant::now(), TIMEOUT), third);
         assert_eq!(second.unwrap_err(), ErrorKind::Superseded);
         let third = third.unwrap();
-        assert!(!third.is_stopped());
+        assert!(third.check().is_ok());
         drop(third);
-        assert!(claims.shared.slots().is_empty());
+        assert!(claims.shared.slots().uploads.is_empty());
     }
 
     #[tokio::test]
     async fn who_came_before_stops_nobody() {
         let (claims, id) = (Claims::default(), UploadId::random());
         let came = Instant::now();
-        let newer = claims.claim(&id, came + Duration::from_nanos(1), PATIENCE).await.unwrap();
-        let older = claims.claim(&id, came, PATIENCE).await;
+        let newer = claims.claim(&id, came + Duration::from_nanos(1), TIMEOUT).await.unwrap();
+        let older = claims.claim(&id, came, TIMEOUT).await;
         assert_eq!(older.unwrap_err(), ErrorKind::Superseded);
-        assert!(!newer.is_stopped());
+        assert!(newer.check().is_ok());
         drop(newer);
         // Nobody works on it any more.
-        claims.claim(&id, came, PATIENCE).await.unwrap();
+        claims.claim(&id, came, TIMEOUT).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_holder_that_does_not_stop_is_waited_for_in_vain() {
         let (claims, id) = (Claims::default(), UploadId::random());
-        let first = claims.claim(&id, Instant::now(), PATIENCE).await.unwrap();
-        assert_eq!(claims.claim(&id, Instant::now(), PATIENCE).await.unwrap_err(), ErrorKind::Busy);
+        let first = claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
+        assert_eq!(claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap_err(), ErrorKind::Busy);
         drop(first);
-        claims.claim(&id, Instant::now(), PATIENCE).await.unwrap();
-        assert!(claims.shared.slots().is_empty());
+        claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
+        assert!(claims.shared.slots().uploads.is_empty());
     }
 
     #[tokio::test]
     async fn nobody_stops_a_finishing_one() {
         let (claims, id) = (Claims::default(), UploadId::random());
-        let first = claims.claim(&id, Instant::now(), PATIENCE).await.unwrap();
+        let first = claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
         first.finish().unwrap();
         assert_eq!(
-            claims.claim(&id, Instant::now(), PATIENCE).await.unwrap_err(),
+            claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap_err(),
             ErrorKind::Finishing
         );
-        assert!(!first.is_stopped());
+        assert!(first.check().is_ok());
         drop(first);
-        claims.claim(&id, Instant::now(), PATIENCE).await.unwrap();
+        claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
     }
 
     #[tokio::test]
     async fn another_process_stops_only_who_is_older_than_its_question() {
         let (claims, id) = (Claims::default(), UploadId::random());
-        let claim = claims.claim(&id, Instant::now(), PATIENCE).await.unwrap();
-        claims.ask(&id, Duration::from_secs(5));
-        assert!(!claim.is_stopped());
-        claims.ask(&UploadId::random(), Duration::ZERO);
-        assert!(!claim.is_stopped());
+        let claim = claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
+        claims.hand_off(&id, Duration::from_secs(5));
+        assert!(claim.check().is_ok());
+        claims.hand_off(&UploadId::random(), Duration::ZERO);
+        assert!(claim.check().is_ok());
         std::thread::sleep(Duration::from_millis(1));
-        claims.ask(&id, Duration::ZERO);
-        assert!(claim.is_stopped());
+        claims.hand_off(&id, Duration::ZERO);
+        assert!(claim.check().is_err());
     }
 
     #[tokio::test]
     async fn a_shutdown_waits_for_claims_and_refuses_new_ones() {
         let (claims, id) = (Claims::default(), UploadId::random());
-        let claim = claims.claim(&id, Instant::now(), PATIENCE).await.unwrap();
+        let claim = claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
         claims.close();
-        let new = claims.claim(&UploadId::random(), Instant::now(), PATIENCE).await;
+        let new = claims.claim(&UploadId::random(), Instant::now(), TIMEOUT).await;
         assert_eq!(new.unwrap_err(), ErrorKind::ShuttingDown);
-        assert!(!claim.is_stopped());
+        assert!(claim.check().is_ok());
         claims.stop();
         tokio::join!(claims.ended(), async {
             claim.stopped().await;
@@ -399,6 +377,6 @@ mod tests {
         });
         claims.ended().await;
         claims.close();
-        assert_eq!(*claims.shared.phase.borrow(), Phase::Stopped);
+        assert!(claims.shared.stopping.is_cancelled());
     }
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 
-use super::append::joined;
 use super::claim::Claim;
+use super::core::Engine;
 use super::error::{Error, ErrorKind};
-use super::event::Event;
-use super::held::Held;
-use super::uploads::Engine;
+use super::event::{Cause, Event};
+use super::joined;
+use super::lease::Lease;
 use crate::checksum::{Digest, Running};
 use crate::id::UploadId;
 use crate::store::{Commit, DynWriter, Handover, Reader, StoreError};
@@ -27,52 +27,59 @@ use crate::upload::{Owner, Status, Upload};
 /// without its being taken.
 #[must_use = "without `finish` the upload stays to be completed again"]
 pub struct Completion {
-    engine: Arc<Engine>,
     file: CompletedUpload,
     /// `None` once the verdict is being written down.
     claim: Option<Claim>,
 }
 
-pub(super) async fn complete(held: Held, expected: Option<Digest>) -> Result<Completion, Error> {
-    let Held { engine, claim, mut writer } = held;
-    let mut upload = writer.upload().clone();
-    engine.check_open(&upload)?;
-    check_whole(&upload)?;
-    // It ends here, also if the application, which may move the file away, does not take it.
-    upload.progress.total = Some(upload.offset());
-    // The file may have to be read, and that is not begun anew because a client is impatient.
-    claim.finish()?;
-    let commit = tokio::spawn(async move {
-        let (running, read) = verify(&engine, &mut writer, &upload, expected).await?;
-        let digest = running.as_ref().and_then(Running::digest);
-        if expected.is_some() && expected != digest {
-            return Err(Error::from(ErrorKind::ChecksumMismatch));
-        }
-        upload.progress.checksum = running.map(|running| running.save());
-        if read {
-            // So that it need not be read again if this ends here.
-            upload.progress.status = Status::Open;
-            engine.note(&mut *writer, upload.clone(), Handover::None).await?;
-        }
-        upload.progress.status = Status::Finishing;
-        engine.note(&mut *writer, upload.clone(), Handover::Given).await?;
-        let shared = Shared {
-            engine: Arc::clone(&engine),
-            filename: upload.filename().unwrap_or_else(|| UNNAMED.to_owned()),
-            path: Mutex::new(writer.path()),
-            hold: tokio::sync::Mutex::new(Hold::Given(writer)),
-            upload,
-            digest,
-        };
-        let file = CompletedUpload { shared: Arc::new(shared) };
-        Ok(Completion { engine, file, claim: Some(claim) })
-    });
-    joined(commit).await
+impl Lease {
+    /// Hands over the finished upload; `digest`, if one is given, must be the file's.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Incomplete`], [`ErrorKind::ChecksumMismatch`], [`ErrorKind::Superseded`], and those
+    /// of the store.
+    pub async fn complete(self, digest: Option<Digest>) -> Result<Completion, Error> {
+        let Self { engine, cause, claim, mut writer } = self;
+        let expected = digest;
+        let mut upload = writer.upload().clone();
+        check_whole(&upload)?;
+        // It ends here, also if the application, which may move the file away, does not take it.
+        upload.progress.total = Some(upload.offset());
+        // The file may have to be read, and that is not begun anew because a client is impatient.
+        claim.finish()?;
+        let commit = tokio::spawn(async move {
+            let (running, read) = verify(&engine, &mut writer, &upload, expected).await?;
+            let digest = running.as_ref().and_then(Running::digest);
+            if expected.is_some() && expected != digest {
+                return Err(Error::from(ErrorKind::ChecksumMismatch));
+            }
+            upload.progress.checksum = running.map(|running| running.save());
+            if read {
+                // So that it need not be read again if this ends here.
+                upload.progress.status = Status::Open;
+                engine.note(&mut *writer, upload.clone(), Handover::None).await?;
+            }
+            upload.progress.status = Status::Finishing;
+            engine.note(&mut *writer, upload.clone(), Handover::Given).await?;
+            let shared = Shared {
+                engine,
+                cause,
+                filename: upload.filename().unwrap_or_else(|| UNNAMED.to_owned()),
+                path: Mutex::new(writer.path()),
+                hold: tokio::sync::Mutex::new(Hold::Given(writer)),
+                upload,
+                digest,
+            };
+            let file = CompletedUpload { shared: Arc::new(shared) };
+            Ok(Completion { file, claim: Some(claim) })
+        });
+        joined(commit).await
+    }
 }
 
 /// The lease on a complete upload, which others hold only for as long as it takes to see that.
 async fn lease_again(engine: &Engine, id: &UploadId) -> Result<Box<dyn DynWriter>, StoreError> {
-    let deadline = crate::time::deadline(engine.patience);
+    let deadline = crate::time::deadline(engine.takeover_timeout);
     loop {
         match engine.store.writer(id).await {
             Err(StoreError::Busy) if tokio::time::Instant::now() < deadline => {
@@ -176,19 +183,18 @@ impl Completion {
         self.settle(Status::Open).await
     }
 
-    /// Whether the application has ended the upload meanwhile.
-    pub(crate) async fn is_discarded(&self) -> bool {
+    /// Whether the application has [ended](CompletedUpload::discard) the upload meanwhile.
+    pub async fn is_discarded(&self) -> bool {
         matches!(*self.file.shared.hold.lock().await, Hold::Discarded)
     }
 
     async fn settle(mut self, status: Status) -> Result<Upload, Error> {
-        let (engine, file, claim) =
-            (Arc::clone(&self.engine), self.file.clone(), self.claim.take());
+        let (shared, claim) = (Arc::clone(&self.file.shared), self.claim.take());
         let commit = tokio::spawn(async move {
-            let mut upload = file.shared.upload.clone();
+            let mut upload = shared.upload.clone();
             upload.progress.status = status;
             // Whoever wants the file meanwhile waits for the verdict.
-            let mut hold = file.shared.hold.lock().await;
+            let mut hold = shared.hold.lock().await;
             let mut writer = hold.take()?;
             let handover = match status {
                 Status::Complete => Handover::Taken,
@@ -201,8 +207,8 @@ impl Completion {
             if status == Status::Complete {
                 *hold = Hold::Kept;
                 drop(hold);
-                engine.ledger.close(&upload.id);
-                engine.observer.on_event(&Event::Completed(upload.clone())).await;
+                shared.engine.ledger.close(&upload.id);
+                shared.engine.tell(Event::Completed(upload.clone()), &shared.cause).await;
             }
             drop(claim);
             Ok::<_, Error>(upload)
@@ -258,6 +264,7 @@ pub struct CompletedUpload {
 
 struct Shared {
     engine: Arc<Engine>,
+    cause: Cause,
     upload: Upload,
     filename: String,
     digest: Option<Digest>,
@@ -400,9 +407,9 @@ impl CompletedUpload {
 
     async fn move_to(&self, target: PathBuf, overwrite: bool) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
-        let work = shared.engine.claims.work();
+        let guard = shared.engine.claims.guard();
         let moving = tokio::spawn(async move {
-            let _work = work;
+            let _guard = guard;
             let mut hold = shared.hold.lock().await;
             let mut later;
             let writer = match &mut *hold {
@@ -448,9 +455,9 @@ impl CompletedUpload {
     /// since the upload is no longer its own; those of the store.
     pub async fn discard(&self) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
-        let work = shared.engine.claims.work();
+        let guard = shared.engine.claims.guard();
         let ending = tokio::spawn(async move {
-            let _work = work;
+            let _guard = guard;
             let mut hold = shared.hold.lock().await;
             let writer = match &mut *hold {
                 Hold::Discarded => return Ok(()),
@@ -462,7 +469,7 @@ impl CompletedUpload {
             // An observer may look at the file, too.
             drop(hold);
             shared.engine.ledger.close(&shared.upload.id);
-            shared.engine.observer.on_event(&Event::Discarded(shared.upload.clone())).await;
+            shared.engine.tell(Event::Discarded(shared.upload.clone()), &shared.cause).await;
             Ok::<_, Error>(())
         });
         joined(ending).await

@@ -95,9 +95,8 @@ impl Error {
         }
     }
 
-    pub(crate) fn source_failed(
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    /// The source of the bytes failed, for this reason.
+    pub fn source_failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { kind: ErrorKind::Source, source: Some(Arc::from(source.into())) }
     }
 }

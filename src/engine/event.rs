@@ -1,6 +1,10 @@
 use std::future::Future;
-use std::pin::Pin;
+use std::sync::Arc;
 
+use http::Extensions;
+
+use super::core::Engine;
+use crate::erased::erased;
 use crate::upload::Upload;
 
 /// What happened to an upload, after it was committed.
@@ -38,36 +42,61 @@ impl Event {
 /// Is told what happens to uploads, whoever caused it: a request, a call of
 /// [`Uploads`](crate::Uploads), or the sweeper.
 ///
-/// The caller waits for it, on a task that a leaving client does not cancel. It comes after the
-/// fact and cannot refuse; [`Policy`](crate::Policy) can. After a crash an event may be missing, and
-/// none is told twice.
+/// The caller waits for it, on a task that a leaving client does not cancel, and before a request is
+/// answered. It comes after the fact and cannot refuse; [`Policy`](crate::Policy) can. After a crash an
+/// event may be missing, and none is told twice.
 ///
 /// ```
+/// use http::Extensions;
 /// use tower_chunked_upload::{Event, Observer};
+///
+/// #[derive(Clone)]
+/// struct User(String); // put into the request's extensions by the layer that authenticates
 ///
 /// struct Log;
 ///
 /// impl Observer for Log {
-///     async fn on_event(&self, event: &Event) {
-///         println!("{:?} is at {}", event.upload().id, event.upload().offset());
+///     async fn on_event(&self, event: &Event, request: Option<&Extensions>) {
+///         let user = request.and_then(|extensions| extensions.get::<User>());
+///         let user = user.map_or("nobody", |user| &user.0);
+///         println!("{user}: {:?} is at {}", event.upload().id, event.upload().offset());
 ///     }
 /// }
 /// ```
 pub trait Observer: Send + Sync + 'static {
-    /// Something happened.
-    fn on_event(&self, event: &Event) -> impl Future<Output = ()> + Send;
+    /// Something happened. `request` has the extensions of the request that caused it, if it was a
+    /// request.
+    fn on_event(
+        &self,
+        event: &Event,
+        request: Option<&Extensions>,
+    ) -> impl Future<Output = ()> + Send;
 }
 
-impl Observer for () {
-    async fn on_event(&self, _: &Event) {}
+impl<T: Observer + ?Sized> Observer for Arc<T> {
+    fn on_event(
+        &self,
+        event: &Event,
+        request: Option<&Extensions>,
+    ) -> impl Future<Output = ()> + Send {
+        T::on_event(self, event, request)
+    }
 }
 
-pub(crate) trait DynObserver: Send + Sync + 'static {
-    fn on_event<'a>(&'a self, event: &'a Event) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+erased! {
+    pub(super) trait DynObserver: Send, Sync; for Observer {
+        async fn on_event(&self, event: &'a Event, request: Option<&'a Extensions>) -> ();
+    }
 }
 
-impl<T: Observer> DynObserver for T {
-    fn on_event<'a>(&'a self, event: &'a Event) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-        Box::pin(Observer::on_event(self, event))
+/// The extensions of the request that causes an event.
+pub(super) type Cause = Option<Arc<Extensions>>;
+
+impl Engine {
+    /// Tells the observer, if there is one, and waits for it.
+    pub(super) async fn tell(&self, event: Event, cause: &Cause) {
+        if let Some(observer) = &self.observer {
+            observer.on_event(&event, cause.as_deref()).await;
+        }
     }
 }

@@ -7,8 +7,9 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 
+use super::access::Scope;
+use super::core::Engine;
 use super::error::Error;
-use super::uploads::{Engine, Scope};
 use crate::store::{Cursor, Page, StoreError};
 use crate::upload::{Status, Upload};
 

@@ -1,21 +1,25 @@
 //! Removing what has expired.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant as StdInstant};
 
-use tokio::sync::watch;
+use lru::LruCache;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::access::Scope;
+use super::core::Engine;
 use super::error::Error;
 use super::event::Event;
 use super::quota::Count;
-use super::uploads::{Engine, Scope};
 use crate::id::UploadId;
 use crate::log;
 use crate::store::{Cursor, Remains, StoreError};
+use crate::task;
 use crate::upload::{Owner, Status, Upload};
 
 /// What a sweep has removed.
@@ -143,10 +147,9 @@ impl<'a> Sweep<'a> {
     }
 
     fn add(&mut self, removal: Option<Result<Removal, JoinError>>) {
-        let (id, removed) = match removal {
-            Some(Ok(removal)) => removal,
-            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            _ => return,
+        let (id, removed) = match removal.and_then(task::joined) {
+            Some(removal) => removal,
+            None => return,
         };
         match removed {
             Ok(None) => {}
@@ -179,7 +182,7 @@ pub(super) async fn remove(
     id: &UploadId,
 ) -> Result<Option<Removed>, StoreError> {
     // In a store without leases nobody else says that it is in use.
-    let Some(_claim) = engine.claims.claim_idle(id, StdInstant::now()) else {
+    let Some(_claim) = engine.claims.try_claim(id, StdInstant::now()) else {
         return Err(StoreError::Busy);
     };
     let writer = match engine.store.writer(id).await {
@@ -200,7 +203,7 @@ pub(super) async fn remove(
         Status::Complete => Removed::Complete,
         Status::Open | Status::Finishing => Removed::Incomplete,
     };
-    engine.observer.on_event(&Event::Expired(upload)).await;
+    engine.tell(Event::Expired(upload), &None).await;
     Ok(Some(removed))
 }
 
@@ -232,7 +235,7 @@ async fn remove_damaged(
     engine.ledger.close(id);
     if let Some(record) = record {
         engine.swept.remember(&record);
-        engine.observer.on_event(&Event::Expired(record)).await;
+        engine.tell(Event::Expired(record), &None).await;
     }
     Ok(Some(Removed::Damaged))
 }
@@ -246,28 +249,29 @@ async fn discard(engine: &Engine, id: &UploadId) {
 
 /// The uploads that were swept last, so that their clients are told that they came too late and not
 /// that there never was such an upload.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Swept {
-    last: Mutex<(HashMap<UploadId, Option<Owner>>, VecDeque<UploadId>)>,
+    owners: Mutex<LruCache<UploadId, Option<Owner>>>,
+}
+
+impl Default for Swept {
+    fn default() -> Self {
+        Self { owners: Mutex::new(LruCache::new(REMEMBERED)) }
+    }
 }
 
 impl Swept {
+    fn owners(&self) -> MutexGuard<'_, LruCache<UploadId, Option<Owner>>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn remember(&self, upload: &Upload) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let (owners, order) = &mut *last;
-        owners.insert(upload.id, upload.owner.clone());
-        order.push_back(upload.id);
-        if order.len() > REMEMBERED
-            && let Some(oldest) = order.pop_front()
-        {
-            owners.remove(&oldest);
-        }
+        self.owners().put(upload.id, upload.owner.clone());
     }
 
     /// Whether the upload was one of them, and the scope's.
     pub(super) fn knows(&self, id: &UploadId, scope: &Scope) -> bool {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.0.get(id).is_some_and(|owner| scope.owns(owner.as_ref()))
+        self.owners().peek(id).is_some_and(|owner| scope.owns(owner.as_ref()))
     }
 }
 
@@ -276,27 +280,28 @@ impl Swept {
 #[derive(Debug)]
 #[must_use = "the sweeper stops when it is dropped"]
 pub struct Sweeper {
-    stop: watch::Sender<bool>,
+    stop: DropGuard,
     task: JoinHandle<()>,
 }
 
 impl Sweeper {
-    pub(super) fn start(engine: Arc<Engine>, scope: Scope, every: Duration) -> Self {
-        let (stop, stopped) = watch::channel(false);
+    pub(super) fn start(engine: Arc<Engine>, every: Duration) -> Self {
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
         let task = tokio::spawn(async move {
             loop {
                 // Before the look, so that a shutdown that begins now waits for it.
-                let work = engine.claims.work();
+                let guard = engine.claims.guard();
                 if engine.claims.is_closed() {
                     return;
                 }
-                let (engine, scope) = (Arc::clone(&engine), scope.clone());
-                let end = ended(stopped.clone(), &engine);
-                let stop = ended(stopped.clone(), &engine);
+                let end = ended(stopped.clone(), guard.closing());
+                let stop = ended(stopped.clone(), guard.closing());
+                let engine = Arc::clone(&engine);
                 // On a task of its own, so that a panic of an observer ends this sweep and not all.
                 let sweep = async move {
-                    let _work = work;
-                    delete_at_leisure(&engine, &scope, end).await
+                    let _guard = guard;
+                    delete_at_leisure(&engine, &Scope::All, end).await
                 };
                 match tokio::spawn(sweep).await {
                     Ok(Ok(())) => {}
@@ -309,37 +314,28 @@ impl Sweeper {
                 }
             }
         });
-        Self { stop, task }
+        Self { stop: stop.drop_guard(), task }
     }
 
     /// Ends the sweep that is under way, if one is, as soon as it has done with the page of the store
     /// that it is at, and waits for that. What is left is for another sweep.
     pub async fn stop(self) {
-        self.stop.send_replace(true);
-        if let Err(error) = self.task.await
-            && let Ok(panic) = error.try_into_panic()
-        {
-            std::panic::resume_unwind(panic);
-        }
+        drop(self.stop);
+        // Of a task that the runtime has ended nothing is under way.
+        let _ended: Option<()> = task::join(self.task).await;
     }
 }
 
 /// Waits until a sweeper is to end.
-fn ended(
-    mut stopped: watch::Receiver<bool>,
-    engine: &Engine,
-) -> impl Future<Output = ()> + Send + use<> {
-    let closed = engine.claims.closed();
-    async move {
-        tokio::select! {
-            // Also when the handle is dropped.
-            _ = stopped.wait_for(|stop| *stop) => {}
-            () = closed => {}
-        }
+async fn ended(stopped: CancellationToken, closing: impl Future<Output = ()>) {
+    tokio::select! {
+        // Also when the handle is dropped.
+        () = stopped.cancelled() => {}
+        () = closing => {}
     }
 }
 
-const REMEMBERED: usize = 1024;
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// How many uploads to remove at the same time from a store whose index is far away.
 const AT_ONCE: usize = 16;
 /// How many times as long as a page took the background rests after it.

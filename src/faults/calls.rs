@@ -90,13 +90,13 @@ impl Life {
                 Err(error) => self.failed(&error).await,
             }
         };
-        while let Err(error) = self.world.uploads.cancel(&id).await {
+        while let Err(error) = self.world.uploads.for_operator().cancel(&id).await {
             if *error.kind() == ErrorKind::NotFound {
                 break;
             }
             self.failed(&error).await;
             // It is whole or gone.
-            match self.world.uploads.status(&id).await {
+            match self.world.uploads.for_operator().status(&id).await {
                 Ok(upload) => assert_eq!(upload.offset(), at as u64),
                 Err(error) => assert_eq!(*error.kind(), ErrorKind::NotFound),
             }
@@ -105,7 +105,7 @@ impl Life {
 
     async fn list(&mut self) {
         loop {
-            let mut listing = self.world.uploads.list(crate::Filter::all());
+            let mut listing = self.world.uploads.for_operator().list(crate::Filter::all());
             match listing.next().await {
                 Some(Ok(_)) | None => break,
                 Some(Err(error)) => self.failed(&error).await,

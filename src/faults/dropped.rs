@@ -31,11 +31,15 @@ const PARTIAL: &[(&str, Operation)] = &[
         let from = Some((*id, ENDS[1]));
         Box::pin(async move { world.push(from, ENDS[3], AppendMode::KeepWhatCame).await.map(drop) })
     }),
-    ("status", |world, id| Box::pin(async { world.uploads.status(id).await.map(drop) })),
-    ("cancel", |world, id| Box::pin(async { world.uploads.cancel(id).await.map(drop) })),
+    ("status", |world, id| {
+        Box::pin(async { world.uploads.for_operator().status(id).await.map(drop) })
+    }),
+    ("cancel", |world, id| {
+        Box::pin(async { world.uploads.for_operator().cancel(id).await.map(drop) })
+    }),
     ("list", |world, _| {
         Box::pin(async {
-            let mut listing = world.uploads.list(Filter::all());
+            let mut listing = world.uploads.for_operator().list(Filter::all());
             while let Some(upload) = listing.next().await {
                 upload?;
             }
@@ -44,11 +48,11 @@ const PARTIAL: &[(&str, Operation)] = &[
     }),
     ("sweep", |world, _| Box::pin(async { world.uploads.delete_expired().await.map(drop) })),
     ("sweep one", |world, id| {
-        Box::pin(async { world.uploads.delete_if_expired(id).await.map(drop) })
+        Box::pin(async { world.uploads.for_operator().delete_if_expired(id).await.map(drop) })
     }),
     ("complete too early", |world, id| {
         Box::pin(async {
-            let error = world.uploads.complete(id, None).await.unwrap_err();
+            let error = world.uploads.for_operator().complete(id, None).await.unwrap_err();
             assert!(matches!(error.kind(), ErrorKind::Incomplete { .. } | ErrorKind::Finishing));
             Ok(())
         })
@@ -57,15 +61,19 @@ const PARTIAL: &[(&str, Operation)] = &[
 
 const WHOLE: &[(&str, Operation)] = &[
     ("complete", |world, id| {
-        Box::pin(async { world.uploads.complete(id, Some(world.digest())).await.map(drop) })
+        Box::pin(async {
+            world.uploads.for_operator().complete(id, Some(world.digest())).await.map(drop)
+        })
     }),
     ("complete, persist, finish", |world, id| Box::pin(world.finish(id))),
     ("complete, reopen", |world, id| {
-        Box::pin(async { world.uploads.complete(id, None).await?.reopen().await.map(drop) })
+        Box::pin(async {
+            world.uploads.for_operator().complete(id, None).await?.reopen().await.map(drop)
+        })
     }),
     ("complete, persist, reopen", |world, id| {
         Box::pin(async {
-            let completion = world.uploads.complete(id, None).await?;
+            let completion = world.uploads.for_operator().complete(id, None).await?;
             completion.file().persist(world.target(id)).await?;
             completion.reopen().await.map(drop)
         })

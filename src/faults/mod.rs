@@ -89,9 +89,11 @@ impl World {
         let mut append = match upload {
             None => {
                 let new = NewUpload::new().filename("a.bin").total(self.content.len() as u64);
-                self.uploads.create(new).await?
+                self.uploads.for_owner(None).create(new).await?
             }
-            Some((id, start)) => self.uploads.append(&id, start as u64, mode).await?,
+            Some((id, start)) => {
+                self.uploads.for_operator().append(&id, start as u64, mode).await?
+            }
         };
         for piece in self.content[start..end].chunks(7000) {
             append.write(piece).await?;
@@ -104,7 +106,7 @@ impl World {
     /// Completes the upload with an application that moves its file.
     async fn finish(&self, id: &UploadId) -> Result<(), Error> {
         let digest = self.named.then(|| self.digest());
-        let completion = self.uploads.complete(id, digest).await?;
+        let completion = self.uploads.for_operator().complete(id, digest).await?;
         match self.take(completion.file()).await {
             Ok(()) => completion.finish().await.map(drop),
             Err(error) => {
@@ -124,7 +126,7 @@ impl World {
 
     /// Where the upload stands: at one of these places, and if all its bytes are there, whole.
     async fn stands(&self, id: &UploadId, places: &[usize]) -> Result<usize, Error> {
-        let offset = self.uploads.status(id).await?.offset();
+        let offset = self.uploads.for_operator().status(id).await?.offset();
         let offset = usize::try_from(offset).unwrap();
         assert!(places.contains(&offset), "it stands at {offset}, and {places:?} were due");
         Ok(offset)

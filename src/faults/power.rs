@@ -47,7 +47,7 @@ async fn live(world: &World, mode: AppendMode, failing: Option<usize>) -> Vec<To
                 }
                 world.store.settle().await;
                 if let Some((id, _)) = upload
-                    && let Ok(standing) = world.uploads.status(&id).await
+                    && let Ok(standing) = world.uploads.for_operator().status(&id).await
                 {
                     let at = usize::try_from(standing.offset()).unwrap();
                     upload = Some((id, at));
@@ -123,7 +123,7 @@ fn cut_everywhere(mut world: World, mode: AppendMode, failing: Option<usize>, fo
 
 async fn check(world: &World, told: Told, durability: Durability, found: &mut Found) {
     let Told { id, offset, is_complete, .. } = told;
-    let standing = match world.uploads.status(&id).await {
+    let standing = match world.uploads.for_operator().status(&id).await {
         Ok(standing) => standing,
         Err(error) if durability == Durability::Process => {
             assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Damaged), "{error:?}");
@@ -258,7 +258,7 @@ fn a_rewriting_whose_sync_fails_takes_nothing_back() {
             world.plan.trace().iter().for_each(|change| image.apply(change));
             image.restore(world.folder.path(), Luck::Nothing);
             let world = World::open(world.folder, Durability::Sync, "second start", true);
-            let after = run(world.uploads.status(&upload.id)).unwrap();
+            let after = run(world.uploads.for_operator().status(&upload.id)).unwrap();
             assert!(after.offset() >= upload.offset(), "{after:?} {upload:?}");
         }
         println!(
@@ -283,7 +283,7 @@ fn a_second_power_cut_is_noticed_too() {
     let (id, _) = run(world.push(Some(begun), end, AppendMode::AllOrNothing)).unwrap();
     run(async {
         // The application is asked and refuses, so that it is compared and written down.
-        world.uploads.complete(&id, None).await.unwrap().reopen().await.unwrap();
+        world.uploads.for_operator().complete(&id, None).await.unwrap().reopen().await.unwrap();
     });
     let data =
         files_below(&world.root()).into_iter().find(|path| path.ends_with(format!("{id}.part")));
@@ -292,7 +292,7 @@ fn a_second_power_cut_is_noticed_too() {
     std::fs::write(data.unwrap(), bytes).unwrap();
 
     world = World::open(world.folder, process, "third start", true);
-    let refused = run(world.uploads.complete(&id, None)).unwrap_err();
+    let refused = run(world.uploads.for_operator().complete(&id, None)).unwrap_err();
     assert_eq!(*refused.kind(), ErrorKind::Damaged);
 }
 

@@ -15,7 +15,7 @@ impl World {
         }
         for _ in 0..uploads {
             let new = NewUpload::new().total(10);
-            world.uploads.create(new).await.unwrap().commit().await.unwrap();
+            world.uploads.for_owner(None).create(new).await.unwrap().commit().await.unwrap();
         }
         world
     }
@@ -27,11 +27,11 @@ impl World {
         let mut upload = None;
         for end in super::ENDS {
             upload = Some(self.push(upload, end, AppendMode::AllOrNothing).await.unwrap());
-            self.uploads.status(&upload.unwrap().0).await.unwrap();
+            self.uploads.for_operator().status(&upload.unwrap().0).await.unwrap();
         }
         self.finish(&upload.unwrap().0).await.unwrap();
         let (other, _) = self.push(None, super::ENDS[0], AppendMode::AllOrNothing).await.unwrap();
-        self.uploads.cancel(&other).await.unwrap();
+        self.uploads.for_operator().cancel(&other).await.unwrap();
         self.store_settles().await;
         let changes = self.plan.trace().split_off(moment);
         (changes.iter().map(kind).collect(), self.plan.calls() - calls)
@@ -60,7 +60,7 @@ async fn an_upload_makes_the_same_calls_whatever_lies_in_the_store() {
 async fn the_first_upload_of_a_listing_comes_when_one_page_was_read() {
     let world = World::filled(MANY).await;
     let before = world.plan.calls();
-    let mut listing = world.uploads.list(Filter::all());
+    let mut listing = world.uploads.for_operator().list(Filter::all());
     let mut listed = 0;
     let mut first = 0;
     while let Some(upload) = listing.next().await {

@@ -43,8 +43,8 @@
 //!
 //! # struct Users;
 //! # impl tower_chunked_upload::Policy for Users {
-//! #     async fn authorize(&self, request: &http::request::Parts) -> Result<Option<Owner>, Refusal> {
-//! #         let user = request.extensions.get::<Owner>().cloned();
+//! #     async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+//! #         let user = asked.request.extensions.get::<Owner>().cloned();
 //! #         user.map(Some).ok_or_else(Refusal::unauthenticated)
 //! #     }
 //! # }

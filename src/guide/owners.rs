@@ -35,8 +35,8 @@
 //! struct Users;
 //!
 //! impl Policy for Users {
-//!     async fn authorize(&self, request: &Parts) -> Result<Option<Owner>, Refusal> {
-//!         let user = request.extensions.get::<User>().ok_or_else(Refusal::unauthenticated)?;
+//!     async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+//!         let user = asked.request.extensions.get::<User>().ok_or_else(Refusal::unauthenticated)?;
 //!         Ok(Some(Owner::new(user.0.as_str())))
 //!     }
 //! }

@@ -45,25 +45,25 @@
 //!         Ok(if request.headers.contains_key("x-user") { most } else { Some(100) })
 //!     }
 //!
-//!     async fn validate(&self, _: &Parts, chunk: &Candidate<'_>) -> Result<(), Refusal> {
+//!     async fn validate(&self, chunk: &Candidate<'_>) -> Result<(), Refusal> {
 //!         match chunk.filename() {
 //!             Some(name) if name.ends_with(".pdf") => Ok(()),
 //!             _ => Err(Refusal::new(StatusCode::BAD_REQUEST, "Only PDF files are taken")),
 //!         }
 //!     }
 //!
-//!     async fn attributes(&self, _: &Parts, chunk: &Candidate<'_>) -> Result<Value, Refusal> {
+//!     async fn attributes(&self, chunk: &Candidate<'_>) -> Result<Value, Refusal> {
 //!         Ok(serde_json::json!({ "folder": chunk.field("folder") }))
 //!     }
 //!
-//!     async fn verify(&self, _: &Parts, file: &CompletedUpload) -> Result<(), Refusal> {
-//!         let broken = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Cannot read the file");
+//!     async fn verify(&self, finished: &Verification<'_>) -> Result<(), Refusal> {
+//!         let broken = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Cannot read the finished.file");
 //!         let mut start = Vec::new();
-//!         let reader = file.open().await?;
+//!         let reader = finished.file.open().await?;
 //!         reader.take(5).read_to_end(&mut start).await.map_err(broken)?;
 //!         match &start[..] {
 //!             b"%PDF-" => Ok(()),
-//!             _ => Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "This is no PDF file")),
+//!             _ => Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "This is no PDF finished.file")),
 //!         }
 //!     }
 //! }

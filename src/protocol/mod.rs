@@ -1,5 +1,18 @@
-//! What is spoken on the wire, one folder a dialect.
+//! What is spoken on the wire, one folder a dialect, and what all of them share.
 //!
 //! A dialect knows HTTP and calls the engine; it never opens a file.
 
+mod body;
+mod caller;
 pub(crate) mod chunked;
+mod dialects;
+mod exchange;
+mod hand_over;
+mod headers;
+mod path;
+
+pub(crate) use self::body::{Answered, BodyError, BoxError, Incoming, Payload};
+pub(crate) use self::caller::Caller;
+pub(crate) use self::dialects::{Dialects, Route};
+pub(crate) use self::exchange::{Dialect, Exchange, Problem, Reply, Settings};
+pub(crate) use self::hand_over::{Finished, Outcome, settle, takes};

@@ -59,7 +59,7 @@ impl Client {
             let bytes = if world.one_in(3) { Vec::new() } else { fresh(world, total) };
             let new = NewUpload::new().filename("a.bin").total(total);
             let work = async {
-                let mut append = node.uploads.create(new).await?;
+                let mut append = node.uploads.for_owner(None).create(new).await?;
                 append.write(&bytes[..]).await?;
                 append.commit().await
             };
@@ -161,7 +161,8 @@ impl Client {
         let node = self.world.pick().await;
         self.note(&format!("status on {node:?}"));
         let request = self.known().look();
-        let work = node.uploads.status(&self.id);
+        let uploads = node.uploads.for_operator();
+        let work = uploads.status(&self.id);
         match self.world.ask(&node, self.world.patience(), work).await {
             Answer::Got(upload) => {
                 self.note(&format!("stands at {} {:?}", upload.offset(), upload.status()));
@@ -273,7 +274,8 @@ impl Client {
         bytes: &[u8],
     ) -> Result<crate::Upload, Failed> {
         let world = &self.world;
-        let mut append = node.uploads.append(&self.id, at, mode).await.map_err(Failed::Begun)?;
+        let mut append =
+            node.uploads.for_operator().append(&self.id, at, mode).await.map_err(Failed::Begun)?;
         let middle = world.dice().usize(0..=bytes.len());
         append.write(&bytes[..middle]).await.map_err(Failed::Written)?;
         world.stall().await;
@@ -297,7 +299,8 @@ impl Client {
             known.cancelling += 1;
             known.begin()
         };
-        let work = node.uploads.cancel(&self.id);
+        let uploads = node.uploads.for_operator();
+        let work = uploads.cancel(&self.id);
         match self.world.ask(&node, self.world.patience(), work).await {
             Answer::Got(upload) => {
                 self.note("cancelled");
@@ -332,7 +335,8 @@ impl Client {
             known.expires_at(expires);
             known.begin()
         };
-        let work = node.uploads.set_expires(&self.id, expires);
+        let uploads = node.uploads.for_operator();
+        let work = uploads.set_expires(&self.id, expires);
         let certain = match self.world.ask(&node, self.world.patience(), work).await {
             Answer::Got(_) => true,
             Answer::Failed(error) => {
@@ -349,7 +353,8 @@ impl Client {
         let node = self.world.pick().await;
         self.note(&format!("sweep it on {node:?}"));
         let request = self.known().look();
-        let work = node.uploads.delete_if_expired(&self.id);
+        let uploads = node.uploads.for_operator();
+        let work = uploads.delete_if_expired(&self.id);
         match self.world.ask(&node, self.world.patience(), work).await {
             Answer::Got(true) if self.known().must_live(self.world.cloud.now()) => {
                 Err("it was swept before its time".to_owned())
@@ -408,7 +413,7 @@ impl Client {
 
     async fn hand_over(&self, node: &Node, request: &Request) -> Ended {
         let world = &self.world;
-        let completion = match node.uploads.complete(&self.id, None).await {
+        let completion = match node.uploads.for_operator().complete(&self.id, None).await {
             Ok(completion) => completion,
             Err(error) => return Ended::Refused(error),
         };
@@ -513,7 +518,7 @@ impl Client {
 
     async fn go_home(&mut self, node: &Node) -> Result<Checked, Error> {
         let request = self.known().look();
-        let stands = node.uploads.status(&self.id).await?;
+        let stands = node.uploads.for_operator().status(&self.id).await?;
         // The client's own question may have had no answer.
         if let Err(wrong) = self.known().told(&request, stands.offset()) {
             return Ok(Err(wrong));
@@ -531,7 +536,8 @@ impl Client {
                 None => fresh(&self.world, None),
             };
             let (request, number) = self.attempt(at, &bytes, false);
-            let mut append = node.uploads.append(&self.id, at, AppendMode::AllOrNothing).await?;
+            let mut append =
+                node.uploads.for_operator().append(&self.id, at, AppendMode::AllOrNothing).await?;
             append.write(&bytes[..]).await?;
             let upload = append.commit().await?;
             let mut known = self.known();
@@ -545,7 +551,7 @@ impl Client {
             known.handed = true;
             known.begin()
         };
-        let completion = node.uploads.complete(&self.id, None).await?;
+        let completion = node.uploads.for_operator().complete(&self.id, None).await?;
         let bytes = match self.look(completion.file()).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(Err("all is well, and it cannot be read".to_owned())),

@@ -143,7 +143,8 @@ impl Load {
             let node = number % nodes.len();
             let uploads = nodes[node].clone();
             tasks.spawn(async move {
-                let mut append = uploads.create(NewUpload::new().total(1 << 40)).await.unwrap();
+                let mut append =
+                    uploads.for_owner(None).create(NewUpload::new().total(1 << 40)).await.unwrap();
                 append.write(&b"bytes"[..]).await.unwrap();
                 let upload = append.commit().await.unwrap();
                 Pending { id: upload.id, offset: upload.offset(), node }
@@ -185,7 +186,8 @@ impl Load {
             let start = begin + slot * turn + slot.mul_f64(dice.f64() / 2.0);
             tasks.spawn(async move {
                 tokio::time::sleep_until(start).await;
-                let mut append = uploads.append(&id, at, AppendMode::AllOrNothing).await.unwrap();
+                let mut append =
+                    uploads.for_operator().append(&id, at, AppendMode::AllOrNothing).await.unwrap();
                 append.write(CHUNK).await.unwrap();
                 append.commit().await.unwrap();
             });

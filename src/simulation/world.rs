@@ -377,7 +377,7 @@ fn connect(
 struct Watcher(Arc<Register>);
 
 impl Observer for Watcher {
-    async fn on_event(&self, event: &Event) {
+    async fn on_event(&self, event: &Event, _: Option<&http::Extensions>) {
         let upload = event.upload();
         let found = {
             let known = self.0.known.lock().unwrap();

@@ -4,9 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
-use http::request::Parts;
 use tower_chunked_upload::store::MemoryStore;
-use tower_chunked_upload::{ChunkedUploadLayer, Owner, Policy, Refusal, Uploads};
+use tower_chunked_upload::{ChunkedUploadLayer, Context, Owner, Policy, Refusal, Uploads};
 
 use crate::request::Raw;
 use crate::server::Server;
@@ -15,8 +14,8 @@ use crate::support::{self, *};
 struct Forbids;
 
 impl Policy for Forbids {
-    async fn authorize(&self, request: &Parts) -> Result<Option<Owner>, Refusal> {
-        match request.headers.get("x-refuse") {
+    async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+        match asked.request.headers.get("x-refuse") {
             Some(_) => Err(Refusal::new(StatusCode::FORBIDDEN, "Not you")),
             None => Ok(None),
         }
@@ -140,7 +139,8 @@ fn a_request_in_the_body_of_a_refused_one_is_never_obeyed() {
                         let name = hidden.to_string();
                         hidden.play(&server, &target, &mut tally).await;
                         assert_eq!(server.asked(), <[String; 0]>::default(), "{name}");
-                        let upload = uploads.status(&support::id(&id)).await.unwrap();
+                        let upload =
+                            uploads.for_operator().status(&support::id(&id)).await.unwrap();
                         assert_eq!(upload.offset(), 3, "{name}");
                         assert_eq!(support::all_ids(&uploads).await.len(), 1, "{name}");
                     }

@@ -10,7 +10,6 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, SendStream, client};
 use http::Request;
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
-use http::request::Parts;
 use tokio::net::TcpStream;
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{
@@ -29,7 +28,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 struct Begun(Arc<AtomicUsize>);
 
 impl Policy for Begun {
-    async fn validate(&self, _: &Parts, _: &Candidate<'_>) -> Result<(), Refusal> {
+    async fn validate(&self, _: &Candidate<'_>) -> Result<(), Refusal> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
@@ -45,7 +44,7 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let (folder, store) = folder();
-        let uploads = Uploads::builder(store).patience(PATIENCE).build().unwrap();
+        let uploads = Uploads::builder(store).takeover_timeout(PATIENCE).build().unwrap();
         let begun = Begun::default();
         let layer = ChunkedUploadLayer::new(uploads.clone()).policy(begun.clone());
         let server = Server::start(layer, DEADLINE).await;
@@ -59,7 +58,7 @@ impl Fixture {
     }
 
     async fn offset(&self, id: &str) -> u64 {
-        self.uploads.status(&support::id(id)).await.unwrap().offset()
+        self.uploads.for_operator().status(&support::id(id)).await.unwrap().offset()
     }
 
     /// Completes the upload of ten bytes over another connection.
@@ -135,7 +134,8 @@ fn a_stream_that_is_reset_in_its_body_frees_its_upload_and_moves_nothing() {
         let sender = fixture.connect(&client::Builder::new()).await;
         // Another process, whose requests stop none of the first's.
         let other = FsStore::new(fixture.folder.path().join("up/%Y/%m/%d"));
-        let other = Uploads::builder(other).patience(Duration::from_millis(1)).build().unwrap();
+        let other =
+            Uploads::builder(other).takeover_timeout(Duration::from_millis(1)).build().unwrap();
         let mut resets = 0;
         for reason in [Reason::CANCEL, Reason::NO_ERROR, Reason::INTERNAL_ERROR] {
             for is_raw in [true, false] {
@@ -146,6 +146,7 @@ fn a_stream_that_is_reset_in_its_body_frees_its_upload_and_moves_nothing() {
                     false => (form_request(place), Form::new().id(Some(&id)).open_file("a")),
                 };
                 let upload = support::id(&id);
+                let other = other.for_operator();
                 let append = || other.append(&upload, 3, AppendMode::AllOrNothing);
                 let (response, mut stream) = open(&sender, request).await.unwrap();
                 send(&mut stream, [&head[..], b"OLD"].concat().into(), false).await.unwrap();

@@ -224,7 +224,7 @@ impl Campaign {
     /// The id of an upload that has its first bytes, or all.
     async fn upload(&self, is_whole: bool) -> String {
         let new = NewUpload::new().filename("a").total(TOTAL as u64);
-        let mut append = self.uploads.create(new).await.unwrap();
+        let mut append = self.uploads.for_owner(None).create(new).await.unwrap();
         append.write(FIRST).await.unwrap();
         if is_whole {
             append.write(REST).await.unwrap();

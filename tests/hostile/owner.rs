@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::request::Parts;
 use http::{Method, Request};
 use serde_json::json;
-use tower_chunked_upload::{ChunkedUploadLayer, Owner, Policy, Refusal, Uploads};
+use tower_chunked_upload::{ChunkedUploadLayer, Context, Owner, Policy, Refusal, Uploads};
 
 use crate::is_long;
 use crate::support::{self, *};
@@ -17,8 +16,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 struct Named;
 
 impl Policy for Named {
-    async fn authorize(&self, request: &Parts) -> Result<Option<Owner>, Refusal> {
-        let user = request.headers.get("x-user").map(|user| user.to_str().unwrap());
+    async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+        let user = asked.request.headers.get("x-user").map(|user| user.to_str().unwrap());
         Ok(user.map(Owner::new))
     }
 }
@@ -125,7 +124,8 @@ async fn an_upload_of_another_is_answered_like_none_at_once_and_with_the_same_wo
                 State::Whole | State::Finishing | State::Complete => {
                     client.send(by(owner, chunk(Some(&id), 3, 10, b"defghij"))).await;
                     if state == State::Finishing {
-                        finishing = Some(uploads.complete(&typed, None).await.unwrap());
+                        finishing =
+                            Some(uploads.for_operator().complete(&typed, None).await.unwrap());
                     }
                     if state == State::Complete {
                         client.send(by(owner, complete(&id, &md5(b"abcdefghij")))).await;

@@ -24,7 +24,8 @@ impl Guarded {
         let folder = tempfile::tempdir().unwrap();
         let outside = folder.path().join("record");
         let uploads = Uploads::builder(FsStore::new(outside.join("%Y"))).build().unwrap();
-        let mut append = uploads.create(NewUpload::new().filename("a").total(9)).await.unwrap();
+        let mut append =
+            uploads.for_owner(None).create(NewUpload::new().filename("a").total(9)).await.unwrap();
         append.write(&b"beside"[..]).await.unwrap();
         append.commit().await.unwrap();
         let files = files_below(&outside);

@@ -600,7 +600,7 @@ pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
 
 /// All uploads of the store, by their ids.
 pub(crate) async fn all_ids(uploads: &Uploads) -> Vec<UploadId> {
-    let mut listing = uploads.list(tower_chunked_upload::Filter::all());
+    let mut listing = uploads.for_operator().list(tower_chunked_upload::Filter::all());
     let mut ids = Vec::new();
     while let Some(upload) = listing.next().await {
         ids.push(upload.expect("a record").id);
@@ -664,7 +664,7 @@ pub(crate) async fn until(what: &str, mut happens: impl AsyncFnMut() -> bool) {
 pub(crate) async fn given_back(uploads: &Uploads, id: &UploadId) {
     until("the upload is given back", async || {
         // It asks nobody to stop, and changes nothing.
-        match uploads.delete_if_expired(id).await {
+        match uploads.for_operator().delete_if_expired(id).await {
             Err(error) if *error.kind() == ErrorKind::Busy => false,
             asked => {
                 assert!(!asked.expect("an upload"), "it had expired and is gone");

@@ -1,19 +1,15 @@
 //! The layer's own answers.
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName,
-    X_CONTENT_TYPE_OPTIONS,
-};
-use http::request::Parts;
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value};
 
-use super::config::Config;
+use super::config::Chunked;
 use super::form::FormError;
 use crate::engine::{Error, ErrorKind, Quota};
-use crate::log;
 use crate::policy::Refusal;
+use crate::protocol::{BodyError, Problem};
 use crate::time;
 use crate::upload::Upload;
 
@@ -22,7 +18,7 @@ use crate::upload::Upload;
 /// ```
 /// use http::HeaderValue;
 /// use serde_json::{Map, Value};
-/// use tower_chunked_upload::Encoder;
+/// use tower_chunked_upload::chunked::Encoder;
 ///
 /// /// `upload_id=…&offset=…`
 /// struct Form;
@@ -66,7 +62,6 @@ pub(super) struct Answer {
     status: StatusCode,
     content: Option<Map<String, Value>>,
     headers: HeaderMap,
-    refusal: Option<Refusal>,
 }
 
 impl Answer {
@@ -75,7 +70,7 @@ impl Answer {
     }
 
     pub(super) fn empty(status: StatusCode) -> Self {
-        Self { status, content: None, headers: HeaderMap::new(), refusal: None }
+        Self { status, content: None, headers: HeaderMap::new() }
     }
 
     pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -91,40 +86,32 @@ impl Answer {
         }
     }
 
-    pub(super) fn into_response(self, config: &Config) -> Response<Bytes> {
+    pub(super) fn into_response(self, chunked: &Chunked) -> Response<Bytes> {
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
-        let headers = response.headers_mut();
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(content) = self.content {
-            let media_type = config.content_type.clone();
-            let media_type = media_type.unwrap_or_else(|| config.encoder.content_type());
-            headers.insert(CONTENT_TYPE, media_type);
-            *response.body_mut() = config.encoder.encode(&content).into();
-        }
-        if let Some(refusal) = self.refusal {
-            log::refused(&refusal);
-            response.extensions_mut().insert(refusal);
+            let media_type = chunked.content_type.clone();
+            let media_type = media_type.unwrap_or_else(|| chunked.encoder.content_type());
+            response.headers_mut().insert(CONTENT_TYPE, media_type);
+            *response.body_mut() = chunked.encoder.encode(&content).into();
         }
         response
     }
 }
 
-impl From<Refusal> for Answer {
-    fn from(refusal: Refusal) -> Self {
+impl From<&Refusal> for Answer {
+    fn from(refusal: &Refusal) -> Self {
         Self {
             status: refusal.status(),
             content: Some(refusal.content().clone()),
             headers: refusal.headers().clone(),
-            refusal: Some(refusal),
         }
     }
 }
 
 /// `upload_id`, `offset` and `expires`: what every answer about an upload says.
-pub(super) fn standing(upload: &Upload) -> Map<String, Value> {
+pub(super) fn status_body(upload: &Upload) -> Map<String, Value> {
     let mut content = Map::new();
     content.insert("upload_id".to_owned(), upload.id.as_str().into());
     content.insert("offset".to_owned(), upload.offset().into());
@@ -133,108 +120,116 @@ pub(super) fn standing(upload: &Upload) -> Map<String, Value> {
     content
 }
 
-impl From<Error> for Refusal {
-    /// The protocol's words for it, without what the store said.
-    fn from(error: Error) -> Self {
-        Self::from(error.kind().clone()).because_of(error)
+/// The protocol's status and words for a problem, without what the store said.
+pub(super) fn refusal(problem: Problem) -> Refusal {
+    match problem {
+        Problem::Refused(refusal) if refusal.is_unauthenticated() => {
+            refusal.with_status(StatusCode::FORBIDDEN)
+        }
+        Problem::Refused(refusal) => refusal,
+        Problem::Engine(error) => of_engine(error.kind()).because_of(error),
+        Problem::Body(error) => of_body(error),
     }
 }
 
-impl From<ErrorKind> for Refusal {
-    fn from(kind: ErrorKind) -> Self {
-        let bad = |detail: &str| Self::new(StatusCode::BAD_REQUEST, detail);
-        match kind {
-            ErrorKind::NotFound => Self::new(StatusCode::NOT_FOUND, "Upload not found"),
-            ErrorKind::Expired => Self::new(StatusCode::GONE, "Upload has expired"),
-            ErrorKind::AlreadyComplete => bad("Upload has already been marked as \"complete\""),
-            ErrorKind::Finishing => bad("Upload is being completed"),
-            ErrorKind::OffsetMismatch { offset } => {
-                bad("Offsets do not match").with("offset", offset)
-            }
-            ErrorKind::TotalMismatch { total } => {
-                bad(&format!("Size of file was announced as {total} bytes"))
-            }
-            ErrorKind::TooLong { .. } => bad(WRONG_SIZE),
-            ErrorKind::TooLarge { limit } => {
-                bad(&format!("Size of file exceeds the limit ({limit} bytes)"))
-            }
-            ErrorKind::QuotaExceeded { quota, limit } => {
-                let status = match quota {
-                    Quota::OwnerUploads => StatusCode::TOO_MANY_REQUESTS,
-                    Quota::OwnerBytes => StatusCode::PAYLOAD_TOO_LARGE,
-                    Quota::AllBytes | Quota::FreeBytes => StatusCode::INSUFFICIENT_STORAGE,
-                };
-                Self::new(status, format!("The limit is {limit} {quota}")).with("limit", limit)
-            }
-            ErrorKind::Incomplete { offset, total } => {
-                bad(&format!("{offset} of {total} bytes have arrived")).with("offset", offset)
-            }
-            ErrorKind::ChecksumMismatch => bad("md5 checksum does not match"),
-            ErrorKind::Superseded => {
-                Self::new(StatusCode::CONFLICT, "Upload was taken over by a newer request")
-            }
-            ErrorKind::Busy => Self::new(StatusCode::CONFLICT, "Upload is held by another request")
-                .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
-            ErrorKind::ShuttingDown => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down")
-                    .header(header::RETRY_AFTER, HeaderValue::from_static("5"))
-            }
-            ErrorKind::Full => {
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "There is no room for the upload")
-            }
-            ErrorKind::Source => bad("The request ended before its end"),
-            ErrorKind::Damaged => {
-                Self::new(StatusCode::GONE, "The stored upload is damaged; begin a new one")
-            }
-            ErrorKind::Store | ErrorKind::AlreadyExists => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The upload could not be stored")
-            }
+fn of_body(error: BodyError) -> Refusal {
+    let silent = |detail| Refusal::new(StatusCode::REQUEST_TIMEOUT, detail);
+    match error {
+        BodyError::Silent => silent("The request brought no data for too long"),
+        BodyError::Slow => silent("The request brought too little data"),
+        BodyError::TooLarge(limit, error) => {
+            let limit = limit.map(|limit| format!(" ({limit} bytes)")).unwrap_or_default();
+            let detail = format!("Size of the request exceeds the limit{limit}");
+            let refusal = Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, detail);
+            refusal.because_of(Error::source_failed(error))
+        }
+        BodyError::Failed(error) => refusal(Error::source_failed(error).into()),
+    }
+}
+
+fn of_engine(kind: &ErrorKind) -> Refusal {
+    match kind {
+        ErrorKind::NotFound => Refusal::new(StatusCode::NOT_FOUND, "Upload not found"),
+        ErrorKind::Expired => Refusal::new(StatusCode::GONE, "Upload has expired"),
+        ErrorKind::AlreadyComplete => bad("Upload has already been marked as \"complete\""),
+        ErrorKind::Finishing => bad("Upload is being completed"),
+        ErrorKind::OffsetMismatch { offset } => bad("Offsets do not match").with("offset", *offset),
+        ErrorKind::TotalMismatch { total } => {
+            bad(format!("Size of file was announced as {total} bytes"))
+        }
+        ErrorKind::TooLong { .. } => bad(WRONG_SIZE),
+        ErrorKind::TooLarge { limit } => {
+            bad(format!("Size of file exceeds the limit ({limit} bytes)"))
+        }
+        ErrorKind::QuotaExceeded { quota, limit } => {
+            let status = match quota {
+                Quota::OwnerUploads => StatusCode::TOO_MANY_REQUESTS,
+                Quota::OwnerBytes => StatusCode::PAYLOAD_TOO_LARGE,
+                Quota::AllBytes | Quota::FreeBytes => StatusCode::INSUFFICIENT_STORAGE,
+            };
+            Refusal::new(status, format!("The limit is {limit} {quota}")).with("limit", *limit)
+        }
+        ErrorKind::Incomplete { offset, total } => {
+            bad(format!("{offset} of {total} bytes have arrived")).with("offset", *offset)
+        }
+        ErrorKind::ChecksumMismatch => bad("md5 checksum does not match"),
+        ErrorKind::Superseded => {
+            Refusal::new(StatusCode::CONFLICT, "Upload was taken over by a newer request")
+        }
+        ErrorKind::Busy => Refusal::new(StatusCode::CONFLICT, "Upload is held by another request")
+            .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
+        ErrorKind::ShuttingDown => {
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down")
+                .header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+        }
+        ErrorKind::Full => {
+            Refusal::new(StatusCode::INSUFFICIENT_STORAGE, "There is no room for the upload")
+        }
+        ErrorKind::Source => bad("The request ended before its end"),
+        ErrorKind::Damaged => {
+            Refusal::new(StatusCode::GONE, "The stored upload is damaged; begin a new one")
+        }
+        ErrorKind::Store | ErrorKind::AlreadyExists => {
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "The upload could not be stored")
         }
     }
 }
 
+fn bad(detail: impl Into<String>) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, detail)
+}
+
 impl From<FormError> for Refusal {
     fn from(error: FormError) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, format!("Error in the form: {error}"))
+        bad(format!("Error in the form: {error}"))
     }
 }
 
-/// The request's media type; two of them are none.
-pub(super) fn media_type(parts: &Parts) -> Result<Option<&HeaderValue>, Refusal> {
-    let mut types = parts.headers.get_all(CONTENT_TYPE).iter();
-    match (types.next(), types.next()) {
-        (media_type, None) => Ok(media_type),
-        _ => Err(bad_headers()),
+impl From<FormError> for Problem {
+    fn from(error: FormError) -> Self {
+        Self::Refused(error.into())
     }
 }
 
-/// Refuses a body in a content coding: what would be stored is not the file that its name and its length
+/// What would be stored of a body in a content coding is not the file that its name and its length
 /// speak of.
-pub(super) fn plain(parts: &Parts) -> Result<(), Refusal> {
-    let codings = parts.headers.get_all(CONTENT_ENCODING).iter();
-    let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    if codings.all(|coding| matches!(&*coding.trim_ascii().to_ascii_lowercase(), b"" | b"identity"))
-    {
-        return Ok(());
-    }
-    let refusal = Refusal::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "A body with a Content-Encoding is not taken",
-    );
+pub(super) fn coded() -> Refusal {
+    let detail = "A body with a Content-Encoding is not taken";
+    let refusal = Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
     // RFC 9110, 12.5.3: which ones would be.
-    Err(refusal.header(ACCEPT_ENCODING, HeaderValue::from_static("identity")))
+    refusal.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
 }
 
 pub(super) fn no_file() -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "No chunk file was submitted")
+    bad("No chunk file was submitted")
 }
 
 pub(super) fn bad_headers() -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "Error in request headers")
+    bad("Error in request headers")
 }
 
 pub(super) fn wrong_size() -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, WRONG_SIZE)
+    bad(WRONG_SIZE)
 }
 
 const WRONG_SIZE: &str = "File size doesn't match headers";

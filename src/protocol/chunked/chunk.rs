@@ -1,68 +1,57 @@
 //! Receiving a chunk.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_DISPOSITION;
 use http::request::Parts;
-use http_body::Body;
-use tokio::io::AsyncReadExt;
 
-use super::answer::{Answer, bad_headers, media_type, no_file, plain, standing, wrong_size};
-use super::body::{BoxError, Incoming};
-use super::caller::Caller;
-use super::config::Config;
+use super::answer::{Answer, bad_headers, coded, no_file, status_body, wrong_size};
+use super::config::Chunked;
 use super::content_range::ContentRange;
 use super::disposition::Disposition;
 use super::form::{Boundary, FormError, FormEvent, FormLimits, FormReader, plain_media_type};
 use super::query::{self, set_once};
-use crate::engine::{Append, AppendMode, ErrorKind, Event, NewUpload, Uploads, filename};
+use crate::engine::{Append, AppendMode, ErrorKind, NewUpload, OwnerUploads};
+use crate::filename;
 use crate::id::UploadId;
-use crate::policy::{Candidate, Refusal};
+use crate::policy::{Action, Answering, Candidate, Context, Refusal};
+use crate::protocol::{Exchange, Incoming, Payload, Problem, headers};
 use crate::upload::Upload;
 
-pub(super) async fn receive<B>(
-    config: &Config,
-    caller: &Caller,
-    parts: &Parts,
+pub(super) async fn receive<B: Payload>(
+    chunked: &Chunked,
+    exchange: &Exchange<'_>,
     body: &mut Incoming<B>,
-) -> Result<Answer, Refusal>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    let owner = caller.ask(config, config.policy.authorize(parts)).await?;
-    let uploads = config.uploads.for_request(owner, caller.came());
-    let limit = config.policy.max_bytes(parts, uploads.max_bytes());
-    let limit = uploads.within_reach(caller.ask(config, limit).await?);
-    let range = read_range(config, parts)?;
-    let request = Request { config, caller, parts, uploads, limit, range };
+) -> Result<Answer, Problem> {
+    let id = query::id(exchange.parts);
+    let context = exchange.context(Action::Append, id.as_ref());
+    let uploads = exchange.authorize(&context).await?;
+    let limit = exchange.limit(context, exchange.settings.uploads.max_bytes()).await?;
+    let range = read_range(chunked, exchange.parts)?;
+    let request = Request { chunked, exchange, context, uploads, limit, range };
     // An upload that exists may have a limit of its own.
-    if request.start() == 0 && !query::has_id(parts) {
+    if request.start() == 0 && !query::has_id(exchange.parts) {
         request.check_total(limit)?;
     }
-    let event = match shape(parts)? {
+    let upload = match shape(exchange.parts)? {
         Shape::Form(boundary) => request.receive_form(boundary, body).await?,
         Shape::Raw(file) => request.receive_raw(file, body).await?,
     };
-    let upload = event.upload();
-    caller.tell(config, config.policy.on_event(parts, &event)).await;
-    let mut content = standing(upload);
-    caller.tell(config, config.policy.respond(parts, upload, &mut content)).await;
+    let mut content = status_body(&upload);
+    let context = exchange.context(Action::Append, Some(&upload.id));
+    let mut answer = Answering { context, upload: &upload, content: &mut content };
+    exchange.tell(exchange.settings.policy.respond(&mut answer)).await;
     Ok(Answer::ok(content).with_range(upload.offset()))
 }
 
 /// A chunk request, as far as its headers tell.
 struct Request<'a> {
-    config: &'a Config,
-    caller: &'a Caller,
-    parts: &'a Parts,
-    uploads: Uploads,
+    chunked: &'a Chunked,
+    exchange: &'a Exchange<'a>,
+    context: Context<'a>,
+    uploads: OwnerUploads,
     limit: Option<u64>,
     range: Option<ContentRange>,
 }
@@ -78,21 +67,27 @@ enum Shape {
     Raw(File),
 }
 
+/// Where the bytes of a file go, as far as that is known when it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    /// To the upload that the request has named.
+    Existing,
+    /// To a new upload, unless an id comes after the file.
+    New,
+    /// To the upload whose id is still to come, since only a later chunk starts there.
+    Unknown,
+}
+
 impl Request<'_> {
     /// `multipart/form-data`, its parts in any order.
-    async fn receive_form<B>(
+    async fn receive_form<B: Payload>(
         &self,
         boundary: Boundary,
         body: &mut Incoming<B>,
-    ) -> Result<Event, Refusal>
-    where
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<BoxError>,
-    {
-        let limits = self.config.form_limits;
+    ) -> Result<Upload, Problem> {
+        let limits = self.chunked.form_limits;
         self.check_size(body.exact_size(), overhead(&limits), self.limit_so_far())?;
-        let mut form = FormReader::new(&boundary, Arc::clone(&self.config.field), limits);
+        let mut form = FormReader::new(&boundary, Arc::clone(&self.chunked.field), limits);
         let mut id = None;
         let mut fields = Vec::new();
         let mut receiver: Option<Receiver> = None;
@@ -116,7 +111,7 @@ impl Request<'_> {
                 }
                 FormEvent::Data(bytes) => match &mut receiver {
                     Some(receiver) => receiver.take(bytes, self.range.as_ref()).await?,
-                    None => return Err(no_file()),
+                    None => return Err(no_file().into()),
                 },
                 FormEvent::FileEnd => {}
                 FormEvent::End => break,
@@ -131,13 +126,12 @@ impl Request<'_> {
     }
 
     /// The chunk and nothing else, with the id in the query.
-    async fn receive_raw<B>(&self, file: File, body: &mut Incoming<B>) -> Result<Event, Refusal>
-    where
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<BoxError>,
-    {
-        let (id, fields) = query::read(self.parts)?;
+    async fn receive_raw<B: Payload>(
+        &self,
+        file: File,
+        body: &mut Incoming<B>,
+    ) -> Result<Upload, Problem> {
+        let (id, fields) = query::read(self.exchange.parts)?;
         if id.is_none() {
             self.check_start()?;
         }
@@ -155,11 +149,14 @@ impl Request<'_> {
 
     /// The limit as long as it is not known where the chunk belongs. That of a later one comes with its id.
     fn limit_so_far(&self) -> Option<u64> {
-        if self.start() == 0 { self.limit } else { self.uploads.within_reach(None) }
+        match self.start() {
+            0 => self.limit,
+            _ => self.exchange.settings.uploads.within_reach(None),
+        }
     }
 
     /// Refuses a file whose range says that it is larger than is taken.
-    fn check_total(&self, limit: Option<u64>) -> Result<(), Refusal> {
+    fn check_total(&self, limit: Option<u64>) -> Result<(), Problem> {
         match (&self.range, limit) {
             (Some(range), Some(limit)) if range.total > limit => {
                 Err(ErrorKind::TooLarge { limit }.into())
@@ -175,12 +172,14 @@ impl Request<'_> {
         size: Option<u64>,
         overhead: u64,
         limit: Option<u64>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Problem> {
         let Some(size) = size else { return Ok(()) };
         let least = size.saturating_sub(overhead);
         match (limit, &self.range) {
             (Some(limit), None) if least > limit => Err(ErrorKind::TooLarge { limit }.into()),
-            (_, Some(range)) if least > range.len() || size < range.len() => Err(wrong_size()),
+            (_, Some(range)) if least > range.len() || size < range.len() => {
+                Err(wrong_size().into())
+            }
             _ => Ok(()),
         }
     }
@@ -192,101 +191,84 @@ impl Request<'_> {
         file: File,
         fields: &[(String, String)],
         size: Option<u64>,
-    ) -> Result<Receiver, Refusal> {
-        if let Some(id) = id {
-            let append = self.continue_upload(id, &file, fields, size).await?;
-            return Ok(Receiver { append, file, received: 0, bound: true });
+    ) -> Result<Receiver, Problem> {
+        let target = match (id, self.start()) {
+            (Some(_), _) => Target::Existing,
+            (None, 0) => Target::New,
+            (None, _) => Target::Unknown,
+        };
+        if target != Target::Existing {
+            self.check_size(size, 0, self.limit_so_far())?;
+            self.check_total(self.limit_so_far())?;
         }
-        let (start, limit) = (self.start(), self.limit_so_far());
-        self.check_size(size, 0, limit)?;
-        self.check_total(limit)?;
-        let mut new = NewUpload::new();
-        // A first chunk, unless an id comes after the file; a later one never begins an upload.
-        if start == 0 {
-            let candidate = self.candidate(&file, fields, None);
-            self.ask(self.config.policy.validate(self.parts, &candidate)).await?;
-            let attributes = self.config.policy.attributes(self.parts, &candidate);
-            let attributes = self.ask(attributes).await?;
-            let total = self.range.as_ref().map(|range| range.total);
-            new = new.filename(&*file.name).content_type(file.content_type.clone());
-            new = new.attributes(attributes).total(total);
-        }
-        // Only a later chunk can start anywhere else: its `upload_id` is still to come.
-        let append = self.uploads.create_within(new, limit, start != 0).await?;
-        Ok(Receiver { append, file, received: 0, bound: false })
+        let append = match (target, id) {
+            (Target::Existing, Some(id)) => self.resume(id, &file, fields, size).await?,
+            (Target::Unknown, _) => self.uploads.stage().await?,
+            _ => self.create(&file, fields).await?,
+        };
+        Ok(Receiver { append, file, received: 0, target })
+    }
+
+    /// Begins an upload, if the application wants it.
+    async fn create(&self, file: &File, fields: &[(String, String)]) -> Result<Append, Problem> {
+        let policy = &self.exchange.settings.policy;
+        let candidate = self.candidate(self.context, file, fields, None);
+        self.exchange.ask(policy.validate(&candidate)).await?;
+        let attributes = self.exchange.ask(policy.attributes(&candidate)).await?;
+        let new = NewUpload::new()
+            .filename(&*file.name)
+            .content_type(file.content_type.clone())
+            .attributes(attributes)
+            .total(candidate.total)
+            .limit(self.limit);
+        Ok(self.uploads.create(new).await?)
     }
 
     /// Takes up an upload that exists, if the chunk fits it.
-    async fn continue_upload(
+    async fn resume(
         &self,
         id: &str,
         file: &File,
         fields: &[(String, String)],
         size: Option<u64>,
-    ) -> Result<Append, Refusal> {
+    ) -> Result<Append, Problem> {
         let id: UploadId = id.parse().map_err(|_| ErrorKind::NotFound)?;
-        let (start, mode) = (self.start(), AppendMode::AllOrNothing);
-        let mut append = match self.uploads.hold_idle(&id).await {
-            Some(held) => {
-                let upload = held.upload().clone();
-                let mut check = pin!(self.check_continued(&upload, file, fields, size));
-                match poll_fn(|cx| Poll::Ready(check.as_mut().poll(cx))).await {
-                    Poll::Ready(limit) => held.append(start, mode, limit?)?,
-                    Poll::Pending => {
-                        // An application that takes its time, or has its own way with the upload, must
-                        // not find it held.
-                        drop(held);
-                        let limit = check.await?;
-                        self.uploads.append_within(&id, start, mode, limit).await?
-                    }
-                }
-            }
-            None => {
-                // Before the claim: what is refused now stops nobody.
-                let upload = self.uploads.check_open(&id).await?;
-                let limit = self.check_continued(&upload, file, fields, size).await?;
-                self.uploads.append_within(&id, start, mode, limit).await?
-            }
-        };
+        let check = |upload| self.check_resumed(upload, file, fields, size);
+        let (lease, limit) = self.uploads.acquire_if(&id, check).await?;
+        let mut append = lease.append(AppendMode::AllOrNothing);
+        append.set_limit(limit);
         if let Some(range) = &self.range {
             append.set_total(range.total).await?;
         }
         Ok(append)
     }
 
-    async fn ask<T>(
-        &self,
-        decision: impl Future<Output = Result<T, Refusal>> + Send,
-    ) -> Result<T, Refusal> {
-        self.caller.ask(self.config, decision).await
-    }
-
     /// Refuses a chunk that does not fit its upload, or that the application does not want; gives the
     /// limit of the file's size.
-    async fn check_continued(
+    async fn check_resumed(
         &self,
-        upload: &Upload,
+        upload: Upload,
         file: &File,
         fields: &[(String, String)],
         size: Option<u64>,
-    ) -> Result<Option<u64>, Refusal> {
-        self.uploads.check_offset(upload, self.start())?;
+    ) -> Result<Option<u64>, Problem> {
+        if upload.offset() != self.start() {
+            return Err(ErrorKind::OffsetMismatch { offset: upload.offset() }.into());
+        }
         if let (Some(range), Some(total)) = (&self.range, upload.total())
             && range.total != total
         {
             return Err(ErrorKind::TotalMismatch { total }.into());
         }
+        let context = Context { upload_id: Some(&upload.id), ..self.context };
         let limit = match upload.max_bytes {
             None => self.limit,
-            own => {
-                let limit = self.config.policy.max_bytes(self.parts, own);
-                self.uploads.within_reach(self.ask(limit).await?)
-            }
+            own => self.exchange.limit(context, own).await?,
         };
         self.check_total(limit)?;
         self.check_size(size, 0, limit)?;
-        let candidate = self.candidate(file, fields, Some(upload));
-        self.ask(self.config.policy.validate(self.parts, &candidate)).await?;
+        let candidate = self.candidate(context, file, fields, Some(&upload));
+        self.exchange.ask(self.exchange.settings.policy.validate(&candidate)).await?;
         Ok(limit)
     }
 
@@ -296,38 +278,37 @@ impl Request<'_> {
         receiver: Receiver,
         id: Option<&str>,
         fields: Vec<(String, String)>,
-    ) -> Result<Event, Refusal> {
-        let Receiver { mut append, file, received: size, bound } = receiver;
-        let append = match id {
-            Some(id) if !bound => {
-                let target = self.continue_upload(id, &file, &fields, Some(size)).await?;
-                return join(append, target, self.range.is_none()).await.map(Event::Grew);
+    ) -> Result<Upload, Problem> {
+        let Receiver { mut append, file, received: size, target } = receiver;
+        match (target, id) {
+            // The id came after the file: the bytes, which have waited, join their upload.
+            (Target::New | Target::Unknown, Some(id)) => {
+                let staged = append;
+                append = self.resume(id, &file, &fields, Some(size)).await?;
+                append.take_from(staged).await?;
             }
-            _ => {
-                if !bound {
-                    self.check_start()?;
-                }
-                // The append has minded the limit.
-                self.check_size(Some(size), 0, None)?;
-                if self.range.is_none() {
-                    append.set_total(append.position()).await?;
-                }
+            (Target::New | Target::Unknown, None) => {
+                self.check_start()?;
                 append.set_fields(fields);
-                append
             }
-        };
-        let upload = append.commit().await?;
-        Ok(if bound { Event::Grew(upload) } else { Event::Created(upload) })
+            (Target::Existing, _) => {}
+        }
+        // The append has minded the limit.
+        self.check_size(Some(size), 0, None)?;
+        if self.range.is_none() {
+            append.set_total(append.position()).await?;
+        }
+        Ok(append.commit().await?)
     }
 
     /// Refuses a chunk that begins an upload anywhere but at its start, or a larger one than may be.
-    fn check_start(&self) -> Result<(), Refusal> {
+    fn check_start(&self) -> Result<(), Problem> {
         self.check_total(self.limit)?;
         match self.start() {
             0 => Ok(()),
             // No offset: a client that goes on from it would begin one upload after the other.
-            _ if query::has_id(self.parts) => {
-                Err(Refusal::new(StatusCode::BAD_REQUEST, ID_IN_QUERY))
+            _ if query::has_id(self.exchange.parts) => {
+                Err(Refusal::new(StatusCode::BAD_REQUEST, ID_IN_QUERY).into())
             }
             _ => Err(ErrorKind::OffsetMismatch { offset: 0 }.into()),
         }
@@ -340,11 +321,13 @@ impl Request<'_> {
 
     fn candidate<'a>(
         &self,
+        context: Context<'a>,
         file: &'a File,
         fields: &'a [(String, String)],
         upload: Option<&'a Upload>,
     ) -> Candidate<'a> {
         Candidate {
+            context,
             raw_filename: &file.name,
             content_type: file.content_type.as_deref(),
             total: self.range.as_ref().map(|range| range.total),
@@ -361,51 +344,30 @@ struct Receiver {
     file: File,
     /// How many of its bytes have come.
     received: u64,
-    /// Whether it is known to which upload they belong; else the id may still follow.
-    bound: bool,
+    target: Target,
 }
 
 impl Receiver {
-    async fn take(&mut self, bytes: Bytes, range: Option<&ContentRange>) -> Result<(), Refusal> {
+    async fn take(&mut self, bytes: Bytes, range: Option<&ContentRange>) -> Result<(), Problem> {
         self.received += bytes.len() as u64;
         if range.is_some_and(|range| self.received > range.len()) {
-            return Err(wrong_size());
+            return Err(wrong_size().into());
         }
-        Ok(self.append.write_frame(bytes).await?)
+        Ok(self.append.write(bytes).await?)
     }
 }
 
-/// The id came after the file: the bytes, which waited as a new upload, join theirs.
-async fn join(staged: Append, mut target: Append, whole: bool) -> Result<Upload, Refusal> {
-    let mut reader = staged.into_reader().await?;
-    let mut buffer = vec![0; COPY];
-    loop {
-        let read = reader.read(&mut buffer).await.map_err(|_| ErrorKind::Store)?;
-        if read == 0 {
-            if whole {
-                target.set_total(target.position()).await?;
-            }
-            return Ok(target.commit().await?);
-        }
-        target.write(&buffer[..read]).await?;
-    }
-}
-
-fn read_range(config: &Config, parts: &Parts) -> Result<Option<ContentRange>, Refusal> {
-    let mut values = parts.headers.get_all(&config.range_header).iter();
-    match (values.next(), values.next()) {
-        (None, _) if config.range_required => Err(bad_headers()),
-        (None, _) => Ok(None),
+fn read_range(chunked: &Chunked, parts: &Parts) -> Result<Option<ContentRange>, Refusal> {
+    match headers::single(&parts.headers, &chunked.range_header).map_err(|_| bad_headers())? {
+        None if chunked.range_required => Err(bad_headers()),
+        None => Ok(None),
         // A range that cannot be read must not turn a piece into a whole file.
-        (Some(value), None) => {
-            ContentRange::parse(value.as_bytes()).map(Some).ok_or_else(bad_headers)
-        }
-        (Some(_), Some(_)) => Err(bad_headers()),
+        Some(value) => ContentRange::parse(value.as_bytes()).map(Some).ok_or_else(bad_headers),
     }
 }
 
 fn shape(parts: &Parts) -> Result<Shape, Refusal> {
-    let media_type = media_type(parts)?;
+    let media_type = headers::media_type(&parts.headers).map_err(|_| bad_headers())?;
     if let Some(media_type) = media_type {
         match Boundary::from_content_type(media_type.as_bytes()) {
             Ok(boundary) => return Ok(Shape::Form(boundary)),
@@ -413,12 +375,11 @@ fn shape(parts: &Parts) -> Result<Shape, Refusal> {
             Err(error) => return Err(error.into()),
         }
     }
-    plain(parts)?;
-    let mut dispositions = parts.headers.get_all(CONTENT_DISPOSITION).iter();
-    let disposition = dispositions.next().ok_or_else(no_file)?;
-    if dispositions.next().is_some() {
-        return Err(bad_headers());
+    if !headers::is_plain(&parts.headers) {
+        return Err(coded());
     }
+    let disposition = headers::single(&parts.headers, &CONTENT_DISPOSITION);
+    let disposition = disposition.map_err(|_| bad_headers())?.ok_or_else(no_file)?;
     let disposition = Disposition::of_request(disposition.as_bytes()).ok_or_else(no_file)?;
     let name = disposition.filename.filter(|name| filename::safe(name).is_some());
     let name = name.ok_or_else(no_file)?;
@@ -437,5 +398,3 @@ fn overhead(limits: &FormLimits) -> u64 {
 const ID_IN_QUERY: &str = "A form names its upload in the field 'upload_id', not in the query";
 /// A delimiter with its line ends and padding.
 const MARK: usize = 512;
-/// How much of a staged chunk is copied at a time.
-const COPY: usize = 64 * 1024;

@@ -2,162 +2,68 @@
 
 use std::fmt;
 
-use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
-use http_body::Body;
+use http::{HeaderValue, StatusCode};
 use serde::de::{Deserialize, Deserializer, MapAccess};
 
-use super::answer::{Answer, media_type};
-use super::body::{BoxError, Incoming};
-use super::caller::Caller;
-use super::config::Config;
+use super::answer::bad_headers;
+use super::config::Chunked;
 use super::form::{self, Boundary, FormError, FormLimits};
 use super::query::set_once;
 use crate::checksum::Digest;
-use crate::engine::{Completion, Error, ErrorKind, Event};
+use crate::engine::{Error, ErrorKind};
 use crate::id::UploadId;
-use crate::policy::Refusal;
+use crate::policy::{Action, Refusal};
+use crate::protocol::headers::{essence, media_type};
+use crate::protocol::{Exchange, Incoming, Payload, Problem, Reply};
+use crate::upload::Status;
 
-/// A finished upload, and the request that the inner service is to answer.
-pub(crate) struct Finished {
-    parts: Parts,
-    body: Bytes,
-    completion: Completion,
-}
-
-/// What becomes of the upload once the inner service has answered.
-pub(crate) struct Verdict {
-    parts: Parts,
-    completion: Completion,
-}
-
-pub(super) async fn prepare<B>(
-    config: &Config,
-    caller: &Caller,
-    parts: Parts,
+pub(super) async fn complete<B: Payload>(
+    chunked: &Chunked,
+    exchange: &Exchange<'_>,
     body: &mut Incoming<B>,
-) -> Result<Finished, Refusal>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    let owner = caller.ask(config, config.policy.authorize(&parts)).await?;
-    let uploads = config.uploads.for_request(owner, caller.came());
-    let content = read(config, body).await?;
-    let (id, md5) = read_fields(config.form_limits, &parts, &content)?;
-    if !names_its_end(&parts) {
+) -> Result<Reply, Problem> {
+    let uploads = exchange.authorize(&exchange.context(Action::Complete, None)).await?;
+    let content = body
+        .read_small(exchange.settings.replayed_bytes)
+        .await?
+        .ok_or_else(|| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large"))?;
+    let (id, md5) = read_fields(chunked.form_limits, exchange.parts, &content)?;
+    if !names_its_end(exchange.parts) {
         body.check_end()?;
     }
     let (id, md5) = match (id, md5) {
         (Some(id), Some(md5)) => (id, Some(md5)),
-        (Some(id), None) if !config.md5_check => (id, None),
-        _ if config.md5_check => return Err(missing("Both 'upload_id' and 'md5' are required")),
-        _ => return Err(missing("'upload_id' is required")),
+        (Some(id), None) if !chunked.md5_check => (id, None),
+        _ if chunked.md5_check => {
+            return Err(missing("Both 'upload_id' and 'md5' are required").into());
+        }
+        _ => return Err(missing("'upload_id' is required").into()),
     };
     let id: UploadId = id.parse().map_err(|_| ErrorKind::NotFound)?;
-    let digest = match md5.filter(|_| config.md5_check) {
+    let digest = match md5.filter(|_| chunked.md5_check) {
         None => None,
         Some(md5) => match Digest::md5(&md5) {
             Some(digest) => Some(digest),
             // No file has such an md5; but what is wrong with the upload comes first.
             None => {
-                uploads.check_open(&id).await.map_err(in_words)?;
-                return Err(ErrorKind::ChecksumMismatch.into());
+                let upload = uploads.status(&id).await?;
+                return Err(match upload.status() {
+                    Status::Complete => already_complete(),
+                    Status::Open | Status::Finishing => ErrorKind::ChecksumMismatch.into(),
+                });
             }
         },
     };
     let completion = uploads.complete(&id, digest).await.map_err(in_words)?;
-    let verified = caller.ask(config, config.policy.verify(&parts, completion.file())).await;
-    if completion.is_discarded().await {
-        let event = Event::Discarded(completion.file().record().clone());
-        caller.tell(config, config.policy.on_event(&parts, &event)).await;
-        return Err(verified.err().unwrap_or_else(|| ErrorKind::NotFound.into()));
-    }
-    if let Err(refusal) = verified {
-        completion.reopen().await?;
-        return Err(refusal);
-    }
-    Ok(Finished { parts, body: content, completion })
-}
-
-impl Finished {
-    pub(crate) fn into_request(self, config: &Config) -> (Request<Bytes>, Verdict) {
-        let Self { parts, body, completion } = self;
-        let mut request = Request::from_parts(parts.clone(), body);
-        *request.uri_mut() = config.handler_uri(&parts.uri);
-        request.extensions_mut().insert(completion.file().clone());
-        (request, Verdict { parts, completion })
-    }
-}
-
-impl Verdict {
-    /// The inner service has answered, and perhaps taken the file. An answer comes back if its own cannot
-    /// stand, since the upload could not be marked as complete.
-    pub(crate) async fn settle(self, config: &Config, taken: bool) -> Option<Response<Bytes>> {
-        let Self { parts, completion } = self;
-        if completion.is_discarded().await {
-            let upload = completion.file().record().clone();
-            config.policy.on_event(&parts, &Event::Discarded(upload)).await;
-            return None;
-        }
-        if !taken {
-            // It can be completed again, whether or not this can be written down.
-            drop(completion.reopen().await);
-            return None;
-        }
-        match completion.finish().await {
-            Ok(upload) => {
-                config.policy.on_event(&parts, &Event::Completed(upload)).await;
-                None
-            }
-            Err(error) => Some(Answer::from(Refusal::from(error)).into_response(config)),
-        }
-    }
-}
-
-/// Whether the inner service has taken the file.
-pub(crate) fn takes<B>(answer: &Response<B>) -> bool {
-    let status = answer.status();
-    // gRPC says its errors with a 200, also that it has no such method.
-    let grpc = answer.headers().get("grpc-status");
-    (status.is_success() || status.is_redirection()) && grpc.is_none_or(|status| status == "0")
-}
-
-/// The whole body, as long as it is small.
-async fn read<B>(config: &Config, body: &mut Incoming<B>) -> Result<Bytes, Refusal>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    let limit = config.completion_bytes;
-    let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large");
-    if body.exact_size().is_some_and(|size| size > limit as u64) {
-        return Err(too_large());
-    }
-    let mut whole = BytesMut::new();
-    while let Some(bytes) = body.next(None).await? {
-        if bytes.len() > limit - whole.len() {
-            return Err(too_large());
-        }
-        whole.extend_from_slice(&bytes);
-    }
-    Ok(whole.freeze())
+    Ok(Reply::Finished(Box::new(completion), content))
 }
 
 /// Whether a body of the request's type shows by itself where it ends.
 fn names_its_end(parts: &Parts) -> bool {
-    let media_type = media_type(parts).ok().flatten().map(HeaderValue::as_bytes);
+    let media_type = media_type(&parts.headers).ok().flatten().map(HeaderValue::as_bytes);
     let essence = media_type.map(essence).unwrap_or_default();
     [&b"multipart/form-data"[..], b"application/json"].contains(&&*essence)
-}
-
-/// A media type without its parameters, in lower case.
-fn essence(media_type: &[u8]) -> Vec<u8> {
-    let essence = media_type.split(|byte| *byte == b';').next().unwrap_or_default();
-    essence.trim_ascii().to_ascii_lowercase()
 }
 
 pub(crate) type Fields = (Option<String>, Option<String>);
@@ -168,7 +74,8 @@ pub(crate) fn read_fields(
     parts: &Parts,
     body: &[u8],
 ) -> Result<Fields, Refusal> {
-    let media_type = media_type(parts)?.map(|value| value.as_bytes());
+    let media_type = media_type(&parts.headers).map_err(|_| bad_headers())?;
+    let media_type = media_type.map(HeaderValue::as_bytes);
     let essence = essence(media_type.unwrap_or_default());
     let (mut id, mut md5) = (None, None);
     let mut take = |name: &str, value: &str| match name {
@@ -237,11 +144,15 @@ fn missing(detail: &str) -> Refusal {
 }
 
 /// The original's words for it are other ones here than for a chunk.
-fn in_words(error: Error) -> Refusal {
+fn in_words(error: Error) -> Problem {
     match error.kind() {
-        ErrorKind::AlreadyComplete => missing("Upload has already been marked as complete"),
+        ErrorKind::AlreadyComplete => already_complete(),
         _ => error.into(),
     }
+}
+
+fn already_complete() -> Problem {
+    missing("Upload has already been marked as complete").into()
 }
 
 #[cfg(test)]

@@ -4,8 +4,6 @@
 //! chunk path tells where an upload stands and `DELETE` cancels it.
 
 mod answer;
-mod body;
-mod caller;
 mod chunk;
 pub(crate) mod complete;
 mod config;
@@ -16,96 +14,127 @@ pub(crate) mod query;
 mod status;
 
 use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body::Body;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 
 pub use self::answer::{Encoder, JsonEncoder};
-pub(crate) use self::body::{Answered, BoxError};
-pub(crate) use self::caller::Caller;
-pub(crate) use self::complete::{Finished, takes};
-pub(crate) use self::config::{Config, Route};
+pub use self::config::Chunked;
 pub use self::form::FormLimits;
 
 use self::answer::Answer;
-use self::body::Incoming;
-use crate::policy::Refusal;
+use super::{Dialect, Exchange, Incoming, Payload, Problem, Reply};
+use crate::cors::Cors;
+use crate::policy::{self, Refusal};
 
-/// What comes of a request to one of the two paths.
-pub(crate) enum Outcome {
-    /// With what is to be dropped when it is on its way.
-    Answer(Response<Bytes>, Option<Answered>),
-    /// The inner service answers.
-    Finished(Box<Finished>),
+/// Which of the two paths a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Chunk,
+    Complete,
 }
 
-pub(crate) async fn handle<B>(
-    config: &Config,
-    route: Route,
-    request: Request<B>,
-    caller: Caller,
-) -> Outcome
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    let (mut parts, body) = request.into_parts();
-    detach(&mut parts);
-    let version = parts.version;
-    let mut body = Incoming::new(body, &parts.headers, config, caller.clone());
-    let result = match (route, &parts.method) {
-        (Route::Chunk, &Method::POST) => chunk::receive(config, &caller, &parts, &mut body).await,
-        (Route::Complete, &Method::POST) => {
-            match complete::prepare(config, &caller, parts, &mut body).await {
-                // Its body was read to its end.
-                Ok(finished) => return Outcome::Finished(Box::new(finished)),
-                Err(refusal) => Err(refusal),
+impl Dialect for Chunked {
+    type Action = Action;
+
+    const NAME: policy::Dialect = policy::Dialect::Chunked;
+
+    fn route<B>(&self, request: &Request<B>) -> Option<Action> {
+        self.action(request.uri().path())
+    }
+
+    fn may_finish(action: Action) -> bool {
+        action == Action::Complete
+    }
+
+    async fn handle<B: Payload>(
+        &self,
+        action: Action,
+        exchange: &Exchange<'_>,
+        body: &mut Incoming<B>,
+    ) -> Result<Reply, Problem> {
+        let has_id = query::has_id(exchange.parts);
+        let answer = match (action, &exchange.parts.method) {
+            (Action::Complete, &Method::POST) => {
+                return complete::complete(self, exchange, body).await;
             }
-        }
-        (Route::Chunk, &Method::GET | &Method::HEAD) if query::has_id(&parts) => {
-            status::status(config, &caller, &parts).await
-        }
-        (Route::Chunk, &Method::DELETE) if query::has_id(&parts) => {
-            status::cancel(config, &caller, &parts).await
-        }
-        (_, method) => Ok(other_method(route, method, query::has_id(&parts))),
-    };
-    let mut answer = result.unwrap_or_else(Answer::from);
-    if body.is_unasked() && version <= Version::HTTP_11 {
-        // Whether the body still comes is the client's choice, so nobody knows where the next request
-        // begins.
-        answer = answer.header(header::CONNECTION, HeaderValue::from_static("close"));
+            (Action::Chunk, &Method::POST) => chunk::receive(self, exchange, body).await?,
+            (Action::Chunk, &Method::GET | &Method::HEAD) if has_id => {
+                status::status(exchange).await?
+            }
+            (Action::Chunk, &Method::DELETE) if has_id => status::cancel(exchange).await?,
+            (_, method) => other_method(action, method, has_id)?,
+        };
+        Ok(Reply::Answer(answer.into_response(self)))
     }
-    // The answer goes out while the rest of the body, if any, is still being thrown away.
-    let answered = body.drain();
-    Outcome::Answer(answer.into_response(config), answered)
+
+    fn handler_uri(&self, uri: &Uri) -> Uri {
+        self.complete_path.replace(uri)
+    }
+
+    fn refusal(&self, problem: Problem) -> Refusal {
+        answer::refusal(problem)
+    }
+
+    fn encode(&self, refusal: &Refusal) -> Response<Bytes> {
+        Answer::from(refusal).into_response(self)
+    }
+
+    fn cors(&self) -> Cors {
+        Cors {
+            methods: vec![Method::GET, Method::POST, Method::DELETE],
+            request_headers: vec![
+                header::CONTENT_DISPOSITION,
+                self.range_header.clone(),
+                header::CONTENT_TYPE,
+            ],
+            response_headers: vec![header::RANGE, header::RETRY_AFTER],
+        }
+    }
 }
 
-/// Copies what may be slices of the HTTP library's read buffer: as long as the body comes, they
-/// would keep the whole of it.
-fn detach(parts: &mut Parts) {
-    for value in parts.headers.values_mut() {
-        if let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) {
-            copy.set_sensitive(value.is_sensitive());
-            *value = copy;
+impl Chunked {
+    fn action(&self, path: &str) -> Option<Action> {
+        if self.chunk_path.matches(path) {
+            Some(Action::Chunk)
+        } else if self.complete_path.matches(path) {
+            Some(Action::Complete)
+        } else {
+            None
         }
-    }
-    if let Ok(copy) = parts.uri.to_string().try_into() {
-        parts.uri = copy;
     }
 }
 
-fn other_method(route: Route, method: &Method, has_id: bool) -> Answer {
-    let allow = match route {
-        Route::Chunk if has_id => "GET, HEAD, POST, DELETE, OPTIONS",
+fn other_method(action: Action, method: &Method, has_id: bool) -> Result<Answer, Refusal> {
+    let allow = HeaderValue::from_static(match action {
+        Action::Chunk if has_id => "GET, HEAD, POST, DELETE, OPTIONS",
         _ => "POST, OPTIONS",
-    };
-    let answer = if method == Method::OPTIONS {
-        Answer::empty(StatusCode::NO_CONTENT)
-    } else {
-        let detail = "This method is not allowed here";
-        Answer::from(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, detail))
-    };
-    answer.header(header::ALLOW, HeaderValue::from_static(allow))
+    });
+    if method == Method::OPTIONS {
+        return Ok(Answer::empty(StatusCode::NO_CONTENT).header(header::ALLOW, allow));
+    }
+    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "This method is not allowed here");
+    Err(refusal.header(header::ALLOW, allow))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_path_matches_with_and_without_a_slash() {
+        let chunked = Chunked::new();
+        for (path, action) in [
+            ("/api/chunked_upload", Some(Action::Chunk)),
+            ("/api/chunked_upload/", Some(Action::Chunk)),
+            ("/api/chunked_upload_complete", Some(Action::Complete)),
+            ("/api/chunked_upload_complete/", Some(Action::Complete)),
+            ("/api/chunked_upload//", None),
+            ("/api/chunked_upload/x", None),
+            ("/api/chunked_uploa", None),
+            ("//api/chunked_upload", None),
+            ("/", None),
+            ("", None),
+        ] {
+            assert_eq!(chunked.action(path), action, "{path}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::StatusCode;
 use http::request::Parts;
 
+use crate::id::UploadId;
 use crate::policy::Refusal;
 
 /// Whether the request names an upload in its query.
@@ -24,6 +25,11 @@ pub(crate) fn read(parts: &Parts) -> Result<(Option<String>, Vec<(String, String
         }
     }
     Ok((id, fields))
+}
+
+/// The upload that the query names, if it names one and no other.
+pub(crate) fn id(parts: &Parts) -> Option<UploadId> {
+    read(parts).ok()?.0?.parse().ok()
 }
 
 fn pairs(parts: &Parts) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {

@@ -175,51 +175,54 @@ async fn an_object_of_somebody_elses_is_no_success() {
 async fn a_chunk_that_is_overtaken_is_told_the_right_offset() {
     let double = Double::default();
     let (one, two) = (uploads(node(&double)), uploads(node(&double)));
-    let mut first = one.create(NewUpload::new()).await.unwrap();
+    let mut first = one.for_owner(None).create(NewUpload::new()).await.unwrap();
     first.write(&b"first"[..]).await.unwrap();
     let id = first.commit().await.unwrap().id;
 
-    let mut slow = one.append(&id, 5, AppendMode::AllOrNothing).await.unwrap();
+    let mut slow = one.for_operator().append(&id, 5, AppendMode::AllOrNothing).await.unwrap();
     slow.write(&b"slow"[..]).await.unwrap();
-    let mut fast = two.append(&id, 5, AppendMode::AllOrNothing).await.unwrap();
+    let mut fast = two.for_operator().append(&id, 5, AppendMode::AllOrNothing).await.unwrap();
     fast.write(&b"faster"[..]).await.unwrap();
     fast.commit().await.unwrap();
     let overtaken = slow.commit().await.unwrap_err();
     assert_eq!(*overtaken.kind(), ErrorKind::OffsetMismatch { offset: 11 });
 
-    let mut slow = one.append(&id, 11, AppendMode::AllOrNothing).await.unwrap();
+    let mut slow = one.for_operator().append(&id, 11, AppendMode::AllOrNothing).await.unwrap();
     slow.write(&b"slow"[..]).await.unwrap();
-    two.complete(&id, None).await.unwrap().finish().await.unwrap();
+    two.for_operator().complete(&id, None).await.unwrap().finish().await.unwrap();
     assert_eq!(*slow.commit().await.unwrap_err().kind(), ErrorKind::AlreadyComplete);
 
-    let (mut late, id) = (one.create(NewUpload::new()).await.unwrap(), id);
+    let (mut late, id) = (one.for_owner(None).create(NewUpload::new()).await.unwrap(), id);
     late.write(&b"late"[..]).await.unwrap();
     let other = late.commit().await.unwrap().id;
-    let late = one.append(&other, 4, AppendMode::AllOrNothing).await.unwrap();
-    two.cancel(&other).await.unwrap();
+    let late = one.for_operator().append(&other, 4, AppendMode::AllOrNothing).await.unwrap();
+    two.for_operator().cancel(&other).await.unwrap();
     assert_eq!(*late.commit().await.unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(*one.cancel(&id).await.unwrap_err().kind(), ErrorKind::AlreadyComplete);
+    assert_eq!(
+        *one.for_operator().cancel(&id).await.unwrap_err().kind(),
+        ErrorKind::AlreadyComplete
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_two_nodes_that_complete_one_is_refused_until_the_other_is_silent() {
     let double = Double::default();
     let (one, two) = (uploads(node(&double)), uploads(node(&double)));
-    let mut first = one.create(NewUpload::new()).await.unwrap();
+    let mut first = one.for_owner(None).create(NewUpload::new()).await.unwrap();
     first.write(&b"first"[..]).await.unwrap();
     let id = first.commit().await.unwrap().id;
 
-    let given = one.complete(&id, None).await.unwrap();
+    let given = one.for_operator().complete(&id, None).await.unwrap();
     for _ in 0..20 {
         // As long as the application works on it.
-        let refused = two.complete(&id, None).await.unwrap_err();
+        let refused = two.for_operator().complete(&id, None).await.unwrap_err();
         assert_eq!(*refused.kind(), ErrorKind::Finishing);
-        assert_eq!(two.status(&id).await.unwrap().status(), Status::Finishing);
+        assert_eq!(two.for_operator().status(&id).await.unwrap().status(), Status::Finishing);
         tokio::time::sleep(Duration::from_secs(10)).await;
     }
     given.reopen().await.unwrap();
-    assert_eq!(two.status(&id).await.unwrap().status(), Status::Open);
-    let given = two.complete(&id, None).await.unwrap();
+    assert_eq!(two.for_operator().status(&id).await.unwrap().status(), Status::Open);
+    let given = two.for_operator().complete(&id, None).await.unwrap();
     // Its node is gone in the middle of it.
     std::mem::forget(given);
     // Signs of life go on in this test's process, so they are stopped at the store.
@@ -227,8 +230,8 @@ async fn of_two_nodes_that_complete_one_is_refused_until_the_other_is_silent() {
     let mut refused = 0;
     let again = loop {
         // Nor does who only asks change how long it takes.
-        drop(one.status(&id).await.unwrap());
-        match one.complete(&id, None).await {
+        drop(one.for_operator().status(&id).await.unwrap());
+        match one.for_operator().complete(&id, None).await {
             Ok(again) => break again,
             Err(error) => assert_eq!(*error.kind(), ErrorKind::Finishing),
         }
@@ -237,7 +240,10 @@ async fn of_two_nodes_that_complete_one_is_refused_until_the_other_is_silent() {
     };
     assert!((2..10).contains(&refused), "{refused}");
     again.finish().await.unwrap();
-    assert_eq!(*two.complete(&id, None).await.unwrap_err().kind(), ErrorKind::AlreadyComplete);
+    assert_eq!(
+        *two.for_operator().complete(&id, None).await.unwrap_err().kind(),
+        ErrorKind::AlreadyComplete
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -245,13 +251,13 @@ async fn a_handler_that_never_ends_leaves_no_sign_of_an_upload_that_is_gone() {
     let double = Double::default();
     let (_, one, _) = timed(&double);
     let (_, two, _) = timed(&double);
-    let id = one.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
-    let stalled = one.complete(&id, None).await.unwrap();
+    let id = one.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    let stalled = one.for_operator().complete(&id, None).await.unwrap();
     double.plan(Call::Put, "/busy/", &[Fate::Refused; 8]);
-    while two.complete(&id, None).await.map(drop).is_err() {
+    while two.for_operator().complete(&id, None).await.map(drop).is_err() {
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
-    while two.cancel(&id).await.is_err() {
+    while two.for_operator().cancel(&id).await.is_err() {
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
     tokio::time::sleep(Duration::from_secs(100)).await;
@@ -269,32 +275,33 @@ async fn who_loses_a_race_to_complete_does_not_say_that_nobody_completes() {
     let double = Double::default();
     let store = node(&double);
     let handles = [(); 3].map(|()| uploads(store.clone()));
-    let mut first = handles[0].create(NewUpload::new()).await.unwrap();
+    let mut first = handles[0].for_owner(None).create(NewUpload::new()).await.unwrap();
     first.write(&b"first"[..]).await.unwrap();
     let id = first.commit().await.unwrap().id;
     double.plan(Call::Put, "/log/", &[Fate::Slow(Duration::from_millis(10)); 2]);
-    let (one, two) = tokio::join!(handles[0].complete(&id, None), handles[1].complete(&id, None));
+    let (one, two) = (handles[0].for_operator(), handles[1].for_operator());
+    let (one, two) = tokio::join!(one.complete(&id, None), two.complete(&id, None));
     assert!(double.is_done());
     assert_eq!([&one, &two].iter().filter(|given| given.is_ok()).count(), 1);
-    let refused = handles[2].complete(&id, None).await.unwrap_err();
+    let refused = handles[2].for_operator().complete(&id, None).await.unwrap_err();
     assert_eq!(*refused.kind(), ErrorKind::Finishing);
     one.or(two).unwrap().reopen().await.unwrap();
-    handles[2].complete(&id, None).await.unwrap().finish().await.unwrap();
+    handles[2].for_operator().complete(&id, None).await.unwrap().finish().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_completion_that_was_taken_over_is_told() {
     let double = Double::default();
     let (one, two) = (uploads(node(&double)), uploads(node(&double)));
-    let id = one.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    let id = one.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
     double.plan(Call::Put, "/busy/", &[Fate::Refused; 1000]);
-    let stalled = one.complete(&id, None).await.unwrap();
-    assert!(two.complete(&id, None).await.is_err());
+    let stalled = one.for_operator().complete(&id, None).await.unwrap();
+    assert!(two.for_operator().complete(&id, None).await.is_err());
     tokio::time::sleep(Duration::from_secs(15)).await;
-    let given = two.complete(&id, None).await.unwrap();
+    let given = two.for_operator().complete(&id, None).await.unwrap();
     assert_eq!(*stalled.finish().await.unwrap_err().kind(), ErrorKind::Superseded);
     given.finish().await.unwrap();
-    assert_eq!(two.status(&id).await.unwrap().status(), Status::Complete);
+    assert_eq!(two.for_operator().status(&id).await.unwrap().status(), Status::Complete);
 }
 
 /// When the clocks of nodes with a clock of their own begin.
@@ -325,15 +332,15 @@ async fn what_is_gone_is_deleted_after_the_grace_and_nothing_else() {
     let hour = 3600;
     let mut ids = Vec::new();
     for _ in 0..5 {
-        let mut first = uploads.create(NewUpload::new()).await.unwrap();
+        let mut first = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
         first.write(&[1; 1000][..]).await.unwrap();
         ids.push(first.commit().await.unwrap().id);
     }
     let [cancelled, expired, prolonged, complete, persisted] = ids[..] else { unreachable!() };
-    uploads.cancel(&cancelled).await.unwrap();
-    uploads.set_expires(&prolonged, None).await.unwrap();
-    uploads.complete(&complete, None).await.unwrap().finish().await.unwrap();
-    let given = uploads.complete(&persisted, None).await.unwrap();
+    uploads.for_operator().cancel(&cancelled).await.unwrap();
+    uploads.for_operator().set_expires(&prolonged, None).await.unwrap();
+    uploads.for_operator().complete(&complete, None).await.unwrap().finish().await.unwrap();
+    let given = uploads.for_operator().complete(&persisted, None).await.unwrap();
     given.file().persist("media/file").await.unwrap();
     given.finish().await.unwrap();
     let below = async |id: &UploadId| {
@@ -348,7 +355,7 @@ async fn what_is_gone_is_deleted_after_the_grace_and_nothing_else() {
     uploads.delete_expired().await.unwrap();
     store.settle().await;
     assert_eq!(below(&persisted).await, 3, "record, last commit, index");
-    assert_eq!(uploads.status(&persisted).await.unwrap().status(), Status::Complete);
+    assert_eq!(uploads.for_operator().status(&persisted).await.unwrap().status(), Status::Complete);
     assert_eq!(below(&cancelled).await, 0, "{:?}", double.keys().await);
 
     ahead.store(25 * hour, Ordering::Relaxed);
@@ -362,7 +369,7 @@ async fn what_is_gone_is_deleted_after_the_grace_and_nothing_else() {
     }
     assert_eq!(content(&store, &prolonged).await, [1; 1000]);
     assert_eq!(double.objects.get(&Path::from("media/file")).await.unwrap().meta.size, 1000);
-    uploads.cancel(&prolonged).await.unwrap();
+    uploads.for_operator().cancel(&prolonged).await.unwrap();
     ahead.store(30 * hour, Ordering::Relaxed);
     uploads.delete_expired().await.unwrap();
     assert_eq!(double.keys().await, ["media/file"]);
@@ -376,24 +383,26 @@ async fn every_node_knows_what_another_has_swept() {
     let theirs = Some(crate::upload::Owner::new("alice"));
     let upload = one.for_owner(theirs.clone()).create(NewUpload::new()).await.unwrap();
     let id = upload.commit().await.unwrap().id;
-    let cancelled = one.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
-    one.cancel(&cancelled).await.unwrap();
+    let cancelled =
+        one.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    one.for_operator().cancel(&cancelled).await.unwrap();
     ahead.store(25 * 3600, Ordering::Relaxed);
     assert_eq!(one.delete_expired().await.unwrap().incomplete, 1);
-    let kind = async |uploads: &Uploads, id| uploads.status(id).await.unwrap_err().kind().clone();
-    assert_eq!(kind(&other, &id).await, ErrorKind::Expired);
-    assert_eq!(kind(&other.for_owner(theirs), &id).await, ErrorKind::Expired);
-    assert_eq!(kind(&other.for_owner(None), &id).await, ErrorKind::NotFound);
-    assert_eq!(kind(&other, &cancelled).await, ErrorKind::NotFound);
+    let kind = |status: Result<Upload, crate::Error>| status.unwrap_err().kind().clone();
+    let operator = other.for_operator();
+    assert_eq!(kind(operator.status(&id).await), ErrorKind::Expired);
+    assert_eq!(kind(other.for_owner(theirs).status(&id).await), ErrorKind::Expired);
+    assert_eq!(kind(other.for_owner(None).status(&id).await), ErrorKind::NotFound);
+    assert_eq!(kind(operator.status(&cancelled).await), ErrorKind::NotFound);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_crash_left_of_a_creation_is_deleted() {
     let double = Double::default();
     let (_, uploads, ahead) = timed(&double);
-    let mut dead = uploads.create(NewUpload::new()).await.unwrap();
+    let mut dead = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
     dead.write(vec![1; 600_000].as_slice()).await.unwrap();
-    dead.lull().await.unwrap();
+    dead.flush_idle().await.unwrap();
     assert!(double.keys().await.len() > 1000, "pieces");
     std::mem::forget(dead);
     for hours in [25, 27] {
@@ -408,9 +417,9 @@ async fn a_creation_that_was_given_up_cannot_come_true_late() {
     for (bytes, sweeps) in [(600_000, 1), (600_000, 3), (10, 1), (10, 3)] {
         let double = Double::default();
         let (_, uploads, ahead) = timed(&double);
-        let mut slow = uploads.create(NewUpload::new()).await.unwrap();
+        let mut slow = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
         slow.write(vec![1; bytes].as_slice()).await.unwrap();
-        slow.lull().await.unwrap();
+        slow.flush_idle().await.unwrap();
         for sweep in 0..sweeps {
             ahead.store((25 + 2 * sweep) * 3600, Ordering::Relaxed);
             uploads.delete_expired().await.unwrap();
@@ -429,9 +438,9 @@ async fn a_first_chunk_that_takes_longer_than_an_upload_lives_is_not_lost() {
     let life = crate::engine::Expiry::AfterLastChunk(Duration::from_secs(60));
     let uploads = Uploads::builder(store.clone()).clock(move || clock()).expiry(life);
     let uploads = uploads.build().unwrap();
-    let mut slow = uploads.create(NewUpload::new()).await.unwrap();
+    let mut slow = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
     slow.write(vec![1; 600_000].as_slice()).await.unwrap();
-    slow.lull().await.unwrap();
+    slow.flush_idle().await.unwrap();
     for hours in [1, 4, 8] {
         ahead.store(hours * 3600, Ordering::Relaxed);
         uploads.delete_expired().await.unwrap();
@@ -475,7 +484,7 @@ async fn an_upload_has_only_so_many_commits_and_can_be_completed_then() {
     grow(&store, &upload.id, b"3").await.unwrap();
     let refused = grow(&store, &upload.id, b"4").await;
     assert!(matches!(refused, Err(StoreError::Full { .. })), "{refused:?}");
-    uploads(store).complete(&upload.id, None).await.unwrap().finish().await.unwrap();
+    uploads(store).for_operator().complete(&upload.id, None).await.unwrap().finish().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -497,8 +506,10 @@ async fn a_node_that_is_far_behind_catches_up_with_one_listing() {
 async fn an_upload_that_is_being_written_to_is_not_swept() {
     let double = Double::default();
     let (_, uploads, ahead) = timed(&double);
-    let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
-    let mut under_way = uploads.append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
+    let id =
+        uploads.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    let mut under_way =
+        uploads.for_operator().append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
     under_way.write(&b"more"[..]).await.unwrap();
     ahead.store(25 * 3600, Ordering::Relaxed);
     let swept = uploads.delete_expired().await.unwrap();
@@ -513,14 +524,16 @@ async fn a_sweeper_keeps_up_with_a_store_that_is_far_away() {
     let double = Double::default();
     let (_, uploads, ahead) = timed(&double);
     for _ in 0..300 {
-        drop(uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap());
+        drop(
+            uploads.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap(),
+        );
     }
     ahead.store(25 * 3600, Ordering::Relaxed);
     let second = Duration::from_secs(1);
     double.plan(Call::Put, "/log/", &[Fate::Slow(second); 300]);
     let start = tokio::time::Instant::now();
     let sweeper = uploads.sweep_every(1000 * second);
-    while uploads.list(Filter::all().expired(true)).next().await.is_some() {
+    while uploads.for_operator().list(Filter::all().expired(true)).next().await.is_some() {
         tokio::time::sleep(second).await;
     }
     assert!(start.elapsed() < 30 * second, "{:?}", start.elapsed());
@@ -534,7 +547,7 @@ async fn a_late_commit_to_an_upload_that_was_collected_is_not_acknowledged() {
     let upload = born(&store, b"first").await;
     let other = node(&double);
     let mut zombie = other.writer(&upload.id).await.unwrap();
-    uploads.cancel(&upload.id).await.unwrap();
+    uploads.for_operator().cancel(&upload.id).await.unwrap();
     ahead.store(2 * 3600, Ordering::Relaxed);
     tokio::time::advance(Duration::from_secs(2 * 3600)).await;
     for _ in 0..2 {
@@ -565,7 +578,7 @@ async fn trimmed(double: &Double) -> (Uploads, super::BucketWriter) {
     let (store, uploads, ahead) = timed(double);
     let upload = born(&store, b"first").await;
     let zombie = node(double).writer(&upload.id).await.unwrap();
-    let given = uploads.complete(&upload.id, None).await.unwrap();
+    let given = uploads.for_operator().complete(&upload.id, None).await.unwrap();
     given.file().persist("media/file").await.unwrap();
     given.finish().await.unwrap();
     ahead.store(2 * 3600, Ordering::Relaxed);
@@ -583,7 +596,7 @@ async fn a_late_commit_under_a_number_whose_bytes_were_moved_away_is_not_acknowl
     more.progress.offset = 10;
     let late = zombie.commit(Commit::new(Bytes::from_static(b"later"), more)).await;
     assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
-    assert_eq!(uploads.status(&upload.id).await.unwrap().status(), Status::Complete);
+    assert_eq!(uploads.for_operator().status(&upload.id).await.unwrap().status(), Status::Complete);
     assert_eq!(content(&node(&double), &upload.id).await, b"first");
 }
 
@@ -593,13 +606,14 @@ async fn a_node_that_slept_believes_nothing_that_it_knew() {
     let double = Double::default();
     let (_, sleeper, slept) = timed(&double);
     let (store, uploads, ahead) = timed(&double);
-    let mut first = sleeper.create(NewUpload::new()).await.unwrap();
+    let mut first = sleeper.for_owner(None).create(NewUpload::new()).await.unwrap();
     first.write(&b"first"[..]).await.unwrap();
     let id = first.commit().await.unwrap().id;
-    let mut under_way = sleeper.append(&id, 5, AppendMode::AllOrNothing).await.unwrap();
+    let mut under_way =
+        sleeper.for_operator().append(&id, 5, AppendMode::AllOrNothing).await.unwrap();
     under_way.write(&b"later"[..]).await.unwrap();
 
-    let given = uploads.complete(&id, None).await.unwrap();
+    let given = uploads.for_operator().complete(&id, None).await.unwrap();
     given.file().persist("media/file").await.unwrap();
     given.finish().await.unwrap();
     ahead.store(2 * 3600, Ordering::Relaxed);
@@ -609,7 +623,7 @@ async fn a_node_that_slept_believes_nothing_that_it_knew() {
     slept.store(2 * 3600, Ordering::Relaxed);
     let late = under_way.commit().await.unwrap_err();
     assert_eq!(*late.kind(), ErrorKind::AlreadyComplete);
-    let again = sleeper.complete(&id, None).await.unwrap_err();
+    let again = sleeper.for_operator().complete(&id, None).await.unwrap_err();
     assert_eq!(*again.kind(), ErrorKind::AlreadyComplete);
     assert_eq!(content(&store, &id).await, b"first");
 }
@@ -618,10 +632,11 @@ async fn a_node_that_slept_believes_nothing_that_it_knew() {
 async fn a_sweep_that_began_before_an_upload_was_to_expire_does_not_hide_it() {
     let double = Double::default();
     let (_, uploads, ahead) = timed(&double);
-    let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
-    uploads.set_expires(&id, None).await.unwrap();
+    let id =
+        uploads.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    uploads.for_operator().set_expires(&id, None).await.unwrap();
     let expires = start() + Duration::from_secs(60);
-    uploads.set_expires(&id, expires).await.unwrap();
+    uploads.for_operator().set_expires(&id, expires).await.unwrap();
     // It had seen the entry and not yet the commit, and its deletion comes last.
     double.objects.delete(&keys().due(&id, expires)).await.unwrap();
     ahead.store(62, Ordering::Relaxed);
@@ -635,9 +650,10 @@ async fn a_sweep_that_began_before_an_upload_was_to_expire_does_not_hide_it() {
 async fn an_upload_that_the_index_names_twice_is_removed_once() {
     let double = Double::default();
     let (_, uploads, ahead) = timed(&double);
-    let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    let id =
+        uploads.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
     let expires = start() + Duration::from_secs(60);
-    uploads.set_expires(&id, expires).await.unwrap();
+    uploads.for_operator().set_expires(&id, expires).await.unwrap();
     let named = double.keys().await.into_iter().filter(|key| key.contains("/due/")).count();
     assert!(named > 1);
     ahead.store(25 * 3600, Ordering::Relaxed);
@@ -694,16 +710,17 @@ async fn completing_costs_two_puts_whatever_the_size() {
     for chunks in [1, 50] {
         let double = Double::default();
         let uploads = uploads(node(&double));
-        let mut first = uploads.create(NewUpload::new()).await.unwrap();
+        let mut first = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
         first.write(&b"x"[..]).await.unwrap();
         let id = first.commit().await.unwrap().id;
         for at in 1..chunks {
-            let mut next = uploads.append(&id, at, AppendMode::AllOrNothing).await.unwrap();
+            let mut next =
+                uploads.for_operator().append(&id, at, AppendMode::AllOrNothing).await.unwrap();
             next.write(&b"x"[..]).await.unwrap();
             next.commit().await.unwrap();
         }
         double.counts();
-        uploads.complete(&id, None).await.unwrap().finish().await.unwrap();
+        uploads.for_operator().complete(&id, None).await.unwrap().finish().await.unwrap();
         assert_eq!(double.counts(), [(Call::Put, 2), (Call::Head, 1)]);
     }
 }
@@ -1051,7 +1068,7 @@ async fn a_late_commit_that_stood_still_on_its_way_is_not_acknowledged() {
     more.progress.offset = 10;
     let late = zombie.commit(Commit::new(Bytes::from_static(b"later"), more)).await;
     assert!(matches!(late, Err(StoreError::Io { .. })), "{late:?}");
-    assert_eq!(uploads.status(&upload.id).await.unwrap().status(), Status::Complete);
+    assert_eq!(uploads.for_operator().status(&upload.id).await.unwrap().status(), Status::Complete);
     assert_eq!(content(&node(&double), &upload.id).await, b"first");
 }
 
@@ -1167,7 +1184,7 @@ async fn a_damaged_upload_is_swept_when_its_time_has_come() {
     {
         let double = Double::default();
         let (_, uploads, ahead) = timed(&double);
-        let mut append = uploads.create(NewUpload::new()).await.unwrap();
+        let mut append = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
         append.write(&b"bytes"[..]).await.unwrap();
         let id = append.commit().await.unwrap().id;
         for part in damages {
@@ -1179,14 +1196,14 @@ async fn a_damaged_upload_is_swept_when_its_time_has_come() {
         let (_, uploads) = set_ahead(&double, &ahead);
         ahead.store(23 * 3600, Ordering::Relaxed);
         assert_eq!(uploads.delete_expired().await.unwrap().damaged, 0, "{damages:?}");
-        let refused = uploads.status(&id).await.unwrap_err();
+        let refused = uploads.for_operator().status(&id).await.unwrap_err();
         assert_eq!(*refused.kind(), ErrorKind::Damaged, "{damages:?}");
         // Where nothing can be read, by the clock of the bucket.
         let late = if damages.len() == 2 { 100 * 365 * 24 } else { 25 };
         ahead.store(late * 3600, Ordering::Relaxed);
         let swept = uploads.delete_expired().await.unwrap();
         assert_eq!((swept.damaged, swept.skipped), (1, 0), "{damages:?}");
-        let gone = uploads.status(&id).await.unwrap_err();
+        let gone = uploads.for_operator().status(&id).await.unwrap_err();
         let why = if known { ErrorKind::Expired } else { ErrorKind::NotFound };
         assert_eq!(*gone.kind(), why, "{damages:?}");
         ahead.store((late + 14) * 3600, Ordering::Relaxed);
@@ -1199,9 +1216,10 @@ async fn a_damaged_upload_is_swept_when_its_time_has_come() {
 async fn a_damaged_upload_that_was_prolonged_is_swept_after_that() {
     let double = Double::default();
     let (_, uploads, ahead) = timed(&double);
-    let id = uploads.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    let id =
+        uploads.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
     let year = Duration::from_secs(365 * 24 * 3600);
-    uploads.set_expires(&id, start() + year).await.unwrap();
+    uploads.for_operator().set_expires(&id, start() + year).await.unwrap();
     let keys = double.keys().await;
     let key = keys.iter().find(|key| key.contains("/rec/")).unwrap();
     double.objects.put(&Path::from(key.as_str()), "rubbish".into()).await.unwrap();
@@ -1217,10 +1235,10 @@ async fn what_the_application_discards_is_gone_and_its_file_stays() {
     for persists in [false, true] {
         let double = Double::default();
         let (_, uploads, ahead) = timed(&double);
-        let mut append = uploads.create(NewUpload::new()).await.unwrap();
+        let mut append = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
         append.write(&b"bytes"[..]).await.unwrap();
         let id = append.commit().await.unwrap().id;
-        let completion = uploads.complete(&id, None).await.unwrap();
+        let completion = uploads.for_operator().complete(&id, None).await.unwrap();
         if persists {
             completion.file().persist("media/a").await.unwrap();
         }
@@ -1228,7 +1246,7 @@ async fn what_the_application_discards_is_gone_and_its_file_stays() {
         drop(completion);
         let fresh = Uploads::builder(node(&double)).build().unwrap();
         for uploads in [&uploads, &fresh] {
-            let gone = uploads.complete(&id, None).await.map(drop).unwrap_err();
+            let gone = uploads.for_operator().complete(&id, None).await.map(drop).unwrap_err();
             assert_eq!(*gone.kind(), ErrorKind::NotFound);
         }
         ahead.store(14 * 3600, Ordering::Relaxed);

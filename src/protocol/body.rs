@@ -6,22 +6,40 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use http::header::{CONTENT_LENGTH, EXPECT};
-use http::{HeaderMap, StatusCode};
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::EXPECT;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::LengthLimitError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::caller::Caller;
-use super::config::Config;
-use crate::engine::{Append, Error, ErrorKind, Work};
-use crate::policy::Refusal;
+use super::exchange::{Problem, Settings};
+use super::headers::content_length;
+use crate::engine::{Append, ErrorKind, ShutdownGuard};
 use crate::time;
 
+/// A body that did not come as it should.
+#[derive(Debug)]
+pub(crate) enum BodyError {
+    /// Nothing came for too long.
+    Silent,
+    /// Too little came for too long.
+    Slow,
+    /// A layer outside has found it too large. With the limit, if it is known.
+    TooLarge(Option<u64>, BoxError),
+    /// It broke off.
+    Failed(BoxError),
+}
+
+/// The body of a request as an HTTP library gives it.
+pub(crate) trait Payload: Body<Data: Send, Error: Into<BoxError>> + Send + 'static {}
+
+impl<B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static> Payload for B {}
+
 /// A body that is read as long as it brings something.
-pub(super) struct Incoming<B> {
+pub(crate) struct Incoming<B> {
     body: Pin<Box<B>>,
     /// What the body said of its length before any of it was read.
     size: SizeHint,
@@ -40,35 +58,30 @@ pub(super) struct Incoming<B> {
     /// Whether the body may have been cut where it ended.
     perhaps_cut: bool,
     caller: Caller,
-    work: Work,
+    guard: ShutdownGuard,
 }
 
-impl<B> Incoming<B>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    pub(super) fn new(body: B, headers: &HeaderMap, config: &Config, caller: Caller) -> Self {
+impl<B: Payload> Incoming<B> {
+    pub(super) fn new(body: B, headers: &HeaderMap, settings: &Settings, caller: Caller) -> Self {
         Self {
             size: body.size_hint(),
             announced: content_length(headers),
             ended: body.is_end_stream(),
             body: Box::pin(body),
             received: 0,
-            idle_timeout: config.idle_timeout,
-            rate: Rate { floor: config.min_rate, waited: Duration::ZERO, brought: 0 },
-            drain: config.drain,
+            idle_timeout: settings.idle_timeout,
+            rate: Rate { floor: settings.min_rate, waited: Duration::ZERO, brought: 0 },
+            drain: settings.drain,
             silent: Duration::ZERO,
             unasked: headers.contains_key(EXPECT),
             perhaps_cut: false,
             caller,
-            work: config.uploads.work(),
+            guard: settings.uploads.shutdown_guard(),
         }
     }
 
     /// How many bytes the body has, if it says so.
-    pub(super) fn exact_size(&self) -> Option<u64> {
+    pub(crate) fn exact_size(&self) -> Option<u64> {
         // A limit of another layer says that it is the size where more will come.
         let size = self.size.exact()?;
         self.announced.is_none_or(|announced| announced == size).then_some(size)
@@ -79,19 +92,37 @@ where
         self.unasked && !self.ended
     }
 
+    /// The whole body, if it has no more bytes than `limit`.
+    pub(crate) async fn read_small(&mut self, limit: usize) -> Result<Option<Bytes>, Problem> {
+        if self.exact_size().is_some_and(|size| size > limit as u64) {
+            return Ok(None);
+        }
+        let mut whole = BytesMut::new();
+        while let Some(bytes) = self.next(None).await? {
+            if bytes.len() > limit - whole.len() {
+                return Ok(None);
+            }
+            whole.extend_from_slice(&bytes);
+        }
+        Ok(Some(whole.freeze()))
+    }
+
     /// Refuses a body of which nobody can tell whether it was cut where it ended. What names its own
     /// length or end, a range or a form, need not ask.
-    pub(super) fn check_end(&self) -> Result<(), Refusal> {
-        if self.perhaps_cut { Err(ErrorKind::Source.into()) } else { Ok(()) }
+    pub(crate) fn check_end(&self) -> Result<(), BodyError> {
+        match self.perhaps_cut {
+            true => Err(BodyError::Failed("its end may not be its own".into())),
+            false => Ok(()),
+        }
     }
 
     /// Reads what nobody needs to the end of the body, but no more than so many bytes: a body that breaks
     /// off has not come whole. Says whether the end has come.
-    pub(super) async fn read_out(
+    pub(crate) async fn read_out(
         &mut self,
         mut most: u64,
         append: &mut Append,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<bool, Problem> {
         while let Some(bytes) = self.next(Some(append)).await? {
             match most.checked_sub(bytes.len() as u64) {
                 Some(left) => most = left,
@@ -105,69 +136,72 @@ where
     ///
     /// With an append under way, it is told when the bytes are slow to come, and this ends when a
     /// newer request wants the upload.
-    pub(super) async fn next(
+    pub(crate) async fn next(
         &mut self,
         mut append: Option<&mut Append>,
-    ) -> Result<Option<Bytes>, Refusal> {
+    ) -> Result<Option<Bytes>, Problem> {
         // What is there already needs no clock, and nobody to watch over it.
         let data = poll_fn(|cx| match self.poll_data(cx) {
             Poll::Ready(data) => Poll::Ready(Some(data)),
             Poll::Pending => Poll::Ready(None),
         });
         if let Some(data) = data.await {
-            return self.reckon(Duration::ZERO, data?);
+            return Ok(self.reckon(Duration::ZERO, data?)?);
         }
         let deadline = time::deadline(self.idle_timeout);
         loop {
-            let lull = append.as_deref().is_some_and(Append::minds_lull);
+            let flush = append.as_deref().is_some_and(Append::wants_flush);
             let start = Instant::now();
             let mut pause = deadline.min(time::deadline(self.rate.left()));
-            if lull {
-                pause = pause.min(start + LULL);
+            if flush {
+                pause = pause.min(start + IDLE);
             }
             let stopped = append.as_deref().map(Append::stopped);
             // Who has not begun to receive a file need not begin any more.
-            let closed = self.work.closed();
+            let closing = self.guard.closing();
             let stopped = async move {
                 match stopped {
                     Some(stopped) => stopped.await,
-                    None => closed.await,
+                    None => {
+                        closing.await;
+                        ErrorKind::ShuttingDown
+                    }
                 }
             };
             let data = poll_fn(|cx| self.poll_data(cx));
             tokio::select! {
                 biased;
-                data = data => return self.reckon(start.elapsed(), data?),
-                () = stopped => {
-                    let known = append.as_deref().map(Append::why_stopped);
-                    return Err(known.unwrap_or(ErrorKind::ShuttingDown).into());
-                }
+                data = data => return Ok(self.reckon(start.elapsed(), data?)?),
+                why = stopped => return Err(why.into()),
                 () = tokio::time::sleep_until(pause) => {}
             }
             if Instant::now() >= deadline {
                 self.silent = self.idle_timeout;
-                let detail = "The request brought no data for too long";
-                return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, detail));
+                return Err(BodyError::Silent.into());
             }
             if !self.rate.suffices(start.elapsed(), 0) {
-                return Err(too_slow());
+                return Err(BodyError::Slow.into());
             }
-            if let (Some(append), true) = (&mut append, lull) {
-                append.lull().await?;
+            if let (Some(append), true) = (&mut append, flush) {
+                append.flush_idle().await?;
             }
         }
     }
 
     /// Bytes have come after the client was waited for so long.
-    fn reckon(&mut self, waited: Duration, data: Option<Bytes>) -> Result<Option<Bytes>, Refusal> {
+    fn reckon(
+        &mut self,
+        waited: Duration,
+        data: Option<Bytes>,
+    ) -> Result<Option<Bytes>, BodyError> {
         let Some(data) = data else { return Ok(None) };
         match self.rate.suffices(waited, data.len() as u64) {
             true => Ok(Some(data)),
-            false => Err(too_slow()),
+            false => Err(BodyError::Slow),
         }
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Refusal>> {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
         // Whoever knows that nothing more comes need not wait until its connection says so.
         if self.body.is_end_stream() {
             return Poll::Ready(self.end().map(|()| None));
@@ -178,7 +212,7 @@ where
                 Poll::Ready(frame) => frame,
                 Poll::Pending if self.caller.has_left() => {
                     self.ended = true;
-                    return Poll::Ready(Err(Error::source_failed("its client has left").into()));
+                    return Poll::Ready(Err(BodyError::Failed("its client has left".into())));
                 }
                 Poll::Pending => return Poll::Pending,
             };
@@ -200,7 +234,7 @@ where
     }
 
     /// The body says that it has ended.
-    fn end(&mut self) -> Result<(), Refusal> {
+    fn end(&mut self) -> Result<(), BodyError> {
         self.ended = true;
         let Some(size) = self.exact_size() else {
             // The body of a connection that was given up ends like one that is whole.
@@ -208,20 +242,18 @@ where
             return Ok(());
         };
         match self.received < size {
-            true => Err(Error::source_failed("it ended before its length").into()),
+            true => Err(BodyError::Failed("it ended before its length".into())),
             false => Ok(()),
         }
     }
 
-    fn failed(&mut self, error: BoxError) -> Refusal {
-        if !exceeds_limit(&*error) {
-            self.ended = true;
-            return Error::source_failed(error).into();
+    fn failed(&mut self, error: BoxError) -> BodyError {
+        if exceeds_limit(&*error) {
+            // Its client goes on sending.
+            return BodyError::TooLarge(self.size.upper(), error);
         }
-        // Its client goes on sending.
-        let limit = self.size.upper().map(|limit| format!(" ({limit} bytes)")).unwrap_or_default();
-        let detail = format!("Size of the request exceeds the limit{limit}");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, detail).because_of(Error::source_failed(error))
+        self.ended = true;
+        BodyError::Failed(error)
     }
 
     /// Reads what is left, up to the bounds of the settings, without anybody waiting for it: a
@@ -235,12 +267,12 @@ where
         }
         let (answered, is_answered) = oneshot::channel();
         let answered = self.unasked.then_some(answered);
-        let Self { mut body, drain: (mut left, time), silent, work, .. } = self;
+        let Self { mut body, drain: (mut left, time), silent, guard, .. } = self;
         tokio::spawn(tokio::time::timeout(time, async move {
             tokio::select! {
                 // Nothing is sent, so it ends with its sender.
                 _ = is_answered => {}
-                () = work.stopped() => return,
+                () = guard.stopping() => return,
             }
             let mut patience = SILENCE.saturating_sub(silent);
             loop {
@@ -248,7 +280,7 @@ where
                 let frame = tokio::select! {
                     biased;
                     frame = frame => frame,
-                    () = work.stopped() => return,
+                    () = guard.stopping() => return,
                     () = tokio::time::sleep(patience) => return,
                 };
                 let length = match frame.map(|frame| frame.map_err(Into::into)) {
@@ -273,10 +305,6 @@ where
 pub(crate) type Answered = oneshot::Sender<()>;
 
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
 
 /// Whether a layer outside has found the body too large.
 fn exceeds_limit(error: &(dyn StdError + 'static)) -> bool {
@@ -317,10 +345,6 @@ impl Rate {
     }
 }
 
-fn too_slow() -> Refusal {
-    Refusal::new(StatusCode::REQUEST_TIMEOUT, "The request brought too little data")
-}
-
 /// How many frames without data are taken in a row.
 const EMPTY: usize = 32;
 /// A client that has sent nothing for so long does not lose its answer when its connection is closed: what
@@ -329,4 +353,4 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// How large a frame counts that a limit has swallowed.
 const LOST: u64 = 64 * 1024;
 /// A client this slow does not need a large buffer.
-const LULL: Duration = Duration::from_millis(10);
+const IDLE: Duration = Duration::from_millis(10);

@@ -1,0 +1,150 @@
+//! The uploads that one caller may see.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::append::{Append, Options};
+use super::core::Engine;
+use super::error::{Error, ErrorKind};
+use super::event::Cause;
+use super::new::NewUpload;
+use super::sweep;
+use crate::id::UploadId;
+use crate::store::StoreError;
+use crate::upload::{Owner, Status, Upload};
+
+/// What the handles are made of.
+#[derive(Clone)]
+pub(super) struct Access {
+    pub(super) engine: Arc<Engine>,
+    pub(super) scope: Scope,
+    /// When the request came that is served; `None`: each call comes when it is made.
+    pub(super) came: Option<Instant>,
+    pub(super) cause: Cause,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Scope {
+    All,
+    Of(Option<Owner>),
+}
+
+impl Access {
+    pub(super) fn new(engine: Arc<Engine>, scope: Scope) -> Self {
+        Self { engine, scope, came: None, cause: None }
+    }
+
+    pub(super) fn came(&self) -> Instant {
+        self.came.unwrap_or_else(Instant::now)
+    }
+
+    /// Begins an upload. What is `staged` turns out later to be a part of one that exists.
+    pub(super) async fn create(&self, new: NewUpload, staged: bool) -> Result<Append, Error> {
+        let engine = &self.engine;
+        let now = engine.now();
+        let owner = match &self.scope {
+            Scope::All => None,
+            Scope::Of(owner) => owner.clone(),
+        };
+        let limit = engine.within_reach(new.limit_within(engine.max_bytes));
+        let upload = new.into_record(owner, now, engine.expiry.at_creation(now));
+        if let (Some(total), Some(limit)) = (upload.total(), limit)
+            && total > limit
+        {
+            return Err(ErrorKind::TooLarge { limit }.into());
+        }
+        let claim = engine.claims.claim(&upload.id, self.came(), engine.takeover_timeout).await?;
+        let reservation = engine.ledger.open(&*engine.store, &upload, staged).await?;
+        let writer = engine.store.create(upload).await?;
+        let checksum = Some(engine.new_checksum());
+        let options = Options { new: true, limit, reservation, ..Options::default() };
+        Ok(Append::new(Arc::clone(engine), self.cause.clone(), claim, writer, checksum, options))
+    }
+
+    pub(super) async fn status(&self, id: &UploadId) -> Result<Upload, Error> {
+        let (mut upload, store) = (self.find(id).await?, &self.engine.store);
+        if upload.is_expired(self.engine.now()) {
+            return Err(ErrorKind::Expired.into());
+        }
+        if upload.status() != Status::Complete {
+            // An offset up to which there are no bytes is none.
+            drop(store.open(id).await?);
+        }
+        // The process that was finishing it may be gone. Then nobody holds it, and it can be completed
+        // again.
+        if upload.status() == Status::Finishing && store.writer(id).await.is_ok() {
+            upload.progress.status = Status::Open;
+        }
+        Ok(upload)
+    }
+
+    pub(super) async fn delete_if_expired(&self, id: &UploadId) -> Result<bool, Error> {
+        self.find(id).await?;
+        Ok(sweep::remove(&self.engine, &self.scope, id).await?.is_some())
+    }
+
+    pub(super) async fn find_open(&self, id: &UploadId) -> Result<Upload, Error> {
+        let upload = self.find(id).await?;
+        self.engine.check_open(&upload)?;
+        Ok(upload)
+    }
+
+    async fn find(&self, id: &UploadId) -> Result<Upload, Error> {
+        let upload = match self.engine.store.load(id).await {
+            Err(error) => return Err(self.why_missing(id, error).await),
+            Ok(upload) => upload,
+        };
+        match self.scope.knows(&upload) {
+            true => Ok(upload),
+            false => Err(ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// What to say of an upload that the store cannot load.
+    async fn why_missing(&self, id: &UploadId, error: StoreError) -> Error {
+        match &error {
+            StoreError::Removed { upload, at }
+                if self.scope.knows(upload) && upload.is_expired(*at) =>
+            {
+                ErrorKind::Expired.into()
+            }
+            StoreError::NotFound | StoreError::Removed { .. }
+                if self.engine.swept.knows(id, &self.scope) =>
+            {
+                ErrorKind::Expired.into()
+            }
+            StoreError::Damaged { .. } if !self.owns_damaged(id).await => {
+                ErrorKind::NotFound.into()
+            }
+            _ => error.into(),
+        }
+    }
+
+    /// Whether a damaged upload is the caller's: to everybody else there is none.
+    async fn owns_damaged(&self, id: &UploadId) -> bool {
+        let Scope::Of(owner) = &self.scope else { return true };
+        let remains = self.engine.store.remains(id).await.unwrap_or_default();
+        match &remains.record {
+            Some(record) => self.scope.knows(record),
+            // Whose it was cannot be told; where nobody is anybody in particular it need not be.
+            None => owner.is_none(),
+        }
+    }
+}
+
+impl Scope {
+    pub(super) fn is_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
+
+    pub(super) fn knows(&self, upload: &Upload) -> bool {
+        self.owns(upload.owner.as_ref())
+    }
+
+    pub(super) fn owns(&self, whose: Option<&Owner>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(owner) => owner.as_ref() == whose,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What all handles share.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::buffer::Pool;
+use super::builder::Expiry;
+use super::claim::Claims;
+use super::error::{Error, ErrorKind};
+use super::event::DynObserver;
+use super::quota::Ledger;
+use super::sweep::Swept;
+use crate::checksum::Running;
+use crate::store::DynStore;
+use crate::upload::{Status, Upload};
+
+pub(super) struct Engine {
+    pub(super) store: Box<dyn DynStore>,
+    pub(super) observer: Option<Box<dyn DynObserver>>,
+    pub(super) claims: Claims,
+    pub(super) swept: Swept,
+    pub(super) pool: Arc<Pool>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) expiry: Expiry,
+    pub(super) max_bytes: Option<u64>,
+    pub(super) checksum: bool,
+    pub(super) read_back: bool,
+    pub(super) takeover_timeout: Duration,
+    pub(super) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+}
+
+impl Engine {
+    pub(super) fn now(&self) -> SystemTime {
+        (self.clock)()
+    }
+
+    /// The limit, or what the store can hold if that is less.
+    pub(super) fn within_reach(&self, limit: Option<u64>) -> Option<u64> {
+        let most = self.store.capabilities().max_bytes;
+        limit.map_or(most, |limit| Some(most.map_or(limit, |most| most.min(limit))))
+    }
+
+    pub(super) fn new_checksum(&self) -> Running {
+        if self.checksum { Running::md5() } else { Running::crc32() }
+    }
+
+    /// Says why the upload takes nothing more, if it does not.
+    pub(super) fn check_open(&self, upload: &Upload) -> Result<(), ErrorKind> {
+        if upload.is_expired(self.now()) {
+            return Err(ErrorKind::Expired);
+        }
+        match upload.status() {
+            Status::Complete => Err(ErrorKind::AlreadyComplete),
+            Status::Open | Status::Finishing => Ok(()),
+        }
+    }
+
+    pub(super) fn check_offset(&self, upload: &Upload, at: u64) -> Result<(), Error> {
+        self.check_open(upload)?;
+        check_offset(upload, at)
+    }
+
+    /// Looks now and then for hand-off requests of other processes, as long as anybody holds an upload.
+    pub(super) fn watch(self: &Arc<Self>) {
+        if !self.store.capabilities().handoff {
+            return;
+        }
+        self.claims.watch(|| {
+            let engine = Arc::clone(self);
+            async move {
+                loop {
+                    tokio::select! {
+                        () = tokio::time::sleep(WATCHED_EVERY) => {
+                            let requests = engine.store.handoff_requests().await;
+                            for request in requests.unwrap_or_default() {
+                                engine.claims.hand_off(&request.id, request.age);
+                            }
+                        }
+                        () = engine.claims.ended() => {
+                            if engine.claims.end_watch() {
+                                return;
+                            }
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Says where the upload stands, if that is not `at`.
+pub(super) fn check_offset(upload: &Upload, at: u64) -> Result<(), Error> {
+    match upload.offset() {
+        offset if offset == at => Ok(()),
+        offset => Err(ErrorKind::OffsetMismatch { offset }.into()),
+    }
+}
+
+/// How often to look what other processes ask for.
+const WATCHED_EVERY: Duration = Duration::from_millis(500);

@@ -1,0 +1,93 @@
+//! The dialects: the one place that names them.
+
+use http::{Request, Response};
+
+use super::chunked::{self, Chunked};
+use super::exchange::{self, Dialect, Problem, Settings};
+use super::hand_over::Outcome;
+use super::{Caller, Payload};
+use crate::cors::Cors;
+use crate::layer::ChunkedUploadLayer;
+
+macro_rules! dialects {
+    ($($variant:ident: $field:ident, $dialect:ty, $action:ty;)+) => {
+        /// The dialects that a layer speaks.
+        #[derive(Clone, Debug, Default)]
+        pub(crate) struct Dialects {
+            $($field: $dialect,)+
+        }
+
+        /// A request that is one of a dialect's.
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) enum Route {
+            $($variant($action),)+
+        }
+
+        impl Dialects {
+            /// The dialect that a request is for, if it is for one. This is asked of every request.
+            pub(crate) fn route<B>(&self, request: &Request<B>) -> Option<Route> {
+                $(if let Some(action) = self.$field.route(request) {
+                    return Some(Route::$variant(action));
+                })+
+                None
+            }
+
+            /// Whether the inner service may be called for a request.
+            pub(crate) fn may_finish(&self, route: Route) -> bool {
+                match route {
+                    $(Route::$variant(action) => <$dialect>::may_finish(action),)+
+                }
+            }
+
+            pub(crate) async fn serve<B: Payload>(
+                &self,
+                settings: &Settings,
+                route: Route,
+                request: Request<B>,
+                caller: Caller,
+            ) -> Outcome {
+                match route {
+                    $(Route::$variant(action) => {
+                        exchange::serve(&self.$field, settings, action, request, caller).await
+                    })+
+                }
+            }
+
+            pub(crate) fn refuse(&self, route: Route, problem: Problem) -> Response<bytes::Bytes> {
+                match route {
+                    $(Route::$variant(_) => exchange::refuse(&self.$field, problem),)+
+                }
+            }
+
+            /// What pages of other origins need, for all dialects together.
+            pub(crate) fn cors(&self) -> Cors {
+                let mut all = Cors::default();
+                $(all.add(self.$field.cors());)+
+                all
+            }
+        }
+    };
+}
+
+dialects! {
+    Chunked: chunked, Chunked, chunked::Action;
+}
+
+impl ChunkedUploadLayer {
+    /// The settings of the protocol of django-chunked-upload: its paths and its rules.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), tower_chunked_upload::ConfigError> {
+    /// use tower_chunked_upload::store::FsStore;
+    /// use tower_chunked_upload::{Chunked, ChunkedUploadLayer, Uploads};
+    ///
+    /// let uploads = Uploads::builder(FsStore::default()).build()?;
+    /// let chunked = Chunked::new().chunk_path("/files/chunk").complete_path("/files/done");
+    /// let layer = ChunkedUploadLayer::new(uploads).chunked(chunked);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn chunked(self, dialect: Chunked) -> Self {
+        self.set(|config| config.dialects.chunked = dialect)
+    }
+}

@@ -1,0 +1,76 @@
+//! Handing a finished upload to the inner service, and what its answer means.
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response, Uri};
+
+use super::body::Answered;
+use super::exchange::{Exchange, Problem};
+use crate::engine::{Completion, Error, ErrorKind};
+use crate::policy::{Action, Verification};
+
+/// What comes of a request that a dialect handles.
+pub(crate) enum Outcome {
+    /// With what is to be dropped when it is on its way.
+    Answer(Response<Bytes>, Option<Answered>),
+    /// The inner service answers.
+    Finished(Box<Finished>),
+}
+
+/// A finished upload, and the request that the inner service is to answer.
+pub(crate) struct Finished {
+    pub(super) parts: Parts,
+    pub(super) uri: Uri,
+    pub(super) body: Bytes,
+    pub(super) completion: Completion,
+}
+
+/// Asks the application whether a finished file is welcome.
+pub(super) async fn verify(
+    exchange: &Exchange<'_>,
+    completion: Completion,
+) -> Result<Completion, Problem> {
+    let file = completion.file();
+    let context = exchange.context(Action::Complete, Some(file.id()));
+    let question = Verification { context, file };
+    let verified = exchange.ask(exchange.settings.policy.verify(&question)).await;
+    if completion.is_discarded().await {
+        return Err(verified.err().unwrap_or_else(|| ErrorKind::NotFound.into()));
+    }
+    if let Err(refusal) = verified {
+        completion.reopen().await?;
+        return Err(refusal);
+    }
+    Ok(completion)
+}
+
+impl Finished {
+    pub(crate) fn into_request(self) -> (Request<Bytes>, Completion) {
+        let Self { mut parts, uri, body, completion } = self;
+        parts.uri = uri;
+        parts.extensions.insert(completion.file().clone());
+        (Request::from_parts(parts, body), completion)
+    }
+}
+
+/// The inner service has answered, and perhaps taken the file. An error says that its answer cannot stand,
+/// since the upload could not be marked as complete.
+pub(crate) async fn settle(completion: Completion, taken: bool) -> Result<(), Error> {
+    if !taken {
+        // It can be completed again, whether or not this can be written down.
+        drop(completion.reopen().await);
+        return Ok(());
+    }
+    if completion.is_discarded().await {
+        return Ok(());
+    }
+    completion.finish().await.map(drop)
+}
+
+/// Whether the inner service has taken the file.
+pub(crate) fn takes<B>(answer: &Response<B>) -> bool {
+    let status = answer.status();
+    // gRPC says its errors with a 200, also that it has no such method.
+    let grpc = answer.headers().get("grpc-status");
+    (status.is_success() || status.is_redirection()) && grpc.is_none_or(|status| status == "0")
+}

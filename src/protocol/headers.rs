@@ -1,0 +1,43 @@
+//! Headers that all dialects read alike.
+
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// A header was sent more than once.
+#[derive(Debug)]
+pub(crate) struct Repeated;
+
+/// The value of a header that may be sent once.
+pub(crate) fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a HeaderValue>, Repeated> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        _ => Err(Repeated),
+    }
+}
+
+/// The media type of the body.
+pub(crate) fn media_type(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Repeated> {
+    single(headers, &CONTENT_TYPE)
+}
+
+/// A media type without its parameters, in lower case.
+pub(crate) fn essence(media_type: &[u8]) -> Vec<u8> {
+    let essence = media_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().to_ascii_lowercase()
+}
+
+/// Whether the body is what its length speaks of, and not in a content coding (RFC 9110, 8.4).
+pub(crate) fn is_plain(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.all(|coding| matches!(&*coding.trim_ascii().to_ascii_lowercase(), b"" | b"identity"))
+}
+
+/// What the client has said of the length of the body.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,76 @@
+//! Paths at which a dialect listens.
+
+use http::Uri;
+
+/// A path that matches with and without a slash at its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Path {
+    /// As the application has written it, and so has a route for it.
+    given: String,
+    /// Without the slash.
+    short: String,
+}
+
+impl Path {
+    pub(crate) fn new(path: impl Into<String>) -> Self {
+        let mut given = path.into();
+        if !given.starts_with('/') {
+            given.insert(0, '/');
+        }
+        let short = match given.trim_end_matches('/') {
+            "" => "/",
+            short => short,
+        };
+        Self { short: short.to_owned(), given }
+    }
+
+    pub(crate) fn matches(&self, path: &str) -> bool {
+        let short = match path.strip_suffix('/') {
+            Some("") | None => path,
+            Some(short) => short,
+        };
+        short == self.short
+    }
+
+    /// A target with this path, and the query that it had.
+    pub(crate) fn replace(&self, uri: &Uri) -> Uri {
+        if uri.path() == self.given {
+            return uri.clone();
+        }
+        let target = match uri.query() {
+            Some(query) => format!("{}?{query}", self.given).parse(),
+            None => self.given.parse(),
+        };
+        let mut parts = uri.clone().into_parts();
+        parts.path_and_query = target.ok().or(parts.path_and_query);
+        Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_brought_into_one_form() {
+        for (given, want) in [("/a/b/", "/a/b"), ("a", "/a"), ("/a//", "/a"), ("/", "/"), ("", "/")]
+        {
+            assert_eq!(Path::new(given).short, want, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn a_handler_gets_the_path_that_the_application_has_written() {
+        for (handler, uri, want) in [
+            ("/done", "/done", "/done"),
+            ("/done", "/done/", "/done"),
+            ("/done/", "/done", "/done/"),
+            ("/done", "/done/?a=%20&b", "/done?a=%20&b"),
+            ("/done", "http://x.org:80/done/?a", "http://x.org:80/done?a"),
+            ("/", "/", "/"),
+        ] {
+            let path = Path::new(handler);
+            assert_eq!(path.replace(&uri.parse().unwrap()), want, "{handler} {uri}");
+        }
+    }
+}

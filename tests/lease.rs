@@ -1,0 +1,198 @@
+//! Everything that can be done to an upload, one after the other under one claim.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::future::ready;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use support::*;
+use tower_chunked_upload::store::MemoryStore;
+use tower_chunked_upload::{
+    AppendMode, Error, ErrorKind, NewUpload, Owner, OwnerUploads, Status, Upload, UploadId,
+    Uploads, UploadsBuilder,
+};
+
+/// Runs the test once in memory and once in a folder.
+fn on_both_stores<R: Future<Output = ()>>(test: impl Fn(UploadsBuilder) -> R) {
+    run(test(Uploads::builder(MemoryStore::new())));
+    let (_folder, store) = folder();
+    run(test(Uploads::builder(store)));
+}
+
+fn alices(builder: UploadsBuilder) -> OwnerUploads {
+    builder.build().unwrap().for_owner(Owner::new("alice"))
+}
+
+async fn begin(uploads: &OwnerUploads, bytes: &[u8]) -> UploadId {
+    let mut append = uploads.create(NewUpload::new()).await.unwrap();
+    append.write(bytes).await.unwrap();
+    append.commit().await.unwrap().id
+}
+
+fn kind<T>(result: Result<T, Error>) -> ErrorKind {
+    result.map(drop).unwrap_err().kind().clone()
+}
+
+#[test]
+fn nothing_comes_between_the_steps_of_a_lease() {
+    on_both_stores(|builder| async move {
+        let uploads = alices(builder);
+        let id = begin(&uploads, b"one").await;
+        let expires = SystemTime::now() + Duration::from_secs(1000);
+
+        let lease = uploads.acquire(&id).await.unwrap();
+        assert_eq!(lease.upload().offset(), 3);
+        let lease = lease.set_expires(expires).await.unwrap();
+        let mut append = lease.append(AppendMode::AllOrNothing);
+        append.write(&b"two"[..]).await.unwrap();
+        let lease = append.commit_and_keep().await.unwrap();
+        assert_eq!(lease.upload().offset(), 6);
+        let mut append = lease.append(AppendMode::KeepWhatCame);
+        append.write(&b"three"[..]).await.unwrap();
+        let lease = append.commit_and_keep().await.unwrap();
+        assert_eq!(lease.upload().offset(), 11);
+
+        // Somebody else is only let in when a lease has ended.
+        let completion = lease.complete(None).await.unwrap();
+        assert_eq!(kind(uploads.acquire(&id).await), ErrorKind::Finishing);
+        assert_eq!(completion.file().size(), 11);
+        completion.reopen().await.unwrap();
+        let status = uploads.status(&id).await.unwrap();
+        assert_eq!((status.offset(), status.status()), (11, Status::Open));
+        assert!(status.expires().unwrap() <= expires && status.expires() > Some(SystemTime::now()));
+
+        let removed = uploads.acquire(&id).await.unwrap().cancel().await.unwrap();
+        assert_eq!(removed.offset(), 11);
+        assert_eq!(kind(uploads.status(&id).await), ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn a_lease_that_is_dropped_changes_nothing() {
+    on_both_stores(|builder| async move {
+        let uploads = alices(builder);
+        let id = begin(&uploads, b"one").await;
+        drop(uploads.acquire(&id).await.unwrap());
+        let mut append = uploads.acquire(&id).await.unwrap().append(AppendMode::AllOrNothing);
+        append.write(&b"lost"[..]).await.unwrap();
+        drop(append);
+        assert_eq!(uploads.acquire(&id).await.unwrap().upload().offset(), 3);
+    });
+}
+
+#[test]
+fn a_newer_request_takes_the_lease_over() {
+    on_both_stores(|builder| async move {
+        let uploads = alices(builder);
+        let id = begin(&uploads, b"one").await;
+        let old = uploads.acquire(&id).await.unwrap();
+        let mut old = old.append(AppendMode::AllOrNothing);
+        let (new, reason) = tokio::join!(uploads.acquire(&id), async {
+            let reason = old.stopped().await;
+            assert_eq!(kind(old.write(&b"late"[..]).await), ErrorKind::Superseded);
+            drop(old);
+            reason
+        });
+        assert_eq!(reason, ErrorKind::Superseded);
+        assert_eq!(new.unwrap().upload().offset(), 3);
+    });
+}
+
+#[test]
+fn what_a_check_refuses_stops_nobody() {
+    on_both_stores(|builder| async move {
+        let uploads = alices(builder);
+        let id = begin(&uploads, b"one").await;
+        let mut append = uploads.append(&id, 3, AppendMode::AllOrNothing).await.unwrap();
+        append.write(&b"two"[..]).await.unwrap();
+        let refuse = |_: Upload| ready(Err::<(), Error>(ErrorKind::ChecksumMismatch.into()));
+        assert_eq!(kind(uploads.acquire_if(&id, refuse).await), ErrorKind::ChecksumMismatch);
+        assert_eq!(append.commit().await.unwrap().offset(), 6);
+        // An idle one is given back at once.
+        assert_eq!(kind(uploads.acquire_if(&id, refuse).await), ErrorKind::ChecksumMismatch);
+        drop(uploads.acquire(&id).await.unwrap());
+    });
+}
+
+#[test]
+fn a_lease_begins_with_the_record_that_its_check_has_seen() {
+    on_both_stores(|builder| async move {
+        let uploads = alices(builder);
+        let id = begin(&uploads, b"one").await;
+        let (checks, other) = (AtomicUsize::new(0), uploads.clone());
+        let (lease, seen) = uploads
+            .acquire_if(&id, |upload| {
+                let (first, other) = (checks.fetch_add(1, Ordering::SeqCst) == 0, other.clone());
+                async move {
+                    // The first check takes its time, and finds the upload free meanwhile.
+                    if first {
+                        tokio::task::yield_now().await;
+                        let mut append =
+                            other.append(&upload.id, 3, AppendMode::AllOrNothing).await?;
+                        append.write(&b"two"[..]).await?;
+                        append.commit().await?;
+                    }
+                    Ok::<_, Error>(upload.offset())
+                }
+            })
+            .await
+            .unwrap();
+        assert_eq!((lease.upload().offset(), seen), (6, 6));
+        assert_eq!(checks.load(Ordering::SeqCst), 2);
+    });
+}
+
+#[test]
+fn what_was_staged_joins_an_upload_and_is_none_itself() {
+    on_both_stores(|builder| async move {
+        let uploads = alices(builder.max_uploads_per_owner(1).max_bytes(1_000_000));
+        let (one, two) = (noise(300_000), noise(600_001));
+        let id = begin(&uploads, &one).await;
+        let mut staged = uploads.stage().await.unwrap();
+        staged.write(&two[..]).await.unwrap();
+        let mut append = uploads.append(&id, 300_000, AppendMode::AllOrNothing).await.unwrap();
+        append.take_from(staged).await.unwrap();
+        assert_eq!(append.commit().await.unwrap().offset(), 900_001);
+        let completion = uploads.complete(&id, None).await.unwrap();
+        let want = md5(&[&one[..], &two[..]].concat());
+        assert_eq!(completion.file().digest().unwrap().to_hex(), want);
+        let mut listing = uploads.list(tower_chunked_upload::Filter::all());
+        assert_eq!(listing.next().await.unwrap().unwrap().id, id);
+        assert!(listing.next().await.is_none());
+    });
+}
+
+#[test]
+fn an_append_may_have_a_limit_of_its_own() {
+    on_both_stores(|builder| async move {
+        let uploads = alices(builder.max_bytes(4));
+        let new = NewUpload::new().total(6).limit(6);
+        let mut append = uploads.create(new).await.unwrap();
+        append.write(&b"sixsix"[..]).await.unwrap();
+        let id = append.commit().await.unwrap().id;
+        let mut append = uploads.append(&id, 6, AppendMode::AllOrNothing).await.unwrap();
+        append.set_limit(5);
+        assert_eq!(kind(append.write(&b"!"[..]).await), ErrorKind::TooLarge { limit: 5 });
+        let other = begin(&uploads, b"abcd").await;
+        let mut append = uploads.append(&other, 4, AppendMode::AllOrNothing).await.unwrap();
+        append.set_limit(None);
+        append.write(&b"more"[..]).await.unwrap();
+        assert_eq!(append.commit().await.unwrap().offset(), 8);
+    });
+}
+
+/// Neither handle is the other, and the owner's knows nothing of another's.
+#[tokio::test]
+async fn an_owner_sees_its_own_uploads_and_the_operator_all() {
+    let uploads = in_memory();
+    let (ann, bob) = (uploads.for_owner(Owner::new("ann")), uploads.for_owner(Owner::new("bob")));
+    let id = begin(&ann, b"abc").await;
+    assert_eq!(kind(bob.acquire(&id).await), ErrorKind::NotFound);
+    assert_eq!(kind(bob.status(&id).await), ErrorKind::NotFound);
+    assert_eq!(kind(uploads.for_owner(None).cancel(&id).await), ErrorKind::NotFound);
+    assert_eq!(ann.acquire(&id).await.unwrap().upload().id, id);
+    assert_eq!(uploads.for_operator().acquire(&id).await.unwrap().upload().id, id);
+}
