@@ -6,8 +6,8 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::Durability;
 use super::disk::{Disk, File, is_absent};
+use super::durability::Durability;
 use super::journal::{Journal, Moves};
 use crate::id::UploadId;
 use crate::store::{Cursor, HandoffRequest, StoreError};
@@ -54,6 +54,11 @@ impl Layout {
             return Err(StoreError::Config { problem: format!("bad upload path: {problem}") });
         }
         self.folder(SystemTime::now()).map(drop)
+    }
+
+    /// Whether a commit must survive a power cut.
+    pub(super) fn syncs(&self) -> bool {
+        self.durability == Durability::Sync
     }
 
     pub(super) fn whole_pattern(&self) -> PathBuf {

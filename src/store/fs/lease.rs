@@ -6,7 +6,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Durability;
 use super::disk::{Disk, File, is_absent};
 use super::journal::{Journal, Line, Moves};
 use super::layout::{GONE, Layout, SHORT, failed, open_data};
@@ -192,7 +191,7 @@ impl Lease {
         handover: Handover,
     ) -> Result<(), StoreError> {
         self.write(last)?;
-        let sync = self.layout.durability == Durability::Sync;
+        let sync = self.layout.syncs();
         let (born, position, layout) = (self.born, self.position, Arc::clone(&self.layout));
         let grown = !born || upload.offset() != self.upload.offset();
         let same_record =
@@ -245,7 +244,7 @@ impl Lease {
     }
 
     pub(super) fn remove(mut self) -> Result<(), StoreError> {
-        let sync = self.layout.durability == Durability::Sync;
+        let sync = self.layout.syncs();
         if let Some(files) = &mut self.files {
             match files.append(&self.layout.disk, &[Line::Removed {}], sync) {
                 // On a full disk it goes without saying. A crash before the end leaves a record
@@ -282,10 +281,7 @@ impl Lease {
                 disk.create_with_folders(&path).map_err(|error| failed("create", &path, error))
             });
         let data = made.inspect_err(|_| drop(disk.remove(&record_path)))?;
-        let unsynced = match layout.durability {
-            Durability::Sync => layout.folders(&id, &below),
-            Durability::Process => Vec::new(),
-        };
+        let unsynced = if layout.syncs() { layout.folders(&id, &below) } else { Vec::new() };
         self.dirty = true;
         self.files = Some(Files {
             record,
@@ -447,7 +443,7 @@ impl Files {
     /// failed once is not synced by trying again: it is written anew.
     fn confirm(&mut self, layout: &Layout, upload: &Upload, line: &[u8]) -> Result<(), StoreError> {
         let end = self.record_end + line.len() as u64;
-        let confirmed = if layout.durability == Durability::Sync {
+        let confirmed = if layout.syncs() {
             self.unsynced = layout.folders(&upload.id, &self.below);
             match self.rewrite(layout, upload) {
                 // Where it stands there is room for it.
@@ -466,7 +462,7 @@ impl Files {
 
     /// Replaces the record by one that says the same in few lines.
     fn rewrite(&mut self, layout: &Layout, upload: &Upload) -> Result<(), StoreError> {
-        let (disk, sync) = (&layout.disk, layout.durability == Durability::Sync);
+        let (disk, sync) = (&layout.disk, layout.syncs());
         let mut bytes = Vec::new();
         Line::head(&self.below)?.write_to(&mut bytes)?;
         if let Some(boot) = &self.unsynced_since {

@@ -28,6 +28,7 @@
 mod disk;
 #[cfg(test)]
 pub(crate) mod disk;
+mod durability;
 mod journal;
 mod layout;
 mod lease;
@@ -45,6 +46,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tokio::sync::watch;
 
+pub use self::durability::Durability;
 use self::journal::Journal;
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::journal::trace;
@@ -56,21 +58,6 @@ use super::{
 };
 use crate::id::UploadId;
 use crate::upload::Upload;
-
-/// What an acknowledged byte survives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Durability {
-    /// The end of the process, `kill -9` included: the bytes and the record are with the kernel.
-    /// A power cut may take what was acknowledged in the last half minute or so. That is noticed
-    /// (on Linux, which says that the machine was started again): such a file is compared with its
-    /// checksum before it is handed over, and refused if it is not whole.
-    #[default]
-    Process,
-    /// A power cut: the bytes are synced, then the record, then, for a new upload, the folders,
-    /// before a chunk is acknowledged. A chunk then costs at least one round trip to the disk.
-    Sync,
-}
 
 /// Keeps uploads in a folder; the [module docs](self) show the layout. A clone is the same store.
 ///

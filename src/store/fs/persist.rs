@@ -5,7 +5,6 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Durability;
 use super::disk::Disk;
 use super::journal::{Line, Moves};
 use super::layout::failed;
@@ -19,7 +18,7 @@ use crate::store::StoreError;
 pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Result<(), StoreError> {
     let target = std::path::absolute(target).map_err(|error| failed("find", target, error))?;
     let layout = Arc::clone(&lease.layout);
-    let (disk, sync) = (&layout.disk, layout.durability == Durability::Sync);
+    let (disk, sync) = (&layout.disk, layout.syncs());
     let source = lease.path().ok_or(StoreError::NotFound)?;
     let folder = target.parent().unwrap_or(Path::new("/")).to_owned();
     let changed: Vec<_> = new_entries(&folder).collect();

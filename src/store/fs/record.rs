@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Durability;
 use super::disk::{Disk, File};
 use super::journal::Journal;
 use super::layout::{Layout, failed, no_record};
@@ -36,7 +35,7 @@ pub(super) fn load(layout: &Arc<Layout>, id: &UploadId) -> Result<Journal, Store
             // It was being removed, and what is left is for the next sweep; or there is no room for a
             // newline; or, where no sync is promised, nothing can be written.
             Err(StoreError::NotFound | StoreError::Full { .. }) => true,
-            Err(StoreError::Io { .. }) if layout.durability == Durability::Process => true,
+            Err(StoreError::Io { .. }) if !layout.syncs() => true,
             Err(error) => return Err(error),
         };
         journal = layout.read(id)?;
