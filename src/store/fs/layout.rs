@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use super::disk::{Disk, File, is_absent};
 use super::durability::Durability;
-use super::journal::{Journal, Moves};
+use super::journal::{Journal, Notes};
 use crate::id::UploadId;
 use crate::store::{Cursor, HandoffRequest, StoreError};
 
@@ -125,10 +125,10 @@ impl Layout {
 
     /// Opens the bytes of an upload for reading, in the store or where they were moved to.
     pub(super) fn open(&self, mut journal: Journal) -> Result<(File, u64), StoreError> {
-        let moves = std::mem::take(&mut journal.moves);
+        let notes = std::mem::take(&mut journal.notes);
         let (upload, below) = journal.committed()?;
         self.check_way(&upload.id, &below)?;
-        match open_data(self.disk.open_to_read(&self.place(&below, &moves)), &below)? {
+        match open_data(self.disk.open_to_read(&self.place(&below, &notes)), &below)? {
             Some((file, length)) if length >= upload.offset() => Ok((file, upload.offset())),
             Some(_) => Err(StoreError::damaged(&upload.id, SHORT)),
             None => Err(StoreError::damaged(&upload.id, GONE)),
@@ -137,9 +137,9 @@ impl Layout {
 
     /// The path of the bytes. A move that was begun and not told to be done was either: then the
     /// bytes are at its target if they are not where they came from.
-    pub(super) fn place(&self, below: &Path, moves: &Moves) -> PathBuf {
-        let source = moves.done.clone().unwrap_or_else(|| self.data(below));
-        match &moves.begun {
+    pub(super) fn place(&self, below: &Path, notes: &Notes) -> PathBuf {
+        let source = notes.moved.clone().unwrap_or_else(|| self.data(below));
+        match &notes.moving {
             Some(target) if fs::symlink_metadata(&source).is_err() => target.clone(),
             _ => source,
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::{Disk, File, is_absent};
-use super::journal::{Journal, Line, Moves};
+use super::journal::{Journal, Line, Notes};
 use super::layout::{GONE, Layout, SHORT, failed, open_data};
 use super::record;
 use crate::id::UploadId;
@@ -44,11 +44,9 @@ pub(super) struct Files {
     data: Option<File>,
     /// Where the bytes are, below the root.
     pub(super) below: PathBuf,
-    pub(super) moves: Moves,
+    pub(super) notes: Notes,
     /// Whether the bytes are where the application wanted them.
     pub(super) moved: bool,
-    /// In which start of the machine bytes were committed that are not synced.
-    unsynced_since: Option<String>,
     /// Folders with new entries that were not synced yet.
     unsynced: Vec<PathBuf>,
     /// Whether there may be something behind the record's whole lines.
@@ -77,14 +75,12 @@ impl Lease {
     pub(super) fn take(layout: Arc<Layout>, id: &UploadId) -> Result<Self, StoreError> {
         let (record, record_path, bytes) = record::lock(&layout, id)?;
         let mut journal = Journal::parse(id, &bytes)?;
-        let confirmed = journal.record.clone();
-        let mut pending = journal.believe()?;
+        let mut pending = journal.accept_pending()?;
         let (record_end, record_base) = (journal.end, journal.base);
-        let moves = std::mem::take(&mut journal.moves);
-        let unsynced_since = journal.unsynced_since.take();
+        let notes = std::mem::take(&mut journal.notes);
         let (mut upload, below) = journal.committed()?;
         layout.check_way(id, &below)?;
-        let place = layout.place(&below, &moves);
+        let place = layout.place(&below, &notes);
         // What was moved is the application's, who may have made it read-only.
         let moved = place != layout.data(&below);
         let opened =
@@ -94,10 +90,10 @@ impl Lease {
             None => (None, 0),
         };
         // Its bytes were rolled back, and it could not be cut off: nobody was told of it.
-        if let (Some(_), Some(confirmed)) = (&pending, confirmed)
-            && (confirmed.offset()..upload.offset()).contains(&length)
+        if let Some(before) = pending.as_mut().and_then(|pending| pending.before.take())
+            && (before.offset()..upload.offset()).contains(&length)
         {
-            (upload, pending) = (confirmed, None);
+            (upload, pending) = (before, None);
         }
         let problem = match data {
             None => Some(GONE),
@@ -111,15 +107,14 @@ impl Lease {
             record_base,
             data,
             below,
-            moves,
+            notes,
             moved,
-            unsynced_since,
             unsynced: Vec::new(),
             torn: bytes.len() as u64 > record_end,
             unconfirmed: false,
         };
-        if let Some(line) = pending {
-            files.confirm(&layout, &upload, &bytes[line])?;
+        if let Some(pending) = pending {
+            files.confirm(&layout, &upload, &bytes[pending.place])?;
         }
         files.cut_record()?;
         let position = upload.offset();
@@ -138,7 +133,7 @@ impl Lease {
 
     /// Whether bytes may be others than were written: the machine stopped before they were synced.
     pub(super) fn needs_verification(&self) -> bool {
-        let since = self.files.as_ref().and_then(|files| files.unsynced_since.as_deref());
+        let since = self.files.as_ref().and_then(|files| files.notes.unsynced_since.as_deref());
         since.is_some() && since != self.layout.disk.boot() && !self.verified
     }
 
@@ -153,7 +148,7 @@ impl Lease {
 
     pub(super) fn path(&self) -> Option<PathBuf> {
         let files = self.files.as_ref()?;
-        Some(self.layout.place(&files.below, &files.moves))
+        Some(self.layout.place(&files.below, &files.notes))
     }
 
     fn sound(&self) -> Result<(), StoreError> {
@@ -205,7 +200,7 @@ impl Lease {
             // What is handed over is the acknowledged bytes and nothing behind them.
             files.cut_data(upload.offset())?;
         }
-        if sync && (grown || files.unsynced_since.is_some() && files.data.is_some()) {
+        if sync && (grown || files.notes.unsynced_since.is_some() && files.data.is_some()) {
             files.data()?.sync().map_err(|error| failed("sync", &files.below, error))?;
         }
         let (mut lines, unsynced_since) =
@@ -216,7 +211,7 @@ impl Lease {
             Line::Record(Box::new(upload.clone()))
         });
         files.append(&layout.disk, &lines, sync)?;
-        files.unsynced_since = unsynced_since;
+        files.notes.unsynced_since = unsynced_since;
         self.verified = false;
         let files = self.files()?;
         if !born {
@@ -290,9 +285,8 @@ impl Lease {
             record_base: 0,
             data: Some(data),
             below,
-            moves: Moves::default(),
+            notes: Notes::default(),
             moved: false,
-            unsynced_since: None,
             unsynced,
             torn: false,
             unconfirmed: false,
@@ -306,7 +300,7 @@ impl Lease {
         let data = self.layout.data(&files.below);
         let half_rewritten = files.record_path.with_extension(REWRITTEN);
         // The application may have taken the file where it was.
-        let taken = files.moves.done == std::path::absolute(&data).ok();
+        let taken = files.notes.moved == std::path::absolute(&data).ok();
         let data = (!taken).then_some(&data);
         for path in data.into_iter().chain([&half_rewritten, &files.record_path]) {
             self.layout.disk.remove(path).map_err(|error| failed("remove", path, error))?;
@@ -347,7 +341,7 @@ impl Files {
         verified: bool,
     ) -> (Vec<Line>, Option<String>) {
         let mut lines = Vec::new();
-        let mut since = self.unsynced_since.clone();
+        let mut since = self.notes.unsynced_since.clone();
         // A sync reaches what was written in this start of the machine, and no other.
         if since.is_some() && (verified || sync && since.as_deref() == boot) {
             lines.push(Line::Sound {});
@@ -465,13 +459,13 @@ impl Files {
         let (disk, sync) = (&layout.disk, layout.syncs());
         let mut bytes = Vec::new();
         Line::head(&self.below)?.write_to(&mut bytes)?;
-        if let Some(boot) = &self.unsynced_since {
+        if let Some(boot) = &self.notes.unsynced_since {
             Line::Boot(boot.clone()).write_to(&mut bytes)?;
         }
-        if let Some(path) = &self.moves.done {
+        if let Some(path) = &self.notes.moved {
             Line::Moved(path.clone()).write_to(&mut bytes)?;
         }
-        if let Some(path) = &self.moves.begun {
+        if let Some(path) = &self.notes.moving {
             Line::Moving(path.clone()).write_to(&mut bytes)?;
         }
         Line::Record(Box::new(upload.clone())).write_to(&mut bytes)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::Disk;
-use super::journal::{Line, Moves};
+use super::journal::Line;
 use super::layout::failed;
 use super::lease::Lease;
 use crate::store::StoreError;
@@ -24,14 +24,14 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
     let changed: Vec<_> = new_entries(&folder).collect();
     disk.create_their_folders(&folder).map_err(|error| failed("make", &folder, error))?;
 
-    let begun = lease.files()?.moves.begun.as_deref() == Some(&target);
+    let begun = lease.files()?.notes.moving.as_deref() == Some(&target);
     let ours = same_file(&source, &target) || begun && same_content(&source, &target);
     if !overwrite && !ours && target.symlink_metadata().is_ok() {
         return Err(already(&target));
     }
     let files = lease.files()?;
     files.append(disk, &[Line::Moving(target.clone())], sync)?;
-    files.moves.begun = Some(target.clone());
+    files.notes.apply(Line::Moving(target.clone()));
     move_file(disk, &source, &target, overwrite || ours).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => already(&target),
         _ => failed("move the upload to", &target, error),
@@ -43,7 +43,7 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
     }
     let files = lease.files()?;
     files.append(disk, &[Line::Moved(target.clone())], sync)?;
-    files.moves = Moves { done: Some(target), begun: None };
+    files.notes.apply(Line::Moved(target));
     files.moved = true;
     layout.remove_empty_folders(&files.below);
     Ok(())

@@ -19,7 +19,7 @@ use crate::store::{Remains, StoreError};
 /// synced, and its writer is given a moment to end, or another reader to confirm it.
 pub(super) fn load(layout: &Arc<Layout>, id: &UploadId) -> Result<Journal, StoreError> {
     let mut journal = layout.read(id)?;
-    for _ in 0..GLANCES {
+    for _ in 0..RETRIES {
         if !journal.is_pending() {
             break;
         }
@@ -29,7 +29,7 @@ pub(super) fn load(layout: &Arc<Layout>, id: &UploadId) -> Result<Journal, Store
                 false
             }
             Err(StoreError::Busy) => {
-                std::thread::sleep(GLANCE);
+                std::thread::sleep(RETRY_PAUSE);
                 false
             }
             // It was being removed, and what is left is for the next sweep; or there is no room for a
@@ -40,7 +40,7 @@ pub(super) fn load(layout: &Arc<Layout>, id: &UploadId) -> Result<Journal, Store
         };
         journal = layout.read(id)?;
         if unwritable {
-            journal.believe()?;
+            journal.accept_pending()?;
             break;
         }
     }
@@ -67,7 +67,7 @@ pub(super) fn discard(layout: &Layout, id: &UploadId) -> Result<(), StoreError> 
         locked => locked?,
     };
     let mut journal = Journal::parse(id, &bytes)?;
-    journal.believe()?;
+    journal.accept_pending()?;
     if journal.record.is_some() {
         return Ok(());
     }
@@ -162,7 +162,7 @@ pub(super) fn lock(layout: &Layout, id: &UploadId) -> Result<(File, PathBuf, Vec
 }
 
 /// How often, and after what time, to look again at a record that somebody is writing.
-const GLANCES: usize = 20;
-const GLANCE: Duration = Duration::from_millis(5);
+const RETRIES: usize = 20;
+const RETRY_PAUSE: Duration = Duration::from_millis(5);
 /// How often a new record may fall to a sweep before its creation fails.
 const SWEEPS: usize = 100;

@@ -1,4 +1,4 @@
-//! What a record's file says, for tests and fuzzing.
+//! The content of a record's file, for tests and fuzzing.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -8,15 +8,15 @@ use crate::id::UploadId;
 use crate::store::StoreError;
 use crate::upload::Upload;
 
-/// What is believed of a file.
+/// What is accepted of a file.
 #[derive(Debug)]
 pub(crate) struct Trace {
     pub(crate) state: State,
-    /// The length of the lines that say so.
+    /// The length of the complete lines.
     pub(crate) end: usize,
     /// The same up to the first record.
     pub(crate) base: usize,
-    /// Where a line is pending, and the state with it; an error if it does not fit to the others.
+    /// Where a pending line is, and the state with it; an error if it does not fit the others.
     pub(crate) pending: Option<Result<(Range<usize>, State), StoreError>>,
 }
 
@@ -33,13 +33,13 @@ pub(crate) fn trace(id: &UploadId, bytes: &[u8]) -> Result<Trace, StoreError> {
     let mut journal = Journal::parse(id, bytes)?;
     let (end, base) = (length(journal.end), length(journal.base));
     let state = State::of(&journal);
-    let pending = journal.believe().transpose();
-    let pending = pending.map(|place| place.map(|place| (place, State::of(&journal))));
+    let pending = journal.accept_pending().transpose();
+    let pending = pending.map(|line| line.map(|line| (line.place, State::of(&journal))));
     Ok(Trace { state, end, base, pending })
 }
 
-/// Whole lines, read one by one and written again, but for progress that a later line replaces;
-/// `None` if one cannot be read.
+/// Complete lines, read one by one and written again, except for progress that a later line
+/// replaces; `None` if one cannot be read.
 pub(crate) fn rewritten(lines: &[u8]) -> Option<Vec<u8>> {
     let lines: Vec<_> = lines.split_inclusive(|byte| *byte == b'\n').collect();
     let mut out = Vec::new();
@@ -69,9 +69,9 @@ impl State {
         Self {
             data: journal.data.clone(),
             record: journal.record.clone(),
-            moved: journal.moves.done.clone(),
-            moving: journal.moves.begun.clone(),
-            unsynced_since: journal.unsynced_since.clone(),
+            moved: journal.notes.moved.clone(),
+            moving: journal.notes.moving.clone(),
+            unsynced_since: journal.notes.unsynced_since.clone(),
         }
     }
 }
