@@ -113,16 +113,6 @@ impl Layout {
         self.check_way(id, &record_below(id))
     }
 
-    /// What the record's file says; unborn or removed uploads included.
-    pub(super) fn read(&self, id: &UploadId) -> Result<Journal, StoreError> {
-        self.check_way_to_record(id)?;
-        let path = self.record(id);
-        match self.disk.read(&path) {
-            Ok(bytes) => Journal::parse(id, &bytes),
-            Err(error) => Err(no_record(id, &path, error)),
-        }
-    }
-
     /// Opens the bytes of an upload for reading, in the store or where they were moved to.
     pub(super) fn open(&self, mut journal: Journal) -> Result<(File, u64), StoreError> {
         let notes = std::mem::take(&mut journal.notes);
@@ -326,15 +316,6 @@ pub(super) fn open_data(
     match opened {
         Err(error) if is_absent(&error) || error.kind() == io::ErrorKind::InvalidInput => Ok(None),
         opened => opened.map_err(|error| failed("open", below, error)),
-    }
-}
-
-/// Why a record could not be opened.
-pub(super) fn no_record(id: &UploadId, path: &Path, error: io::Error) -> StoreError {
-    match error.kind() {
-        _ if is_absent(&error) => StoreError::NotFound,
-        io::ErrorKind::InvalidInput => StoreError::damaged(id, "its record is no regular file"),
-        _ => failed("open", path, error),
     }
 }
 

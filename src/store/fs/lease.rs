@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::disk::{Disk, File, is_absent};
 use super::journal::{Journal, Line, Notes};
 use super::layout::{GONE, Layout, SHORT, failed, open_data};
-use super::record;
+use super::record_file::{self, REWRITTEN};
 use crate::id::UploadId;
 use crate::store::{Handover, StoreError};
 use crate::upload::{Status, Upload};
@@ -73,7 +73,7 @@ impl Lease {
 
     /// Takes the lease on an upload that exists.
     pub(super) fn take(layout: Arc<Layout>, id: &UploadId) -> Result<Self, StoreError> {
-        let (record, record_path, bytes) = record::lock(&layout, id)?;
+        let (record, record_path, bytes) = record_file::lock(&layout, id)?;
         let mut journal = Journal::parse(id, &bytes)?;
         let mut pending = journal.accept_pending()?;
         let (record_end, record_base) = (journal.end, journal.base);
@@ -264,7 +264,7 @@ impl Lease {
         layout.check_way_to_record(&id)?;
         layout.check_way(&id, &below)?;
         let record_path = layout.record(&id);
-        let record = record::create_locked(disk, &record_path)?;
+        let record = record_file::create_locked(disk, &record_path)?;
         let mut head = Vec::new();
         let made = Line::head(&below)?
             .write_to(&mut head)
@@ -506,7 +506,5 @@ impl Files {
     }
 }
 
-/// Ends the name of a record that is about to take the place of another.
-pub(super) const REWRITTEN: &str = "new";
 /// A record that has grown by more than this is rewritten.
 const LONG: u64 = 64 * 1024;

@@ -24,6 +24,7 @@
 //!
 //! See [`Durability`].
 
+mod cleanup;
 #[cfg(not(test))]
 mod disk;
 #[cfg(test)]
@@ -33,7 +34,8 @@ mod journal;
 mod layout;
 mod lease;
 mod persist;
-mod record;
+mod read;
+mod record_file;
 
 use std::fmt;
 use std::fs::File;
@@ -47,7 +49,6 @@ use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tokio::sync::watch;
 
 pub use self::durability::Durability;
-use self::journal::Journal;
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::journal::trace;
 use self::layout::Layout;
@@ -148,7 +149,7 @@ impl Store for FsStore {
 
     async fn load(&self, id: &UploadId) -> Result<Upload, StoreError> {
         let id = *id;
-        self.blocking(move |layout| Ok(record::load(layout, &id)?.committed()?.0)).await
+        self.blocking(move |layout| Ok(read::load(layout, &id)?.committed()?.0)).await
     }
 
     async fn writer(&self, id: &UploadId) -> Result<FsWriter, StoreError> {
@@ -159,41 +160,27 @@ impl Store for FsStore {
 
     async fn open(&self, id: &UploadId) -> Result<Reader, StoreError> {
         let id = *id;
-        let (file, end) = self.blocking(move |layout| record::open(layout, &id)).await?;
+        let (file, end) = self.blocking(move |layout| read::open(layout, &id)).await?;
         Ok(Reader::new(Section::new(file.into_inner(), 0, end, None), end))
     }
 
     async fn discard(&self, id: &UploadId) -> Result<(), StoreError> {
         let id = *id;
-        self.blocking(move |layout| record::discard(layout, &id)).await
+        self.blocking(move |layout| cleanup::discard(layout, &id)).await
     }
 
     async fn remove_damaged(&self, id: &UploadId) -> Result<bool, StoreError> {
         let id = *id;
-        self.blocking(move |layout| record::remove_damaged(layout, &id)).await
+        self.blocking(move |layout| cleanup::remove_damaged(layout, &id)).await
     }
 
     async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
-        self.blocking(move |layout| {
-            let (ids, next) = layout.ids(cursor)?;
-            let mut page = Page { next, ..Page::default() };
-            for id in ids {
-                match record::load(layout, &id).map(Journal::into_committed) {
-                    Ok(Some(upload)) => page.uploads.push(Ok(upload)),
-                    Ok(None) => page.abandoned.push(id),
-                    // It went away since the folder was read.
-                    Err(StoreError::NotFound) => {}
-                    Err(error) => page.uploads.push(Err(error)),
-                }
-            }
-            Ok(page)
-        })
-        .await
+        self.blocking(move |layout| read::page(layout, cursor)).await
     }
 
     async fn remains(&self, id: &UploadId) -> Result<Remains, StoreError> {
         let id = *id;
-        self.blocking(move |layout| Ok(record::remains(layout, &id))).await
+        self.blocking(move |layout| Ok(cleanup::remains(layout, &id))).await
     }
 
     async fn list_expiring(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {

@@ -1,0 +1,73 @@
+//! Removing what is left of an upload that is uncommitted, removed or damaged.
+//!
+//! Everything here blocks.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::journal::Journal;
+use super::layout::{Layout, failed};
+use super::lease::Lease;
+use super::record_file::{self, REWRITTEN};
+use crate::id::UploadId;
+use crate::store::{Remains, StoreError};
+
+/// Removes what a creation or a removal left, unless somebody is at it.
+pub(super) fn discard(layout: &Layout, id: &UploadId) -> Result<(), StoreError> {
+    let (_record, _, bytes) = match record_file::lock(layout, id) {
+        Err(StoreError::NotFound) => return Ok(()),
+        locked => locked?,
+    };
+    let mut journal = Journal::parse(id, &bytes)?;
+    journal.accept_pending()?;
+    if journal.record.is_some() {
+        return Ok(());
+    }
+    remove_all(layout, id, journal.data)
+}
+
+/// What can still be told of an upload whose record is damaged.
+pub(super) fn remains(layout: &Layout, id: &UploadId) -> Remains {
+    if layout.check_way_to_record(id).is_err() {
+        return Remains::default();
+    }
+    let path = layout.record(id);
+    let record = layout.disk.read(&path).ok();
+    Remains {
+        record: record.and_then(|bytes| Journal::remains(id, &bytes)),
+        written: layout.disk.modified(&path),
+        ..Remains::default()
+    }
+}
+
+/// Removes an upload that cannot be trusted.
+pub(super) fn remove_damaged(layout: &Arc<Layout>, id: &UploadId) -> Result<bool, StoreError> {
+    match Lease::take(Arc::clone(layout), id) {
+        Ok(lease) if lease.is_damaged() => lease.remove().map(|()| true),
+        Ok(_) => Ok(false),
+        Err(StoreError::Damaged { .. }) => {
+            layout.check_way_to_record(id)?;
+            // What is no record can be held by nobody.
+            let _held = match record_file::lock(layout, id) {
+                Err(StoreError::Damaged { .. } | StoreError::NotFound) => None,
+                locked => Some(locked?),
+            };
+            remove_all(layout, id, None).map(|()| true)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes the bytes, which are searched for if their place is not known, and the record.
+fn remove_all(layout: &Layout, id: &UploadId, data: Option<PathBuf>) -> Result<(), StoreError> {
+    let remove =
+        |path: &Path| layout.disk.remove(path).map_err(|error| failed("remove", path, error));
+    if let Some(below) = data.or_else(|| layout.search(id)) {
+        layout.check_way(id, &below)?;
+        remove(&layout.data(&below))?;
+        layout.remove_empty_folders(&below);
+    }
+    let path = layout.record(id);
+    remove(&path.with_extension(REWRITTEN))?;
+    remove(&path)
+}
