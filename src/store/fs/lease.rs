@@ -12,7 +12,7 @@ use super::layout::{GONE, Layout, SHORT, failed, open_data};
 use super::record_file::{self, REWRITTEN};
 use crate::id::UploadId;
 use crate::store::{Handover, StoreError};
-use crate::upload::{Status, Upload};
+use crate::upload::Upload;
 
 #[derive(Debug)]
 pub(super) struct Lease {
@@ -82,7 +82,7 @@ impl Lease {
         layout.check_way(id, &below)?;
         let place = layout.place(&below, &notes);
         // What was moved is the application's, who may have made it read-only.
-        let moved = place != layout.data(&below);
+        let moved = notes.moved.is_some() || place != layout.data(&below);
         let opened =
             if moved { layout.disk.open_to_read(&place) } else { layout.disk.open(&place) };
         let (data, length) = match open_data(opened, &below)? {
@@ -118,7 +118,8 @@ impl Lease {
         }
         files.cut_record()?;
         let position = upload.offset();
-        let dirty = length > position && upload.status() == Status::Open;
+        // What lies behind the offset is written over, or cut off when the file is handed over.
+        let dirty = false;
         let (files, born) = (Some(files), true);
         Ok(Self { layout, upload, files, position, born, dirty, problem, verified: false })
     }

@@ -36,6 +36,8 @@ mod lease;
 mod persist;
 mod read;
 mod record_file;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::fs::File;
