@@ -2,19 +2,19 @@
 //!
 //! Everything here blocks.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::journal::Journal;
-use super::layout::{Layout, failed};
+use super::layout::Layout;
 use super::lease::Lease;
-use super::record_file::{self, REWRITTEN};
+use super::record_file;
 use crate::id::UploadId;
 use crate::store::{Remains, StoreError};
 
 /// Removes what a creation or a removal left, unless somebody is at it.
 pub(super) fn discard(layout: &Layout, id: &UploadId) -> Result<(), StoreError> {
-    let (_record, _, bytes) = match record_file::lock(layout, id) {
+    let (_held, bytes) = match record_file::lock(layout, id) {
         Err(StoreError::NotFound) => return Ok(()),
         locked => locked?,
     };
@@ -28,7 +28,7 @@ pub(super) fn discard(layout: &Layout, id: &UploadId) -> Result<(), StoreError> 
 
 /// What can still be told of an upload whose record is damaged.
 pub(super) fn remains(layout: &Layout, id: &UploadId) -> Remains {
-    if layout.check_way_to_record(id).is_err() {
+    if layout.check_record_path(id).is_err() {
         return Remains::default();
     }
     let path = layout.record(id);
@@ -46,7 +46,7 @@ pub(super) fn remove_damaged(layout: &Arc<Layout>, id: &UploadId) -> Result<bool
         Ok(lease) if lease.is_damaged() => lease.remove().map(|()| true),
         Ok(_) => Ok(false),
         Err(StoreError::Damaged { .. }) => {
-            layout.check_way_to_record(id)?;
+            layout.check_record_path(id)?;
             // What is no record can be held by nobody.
             let _held = match record_file::lock(layout, id) {
                 Err(StoreError::Damaged { .. } | StoreError::NotFound) => None,
@@ -58,16 +58,14 @@ pub(super) fn remove_damaged(layout: &Arc<Layout>, id: &UploadId) -> Result<bool
     }
 }
 
-/// Removes the bytes, which are searched for if their place is not known, and the record.
+/// Removes the files of an upload. If its record does not say where the bytes are, they are searched
+/// for.
 fn remove_all(layout: &Layout, id: &UploadId, data: Option<PathBuf>) -> Result<(), StoreError> {
-    let remove =
-        |path: &Path| layout.disk.remove(path).map_err(|error| failed("remove", path, error));
-    if let Some(below) = data.or_else(|| layout.search(id)) {
-        layout.check_way(id, &below)?;
-        remove(&layout.data(&below))?;
-        layout.remove_empty_folders(&below);
+    let data = data.or_else(|| layout.search(id));
+    if let Some(below) = &data {
+        layout.check_path(id, below)?;
     }
-    let path = layout.record(id);
-    remove(&path.with_extension(REWRITTEN))?;
-    remove(&path)
+    layout.remove_files(id, data.as_deref())?;
+    data.iter().for_each(|below| layout.remove_empty_folders(below));
+    Ok(())
 }

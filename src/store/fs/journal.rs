@@ -279,6 +279,13 @@ impl Journal {
 }
 
 impl Notes {
+    /// The lines that say this.
+    pub(super) fn lines(&self) -> impl Iterator<Item = Line> {
+        let boot = self.unsynced_since.clone().map(Line::Boot);
+        let moved = self.moved.clone().map(Line::Moved);
+        boot.into_iter().chain(moved).chain(self.moving.clone().map(Line::Moving))
+    }
+
     /// Applies a line, unless it is about something else.
     pub(super) fn apply(&mut self, line: Line) {
         match line {

@@ -1,14 +1,12 @@
 //! Where the files are.
 
 use std::collections::BinaryHeap;
-use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::disk::{Disk, File, is_absent};
+use super::disk::{Disk, File};
 use super::durability::Durability;
-use super::journal::{Journal, Notes};
 use crate::id::UploadId;
 use crate::store::{Cursor, HandoffRequest, StoreError};
 
@@ -99,7 +97,7 @@ impl Layout {
     }
 
     /// Fails if a folder on the way to a file is a link: it could lead out of the store.
-    pub(super) fn check_way(&self, id: &UploadId, below: &Path) -> Result<(), StoreError> {
+    pub(super) fn check_path(&self, id: &UploadId, below: &Path) -> Result<(), StoreError> {
         let folders = below.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
         for folder in folders {
             if self.disk.is_link(&self.data(folder)) {
@@ -109,30 +107,8 @@ impl Layout {
         Ok(())
     }
 
-    pub(super) fn check_way_to_record(&self, id: &UploadId) -> Result<(), StoreError> {
-        self.check_way(id, &record_below(id))
-    }
-
-    /// Opens the bytes of an upload for reading, in the store or where they were moved to.
-    pub(super) fn open(&self, mut journal: Journal) -> Result<(File, u64), StoreError> {
-        let notes = std::mem::take(&mut journal.notes);
-        let (upload, below) = journal.committed()?;
-        self.check_way(&upload.id, &below)?;
-        match open_data(self.disk.open_to_read(&self.place(&below, &notes)), &below)? {
-            Some((file, length)) if length >= upload.offset() => Ok((file, upload.offset())),
-            Some(_) => Err(StoreError::damaged(&upload.id, SHORT)),
-            None => Err(StoreError::damaged(&upload.id, GONE)),
-        }
-    }
-
-    /// The path of the bytes. A move that was begun and not told to be done was either: then the
-    /// bytes are at its target if they are not where they came from.
-    pub(super) fn place(&self, below: &Path, notes: &Notes) -> PathBuf {
-        let source = notes.moved.clone().unwrap_or_else(|| self.data(below));
-        match &notes.moving {
-            Some(target) if fs::symlink_metadata(&source).is_err() => target.clone(),
-            _ => source,
-        }
+    pub(super) fn check_record_path(&self, id: &UploadId) -> Result<(), StoreError> {
+        self.check_path(id, &record_below(id))
     }
 
     /// Some ids of records after the cursor, in order, and the cursor after them.
@@ -203,6 +179,20 @@ impl Layout {
         records.chain(data).chain(above).collect()
     }
 
+    /// Removes the files of an upload, the record last: after a crash it still names the others.
+    pub(super) fn remove_files(
+        &self,
+        id: &UploadId,
+        data: Option<&Path>,
+    ) -> Result<(), StoreError> {
+        let record = self.record(id);
+        let data = data.map(|below| self.data(below));
+        for path in data.into_iter().chain([record.with_extension(REWRITTEN), record]) {
+            self.disk.remove(&path).map_err(|error| failed("remove", &path, error))?;
+        }
+        Ok(())
+    }
+
     /// Looks for the bytes of an upload whose record does not say where they are.
     pub(super) fn search(&self, id: &UploadId) -> Option<PathBuf> {
         let name = format!("{id}.part");
@@ -231,7 +221,7 @@ impl Layout {
 
     pub(super) fn request_handoff(&self, id: &UploadId, wanted: bool) -> Result<(), StoreError> {
         let path = self.questions().join(format!("{id}.{}", self.me));
-        self.check_way(id, &Path::new(RECORDS).join(ASKED).join("question"))?;
+        self.check_path(id, &Path::new(RECORDS).join(ASKED).join("question"))?;
         let done = if wanted {
             self.disk.create_with_folders(&path).map(drop)
         } else {
@@ -304,30 +294,14 @@ impl Disk {
     }
 }
 
-/// A file of bytes and its length. A link or a folder in its place counts as none.
-pub(super) fn open_data(
-    opened: io::Result<File>,
-    below: &Path,
-) -> Result<Option<(File, u64)>, StoreError> {
-    let opened = opened.and_then(|file| {
-        let length = file.len()?;
-        Ok(Some((file, length)))
-    });
-    match opened {
-        Err(error) if is_absent(&error) || error.kind() == io::ErrorKind::InvalidInput => Ok(None),
-        opened => opened.map_err(|error| failed("open", below, error)),
-    }
-}
-
 pub(super) fn failed(action: &str, path: &Path, error: io::Error) -> StoreError {
     StoreError::io(format!("{action} {}", path.display()), error)
 }
 
-/// Why bytes cannot be trusted.
-pub(super) const GONE: &str = "its bytes are gone";
-pub(super) const SHORT: &str = "it has fewer bytes than its record says";
 /// The folder of the records, in the root.
 const RECORDS: &str = ".records";
+/// The extension of a record that is about to replace another.
+pub(super) const REWRITTEN: &str = "new";
 /// The folder of the questions, in that of the records.
 const ASKED: &str = "asked";
 /// How long a question stands at most.

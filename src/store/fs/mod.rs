@@ -25,6 +25,7 @@
 //! See [`Durability`].
 
 mod cleanup;
+mod data_file;
 #[cfg(not(test))]
 mod disk;
 #[cfg(test)]
@@ -145,7 +146,7 @@ impl Store for FsStore {
 
     async fn create(&self, upload: Upload) -> Result<FsWriter, StoreError> {
         // The files are made with the first bytes, in the same hop.
-        let lease = Lease::unborn(Arc::clone(&self.layout), upload);
+        let lease = Lease::uncommitted(Arc::clone(&self.layout), upload);
         Ok(FsWriter::new(lease, self.background.clone()))
     }
 
@@ -276,7 +277,7 @@ impl Writer for FsWriter {
     }
 
     async fn into_reader(mut self) -> Result<Reader, StoreError> {
-        let (file, start, end) = self.with(|lease| lease.written()).await?;
+        let (file, start, end) = self.with(|lease| lease.uncommitted_bytes()).await?;
         Ok(Reader::new(Section::new(file, start, end, Some(self)), end - start))
     }
 

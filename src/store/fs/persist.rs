@@ -18,34 +18,31 @@ use crate::store::StoreError;
 pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Result<(), StoreError> {
     let target = std::path::absolute(target).map_err(|error| failed("find", target, error))?;
     let layout = Arc::clone(&lease.layout);
-    let (disk, sync) = (&layout.disk, layout.syncs());
+    let disk = &layout.disk;
     let source = lease.path().ok_or(StoreError::NotFound)?;
     let folder = target.parent().unwrap_or(Path::new("/")).to_owned();
     let changed: Vec<_> = new_entries(&folder).collect();
     disk.create_their_folders(&folder).map_err(|error| failed("make", &folder, error))?;
 
-    let begun = lease.files()?.notes.moving.as_deref() == Some(&target);
+    let files = lease.files()?;
+    let begun = files.record.notes.moving.as_deref() == Some(&target);
     let ours = same_file(&source, &target) || begun && same_content(&source, &target);
     if !overwrite && !ours && target.symlink_metadata().is_ok() {
         return Err(already(&target));
     }
-    let files = lease.files()?;
-    files.append(disk, &[Line::Moving(target.clone())], sync)?;
-    files.notes.apply(Line::Moving(target.clone()));
+    files.record.append(&layout, vec![Line::Moving(target.clone())])?;
     move_file(disk, &source, &target, overwrite || ours).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => already(&target),
         _ => failed("move the upload to", &target, error),
     })?;
-    if sync {
+    if layout.syncs() {
         for folder in changed {
             disk.sync_folder(folder).map_err(|error| failed("sync", folder, error))?;
         }
     }
-    let files = lease.files()?;
-    files.append(disk, &[Line::Moved(target.clone())], sync)?;
-    files.notes.apply(Line::Moved(target));
-    files.moved = true;
-    layout.remove_empty_folders(&files.below);
+    files.record.append(&layout, vec![Line::Moved(target)])?;
+    files.data.give_away();
+    layout.remove_empty_folders(&files.record.data_path);
     Ok(())
 }
 

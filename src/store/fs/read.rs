@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::data_file::DataFile;
 use super::disk::File;
 use super::journal::Journal;
 use super::layout::Layout;
@@ -48,12 +49,13 @@ pub(super) fn load(layout: &Arc<Layout>, id: &UploadId) -> Result<Journal, Store
 /// Opens the bytes of an upload for reading, wherever they are.
 pub(super) fn open(layout: &Arc<Layout>, id: &UploadId) -> Result<(File, u64), StoreError> {
     loop {
-        let journal = load(layout, id)?;
-        let end = journal.end;
-        match layout.open(journal) {
-            // They may have been moved or removed since the record was read.
+        let mut journal = load(layout, id)?;
+        let (end, notes) = (journal.end, std::mem::take(&mut journal.notes));
+        let (upload, data_path) = journal.committed()?;
+        match DataFile::open_to_read(layout, &upload, &data_path, &notes) {
+            // They may have been moved or removed after the record was read.
             Err(StoreError::Damaged { .. }) if record_file::read(layout, id)?.end != end => {}
-            opened => return opened,
+            opened => return Ok((opened?, upload.offset())),
         }
     }
 }
