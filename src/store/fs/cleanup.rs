@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::error::Result;
 use super::journal::Journal;
 use super::layout::Layout;
 use super::lease::Lease;
@@ -13,7 +14,7 @@ use crate::id::UploadId;
 use crate::store::{Remains, StoreError};
 
 /// Removes what a creation or a removal left, unless somebody is at it.
-pub(super) fn discard(layout: &Layout, id: &UploadId) -> Result<(), StoreError> {
+pub(super) fn discard(layout: &Layout, id: &UploadId) -> Result<()> {
     let (_held, bytes) = match record_file::lock(layout, id) {
         Err(StoreError::NotFound) => return Ok(()),
         locked => locked?,
@@ -32,16 +33,12 @@ pub(super) fn remains(layout: &Layout, id: &UploadId) -> Remains {
         return Remains::default();
     }
     let path = layout.record(id);
-    let record = layout.disk.read(&path).ok();
-    Remains {
-        record: record.and_then(|bytes| Journal::remains(id, &bytes)),
-        written: layout.disk.modified(&path),
-        ..Remains::default()
-    }
+    let record = layout.disk.read(&path).ok().and_then(|bytes| Journal::remains(id, &bytes));
+    Remains { record, written: layout.disk.modified(&path), ..Remains::default() }
 }
 
 /// Removes an upload that cannot be trusted.
-pub(super) fn remove_damaged(layout: &Arc<Layout>, id: &UploadId) -> Result<bool, StoreError> {
+pub(super) fn remove_damaged(layout: &Arc<Layout>, id: &UploadId) -> Result<bool> {
     match Lease::take(Arc::clone(layout), id) {
         Ok(lease) if lease.is_damaged() => lease.remove().map(|()| true),
         Ok(_) => Ok(false),
@@ -60,7 +57,7 @@ pub(super) fn remove_damaged(layout: &Arc<Layout>, id: &UploadId) -> Result<bool
 
 /// Removes the files of an upload. If its record does not say where the bytes are, they are searched
 /// for.
-fn remove_all(layout: &Layout, id: &UploadId, data: Option<PathBuf>) -> Result<(), StoreError> {
+fn remove_all(layout: &Layout, id: &UploadId, data: Option<PathBuf>) -> Result<()> {
     let data = data.or_else(|| layout.search(id));
     if let Some(below) = &data {
         layout.check_path(id, below)?;

@@ -7,18 +7,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, File, is_absent};
+use super::error::{Context as _, Result};
 use super::journal::Notes;
-use super::layout::{Layout, failed};
+use super::layout::Layout;
 use crate::id::UploadId;
 use crate::store::StoreError;
 use crate::upload::Upload;
 
 #[derive(Debug)]
 pub(super) struct DataFile {
+    id: UploadId,
     /// Where it was opened, for messages.
     path: PathBuf,
     bytes: Bytes,
-    place: Place,
+    pub(super) place: Place,
     /// Where the next byte is written.
     pub(super) position: u64,
     /// Whether bytes were written that are not committed.
@@ -45,36 +47,20 @@ pub(super) enum Place {
 }
 
 impl DataFile {
-    pub(super) fn create(
-        layout: &Layout,
-        data_path: &Path,
-        offset: u64,
-    ) -> Result<Self, StoreError> {
-        let path = layout.data(data_path);
-        let created = layout.disk.create_with_folders(&path);
-        let file = created.map_err(|error| failed("create", &path, error))?;
-        let bytes = Bytes::Whole(file);
-        Ok(Self { path, bytes, place: Place::Store, position: offset, dirty: false })
+    pub(super) fn create(layout: &Layout, upload: &Upload, data_path: &Path) -> Result<Self> {
+        let (id, path, position) = (upload.id, layout.data(data_path), upload.offset());
+        let bytes = Bytes::Whole(layout.disk.create_with_folders(&path).context("create", &path)?);
+        Ok(Self { id, path, bytes, place: Place::Store, position, dirty: false })
     }
 
     /// Opens the bytes of an upload that exists.
-    pub(super) fn open_to_write(
-        layout: &Layout,
-        upload: &Upload,
-        data_path: &Path,
-        notes: &Notes,
-    ) -> Result<Self, StoreError> {
-        Self::open(layout, upload, data_path, notes, Disk::open)
+    pub(super) fn open_to_write(layout: &Layout, upload: &Upload, notes: &Notes) -> Result<Self> {
+        Self::open(layout, upload, notes, Disk::open)
     }
 
-    /// The same for a reader who holds no lease.
-    pub(super) fn open_to_read(
-        layout: &Layout,
-        upload: &Upload,
-        data_path: &Path,
-        notes: &Notes,
-    ) -> Result<File, StoreError> {
-        match Self::open(layout, upload, data_path, notes, Disk::open_to_read)?.bytes {
+    /// The same for a reader, who needs no lease.
+    pub(super) fn open_to_read(layout: &Layout, upload: &Upload, notes: &Notes) -> Result<File> {
+        match Self::open(layout, upload, notes, Disk::open_to_read)?.bytes {
             Bytes::Whole(file) => Ok(file),
             bytes => Err(bytes.damage(&upload.id)),
         }
@@ -83,19 +69,18 @@ impl DataFile {
     fn open(
         layout: &Layout,
         upload: &Upload,
-        data_path: &Path,
         notes: &Notes,
         open: fn(&Disk, &Path) -> io::Result<File>,
-    ) -> Result<Self, StoreError> {
-        layout.check_path(&upload.id, data_path)?;
-        let (path, place) = find(layout, data_path, notes);
+    ) -> Result<Self> {
+        layout.check_path(&upload.id, &notes.data_path)?;
+        let (path, place) = find(layout, notes);
         let opened = match place {
             Place::Store => open(&layout.disk, &path),
             Place::Application => layout.disk.open_to_read(&path),
         };
-        let bytes = Bytes::of(opened, upload.offset());
-        let bytes = bytes.map_err(|error| failed("open", &path, error))?;
-        Ok(Self { path, bytes, place, position: upload.offset(), dirty: false })
+        let (id, position) = (upload.id, upload.offset());
+        let bytes = Bytes::of(opened, position).context("open", &path)?;
+        Ok(Self { id, path, bytes, place, position, dirty: false })
     }
 
     /// Whether it lacks bytes, but not of those before this offset.
@@ -104,17 +89,20 @@ impl DataFile {
     }
 
     /// Fails if there are fewer bytes than the record says.
-    pub(super) fn check(&self, id: &UploadId) -> Result<(), StoreError> {
+    pub(super) fn check(&self) -> Result<()> {
         match &self.bytes {
             Bytes::Whole(_) => Ok(()),
-            bytes => Err(bytes.damage(id)),
+            bytes => Err(bytes.damage(&self.id)),
         }
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.check()?;
         self.dirty = true;
-        let written = self.file()?.write_at(bytes, self.position);
-        written.map_err(|error| failed("write", &self.path, error))?;
+        self.file()?.write_at(bytes, self.position).context("write", &self.path)?;
         self.position += bytes.len() as u64;
         Ok(())
     }
@@ -126,35 +114,26 @@ impl DataFile {
     }
 
     /// Cuts off the bytes after the offset, unless the file is the application's.
-    pub(super) fn cut(&self, offset: u64) -> Result<(), StoreError> {
-        if self.place == Place::Application {
-            return Ok(());
-        }
+    pub(super) fn cut(&self, offset: u64) -> Result<()> {
         let file = self.file()?;
-        let length = file.len().map_err(|error| failed("look at", &self.path, error))?;
-        if length != offset {
-            file.set_len(offset).map_err(|error| failed("cut", &self.path, error))?;
+        if self.place == Place::Store && file.len().context("look at", &self.path)? != offset {
+            file.set_len(offset).context("cut", &self.path)?;
         }
         Ok(())
     }
 
     /// Syncs the bytes, if there are any.
-    pub(super) fn sync(&self) -> Result<(), StoreError> {
+    pub(super) fn sync(&self) -> Result<()> {
         let Ok(file) = self.file() else { return Ok(()) };
-        file.sync().map_err(|error| failed("sync", &self.path, error))
+        file.sync().context("sync", &self.path)
     }
 
     /// Another handle of the file, for reading.
-    pub(super) fn try_clone(&self) -> Result<fs::File, StoreError> {
-        self.file()?.try_clone().map_err(|error| failed("open", &self.path, error))
+    pub(super) fn try_clone(&self) -> Result<fs::File> {
+        self.file()?.try_clone().context("open", &self.path)
     }
 
-    /// The file was moved to where the application wants it.
-    pub(super) fn give_away(&mut self) {
-        self.place = Place::Application;
-    }
-
-    fn file(&self) -> Result<&File, StoreError> {
+    fn file(&self) -> Result<&File> {
         match &self.bytes {
             Bytes::Whole(file) | Bytes::Short(file, _) => Ok(file),
             Bytes::Missing => Err(StoreError::NotFound),
@@ -188,15 +167,13 @@ impl Bytes {
 
 /// Where the bytes are, and whose they are there. A move that was begun may have been done: if they
 /// are not where they came from, they are at its target.
-pub(super) fn find(layout: &Layout, data_path: &Path, notes: &Notes) -> (PathBuf, Place) {
-    let source = match &notes.moved {
-        Some(path) => (path.clone(), Place::Application),
-        None => (layout.data(data_path), Place::Store),
+pub(super) fn find(layout: &Layout, notes: &Notes) -> (PathBuf, Place) {
+    let (path, place) = match &notes.moved {
+        Some(moved) => (moved.clone(), Place::Application),
+        None => (layout.data(&notes.data_path), Place::Store),
     };
     match &notes.moving {
-        Some(target) if fs::symlink_metadata(&source.0).is_err() => {
-            (target.clone(), Place::Application)
-        }
-        _ => source,
+        Some(to) if fs::symlink_metadata(&path).is_err() => (to.clone(), Place::Application),
+        _ => (path, place),
     }
 }

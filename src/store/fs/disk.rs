@@ -12,7 +12,7 @@ use std::path::Path;
 #[cfg(test)]
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 #[cfg(test)]
 use self::plan::{Call, Plan};
@@ -210,11 +210,6 @@ impl Disk {
         }
         // Elsewhere a folder cannot be opened to be synced.
         if cfg!(unix) { fs::File::open(path)?.sync_all() } else { Ok(()) }
-    }
-
-    /// How long ago the file was written.
-    pub(super) fn age(&self, path: &Path) -> Option<Duration> {
-        self.modified(path)?.elapsed().ok()
     }
 
     /// When it was written last.

@@ -27,11 +27,11 @@ mod tests;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod trace;
 
-use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::error::Result;
 use crate::id::UploadId;
 use crate::store::StoreError;
 use crate::upload::{Progress, Upload};
@@ -44,9 +44,9 @@ pub(super) struct Journal {
     pub(super) data: Option<PathBuf>,
     /// `None` before the first commit and after the removal.
     pub(super) record: Option<Upload>,
-    pub(super) notes: Notes,
-    /// A last line that was not confirmed, and its length.
-    pending: Option<(Line, usize)>,
+    notes: Notes,
+    /// A last line that was not confirmed, and its bytes.
+    pending: Option<(Line, Vec<u8>)>,
     /// The length of the complete lines.
     pub(super) end: u64,
     /// The length of the lines up to the first record. Rewriting the file makes it no shorter.
@@ -56,21 +56,14 @@ pub(super) struct Journal {
 /// What a journal says about the bytes, besides how many there are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Notes {
+    /// Their path in the store, below the root.
+    pub(super) data_path: PathBuf,
     /// Where they were moved to last, if they have left the store.
     pub(super) moved: Option<PathBuf>,
     /// Where they were to be moved after that. The move may have happened.
     pub(super) moving: Option<PathBuf>,
     /// The boot in which bytes were committed without a sync; the oldest, if there are several.
     pub(super) unsynced_since: Option<String>,
-}
-
-/// A pending line that was accepted.
-#[derive(Debug)]
-pub(super) struct Pending {
-    /// Where it is in the file.
-    pub(super) place: Range<usize>,
-    /// The record without it.
-    pub(super) before: Option<Upload>,
 }
 
 /// One line.
@@ -93,7 +86,7 @@ pub(super) enum Line {
 }
 
 impl Line {
-    pub(super) fn head(data: &Path) -> Result<Self, StoreError> {
+    pub(super) fn head(data: &Path) -> Result<Self> {
         let data = data.to_str().ok_or_else(|| StoreError::Config {
             problem: "the upload path is not valid unicode".to_owned(),
         })?;
@@ -101,7 +94,7 @@ impl Line {
     }
 
     /// Appends the line in the form that it has in the file.
-    pub(super) fn write_to(&self, out: &mut Vec<u8>) -> Result<(), StoreError> {
+    pub(super) fn write_to(&self, out: &mut Vec<u8>) -> Result<()> {
         let failed = |error: serde_json::Error| StoreError::io("write down a record", error.into());
         let json = serde_json::to_string(self).map_err(failed)?;
         if let Self::Record(_) = self {
@@ -136,11 +129,11 @@ fn checked(line: &[u8]) -> Option<&[u8]> {
 
 impl Journal {
     /// Parses the content of a record's file.
-    pub(super) fn parse(id: &UploadId, bytes: &[u8]) -> Result<Self, StoreError> {
+    pub(super) fn parse(id: &UploadId, bytes: &[u8]) -> Result<Self> {
         let mut journal = Self::empty(id);
         let rest = journal.take(bytes)?;
         let line = rest.split(|byte| *byte == 0).next().unwrap_or(rest);
-        journal.pending = Line::parse(line).map(|parsed| (parsed, line.len()));
+        journal.pending = Line::parse(line).map(|parsed| (parsed, line.to_vec()));
         Ok(journal)
     }
 
@@ -165,7 +158,7 @@ impl Journal {
 
     /// Applies the complete lines and returns what follows them. If one is damaged, those before it
     /// have been applied.
-    fn take<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
+    fn take<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8]> {
         let (mut rest, mut progress) = (bytes, None);
         let taken = loop {
             match self.take_line(rest, &mut progress) {
@@ -187,7 +180,7 @@ impl Journal {
         &mut self,
         rest: &'a [u8],
         progress: &mut Option<&'a [u8]>,
-    ) -> Result<Option<&'a [u8]>, StoreError> {
+    ) -> Result<Option<&'a [u8]>> {
         let Some(end) = memchr::memchr(b'\n', rest) else { return Ok(None) };
         let Some(line) = checked(&rest[..end]) else {
             // The newline of a pending line may be lost although what was written after it is not.
@@ -213,7 +206,7 @@ impl Journal {
         Ok(Some(&rest[end + 1..]))
     }
 
-    fn read(&self, line: &[u8]) -> Result<Line, StoreError> {
+    fn read(&self, line: &[u8]) -> Result<Line> {
         serde_json::from_slice(line).map_err(|_| self.damaged("a line makes no sense"))
     }
 
@@ -221,16 +214,15 @@ impl Journal {
         self.pending.is_some()
     }
 
-    /// Applies the pending line, if there is one.
-    pub(super) fn accept_pending(&mut self) -> Result<Option<Pending>, StoreError> {
-        let Some((line, length)) = self.pending.take() else { return Ok(None) };
+    /// Applies the pending line, if there is one. Returns its bytes and the record without it.
+    pub(super) fn accept_pending(&mut self) -> Result<Option<(Vec<u8>, Option<Upload>)>> {
+        let Some((line, bytes)) = self.pending.take() else { return Ok(None) };
         let before = self.record.clone();
         self.apply(line)?;
-        let start = usize::try_from(self.end).unwrap_or(usize::MAX);
-        Ok(Some(Pending { place: start..start + length, before }))
+        Ok(Some((bytes, before)))
     }
 
-    fn apply(&mut self, line: Line) -> Result<(), StoreError> {
+    fn apply(&mut self, line: Line) -> Result<()> {
         match line {
             Line::Head { version, data } => {
                 if version > VERSION {
@@ -251,7 +243,7 @@ impl Journal {
     }
 
     /// Checks that the path stays inside the store, whoever wrote the record.
-    fn inside(&self, data: String) -> Result<PathBuf, StoreError> {
+    fn inside(&self, data: String) -> Result<PathBuf> {
         let path = PathBuf::from(data);
         let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
         if !plain || path.file_stem().and_then(|stem| stem.to_str()) != Some(self.id.as_str()) {
@@ -260,17 +252,13 @@ impl Journal {
         Ok(path)
     }
 
-    /// The record and where its bytes are.
-    pub(super) fn committed(self) -> Result<(Upload, PathBuf), StoreError> {
+    /// The record, and what is noted about its bytes.
+    pub(super) fn committed(self) -> Result<(Upload, Notes)> {
         match (self.record, self.data) {
-            (Some(record), Some(data)) => Ok((record, data)),
+            (Some(record), Some(data_path)) => Ok((record, Notes { data_path, ..self.notes })),
             (Some(_), None) => Err(StoreError::damaged(&self.id, "a record without a head")),
             (None, _) => Err(StoreError::NotFound),
         }
-    }
-
-    pub(super) fn into_committed(self) -> Option<Upload> {
-        self.record
     }
 
     fn damaged(&self, problem: &str) -> StoreError {
@@ -280,10 +268,12 @@ impl Journal {
 
 impl Notes {
     /// The lines that say this.
-    pub(super) fn lines(&self) -> impl Iterator<Item = Line> {
-        let boot = self.unsynced_since.clone().map(Line::Boot);
-        let moved = self.moved.clone().map(Line::Moved);
-        boot.into_iter().chain(moved).chain(self.moving.clone().map(Line::Moving))
+    pub(super) fn lines(&self) -> Result<Vec<Line>> {
+        let mut lines = vec![Line::head(&self.data_path)?];
+        lines.extend(self.unsynced_since.clone().map(Line::Boot));
+        lines.extend(self.moved.clone().map(Line::Moved));
+        lines.extend(self.moving.clone().map(Line::Moving));
+        Ok(lines)
     }
 
     /// Applies a line, unless it is about something else.

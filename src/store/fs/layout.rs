@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::disk::{Disk, File};
 use super::durability::Durability;
+use super::error::{Context as _, Result};
 use crate::id::UploadId;
 use crate::store::{Cursor, HandoffRequest, StoreError};
 
@@ -18,12 +19,12 @@ pub(super) struct Layout {
     problem: Option<&'static str>,
     pub(super) durability: Durability,
     pub(super) disk: Disk,
-    /// Tells this store's questions from those of others.
-    me: UploadId,
+    /// Tells this store's requests for hand-offs from those of others.
+    instance: UploadId,
 }
 
 impl Layout {
-    pub(super) fn new(path: &Path, durability: Durability) -> Self {
+    pub(super) fn new(path: &Path) -> Self {
         let mut parts = path.components().peekable();
         let mut root = PathBuf::new();
         while let Some(part) =
@@ -44,10 +45,11 @@ impl Layout {
             None
         };
         let pattern = rest.to_str().unwrap_or_default().to_owned();
-        Self { root, pattern, problem, durability, disk: Disk::default(), me: UploadId::random() }
+        let (durability, disk) = (Durability::default(), Disk::default());
+        Self { root, pattern, problem, durability, disk, instance: UploadId::random() }
     }
 
-    pub(super) fn check(&self) -> Result<(), StoreError> {
+    pub(super) fn check(&self) -> Result<()> {
         if let Some(problem) = self.problem {
             return Err(StoreError::Config { problem: format!("bad upload path: {problem}") });
         }
@@ -64,15 +66,16 @@ impl Layout {
     }
 
     /// The folder, below the root, for the bytes of an upload that began at `time`.
-    fn folder(&self, time: SystemTime) -> Result<PathBuf, StoreError> {
+    fn folder(&self, time: SystemTime) -> Result<PathBuf> {
         let bad = |problem: String| StoreError::Config {
             problem: format!("bad upload path {:?}: {problem}", self.pattern),
         };
-        let time = jiff::Timestamp::try_from(time).map_err(|error| bad(error.to_string()))?;
-        let time = time.to_zoned_datetime(jiff::tz::TimeZone::UTC);
-        let folder = jiff::fmt::strtime::format(&self.pattern, &time)
-            .map_err(|error| bad(error.to_string()))?;
-        let folder = PathBuf::from(folder);
+        let format = |time: jiff::Timestamp| {
+            let time = time.to_zoned_datetime(jiff::tz::TimeZone::UTC);
+            jiff::fmt::strtime::format(&self.pattern, &time)
+        };
+        let folder = jiff::Timestamp::try_from(time).and_then(format);
+        let folder = PathBuf::from(folder.map_err(|error| bad(error.to_string()))?);
         if folder.components().any(|part| !matches!(part, Component::Normal(_))) {
             return Err(bad("it leads out of its folder".to_owned()));
         }
@@ -80,7 +83,7 @@ impl Layout {
     }
 
     /// The name, below the root, of a new upload's bytes.
-    pub(super) fn new_data(&self, id: &UploadId, time: SystemTime) -> Result<PathBuf, StoreError> {
+    pub(super) fn new_data(&self, id: &UploadId, time: SystemTime) -> Result<PathBuf> {
         Ok(self.folder(time)?.join(format!("{id}.part")))
     }
 
@@ -97,25 +100,19 @@ impl Layout {
     }
 
     /// Fails if a folder on the way to a file is a link: it could lead out of the store.
-    pub(super) fn check_path(&self, id: &UploadId, below: &Path) -> Result<(), StoreError> {
-        let folders = below.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
-        for folder in folders {
-            if self.disk.is_link(&self.data(folder)) {
-                return Err(StoreError::damaged(id, "a folder on the way to it is a link"));
-            }
+    pub(super) fn check_path(&self, id: &UploadId, below: &Path) -> Result<()> {
+        if folders_above(below).any(|folder| self.disk.is_link(&self.data(folder))) {
+            return Err(StoreError::damaged(id, "a folder on the way to it is a link"));
         }
         Ok(())
     }
 
-    pub(super) fn check_record_path(&self, id: &UploadId) -> Result<(), StoreError> {
+    pub(super) fn check_record_path(&self, id: &UploadId) -> Result<()> {
         self.check_path(id, &record_below(id))
     }
 
     /// Some ids of records after the cursor, in order, and the cursor after them.
-    pub(super) fn ids(
-        &self,
-        cursor: Option<Cursor>,
-    ) -> Result<(Vec<UploadId>, Option<Cursor>), StoreError> {
+    pub(super) fn ids(&self, cursor: Option<Cursor>) -> Result<(Vec<UploadId>, Option<Cursor>)> {
         let after = cursor.map(|cursor| cursor.0).unwrap_or_default();
         let mut shards = Vec::new();
         self.each_name(&self.records(), |name| {
@@ -137,34 +134,24 @@ impl Layout {
 
     /// The first ids of a shard after another one, in order. It keeps no more than those, however
     /// many there are.
-    fn first_ids(
-        &self,
-        shard: &str,
-        after: &str,
-        count: usize,
-    ) -> Result<Vec<UploadId>, StoreError> {
+    fn first_ids(&self, shard: &str, after: &str, count: usize) -> Result<Vec<UploadId>> {
         let mut first = BinaryHeap::with_capacity(count + 1);
         self.each_name(&self.records().join(shard), |name| {
             let id = name.strip_suffix(".log").and_then(|id| id.parse::<UploadId>().ok());
-            if let Some(id) = id
-                && id.as_str().starts_with(shard)
-                && id.as_str() > after
-            {
-                first.push(id);
-                if first.len() > count {
-                    first.pop();
-                }
+            first.extend(id.filter(|id| id.as_str().starts_with(shard) && id.as_str() > after));
+            if first.len() > count {
+                first.pop();
             }
         })?;
         Ok(first.into_sorted_vec())
     }
 
-    fn each_name(&self, folder: &Path, see: impl FnMut(String)) -> Result<(), StoreError> {
+    fn each_name(&self, folder: &Path, see: impl FnMut(String)) -> Result<()> {
         // What is behind a link is not in the store.
         if self.disk.is_link(folder) {
             return Ok(());
         }
-        self.disk.each_name(folder, see).map_err(|error| failed("list", folder, error))
+        self.disk.each_name(folder, see).context("list", folder)
     }
 
     /// The folders that lead to a new upload's files. Another upload may have made them and not
@@ -180,15 +167,11 @@ impl Layout {
     }
 
     /// Removes the files of an upload, the record last: after a crash it still names the others.
-    pub(super) fn remove_files(
-        &self,
-        id: &UploadId,
-        data: Option<&Path>,
-    ) -> Result<(), StoreError> {
+    pub(super) fn remove_files(&self, id: &UploadId, data: Option<&Path>) -> Result<()> {
         let record = self.record(id);
         let data = data.map(|below| self.data(below));
         for path in data.into_iter().chain([record.with_extension(REWRITTEN), record]) {
-            self.disk.remove(&path).map_err(|error| failed("remove", &path, error))?;
+            self.disk.remove(&path).context("remove", &path)?;
         }
         Ok(())
     }
@@ -200,13 +183,13 @@ impl Layout {
         let depth = Path::new(&self.pattern).components().count();
         let mut folders = vec![PathBuf::new()];
         while let Some(folder) = folders.pop() {
+            let level = folder.components().count();
             for entry in self.disk.names(&self.data(&folder)).unwrap_or_default() {
                 let below = folder.join(&entry);
-                if entry == name && folder.components().count() == depth {
+                if entry == name && level == depth {
                     return Some(below);
                 }
-                let deep = folder.components().count() >= depth;
-                if !deep && entry != RECORDS && self.disk.is_folder(&self.data(&below)) {
+                if level < depth && entry != RECORDS && self.disk.is_folder(&self.data(&below)) {
                     folders.push(below);
                 }
             }
@@ -214,14 +197,11 @@ impl Layout {
         None
     }
 
-    /// The folder with a file for each upload that somebody waits for.
-    fn questions(&self) -> PathBuf {
-        self.records().join(ASKED)
-    }
-
-    pub(super) fn request_handoff(&self, id: &UploadId, wanted: bool) -> Result<(), StoreError> {
-        let path = self.questions().join(format!("{id}.{}", self.me));
-        self.check_path(id, &Path::new(RECORDS).join(ASKED).join("question"))?;
+    /// Creates or removes the file with which this store asks whoever holds an upload to hand it off.
+    pub(super) fn request_handoff(&self, id: &UploadId, wanted: bool) -> Result<()> {
+        let below = Path::new(HANDOFF_REQUESTS).join(format!("{id}.{}", self.instance));
+        self.check_path(id, &below)?;
+        let path = self.data(&below);
         let done = if wanted {
             self.disk.create_with_folders(&path).map(drop)
         } else {
@@ -229,50 +209,54 @@ impl Layout {
         };
         match done {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            done => done.map_err(|error| failed("ask with", &path, error)),
+            done => done.context("request a hand-off with", &path),
         }
     }
 
-    pub(super) fn handoff_requests(&self) -> Result<Vec<HandoffRequest>, StoreError> {
-        let folder = self.questions();
+    /// The hand-offs that other stores request.
+    pub(super) fn handoff_requests(&self) -> Result<Vec<HandoffRequest>> {
+        let folder = self.root.join(HANDOFF_REQUESTS);
         if self.disk.is_link(&self.records()) || self.disk.is_link(&folder) {
             return Ok(Vec::new());
         }
-        let names = self.disk.names(&folder).map_err(|error| failed("list", &folder, error))?;
+        let names = self.disk.names(&folder).context("list", &folder)?;
         let others = names.iter().filter_map(|name| {
-            let (id, who) = name.split_once('.')?;
-            let (id, who) = (id.parse::<UploadId>().ok()?, who.parse::<UploadId>().ok()?);
-            let age = self.disk.age(&folder.join(name))?;
-            // One that is old is of somebody who was killed.
-            if age > FORGOTTEN {
+            let (id, instance) = name.split_once('.')?;
+            let (id, instance) = (id.parse().ok()?, instance.parse::<UploadId>().ok()?);
+            let age = self.disk.modified(&folder.join(name))?.elapsed().ok()?;
+            // The process that made an old one was killed.
+            if age > REQUEST_LIFETIME {
                 drop(self.disk.remove(&folder.join(name)));
                 return None;
             }
-            (who != self.me).then_some(HandoffRequest { id, age })
+            (instance != self.instance).then_some(HandoffRequest { id, age })
         });
         Ok(others.collect())
     }
 
     /// How many bytes fit below the root, or where it will be made.
-    pub(super) fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
-        let root =
-            std::path::absolute(&self.root).map_err(|error| failed("find", &self.root, error))?;
+    pub(super) fn free_bytes(&self) -> Result<Option<u64>> {
+        let root = std::path::absolute(&self.root).context("find", &self.root)?;
         let there = root.ancestors().find(|folder| folder.is_dir()).unwrap_or(&root);
-        self.disk.free(there).map_err(|error| failed("look at", there, error))
+        self.disk.free(there).context("look at", there)
     }
 
     /// Removes the folders between a removed file and the root that are empty now.
     pub(super) fn remove_empty_folders(&self, below: &Path) {
-        for folder in below.ancestors().skip(1) {
-            if folder.as_os_str().is_empty() || self.disk.remove_folder(&self.data(folder)).is_err()
-            {
+        for folder in folders_above(below) {
+            if self.disk.remove_folder(&self.data(folder)).is_err() {
                 return;
             }
         }
     }
 }
 
-/// The name, below the root, of an upload's record.
+/// The folders that lead to a file, without the root; the innermost is first.
+fn folders_above(below: &Path) -> impl Iterator<Item = &Path> {
+    below.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty())
+}
+
+/// The path, below the root, of an upload's record.
 fn record_below(id: &UploadId) -> PathBuf {
     Path::new(RECORDS).join(&id.as_str()[..2]).join(format!("{id}.log"))
 }
@@ -294,18 +278,14 @@ impl Disk {
     }
 }
 
-pub(super) fn failed(action: &str, path: &Path, error: io::Error) -> StoreError {
-    StoreError::io(format!("{action} {}", path.display()), error)
-}
-
 /// The folder of the records, in the root.
 const RECORDS: &str = ".records";
 /// The extension of a record that is about to replace another.
 pub(super) const REWRITTEN: &str = "new";
-/// The folder of the questions, in that of the records.
-const ASKED: &str = "asked";
-/// How long a question stands at most.
-const FORGOTTEN: Duration = Duration::from_secs(10);
+/// The folder with a file for each request to hand an upload off, in the root.
+const HANDOFF_REQUESTS: &str = ".records/asked";
+/// How long a request for a hand-off counts at most.
+const REQUEST_LIFETIME: Duration = Duration::from_secs(10);
 const PAGE: usize = 256;
 const ATTEMPTS: usize = 8;
 
@@ -316,7 +296,7 @@ mod tests {
     use super::*;
 
     fn layout(pattern: &str) -> Layout {
-        Layout::new(Path::new(pattern), Durability::Process)
+        Layout::new(Path::new(pattern))
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::data_file::{self, DataFile};
+use super::error::Result;
 use super::journal::{Line, Notes};
 use super::layout::Layout;
 use super::record_file::RecordFile;
@@ -37,12 +38,9 @@ impl Lease {
     }
 
     /// Takes the lease on an upload that exists.
-    pub(super) fn take(layout: Arc<Layout>, id: &UploadId) -> Result<Self, StoreError> {
+    pub(super) fn take(layout: Arc<Layout>, id: &UploadId) -> Result<Self> {
         let (mut record, mut upload, before) = RecordFile::open(&layout, id)?;
-        let open = |record: &RecordFile, upload: &Upload| {
-            DataFile::open_to_write(&layout, upload, &record.data_path, &record.notes)
-        };
-        let mut data = open(&record, &upload)?;
+        let mut data = DataFile::open_to_write(&layout, &upload, &record.notes)?;
         // A commit failed, and its bytes could be cut off, but not its line: no client was told of
         // it.
         if let Some(before) = before
@@ -50,7 +48,7 @@ impl Lease {
         {
             record.reject_pending();
             upload = before;
-            data = open(&record, &upload)?;
+            data = DataFile::open_to_write(&layout, &upload, &record.notes)?;
         }
         record.confirm(&layout, &upload)?;
         Ok(Self { layout, upload, files: Some(Files { record, data }), verified: false })
@@ -69,8 +67,8 @@ impl Lease {
     /// Whether the bytes may differ from those that were written: they were not synced, and the
     /// machine has been restarted since.
     pub(super) fn needs_verification(&self) -> bool {
-        let notes = self.files.as_ref().map(|files| &files.record.notes);
-        let since = notes.and_then(|notes| notes.unsynced_since.as_deref());
+        let files = self.files.as_ref();
+        let since = files.and_then(|files| files.record.notes.unsynced_since.as_deref());
         since.is_some() && since != self.layout.disk.boot() && !self.verified
     }
 
@@ -80,36 +78,25 @@ impl Lease {
 
     /// Whether bytes are missing.
     pub(super) fn is_damaged(&self) -> bool {
-        self.files.as_ref().is_some_and(|files| files.data.check(&self.upload.id).is_err())
+        self.files.as_ref().is_some_and(|files| files.data.check().is_err())
     }
 
     pub(super) fn path(&self) -> Option<PathBuf> {
-        let record = &self.files.as_ref()?.record;
-        Some(data_file::find(&self.layout, &record.data_path, &record.notes).0)
+        let notes = &self.files.as_ref()?.record.notes;
+        Some(data_file::find(&self.layout, notes).0)
     }
 
-    pub(super) fn files(&mut self) -> Result<&mut Files, StoreError> {
+    pub(super) fn files(&mut self) -> Result<&mut Files> {
         self.files.as_mut().ok_or(StoreError::NotFound)
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let id = self.upload.id;
-        let Files { data, .. } = self.created()?;
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        data.check(&id)?;
-        data.write(bytes)
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.ensure_files()?.data.write(bytes)
     }
 
     /// Writes the last bytes, then the record. With [`Durability::Sync`](super::Durability) each is
     /// synced before the next step, so that an offset that a client is told survives.
-    pub(super) fn commit(
-        &mut self,
-        last: &[u8],
-        upload: Upload,
-        handover: Handover,
-    ) -> Result<(), StoreError> {
+    pub(super) fn commit(&mut self, last: &[u8], upload: Upload, handover: Handover) -> Result<()> {
         self.write(last)?;
         let Self { layout, upload: before, files: Some(files), verified } = self else {
             return Err(StoreError::NotFound);
@@ -117,7 +104,7 @@ impl Lease {
         let Files { record, data } = files;
         let grown = !record.is_committed() || upload.offset() != before.offset();
         if grown || handover == Handover::Given {
-            data.check(&upload.id)?;
+            data.check()?;
         }
         if handover == Handover::Given {
             // The application gets the acknowledged bytes and nothing after them.
@@ -127,7 +114,8 @@ impl Lease {
             data.sync()?;
         }
         let mut lines = sync_lines(layout, &record.notes, grown, *verified);
-        lines.push(if record.is_committed() && differ_only_in_progress(before, &upload) {
+        let same = Upload { progress: upload.progress.clone(), ..before.clone() } == upload;
+        lines.push(if same && record.is_committed() {
             Line::Progress(Box::new(upload.progress.clone()))
         } else {
             Line::Record(Box::new(upload.clone()))
@@ -139,13 +127,13 @@ impl Lease {
     }
 
     /// The bytes that were written and not committed: a file, and where they start and end in it.
-    pub(super) fn uncommitted_bytes(&mut self) -> Result<(std::fs::File, u64, u64), StoreError> {
+    pub(super) fn uncommitted_bytes(&mut self) -> Result<(std::fs::File, u64, u64)> {
         let start = self.upload.offset();
-        let Files { data, .. } = self.created()?;
+        let Files { data, .. } = self.ensure_files()?;
         Ok((data.try_clone()?, start, data.position))
     }
 
-    pub(super) fn remove(mut self) -> Result<(), StoreError> {
+    pub(super) fn remove(mut self) -> Result<()> {
         if let Some(files) = &mut self.files {
             match files.record.append(&self.layout, vec![Line::Removed {}]) {
                 // A full disk must not prevent the removal. If a crash interrupts it, a record
@@ -159,27 +147,28 @@ impl Lease {
 
     /// The files, which are created for the first byte of a new upload: first the record, which
     /// names the data file, so that a crash leaves no file that no record knows of.
-    fn created(&mut self) -> Result<&mut Files, StoreError> {
+    fn ensure_files(&mut self) -> Result<&mut Files> {
         if self.files.is_none() {
-            let (layout, Upload { id, created, .. }) = (&self.layout, &self.upload);
-            let record = RecordFile::create(layout, id, layout.new_data(id, *created)?)?;
-            let data = DataFile::create(layout, &record.data_path, self.upload.offset())
-                .inspect_err(|_| drop(layout.disk.remove(&layout.record(id))))?;
+            let (layout, upload) = (&self.layout, &self.upload);
+            let data_path = layout.new_data(&upload.id, upload.created)?;
+            let record = RecordFile::create(layout, &upload.id, data_path)?;
+            let data = DataFile::create(layout, upload, &record.notes.data_path);
+            let data =
+                data.inspect_err(|_| drop(layout.disk.remove(&layout.record(&upload.id))))?;
             self.files = Some(Files { record, data });
         }
         self.files()
     }
 
     /// Removes the files, while the lock is held.
-    fn clear(&mut self) -> Result<(), StoreError> {
+    fn clear(&mut self) -> Result<()> {
         let Some(files) = self.files.take() else { return Ok(()) };
-        let (layout, record) = (&self.layout, &files.record);
-        let taken_in_place = record.notes.moved.as_ref().is_some_and(|moved| {
-            std::path::absolute(layout.data(&record.data_path)).is_ok_and(|path| path == *moved)
-        });
-        let data = (!taken_in_place).then_some(&*record.data_path);
+        let (layout, notes) = (&self.layout, &files.record.notes);
+        let path = std::path::absolute(layout.data(&notes.data_path)).ok();
+        let taken_in_place = path.is_some() && path == notes.moved;
+        let data = (!taken_in_place).then_some(&*notes.data_path);
         layout.remove_files(&self.upload.id, data)?;
-        layout.remove_empty_folders(&record.data_path);
+        layout.remove_empty_folders(&notes.data_path);
         Ok(())
     }
 }
@@ -207,8 +196,4 @@ fn sync_lines(layout: &Layout, notes: &Notes, grown: bool, verified: bool) -> Ve
     let sound = sound.then_some(Line::Sound {});
     let boot = boot.filter(|_| begins).map(|boot| Line::Boot(boot.to_owned()));
     sound.into_iter().chain(boot).collect()
-}
-
-fn differ_only_in_progress(one: &Upload, other: &Upload) -> bool {
-    Upload { progress: other.progress.clone(), ..one.clone() } == *other
 }

@@ -31,6 +31,7 @@ mod disk;
 #[cfg(test)]
 pub(crate) mod disk;
 mod durability;
+mod error;
 mod journal;
 mod layout;
 mod lease;
@@ -87,10 +88,8 @@ impl FsStore {
     /// Whether the pattern is good shows when the [`Uploads`](crate::Uploads) is built: a bad one is
     /// a [`ConfigError`](crate::ConfigError).
     pub fn new(pattern: impl AsRef<Path>) -> Self {
-        Self {
-            layout: Arc::new(Layout::new(pattern.as_ref(), Durability::default())),
-            background: Background::default(),
-        }
+        let layout = Arc::new(Layout::new(pattern.as_ref()));
+        Self { layout, background: Background::default() }
     }
 
     /// What an acknowledged byte survives; [`Durability::Process`] unless set.

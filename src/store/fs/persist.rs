@@ -5,9 +5,10 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::data_file::Place;
 use super::disk::Disk;
+use super::error::{Context as _, Result};
 use super::journal::Line;
-use super::layout::failed;
 use super::lease::Lease;
 use crate::store::StoreError;
 
@@ -15,34 +16,35 @@ use crate::store::StoreError;
 ///
 /// The record is told the target before anything moves: after a crash, whoever finds the bytes
 /// missing in the store knows where to look, and doing it all again ends in the same place.
-pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Result<(), StoreError> {
-    let target = std::path::absolute(target).map_err(|error| failed("find", target, error))?;
+pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Result<()> {
+    let target = std::path::absolute(target).context("find", target)?;
     let layout = Arc::clone(&lease.layout);
     let disk = &layout.disk;
     let source = lease.path().ok_or(StoreError::NotFound)?;
     let folder = target.parent().unwrap_or(Path::new("/")).to_owned();
     let changed: Vec<_> = new_entries(&folder).collect();
-    disk.create_their_folders(&folder).map_err(|error| failed("make", &folder, error))?;
+    disk.create_their_folders(&folder).context("make", &folder)?;
 
+    let already = || StoreError::AlreadyExists { target: target.display().to_string() };
     let files = lease.files()?;
     let begun = files.record.notes.moving.as_deref() == Some(&target);
     let ours = same_file(&source, &target) || begun && same_content(&source, &target);
     if !overwrite && !ours && target.symlink_metadata().is_ok() {
-        return Err(already(&target));
+        return Err(already());
     }
     files.record.append(&layout, vec![Line::Moving(target.clone())])?;
-    move_file(disk, &source, &target, overwrite || ours).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => already(&target),
-        _ => failed("move the upload to", &target, error),
-    })?;
+    match move_file(disk, &source, &target, overwrite || ours) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(already()),
+        moved => moved.context("move the upload to", &target)?,
+    }
     if layout.syncs() {
         for folder in changed {
-            disk.sync_folder(folder).map_err(|error| failed("sync", folder, error))?;
+            disk.sync_folder(folder).context("sync", folder)?;
         }
     }
     files.record.append(&layout, vec![Line::Moved(target)])?;
-    files.data.give_away();
-    layout.remove_empty_folders(&files.record.data_path);
+    files.data.place = Place::Application;
+    layout.remove_empty_folders(&files.record.notes.data_path);
     Ok(())
 }
 
@@ -51,10 +53,6 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
 fn new_entries(folder: &Path) -> impl Iterator<Item = &Path> {
     let missing = folder.ancestors().take_while(|folder| !folder.is_dir()).count();
     folder.ancestors().take(missing + 1)
-}
-
-fn already(target: &Path) -> StoreError {
-    StoreError::AlreadyExists { target: target.display().to_string() }
 }
 
 fn move_file(disk: &Disk, source: &Path, target: &Path, overwrite: bool) -> io::Result<()> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::data_file::DataFile;
 use super::disk::File;
+use super::error::Result;
 use super::journal::Journal;
 use super::layout::Layout;
 use super::lease::Lease;
@@ -14,45 +15,42 @@ use super::record_file;
 use crate::id::UploadId;
 use crate::store::{Cursor, Page, StoreError};
 
-/// Reads a record. A pending line is confirmed first, unless somebody is at it: then it is being
-/// synced, and its writer is given a moment to end, or another reader to confirm it.
-pub(super) fn load(layout: &Arc<Layout>, id: &UploadId) -> Result<Journal, StoreError> {
-    let mut journal = record_file::read(layout, id)?;
+/// Reads a record. If a line is pending, it is confirmed first. If somebody holds the record, the
+/// line is being synced; the holder is given a moment to finish, or another reader to confirm it.
+pub(super) fn load(layout: &Arc<Layout>, id: &UploadId) -> Result<Journal> {
     for _ in 0..RETRIES {
+        let journal = record_file::read(layout, id)?;
         if !journal.is_pending() {
-            break;
+            return Ok(journal);
         }
-        let unwritable = match Lease::take(Arc::clone(layout), id) {
-            Ok(lease) => {
-                drop(lease);
-                false
-            }
-            Err(StoreError::Busy) => {
-                std::thread::sleep(RETRY_PAUSE);
-                false
-            }
-            // It was being removed, and what is left is for the next sweep; or there is no room for a
-            // newline; or, where no sync is promised, nothing can be written.
-            Err(StoreError::NotFound | StoreError::Full { .. }) => true,
-            Err(StoreError::Io { .. }) if !layout.syncs() => true,
+        match Lease::take(Arc::clone(layout), id) {
+            // This has confirmed the line.
+            Ok(_lease) => {}
+            Err(StoreError::Busy) => std::thread::sleep(RETRY_PAUSE),
+            // The upload was being removed, and the rest is left to the next sweep; or there is no
+            // room for a newline.
+            Err(StoreError::NotFound | StoreError::Full { .. }) => return accept(layout, id),
+            // Nothing can be written. Without a promise of syncs the line counts as it is.
+            Err(StoreError::Io { .. }) if !layout.syncs() => return accept(layout, id),
             Err(error) => return Err(error),
-        };
-        journal = record_file::read(layout, id)?;
-        if unwritable {
-            journal.accept_pending()?;
-            break;
         }
     }
+    record_file::read(layout, id)
+}
+
+fn accept(layout: &Layout, id: &UploadId) -> Result<Journal> {
+    let mut journal = record_file::read(layout, id)?;
+    journal.accept_pending()?;
     Ok(journal)
 }
 
 /// Opens the bytes of an upload for reading, wherever they are.
-pub(super) fn open(layout: &Arc<Layout>, id: &UploadId) -> Result<(File, u64), StoreError> {
+pub(super) fn open(layout: &Arc<Layout>, id: &UploadId) -> Result<(File, u64)> {
     loop {
-        let mut journal = load(layout, id)?;
-        let (end, notes) = (journal.end, std::mem::take(&mut journal.notes));
-        let (upload, data_path) = journal.committed()?;
-        match DataFile::open_to_read(layout, &upload, &data_path, &notes) {
+        let journal = load(layout, id)?;
+        let end = journal.end;
+        let (upload, notes) = journal.committed()?;
+        match DataFile::open_to_read(layout, &upload, &notes) {
             // They may have been moved or removed after the record was read.
             Err(StoreError::Damaged { .. }) if record_file::read(layout, id)?.end != end => {}
             opened => return Ok((opened?, upload.offset())),
@@ -61,11 +59,11 @@ pub(super) fn open(layout: &Arc<Layout>, id: &UploadId) -> Result<(File, u64), S
 }
 
 /// Reads a page of records.
-pub(super) fn page(layout: &Arc<Layout>, cursor: Option<Cursor>) -> Result<Page, StoreError> {
+pub(super) fn page(layout: &Arc<Layout>, cursor: Option<Cursor>) -> Result<Page> {
     let (ids, next) = layout.ids(cursor)?;
     let mut page = Page { next, ..Page::default() };
     for id in ids {
-        match load(layout, &id).map(Journal::into_committed) {
+        match load(layout, &id).map(|journal| journal.record) {
             Ok(Some(upload)) => page.uploads.push(Ok(upload)),
             Ok(None) => page.abandoned.push(id),
             // It was removed after the folder was read.

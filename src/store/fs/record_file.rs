@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::disk::{Disk, File, is_absent};
-use super::journal::{Journal, Line, Notes, Pending};
-use super::layout::{Layout, REWRITTEN, failed};
+use super::error::{Context as _, Result};
+use super::journal::{Journal, Line, Notes};
+use super::layout::{Layout, REWRITTEN};
 use crate::id::UploadId;
 use crate::store::StoreError;
 use crate::upload::Upload;
@@ -19,8 +20,6 @@ use crate::upload::Upload;
 pub(super) struct RecordFile {
     file: File,
     path: PathBuf,
-    /// The path of the bytes, below the root.
-    pub(super) data_path: PathBuf,
     pub(super) notes: Notes,
     /// The length of the complete lines.
     end: u64,
@@ -38,7 +37,7 @@ enum Tail {
     Clean,
     /// Perhaps a line that does not count. It is cut off before anything is appended.
     Torn,
-    /// A line that lacks only its newline.
+    /// This line, which lacks only its newline.
     Pending(Vec<u8>),
     /// Nothing. But the file has replaced another one, and a power cut may still undo that:
     /// anything appended here could be lost.
@@ -48,44 +47,34 @@ enum Tail {
 impl RecordFile {
     /// Makes the record of a new upload. It says where the bytes will be, and not yet that the
     /// upload exists.
-    pub(super) fn create(
-        layout: &Layout,
-        id: &UploadId,
-        data_path: PathBuf,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn create(layout: &Layout, id: &UploadId, data_path: PathBuf) -> Result<Self> {
         layout.check_record_path(id)?;
         layout.check_path(id, &data_path)?;
-        let (mut head, path) = (Vec::new(), layout.record(id));
+        let (path, mut head) = (layout.record(id), Vec::new());
         Line::head(&data_path)?.write_to(&mut head)?;
         let file = create_locked(&layout.disk, &path)?;
-        if let Err(error) = file.write_at(&head, 0) {
-            drop(layout.disk.remove(&path));
-            return Err(failed("write", &path, error));
-        }
+        let written = file.write_at(&head, 0).context("write", &path);
+        written.inspect_err(|_| drop(layout.disk.remove(&path)))?;
         let unsynced = if layout.syncs() { layout.folders(id, &data_path) } else { Vec::new() };
-        let (notes, end, tail) = (Notes::default(), head.len() as u64, Tail::Clean);
-        Ok(Self { file, path, data_path, notes, end, base: None, tail, unsynced })
+        let (notes, end) = (Notes { data_path, ..Notes::default() }, head.len() as u64);
+        Ok(Self { file, path, notes, end, base: None, tail: Tail::Clean, unsynced })
     }
 
     /// Locks and reads the record of an upload that exists. If a line is pending, it is accepted, and
     /// the record without it is returned, too. The line must then be [confirmed](Self::confirm) or
     /// [rejected](Self::reject_pending).
-    pub(super) fn open(
-        layout: &Layout,
-        id: &UploadId,
-    ) -> Result<(Self, Upload, Option<Upload>), StoreError> {
+    pub(super) fn open(layout: &Layout, id: &UploadId) -> Result<(Self, Upload, Option<Upload>)> {
         let (file, bytes) = lock(layout, id)?;
         let mut journal = Journal::parse(id, &bytes)?;
         let (end, base) = (journal.end, Some(journal.base));
         let (tail, before) = match journal.accept_pending()? {
-            Some(Pending { place, before }) => (Tail::Pending(bytes[place].to_vec()), before),
+            Some((line, before)) => (Tail::Pending(line), before),
             None if bytes.len() as u64 > end => (Tail::Torn, None),
             None => (Tail::Clean, None),
         };
-        let notes = std::mem::take(&mut journal.notes);
-        let (upload, data_path) = journal.committed()?;
+        let (upload, notes) = journal.committed()?;
         let (path, unsynced) = (layout.record(id), Vec::new());
-        Ok((Self { file, path, data_path, notes, end, base, tail, unsynced }, upload, before))
+        Ok((Self { file, path, notes, end, base, tail, unsynced }, upload, before))
     }
 
     pub(super) fn is_committed(&self) -> bool {
@@ -103,37 +92,26 @@ impl RecordFile {
     }
 
     /// Confirms the pending line, if there is one, and cuts off what does not count.
-    pub(super) fn confirm(&mut self, layout: &Layout, upload: &Upload) -> Result<(), StoreError> {
-        if let Tail::Pending(line) = &self.tail {
-            let line = [line, &b"\n"[..]].concat();
-            self.tail = Tail::Torn;
-            self.confirm_line(layout, upload, &line)?;
-        }
-        self.cut()
-    }
-
-    /// The sync of the line may have failed, and repeating a failed sync does not make it true. So
-    /// the record is written again.
-    fn confirm_line(
-        &mut self,
-        layout: &Layout,
-        upload: &Upload,
-        line: &[u8],
-    ) -> Result<(), StoreError> {
-        let end = self.end + line.len() as u64;
+    ///
+    /// The line may be pending because its sync failed, and a failed sync does not come true when it
+    /// is repeated. So the record is written again.
+    pub(super) fn confirm(&mut self, layout: &Layout, upload: &Upload) -> Result<()> {
+        let Tail::Pending(line) = &mut self.tail else { return self.cut() };
+        let line = [&line[..], b"\n"].concat();
+        self.tail = Tail::Torn;
         let confirmed = if layout.syncs() {
-            self.unsynced = layout.folders(&upload.id, &self.data_path);
+            self.unsynced = layout.folders(&upload.id, &self.notes.data_path);
             match self.rewrite(layout, upload) {
                 // The disk is full, but the line has room where it is.
-                Err(StoreError::Full { .. }) if self.is_torn() => self.write_synced(layout, line),
+                Err(StoreError::Full { .. }) if self.is_torn() => self.write_synced(layout, &line),
                 rewritten => return rewritten,
             }
         } else {
-            self.file.write_at(b"\n", end - 1)
+            self.file.write_at(b"\n", self.end + line.len() as u64 - 1)
         };
-        confirmed.map_err(|error| failed("write", &self.path, error))?;
-        self.end = end;
-        Ok(())
+        confirmed.context("write", &self.path)?;
+        self.end += line.len() as u64;
+        self.cut()
     }
 
     /// Appends the lines of a commit. A record that has become long is then rewritten.
@@ -142,7 +120,7 @@ impl RecordFile {
         layout: &Layout,
         lines: Vec<Line>,
         upload: &Upload,
-    ) -> Result<(), StoreError> {
+    ) -> Result<()> {
         self.append(layout, lines)?;
         let base = *self.base.get_or_insert(self.end);
         if self.end - base > MAX_GROWTH {
@@ -153,7 +131,7 @@ impl RecordFile {
     }
 
     /// Appends lines and applies them to the notes. If it fails, the last of them does not count.
-    pub(super) fn append(&mut self, layout: &Layout, lines: Vec<Line>) -> Result<(), StoreError> {
+    pub(super) fn append(&mut self, layout: &Layout, lines: Vec<Line>) -> Result<()> {
         self.cut()?;
         let mut bytes = Vec::with_capacity(512);
         for line in &lines {
@@ -165,10 +143,7 @@ impl RecordFile {
         } else {
             self.file.write_at(&bytes, self.end)
         };
-        if let Err(error) = written {
-            drop(self.cut());
-            return Err(failed("write", &self.path, error));
-        }
+        written.context("write", &self.path).inspect_err(|_| drop(self.cut()))?;
         self.tail = Tail::Clean;
         self.end += bytes.len() as u64;
         lines.into_iter().for_each(|line| self.notes.apply(line));
@@ -185,13 +160,13 @@ impl RecordFile {
     }
 
     /// Cuts off what follows the complete lines.
-    fn cut(&mut self) -> Result<(), StoreError> {
+    fn cut(&mut self) -> Result<()> {
         let cut = match self.tail {
             Tail::Clean => Ok(()),
             Tail::Torn | Tail::Pending(_) => self.file.set_len(self.end),
             Tail::Unconfirmed => Err(io::Error::other("the sync of its rewriting failed")),
         };
-        cut.map_err(|error| failed("cut", &self.path, error))?;
+        cut.context("cut", &self.path)?;
         self.tail = Tail::Clean;
         Ok(())
     }
@@ -209,10 +184,9 @@ impl RecordFile {
     }
 
     /// Replaces the record by one that says the same in few lines.
-    fn rewrite(&mut self, layout: &Layout, upload: &Upload) -> Result<(), StoreError> {
+    fn rewrite(&mut self, layout: &Layout, upload: &Upload) -> Result<()> {
         let mut bytes = Vec::new();
-        Line::head(&self.data_path)?.write_to(&mut bytes)?;
-        for line in self.notes.lines() {
+        for line in self.notes.lines()? {
             line.write_to(&mut bytes)?;
         }
         Line::Record(Box::new(upload.clone())).write_to(&mut bytes)?;
@@ -222,7 +196,7 @@ impl RecordFile {
             Line::Progress(Box::new(upload.progress.clone())).write_to(&mut bytes)?;
             bytes.pop();
         }
-        self.replace(layout, &bytes, end).map_err(|error| failed("rewrite", &self.path, error))
+        self.replace(layout, &bytes, end).context("rewrite", &self.path)
     }
 
     fn replace(&mut self, layout: &Layout, bytes: &[u8], end: u64) -> io::Result<()> {
@@ -237,25 +211,21 @@ impl RecordFile {
         }
         disk.rename(&new, &self.path)?;
         self.file = file;
-        self.start_from(end);
+        (self.end, self.base, self.tail) = (end, Some(end), Tail::Clean);
         if layout.syncs() {
             self.tail = Tail::Unconfirmed;
             self.unsynced.extend(self.path.parent().map(Path::to_owned));
             self.sync_folders(disk)?;
             self.file.write_at(b"\n", bytes.len() as u64)?;
-            self.start_from(bytes.len() as u64 + 1);
+            let end = bytes.len() as u64 + 1;
+            (self.end, self.base, self.tail) = (end, Some(end), Tail::Clean);
         }
         Ok(())
-    }
-
-    /// The file was rewritten and has complete lines of this length.
-    fn start_from(&mut self, end: u64) {
-        (self.end, self.base, self.tail) = (end, Some(end), Tail::Clean);
     }
 }
 
 /// Reads the record of an upload, also of one that is uncommitted or removed.
-pub(super) fn read(layout: &Layout, id: &UploadId) -> Result<Journal, StoreError> {
+pub(super) fn read(layout: &Layout, id: &UploadId) -> Result<Journal> {
     layout.check_record_path(id)?;
     let path = layout.record(id);
     let bytes = layout.disk.read(&path).map_err(|error| cannot_open(id, &path, error))?;
@@ -264,16 +234,16 @@ pub(super) fn read(layout: &Layout, id: &UploadId) -> Result<Journal, StoreError
 
 /// Creates and locks a new record. Before it is locked, a sweep may find it and remove it, since it
 /// is empty.
-fn create_locked(disk: &Disk, path: &Path) -> Result<File, StoreError> {
+fn create_locked(disk: &Disk, path: &Path) -> Result<File> {
     for _ in 0..CREATE_ATTEMPTS {
         match disk.create_with_folders(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed("create", path, error)),
+            Err(error) => return Err(error).context("create", path),
             Ok(file) => match file.try_lock() {
                 Ok(()) if file.is_at(path).unwrap_or(false) => return Ok(file),
                 Err(TryLockError::Error(error)) => {
                     drop(disk.remove(path));
-                    return Err(failed("lock", path, error));
+                    return Err(error).context("lock", path);
                 }
                 _ => {}
             },
@@ -285,19 +255,18 @@ fn create_locked(disk: &Disk, path: &Path) -> Result<File, StoreError> {
 }
 
 /// Opens, locks and reads the record of an upload.
-pub(super) fn lock(layout: &Layout, id: &UploadId) -> Result<(File, Vec<u8>), StoreError> {
+pub(super) fn lock(layout: &Layout, id: &UploadId) -> Result<(File, Vec<u8>)> {
     layout.check_record_path(id)?;
     let path = layout.record(id);
     loop {
         let file = layout.disk.open(&path).map_err(|error| cannot_open(id, &path, error))?;
         match file.try_lock() {
-            Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StoreError::Busy),
-            Err(TryLockError::Error(error)) => return Err(failed("lock", &path, error)),
+            locked => locked.map_err(io::Error::from).context("lock", &path)?,
         }
         // It may have been rewritten or removed after it was opened.
-        if file.is_at(&path).map_err(|error| failed("look at", &path, error))? {
-            let bytes = file.read_all().map_err(|error| failed("read", &path, error))?;
+        if file.is_at(&path).context("look at", &path)? {
+            let bytes = file.read_all().context("read", &path)?;
             return Ok((file, bytes));
         }
     }
@@ -308,7 +277,7 @@ fn cannot_open(id: &UploadId, path: &Path, error: io::Error) -> StoreError {
     match error.kind() {
         _ if is_absent(&error) => StoreError::NotFound,
         io::ErrorKind::InvalidInput => StoreError::damaged(id, "its record is no regular file"),
-        _ => failed("open", path, error),
+        _ => StoreError::io(format!("open {}", path.display()), error),
     }
 }
 

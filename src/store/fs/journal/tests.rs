@@ -296,12 +296,12 @@ proptest! {
 #[test]
 fn the_format_of_version_1_is_pinned() {
     let bytes = include_bytes!("../testdata/record-v1.log");
-    let (upload, data) =
+    let (upload, notes) =
         Journal::parse(&"15b7d8bebaa04d86b189ceb642ae602d".parse().unwrap(), bytes)
             .unwrap()
             .committed()
             .unwrap();
-    assert_eq!(data, Path::new("2026/11/24/15b7d8bebaa04d86b189ceb642ae602d.part"));
+    assert_eq!(notes.data_path, Path::new("2026/11/24/15b7d8bebaa04d86b189ceb642ae602d.part"));
     assert_eq!(upload.owner, Some("alice".into()));
     assert_eq!(upload.raw_filename, "naïve.txt");
     assert_eq!((upload.offset(), upload.total()), (20000, Some(50000)));

@@ -34,7 +34,8 @@ pub(crate) fn trace(id: &UploadId, bytes: &[u8]) -> Result<Trace, StoreError> {
     let (end, base) = (length(journal.end), length(journal.base));
     let state = State::of(&journal);
     let pending = journal.accept_pending().transpose();
-    let pending = pending.map(|line| line.map(|line| (line.place, State::of(&journal))));
+    let pending =
+        pending.map(|line| line.map(|(line, _)| (end..end + line.len(), State::of(&journal))));
     Ok(Trace { state, end, base, pending })
 }
 
