@@ -13,7 +13,7 @@ use super::record_file;
 use crate::id::UploadId;
 use crate::store::{Remains, StoreError};
 
-/// Removes what a creation or a removal left, unless somebody is at it.
+/// Removes what an interrupted creation or removal has left, unless it is still under way.
 pub(super) fn discard(layout: &Layout, id: &UploadId) -> Result<()> {
     let (_held, bytes) = match record_file::lock(layout, id) {
         Err(StoreError::NotFound) => return Ok(()),
@@ -44,7 +44,7 @@ pub(super) fn remove_damaged(layout: &Arc<Layout>, id: &UploadId) -> Result<bool
         Ok(_) => Ok(false),
         Err(StoreError::Damaged { .. }) => {
             layout.check_record_path(id)?;
-            // What is no record can be held by nobody.
+            // If there is no record file, nobody can hold it.
             let _held = match record_file::lock(layout, id) {
                 Err(StoreError::Damaged { .. } | StoreError::NotFound) => None,
                 locked => Some(locked?),
@@ -55,8 +55,8 @@ pub(super) fn remove_damaged(layout: &Arc<Layout>, id: &UploadId) -> Result<bool
     }
 }
 
-/// Removes the files of an upload. If its record does not say where the bytes are, they are searched
-/// for.
+/// Removes the files of an upload. If its record does not say where the bytes are, they are
+/// searched for.
 fn remove_all(layout: &Layout, id: &UploadId, data: Option<PathBuf>) -> Result<()> {
     let data = data.or_else(|| layout.search(id));
     if let Some(below) = &data {

@@ -34,7 +34,7 @@ enum Bytes {
     Whole(File),
     /// Only this many, which are fewer.
     Short(File, u64),
-    /// There is no file: perhaps the application has taken it and moved it on.
+    /// There is no file. Perhaps the application has taken it and moved it elsewhere.
     Missing,
 }
 
@@ -42,7 +42,7 @@ enum Bytes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Store,
-    /// It is where the application wanted it, who may append to it or make it read-only.
+    /// It is where the application wanted it. The application may change it or make it read-only.
     Application,
 }
 
@@ -58,7 +58,7 @@ impl DataFile {
         Self::open(layout, upload, notes, Disk::open)
     }
 
-    /// The same for a reader, who needs no lease.
+    /// Opens the bytes for a reader, who needs no lease.
     pub(super) fn open_to_read(layout: &Layout, upload: &Upload, notes: &Notes) -> Result<File> {
         match Self::open(layout, upload, notes, Disk::open_to_read)?.bytes {
             Bytes::Whole(file) => Ok(file),
@@ -83,7 +83,7 @@ impl DataFile {
         Ok(Self { id, path, bytes, place, position, dirty: false })
     }
 
-    /// Whether it lacks bytes, but not of those before this offset.
+    /// Whether there are too few bytes, but all of those before this offset.
     pub(super) fn is_cut_to(&self, offset: u64) -> bool {
         matches!(self.bytes, Bytes::Short(_, length) if length >= offset)
     }
@@ -107,13 +107,13 @@ impl DataFile {
         Ok(())
     }
 
-    /// The bytes before the offset are committed; the next one is written there.
+    /// Marks the bytes before the offset as committed. The next byte is written there.
     pub(super) fn commit(&mut self, offset: u64) {
         self.dirty = self.position != offset;
         self.position = offset;
     }
 
-    /// Cuts off the bytes after the offset, unless the file is the application's.
+    /// Cuts off the bytes after the offset, unless the file belongs to the application.
     pub(super) fn cut(&self, offset: u64) -> Result<()> {
         let file = self.file()?;
         if self.place == Place::Store && file.len().context("look at", &self.path)? != offset {
@@ -128,7 +128,7 @@ impl DataFile {
         file.sync().context("sync", &self.path)
     }
 
-    /// Another handle of the file, for reading.
+    /// Another handle, for reading.
     pub(super) fn try_clone(&self) -> Result<fs::File> {
         self.file()?.try_clone().context("open", &self.path)
     }
@@ -142,8 +142,8 @@ impl DataFile {
 }
 
 impl Bytes {
-    /// Compares the length of a file with the offset. A link or a folder in its place counts as
-    /// missing.
+    /// Compares the length of a file with the offset. If there is a link or a folder in its place,
+    /// it is missing.
     fn of(opened: io::Result<File>, offset: u64) -> io::Result<Self> {
         match opened.and_then(|file| Ok((file.len()?, file))) {
             Ok((length, file)) if length < offset => Ok(Self::Short(file, length)),
@@ -155,7 +155,7 @@ impl Bytes {
         }
     }
 
-    /// What is wrong if they are not whole.
+    /// The error for bytes that are not whole.
     fn damage(&self, id: &UploadId) -> StoreError {
         let problem = match self {
             Self::Missing => "its bytes are missing",
@@ -165,8 +165,8 @@ impl Bytes {
     }
 }
 
-/// Where the bytes are, and whose they are there. A move that was begun may have been done: if they
-/// are not where they came from, they are at its target.
+/// Where the bytes are, and whose. A move that was begun may have been completed: if the bytes are
+/// no longer at its source, they are at its target.
 pub(super) fn find(layout: &Layout, notes: &Notes) -> (PathBuf, Place) {
     let (path, place) = match &notes.moved {
         Some(moved) => (moved.clone(), Place::Application),

@@ -1,6 +1,6 @@
-//! The calls of the system that the store makes. All of them may block.
+//! The system calls of the store. All of them may block.
 //!
-//! They are in one place so that a test can watch them, let any of them fail, and forget what was
+//! They are in one place so that a test can watch them, make any of them fail, and forget what was
 //! not synced, as a power cut does.
 
 #[cfg(test)]
@@ -17,7 +17,7 @@ use std::time::SystemTime;
 #[cfg(test)]
 use self::plan::{Call, Plan};
 
-/// The system, or in a test what the test makes of it.
+/// The system, or what a test puts in its place.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
     #[cfg(test)]
@@ -32,7 +32,7 @@ pub(super) struct File {
     watched: Option<(Arc<Plan>, u64)>,
 }
 
-/// Tells the test, if there is one, and fails if it wants that.
+/// Reports a call to the test, if there is one. The test may let it fail.
 macro_rules! enter {
     ($disk:expr, $call:expr) => {
         #[cfg(test)]
@@ -42,7 +42,7 @@ macro_rules! enter {
     };
 }
 
-/// The same for a call on an open file.
+/// Reports a call on an open file.
 macro_rules! enter_file {
     ($file:expr, $call:expr) => {
         #[cfg(test)]
@@ -52,9 +52,9 @@ macro_rules! enter_file {
     };
 }
 
-#[allow(clippy::unused_self, reason = "a test has something in it")]
+#[allow(clippy::unused_self, reason = "it has a field in tests")]
 impl Disk {
-    /// Opens a new file for reading and writing, for nobody else.
+    /// Creates a file for reading and writing. Only its owner may open it.
     pub(super) fn create_new(&self, path: &Path) -> io::Result<File> {
         enter!(self, Call::Look);
         let mut options = OpenOptions::new();
@@ -64,19 +64,19 @@ impl Disk {
         options.open(path).map(|file| self.watch(file, path, true))
     }
 
-    /// Opens a regular file for reading and writing; a link is none.
+    /// Opens a regular file for reading and writing. A link does not count as one.
     pub(super) fn open(&self, path: &Path) -> io::Result<File> {
         self.open_with(path, OpenOptions::new().read(true).write(true))
     }
 
-    /// Opens a regular file for reading; a link is none.
+    /// Opens a regular file for reading. A link does not count as one.
     pub(super) fn open_to_read(&self, path: &Path) -> io::Result<File> {
         self.open_with(path, OpenOptions::new().read(true))
     }
 
     fn open_with(&self, path: &Path, options: &mut OpenOptions) -> io::Result<File> {
         enter!(self, Call::Look);
-        // A pipe in the place of a file must not hold the thread up.
+        // Opening a pipe in the place of a file must not block.
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::custom_flags(
             options,
@@ -114,12 +114,12 @@ impl Disk {
         fs::File::open(path).is_ok()
     }
 
-    /// Whether it is a folder; a link to one is none.
+    /// Whether the path is a folder. A link to one does not count.
     pub(super) fn is_folder(&self, path: &Path) -> bool {
         fs::symlink_metadata(path).is_ok_and(|there| there.is_dir())
     }
 
-    /// Makes the folder and those above it, for nobody else.
+    /// Creates a folder and those above it. Only their owner may enter them.
     pub(super) fn create_folders(&self, path: &Path) -> io::Result<()> {
         let mut missing = Vec::new();
         let mut at = path;
@@ -135,8 +135,8 @@ impl Disk {
         for folder in &missing {
             enter!(self, Call::CreateFolder(folder));
             match builder.create(folder) {
-                // The one above it was empty and has just been removed: whoever needs the folder
-                // finds that it is missing, and asks again.
+                // Its parent was empty and has just been removed. The caller finds that the folder
+                // is missing, and tries again.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
@@ -145,20 +145,20 @@ impl Disk {
         Ok(())
     }
 
-    /// The same for a folder of the application's, with the mode that it has set.
-    pub(super) fn create_their_folders(&self, path: &Path) -> io::Result<()> {
+    /// Creates a folder of the application, and those above it, with the default mode.
+    pub(super) fn create_application_folders(&self, path: &Path) -> io::Result<()> {
         enter!(self, Call::CreateFolder(path));
         fs::create_dir_all(path)
     }
 
-    /// What is in a folder, but for names that are no text. One that is not there is empty.
+    /// The names in a folder, except those that are not valid Unicode. A missing folder is empty.
     pub(super) fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         self.each_name(folder, |name| names.push(name))?;
         Ok(names)
     }
 
-    /// The same for a folder whose names are too many to keep.
+    /// Visits the names in a folder that may have too many to keep in memory.
     pub(super) fn each_name(&self, folder: &Path, mut see: impl FnMut(String)) -> io::Result<()> {
         enter!(self, Call::Look);
         let entries = match fs::read_dir(folder) {
@@ -183,7 +183,7 @@ impl Disk {
         fs::hard_link(from, to)
     }
 
-    /// Removes a file, if it is there, or an empty folder in its place.
+    /// Removes a file, or an empty folder in its place. It may be missing.
     pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
         enter!(self, Call::Remove(path));
         match fs::remove_file(path) {
@@ -199,25 +199,25 @@ impl Disk {
         fs::remove_dir(path)
     }
 
-    /// Makes a folder's entries survive a power cut.
+    /// Syncs the entries of a folder, so that they survive a power cut.
     pub(super) fn sync_folder(&self, path: &Path) -> io::Result<()> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         enter!(self, Call::SyncFolder(path));
-        // What a test makes of it needs no disk.
+        // A test only counts syncs.
         #[cfg(test)]
         if self.plan.is_some() {
             return Ok(());
         }
-        // Elsewhere a folder cannot be opened to be synced.
+        // On other systems a folder cannot be opened.
         if cfg!(unix) { fs::File::open(path)?.sync_all() } else { Ok(()) }
     }
 
-    /// When it was written last.
+    /// When a file was last written.
     pub(super) fn modified(&self, path: &Path) -> Option<SystemTime> {
         fs::symlink_metadata(path).ok()?.modified().ok()
     }
 
-    /// How many bytes the filesystem of the folder has for us.
+    /// How many bytes this process can still write to the filesystem of a folder.
     #[cfg(unix)]
     pub(super) fn free(&self, folder: &Path) -> io::Result<Option<u64>> {
         let found = rustix::fs::statvfs(folder)?;
@@ -229,7 +229,7 @@ impl Disk {
         Ok(None)
     }
 
-    /// Which start of the machine this is; `None` if the system does not say.
+    /// Identifies the current boot of the machine; `None` if the system does not tell.
     pub(super) fn boot(&self) -> Option<&str> {
         #[cfg(test)]
         if let Some(plan) = &self.plan {
@@ -281,7 +281,7 @@ impl File {
         self.file.try_lock()
     }
 
-    /// The whole file from its beginning, through this very handle, which may hold its lock.
+    /// Reads the whole file through this handle, which may hold its lock.
     pub(super) fn read_all(&self) -> io::Result<Vec<u8>> {
         enter_file!(self, |_| Call::Look);
         let mut bytes = Vec::new();
@@ -289,7 +289,7 @@ impl File {
         Ok(bytes)
     }
 
-    /// The file without its guard, for reading.
+    /// Another handle, for reading.
     pub(super) fn try_clone(&self) -> io::Result<fs::File> {
         self.file.try_clone()
     }
@@ -298,7 +298,7 @@ impl File {
         self.file
     }
 
-    /// All bytes of the other file, written and synced.
+    /// Copies all bytes of another file and syncs them.
     pub(super) fn copy_from(&self, from: &File) -> io::Result<()> {
         #[cfg(test)]
         if self.watched.is_some() {
@@ -309,7 +309,7 @@ impl File {
         self.file.sync_all()
     }
 
-    /// Whether it is (still) the one at the path. A lock on one that is not protects nothing.
+    /// Whether this is still the file at the path. If not, a lock on it protects nothing.
     #[cfg(unix)]
     pub(super) fn is_at(&self, path: &Path) -> io::Result<bool> {
         use std::os::unix::fs::MetadataExt;
@@ -322,7 +322,7 @@ impl File {
         }
     }
 
-    /// Elsewhere an open file can be neither replaced nor removed.
+    /// On other systems an open file can be neither replaced nor removed.
     #[cfg(not(unix))]
     pub(super) fn is_at(&self, path: &Path) -> io::Result<bool> {
         path.try_exists()

@@ -15,9 +15,9 @@
 //! in part.
 //!
 //! A line that lacks only its newline is *pending*: it is being synced. The newline is written once
-//! the sync has succeeded, so no reader sees, and tells a client, what a power cut could still take.
-//! If nobody holds the record, the process that wrote the line has ended in between. Whoever finds
-//! the line then writes and syncs it again, and confirms it.
+//! the sync has succeeded, so no reader sees, and tells a client, what a power cut could still
+//! take. If nobody holds the record, the process that wrote the line has ended in between. Whoever
+//! finds the line then writes and syncs it again, and confirms it.
 //!
 //! `boot` names the boot of the machine in which bytes were acknowledged without being synced. If
 //! the machine was restarted since, those bytes may be lost even though the file has its length.
@@ -60,7 +60,7 @@ pub(super) struct Notes {
     pub(super) data_path: PathBuf,
     /// Where they were moved to last, if they have left the store.
     pub(super) moved: Option<PathBuf>,
-    /// Where they were to be moved after that. The move may have happened.
+    /// Where they were to be moved after that. The move may have been completed.
     pub(super) moving: Option<PathBuf>,
     /// The boot in which bytes were committed without a sync; the oldest, if there are several.
     pub(super) unsynced_since: Option<String>,
@@ -295,8 +295,8 @@ fn starts_pending(rest: &[u8]) -> bool {
     memchr::memchr(0, rest).is_some_and(|end| Line::parse(&rest[..end]).is_some())
 }
 
-/// Whether a bad line that ends with a newline was never written completely: after a power cut there
-/// can be blocks of zeros before bytes that were written later.
+/// Whether a bad line that ends with a newline was never written completely: after a power cut
+/// there can be blocks of zeros before bytes that were written later.
 fn is_torn(rest: &[u8]) -> bool {
     let zeros = memchr::memmem::find(rest, &[0; 2]).is_some();
     zeros && !rest.split(|byte| *byte == b'\n').any(|line| Line::parse(line).is_some())

@@ -1,4 +1,4 @@
-//! Where the files are.
+//! The paths of the files in a store.
 
 use std::collections::BinaryHeap;
 use std::io;
@@ -14,12 +14,12 @@ use crate::store::{Cursor, HandoffRequest, StoreError};
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     root: PathBuf,
-    /// Below the root, in the language of `strftime`.
+    /// The folder of new files below the root, with directives of `strftime`.
     pattern: String,
     problem: Option<&'static str>,
     pub(super) durability: Durability,
     pub(super) disk: Disk,
-    /// Tells this store's requests for hand-offs from those of others.
+    /// Marks this store's own requests for hand-offs.
     instance: UploadId,
 }
 
@@ -56,7 +56,7 @@ impl Layout {
         self.folder(SystemTime::now()).map(drop)
     }
 
-    /// Whether a commit must survive a power cut.
+    /// Whether commits are synced, to survive a power cut.
     pub(super) fn syncs(&self) -> bool {
         self.durability == Durability::Sync
     }
@@ -65,7 +65,7 @@ impl Layout {
         self.root.join(&self.pattern)
     }
 
-    /// The folder, below the root, for the bytes of an upload that began at `time`.
+    /// The folder below the root for the bytes of an upload that was created at `time`.
     fn folder(&self, time: SystemTime) -> Result<PathBuf> {
         let bad = |problem: String| StoreError::Config {
             problem: format!("bad upload path {:?}: {problem}", self.pattern),
@@ -82,7 +82,7 @@ impl Layout {
         Ok(folder)
     }
 
-    /// The name, below the root, of a new upload's bytes.
+    /// The path below the root for the bytes of a new upload.
     pub(super) fn new_data(&self, id: &UploadId, time: SystemTime) -> Result<PathBuf> {
         Ok(self.folder(time)?.join(format!("{id}.part")))
     }
@@ -99,7 +99,7 @@ impl Layout {
         self.root.join(record_below(id))
     }
 
-    /// Fails if a folder on the way to a file is a link: it could lead out of the store.
+    /// Fails if a folder above the file is a link, which could lead out of the store.
     pub(super) fn check_path(&self, id: &UploadId, below: &Path) -> Result<()> {
         if folders_above(below).any(|folder| self.disk.is_link(&self.data(folder))) {
             return Err(StoreError::damaged(id, "a folder on the way to it is a link"));
@@ -111,7 +111,7 @@ impl Layout {
         self.check_path(id, &record_below(id))
     }
 
-    /// Some ids of records after the cursor, in order, and the cursor after them.
+    /// A page of the ids of records, in order, and the cursor for the next page.
     pub(super) fn ids(&self, cursor: Option<Cursor>) -> Result<(Vec<UploadId>, Option<Cursor>)> {
         let after = cursor.map(|cursor| cursor.0).unwrap_or_default();
         let mut shards = Vec::new();
@@ -132,8 +132,8 @@ impl Layout {
         Ok((ids, None))
     }
 
-    /// The first ids of a shard after another one, in order. It keeps no more than those, however
-    /// many there are.
+    /// The first ids of a shard that come after `after`, in order. Memory does not grow with the
+    /// number of uploads in the shard.
     fn first_ids(&self, shard: &str, after: &str, count: usize) -> Result<Vec<UploadId>> {
         let mut first = BinaryHeap::with_capacity(count + 1);
         self.each_name(&self.records().join(shard), |name| {
@@ -147,20 +147,20 @@ impl Layout {
     }
 
     fn each_name(&self, folder: &Path, see: impl FnMut(String)) -> Result<()> {
-        // What is behind a link is not in the store.
+        // A link may lead out of the store.
         if self.disk.is_link(folder) {
             return Ok(());
         }
         self.disk.each_name(folder, see).context("list", folder)
     }
 
-    /// The folders that lead to a new upload's files. Another upload may have made them and not
-    /// synced them yet, so all are synced with the first commit.
+    /// The folders above the files of a new upload. Another upload may have created them and not
+    /// synced them yet, so the first commit syncs all of them.
     pub(super) fn folders(&self, id: &UploadId, below: &Path) -> Vec<PathBuf> {
         let record = self.record(id);
         let records = record.ancestors().skip(1).take(2).map(Path::to_owned);
         let data = below.ancestors().skip(1).map(|folder| self.data(folder));
-        // It may be one that only lets us through; then it is for whoever made the root in it.
+        // If it cannot be read, it cannot be synced; whoever created the root in it had to do that.
         let above = self.root.parent().filter(|above| self.disk.is_readable(above));
         let above = above.map(Path::to_owned);
         records.chain(data).chain(above).collect()
@@ -176,10 +176,11 @@ impl Layout {
         Ok(())
     }
 
-    /// Looks for the bytes of an upload whose record does not say where they are.
+    /// Searches for the bytes of an upload whose record does not name their path.
     pub(super) fn search(&self, id: &UploadId) -> Option<PathBuf> {
         let name = format!("{id}.part");
-        // No deeper than the pattern: the root may be the application's own folder.
+        // It searches no deeper than the pattern, since the root may be a folder of the
+        // application.
         let depth = Path::new(&self.pattern).components().count();
         let mut folders = vec![PathBuf::new()];
         while let Some(folder) = folders.pop() {
@@ -197,7 +198,7 @@ impl Layout {
         None
     }
 
-    /// Creates or removes the file with which this store asks whoever holds an upload to hand it off.
+    /// Creates or removes the file that requests the hand-off of an upload.
     pub(super) fn request_handoff(&self, id: &UploadId, wanted: bool) -> Result<()> {
         let below = Path::new(HANDOFF_REQUESTS).join(format!("{id}.{}", self.instance));
         self.check_path(id, &below)?;
@@ -213,7 +214,7 @@ impl Layout {
         }
     }
 
-    /// The hand-offs that other stores request.
+    /// The hand-offs that other instances request.
     pub(super) fn handoff_requests(&self) -> Result<Vec<HandoffRequest>> {
         let folder = self.root.join(HANDOFF_REQUESTS);
         if self.disk.is_link(&self.records()) || self.disk.is_link(&folder) {
@@ -224,7 +225,7 @@ impl Layout {
             let (id, instance) = name.split_once('.')?;
             let (id, instance) = (id.parse().ok()?, instance.parse::<UploadId>().ok()?);
             let age = self.disk.modified(&folder.join(name))?.elapsed().ok()?;
-            // The process that made an old one was killed.
+            // The process that created it must have been killed.
             if age > REQUEST_LIFETIME {
                 drop(self.disk.remove(&folder.join(name)));
                 return None;
@@ -234,14 +235,14 @@ impl Layout {
         Ok(others.collect())
     }
 
-    /// How many bytes fit below the root, or where it will be made.
+    /// How many bytes fit below the root, or where it will be created.
     pub(super) fn free_bytes(&self) -> Result<Option<u64>> {
         let root = std::path::absolute(&self.root).context("find", &self.root)?;
         let there = root.ancestors().find(|folder| folder.is_dir()).unwrap_or(&root);
         self.disk.free(there).context("look at", there)
     }
 
-    /// Removes the folders between a removed file and the root that are empty now.
+    /// Removes those folders between a removed file and the root that have become empty.
     pub(super) fn remove_empty_folders(&self, below: &Path) {
         for folder in folders_above(below) {
             if self.disk.remove_folder(&self.data(folder)).is_err() {
@@ -251,7 +252,7 @@ impl Layout {
     }
 }
 
-/// The folders that lead to a file, without the root; the innermost is first.
+/// The folders above a file, innermost first, without the root.
 fn folders_above(below: &Path) -> impl Iterator<Item = &Path> {
     below.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty())
 }
@@ -262,12 +263,12 @@ fn record_below(id: &UploadId) -> PathBuf {
 }
 
 impl Disk {
-    /// Makes a file, and the folders above it.
+    /// Creates a file and the folders above it.
     pub(super) fn create_with_folders(&self, path: &Path) -> io::Result<File> {
         let parent = path.parent().unwrap_or(Path::new(""));
         for _ in 0..ATTEMPTS {
             match self.create_new(path) {
-                // The folder is missing, or a sweep has just removed it because it was empty.
+                // The folder is missing, or a sweep has just removed it since it was empty.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     self.create_folders(parent)?;
                 }

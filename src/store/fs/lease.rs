@@ -17,7 +17,7 @@ use crate::upload::Upload;
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) layout: Arc<Layout>,
-    /// The record as last committed; of a new upload, as it was given.
+    /// The record as last committed, or that of a new upload.
     upload: Upload,
     /// `None` before the first byte of a new upload, and after the removal.
     files: Option<Files>,
@@ -41,8 +41,8 @@ impl Lease {
     pub(super) fn take(layout: Arc<Layout>, id: &UploadId) -> Result<Self> {
         let (mut record, mut upload, before) = RecordFile::open(&layout, id)?;
         let mut data = DataFile::open_to_write(&layout, &upload, &record.notes)?;
-        // A commit failed, and its bytes could be cut off, but not its line: no client was told of
-        // it.
+        // A commit failed and its bytes were rolled back, but its line could not be cut off. No
+        // client was told of it.
         if let Some(before) = before
             && data.is_cut_to(before.offset())
         {
@@ -58,7 +58,7 @@ impl Lease {
         &self.upload
     }
 
-    /// Whether there are bytes or files to remove when the lease ends.
+    /// Whether dropping the lease removes bytes or files.
     pub(super) fn is_dirty(&self) -> bool {
         let files = self.files.as_ref();
         files.is_some_and(|files| !files.record.is_committed() || files.data.dirty)
@@ -94,8 +94,8 @@ impl Lease {
         self.ensure_files()?.data.write(bytes)
     }
 
-    /// Writes the last bytes, then the record. With [`Durability::Sync`](super::Durability) each is
-    /// synced before the next step, so that an offset that a client is told survives.
+    /// Writes the last bytes, then the record. If commits are synced, the bytes are synced before
+    /// the record is written, and the record before this returns.
     pub(super) fn commit(&mut self, last: &[u8], upload: Upload, handover: Handover) -> Result<()> {
         self.write(last)?;
         let Self { layout, upload: before, files: Some(files), verified } = self else {
@@ -145,8 +145,8 @@ impl Lease {
         self.clear()
     }
 
-    /// The files, which are created for the first byte of a new upload: first the record, which
-    /// names the data file, so that a crash leaves no file that no record knows of.
+    /// Creates the files of a new upload, unless they exist. The record comes first and names the
+    /// data file, so a crash leaves no file that no record knows of.
     fn ensure_files(&mut self) -> Result<&mut Files> {
         if self.files.is_none() {
             let (layout, upload) = (&self.layout, &self.upload);
@@ -160,7 +160,7 @@ impl Lease {
         self.files()
     }
 
-    /// Removes the files, while the lock is held.
+    /// Removes the files. The lock is held until they are removed.
     fn clear(&mut self) -> Result<()> {
         let Some(files) = self.files.take() else { return Ok(()) };
         let (layout, notes) = (&self.layout, &files.record.notes);
@@ -177,20 +177,20 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let Some(Files { record, data }) = &self.files else { return };
         if !record.is_committed() {
-            // If it fails, the next sweep finds a record without a commit.
+            // If this fails, the next sweep finds a record without a commit.
             drop(self.clear());
         } else if data.dirty && !record.is_torn() {
-            // This only frees the room: nobody reads beyond the record's offset.
+            // This only frees disk space: nobody reads beyond the offset of the record.
             drop(data.cut(self.upload.offset()));
         }
     }
 }
 
-/// What a commit has to note about syncs.
+/// The lines with which a commit notes that bytes are synced, or are not.
 fn sync_lines(layout: &Layout, notes: &Notes, grown: bool, verified: bool) -> Vec<Line> {
     let (sync, boot) = (layout.syncs(), layout.disk.boot());
     let since = notes.unsynced_since.as_deref();
-    // A sync reaches what was written since the machine was started, and nothing older.
+    // A sync only affects what was written since the last boot.
     let sound = since.is_some() && (verified || sync && since == boot);
     let begins = !sync && (grown || verified) && (sound || since.is_none());
     let sound = sound.then_some(Line::Sound {});

@@ -5,20 +5,20 @@
 //! chunked_uploads/.records/52/5230ec1f….log     the record
 //! ```
 //!
-//! The record is a journal that a person can read: each commit appends a line, and the last whole
-//! line is the truth. It is found by its id alone and says where its bytes are, so the
-//! pattern may change between restarts as long as the part before the first `%` stays.
+//! The record is a journal of readable text. Each commit appends a line, and the last complete line
+//! is the truth. A record is found by its id alone and names the file of its bytes. So the pattern
+//! may change between restarts, as long as the part before the first `%` stays the same.
 //!
-//! Files are made with mode 0600 and folders with 0700.
+//! Files are created with mode 0600 and folders with 0700.
 //!
 //! # Several processes
 //!
 //! Any number of processes may use one folder of a local filesystem: the lease is an advisory lock
-//! (`flock`) on the record, which the kernel frees when a process dies. Network filesystems keep
-//! such locks in their own ways; do not share a folder over one.
+//! (`flock`) on the record, which the kernel releases when a process dies. Network filesystems
+//! differ in how they handle such locks; do not share a folder over one.
 //!
-//! A request that finds its upload held by another process puts a file into `.records/asked`; the
-//! holder looks there twice a second and gives way, as it does to a newer request of its own process.
+//! A request that finds its upload held by another process puts a file into `.records/asked`. The
+//! holder looks there twice a second and yields, as it does to a newer request of its own process.
 //!
 //! # What survives what
 //!
@@ -79,26 +79,26 @@ pub struct FsStore {
 }
 
 impl FsStore {
-    /// A store whose new files go where `pattern` says: a path with the directives of
-    /// `strftime`, read in UTC, such as `%Y`, `%m`, `%d`.
+    /// Creates a store that puts new files into the folder that `pattern` names: a path with
+    /// directives of `strftime` such as `%Y`, `%m` and `%d`, in UTC.
     ///
-    /// The part before the first component with a `%` is the store's root; beside the files, it
-    /// gets a folder `.records`. Nothing is made before the first upload.
+    /// The part before the first component with a `%` is the root of the store. Besides the files,
+    /// it contains a folder `.records`. Nothing is created on the disk before the first upload.
     ///
-    /// Whether the pattern is good shows when the [`Uploads`](crate::Uploads) is built: a bad one is
-    /// a [`ConfigError`](crate::ConfigError).
+    /// The pattern is checked when the [`Uploads`](crate::Uploads) is built. A bad one is a
+    /// [`ConfigError`](crate::ConfigError).
     pub fn new(pattern: impl AsRef<Path>) -> Self {
         let layout = Arc::new(Layout::new(pattern.as_ref()));
         Self { layout, background: Background::default() }
     }
 
-    /// What an acknowledged byte survives; [`Durability::Process`] unless set.
+    /// Sets what an acknowledged byte survives. The default is [`Durability::Process`].
     pub fn durability(mut self, durability: Durability) -> Self {
         Arc::make_mut(&mut self.layout).durability = durability;
         self
     }
 
-    /// The same, with what a test makes of the system.
+    /// Puts the plan of a test in the place of the system.
     #[cfg(test)]
     pub(crate) fn with_plan(mut self, plan: Arc<disk::plan::Plan>) -> Self {
         Arc::make_mut(&mut self.layout).disk.plan = Some(plan);
@@ -138,13 +138,13 @@ impl Store for FsStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        // A position in a file is signed.
+        // A position in a file is a signed number.
         let max_bytes = u64::try_from(i64::MAX).ok();
         Capabilities { handoff: true, max_bytes, ..Capabilities::default() }
     }
 
     async fn create(&self, upload: Upload) -> Result<FsWriter, StoreError> {
-        // The files are made with the first bytes, in the same hop.
+        // The files are created with the first bytes, in the same hop to a blocking thread.
         let lease = Lease::uncommitted(Arc::clone(&self.layout), upload);
         Ok(FsWriter::new(lease, self.background.clone()))
     }
@@ -210,7 +210,8 @@ impl Store for FsStore {
 /// The lease on an upload in an [`FsStore`].
 #[derive(Debug)]
 pub struct FsWriter {
-    // `None` while a blocking thread works with it, and for ever if that work's future was dropped.
+    // `None` while a blocking thread works with it, and for good if the future of that work was
+    // dropped.
     lease: Option<Lease>,
     upload: Upload,
     background: Background,
@@ -221,7 +222,7 @@ impl FsWriter {
         Self { upload: lease.upload().clone(), lease: Some(lease), background }
     }
 
-    /// Does `work` on a blocking thread. The lease goes with it: when this future is dropped, the
+    /// Does `work` on a blocking thread and moves the lease there. If this future is dropped, the
     /// upload stays leased until the work is done.
     async fn with<T: Send + 'static>(
         &mut self,
@@ -263,7 +264,7 @@ impl Writer for FsWriter {
     }
 
     async fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
-        // Whoever looks at the bytes brings them to the core that then writes them.
+        // Looking at the bytes here brings them into the cache of the core that writes them.
         self.with(move |lease| lease.write(&batch.into_bytes())).await
     }
 
@@ -294,7 +295,7 @@ impl Writer for FsWriter {
 impl Drop for FsWriter {
     fn drop(&mut self) {
         let Some(lease) = self.lease.take() else { return };
-        // Rolling back unlinks or cuts a file, which may take a while.
+        // Rolling back removes or cuts a file, which may take a while.
         if lease.is_dirty()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {

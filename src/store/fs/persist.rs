@@ -1,4 +1,4 @@
-//! Moving the bytes out of the store.
+//! Moving the bytes of an upload out of the store.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -14,8 +14,8 @@ use crate::store::StoreError;
 
 /// Moves the bytes to `target`.
 ///
-/// The record is told the target before anything moves: after a crash, whoever finds the bytes
-/// missing in the store knows where to look, and doing it all again ends in the same place.
+/// The target is noted in the record before anything is moved. If the bytes are missing in the
+/// store after a crash, they are found at the target, and repeating the move has the same result.
 pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Result<()> {
     let target = std::path::absolute(target).context("find", target)?;
     let layout = Arc::clone(&lease.layout);
@@ -23,7 +23,7 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
     let source = lease.path().ok_or(StoreError::NotFound)?;
     let folder = target.parent().unwrap_or(Path::new("/")).to_owned();
     let changed: Vec<_> = new_entries(&folder).collect();
-    disk.create_their_folders(&folder).context("make", &folder)?;
+    disk.create_application_folders(&folder).context("make", &folder)?;
 
     let already = || StoreError::AlreadyExists { target: target.display().to_string() };
     let files = lease.files()?;
@@ -48,8 +48,8 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
     Ok(())
 }
 
-/// The folders that get a new entry when something is put into `folder`: itself, and those above the
-/// ones that have to be made.
+/// The folders that get a new entry when a file is put into `folder`: the folder itself, and the
+/// parents of those that have to be created.
 fn new_entries(folder: &Path) -> impl Iterator<Item = &Path> {
     let missing = folder.ancestors().take_while(|folder| !folder.is_dir()).count();
     folder.ancestors().take(missing + 1)
@@ -60,7 +60,7 @@ fn move_file(disk: &Disk, source: &Path, target: &Path, overwrite: bool) -> io::
         return Ok(());
     }
     if same_file(source, target) {
-        // A crash came between the link and the removal.
+        // A crash came after the link and before the removal.
         return disk.remove(source);
     }
     let put =
@@ -77,19 +77,19 @@ fn move_file(disk: &Disk, source: &Path, target: &Path, overwrite: bool) -> io::
     disk.remove(source)
 }
 
-/// A rename that fails if there is something at the target.
+/// Renames a file, unless there is something at the target.
 fn link(disk: &Disk, source: &Path, target: &Path) -> io::Result<()> {
     disk.link(source, target)?;
     disk.remove(source)
 }
 
-/// Nothing of the copy is seen under the target's name before it is whole and synced.
+/// Copies to a name beside the target, which gets no file before it is complete and synced.
 fn copy(disk: &Disk, source: &Path, near: &Path) -> io::Result<()> {
     disk.remove(near)?;
     disk.create_new(near)?.copy_from(&disk.open_to_read(source)?)
 }
 
-/// Whether a copy was made and the source stayed, since a crash came between the two.
+/// Whether the files are equal: a crash came after the copy and before the removal of its source.
 fn same_content(source: &Path, target: &Path) -> bool {
     let compare = || {
         let (mut source, mut target) = (File::open(source)?, File::open(target)?);

@@ -1,4 +1,4 @@
-//! Reading uploads that somebody else may hold.
+//! Reading uploads, also those that somebody else holds.
 //!
 //! Everything here blocks.
 
@@ -27,10 +27,10 @@ pub(super) fn load(layout: &Arc<Layout>, id: &UploadId) -> Result<Journal> {
             // This has confirmed the line.
             Ok(_lease) => {}
             Err(StoreError::Busy) => std::thread::sleep(RETRY_PAUSE),
-            // The upload was being removed, and the rest is left to the next sweep; or there is no
+            // The upload was being removed, and the next sweep does the rest; or the disk has no
             // room for a newline.
             Err(StoreError::NotFound | StoreError::Full { .. }) => return accept(layout, id),
-            // Nothing can be written. Without a promise of syncs the line counts as it is.
+            // Nothing can be written. If commits are not synced, the line counts as it is.
             Err(StoreError::Io { .. }) if !layout.syncs() => return accept(layout, id),
             Err(error) => return Err(error),
         }

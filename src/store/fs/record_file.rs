@@ -35,17 +35,17 @@ pub(super) struct RecordFile {
 enum Tail {
     /// Nothing.
     Clean,
-    /// Perhaps a line that does not count. It is cut off before anything is appended.
+    /// Perhaps a line that does not count. It is cut off before another one is appended.
     Torn,
     /// This line, which lacks only its newline.
     Pending(Vec<u8>),
-    /// Nothing. But the file has replaced another one, and a power cut may still undo that:
-    /// anything appended here could be lost.
+    /// Nothing. But this file has replaced another one, and a power cut may still undo that, so
+    /// nothing may be appended.
     Unconfirmed,
 }
 
 impl RecordFile {
-    /// Makes the record of a new upload. It says where the bytes will be, and not yet that the
+    /// Creates the record of a new upload. It names the data file, and does not say yet that the
     /// upload exists.
     pub(super) fn create(layout: &Layout, id: &UploadId, data_path: PathBuf) -> Result<Self> {
         layout.check_record_path(id)?;
@@ -60,9 +60,9 @@ impl RecordFile {
         Ok(Self { file, path, notes, end, base: None, tail: Tail::Clean, unsynced })
     }
 
-    /// Locks and reads the record of an upload that exists. If a line is pending, it is accepted, and
-    /// the record without it is returned, too. The line must then be [confirmed](Self::confirm) or
-    /// [rejected](Self::reject_pending).
+    /// Locks and reads the record of an upload that exists. If a line is pending, it is accepted,
+    /// and the record without it is returned, too. The line must then be [confirmed](Self::confirm)
+    /// or [rejected](Self::reject_pending).
     pub(super) fn open(layout: &Layout, id: &UploadId) -> Result<(Self, Upload, Option<Upload>)> {
         let (file, bytes) = lock(layout, id)?;
         let mut journal = Journal::parse(id, &bytes)?;
@@ -81,20 +81,20 @@ impl RecordFile {
         self.base.is_some()
     }
 
-    /// Whether there may be a line that failed and that the next holder may still accept.
+    /// Whether there may be a line of a failed commit that the next holder would accept.
     pub(super) fn is_torn(&self) -> bool {
         matches!(self.tail, Tail::Torn)
     }
 
-    /// The pending line does not count.
+    /// Treats the pending line as if it had not been written.
     pub(super) fn reject_pending(&mut self) {
         self.tail = Tail::Torn;
     }
 
     /// Confirms the pending line, if there is one, and cuts off what does not count.
     ///
-    /// The line may be pending because its sync failed, and a failed sync does not come true when it
-    /// is repeated. So the record is written again.
+    /// The line may be pending because its sync failed, and a failed sync does not come true when
+    /// it is repeated. So the record is written again.
     pub(super) fn confirm(&mut self, layout: &Layout, upload: &Upload) -> Result<()> {
         let Tail::Pending(line) = &mut self.tail else { return self.cut() };
         let line = [&line[..], b"\n"].concat();
@@ -124,7 +124,7 @@ impl RecordFile {
         self.append(layout, lines)?;
         let base = *self.base.get_or_insert(self.end);
         if self.end - base > MAX_GROWTH {
-            // Without a rewrite the commit has succeeded all the same.
+            // If this fails, the commit has succeeded all the same.
             drop(self.rewrite(layout, upload));
         }
         Ok(())
@@ -150,7 +150,7 @@ impl RecordFile {
         Ok(())
     }
 
-    /// The newline is written last, so that nobody sees a line before it is synced.
+    /// Writes the last newline after the sync, so that no reader accepts a line that is not synced.
     fn write_synced(&mut self, layout: &Layout, lines: &[u8]) -> io::Result<()> {
         let (newline, line) = lines.split_last().unwrap_or((&b'\n', lines));
         self.file.write_at(line, self.end)?;
@@ -174,7 +174,7 @@ impl RecordFile {
     fn sync_folders(&mut self, disk: &Disk) -> io::Result<()> {
         for folder in &self.unsynced {
             match disk.sync_folder(folder) {
-                // Its last file was moved out of it.
+                // The last file in it was moved away, and the folder was removed.
                 Err(error) if is_absent(&error) => {}
                 synced => synced?,
             }
@@ -192,7 +192,7 @@ impl RecordFile {
         Line::Record(Box::new(upload.clone())).write_to(&mut bytes)?;
         let end = bytes.len() as u64;
         if layout.syncs() {
-            // It repeats the record, and is pending until the new name is synced.
+            // This line repeats the progress. It is pending until the folder is synced.
             Line::Progress(Box::new(upload.progress.clone())).write_to(&mut bytes)?;
             bytes.pop();
         }
@@ -203,7 +203,7 @@ impl RecordFile {
         let (disk, new) = (&layout.disk, self.path.with_extension(REWRITTEN));
         disk.remove(&new)?;
         let file = disk.create_new(&new)?;
-        // It is locked before it can be found, so that the lease has no gap.
+        // It is locked before it gets the name of the record, so the lease has no gap.
         file.try_lock()?;
         file.write_at(bytes, 0)?;
         if layout.syncs() {
@@ -224,7 +224,7 @@ impl RecordFile {
     }
 }
 
-/// Reads the record of an upload, also of one that is uncommitted or removed.
+/// Reads the record of an upload, which may be uncommitted or removed.
 pub(super) fn read(layout: &Layout, id: &UploadId) -> Result<Journal> {
     layout.check_record_path(id)?;
     let path = layout.record(id);
@@ -232,8 +232,7 @@ pub(super) fn read(layout: &Layout, id: &UploadId) -> Result<Journal> {
     Journal::parse(id, &bytes)
 }
 
-/// Creates and locks a new record. Before it is locked, a sweep may find it and remove it, since it
-/// is empty.
+/// Creates and locks a record. Before it is locked, a sweep may find it empty and remove it.
 fn create_locked(disk: &Disk, path: &Path) -> Result<File> {
     for _ in 0..CREATE_ATTEMPTS {
         match disk.create_with_folders(path) {

@@ -42,7 +42,7 @@ async fn what_a_crash_left_after_the_offset_stays_until_the_file_is_handed_over(
     assert_eq!(fs::read(&path).unwrap(), b"old");
 }
 
-/// The application may go on with a file as soon as it is its own, also where the store had it.
+/// A file that was persisted belongs to the application, even if it stays where the store had it.
 #[tokio::test]
 async fn a_file_that_was_persisted_in_its_place_is_never_cut() {
     for taken in [false, true] {
@@ -53,7 +53,7 @@ async fn a_file_that_was_persisted_in_its_place_is_never_cut() {
         writer.commit(note(&upload, Handover::Given)).await.unwrap();
         writer.persist(&path, true).await.unwrap();
         append(&path, b" and more");
-        // Or the process ended before the application had answered.
+        // If it is not taken, the process ended before the application answered.
         if taken {
             writer.commit(note(&upload, Handover::Taken)).await.unwrap();
         }

@@ -1,4 +1,4 @@
-//! What a test makes of the system: calls that fail or hang, and a trace of those that worked.
+//! The system as a test wants it: calls that fail or hang, and a trace of those that worked.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 /// A call, as it is made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Call<'a> {
-    /// One that changes nothing, or makes a file, which is told by [`Plan::opened`].
+    /// It changes nothing, or creates a file, which [`Plan::opened`] reports.
     Look,
     Cut(u64, u64),
     Sync(u64),
@@ -20,14 +20,14 @@ pub(crate) enum Call<'a> {
     Remove(&'a Path),
 }
 
-/// What a call that was made has changed. Files have numbers, given when they are made.
+/// What a call has changed. Files are numbered in the order in which they are first opened.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     Create(PathBuf, u64),
     Write(u64, u64, Vec<u8>),
     Cut(u64, u64),
     Sync(u64),
-    /// What was not synced before it will not be synced by a later one either.
+    /// What was not synced before it is not synced by a later sync either.
     FailedSync(u64),
     SyncFolder(PathBuf),
     FailedSyncFolder(PathBuf),
@@ -41,13 +41,13 @@ pub(crate) enum Change {
 /// How a call goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// With this error of the system.
+    /// It fails with this error number.
     Errno(i32),
-    /// A write stops half-way, and the disk is full.
+    /// A write stops halfway because the disk is full.
     ShortWrite,
-    /// A sync says that it failed; every other call works.
+    /// A sync fails, and every other call works.
     FailedSync,
-    /// It does not return before it is let go.
+    /// It does not return until [`Plan::mend`] is called.
     Hang,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Plan {
 struct State {
     calls: usize,
     fault: Option<(Fault, std::ops::Range<usize>)>,
-    /// How many calls hang.
+    /// How many calls are hanging.
     hanging: usize,
     struck: bool,
     trace: Vec<Change>,
@@ -75,7 +75,7 @@ impl Plan {
         Arc::new(Self { boot: boot.to_owned(), state: Mutex::default(), changed: Condvar::new() })
     }
 
-    /// The calls of this range, from now on, go wrong.
+    /// Makes the calls of this range, counted from now on, go wrong.
     pub(crate) fn fail(&self, fault: Fault, calls: std::ops::Range<usize>) {
         let mut state = self.state();
         state.struck = false;
@@ -84,7 +84,8 @@ impl Plan {
         state.fault = Some((fault, calls.start + start..end));
     }
 
-    /// From now on everything works, and what hangs goes on. Says whether anything went wrong.
+    /// Makes all calls work from now on, and those that hang return. Returns whether any went
+    /// wrong.
     pub(crate) fn mend(&self) -> bool {
         let mut state = self.state();
         state.fault = None;
@@ -96,7 +97,7 @@ impl Plan {
         self.state().calls
     }
 
-    /// Whether a call hangs at this moment.
+    /// Whether a call is hanging.
     pub(crate) fn hangs(&self) -> bool {
         self.state().hanging > 0
     }
@@ -105,7 +106,7 @@ impl Plan {
         self.state().trace.clone()
     }
 
-    /// How many changes there were so far.
+    /// How many changes there have been.
     pub(crate) fn moment(&self) -> usize {
         self.state().trace.len()
     }
@@ -118,7 +119,7 @@ impl Plan {
         self.state.lock().unwrap()
     }
 
-    /// The number of a file that was opened.
+    /// Numbers a file that was opened.
     pub(super) fn opened(&self, path: &Path, new: bool) -> u64 {
         let mut state = self.state();
         if let (false, Some(file)) = (new, state.files.get(path)) {
@@ -133,7 +134,7 @@ impl Plan {
         file
     }
 
-    /// Counts the call, and fails or hangs if it is its turn.
+    /// Counts a call. It fails or hangs if its number is in the range.
     pub(super) fn enter(&self, call: Call<'_>) -> io::Result<()> {
         let (mut state, fault) =
             self.next(matches!(call, Call::Sync(_) | Call::SyncFolder(_)), false);
@@ -175,7 +176,7 @@ impl Plan {
         Ok(())
     }
 
-    /// How many of the bytes are to be written, and what the caller is told then.
+    /// How many of the bytes to write, and what to return to the caller.
     pub(super) fn write(&self, file: u64, bytes: &[u8], at: u64) -> (usize, io::Result<()>) {
         let (mut state, fault) = self.next(false, true);
         let fits = match &fault {

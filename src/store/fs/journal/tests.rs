@@ -74,7 +74,7 @@ fn what_stood_before_the_damage_can_still_be_told() {
         assert_eq!(remains.map(|upload| upload.offset()), offset);
     }
     assert_eq!(Journal::remains(&id(), b"rubbish\n"), None);
-    // The last progress is not believed without being read.
+    // The last progress is not accepted without being read.
     let mut makes_no_sense = good;
     let line = br#"{"progress":{"offset":"four"}}"#;
     makes_no_sense.extend_from_slice(format!("{} ", check(line)).as_bytes());
