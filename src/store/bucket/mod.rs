@@ -62,12 +62,13 @@ mod reader;
 mod tests;
 mod writer;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use lru::LruCache;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use tokio::runtime::Handle;
@@ -116,10 +117,7 @@ struct Bucket {
 /// Where uploads stood when this node last looked.
 struct Known {
     limit: usize,
-    uploads: HashMap<UploadId, (u64, Sight)>,
-    /// Oldest first, also those that were forgotten since.
-    order: VecDeque<(u64, UploadId)>,
-    came: u64,
+    uploads: LruCache<UploadId, Sight>,
 }
 
 #[derive(Clone)]
@@ -326,42 +324,29 @@ impl Drop for Ended {
 
 impl Known {
     fn new(limit: usize) -> Self {
-        Self { limit, uploads: HashMap::new(), order: VecDeque::new(), came: 0 }
+        // It is bounded here: one with a bound of its own takes all of its memory at once.
+        Self { limit, uploads: LruCache::unbounded() }
     }
 
-    fn get(&self, id: &UploadId) -> Option<Sight> {
-        self.uploads.get(id).map(|(_, sight)| sight.clone())
+    fn get(&mut self, id: &UploadId) -> Option<Sight> {
+        self.uploads.get(id).cloned()
     }
 
     fn put(&mut self, id: &UploadId, sight: Sight) {
-        if let Some((_, old)) = self.uploads.get_mut(id) {
+        match self.uploads.get_mut(id) {
             // Two looks at once may end in either order.
-            if old.tail.seq <= sight.tail.seq {
-                *old = sight;
-            }
-            return;
+            Some(old) if old.tail.seq > sight.tail.seq => return,
+            Some(old) => *old = sight,
+            None if sight.weighs() > LARGEST_KNOWN => return,
+            None => drop(self.uploads.put(*id, sight)),
         }
-        if sight.weighs() > LARGEST_KNOWN {
-            return;
-        }
-        self.came += 1;
-        self.uploads.insert(*id, (self.came, sight));
-        self.order.push_back((self.came, *id));
-        while self.uploads.len() > self.limit
-            && let Some((came, oldest)) = self.order.pop_front()
-        {
-            if self.uploads.get(&oldest).is_some_and(|(known, _)| *known == came) {
-                self.uploads.remove(&oldest);
-            }
-        }
-        if self.order.len() > self.limit.saturating_mul(2) {
-            let Self { order, uploads, .. } = self;
-            order.retain(|(came, id)| uploads.get(id).is_some_and(|(known, _)| known == came));
+        if self.uploads.len() > self.limit {
+            self.uploads.pop_lru();
         }
     }
 
     fn forget(&mut self, id: &UploadId) {
-        self.uploads.remove(id);
+        self.uploads.pop(id);
     }
 }
 
