@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use object_store::ObjectStore;
-use tokio::sync::watch;
 
 #[cfg(test)]
 use super::Mutation;
 use super::keys::Keys;
 use super::pool::Pool;
+use super::tasks::Tasks;
 use super::{Bucket, BucketStore, Known, nonce};
 use crate::store::StoreError;
 
@@ -187,7 +187,7 @@ impl BucketStoreBuilder {
             pool: Pool::new(self.buffered),
             known: Mutex::new(Known::new(self.remembered)),
             completing: Mutex::default(),
-            under_way: watch::Sender::new(0),
+            tasks: Tasks::new(),
             #[cfg(test)]
             mutation: self.mutation,
         };

@@ -58,6 +58,7 @@ mod log;
 mod persist;
 mod pool;
 mod reader;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -71,15 +72,13 @@ use bytes::Bytes;
 use lru::LruCache;
 use object_store::ObjectStore;
 use object_store::path::Path;
-use tokio::runtime::Handle;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use self::builder::BucketStoreBuilder;
 use self::keys::Keys;
 use self::log::Tail;
 use self::pool::Pool;
+use self::tasks::Tasks;
 pub use self::writer::BucketWriter;
 use super::{Capabilities, Cursor, HandoffRequest, Page, Reader, Remains, Store, StoreError};
 use crate::id::UploadId;
@@ -108,8 +107,7 @@ struct Bucket {
     pool: Arc<Pool>,
     known: Mutex<Known>,
     completing: Mutex<Completing>,
-    /// How much is going on that nobody may be waiting for.
-    under_way: watch::Sender<usize>,
+    tasks: Tasks,
     #[cfg(test)]
     mutation: Mutation,
 }
@@ -242,9 +240,7 @@ impl Store for BucketStore {
     }
 
     async fn settle(&self) {
-        let mut under_way = self.bucket.under_way.subscribe();
-        // The sender lives as long as this.
-        drop(under_way.wait_for(|under_way| *under_way == 0).await);
+        self.bucket.tasks.settle().await;
     }
 }
 
@@ -275,50 +271,15 @@ impl Bucket {
         self.completing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something that goes on when nobody waits for it any more but [`Store::settle`].
-    fn begin<T: Send + 'static>(
-        self: &Arc<Self>,
-        runtime: &Handle,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> JoinHandle<T> {
-        self.under_way.send_modify(|under_way| *under_way += 1);
-        let ended = Ended(Arc::clone(self));
-        runtime.spawn(async move {
-            let _ended = ended;
-            work.await
-        })
-    }
-
-    /// Deletes what nobody needs, sooner or later.
+    /// Deletes what nobody needs, sooner or later: if it fails, the sweep does it.
     fn clean(self: &Arc<Self>, keys: Vec<Path>) {
-        // Without a runtime, or if it fails, the sweep does it.
-        let Ok(runtime) = Handle::try_current() else { return };
         let bucket = Arc::clone(self);
-        drop(self.begin(&runtime, async move { drop(bucket.delete(keys).await) }));
-    }
-
-    /// Does something to the end. A request that was sent may come true, so what depends on it must know.
-    async fn finish<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        match self.begin(&Handle::current(), work).await {
-            Ok(result) => result,
-            Err(error) => Err(StoreError::io("finish a request", std::io::Error::other(error))),
-        }
+        self.tasks.detach(async move { drop(bucket.delete(keys).await) });
     }
 
     #[cfg(test)]
     fn is(&self, mutation: Mutation) -> bool {
         self.mutation == mutation
-    }
-}
-
-struct Ended(Arc<Bucket>);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.0.under_way.send_modify(|under_way| *under_way -= 1);
     }
 }
 

@@ -68,7 +68,7 @@ impl BucketWriter {
         }
         let mut moved = self.note(moved).await?;
         let (this, noted) = (Arc::clone(&bucket), self.seq());
-        let copied = bucket.finish(async move {
+        let copied = bucket.tasks.finish(async move {
             let file = open(&this, &id, tail).await?;
             this.copy((&id, noted), file, size, &key, &mark, overwrite).await
         });

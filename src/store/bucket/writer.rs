@@ -220,7 +220,7 @@ impl BucketWriter {
         let (seen, entry) = (self.seen, Arc::clone(entry));
         if self.record.is_some() {
             let work = async move { bucket.append(&id, seq, &entry, payload, seen).await };
-            return self.bucket.finish(work).await;
+            return self.bucket.tasks.finish(work).await;
         }
         // The sweep may have given it up.
         if bucket.age(seen) > LONGEST_CREATION {
@@ -236,7 +236,7 @@ impl BucketWriter {
             let (record, log) = tokio::join!(record, log);
             record.and(log)
         };
-        self.bucket.finish(work).await?;
+        self.bucket.tasks.finish(work).await?;
         self.record = Some(Arc::new(upload.clone()));
         Ok(())
     }

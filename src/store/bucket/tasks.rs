@@ -1,0 +1,54 @@
+//! Work that goes on when nobody waits for it any more but a shutdown.
+
+use std::io;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::store::StoreError;
+
+/// The tasks of a store on this node; a clone tracks the same ones.
+#[derive(Clone, Debug)]
+pub(super) struct Tasks(TaskTracker);
+
+impl Tasks {
+    pub(super) fn new() -> Self {
+        let tracker = TaskTracker::new();
+        // This only lets `settle` return. A closed tracker takes tasks all the same.
+        tracker.close();
+        Self(tracker)
+    }
+
+    fn spawn<T: Send + 'static>(
+        &self,
+        runtime: &Handle,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.0.spawn_on(work, runtime)
+    }
+
+    /// Does something that may as well fail. Without a runtime it is not done at all.
+    pub(super) fn detach(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Ok(runtime) = Handle::try_current() {
+            drop(self.spawn(&runtime, work));
+        }
+    }
+
+    /// Does something to its end, even if the caller is dropped: a request that was sent may come true,
+    /// and what depends on it must know.
+    pub(super) async fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match self.spawn(&Handle::current(), work).await {
+            Ok(result) => result,
+            Err(error) => Err(StoreError::io("finish a request", io::Error::other(error))),
+        }
+    }
+
+    /// Waits until none is left.
+    pub(super) async fn settle(&self) {
+        self.0.wait().await;
+    }
+}
