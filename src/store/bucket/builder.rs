@@ -1,17 +1,30 @@
-//! What can be set of a store in a bucket.
+//! The settings of a store in a bucket.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use object_store::ObjectStore;
 
+use super::check;
+use super::clock::Clock;
 #[cfg(test)]
-use super::Mutation;
+use super::clock::Mutation;
+use super::collector::Collector;
+use super::entry::nonce;
+use super::heartbeat::Heartbeats;
+use super::index::ExpiryIndex;
 use super::keys::Keys;
+use super::log::CommitLog;
+use super::mover::Mover;
+use super::node::Node;
+use super::objects::Objects;
 use super::pool::Pool;
+use super::reader::Files;
+use super::snapshot::Snapshots;
+use super::store::BucketStore;
+use super::targets::Targets;
 use super::tasks::Tasks;
-use super::{Bucket, BucketStore, Known, nonce};
 use crate::store::StoreError;
 
 /// Settings of a [`BucketStore`].
@@ -24,16 +37,20 @@ pub struct BucketStoreBuilder {
     smallest_part: usize,
     buffered: usize,
     remembered: usize,
-    grace: Duration,
     lease: Duration,
     max_commits: u32,
-    clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
-    #[cfg(test)]
-    mutation: Mutation,
+    clock: Clock,
+}
+
+impl BucketStore {
+    /// Settings for uploads in `objects`.
+    pub fn builder(objects: Arc<dyn ObjectStore>) -> BucketStoreBuilder {
+        BucketStoreBuilder::new(objects)
+    }
 }
 
 impl BucketStoreBuilder {
-    pub(super) fn new(objects: Arc<dyn ObjectStore>) -> Self {
+    fn new(objects: Arc<dyn ObjectStore>) -> Self {
         Self {
             objects,
             targets: None,
@@ -42,12 +59,14 @@ impl BucketStoreBuilder {
             smallest_part: SMALLEST_PART,
             buffered: DEFAULT_BUFFERED,
             remembered: DEFAULT_REMEMBERED,
-            grace: Duration::from_secs(60 * 60),
             lease: Duration::from_secs(15),
             max_commits: 100_000,
-            clock: Arc::new(SystemTime::now),
-            #[cfg(test)]
-            mutation: Mutation::None,
+            clock: Clock {
+                wall: Arc::new(SystemTime::now),
+                grace: Duration::from_secs(60 * 60),
+                #[cfg(test)]
+                mutation: Mutation::None,
+            },
         }
     }
 
@@ -90,7 +109,7 @@ impl BucketStoreBuilder {
     /// `object_store`'s own defaults, three and a half minutes at most for each of the four tries that are made
     /// here, the hour is enough.
     pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
+        self.clock.grace = grace;
         self
     }
 
@@ -125,7 +144,7 @@ impl BucketStoreBuilder {
     /// Another clock, for tests of what happens when time passes. [`Uploads`](crate::Uploads) has
     /// [one of its own](crate::UploadsBuilder::clock): set both.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock.wall = Arc::new(clock);
         self
     }
 
@@ -138,7 +157,7 @@ impl BucketStoreBuilder {
 
     #[cfg(test)]
     pub(crate) fn mutation(mut self, mutation: Mutation) -> Self {
-        self.mutation = mutation;
+        self.clock.mutation = mutation;
         self
     }
 
@@ -152,46 +171,61 @@ impl BucketStoreBuilder {
     /// store cannot be reached or does not let this node read, write, list and delete, and if it ignores or
     /// races the condition of a write.
     pub async fn connect(self) -> Result<BucketStore, StoreError> {
+        let lease = self.lease;
         let store = self.unchecked()?;
-        store.bucket.check().await?;
+        check::check(&store.node.log, &store.node.files.targets.objects, lease).await?;
         Ok(store)
     }
 
     /// Without a look at the object store.
     pub(crate) fn unchecked(self) -> Result<BucketStore, StoreError> {
-        let refuse = |problem: &str| StoreError::Config { problem: problem.to_owned() };
-        let keys = Keys::new(&self.prefix).ok_or_else(|| {
-            refuse("the prefix of a bucket's keys has an empty part, `.` or `..`")
-        })?;
+        let keys = self.checked()?;
+        let objects = Objects { store: self.objects };
+        let targets = self.targets.map_or_else(|| objects.clone(), |store| Objects { store });
+        let pool = Pool::new(objects.clone(), keys.clone(), self.segment, self.buffered);
+        let index = ExpiryIndex { objects: objects.clone(), keys: keys.clone() };
+        let log = Arc::new(CommitLog { objects, keys, clock: self.clock, node: nonce() });
+        let snapshots = Arc::new(Snapshots::new(Arc::clone(&log), self.remembered));
+        let (targets, part) = (Targets { objects: targets }, self.segment as u64);
+        let files = Arc::new(Files { log: Arc::clone(&log), targets, part });
+        let tasks = Tasks::new();
+        let part = self.segment.max(self.smallest_part) as u64;
+        let mover = Mover::new(&files, index.clone(), tasks.clone(), part, self.buffered);
+        let collector = Collector::new(&snapshots, index.clone(), &files);
+        let heartbeats = Arc::new(Heartbeats::new(&snapshots, self.lease));
+        let (mover, max_commits) = (Arc::new(mover), self.max_commits);
+        let node = Node {
+            log,
+            snapshots,
+            index,
+            files,
+            heartbeats,
+            mover,
+            collector,
+            pool,
+            tasks,
+            max_commits,
+        };
+        Ok(BucketStore { node: Arc::new(node) })
+    }
+
+    fn checked(&self) -> Result<Keys, StoreError> {
+        let refuse = |problem: &str| Err(StoreError::Config { problem: problem.to_owned() });
+        let Some(keys) = Keys::new(&self.prefix) else {
+            return refuse("the prefix of a bucket's keys has an empty part, `.` or `..`");
+        };
         if self.segment == 0 || self.segment > LARGEST_SEGMENT {
-            return Err(refuse("a segment has between 1 byte and 1 GiB"));
+            return refuse("a segment has between 1 byte and 1 GiB");
         }
         let second = Duration::from_secs(1);
-        if [self.grace, self.lease].iter().any(|time| *time < second || *time > LONGEST_TIME) {
-            return Err(refuse("a grace and a lease have between a second and a year"));
+        if [self.clock.grace, self.lease].iter().any(|time| *time < second || *time > LONGEST_TIME)
+        {
+            return refuse("a grace and a lease have between a second and a year");
         }
         if self.buffered < self.segment {
-            return Err(refuse("max_buffered_bytes is less than segment_bytes"));
+            return refuse("max_buffered_bytes is less than segment_bytes");
         }
-        let bucket = Bucket {
-            targets: self.targets.unwrap_or_else(|| Arc::clone(&self.objects)),
-            objects: self.objects,
-            keys,
-            segment: self.segment,
-            smallest_part: self.smallest_part,
-            grace: self.grace,
-            lease: self.lease,
-            max_commits: self.max_commits,
-            clock: self.clock,
-            node: nonce(),
-            pool: Pool::new(self.buffered),
-            known: Mutex::new(Known::new(self.remembered)),
-            completing: Mutex::default(),
-            tasks: Tasks::new(),
-            #[cfg(test)]
-            mutation: self.mutation,
-        };
-        Ok(BucketStore { bucket: Arc::new(bucket) })
+        Ok(keys)
     }
 }
 

@@ -1,77 +1,40 @@
 //! Whether an object store can be trusted with uploads, and whether the nodes agree.
 
 use std::fmt::Display;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 use object_store::path::Path;
-use object_store::{GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{Attributes, GetOptions, ObjectStore, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 
-use super::entry::{attribute, attributes};
+use super::entry::{attribute, attributes, nonce};
 use super::keys::Keys;
-use super::log::{Tries, delete, read};
-use super::{Bucket, failed, nonce};
+use super::log::CommitLog;
+use super::objects::{Context, Objects, Retries};
 use crate::store::StoreError;
 
-impl Bucket {
-    /// Tries everything that this store rests on, and whether the other nodes have the same settings.
-    pub(super) async fn check(&self) -> Result<(), StoreError> {
-        let name = nonce();
-        let probe = Probe {
-            objects: &*self.objects,
-            what: "the object store",
-            keys: &self.keys,
-            name: &name,
-        };
-        probe.checked(true).await?;
-        if !Arc::ptr_eq(&self.objects, &self.targets) {
-            let what = "the object store to persist to";
-            Probe { objects: &*self.targets, what, ..probe }.checked(false).await?;
-        }
-        self.agree().await
+/// Tries everything that a store rests on, and whether the other nodes have the same settings.
+pub(super) async fn check(
+    log: &CommitLog,
+    targets: &Objects,
+    lease: Duration,
+) -> Result<(), StoreError> {
+    let (name, what) = (nonce(), "the object store");
+    let probe = Probe { objects: &log.objects, what, keys: &log.keys, name: &name };
+    probe.checked(true).await?;
+    if !targets.is(&log.objects) {
+        let what = "the object store to persist to";
+        Probe { objects: targets, what, ..probe }.checked(false).await?;
     }
-
-    /// Whether what all nodes must have alike is what the first of them had.
-    async fn agree(&self) -> Result<(), StoreError> {
-        let key = self.keys.settings();
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let here = Settings {
-            format: FORMAT,
-            grace_millis: millis(self.grace),
-            completion_lease_millis: millis(self.lease),
-        };
-        let text = serde_json::to_string(&here).unwrap_or_default();
-        let mut tries = Tries::default();
-        let there = loop {
-            let put =
-                self.objects.put_opts(&key, text.clone().into(), PutMode::Create.into()).await;
-            let error = match put {
-                Ok(_) => return Ok(()),
-                Err(error @ object_store::Error::AlreadyExists { .. }) => error,
-                Err(error) => return Err(failed("write the settings of all nodes", error)),
-            };
-            match read(&*self.objects, &key).await {
-                Ok(Some(there)) => break there,
-                // Two came at once and neither was written, or somebody has just deleted it.
-                Ok(None) => tries.after(error).await,
-                Err(error) => Err(error),
-            }
-            .map_err(|error| failed("read the settings of all nodes", error))?;
-        };
-        if serde_json::from_slice(&there).is_ok_and(|there: Settings| there == here) {
-            return Ok(());
-        }
-        let there = String::from_utf8_lossy(&there).into_owned();
-        Err(StoreError::Config {
-            problem: format!(
-                "all nodes must have the same grace and completion lease: {key} says {there}, and this \
-                 node {text}. To change them, stop all nodes and delete that object"
-            ),
-        })
-    }
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let here = Settings {
+        format: FORMAT,
+        grace_millis: millis(log.clock.grace),
+        completion_lease_millis: millis(lease),
+    };
+    here.agree(&log.objects, &log.keys.settings()).await
 }
 
 /// What two nodes that differ in it would lose bytes by.
@@ -83,10 +46,42 @@ struct Settings {
     completion_lease_millis: u64,
 }
 
+impl Settings {
+    /// Fails if the first of all nodes had others.
+    async fn agree(&self, objects: &Objects, key: &Path) -> Result<(), StoreError> {
+        let here = serde_json::to_string(self).unwrap_or_default();
+        let mut retries = Retries::default();
+        let there = loop {
+            let put = objects.create(key, here.clone().into(), Attributes::new()).await;
+            let error = match put {
+                Ok(()) => return Ok(()),
+                Err(error @ object_store::Error::AlreadyExists { .. }) => error,
+                Err(error) => return Err(error).context("write the settings of all nodes"),
+            };
+            let read = "read the settings of all nodes";
+            if let Some(there) = objects.read(key).await.context(read)? {
+                break there;
+            }
+            // Two came at once and neither was written, or somebody has just deleted it.
+            retries.after(error).await.context(read)?;
+        };
+        if serde_json::from_slice(&there).is_ok_and(|there: Self| there == *self) {
+            return Ok(());
+        }
+        let there = String::from_utf8_lossy(&there);
+        Err(StoreError::Config {
+            problem: format!(
+                "all nodes must have the same grace and completion lease: {key} says {there}, and \
+                 this node {here}. To change them, stop all nodes and delete that object"
+            ),
+        })
+    }
+}
+
 /// Objects that are written to see what becomes of them.
 #[derive(Clone, Copy)]
 struct Probe<'a> {
-    objects: &'a dyn ObjectStore,
+    objects: &'a Objects,
     what: &'a str,
     keys: &'a Keys,
     name: &'a str,
@@ -104,7 +99,7 @@ impl Probe<'_> {
         let checked = checked.await;
         let races = (0..RACES).map(|round| self.key(&format!("race-{round}")));
         let keys: Vec<_> = races.chain([self.key("once")]).collect();
-        let deleted = delete(self.objects, &keys).await;
+        let deleted = self.objects.delete(&keys).await;
         checked?;
         deleted.map_err(|error| self.refuse("does not let this node delete", &with_source(&error)))
     }
@@ -117,13 +112,9 @@ impl Probe<'_> {
     async fn creates_once(&self) -> Result<(), StoreError> {
         let key = self.key("once");
         let value = r#"{"a":"ü b  c","n":[1,2]}"#;
-        let create = |text: &str| PutOptions {
-            mode: PutMode::Create,
-            attributes: attributes(PROBE, text),
-            ..PutOptions::default()
-        };
         let put = |text: &'static str| {
-            self.objects.put_opts(&key, PutPayload::from_static(BYTES), create(text))
+            let payload = PutPayload::from_static(BYTES);
+            self.objects.create(&key, payload, attributes(PROBE, text))
         };
         if let Err(error) = put(value).await {
             return Err(match error {
@@ -134,33 +125,31 @@ impl Probe<'_> {
                 _ => self.refuse("does not let this node write", &with_source(&error)),
             });
         }
-        match put("another").await {
-            Err(object_store::Error::AlreadyExists { .. }) => {}
-            Ok(_) => return Err(self.refuse(IGNORES, &"a second one of the same name was taken")),
-            Err(error) => return Err(self.refuse(IGNORES, &with_source(&error))),
+        let ignores = match put("another").await {
+            Err(object_store::Error::AlreadyExists { .. }) => None,
+            Ok(()) => Some("a second one of the same name was taken".to_owned()),
+            Err(error) => Some(with_source(&error)),
+        };
+        if let Some(why) = ignores {
+            return Err(self.refuse(IGNORES, &why));
         }
+        let unreadable = |error| self.unreadable(&error);
         let head = GetOptions { head: true, ..GetOptions::default() };
-        match self.objects.get_opts(&key, head).await {
-            Ok(found) if attribute(&found.attributes, PROBE).as_deref() == Some(value) => {}
-            Ok(found) => {
-                let came = attribute(&found.attributes, PROBE);
-                return Err(self.refuse("does not keep metadata", &format!("{came:?} came back")));
-            }
-            Err(error) => return Err(self.unreadable(&error)),
+        let found = self.objects.store.get_opts(&key, head).await.map_err(unreadable)?;
+        let came = attribute(&found.attributes, PROBE);
+        if came.as_deref() != Some(value) {
+            return Err(self.refuse("does not keep metadata", &format!("{came:?} came back")));
         }
-        match self.objects.get_range(&key, 2..5).await {
-            Ok(bytes) if bytes == BYTES[2..5] => {}
-            Ok(bytes) => {
-                let came = format!("{} bytes", bytes.len());
-                return Err(self.refuse("does not keep to ranges", &came));
-            }
-            Err(error) => return Err(self.unreadable(&error)),
+        let bytes = self.objects.store.get_range(&key, 2..5).await.map_err(unreadable)?;
+        if bytes != BYTES[2..5] {
+            let came = format!("{} bytes", bytes.len());
+            return Err(self.refuse("does not keep to ranges", &came));
         }
         let silent = "does not say that an object is missing (which on S3 takes s3:ListBucket)";
-        match self.objects.head(&self.key("missing")).await {
-            Err(object_store::Error::NotFound { .. }) => Ok(()),
+        match self.objects.size(&self.key("missing")).await {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err(self.refuse(silent, &"there is one that nobody wrote")),
             Err(error) => Err(self.refuse(silent, &with_source(&error))),
-            Ok(_) => Err(self.refuse(silent, &"there is one that nobody wrote")),
         }
     }
 
@@ -168,16 +157,12 @@ impl Probe<'_> {
     async fn lists(&self) -> Result<(), StoreError> {
         let below = self.keys.probes(self.name);
         let unlisted = |error| self.refuse("does not let this node list", &with_source(&error));
-        let listing = self.objects.list(Some(&below)).map_ok(|object| object.location);
-        let listed: Vec<_> = listing.try_collect().await.map_err(unlisted)?;
-        if !listed.is_sorted() {
+        let list = |after| self.objects.list(&below, after).try_collect::<Vec<_>>();
+        if !list(None).await.map_err(unlisted)?.is_sorted() {
             return Err(self.refuse("does not list in order", &"keys came as they liked"));
         }
         let after = self.key("race-0");
-        let listing = self.objects.list_with_offset(Some(&below), &after);
-        let listing = listing.map_ok(|object| object.location);
-        let listed: Vec<_> = listing.try_collect().await.map_err(unlisted)?;
-        match listed.iter().all(|key| *key > after) {
+        match list(Some(&after)).await.map_err(unlisted)?.iter().all(|key| *key > after) {
             true => Ok(()),
             false => Err(self.refuse("does not list from a key on", &"it began before that key")),
         }
@@ -186,20 +171,16 @@ impl Probe<'_> {
     /// Of many that create the same object at once, one wins and its bytes are there.
     async fn race(&self, round: usize) -> Result<(), StoreError> {
         let key = self.key(&format!("race-{round}"));
-        let racers = (0..RACERS).map(|racer| {
-            let key = &key;
-            let bytes = PutPayload::from(racer.to_string());
-            let options = PutOptions::from(PutMode::Create);
-            async move { (racer, self.objects.put_opts(key, bytes, options).await) }
+        let racers = (0..RACERS).map(async |racer| {
+            let put = self.objects.create(&key, racer.to_string().into(), Attributes::new()).await;
+            put.is_ok().then_some(racer)
         });
-        let ended = join_all(racers).await;
-        let winners: Vec<_> =
-            ended.iter().filter(|(_, put)| put.is_ok()).map(|(racer, _)| *racer).collect();
+        let winners: Vec<_> = join_all(racers).await.into_iter().flatten().collect();
         if winners.len() > 1 {
             let why = format!("{} of {RACERS} writers won at the same time", winners.len());
             return Err(self.refuse(IGNORES, &why));
         }
-        let there = read(self.objects, &key).await.map_err(|error| self.unreadable(&error))?;
+        let there = self.objects.read(&key).await.map_err(|error| self.unreadable(&error))?;
         match winners.first() {
             Some(winner) if there.as_deref() != Some(winner.to_string().as_bytes()) => {
                 Err(self.refuse(IGNORES, &"what is there is not what the winner has written"))

@@ -1,4 +1,4 @@
-//! What a commit says. It stands in the object's metadata, so that one HEAD tells all.
+//! What a commit says. It is in the object's metadata, so one `HEAD` tells everything.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -7,6 +7,7 @@ use object_store::{Attribute, AttributeValue, Attributes};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
+use crate::id::UploadId;
 use crate::store::{Handover, StoreError};
 use crate::time;
 use crate::upload::{Progress, Upload};
@@ -14,7 +15,7 @@ use crate::upload::{Progress, Upload};
 /// One commit of an upload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Entry {
-    /// Of this very commit: who finds it at the key that he wanted to create has created it.
+    /// Of this very commit. A writer that finds it at the key that it wanted to create has created it.
     pub(super) nonce: String,
     /// The node that has written it.
     pub(super) node: String,
@@ -23,12 +24,13 @@ pub(super) struct Entry {
     /// Where its bytes start. They end at `progress.offset`.
     pub(super) at: u64,
     pub(super) body: Body,
-    /// The entry whose list has the record, if that is another than the upload began with.
+    /// The number of the commit whose list has the record, if that was changed after the first commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) described: Option<u32>,
-    /// Where the file was moved to, or is on its way to, and before that where it may still be.
+    /// Where the file was moved to, or is on its way to, and then where it may still be from before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) moved: Vec<Moved>,
+    /// How far the application has got with the file.
     #[serde(default, skip_serializing_if = "Handover::is_none")]
     pub(super) handover: Handover,
     #[serde(flatten)]
@@ -42,17 +44,18 @@ pub(super) enum Body {
     Bytes,
     /// A [`List`].
     List,
-    /// Nothing: the upload is gone.
-    Gone,
+    /// Nothing: the upload was removed.
+    #[serde(rename = "gone")]
+    Tombstone,
 }
 
-/// A file outside of the store's care.
+/// A place of the application's choice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Moved {
     pub(super) target: String,
     /// What the object there is marked with.
     pub(super) mark: String,
-    /// Whether it is whole. Otherwise the bytes are where they were before.
+    /// Whether the object there is whole. Otherwise the bytes are where they were before.
     pub(super) done: bool,
 }
 
@@ -71,6 +74,21 @@ pub(super) struct Piece {
 }
 
 impl Entry {
+    /// An entry without bytes, at the start of the file.
+    pub(super) fn new(node: &str, written: SystemTime, progress: Progress) -> Self {
+        Self {
+            nonce: nonce(),
+            node: node.to_owned(),
+            written,
+            at: 0,
+            body: Body::Bytes,
+            described: None,
+            moved: Vec::new(),
+            handover: Handover::None,
+            progress,
+        }
+    }
+
     pub(super) fn attributes(&self) -> Attributes {
         let text = serde_json::to_string(self).unwrap_or_default();
         attributes(ENTRY, &text)
@@ -81,10 +99,20 @@ impl Entry {
         self.attributes().iter().map(|(_, value)| ENTRY.len() + value.len()).sum()
     }
 
-    /// What the metadata of an object say; an error says why it is no entry.
+    /// What the metadata of an object say. An error says why they are no entry.
     pub(super) fn read(attributes: &Attributes) -> Result<Self, String> {
         let text = attribute(attributes, ENTRY).ok_or("it has no metadata of an entry")?;
         serde_json::from_str(&text).map_err(|error| format!("its metadata are no entry: {error}"))
+    }
+
+    /// The same for the object of a commit.
+    pub(super) fn of_commit(
+        attributes: &Attributes,
+        id: &UploadId,
+        seq: u32,
+    ) -> Result<Self, StoreError> {
+        let entry = Self::read(attributes);
+        entry.map_err(|why| StoreError::damaged(id, format!("commit {seq}: {why}")))
     }
 
     /// Where the whole file was moved to.
@@ -92,18 +120,30 @@ impl Entry {
         self.moved.iter().find(|moved| moved.done)
     }
 
-    pub(super) fn is_gone(&self) -> bool {
-        self.body == Body::Gone
+    pub(super) fn is_tombstone(&self) -> bool {
+        self.body == Body::Tombstone
     }
 
-    /// What to say of an upload that is gone.
-    pub(super) fn why_gone(&self, record: &Upload) -> Option<StoreError> {
-        if !self.is_gone() {
+    /// What to say of an upload whose last entry is a tombstone.
+    pub(super) fn removed(&self, record: &Upload) -> Option<StoreError> {
+        if !self.is_tombstone() {
             return None;
         }
         let upload = Upload { progress: self.progress.clone(), ..record.clone() };
         Some(StoreError::Removed { upload: Box::new(upload), at: self.written })
     }
+}
+
+impl List {
+    pub(super) fn read(bytes: &[u8], id: &UploadId, seq: u32) -> Result<Self, StoreError> {
+        let list = serde_json::from_slice(bytes);
+        list.map_err(|error| StoreError::damaged(id, format!("commit {seq}: {error}")))
+    }
+}
+
+/// A name that nobody else has.
+pub(super) fn nonce() -> String {
+    UploadId::random().to_string()
 }
 
 /// Metadata with one value, in characters that no store changes.
@@ -187,7 +227,7 @@ mod tests {
             let mut entry = entry();
             entry.nonce = nonce;
             entry.at = at;
-            entry.body = if gone { Body::Gone } else { Body::List };
+            entry.body = if gone { Body::Tombstone } else { Body::List };
             let old = Moved { target: "old".to_owned(), mark: "m".to_owned(), done: true };
             entry.moved = vec![Moved { target, mark: "n".to_owned(), done: gone }, old];
             entry.progress.total = total;

@@ -4,8 +4,8 @@
 //! PREFIX/rec/S/ID              the record as the upload began
 //! PREFIX/log/S/ID/SEQ          one commit
 //! PREFIX/piece/S/ID/NONCE-K    bytes of a chunk that is larger than a segment
-//! PREFIX/due/S/TIME/ID         when to look at the upload again
-//! PREFIX/busy/S/ID             a sign of life of the node that completes it
+//! PREFIX/due/S/TIME/ID         an entry of the expiry index
+//! PREFIX/busy/S/ID             a heartbeat of the node that completes it
 //! PREFIX/settings              what all nodes must have set alike
 //! PREFIX/check/NONCE/NAME      what a starting node tries the store with
 //! ```
@@ -63,24 +63,24 @@ impl Keys {
         self.pieces(id).join(name)
     }
 
-    pub(super) fn due(&self, id: &UploadId, at: SystemTime) -> Path {
+    pub(super) fn index_entry(&self, id: &UploadId, at: SystemTime) -> Path {
         self.shard("due", id).join(stamp(at)).join(id.as_str())
     }
 
-    pub(super) fn dues(&self) -> Path {
+    pub(super) fn index(&self) -> Path {
         self.all("due")
     }
 
-    /// Where a listing of what is due goes on when the rest of a shard lies in the future.
-    pub(super) fn after_dues(&self, key: &DueKey) -> Path {
-        self.all("due").join(key.shard.as_str()).join("z")
+    /// Where a listing of the index goes on if the rest of a shard lies in the future.
+    pub(super) fn index_after(&self, entry: &IndexKey) -> Path {
+        self.all("due").join(entry.shard.as_str()).join("z")
     }
 
-    pub(super) fn busy(&self, id: &UploadId) -> Path {
+    pub(super) fn heartbeat(&self, id: &UploadId) -> Path {
         self.shard("busy", id).join(id.as_str())
     }
 
-    /// Whether it is below one of these.
+    /// Whether it is a key of the store's own.
     pub(super) fn is_own(&self, key: &Path) -> bool {
         let first = key.prefix_match(&self.prefix).and_then(|mut rest| rest.next());
         first.is_some_and(|first| KINDS.contains(&first.as_ref()))
@@ -99,20 +99,22 @@ impl Keys {
     }
 }
 
-/// What the key of an index entry says.
+/// The key of an entry of the expiry index, and what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct DueKey {
+pub(super) struct IndexKey {
+    pub(super) path: Path,
     pub(super) shard: String,
     pub(super) stamp: String,
     pub(super) id: UploadId,
 }
 
-impl DueKey {
-    pub(super) fn parse(key: &Path) -> Option<Self> {
-        let (rest, id) = key.as_ref().rsplit_once('/')?;
+impl IndexKey {
+    pub(super) fn parse(path: Path) -> Option<Self> {
+        let (rest, id) = path.as_ref().rsplit_once('/')?;
         let (rest, stamp) = rest.rsplit_once('/')?;
         let (_, shard) = rest.rsplit_once('/')?;
-        Some(Self { shard: shard.to_owned(), stamp: stamp.to_owned(), id: id.parse().ok()? })
+        let (shard, stamp, id) = (shard.to_owned(), stamp.to_owned(), id.parse().ok()?);
+        Some(Self { path, shard, stamp, id })
     }
 }
 
@@ -160,12 +162,12 @@ mod tests {
         assert_eq!(keys.record(&id).as_ref(), format!("a/b/rec/31/{id}"));
         assert_eq!(keys.entry(&id, 1).as_ref(), format!("a/b/log/31/{id}/fffffffe"));
         let at = UNIX_EPOCH + Duration::from_millis(1_800_000_000_001);
-        let due = keys.due(&id, at);
+        let due = keys.index_entry(&id, at);
         assert_eq!(due.as_ref(), format!("a/b/due/31/20270115T080001Z/{id}"));
-        let parsed = DueKey::parse(&due).unwrap();
+        let parsed = IndexKey::parse(due.clone()).unwrap();
         assert_eq!(parsed.id, id);
         assert_eq!((parsed.shard.as_str(), parsed.stamp.as_str()), ("31", "20270115T080001Z"));
-        assert!(keys.after_dues(&parsed) > due);
+        assert!(keys.index_after(&parsed) > due);
     }
 
     #[test]
@@ -188,8 +190,8 @@ mod tests {
             keys.record(&id),
             keys.entry(&id, 1),
             keys.piece(&id, "x"),
-            keys.due(&id, UNIX_EPOCH),
-            keys.busy(&id),
+            keys.index_entry(&id, UNIX_EPOCH),
+            keys.heartbeat(&id),
             keys.settings(),
             keys.probe("n", "x"),
         ] {

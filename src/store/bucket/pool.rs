@@ -1,10 +1,7 @@
-//! The memory in which chunks are gathered until they are an object.
+//! The memory in which chunks are gathered until they become an object.
 //!
-//! There is one bound for all uploads. Who needs room and finds none makes some: the fullest buffer
-//! becomes a piece in the store, whoever's it is. So nobody waits for a slow client.
-//!
-//! Files that are being persisted have as much room again, and wait for each other: what they hold comes
-//! and goes at the store's pace, and no buffer could make room for them.
+//! There is one bound for all uploads. If the pool is full, the largest buffer is flushed to a piece in
+//! the store, no matter which upload owns it. So nobody waits for a slow client.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,58 +9,60 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
 use object_store::PutPayload;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 
-use super::Bucket;
-use super::entry::Piece;
+use super::entry::{Piece, nonce};
+use super::keys::Keys;
+use super::objects::{Chunks, Context, Objects};
 use crate::id::UploadId;
 use crate::store::StoreError;
 
-#[derive(Debug)]
 pub(super) struct Pool {
+    objects: Objects,
+    keys: Keys,
+    segment: usize,
     limit: usize,
     state: Mutex<State>,
     freed: Notify,
-    /// In KiB.
-    copies: Semaphore,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     used: usize,
-    /// By the order in which they came.
+    /// In the order in which they were made.
     buffers: BTreeMap<u64, Weak<Buffer>>,
-    came: u64,
+    made: u64,
 }
 
 /// What was written to an upload and is not committed.
-#[derive(Debug)]
 pub(super) struct Buffer {
     id: UploadId,
     number: u64,
     name: String,
-    /// How much memory it has, for those who look for the fullest.
+    /// How much memory it holds, for those who look for the largest.
     held: AtomicUsize,
-    inner: tokio::sync::Mutex<Inner>,
+    pub(super) inner: AsyncMutex<Inner>,
     pool: Arc<Pool>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Inner {
     full: Vec<Bytes>,
     last: BytesMut,
     length: usize,
     pub(super) pieces: Vec<Piece>,
+    /// How many pieces were begun.
     begun: usize,
-    /// Somebody else tried to write its bytes away, and failed.
+    /// Why another writer failed to flush it.
     failed: Option<String>,
 }
 
 impl Pool {
-    pub(super) fn new(limit: usize) -> Arc<Self> {
-        let copies = Semaphore::new(kib(limit as u64) as usize);
-        Arc::new(Self { limit, state: Mutex::default(), freed: Notify::new(), copies })
+    pub(super) fn new(objects: Objects, keys: Keys, segment: usize, limit: usize) -> Arc<Self> {
+        let (state, freed) = (Mutex::default(), Notify::new());
+        Arc::new(Self { objects, keys, segment, limit, state, freed })
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
@@ -91,18 +90,10 @@ impl Pool {
         self.freed.notify_waiters();
     }
 
-    /// Waits for room for what a copy holds in memory. One that needs more than there is has all of it.
-    pub(super) async fn room_for_copy(&self, bytes: u64) -> Option<SemaphorePermit<'_>> {
-        let all = kib(self.limit as u64);
-        // It is never closed.
-        self.copies.acquire_many(kib(bytes).min(all)).await.ok()
-    }
-
-    /// The buffers, the fullest first.
-    fn fullest(&self) -> Vec<Arc<Buffer>> {
-        let upgraded =
-            |state: &mut State| state.buffers.values().filter_map(Weak::upgrade).collect();
-        let mut buffers: Vec<_> = self.with(upgraded);
+    /// The buffers that hold something, the largest first.
+    fn largest(&self) -> Vec<Arc<Buffer>> {
+        let alive = |state: &mut State| state.buffers.values().filter_map(Weak::upgrade).collect();
+        let mut buffers: Vec<_> = self.with(alive);
         buffers.retain(|buffer| buffer.held.load(Ordering::Relaxed) > 0);
         buffers.sort_by_key(|buffer| std::cmp::Reverse(buffer.held.load(Ordering::Relaxed)));
         buffers
@@ -110,53 +101,34 @@ impl Pool {
 }
 
 impl Buffer {
-    pub(super) fn new(pool: &Arc<Pool>, id: UploadId, name: String) -> Arc<Self> {
+    pub(super) fn new(pool: &Arc<Pool>, id: UploadId) -> Arc<Self> {
         let number = pool.with(|state| {
-            state.came += 1;
-            state.came
+            state.made += 1;
+            state.made
         });
-        let buffer = Arc::new(Self {
-            id,
-            number,
-            name,
-            held: AtomicUsize::new(0),
-            inner: tokio::sync::Mutex::default(),
-            pool: Arc::clone(pool),
-        });
-        pool.with(|state| state.buffers.insert(number, Arc::downgrade(&buffer)));
+        let (held, inner, pool) = (AtomicUsize::new(0), AsyncMutex::default(), Arc::clone(pool));
+        let buffer = Arc::new(Self { id, number, name: nonce(), held, inner, pool });
+        buffer.pool.with(|state| state.buffers.insert(number, Arc::downgrade(&buffer)));
         buffer
     }
 
-    pub(super) async fn lock(&self) -> tokio::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().await
-    }
-
-    pub(super) fn try_lock(&self) -> Option<tokio::sync::MutexGuard<'_, Inner>> {
-        self.inner.try_lock().ok()
-    }
-
-    /// Adds bytes. What does not fit into a segment any more becomes a piece first.
-    pub(super) async fn push(&self, bucket: &Bucket, mut bytes: Bytes) -> Result<(), StoreError> {
+    /// Adds bytes. A full segment is flushed to a piece first.
+    pub(super) async fn push(&self, mut bytes: Bytes) -> Result<(), StoreError> {
         let mut inner = self.inner.lock().await;
         inner.check()?;
         while !bytes.is_empty() {
-            if inner.length >= bucket.segment {
-                self.spill(bucket, &mut inner).await?;
+            if inner.length >= self.pool.segment {
+                self.flush(&mut inner).await?;
             }
-            let room = (bucket.segment - inner.length).min(BLOCK);
+            let room = (self.pool.segment - inner.length).min(BLOCK);
             let part = bytes.split_to(bytes.len().min(room));
-            self.reserve(bucket, &mut inner, part.len()).await?;
+            self.reserve(&mut inner, part.len()).await?;
             inner.fill(&part);
         }
         Ok(())
     }
 
-    async fn reserve(
-        &self,
-        bucket: &Bucket,
-        inner: &mut Inner,
-        bytes: usize,
-    ) -> Result<(), StoreError> {
+    async fn reserve(&self, inner: &mut Inner, bytes: usize) -> Result<(), StoreError> {
         loop {
             let mut freed = std::pin::pin!(self.pool.freed.notified());
             freed.as_mut().enable();
@@ -164,23 +136,23 @@ impl Buffer {
                 self.held.fetch_add(bytes, Ordering::Relaxed);
                 return Ok(());
             }
-            if !self.make_room(bucket, inner).await? {
-                // A buffer that somebody was at may be free again without having given anything back.
+            if !self.make_room(inner).await? {
+                // A buffer that was locked may be unlocked without having given anything back.
                 drop(tokio::time::timeout(PAUSE, freed).await);
             }
         }
     }
 
-    /// Writes the fullest buffer away that nobody is at; whether there was one.
-    async fn make_room(&self, bucket: &Bucket, own: &mut Inner) -> Result<bool, StoreError> {
-        for buffer in self.pool.fullest() {
+    /// Flushes the largest buffer that nobody has locked; says whether there was one.
+    async fn make_room(&self, own: &mut Inner) -> Result<bool, StoreError> {
+        for buffer in self.pool.largest() {
             if std::ptr::eq(&*buffer, self) {
-                self.spill(bucket, own).await?;
+                self.flush(own).await?;
                 return Ok(true);
             }
-            let Some(mut inner) = buffer.try_lock() else { continue };
-            if let Err(error) = buffer.spill(bucket, &mut inner).await {
-                // It is for its own writer to report; its bytes are lost to it.
+            let Ok(mut inner) = buffer.inner.try_lock() else { continue };
+            if let Err(error) = buffer.flush(&mut inner).await {
+                // Its own writer is told when it goes on; its bytes are lost.
                 inner.failed = Some(error.to_string());
                 buffer.empty(&mut inner);
             }
@@ -190,20 +162,47 @@ impl Buffer {
     }
 
     /// Makes a piece of what is in memory.
-    pub(super) async fn spill(&self, bucket: &Bucket, inner: &mut Inner) -> Result<(), StoreError> {
+    pub(super) async fn flush(&self, inner: &mut Inner) -> Result<(), StoreError> {
         if inner.length == 0 {
             self.empty(inner);
             return Ok(());
         }
-        // If this future is dropped, the bytes are here and the next try has another name.
+        // If this future is dropped, the bytes are still here and the next try has another name.
         let name = format!("{}-{}", self.name, inner.begun);
         inner.begun += 1;
         let payload = inner.payload();
         let length = payload.content_length() as u64;
-        bucket.put_piece(&self.id, &name, payload).await?;
+        let (objects, key) = (&self.pool.objects, self.pool.keys.piece(&self.id, &name));
+        objects.put(&key, payload).await.context("write a piece")?;
         inner.pieces.push(Piece { name, length });
         self.empty(inner);
         Ok(())
+    }
+
+    /// The bytes from there on, or some of them. What is in memory may have become a piece since the
+    /// last time.
+    pub(super) async fn read(&self, position: u64) -> Result<Chunks, StoreError> {
+        let mut inner = self.inner.lock().await;
+        inner.check()?;
+        let mut start = 0;
+        for piece in &inner.pieces {
+            if position < start + piece.length {
+                let key = self.pool.keys.piece(&self.id, &piece.name);
+                let bytes = self.pool.objects.stream(&key, position - start..piece.length).await;
+                return bytes.context("read an object");
+            }
+            start += piece.length;
+        }
+        let mut skip = usize::try_from(position - start).unwrap_or(usize::MAX);
+        let mut blocks = Vec::new();
+        for block in inner.payload() {
+            let passed = block.len().min(skip);
+            skip -= passed;
+            if passed < block.len() {
+                blocks.push(Ok(block.slice(passed..)));
+            }
+        }
+        Ok(stream::iter(blocks).boxed())
     }
 
     /// Gives the memory back.
@@ -247,7 +246,7 @@ impl Inner {
         }
     }
 
-    /// Whether no piece was ever begun. One may come late, even after it was deleted.
+    /// Whether no piece was ever begun. A piece may come late, even after it was deleted.
     pub(super) fn is_untouched(&self) -> bool {
         self.begun == 0
     }
@@ -274,11 +273,7 @@ impl Inner {
     }
 }
 
-fn kib(bytes: u64) -> u32 {
-    u32::try_from(bytes / 1024).unwrap_or(u32::MAX)
-}
-
 const PAUSE: Duration = Duration::from_millis(20);
-/// As much as is copied at once.
+/// How much is copied at once.
 const BLOCK: usize = 512 * 1024;
 const SMALL: usize = 4 * 1024;

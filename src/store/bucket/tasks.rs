@@ -3,13 +3,12 @@
 use std::io;
 
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::store::StoreError;
 
 /// The tasks of a store on this node; a clone tracks the same ones.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Tasks(TaskTracker);
 
 impl Tasks {
@@ -20,18 +19,10 @@ impl Tasks {
         Self(tracker)
     }
 
-    fn spawn<T: Send + 'static>(
-        &self,
-        runtime: &Handle,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> JoinHandle<T> {
-        self.0.spawn_on(work, runtime)
-    }
-
     /// Does something that may as well fail. Without a runtime it is not done at all.
     pub(super) fn detach(&self, work: impl Future<Output = ()> + Send + 'static) {
         if let Ok(runtime) = Handle::try_current() {
-            drop(self.spawn(&runtime, work));
+            drop(self.0.spawn_on(work, &runtime));
         }
     }
 
@@ -41,7 +32,7 @@ impl Tasks {
         &self,
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        match self.spawn(&Handle::current(), work).await {
+        match self.0.spawn(work).await {
             Ok(result) => result,
             Err(error) => Err(StoreError::io("finish a request", io::Error::other(error))),
         }

@@ -434,9 +434,9 @@ async fn a_creation_that_was_given_up_cannot_come_true_late() {
 async fn a_first_chunk_that_takes_longer_than_an_upload_lives_is_not_lost() {
     let double = Double::default();
     let (store, _, ahead) = timed(&double);
-    let clock = Arc::clone(&store.bucket.clock);
+    let clock = store.node.log.clock.clone();
     let life = crate::engine::Expiry::AfterLastChunk(Duration::from_secs(60));
-    let uploads = Uploads::builder(store.clone()).clock(move || clock()).expiry(life);
+    let uploads = Uploads::builder(store.clone()).clock(move || clock.now()).expiry(life);
     let uploads = uploads.build().unwrap();
     let mut slow = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
     slow.write(vec![1; 600_000].as_slice()).await.unwrap();
@@ -638,7 +638,7 @@ async fn a_sweep_that_began_before_an_upload_was_to_expire_does_not_hide_it() {
     let expires = start() + Duration::from_secs(60);
     uploads.for_operator().set_expires(&id, expires).await.unwrap();
     // It had seen the entry and not yet the commit, and its deletion comes last.
-    double.objects.delete(&keys().due(&id, expires)).await.unwrap();
+    double.objects.delete(&keys().index_entry(&id, expires)).await.unwrap();
     ahead.store(62, Ordering::Relaxed);
     assert_eq!(uploads.delete_expired().await.unwrap().incomplete, 1);
     ahead.store(25 * 3600, Ordering::Relaxed);
@@ -744,7 +744,7 @@ fn memory_is_bounded_and_nobody_waits_for_a_silent_client() {
     let bounds = builder(&double).segment_bytes(MIB).max_buffered_bytes(4 * MIB);
     let store = bounds.unchecked().unwrap();
     let chunk = Bytes::from(vec![0; MIB / 2]);
-    let pool = Arc::clone(&store.bucket.pool);
+    let pool = Arc::clone(&store.node.pool);
     let peak = peak_of(async move {
         let mut silent = Vec::new();
         for _ in 0..16 {

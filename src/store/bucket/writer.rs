@@ -1,20 +1,20 @@
 //! Writing to an upload.
 
-use std::collections::hash_map;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use object_store::{ObjectStoreExt, PutPayload};
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use object_store::PutPayload;
 
-use super::entry::{Body, Entry, List, Moved, Piece};
-use super::log::{Tail, read};
+use super::appender::{Appender, LONGEST_CREATION, unwritable};
+use super::entry::{Body, Entry, List, Piece};
+use super::heartbeat::Heartbeat;
+use super::node::Node;
 use super::pool::Buffer;
-use super::{Bucket, Moment, Sight, failed, nonce, reader};
+use super::reader;
+use super::snapshot::Snapshot;
 use crate::id::UploadId;
 use crate::store::{Batch, Commit, Handover, Reader, StoreError, Writer};
 use crate::upload::Upload;
@@ -22,141 +22,76 @@ use crate::upload::Upload;
 /// The right to try to write to an upload in a [`BucketStore`](super::BucketStore): the first to commit
 /// wins.
 pub struct BucketWriter {
-    pub(super) bucket: Arc<Bucket>,
-    pub(super) upload: Upload,
-    /// The record as the upload began; `None` until the first commit.
-    record: Option<Arc<Upload>>,
-    /// `None` until the first commit.
-    pub(super) tail: Option<Tail>,
-    /// When the tail was read.
-    seen: Moment,
-    stride: u32,
-    /// Where the index has a new upload.
-    due: SystemTime,
-    /// Whether a first commit was tried, which may come true later.
-    tried: bool,
+    node: Arc<Node>,
+    upload: Upload,
+    log: Appender,
+    /// Where the expiry index has the upload at the latest.
+    indexed: Option<SystemTime>,
     /// What was written since the last commit.
     buffer: Arc<Buffer>,
-    /// Signs of life, while the application has the upload.
-    alive: Option<Alive>,
-}
-
-struct Alive {
-    bucket: Arc<Bucket>,
-    id: UploadId,
-    task: JoinHandle<()>,
+    /// Beats while the application has the upload.
+    heartbeat: Option<Heartbeat>,
 }
 
 impl BucketWriter {
-    pub(super) async fn create(bucket: &Arc<Bucket>, upload: Upload) -> Result<Self, StoreError> {
-        let last = bucket.now() + LONGEST_CREATION + bucket.grace;
-        let due = upload.expires().map_or(last, |expires| expires.max(last));
-        let writer = Self {
-            buffer: Buffer::new(&bucket.pool, upload.id, nonce()),
-            bucket: Arc::clone(bucket),
-            upload,
-            record: None,
-            tail: None,
-            seen: bucket.moment(),
-            stride: 0,
-            due,
-            tried: false,
-            alive: None,
-        };
+    pub(super) async fn create(node: &Arc<Node>, upload: Upload) -> Result<Self, StoreError> {
+        let clock = &node.log.clock;
+        let last = clock.now() + LONGEST_CREATION + clock.grace;
+        let indexed = upload.expires().map_or(last, |expires| expires.max(last));
+        let id = upload.id;
+        let writer = Self::new(node, upload, None, Some(indexed));
         // Before anything else, so that the sweep finds what a crash leaves.
-        bucket.put_due(&writer.id(), due).await?;
+        node.index.put(&id, indexed).await?;
         Ok(writer)
     }
 
-    pub(super) async fn take(bucket: &Arc<Bucket>, id: &UploadId) -> Result<Self, StoreError> {
-        let sight = bucket.look(id).await?;
-        let upload = bucket.describe(&sight).await?;
-        if sight.tail.entry.handover == Handover::Given {
-            bucket.check_silent(id, &sight.tail).await?;
+    pub(super) async fn take(node: &Arc<Node>, id: &UploadId) -> Result<Self, StoreError> {
+        let snapshot = node.snapshots.current(id).await?;
+        let upload = node.snapshots.describe(&snapshot).await?;
+        if snapshot.tail.entry.handover == Handover::Given {
+            node.heartbeats.check_silent(id, &snapshot.tail).await?;
         }
-        Ok(Self {
-            buffer: Buffer::new(&bucket.pool, *id, nonce()),
-            bucket: Arc::clone(bucket),
-            upload,
-            record: Some(sight.record),
-            tail: Some(sight.tail),
-            seen: sight.seen,
-            stride: sight.stride,
-            due: bucket.now(),
-            tried: false,
-            alive: None,
-        })
+        let indexed = upload.expires();
+        Ok(Self::new(node, upload, Some(snapshot), indexed))
     }
 
-    pub(super) fn id(&self) -> UploadId {
-        self.upload.id
-    }
-
-    fn offset(&self) -> u64 {
-        self.tail.as_ref().map_or(0, |tail| tail.entry.progress.offset)
-    }
-
-    pub(super) fn seq(&self) -> u32 {
-        self.tail.as_ref().map_or(0, |tail| tail.seq)
-    }
-
-    fn moved(&self) -> &[Moved] {
-        self.tail.as_ref().map_or(&[], |tail| &tail.entry.moved)
-    }
-
-    /// The next entry, without bytes and with the same record.
-    pub(super) fn next(&self, upload: &Upload) -> Entry {
-        Entry {
-            nonce: nonce(),
-            node: self.bucket.node.clone(),
-            written: self.bucket.now(),
-            at: self.offset(),
-            body: Body::Bytes,
-            described: self.tail.as_ref().and_then(|tail| tail.entry.described),
-            moved: self.moved().to_vec(),
-            handover: self.tail.as_ref().map_or(Handover::None, |tail| tail.entry.handover),
-            progress: upload.progress.clone(),
-        }
+    fn new(
+        node: &Arc<Node>,
+        upload: Upload,
+        snapshot: Option<Snapshot>,
+        indexed: Option<SystemTime>,
+    ) -> Self {
+        let log = Appender::new(&node.snapshots, &node.tasks, upload.id, snapshot);
+        let buffer = Buffer::new(&node.pool, upload.id);
+        Self { node: Arc::clone(node), upload, log, indexed, buffer, heartbeat: None }
     }
 
     /// Makes the bytes since the last commit, up to the record's offset, the next object.
     async fn commit_bytes(&mut self, upload: Upload, handover: Handover) -> Result<(), StoreError> {
-        let id = self.id();
-        let mut entry = Entry { handover, ..self.next(&upload) };
+        let mut entry = Entry { handover, ..self.log.next(&upload) };
         let buffer = Arc::clone(&self.buffer);
-        let mut inner = buffer.lock().await;
+        let mut inner = buffer.inner.lock().await;
         inner.check()?;
-        if self.seq() >= self.bucket.max_commits && upload.offset() > entry.at {
-            let action = format!("make more than {} commits", self.bucket.max_commits);
-            return Err(StoreError::Full { action, source: ErrorKind::QuotaExceeded.into() });
-        }
-        if !self.moved().is_empty() && upload.offset() > entry.at {
-            let why = std::io::Error::other("the application has it, or was about to have it");
-            return Err(StoreError::io("add to a file that was moved away", why));
-        }
-        let length = upload.offset().checked_sub(entry.at);
-        let Some(length) = length.filter(|length| *length <= inner.written()) else {
-            return Err(StoreError::damaged(&id, "there are fewer bytes than committed"));
-        };
-        let changed = self.tail.is_some() && self.is_described_otherwise(&upload);
+        let length = self.check_length(entry.at, upload.offset(), inner.written())?;
+        let changed = !self.log.is_new() && self.is_described_otherwise(&upload);
         let mut pieces = Vec::new();
         let payload = if inner.pieces.is_empty() && !changed {
             inner.truncate(usize::try_from(length).unwrap_or(usize::MAX));
             inner.payload()
         } else {
-            buffer.spill(&self.bucket, &mut inner).await?;
+            buffer.flush(&mut inner).await?;
             let record = changed.then(|| upload.clone());
             // From now on a commit may name them, even if nobody is told that it was made.
             pieces = std::mem::take(&mut inner.pieces);
             let list = List { pieces: cut(&pieces, length), record };
             entry.body = Body::List;
-            let text = serde_json::to_vec(&list).map_err(|error| unwritable(&id, &error))?;
-            PutPayload::from(text)
+            let text = serde_json::to_vec(&list);
+            text.map_err(|error| unwritable(&self.log.id, &error))?.into()
         };
         if changed {
-            entry.described = Some(self.seq() + 1);
+            entry.described = Some(self.log.seq() + 1);
         }
-        let appended = self.append(entry, payload, &upload).await;
+        let appended = self.log.append(entry, payload, &upload).await;
         buffer.empty(&mut inner);
         if let Err(StoreError::Conflict | StoreError::NotFound) = appended {
             inner.pieces = pieces;
@@ -166,106 +101,25 @@ impl BucketWriter {
         Ok(())
     }
 
+    /// How many bytes there are between two offsets, if so many were written and may be added.
+    fn check_length(&self, from: u64, to: u64, written: u64) -> Result<u64, StoreError> {
+        if self.log.seq() >= self.node.max_commits && to > from {
+            let action = format!("make more than {} commits", self.node.max_commits);
+            return Err(StoreError::Full { action, source: ErrorKind::QuotaExceeded.into() });
+        }
+        if !self.log.moved().is_empty() && to > from {
+            let why = std::io::Error::other("the application has it, or was about to have it");
+            return Err(StoreError::io("add to a file that was moved away", why));
+        }
+        let length = to.checked_sub(from).filter(|length| *length <= written);
+        length.ok_or_else(|| {
+            StoreError::damaged(&self.log.id, "there are fewer bytes than committed")
+        })
+    }
+
     /// Whether the part of the record that seldom changes is another than the last commit has.
     fn is_described_otherwise(&self, upload: &Upload) -> bool {
-        let mut same = self.upload.clone();
-        same.progress = upload.progress.clone();
-        same != *upload
-    }
-
-    pub(super) async fn append(
-        &mut self,
-        entry: Entry,
-        payload: PutPayload,
-        upload: &Upload,
-    ) -> Result<(), StoreError> {
-        if self.record.is_some() && self.is_late() {
-            self.look_before().await?;
-        }
-        let (sent, entry) = (self.bucket.moment(), Arc::new(entry));
-        self.put(&entry, payload, upload).await?;
-        let tail = Tail { seq: self.seq() + 1, entry };
-        if self.is_late() {
-            self.look_after(&tail).await?;
-        }
-        (self.tail, self.seen) = (Some(tail.clone()), sent);
-        if let Some(record) = &self.record {
-            let (record, stride) = (Arc::clone(record), self.stride);
-            self.bucket.known().put(&self.id(), Sight { record, tail, seen: sent, stride });
-        }
-        Ok(())
-    }
-
-    /// Whether this is still the last commit: the next number may be free since what had it is deleted.
-    async fn look_before(&mut self) -> Result<(), StoreError> {
-        let sight = self.bucket.look_first(&self.id()).await?;
-        if let Some(why) = sight.tail.entry.why_gone(&sight.record) {
-            return Err(why);
-        }
-        if sight.tail.seq != self.seq() {
-            return Err(StoreError::Conflict);
-        }
-        self.seen = sight.seen;
-        Ok(())
-    }
-
-    /// Writes the next commit, and the record with the first.
-    async fn put(
-        &mut self,
-        entry: &Arc<Entry>,
-        payload: PutPayload,
-        upload: &Upload,
-    ) -> Result<(), StoreError> {
-        let (bucket, id, seq) = (Arc::clone(&self.bucket), self.id(), self.seq() + 1);
-        let (seen, entry) = (self.seen, Arc::clone(entry));
-        if self.record.is_some() {
-            let work = async move { bucket.append(&id, seq, &entry, payload, seen).await };
-            return self.bucket.tasks.finish(work).await;
-        }
-        // The sweep may have given it up.
-        if bucket.age(seen) > LONGEST_CREATION {
-            let upload = Box::new(upload.clone());
-            return Err(StoreError::Removed { upload, at: bucket.now() });
-        }
-        self.tried = true;
-        let record = serde_json::to_vec(upload).map_err(|error| unwritable(&id, &error))?;
-        let work = async move {
-            let key = bucket.keys.record(&id);
-            let record = bucket.put(&key, record.into());
-            let log = bucket.append(&id, seq, &entry, payload, seen);
-            let (record, log) = tokio::join!(record, log);
-            record.and(log)
-        };
-        self.bucket.tasks.finish(work).await?;
-        self.record = Some(Arc::new(upload.clone()));
-        Ok(())
-    }
-
-    /// Whether a commit that took long counts.
-    async fn look_after(&self, made: &Tail) -> Result<(), StoreError> {
-        let (bucket, id) = (&self.bucket, self.id());
-        if !bucket.is_there(&id).await? {
-            // So nobody can have gone on from it.
-            bucket.delete(vec![bucket.keys.entry(&id, made.seq)]).await?;
-            return Err(StoreError::NotFound);
-        }
-        // Others have gone on from it, or it has the number of one whose bytes were moved away.
-        let last = bucket.tail(&id).await?;
-        let is_made = |last: Tail| last.seq == made.seq && last.entry.nonce == made.entry.nonce;
-        if !last.is_some_and(is_made) {
-            let why = std::io::Error::other("it took too long");
-            return Err(StoreError::io("know whether a commit counts", why));
-        }
-        Ok(())
-    }
-
-    /// Whether what this rests on was read so long ago that the upload may have been collected since.
-    fn is_late(&self) -> bool {
-        #[cfg(test)]
-        if self.bucket.is(super::Mutation::NoEndCheck) {
-            return false;
-        }
-        self.bucket.age(self.seen) > self.bucket.half_grace()
+        *upload != Upload { progress: upload.progress.clone(), ..self.upload.clone() }
     }
 }
 
@@ -286,35 +140,34 @@ impl Writer for BucketWriter {
     fn mark_verified(&mut self) {}
 
     async fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
-        self.buffer.push(&self.bucket, batch.prepare().await?).await
+        self.buffer.push(batch.prepare().await?).await
     }
 
     async fn commit(&mut self, commit: Commit) -> Result<(), StoreError> {
         let (last, upload, handover) = commit.prepare().await?;
-        self.buffer.push(&self.bucket, last).await?;
-        // The index may name an upload too early, and never too late.
-        let id = self.id();
-        let before = if self.record.is_some() { self.upload.expires() } else { Some(self.due) };
-        let earlier =
-            upload.expires().filter(|expires| before.is_none_or(|before| *expires < before));
+        self.buffer.push(last).await?;
+        let (node, id, is_new) = (Arc::clone(&self.node), self.log.id, self.log.is_new());
+        // The index may have an upload too early, and never too late.
+        let is_earlier = |expires: &SystemTime| self.indexed.is_none_or(|at| *expires < at);
+        let earlier = upload.expires().filter(is_earlier);
         if let Some(expires) = earlier {
-            self.bucket.put_due(&id, expires).await?;
+            node.index.put(&id, expires).await?;
         }
-        let is_new = self.record.is_none();
-        let trimmed = handover == Handover::Taken && !self.moved().is_empty();
-        // Before others can see that it is being completed.
-        let alive = (handover == Handover::Given).then(|| Alive::new(&self.bucket, id));
+        let trimmed = handover == Handover::Taken && !self.log.moved().is_empty();
+        // Before others can see that the application gets it.
+        let heartbeat = (handover == Handover::Given).then(|| node.heartbeats.start(id));
         self.commit_bytes(upload, handover).await?;
-        self.alive = alive;
+        self.heartbeat = heartbeat;
+        self.indexed = self.upload.expires();
         match earlier {
-            // A sweep that saw the record before moves the entry to a later time, now or a little later: so
-            // there is another one, with a name of its own.
+            // A sweep that saw the record before this moves the entry to a later time, now or a little
+            // later. So there is another entry, with a name of its own.
             Some(expires) if !is_new => {
                 let later = expires.checked_add(Duration::from_secs(1)).unwrap_or(expires);
-                self.bucket.put_due(&id, later).await
+                node.index.put(&id, later).await
             }
-            _ if trimmed && self.upload.expires().is_none() => {
-                self.bucket.put_due(&id, self.bucket.now() + self.bucket.grace).await
+            _ if trimmed && self.indexed.is_none() => {
+                node.index.put(&id, node.log.clock.now() + node.log.clock.grace).await
             }
             _ => Ok(()),
         }
@@ -323,33 +176,32 @@ impl Writer for BucketWriter {
     async fn into_reader(self) -> Result<Reader, StoreError> {
         let buffer = Arc::clone(&self.buffer);
         let size = {
-            let inner = buffer.lock().await;
+            let inner = buffer.inner.lock().await;
             inner.check()?;
             inner.written()
         };
-        Ok(reader::staged(self, buffer, size))
+        Ok(reader::staged(buffer, self, size))
     }
 
     async fn persist(&mut self, target: &Path, overwrite: bool) -> Result<(), StoreError> {
-        self.move_to(target, overwrite).await
+        self.node.mover.persist(&mut self.log, &self.upload, target, overwrite).await
     }
 
     async fn remove(mut self) -> Result<(), StoreError> {
-        if self.record.is_none() {
+        if self.log.is_new() {
             return Ok(());
         }
-        let (bucket, id) = (Arc::clone(&self.bucket), self.id());
-        let later = bucket.now() + bucket.kept();
-        bucket.put_due(&id, later).await?;
-        let mut entry = self.next(&self.upload);
-        entry.body = Body::Gone;
-        let upload = self.upload.clone();
-        self.append(entry, PutPayload::new(), &upload).await?;
-        bucket.known().forget(&id);
-        let before = upload.expires().map(|expires| bucket.keys.due(&id, expires));
-        if let Some(before) = before.filter(|before| *before != bucket.keys.due(&id, later)) {
-            // Most often the index has it there. Another entry is found by the sweep.
-            bucket.clean(vec![before]);
+        let (node, id) = (Arc::clone(&self.node), self.log.id);
+        let collectable = node.log.clock.now() + node.log.clock.retention();
+        node.index.put(&id, collectable).await?;
+        let entry = Entry { body: Body::Tombstone, ..self.log.next(&self.upload) };
+        self.log.append(entry, PutPayload::new(), &self.upload).await?;
+        node.snapshots.forget(&id);
+        let keys = &node.log.keys;
+        let before = self.upload.expires().map(|expires| keys.index_entry(&id, expires));
+        if let Some(before) = before.filter(|key| *key != keys.index_entry(&id, collectable)) {
+            // Most often the index has it there. The sweep finds any other entry.
+            node.clean(vec![before]);
         }
         Ok(())
     }
@@ -357,84 +209,19 @@ impl Writer for BucketWriter {
 
 impl Drop for BucketWriter {
     fn drop(&mut self) {
-        // Who holds the lock is making a piece of it, which the sweep finds.
-        let Some(mut inner) = self.buffer.try_lock() else { return };
+        // Whoever holds the lock is making a piece of it, which the sweep finds.
+        let Ok(mut inner) = self.buffer.inner.try_lock() else { return };
         let untouched = inner.is_untouched();
         let pieces = std::mem::take(&mut inner.pieces);
         drop(inner);
-        let (keys, id) = (&self.bucket.keys, self.id());
+        let (keys, id) = (&self.node.log.keys, self.log.id);
         let mut left: Vec<_> = pieces.iter().map(|piece| keys.piece(&id, &piece.name)).collect();
-        if self.record.is_none() && !self.tried && untouched {
-            left.push(self.bucket.keys.due(&self.id(), self.due));
+        if self.log.is_new() && !self.log.tried && untouched {
+            left.extend(self.indexed.map(|at| keys.index_entry(&id, at)));
         }
         if !left.is_empty() {
-            self.bucket.clean(left);
+            self.node.clean(left);
         }
-    }
-}
-
-impl Alive {
-    fn new(bucket: &Arc<Bucket>, id: UploadId) -> Self {
-        *bucket.completing().here.entry(id).or_default() += 1;
-        let this = Arc::clone(bucket);
-        let task = tokio::spawn(async move {
-            let (key, mut seen) = (this.keys.busy(&id), this.moment());
-            for sign in 0_u64.. {
-                tokio::time::sleep(this.lease / SIGNS).await;
-                if this.age(seen) > this.half_grace() {
-                    // A sign of what is gone by now would stay for ever.
-                    let now = this.moment();
-                    match this.look(&id).await {
-                        Ok(_) => seen = now,
-                        Err(StoreError::NotFound | StoreError::Removed { .. }) => return,
-                        Err(_) => continue,
-                    }
-                }
-                // A sign that is lost, or takes too long, is made good by the next.
-                let put = this.objects.put(&key, format!("{} {sign}", this.node).into());
-                drop(tokio::time::timeout(this.lease / SIGNS, put).await);
-            }
-        });
-        Self { bucket: Arc::clone(bucket), id, task }
-    }
-}
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        self.task.abort();
-        let here = &mut self.bucket.completing().here;
-        if let hash_map::Entry::Occupied(mut tries) = here.entry(self.id) {
-            *tries.get_mut() -= 1;
-            if *tries.get() == 0 {
-                tries.remove();
-            }
-        }
-    }
-}
-
-impl Bucket {
-    /// Whether nobody completes an upload that was being completed when it was last heard of.
-    ///
-    /// No clock is compared with another: who wants to know looks for so long whether a sign of life
-    /// comes.
-    async fn check_silent(&self, id: &UploadId, tail: &Tail) -> Result<(), StoreError> {
-        if tail.entry.node == self.node {
-            let here = self.completing().here.contains_key(id);
-            return if here { Err(StoreError::Busy) } else { Ok(()) };
-        }
-        let sign = read(&*self.objects, &self.keys.busy(id)).await;
-        let sign = sign.map_err(|error| failed("look for a sign of life", error))?;
-        let now = Instant::now();
-        let elsewhere = &mut self.completing().elsewhere;
-        if elsewhere.len() > WATCHED {
-            elsewhere.retain(|_, (_, _, since)| now - *since < FORGOTTEN * self.lease);
-        }
-        let watched = elsewhere.entry(*id).or_insert_with(|| (tail.seq, sign.clone(), now));
-        if (watched.0, &watched.1) != (tail.seq, &sign) {
-            *watched = (tail.seq, sign, now);
-        }
-        // Who has been silent stays so, for the next who asks, until another commit or sign comes.
-        if now - watched.2 < self.lease { Err(StoreError::Busy) } else { Ok(()) }
     }
 }
 
@@ -451,20 +238,8 @@ fn cut(pieces: &[Piece], mut length: u64) -> Vec<Piece> {
     kept
 }
 
-fn unwritable(id: &UploadId, error: &serde_json::Error) -> StoreError {
-    StoreError::damaged(id, format!("its record cannot be written: {error}"))
-}
-
 impl fmt::Debug for BucketWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BucketWriter").field("id", &self.id()).finish_non_exhaustive()
+        f.debug_struct("BucketWriter").field("id", &self.log.id).finish_non_exhaustive()
     }
 }
-
-/// How long the first chunk of an upload may take.
-const LONGEST_CREATION: Duration = Duration::from_secs(12 * 60 * 60);
-/// How many signs of life a node gives in the time after which it is taken for dead.
-const SIGNS: u32 = 4;
-/// How many completions of others to watch before the oldest are forgotten, and what is old, in leases.
-const WATCHED: usize = 1024;
-const FORGOTTEN: u32 = 8;

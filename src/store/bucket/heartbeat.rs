@@ -1,0 +1,123 @@
+//! Heartbeats of nodes that have given an upload to the application.
+
+use std::collections::{HashMap, hash_map};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::ObjectStoreExt;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::log::Tail;
+use super::objects::Context;
+use super::snapshot::Snapshots;
+use crate::id::UploadId;
+use crate::store::StoreError;
+
+/// Who completes which upload.
+pub(super) struct Heartbeats {
+    snapshots: Arc<Snapshots>,
+    lease: Duration,
+    /// How many handles of this node complete an upload, or try to.
+    here: Mutex<HashMap<UploadId, usize>>,
+    /// What was last seen of other nodes.
+    elsewhere: Mutex<HashMap<UploadId, Seen>>,
+}
+
+struct Seen {
+    seq: u32,
+    heartbeat: Option<Bytes>,
+    since: Instant,
+}
+
+/// Renews the heartbeat of an upload until it is dropped.
+pub(super) struct Heartbeat {
+    all: Arc<Heartbeats>,
+    id: UploadId,
+    task: JoinHandle<()>,
+}
+
+impl Heartbeats {
+    pub(super) fn new(snapshots: &Arc<Snapshots>, lease: Duration) -> Self {
+        let snapshots = Arc::clone(snapshots);
+        Self { snapshots, lease, here: Mutex::default(), elsewhere: Mutex::default() }
+    }
+
+    pub(super) fn start(self: &Arc<Self>, id: UploadId) -> Heartbeat {
+        *lock(&self.here).entry(id).or_default() += 1;
+        let this = Arc::clone(self);
+        let task = tokio::spawn(async move { this.renew(&id).await });
+        Heartbeat { all: Arc::clone(self), id, task }
+    }
+
+    async fn renew(&self, id: &UploadId) {
+        let log = &self.snapshots.log;
+        let (key, pause, mut read) =
+            (log.keys.heartbeat(id), self.lease / BEATS, log.clock.moment());
+        for beat in 0_u64.. {
+            tokio::time::sleep(pause).await;
+            if !log.clock.is_fresh(read) {
+                // The heartbeat of an upload that was removed by now would stay for ever.
+                let now = log.clock.moment();
+                match self.snapshots.current(id).await {
+                    Ok(_) => read = now,
+                    Err(StoreError::NotFound | StoreError::Removed { .. }) => return,
+                    Err(_) => continue,
+                }
+            }
+            // If a heartbeat is lost or takes too long, the next one makes up for it.
+            let put = log.objects.store.put(&key, format!("{} {beat}", log.node).into());
+            drop(tokio::time::timeout(pause, put).await);
+        }
+    }
+
+    /// Fails as long as somebody may be completing an upload whose last commit has given it to the
+    /// application.
+    ///
+    /// No clock is compared with another node's: whoever wants to know watches for so long whether a
+    /// heartbeat comes.
+    pub(super) async fn check_silent(&self, id: &UploadId, tail: &Tail) -> Result<(), StoreError> {
+        let log = &self.snapshots.log;
+        if tail.entry.node == log.node {
+            let here = lock(&self.here).contains_key(id);
+            return if here { Err(StoreError::Busy) } else { Ok(()) };
+        }
+        let heartbeat = log.objects.read(&log.keys.heartbeat(id)).await;
+        let (heartbeat, now) = (heartbeat.context("look for a heartbeat")?, Instant::now());
+        let mut elsewhere = lock(&self.elsewhere);
+        if elsewhere.len() > WATCHED {
+            elsewhere.retain(|_, seen| now - seen.since < FORGOTTEN * self.lease);
+        }
+        let (seq, since) = (tail.seq, now);
+        // A node that has been silent stays so, for whoever asks next, until another commit or
+        // heartbeat comes.
+        let seen = elsewhere.entry(*id).or_insert_with(|| Seen { seq, heartbeat: None, since });
+        if (seen.seq, &seen.heartbeat) != (seq, &heartbeat) {
+            *seen = Seen { seq, heartbeat, since };
+        }
+        if now - seen.since < self.lease { Err(StoreError::Busy) } else { Ok(()) }
+    }
+}
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        self.task.abort();
+        if let hash_map::Entry::Occupied(mut count) = lock(&self.all.here).entry(self.id) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many heartbeats a node gives in the time after which it is taken for dead.
+const BEATS: u32 = 4;
+/// How many completions of others to watch before old ones are forgotten, and how old, in leases.
+const WATCHED: usize = 1024;
+const FORGOTTEN: u32 = 8;

@@ -1,0 +1,37 @@
+//! What all handles and writers of a store share on this node.
+
+use std::sync::Arc;
+
+use object_store::path::Path;
+
+use super::collector::Collector;
+use super::heartbeat::Heartbeats;
+use super::index::ExpiryIndex;
+use super::log::CommitLog;
+use super::mover::Mover;
+use super::pool::Pool;
+use super::reader::Files;
+use super::snapshot::Snapshots;
+use super::tasks::Tasks;
+
+pub(super) struct Node {
+    pub(super) log: Arc<CommitLog>,
+    pub(super) snapshots: Arc<Snapshots>,
+    pub(super) index: ExpiryIndex,
+    pub(super) files: Arc<Files>,
+    pub(super) heartbeats: Arc<Heartbeats>,
+    pub(super) mover: Arc<Mover>,
+    pub(super) collector: Collector,
+    pub(super) pool: Arc<Pool>,
+    pub(super) tasks: Tasks,
+    /// How many commits with bytes an upload may have.
+    pub(super) max_commits: u32,
+}
+
+impl Node {
+    /// Deletes what nobody needs, sooner or later: if it fails, the sweep does it.
+    pub(super) fn clean(&self, keys: Vec<Path>) {
+        let objects = self.log.objects.clone();
+        self.tasks.detach(async move { drop(objects.delete(&keys).await) });
+    }
+}

@@ -1,0 +1,107 @@
+use std::fmt;
+use std::sync::Arc;
+
+use super::node::Node;
+use super::writer::BucketWriter;
+use crate::id::UploadId;
+use crate::store::{
+    Capabilities, Cursor, HandoffRequest, Page, Reader, Remains, Store, StoreError,
+};
+use crate::upload::Upload;
+
+/// Keeps uploads in a bucket, for any number of nodes; a clone is the same store. The
+/// [module docs](super) say how.
+#[derive(Clone)]
+pub struct BucketStore {
+    pub(super) node: Arc<Node>,
+}
+
+impl Store for BucketStore {
+    type Writer = BucketWriter;
+
+    /// Its settings were checked when it was [connected](super::BucketStoreBuilder::connect).
+    fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        // A position in a file is signed where it is read.
+        let max_bytes = u64::try_from(i64::MAX).ok();
+        Capabilities { expiry_index: true, max_bytes, ..Capabilities::default() }
+    }
+
+    async fn create(&self, upload: Upload) -> Result<BucketWriter, StoreError> {
+        BucketWriter::create(&self.node, upload).await
+    }
+
+    async fn load(&self, id: &UploadId) -> Result<Upload, StoreError> {
+        let snapshot = self.node.snapshots.current(id).await?;
+        self.node.snapshots.describe(&snapshot).await
+    }
+
+    async fn writer(&self, id: &UploadId) -> Result<BucketWriter, StoreError> {
+        BucketWriter::take(&self.node, id).await
+    }
+
+    async fn open(&self, id: &UploadId) -> Result<Reader, StoreError> {
+        let snapshots = &self.node.snapshots;
+        loop {
+            let tail = snapshots.current(id).await?.tail;
+            let seq = tail.seq;
+            match self.node.files.open(id, tail).await {
+                // It may have been moved elsewhere since.
+                Err(StoreError::Damaged { .. }) if snapshots.current(id).await?.tail.seq != seq => {
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
+        self.node.snapshots.page(cursor).await
+    }
+
+    async fn list_expiring(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
+        self.node.collector.page(cursor).await
+    }
+
+    async fn discard(&self, id: &UploadId) -> Result<(), StoreError> {
+        self.node.collector.discard(id).await
+    }
+
+    async fn remains(&self, id: &UploadId) -> Result<Remains, StoreError> {
+        self.node.collector.remains(id).await
+    }
+
+    async fn remove_damaged(&self, id: &UploadId) -> Result<bool, StoreError> {
+        self.node.collector.remove_damaged(id).await
+    }
+
+    // There are no leases to ask for.
+    async fn request_handoff(&self, _: &UploadId, _: bool) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn handoff_requests(&self) -> Result<Vec<HandoffRequest>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
+
+    async fn settle(&self) {
+        self.node.tasks.settle().await;
+    }
+}
+
+impl fmt::Debug for BucketStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BucketStore")
+            .field("objects", &self.node.log.objects.store.to_string())
+            .field("keys", &self.node.log.keys)
+            .field("segment", &self.node.files.part)
+            .field("grace", &self.node.log.clock.grace)
+            .finish_non_exhaustive()
+    }
+}
