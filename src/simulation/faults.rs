@@ -1,6 +1,6 @@
 //! An object store as nodes see it: over a network, with what goes wrong there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hasher};
@@ -66,6 +66,8 @@ struct State {
     dice: Rng,
     written: HashMap<Path, Instant>,
     trace: DefaultHasher,
+    /// What was asked for since the last question, like `create log`.
+    changes: BTreeSet<String>,
     told: bool,
     calls: u64,
     faults: u64,
@@ -80,6 +82,7 @@ impl Cloud {
             dice: Rng::with_seed(seed),
             written: HashMap::new(),
             trace: DefaultHasher::new(),
+            changes: BTreeSet::new(),
             told,
             calls: 0,
             faults: 0,
@@ -136,6 +139,11 @@ impl Cloud {
     pub(super) fn counts(&self) -> (u64, u64) {
         let state = self.state();
         (state.calls, state.faults)
+    }
+
+    /// The kinds of changes that were asked for since this was called last.
+    pub(super) fn changes(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.state().changes)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -356,6 +364,10 @@ impl FaultStore {
             return std::future::pending().await;
         }
         let plan = self.cloud.plan(kind);
+        if kind.is_change() {
+            let change = format!("{kind:?} {}", kind_of(key)).to_lowercase();
+            self.cloud.state().changes.insert(change);
+        }
         let (node, fate) = (self.node, plan.fate);
         self.cloud.note(format_args!("node {node} {kind:?} {key} {fate:?}"));
         let (answer, answered) = oneshot::channel();
@@ -632,6 +644,12 @@ impl fmt::Debug for FaultStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// The first part of a key that says what the object is.
+pub(super) fn kind_of(key: &Path) -> String {
+    let mut parts = key.parts().filter(|part| part.as_ref() != "chunked_uploads");
+    parts.next().map_or_else(String::new, |part| part.as_ref().to_owned())
 }
 
 /// What in memory takes no time.

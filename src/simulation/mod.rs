@@ -6,12 +6,15 @@
 //! that was refused, what lives can be read, what is gone stays so. At the end all goes well again,
 //! what is open is brought to its end, the rest expires, and no object must be left.
 //!
+//! [`protocol`] has the states of an upload that this tries, as tables.
+//!
 //! `SEED=5` runs one seed and tells each call, `SEEDS=1000` so many from 0 on, `LONG=1` 100,000.
 
 mod client;
 mod faults;
 mod known;
 mod load;
+mod protocol;
 mod world;
 
 use std::sync::Arc;
