@@ -503,7 +503,8 @@ impl Client {
             match self.go_home(&node).await {
                 Ok(result) => return result,
                 Err(error) => match error.kind() {
-                    // A node that was completing it may be dead, which others must have found out by now.
+                    // A node that was completing it may be dead, which others must have found out
+                    // by now.
                     ErrorKind::Finishing if tokio::time::Instant::now() < deadline => {
                         sleep(Duration::from_secs(2)).await;
                     }

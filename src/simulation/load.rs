@@ -1,7 +1,8 @@
-//! What many uploads cost: requests of each kind, how evenly they spread over the shards, and memory.
+//! What many uploads cost: requests of each kind, how evenly they spread over the shards, and
+//! memory.
 //!
-//! `LONG=1` has 1,000,000 pending uploads and prints the table that the docs have; do it in a release
-//! build.
+//! `LONG=1` has 1,000,000 pending uploads and prints the table that the docs have; do it in a
+//! release build.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,14 +1,16 @@
 //! Uploads over many nodes and one object store, in virtual time and with a seed.
 //!
-//! Each seed sets what can go wrong at all and how often, how many nodes and clients there are, and
-//! every step of theirs. After each step the objects are looked at, past all faults: what was
-//! acknowledged is in the file, no offset that anybody was told has shrunk, nothing is in the file
-//! that was refused, what lives can be read, what is gone stays so. At the end all goes well again,
-//! what is open is brought to its end, the rest expires, and no object must be left.
+//! Each seed sets what can go wrong and how often, how many nodes and clients there are, and what
+//! they do. After each step the objects are examined, past all faults: what was acknowledged is in
+//! the file, no offset that anybody was told has shrunk, nothing is in the file that was refused,
+//! an upload that lives can be read, and one that was removed stays so. At the end nothing goes
+//! wrong any more, open uploads are brought to their end, the others expire, and no object may be
+//! left.
 //!
-//! [`protocol`] has the states of an upload that this tries, as tables.
+//! [`protocol`] has the states of an upload that are tried here, as tables.
 //!
-//! `SEED=5` runs one seed and tells each call, `SEEDS=1000` so many from 0 on, `LONG=1` 100,000.
+//! `SEED=5` runs one seed and prints each call, `SEEDS=1000` runs that many from 0 on, and `LONG=1`
+//! runs 100,000.
 
 mod client;
 mod faults;

@@ -8,7 +8,7 @@ use object_store::PutPayload;
 use super::clock::Moment;
 #[cfg(test)]
 use super::clock::Mutation;
-use super::entry::{Entry, Moved};
+use super::entry::{Entry, Moved, Result};
 use super::log::{CommitLog, Tail};
 use super::objects::Context;
 use super::snapshot::{Snapshot, Snapshots};
@@ -66,8 +66,8 @@ impl Appender {
         self.last().map_or(&[], |entry| &entry.moved)
     }
 
-    /// The next entry, without bytes and with the same record. It says of the application what the last
-    /// one did.
+    /// The next entry, without bytes and with the same record. It says of the application what the
+    /// last one did.
     pub(super) fn next(&self, upload: &Upload) -> Entry {
         let log = &self.snapshots.log;
         let entry = Entry::new(&log.node, log.clock.now(), upload.progress.clone());
@@ -85,7 +85,7 @@ impl Appender {
         entry: Entry,
         payload: PutPayload,
         upload: &Upload,
-    ) -> Result<(), StoreError> {
+    ) -> Result<()> {
         if !self.is_new() && self.is_stale() {
             self.look_before().await?;
         }
@@ -102,9 +102,9 @@ impl Appender {
         Ok(())
     }
 
-    /// Fails unless this is still the last commit: the next number may be free because the commit that
-    /// had it was deleted.
-    async fn look_before(&mut self) -> Result<(), StoreError> {
+    /// Fails unless this is still the last commit: the next number may be free because the commit
+    /// that had it was deleted.
+    async fn look_before(&mut self) -> Result<()> {
         let now = self.snapshots.fresh(&self.id).await?.unless_removed()?;
         if now.tail.seq != self.seq() {
             return Err(StoreError::Conflict);
@@ -113,13 +113,14 @@ impl Appender {
         Ok(())
     }
 
-    /// Writes the next commit, and the record with the first one; gives the record as the upload began.
+    /// Writes the next commit, and the record with the first one; gives the record as the upload
+    /// began.
     async fn put(
         &mut self,
         entry: &Arc<Entry>,
         payload: PutPayload,
         upload: &Upload,
-    ) -> Result<Arc<Upload>, StoreError> {
+    ) -> Result<Arc<Upload>> {
         let (log, id, seq) = (Arc::clone(&self.snapshots.log), self.id, self.seq() + 1);
         let (read, entry) = (self.read(), Arc::clone(entry));
         if let Some(snapshot) = &self.snapshot {
@@ -145,14 +146,15 @@ impl Appender {
     }
 
     /// Fails unless a commit that took long counts.
-    async fn look_after(&self, made: &Tail) -> Result<(), StoreError> {
+    async fn look_after(&self, made: &Tail) -> Result<()> {
         let log = self.log();
         if !log.has_record(&self.id).await? {
             // So nobody can have gone on from it.
             log.delete(&[log.keys.entry(&self.id, made.seq)]).await?;
             return Err(StoreError::NotFound);
         }
-        // Others have gone on from it, or it has the number of a commit whose bytes were moved away.
+        // Others have gone on from it, or it has the number of a commit whose bytes were moved
+        // away.
         let last = log.tail(&self.id).await?;
         let is_made = |last: Tail| last.seq == made.seq && last.entry.nonce == made.entry.nonce;
         if !last.is_some_and(is_made) {

@@ -70,85 +70,89 @@ impl BucketStoreBuilder {
         }
     }
 
-    /// What the keys of all objects begin with: `chunked_uploads` unless set. It is the same on all nodes, and
-    /// nothing else is kept below it.
+    /// What the keys of all objects begin with: `chunked_uploads` unless set. It must be the same
+    /// on all nodes, and nothing else may be kept below it.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// How many bytes of an upload are gathered in memory before they are an object: 8 MiB unless set, from 1
-    /// byte to 1 GiB. A chunk of at most so many bytes is one `PUT`. It may differ between nodes.
+    /// How many bytes of an upload are gathered in memory before they become an object: 8 MiB
+    /// unless set, from 1 byte to 1 GiB. A chunk of at most that size is one `PUT`. It may differ
+    /// between nodes.
     pub fn segment_bytes(mut self, bytes: usize) -> Self {
         self.segment = bytes;
         self
     }
 
-    /// How many bytes all uploads on this node together may gather: 256 MiB unless set, and at least a
-    /// segment. Beyond that, the fullest buffers become objects early. As much again may be in use by the
-    /// files that are being persisted.
+    /// How many bytes all uploads on this node together may gather: 256 MiB unless set, and at
+    /// least a segment. Beyond that, the largest buffers become objects early. Files that are being
+    /// persisted may use as much again.
     pub fn max_buffered_bytes(mut self, bytes: usize) -> Self {
         self.buffered = bytes;
         self
     }
 
-    /// Of how many uploads this node remembers where they stood: 4,096 unless set, of about 1 KiB each.
+    /// How many uploads this node keeps in its cache: 4,096 unless set, of about 1 KiB each.
     ///
-    /// It should be more than are sent to this node at the same time. A chunk of an upload that is not
-    /// remembered costs a `GET`, a `LIST` and a `HEAD` more. It may differ between nodes.
+    /// It should be more than are sent to this node at the same time. A chunk of an upload that is
+    /// not in the cache costs one more `GET`, `LIST` and `HEAD`. It may differ between nodes.
     pub fn remembered_uploads(mut self, count: usize) -> Self {
         self.remembered = count;
         self
     }
 
-    /// How long the objects of a removed upload are kept: 1 hour unless set, from a second to a year.
+    /// How long the objects of a removed upload are kept: 1 hour unless set, from a second to a
+    /// year.
     ///
-    /// It is the same on all nodes: what one has read is believed for half as long. So a node that is set
-    /// otherwise than the first was is refused. It must be longer than twice what a request to the store
-    /// can take, with all tries of its client, and much longer than the nodes' clocks differ. With
-    /// `object_store`'s own defaults, three and a half minutes at most for each of the four tries that are made
-    /// here, the hour is enough.
+    /// It must be the same on all nodes, since each believes what it has read for half as long. So
+    /// a node whose setting differs from that of the first node is refused. It must be longer than
+    /// twice the time that a request to the store can take, with all retries of its client, and
+    /// much longer than the nodes' clocks differ. With the defaults of `object_store`, which are
+    /// three and a half minutes at most for each of the four tries that are made here, an hour is
+    /// enough.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.clock.grace = grace;
         self
     }
 
-    /// How long a node that has given an upload to the application may be silent before another node
-    /// may complete it: 15 seconds unless set, from a second to a year, and the same on all nodes, like the
-    /// [grace](Self::grace). A node that lives gives a sign four times as often.
+    /// How long a node that has given an upload to the application may be silent before another
+    /// node may complete it: 15 seconds unless set, from a second to a year, and the same on all
+    /// nodes, like the [grace](Self::grace). A living node gives a heartbeat four times as often.
     ///
-    /// After a crash in the middle of a completion the next one is told for so long that the upload is
-    /// being completed. A node that stands still for longer, and then goes on, has given the application
-    /// a file that another node gave it too.
+    /// After a crash in the middle of a completion, the next request is told for that long that the
+    /// upload is being completed. If a node stands still for longer and then goes on, the
+    /// application may have been given the file by two nodes.
     pub fn completion_lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// How many commits with bytes an upload may have, which are mostly its chunks: 100,000 unless set. One
-    /// more is refused as if there were no room, 507 on the wire. Each is an object, and a request on the
-    /// bill.
+    /// How many commits with bytes an upload may have, which are mostly its chunks: 100,000 unless
+    /// set. One more is refused as if the store were full, 507 on the wire. Each is an object, and
+    /// a request on the bill.
     pub fn max_commits(mut self, count: u32) -> Self {
         self.max_commits = count;
         self
     }
 
-    /// Where [`persist`](crate::CompletedUpload::persist) moves files to, such as another bucket: the same
-    /// store unless set, and the same for all nodes. It must keep metadata and create-only writes too, which is
-    /// tried like with the first: with objects below the same prefix, which are deleted at once.
+    /// Where [`persist`](crate::CompletedUpload::persist) moves files to, such as another bucket:
+    /// the same store unless set, and the same for all nodes. It must support metadata and
+    /// create-only writes too. That is tried as with the first store: with objects below the same
+    /// prefix, which are deleted at once.
     pub fn persist_to(mut self, objects: Arc<dyn ObjectStore>) -> Self {
         self.targets = Some(objects);
         self
     }
 
     /// Another clock, for tests of what happens when time passes. [`Uploads`](crate::Uploads) has
-    /// [one of its own](crate::UploadsBuilder::clock): set both.
+    /// [a clock of its own](crate::UploadsBuilder::clock): set both.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock.wall = Arc::new(clock);
         self
     }
 
-    /// Of what a file that is persisted is made from, as on a store that takes smaller parts than S3.
+    /// The smallest part of a persisted file, as on a store that takes smaller parts than S3.
     #[cfg(test)]
     pub(crate) fn smallest_part(mut self, bytes: usize) -> Self {
         self.smallest_part = bytes;
@@ -161,15 +165,15 @@ impl BucketStoreBuilder {
         self
     }
 
-    /// Checks the settings, and that the object store does what everything rests on, which takes some hundred
-    /// milliseconds. The first node leaves an object, `PREFIX/settings`, with what all must have alike: the
-    /// [grace](Self::grace) and the [lease](Self::completion_lease). To change these, stop all nodes and
-    /// delete it.
+    /// Checks the settings, and that the object store can do what everything rests on, which takes
+    /// some hundred milliseconds. The first node leaves an object, `PREFIX/settings`, with the
+    /// settings that all nodes must share: the [grace](Self::grace) and the
+    /// [lease](Self::completion_lease). To change these, stop all nodes and delete it.
     ///
     /// # Errors
-    /// [`StoreError::Config`] if a setting cannot work or is another than the other nodes have, if the
-    /// store cannot be reached or does not let this node read, write, list and delete, and if it ignores or
-    /// races the condition of a write.
+    /// [`StoreError::Config`] if a setting cannot work or differs from that of the other nodes, if
+    /// the store cannot be reached or does not let this node read, write, list and delete, and if
+    /// it ignores the condition of a write or lets two writers win.
     pub async fn connect(self) -> Result<BucketStore, StoreError> {
         let lease = self.lease;
         let store = self.unchecked()?;

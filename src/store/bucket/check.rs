@@ -9,18 +9,14 @@ use object_store::path::Path;
 use object_store::{Attributes, GetOptions, ObjectStore, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 
-use super::entry::{attribute, attributes, nonce};
+use super::entry::{Result, attribute, attributes, nonce};
 use super::keys::Keys;
 use super::log::CommitLog;
 use super::objects::{Context, Objects, Retries};
 use crate::store::StoreError;
 
 /// Tries everything that a store rests on, and whether the other nodes have the same settings.
-pub(super) async fn check(
-    log: &CommitLog,
-    targets: &Objects,
-    lease: Duration,
-) -> Result<(), StoreError> {
+pub(super) async fn check(log: &CommitLog, targets: &Objects, lease: Duration) -> Result<()> {
     let (name, what) = (nonce(), "the object store");
     let probe = Probe { objects: &log.objects, what, keys: &log.keys, name: &name };
     probe.checked(true).await?;
@@ -37,7 +33,7 @@ pub(super) async fn check(
     here.agree(&log.objects, &log.keys.settings()).await
 }
 
-/// What two nodes that differ in it would lose bytes by.
+/// If two nodes differed in these, bytes could be lost.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Settings {
     /// Of the objects of this store.
@@ -48,7 +44,7 @@ struct Settings {
 
 impl Settings {
     /// Fails if the first of all nodes had others.
-    async fn agree(&self, objects: &Objects, key: &Path) -> Result<(), StoreError> {
+    async fn agree(&self, objects: &Objects, key: &Path) -> Result<()> {
         let here = serde_json::to_string(self).unwrap_or_default();
         let mut retries = Retries::default();
         let there = loop {
@@ -78,7 +74,7 @@ impl Settings {
     }
 }
 
-/// Objects that are written to see what becomes of them.
+/// Objects that are written to find out what the store does with them.
 #[derive(Clone, Copy)]
 struct Probe<'a> {
     objects: &'a Objects,
@@ -88,7 +84,7 @@ struct Probe<'a> {
 }
 
 impl Probe<'_> {
-    async fn checked(&self, lists: bool) -> Result<(), StoreError> {
+    async fn checked(&self, lists: bool) -> Result<()> {
         let checked = async {
             self.creates_once().await?;
             for round in 0..RACES {
@@ -109,7 +105,7 @@ impl Probe<'_> {
     }
 
     /// The condition, metadata, ranges, and what is not there.
-    async fn creates_once(&self) -> Result<(), StoreError> {
+    async fn creates_once(&self) -> Result<()> {
         let key = self.key("once");
         let value = r#"{"a":"ü b  c","n":[1,2]}"#;
         let put = |text: &'static str| {
@@ -153,8 +149,8 @@ impl Probe<'_> {
         }
     }
 
-    /// A listing may be late, but must be in order, and pass over what it is told to.
-    async fn lists(&self) -> Result<(), StoreError> {
+    /// A listing may be late, but it must be in order, and begin where it is told to.
+    async fn lists(&self) -> Result<()> {
         let below = self.keys.probes(self.name);
         let unlisted = |error| self.refuse("does not let this node list", &with_source(&error));
         let list = |after| self.objects.list(&below, after).try_collect::<Vec<_>>();
@@ -168,8 +164,8 @@ impl Probe<'_> {
         }
     }
 
-    /// Of many that create the same object at once, one wins and its bytes are there.
-    async fn race(&self, round: usize) -> Result<(), StoreError> {
+    /// If many create the same object at once, one wins and its bytes are there.
+    async fn race(&self, round: usize) -> Result<()> {
         let key = self.key(&format!("race-{round}"));
         let racers = (0..RACERS).map(async |racer| {
             let put = self.objects.create(&key, racer.to_string().into(), Attributes::new()).await;
@@ -185,7 +181,7 @@ impl Probe<'_> {
             Some(winner) if there.as_deref() != Some(winner.to_string().as_bytes()) => {
                 Err(self.refuse(IGNORES, &"what is there is not what the winner has written"))
             }
-            // Or nobody has won: S3 may refuse all who come at the same moment.
+            // Or nobody has won: S3 may refuse all that come at the same moment.
             _ => Ok(()),
         }
     }
@@ -199,7 +195,7 @@ impl Probe<'_> {
     }
 }
 
-/// An error with all that led to it, which a setting's mistake is found by.
+/// An error with everything that led to it, which shows what is wrong with a setting.
 fn with_source(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -217,7 +213,7 @@ const PROBE: &str = "probe";
 const BYTES: &[u8] = b"0123456789";
 const IGNORES: &str = "does not keep to create-only writes (If-None-Match), without which two nodes \
                        would write over each other's chunks";
-/// Another one says that nodes of this version must not work beside those of the other.
+/// Nodes whose formats differ must not work on the same bucket.
 const FORMAT: u32 = 1;
 const RACES: usize = 3;
 const RACERS: usize = 20;

@@ -13,7 +13,8 @@ pub(super) struct Clock {
     pub(super) mutation: Mutation,
 }
 
-/// A moment by the monotonic clock, and by the one that also counts the time that a machine has slept.
+/// A moment by the monotonic clock, and by the one that also counts the time that a machine has
+/// slept.
 #[derive(Clone, Copy)]
 pub(super) struct Moment {
     monotonic: Instant,

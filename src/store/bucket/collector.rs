@@ -6,6 +6,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
+use super::entry::Result;
 use super::index::ExpiryIndex;
 use super::keys::{IndexKey, stamp};
 use super::log::{CommitLog, Tail};
@@ -31,9 +32,9 @@ impl Collector {
         &self.snapshots.log
     }
 
-    /// The uploads whose place in the index is past, some at a time. What was removed long enough ago is
-    /// deleted on the way.
-    pub(super) async fn page(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
+    /// The uploads whose place in the index is past, some at a time. What was removed long enough
+    /// ago is deleted on the way.
+    pub(super) async fn page(&self, cursor: Option<Cursor>) -> Result<Page> {
         let now = stamp(self.log().clock.now());
         let (entries, next) = self.index.page(cursor, &now).await?;
         let looks = stream::iter(entries).map(|entry| self.look(entry, &now));
@@ -43,7 +44,7 @@ impl Collector {
     }
 
     /// The upload, unless its place in the index is later than `now`.
-    async fn look(&self, entry: IndexKey, now: &str) -> Result<Option<Upload>, StoreError> {
+    async fn look(&self, entry: IndexKey, now: &str) -> Result<Option<Upload>> {
         let id = entry.id;
         let snapshot = match self.snapshots.fresh(&id).await {
             Ok(snapshot) => snapshot,
@@ -67,7 +68,7 @@ impl Collector {
         entry: IndexKey,
         upload: &Upload,
         Snapshot { tail, .. }: &Snapshot,
-    ) -> Result<(), StoreError> {
+    ) -> Result<()> {
         let mut later = upload.expires();
         if tail.entry.place().is_some() && tail.entry.handover == Handover::Taken {
             // Until then somebody may be reading what is in the store.
@@ -85,7 +86,7 @@ impl Collector {
     }
 
     /// There is no record, or no commit.
-    async fn look_at_rest(&self, entry: IndexKey) -> Result<(), StoreError> {
+    async fn look_at_rest(&self, entry: IndexKey) -> Result<()> {
         let id = entry.id;
         let tail = self.log().tail(&id).await?;
         let last = match &tail {
@@ -109,7 +110,7 @@ impl Collector {
         self.index.remove(entry).await
     }
 
-    async fn look_at_tombstone(&self, entry: IndexKey, tail: &Tail) -> Result<(), StoreError> {
+    async fn look_at_tombstone(&self, entry: IndexKey, tail: &Tail) -> Result<()> {
         if !self.is_collectable(tail) {
             let collectable = tail.entry.written + self.log().clock.retention();
             return self.index.move_to(entry, collectable).await;
@@ -120,7 +121,7 @@ impl Collector {
     }
 
     /// Has a tombstone looked at when it can be collected.
-    async fn index_tombstone(&self, id: &UploadId) -> Result<(), StoreError> {
+    async fn index_tombstone(&self, id: &UploadId) -> Result<()> {
         self.index.put(id, self.log().clock.now() + self.log().clock.retention()).await
     }
 
@@ -128,18 +129,18 @@ impl Collector {
         tombstone.entry.written + self.log().clock.retention() <= self.log().clock.now()
     }
 
-    async fn is_empty(&self, id: &UploadId) -> Result<bool, StoreError> {
+    async fn is_empty(&self, id: &UploadId) -> Result<bool> {
         Ok(!self.log().has_record(id).await? && self.pieces(id).await?.is_empty())
     }
 
-    async fn pieces(&self, id: &UploadId) -> Result<Vec<Path>, StoreError> {
+    async fn pieces(&self, id: &UploadId) -> Result<Vec<Path>> {
         let log = self.log();
         let listing = log.objects.list(&log.keys.pieces(id), None);
         listing.try_collect().await.context("list pieces")
     }
 
     /// Deletes what is left of an upload that was removed longer ago than the grace.
-    pub(super) async fn discard(&self, id: &UploadId) -> Result<(), StoreError> {
+    pub(super) async fn discard(&self, id: &UploadId) -> Result<()> {
         match self.log().tail(id).await? {
             Some(tail) if tail.entry.is_tombstone() && self.is_collectable(&tail) => {
                 self.collect(id, &tail).await
@@ -149,7 +150,7 @@ impl Collector {
     }
 
     /// Deletes the record first, which a late writer looks for, and the tombstone last.
-    async fn collect(&self, id: &UploadId, tombstone: &Tail) -> Result<(), StoreError> {
+    async fn collect(&self, id: &UploadId, tombstone: &Tail) -> Result<()> {
         let (log, keys) = (self.log(), &self.log().keys);
         self.snapshots.forget(id);
         log.delete(&[keys.record(id)]).await?;
@@ -161,14 +162,14 @@ impl Collector {
     }
 
     /// Deletes the bytes of an upload whose file was moved away.
-    async fn trim(&self, id: &UploadId, tail: &Tail) -> Result<(), StoreError> {
+    async fn trim(&self, id: &UploadId, tail: &Tail) -> Result<()> {
         let mut left = self.pieces(id).await?;
         let bytes = (1..tail.seq).filter(|seq| tail.entry.described != Some(*seq));
         left.extend(bytes.map(|seq| self.log().keys.entry(id, seq)));
         self.log().delete(&left).await
     }
 
-    pub(super) async fn remove_damaged(&self, id: &UploadId) -> Result<bool, StoreError> {
+    pub(super) async fn remove_damaged(&self, id: &UploadId) -> Result<bool> {
         let sound = async {
             let snapshot = self.snapshots.current(id).await?;
             self.snapshots.describe(&snapshot).await?;
@@ -191,7 +192,7 @@ impl Collector {
     }
 
     /// What can still be told of an upload whose record or commits are damaged.
-    pub(super) async fn remains(&self, id: &UploadId) -> Result<Remains, StoreError> {
+    pub(super) async fn remains(&self, id: &UploadId) -> Result<Remains> {
         let log = self.log();
         let tail = readable(log.tail(id).await)?.flatten();
         let mut record = readable(log.record(id).await)?;
@@ -199,19 +200,18 @@ impl Collector {
             record.progress = tail.entry.progress.clone();
         }
         let expires = tail.as_ref().and_then(|tail| tail.entry.progress.expires);
+        let key = log.keys.record(id);
+        let head = log.objects.store.head(&key);
         let written = match tail {
             Some(tail) => Some(tail.entry.written),
-            None => {
-                let found = log.objects.store.head(&log.keys.record(id)).await;
-                found.ok().map(|object| object.last_modified.into())
-            }
+            None => head.await.ok().map(|object| object.last_modified.into()),
         };
         Ok(Remains { record, expires, written })
     }
 }
 
 /// What is there and not damaged.
-fn readable<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+fn readable<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
         Err(StoreError::NotFound | StoreError::Damaged { .. }) => Ok(None),
         read => read.map(Some),

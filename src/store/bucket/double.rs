@@ -22,7 +22,8 @@ pub(super) enum Fate {
     Refused,
     /// It is done, and the answer is lost.
     Lost,
-    /// Nothing is done, and the answer is that the object exists, as for two that come at once (409).
+    /// Nothing is done, and the answer is that the object exists, as for two that come at once
+    /// (409).
     Contended,
     /// It is done by somebody else, just before.
     Taken,

@@ -12,10 +12,14 @@ use crate::store::{Handover, StoreError};
 use crate::time;
 use crate::upload::{Progress, Upload};
 
+/// What comes of anything that a store does.
+pub(super) type Result<T, E = StoreError> = std::result::Result<T, E>;
+
 /// One commit of an upload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Entry {
-    /// Of this very commit. A writer that finds it at the key that it wanted to create has created it.
+    /// Of this very commit. A writer that finds it at the key that it wanted to create has created
+    /// it.
     pub(super) nonce: String,
     /// The node that has written it.
     pub(super) node: String,
@@ -24,10 +28,12 @@ pub(super) struct Entry {
     /// Where its bytes start. They end at `progress.offset`.
     pub(super) at: u64,
     pub(super) body: Body,
-    /// The number of the commit whose list has the record, if that was changed after the first commit.
+    /// The number of the commit whose list has the record, if that was changed after the first
+    /// commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) described: Option<u32>,
-    /// Where the file was moved to, or is on its way to, and then where it may still be from before.
+    /// Where the file was moved to, or is on its way to, and then where it may still be from
+    /// before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) moved: Vec<Moved>,
     /// How far the application has got with the file.
@@ -106,11 +112,7 @@ impl Entry {
     }
 
     /// The same for the object of a commit.
-    pub(super) fn of_commit(
-        attributes: &Attributes,
-        id: &UploadId,
-        seq: u32,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn of_commit(attributes: &Attributes, id: &UploadId, seq: u32) -> Result<Self> {
         let entry = Self::read(attributes);
         entry.map_err(|why| StoreError::damaged(id, format!("commit {seq}: {why}")))
     }
@@ -135,7 +137,7 @@ impl Entry {
 }
 
 impl List {
-    pub(super) fn read(bytes: &[u8], id: &UploadId, seq: u32) -> Result<Self, StoreError> {
+    pub(super) fn read(bytes: &[u8], id: &UploadId, seq: u32) -> Result<Self> {
         let list = serde_json::from_slice(bytes);
         list.map_err(|error| StoreError::damaged(id, format!("commit {seq}: {error}")))
     }

@@ -9,13 +9,11 @@ use object_store::ObjectStoreExt;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::log::Tail;
-use super::objects::Context;
-use super::snapshot::Snapshots;
+use super::{entry::Result, log::Tail, objects::Context, snapshot::Snapshots};
 use crate::id::UploadId;
 use crate::store::StoreError;
 
-/// Who completes which upload.
+/// Which uploads are being completed, and by which node.
 pub(super) struct Heartbeats {
     snapshots: Arc<Snapshots>,
     lease: Duration,
@@ -75,9 +73,9 @@ impl Heartbeats {
     /// Fails as long as somebody may be completing an upload whose last commit has given it to the
     /// application.
     ///
-    /// No clock is compared with another node's: whoever wants to know watches for so long whether a
-    /// heartbeat comes.
-    pub(super) async fn check_silent(&self, id: &UploadId, tail: &Tail) -> Result<(), StoreError> {
+    /// No clock is compared with another node's: a node that wants to know watches the heartbeat
+    /// for the time of the lease.
+    pub(super) async fn check_silent(&self, id: &UploadId, tail: &Tail) -> Result<()> {
         let log = &self.snapshots.log;
         if tail.entry.node == log.node {
             let here = lock(&self.here).contains_key(id);
@@ -90,8 +88,8 @@ impl Heartbeats {
             elsewhere.retain(|_, seen| now - seen.since < FORGOTTEN * self.lease);
         }
         let (seq, since) = (tail.seq, now);
-        // A node that has been silent stays so, for whoever asks next, until another commit or
-        // heartbeat comes.
+        // Once a node has been silent for that long, this stays so for the next request until there
+        // is another commit or heartbeat.
         let seen = elsewhere.entry(*id).or_insert_with(|| Seen { seq, heartbeat: None, since });
         if (seen.seq, &seen.heartbeat) != (seq, &heartbeat) {
             *seen = Seen { seq, heartbeat, since };

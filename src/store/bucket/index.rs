@@ -9,10 +9,11 @@ use futures_util::StreamExt;
 use object_store::PutPayload;
 use object_store::path::Path;
 
+use super::entry::Result;
 use super::keys::{IndexKey, Keys, stamp};
 use super::objects::{Context, Objects};
 use crate::id::UploadId;
-use crate::store::{Cursor, StoreError};
+use crate::store::Cursor;
 
 #[derive(Clone)]
 pub(super) struct ExpiryIndex {
@@ -22,16 +23,16 @@ pub(super) struct ExpiryIndex {
 
 impl ExpiryIndex {
     /// Has the upload looked at when that time has come.
-    pub(super) async fn put(&self, id: &UploadId, at: SystemTime) -> Result<(), StoreError> {
+    pub(super) async fn put(&self, id: &UploadId, at: SystemTime) -> Result<()> {
         let put = self.objects.put(&self.keys.index_entry(id, at), PutPayload::new()).await;
         put.context("write an index entry")
     }
 
-    pub(super) async fn remove(&self, entry: IndexKey) -> Result<(), StoreError> {
+    pub(super) async fn remove(&self, entry: IndexKey) -> Result<()> {
         self.objects.delete(&[entry.path]).await.context("delete an index entry")
     }
 
-    pub(super) async fn move_to(&self, entry: IndexKey, at: SystemTime) -> Result<(), StoreError> {
+    pub(super) async fn move_to(&self, entry: IndexKey, at: SystemTime) -> Result<()> {
         if stamp(at) == entry.stamp {
             return Ok(());
         }
@@ -39,13 +40,13 @@ impl ExpiryIndex {
         self.remove(entry).await
     }
 
-    /// Some entries that are not later than `now`. In each shard they come before the later ones, which
-    /// are passed over.
+    /// Some entries that are not later than `now`. In each shard they come before the later ones,
+    /// which are passed over.
     pub(super) async fn page(
         &self,
         cursor: Option<Cursor>,
         now: &str,
-    ) -> Result<(Vec<IndexKey>, Option<Cursor>), StoreError> {
+    ) -> Result<(Vec<IndexKey>, Option<Cursor>)> {
         let mut after = cursor.and_then(|cursor| Path::parse(cursor.as_str()).ok());
         let mut past = Vec::new();
         'listing: loop {
@@ -75,6 +76,6 @@ impl ExpiryIndex {
 }
 
 const PAGE: usize = 256;
-/// How many later entries are passed over, which is as many as come in one answer, before the listing
-/// begins anew behind them.
+/// How many later entries are passed over, which is as many as come in one answer, before the
+/// listing begins anew behind them.
 const PASSED_OVER: usize = 1000;

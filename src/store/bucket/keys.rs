@@ -6,11 +6,11 @@
 //! PREFIX/piece/S/ID/NONCE-K    bytes of a chunk that is larger than a segment
 //! PREFIX/due/S/TIME/ID         an entry of the expiry index
 //! PREFIX/busy/S/ID             a heartbeat of the node that completes it
-//! PREFIX/settings              what all nodes must have set alike
-//! PREFIX/check/NONCE/NAME      what a starting node tries the store with
+//! PREFIX/settings              the settings that all nodes share
+//! PREFIX/check/NONCE/NAME      objects with which a starting node tries the store
 //! ```
 //!
-//! `S`, the last two digits of the id, spreads the load: nothing leads with a time or a counter.
+//! `S`, the last two digits of the id, spreads the load: no key begins with a time or a counter.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -11,7 +11,7 @@ use object_store::path::Path;
 #[cfg(test)]
 use super::clock::Mutation;
 use super::clock::{Clock, Moment};
-use super::entry::{Body, ENTRY, Entry, List};
+use super::entry::{Body, ENTRY, Entry, List, Result};
 use super::keys::{self, Keys};
 use super::objects::{Context, Objects, Retries};
 use crate::id::UploadId;
@@ -36,7 +36,7 @@ pub(super) struct Tail {
 
 impl CommitLog {
     /// The record as the upload began.
-    pub(super) async fn record(&self, id: &UploadId) -> Result<Upload, StoreError> {
+    pub(super) async fn record(&self, id: &UploadId) -> Result<Upload> {
         let bytes = self.objects.read(&self.keys.record(id)).await.context("read a record")?;
         let record: Upload = serde_json::from_slice(&bytes.ok_or(StoreError::NotFound)?)
             .map_err(|error| StoreError::damaged(id, format!("its record: {error}")))?;
@@ -46,14 +46,15 @@ impl CommitLog {
         }
     }
 
-    /// Whether the upload's record is still there, which is the first object that a collector deletes.
-    pub(super) async fn has_record(&self, id: &UploadId) -> Result<bool, StoreError> {
+    /// Whether the upload's record is still there, which is the first object that a collector
+    /// deletes.
+    pub(super) async fn has_record(&self, id: &UploadId) -> Result<bool> {
         let size = self.objects.size(&self.keys.record(id)).await;
         Ok(size.context("look at a record")?.is_some())
     }
 
     /// The last commit of an upload of which nothing is known.
-    pub(super) async fn tail(&self, id: &UploadId) -> Result<Option<Tail>, StoreError> {
+    pub(super) async fn tail(&self, id: &UploadId) -> Result<Option<Tail>> {
         for _ in 0..LOOKS {
             let newest = self.newest(id).await?;
             let before = newest.map_or(0, |seq| seq.saturating_sub(1));
@@ -69,19 +70,19 @@ impl CommitLog {
     }
 
     /// The newest commit that a listing has.
-    pub(super) async fn newest(&self, id: &UploadId) -> Result<Option<u32>, StoreError> {
+    pub(super) async fn newest(&self, id: &UploadId) -> Result<Option<u32>> {
         let first = self.objects.list(&self.keys.log(id), None).next().await;
         Ok(first.transpose().context("list a log")?.and_then(|key| keys::seq_of(&key)))
     }
 
-    /// The last commit after `seq`, if there is any. `window` is how many commits are asked for at once
-    /// at first.
+    /// The last commit after `seq`, if there is any. `window` is how many commits are asked for at
+    /// once at first.
     pub(super) async fn walk(
         &self,
         id: &UploadId,
         mut seq: u32,
         mut window: u32,
-    ) -> Result<Option<Tail>, StoreError> {
+    ) -> Result<Option<Tail>> {
         let mut last = Ok(None);
         loop {
             let next = (1..=window).filter_map(|step| seq.checked_add(step));
@@ -106,29 +107,25 @@ impl CommitLog {
     }
 
     /// The commit of that number.
-    pub(super) async fn entry(&self, id: &UploadId, seq: u32) -> Result<Option<Entry>, StoreError> {
+    pub(super) async fn entry(&self, id: &UploadId, seq: u32) -> Result<Option<Entry>> {
         Ok(self.sized_entry(id, seq).await?.map(|(entry, _)| entry))
     }
 
     /// The commit of that number, and how many bytes its object has.
-    async fn sized_entry(
-        &self,
-        id: &UploadId,
-        seq: u32,
-    ) -> Result<Option<(Entry, u64)>, StoreError> {
+    async fn sized_entry(&self, id: &UploadId, seq: u32) -> Result<Option<(Entry, u64)>> {
         let found = self.objects.head(&self.keys.entry(id, seq), ENTRY).await;
         let Some(found) = found.context("look at a commit")? else { return Ok(None) };
         Ok(Some((Entry::of_commit(&found.attributes, id, seq)?, found.meta.size)))
     }
 
     /// What a commit of many pieces lists.
-    pub(super) async fn list(&self, id: &UploadId, seq: u32) -> Result<List, StoreError> {
+    pub(super) async fn list(&self, id: &UploadId, seq: u32) -> Result<List> {
         let bytes = self.objects.read(&self.keys.entry(id, seq)).await.context("read a commit")?;
         List::read(&bytes.ok_or_else(|| missing(id, seq))?, id, seq)
     }
 
     /// Which bytes a commit has. It fails unless their objects are there.
-    pub(super) async fn measure(&self, id: &UploadId, seq: u32) -> Result<Range<u64>, StoreError> {
+    pub(super) async fn measure(&self, id: &UploadId, seq: u32) -> Result<Range<u64>> {
         let found = self.sized_entry(id, seq).await?;
         let (entry, size) = found.ok_or_else(|| missing(id, seq))?;
         let range = entry.at..entry.progress.offset;
@@ -148,9 +145,10 @@ impl CommitLog {
 
     /// Makes commit number `seq`, unless another node has.
     ///
-    /// If the answer to an earlier try was lost, the store says that the object exists, so its nonce
-    /// tells whose it is. The store may also say so if two writers came at the same time and neither
-    /// object was written: then it is tried again, for as long as what was `read` can be believed.
+    /// If the answer to an earlier try was lost, the store says that the object exists, so its
+    /// nonce tells whose it is. The store may also say so if two writers came at the same time and
+    /// neither object was written: then it is tried again, for as long as what was `read` can be
+    /// believed.
     pub(super) async fn append(
         &self,
         id: &UploadId,
@@ -158,7 +156,7 @@ impl CommitLog {
         entry: &Entry,
         payload: PutPayload,
         read: Moment,
-    ) -> Result<(), StoreError> {
+    ) -> Result<()> {
         let key = self.keys.entry(id, seq);
         let mut retries = Retries::default();
         loop {
@@ -188,14 +186,14 @@ impl CommitLog {
     }
 
     /// Makes the commit after `seq` a tombstone.
-    pub(super) async fn bury(&self, id: &UploadId, seq: u32) -> Result<(), StoreError> {
+    pub(super) async fn bury(&self, id: &UploadId, seq: u32) -> Result<()> {
         let nothing = Upload::new(*id, self.clock.now()).progress;
         let entry = Entry::new(&self.node, self.clock.now(), nothing);
         let entry = Entry { body: Body::Tombstone, ..entry };
         self.append(id, seq + 1, &entry, PutPayload::new(), self.clock.moment()).await
     }
 
-    pub(super) async fn delete(&self, keys: &[Path]) -> Result<(), StoreError> {
+    pub(super) async fn delete(&self, keys: &[Path]) -> Result<()> {
         self.objects.delete(keys).await.context("delete an object")
     }
 }

@@ -1,10 +1,10 @@
 //! Persisting a file: moving it out of the store, to a key of the application's choice.
 //!
-//! The log notes first where the file goes and with what mark, then the object is written, then the log
-//! notes that it is whole, and then the file is deleted from where it was before. After a crash in
-//! between, the mark says which object is ours. From the first note on the bytes stay as they are, so a
-//! write that comes late writes the same. And the file never comes back to a place that it has left, so
-//! a deletion that comes late hits nothing.
+//! The log notes first where the file goes and with what mark, then the object is written, then the
+//! log notes that it is whole, and then the file is deleted from where it was before. After a crash
+//! in between, the mark says which object is ours. From the first note on the bytes stay as they
+//! are, so a write that comes late writes the same. And the file never comes back to a place that
+//! it has left, so a deletion that comes late hits nothing.
 
 use std::path::{Component, Path};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 
 use super::appender::Appender;
-use super::entry::{MARK, Moved, attributes, nonce};
+use super::entry::{MARK, Moved, Result, attributes, nonce};
 use super::index::ExpiryIndex;
 use super::log::Tail;
 use super::objects::Context;
@@ -34,8 +34,8 @@ pub(super) struct Mover {
     tasks: Tasks,
     /// The smallest part of a large file.
     part: u64,
-    /// The memory for files on their way, in KiB. They wait for each other, since what they hold comes
-    /// and goes at the store's pace.
+    /// The memory for files on their way, in KiB. They wait for each other, since what they hold
+    /// comes and goes at the store's pace.
     room: Semaphore,
     whole_room: u32,
 }
@@ -74,7 +74,7 @@ impl Mover {
         upload: &Upload,
         target: &Path,
         overwrite: bool,
-    ) -> Result<(), StoreError> {
+    ) -> Result<()> {
         let key = self.key(target)?;
         let tail = log.tail().cloned().ok_or(StoreError::NotFound)?;
         let size = tail.entry.progress.offset;
@@ -103,7 +103,7 @@ impl Mover {
     }
 
     /// The key of a target, which is none of the store's own.
-    fn key(&self, target: &Path) -> Result<Key, StoreError> {
+    fn key(&self, target: &Path) -> Result<Key> {
         let (key, log) = (key(target)?, &self.files.log);
         if self.targets().objects.is(&log.objects) && log.keys.is_own(&key) {
             let problem = format!("{key} is a key of the store's own");
@@ -119,7 +119,7 @@ impl Mover {
         tail: &Tail,
         key: &Key,
         overwrite: bool,
-    ) -> Result<Option<Vec<Moved>>, StoreError> {
+    ) -> Result<Option<Vec<Moved>>> {
         let mut places = tail.entry.moved.clone();
         let whole = places.iter().position(|place| place.done);
         match places.iter().position(|place| place.target == key.as_ref()) {
@@ -138,7 +138,7 @@ impl Mover {
     }
 
     /// Whether the file was ever at `key`, or on its way there, as far back as the log goes.
-    async fn was_at(&self, id: &UploadId, tail: &Tail, key: &Key) -> Result<bool, StoreError> {
+    async fn was_at(&self, id: &UploadId, tail: &Tail, key: &Key) -> Result<bool> {
         let mut seq = tail.seq;
         while let Some(before) = seq.checked_sub(1)
             && let Some(entry) = self.files.log.entry(id, before).await?
@@ -153,7 +153,7 @@ impl Mover {
     }
 
     /// Does what may be left to do for a file that is at `key` already.
-    async fn finish_again(&self, tail: &Tail, key: &Key) -> Result<(), StoreError> {
+    async fn finish_again(&self, tail: &Tail, key: &Key) -> Result<()> {
         let (places, size) = (&tail.entry.moved, tail.entry.progress.offset);
         let at = places.iter().position(|place| place.done).unwrap_or_default();
         match self.targets().find(key, &places[at].mark).await? {
@@ -165,7 +165,7 @@ impl Mover {
         }
     }
 
-    async fn copy(&self, mut file: Reader, to: &Move) -> Result<(), StoreError> {
+    async fn copy(&self, mut file: Reader, to: &Move) -> Result<()> {
         let Move { size, key, mark, overwrite, .. } = to;
         let part = self.part.max(size.div_ceil(PARTS));
         let memory = kib(*size.min(&(part * (PARTS_AT_ONCE as u64 + 1))));
@@ -177,8 +177,8 @@ impl Mover {
             return self.targets().create(key, bytes, mark, *overwrite).await;
         }
         if !overwrite {
-            // A multipart upload has no condition, so the name is taken first. It is taken before the
-            // parts are sent, since on Azure they would be lost with it.
+            // A multipart upload has no condition, so the name is taken first. It is taken before
+            // the parts are sent, since on Azure they would be lost with it.
             self.targets().create(key, PutPayload::new(), mark, false).await?;
         }
         let attributes = attributes(MARK, mark);
@@ -199,7 +199,7 @@ impl Mover {
         parts: &mut dyn MultipartUpload,
         part: u64,
         to: &Move,
-    ) -> Result<(), StoreError> {
+    ) -> Result<()> {
         let (mut left, mut under_way) = (to.size, FuturesUnordered::new());
         while left > 0 {
             let bytes = read(file, part.min(left)).await?;
@@ -219,9 +219,9 @@ impl Mover {
         parts.complete().await.context("write a file").map(drop)
     }
 
-    /// Fails if somebody has gone on from the note. A node that stood still for long must not write any
-    /// more.
-    async fn check_last(&self, to: &Move) -> Result<(), StoreError> {
+    /// Fails if somebody has gone on from the note. A node that stood still for long must not write
+    /// any more.
+    async fn check_last(&self, to: &Move) -> Result<()> {
         match self.files.log.entry(&to.id, to.noted + 1).await? {
             None => Ok(()),
             Some(_) => Err(StoreError::Conflict),
@@ -230,15 +230,12 @@ impl Mover {
 }
 
 /// Notes where the file is, which comes back as it was written.
-async fn note(
-    log: &mut Appender,
-    upload: &Upload,
-    places: Vec<Moved>,
-) -> Result<Vec<Moved>, StoreError> {
+async fn note(log: &mut Appender, upload: &Upload, places: Vec<Moved>) -> Result<Vec<Moved>> {
     let mut entry = log.next(upload);
     entry.moved = places;
     while entry.size() > LARGEST_ENTRY {
-        // Where the file is and where it goes must be known. At any other place it may be left behind.
+        // Where the file is and where it goes must be known. At any other place it may be left
+        // behind.
         let whole = entry.moved.iter().position(|place| place.done);
         let last = (1..entry.moved.len()).rev().find(|last| Some(*last) != whole);
         let Some(last) = last else {
@@ -252,7 +249,7 @@ async fn note(
     Ok(places)
 }
 
-async fn read(file: &mut Reader, length: u64) -> Result<PutPayload, StoreError> {
+async fn read(file: &mut Reader, length: u64) -> Result<PutPayload> {
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     let read = file.read_exact(&mut bytes).await;
     read.map_err(|error| StoreError::io("read an upload", error))?;
@@ -260,7 +257,7 @@ async fn read(file: &mut Reader, length: u64) -> Result<PutPayload, StoreError> 
 }
 
 /// The key of a target: its parts, without the root.
-fn key(target: &Path) -> Result<Key, StoreError> {
+fn key(target: &Path) -> Result<Key> {
     let problem = |why| StoreError::Config { problem: format!("{} {why}", target.display()) };
     let mut parts = Vec::new();
     for part in target.components() {
@@ -284,8 +281,8 @@ fn kib(bytes: u64) -> u32 {
     u32::try_from(bytes / 1024).unwrap_or(u32::MAX)
 }
 
-/// S3 takes 2 KiB of metadata, names included. A later commit may have an expiry, or another record, to
-/// add.
+/// S3 takes 2 KiB of metadata, names included. A later commit may have an expiry, or another
+/// record, to add.
 const LARGEST_ENTRY: usize = 1900;
 /// The largest number of parts on S3.
 const PARTS: u64 = 10_000;

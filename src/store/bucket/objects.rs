@@ -118,13 +118,14 @@ pub(super) fn present<T>(found: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// The retries of one request. The object store's client makes some by itself; these are for requests
-/// whose outcome it cannot know.
+/// The retries of one request. The object store's client makes some by itself; these are for
+/// requests whose outcome it cannot know.
 #[derive(Default)]
 pub(super) struct Retries(u32);
 
 impl Retries {
-    /// Waits before the next try. The error comes back if there were enough, or if no retry would help.
+    /// Waits before the next try. The error comes back if there were enough, or if no retry would
+    /// help.
     pub(super) async fn after(&mut self, error: Error) -> Result<()> {
         if self.0 == MOST_RETRIES || is_final(&error) {
             return Err(error);

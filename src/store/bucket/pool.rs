@@ -1,7 +1,7 @@
 //! The memory in which chunks are gathered until they become an object.
 //!
-//! There is one bound for all uploads. If the pool is full, the largest buffer is flushed to a piece in
-//! the store, no matter which upload owns it. So nobody waits for a slow client.
+//! There is one bound for all uploads. If the pool is full, the largest buffer is flushed to a
+//! piece in the store, no matter which upload owns it. So nobody waits for a slow client.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use futures_util::{StreamExt, stream};
 use object_store::PutPayload;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
-use super::entry::{Piece, nonce};
+use super::entry::{Piece, Result, nonce};
 use super::keys::Keys;
 use super::objects::{Chunks, Context, Objects};
 use crate::id::UploadId;
@@ -113,7 +113,7 @@ impl Buffer {
     }
 
     /// Adds bytes. A full segment is flushed to a piece first.
-    pub(super) async fn push(&self, mut bytes: Bytes) -> Result<(), StoreError> {
+    pub(super) async fn push(&self, mut bytes: Bytes) -> Result<()> {
         let mut inner = self.inner.lock().await;
         inner.check()?;
         while !bytes.is_empty() {
@@ -128,7 +128,7 @@ impl Buffer {
         Ok(())
     }
 
-    async fn reserve(&self, inner: &mut Inner, bytes: usize) -> Result<(), StoreError> {
+    async fn reserve(&self, inner: &mut Inner, bytes: usize) -> Result<()> {
         loop {
             let mut freed = std::pin::pin!(self.pool.freed.notified());
             freed.as_mut().enable();
@@ -144,7 +144,7 @@ impl Buffer {
     }
 
     /// Flushes the largest buffer that nobody has locked; says whether there was one.
-    async fn make_room(&self, own: &mut Inner) -> Result<bool, StoreError> {
+    async fn make_room(&self, own: &mut Inner) -> Result<bool> {
         for buffer in self.pool.largest() {
             if std::ptr::eq(&*buffer, self) {
                 self.flush(own).await?;
@@ -162,7 +162,7 @@ impl Buffer {
     }
 
     /// Makes a piece of what is in memory.
-    pub(super) async fn flush(&self, inner: &mut Inner) -> Result<(), StoreError> {
+    pub(super) async fn flush(&self, inner: &mut Inner) -> Result<()> {
         if inner.length == 0 {
             self.empty(inner);
             return Ok(());
@@ -179,9 +179,9 @@ impl Buffer {
         Ok(())
     }
 
-    /// The bytes from there on, or some of them. What is in memory may have become a piece since the
-    /// last time.
-    pub(super) async fn read(&self, position: u64) -> Result<Chunks, StoreError> {
+    /// The bytes from there on, or some of them. What is in memory may have become a piece since
+    /// the last time.
+    pub(super) async fn read(&self, position: u64) -> Result<Chunks> {
         let mut inner = self.inner.lock().await;
         inner.check()?;
         let mut start = 0;
@@ -194,14 +194,11 @@ impl Buffer {
             start += piece.length;
         }
         let mut skip = usize::try_from(position - start).unwrap_or(usize::MAX);
-        let mut blocks = Vec::new();
-        for block in inner.payload() {
+        let blocks = inner.payload().into_iter().map(move |block| {
             let passed = block.len().min(skip);
             skip -= passed;
-            if passed < block.len() {
-                blocks.push(Ok(block.slice(passed..)));
-            }
-        }
+            Ok(block.slice(passed..))
+        });
         Ok(stream::iter(blocks).boxed())
     }
 
@@ -222,7 +219,7 @@ impl Drop for Buffer {
 }
 
 impl Inner {
-    pub(super) fn check(&self) -> Result<(), StoreError> {
+    pub(super) fn check(&self) -> Result<()> {
         match &self.failed {
             None => Ok(()),
             Some(why) => Err(StoreError::io("write a piece", std::io::Error::other(why.clone()))),

@@ -7,6 +7,7 @@ use lru::LruCache;
 use object_store::path::Path;
 
 use super::clock::Moment;
+use super::entry::Result;
 use super::keys;
 use super::log::{CommitLog, Tail};
 use super::objects::{AT_ONCE, Context};
@@ -37,9 +38,9 @@ impl Snapshots {
         Self { log, cache: Mutex::new(LruCache::unbounded()), limit }
     }
 
-    /// Where an upload stands now, unless it was removed. What is cached, and what a listing says, only
-    /// tells where the search begins: it ends at a number that is not there.
-    pub(super) async fn current(&self, id: &UploadId) -> Result<Snapshot, StoreError> {
+    /// Where an upload stands now, unless it was removed. What is cached, and what a listing says,
+    /// only tells where the search begins: it ends at a number that is not there.
+    pub(super) async fn current(&self, id: &UploadId) -> Result<Snapshot> {
         let found = self.find(id).await.and_then(Snapshot::unless_removed);
         match &found {
             Ok(snapshot) => self.keep(snapshot.clone()),
@@ -48,7 +49,7 @@ impl Snapshots {
         found
     }
 
-    async fn find(&self, id: &UploadId) -> Result<Snapshot, StoreError> {
+    async fn find(&self, id: &UploadId) -> Result<Snapshot> {
         let cached = self.cache().get(id).cloned();
         if let Some(cached) = cached.filter(|cached| self.log.clock.is_fresh(cached.read)) {
             let read = cached.read;
@@ -61,7 +62,7 @@ impl Snapshots {
         self.fresh(id).await
     }
 
-    async fn refresh(&self, id: &UploadId, cached: Snapshot) -> Result<Snapshot, StoreError> {
+    async fn refresh(&self, id: &UploadId, cached: Snapshot) -> Result<Snapshot> {
         let read = self.log.clock.moment();
         let Some(tail) = self.log.walk(id, cached.tail.seq, cached.gap + 1).await? else {
             return Ok(Snapshot { read, gap: 0, ..cached });
@@ -71,7 +72,7 @@ impl Snapshots {
     }
 
     /// Where an upload stands, whatever is cached. Its last commit may be a tombstone.
-    pub(super) async fn fresh(&self, id: &UploadId) -> Result<Snapshot, StoreError> {
+    pub(super) async fn fresh(&self, id: &UploadId) -> Result<Snapshot> {
         let read = self.log.clock.moment();
         let record = match self.log.record(id).await {
             Err(StoreError::NotFound) => return Err(StoreError::NotFound),
@@ -86,7 +87,7 @@ impl Snapshots {
     }
 
     /// The record of an upload as it was then.
-    pub(super) async fn describe(&self, snapshot: &Snapshot) -> Result<Upload, StoreError> {
+    pub(super) async fn describe(&self, snapshot: &Snapshot) -> Result<Upload> {
         let id = snapshot.record.id;
         let record = match snapshot.tail.entry.described {
             None => Some(Upload::clone(&snapshot.record)),
@@ -97,7 +98,7 @@ impl Snapshots {
     }
 
     /// Some of the uploads, which are found by their records.
-    pub(super) async fn page(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
+    pub(super) async fn page(&self, cursor: Option<Cursor>) -> Result<Page> {
         let after = cursor.and_then(|cursor| Path::parse(cursor.as_str()).ok());
         let listing = self.log.objects.list(&self.log.keys.records(), after.as_ref()).take(PAGE);
         let keys: Vec<_> = listing.try_collect().await.context("list records")?;
@@ -112,7 +113,7 @@ impl Snapshots {
         Ok(Page { uploads, next, ..Page::default() })
     }
 
-    async fn listed(&self, id: UploadId) -> Result<Upload, StoreError> {
+    async fn listed(&self, id: UploadId) -> Result<Upload> {
         self.describe(&self.fresh(&id).await?.unless_removed()?).await
     }
 
@@ -140,7 +141,7 @@ impl Snapshots {
 }
 
 impl Snapshot {
-    pub(super) fn unless_removed(self) -> Result<Self, StoreError> {
+    pub(super) fn unless_removed(self) -> Result<Self> {
         match self.tail.entry.removed(&self.record) {
             Some(removed) => Err(removed),
             None => Ok(self),

@@ -5,7 +5,7 @@
 use object_store::path::Path;
 use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 
-use super::entry::{MARK, Moved, attribute, attributes};
+use super::entry::{MARK, Moved, Result, attribute, attributes};
 use super::objects::{Context, Objects, Retries};
 use crate::store::StoreError;
 
@@ -24,7 +24,7 @@ pub(super) enum Found {
 }
 
 impl Targets {
-    pub(super) async fn find(&self, key: &Path, mark: &str) -> Result<Found, StoreError> {
+    pub(super) async fn find(&self, key: &Path, mark: &str) -> Result<Found> {
         let found = self.objects.head(key, MARK).await.context("look at a target")?;
         Ok(match found {
             None => Found::Nothing,
@@ -42,7 +42,7 @@ impl Targets {
         bytes: PutPayload,
         mark: &str,
         overwrite: bool,
-    ) -> Result<(), StoreError> {
+    ) -> Result<()> {
         let mode = if overwrite { PutMode::Overwrite } else { PutMode::Create };
         let mut options =
             PutOptions { mode, attributes: attributes(MARK, mark), ..PutOptions::default() };
@@ -52,7 +52,8 @@ impl Targets {
             let Err(error) = put else { return Ok(()) };
             match self.find(key, mark).await {
                 Ok(Found::Ours(size)) if size >= bytes.content_length() as u64 => return Ok(()),
-                // It is of an earlier `persist` with smaller segments, which has only taken the name.
+                // It is of an earlier `persist` with smaller segments, which has only taken the
+                // name.
                 Ok(Found::Ours(_)) => options.mode = PutMode::Overwrite,
                 Ok(Found::Other) if !overwrite => return Err(exists(key)),
                 _ => {}

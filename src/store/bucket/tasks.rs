@@ -5,6 +5,7 @@ use std::io;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
+use super::entry::Result;
 use crate::store::StoreError;
 
 /// The tasks of a store on this node; a clone tracks the same ones.
@@ -26,12 +27,12 @@ impl Tasks {
         }
     }
 
-    /// Does something to its end, even if the caller is dropped: a request that was sent may come true,
-    /// and what depends on it must know.
+    /// Does something to its end, even if the caller is dropped: a request that was sent may come
+    /// true, and what depends on it must know.
     pub(super) async fn finish<T: Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, StoreError> {
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
         match self.0.spawn(work).await {
             Ok(result) => result,
             Err(error) => Err(StoreError::io("finish a request", io::Error::other(error))),

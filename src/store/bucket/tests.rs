@@ -223,13 +223,13 @@ async fn of_two_nodes_that_complete_one_is_refused_until_the_other_is_silent() {
     given.reopen().await.unwrap();
     assert_eq!(two.for_operator().status(&id).await.unwrap().status(), Status::Open);
     let given = two.for_operator().complete(&id, None).await.unwrap();
-    // Its node is gone in the middle of it.
+    // Its node dies in the middle of it.
     std::mem::forget(given);
-    // Signs of life go on in this test's process, so they are stopped at the store.
+    // Heartbeats go on in this test's process, so they are stopped at the store.
     double.plan(Call::Put, "/busy/", &[Fate::Refused; 1000]);
     let mut refused = 0;
     let again = loop {
-        // Nor does who only asks change how long it takes.
+        // A node that only asks does not change how long it takes.
         drop(one.for_operator().status(&id).await.unwrap());
         match one.for_operator().complete(&id, None).await {
             Ok(again) => break again,
@@ -572,8 +572,8 @@ async fn a_late_removal_is_not_taken_for_anothers() {
     assert!(matches!(node(&double).load(&upload.id).await, Err(StoreError::NotFound)));
 }
 
-/// An upload that is complete and whose bytes are at the application's place only, and somebody who knows
-/// it as it was before.
+/// An upload that is complete and whose bytes are at the application's place only, and somebody who
+/// knows it as it was before.
 async fn trimmed(double: &Double) -> (Uploads, super::BucketWriter) {
     let (store, uploads, ahead) = timed(double);
     let upload = born(&store, b"first").await;
@@ -600,7 +600,7 @@ async fn a_late_commit_under_a_number_whose_bytes_were_moved_away_is_not_acknowl
     assert_eq!(content(&node(&double), &upload.id).await, b"first");
 }
 
-/// Its clock that never goes back stood still with it.
+/// Its monotonic clock stood still with it.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_slept_believes_nothing_that_it_knew() {
     let double = Double::default();
@@ -1048,7 +1048,7 @@ async fn who_was_overtaken_does_not_write_to_the_applications_place() {
     let double = Double::default();
     let upload = born(&node(&double), b"bytes").await;
     let mut writer = node(&double).writer(&upload.id).await.unwrap();
-    // His note is commit 2. Another has gone on from it already, or will have when he looks.
+    // The note is commit 2. Another node has gone on from it by the time this one looks.
     let later = double.objects.get(&keys().entry(&upload.id, 1)).await.unwrap().attributes;
     double.put_with(&keys().entry(&upload.id, 3), "", later).await;
     let overtaken = writer.persist(FilePath::new("media/a"), true).await;

@@ -19,8 +19,8 @@ use crate::id::UploadId;
 use crate::store::{Batch, Commit, Handover, Reader, StoreError, Writer};
 use crate::upload::Upload;
 
-/// The right to try to write to an upload in a [`BucketStore`](super::BucketStore): the first to commit
-/// wins.
+/// The right to try to write to an upload in a [`BucketStore`](super::BucketStore): the first to
+/// commit wins.
 pub struct BucketWriter {
     node: Arc<Node>,
     upload: Upload,
@@ -160,8 +160,8 @@ impl Writer for BucketWriter {
         self.heartbeat = heartbeat;
         self.indexed = self.upload.expires();
         match earlier {
-            // A sweep that saw the record before this moves the entry to a later time, now or a little
-            // later. So there is another entry, with a name of its own.
+            // A sweep that saw the record before this moves the entry to a later time, now or a
+            // little later. So there is another entry, with a name of its own.
             Some(expires) if !is_new => {
                 let later = expires.checked_add(Duration::from_secs(1)).unwrap_or(expires);
                 node.index.put(&id, later).await
@@ -227,14 +227,12 @@ impl Drop for BucketWriter {
 
 /// The pieces with so many bytes, the last of them perhaps shorter than its object.
 fn cut(pieces: &[Piece], mut length: u64) -> Vec<Piece> {
-    let mut kept = Vec::new();
-    for piece in pieces {
-        let part = piece.length.min(length);
-        if part > 0 {
-            kept.push(Piece { name: piece.name.clone(), length: part });
-        }
-        length -= part;
+    let mut kept = pieces.to_vec();
+    for piece in &mut kept {
+        piece.length = piece.length.min(length);
+        length -= piece.length;
     }
+    kept.retain(|piece| piece.length > 0);
     kept
 }
 
