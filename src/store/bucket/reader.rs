@@ -1,19 +1,18 @@
 //! Reading the commits of an upload as one file.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::io::{self, SeekFrom};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
-use futures_util::stream::{self, StreamExt};
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 
-use super::entry::{Body, Entry, List, Piece};
+use super::entry::{Body, Entry, List, Piece, Result};
 use super::log::{CommitLog, Tail, missing};
 use super::objects::{AT_ONCE, Chunks, Context as _, Objects, present};
 use super::pool::Buffer;
@@ -31,7 +30,7 @@ pub(super) struct Files {
 
 impl Files {
     /// The bytes up to the offset of `tail`.
-    pub(super) async fn open(&self, id: &UploadId, tail: Tail) -> Result<Reader, StoreError> {
+    pub(super) async fn open(&self, id: &UploadId, tail: Tail) -> Result<Reader> {
         let size = tail.entry.progress.offset;
         let Some(place) = tail.entry.place() else {
             let (log, spans) = (Arc::clone(&self.log), Mutex::default());
@@ -52,7 +51,7 @@ impl Files {
     }
 
     /// Fails unless all bytes up to the offset of `tail` are there. It reads none.
-    pub(super) async fn check(&self, id: &UploadId, tail: Tail) -> Result<(), StoreError> {
+    pub(super) async fn check(&self, id: &UploadId, tail: Tail) -> Result<()> {
         if tail.entry.place().is_some() {
             return self.open(id, tail).await.map(drop);
         }
@@ -76,8 +75,8 @@ pub(super) fn staged(buffer: Arc<Buffer>, guard: impl Send + 'static, size: u64)
 }
 
 fn reader(source: Source, size: u64) -> Reader {
-    let (source, state) = (Arc::new(source), Mutex::new(State::Idle));
-    Reader::new(LogReader { source, size, position: 0, state }, size)
+    let (source, open) = (Arc::new(source), Mutex::default());
+    Reader::new(LogReader { source, size, position: 0, open }, size)
 }
 
 enum Source {
@@ -108,44 +107,47 @@ struct Span {
     pieces: Option<Arc<Vec<Piece>>>,
 }
 
-type Opening = Pin<Box<dyn Future<Output = io::Result<Chunks>> + Send>>;
-
 /// A file that is made of several objects. Nothing is read ahead but what the object store's client
 /// sends.
 struct LogReader {
     source: Arc<Source>,
     size: u64,
     position: u64,
-    // Behind a lock that is never contended, since a future need not be `Sync`.
-    state: Mutex<State>,
+    // Behind a lock that is never contended, since a stream need not be `Sync`.
+    open: Mutex<Option<Open>>,
 }
 
-enum State {
-    Idle,
-    Opening(Opening),
-    /// And whether it has given a byte so far.
-    Reading(Chunks, Bytes, bool),
+/// An object that is being read.
+struct Open {
+    chunks: BoxStream<'static, io::Result<Bytes>>,
+    bytes: Bytes,
+    /// Whether it has given a byte so far.
+    came: bool,
 }
 
 impl Source {
     /// The bytes from there to the end of the object that holds them, or less.
-    async fn fetch(self: Arc<Self>, position: u64, size: u64) -> io::Result<Chunks> {
-        let chunks = match &*self {
-            Self::Log(log) => log.fetch(position).await,
-            Self::Object { objects, key, part } => {
-                // The object store's client gives a request so much time and no more, however slowly
-                // its bytes are taken.
-                let range = position..size.min(position + part);
-                objects.stream(key, range).await.context("read an object")
-            }
-            Self::Staged(buffer, _) => buffer.read(position).await,
+    fn open(self: Arc<Self>, position: u64, size: u64) -> Open {
+        let chunks = async move {
+            let chunks = match &*self {
+                Self::Log(log) => log.fetch(position).await,
+                Self::Object { objects, key, part } => {
+                    // The object store's client gives a request so much time and no more, however
+                    // slowly its bytes are taken.
+                    let range = position..size.min(position + part);
+                    objects.stream(key, range).await.context("read an object")
+                }
+                Self::Staged(buffer, _) => buffer.read(position).await,
+            };
+            Ok::<_, io::Error>(chunks.map_err(io::Error::other)?.map_err(io::Error::other))
         };
-        chunks.map_err(io::Error::other)
+        let chunks = stream::once(chunks).try_flatten().boxed();
+        Open { chunks, bytes: Bytes::new(), came: false }
     }
 }
 
 impl Log {
-    async fn fetch(&self, position: u64) -> Result<Chunks, StoreError> {
+    async fn fetch(&self, position: u64) -> Result<Chunks> {
         let (known, mut low, mut high) = self.known(position);
         if let Some(span) = known {
             return self.read(&span, position).await;
@@ -204,7 +206,7 @@ impl Log {
         spans.insert(span.at, span.clone());
     }
 
-    async fn read(&self, span: &Span, position: u64) -> Result<Chunks, StoreError> {
+    async fn read(&self, span: &Span, position: u64) -> Result<Chunks> {
         let skip = position - span.at;
         let Some(pieces) = &span.pieces else {
             let key = self.log.keys.entry(&self.id, span.seq);
@@ -224,7 +226,7 @@ impl Log {
     }
 
     /// A commit, and its bytes if it holds some.
-    async fn follow(&self, seq: u32) -> Result<(Span, Option<Chunks>), StoreError> {
+    async fn follow(&self, seq: u32) -> Result<(Span, Option<Chunks>)> {
         let key = self.log.keys.entry(&self.id, seq);
         let found = present(self.log.objects.store.get(&key).await).context("read an object")?;
         let found = found.ok_or_else(|| missing(&self.id, seq))?;
@@ -238,7 +240,7 @@ impl Log {
         Ok((span, Some(found.into_stream())))
     }
 
-    async fn look(&self, seq: u32) -> Result<Span, StoreError> {
+    async fn look(&self, seq: u32) -> Result<Span> {
         let entry = self.log.entry(&self.id, seq).await?;
         let entry = entry.ok_or_else(|| missing(&self.id, seq))?;
         let pieces = match entry.body {
@@ -255,49 +257,34 @@ impl AsyncRead for LogReader {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { source, size, position, state } = self.get_mut();
-        let state = state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if buffer.remaining() == 0 {
+        let Self { source, size, position, open } = self.get_mut();
+        let open = open.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let left = size.saturating_sub(*position);
+        if left == 0 {
+            *open = None;
+        }
+        if left == 0 || buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
         loop {
-            let left = size.saturating_sub(*position);
-            if left == 0 {
-                *state = State::Idle;
+            let at = open.get_or_insert_with(|| Arc::clone(source).open(*position, *size));
+            if !at.bytes.is_empty() {
+                let left = usize::try_from(left).unwrap_or(usize::MAX);
+                let length = at.bytes.len().min(buffer.remaining()).min(left);
+                buffer.put_slice(&at.bytes.split_to(length));
+                *position += length as u64;
+                at.came = true;
                 return Poll::Ready(Ok(()));
             }
-            match state {
-                State::Idle => {
-                    *state = State::Opening(Box::pin(Arc::clone(source).fetch(*position, *size)));
-                }
-                State::Opening(opening) => {
-                    let opened = ready!(opening.as_mut().poll(cx));
-                    *state = State::Idle;
-                    *state = State::Reading(opened?, Bytes::new(), false);
-                }
-                State::Reading(_, bytes, came) if !bytes.is_empty() => {
-                    let left = usize::try_from(left).unwrap_or(usize::MAX);
-                    let length = bytes.len().min(buffer.remaining()).min(left);
-                    buffer.put_slice(&bytes[..length]);
-                    bytes.advance(length);
-                    *position += length as u64;
-                    *came = true;
-                    return Poll::Ready(Ok(()));
-                }
-                State::Reading(chunks, bytes, came) => {
-                    let (next, came) = (ready!(chunks.poll_next_unpin(cx)), *came);
-                    match next {
-                        Some(Ok(more)) => *bytes = more,
-                        // The object ends here, or breaks off further than the last time. The next
-                        // request begins here.
-                        _ if came => *state = State::Idle,
-                        failed => {
-                            *state = State::Idle;
-                            let eof = || io::ErrorKind::UnexpectedEof.into();
-                            let error = failed.and_then(Result::err);
-                            return Poll::Ready(Err(error.map_or_else(eof, io::Error::other)));
-                        }
-                    }
+            match ready!(at.chunks.poll_next_unpin(cx)) {
+                Some(Ok(more)) => at.bytes = more,
+                // The object ends here, or breaks off further than the last time. The next request
+                // begins here.
+                _ if at.came => *open = None,
+                failed => {
+                    *open = None;
+                    let eof = || io::ErrorKind::UnexpectedEof.into();
+                    return Poll::Ready(Err(failed.and_then(Result::err).unwrap_or_else(eof)));
                 }
             }
         }
@@ -320,7 +307,7 @@ impl AsyncSeek for LogReader {
         })?;
         if target != this.position {
             this.position = target;
-            *this.state.get_mut().unwrap_or_else(PoisonError::into_inner) = State::Idle;
+            *this.open.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
         }
         Ok(())
     }
