@@ -6,8 +6,6 @@ use std::time::Duration;
 use object_store::PutPayload;
 
 use super::clock::Moment;
-#[cfg(test)]
-use super::clock::Mutation;
 use super::entry::{Entry, Moved, Result};
 use super::log::{CommitLog, Tail};
 use super::objects::Context;
@@ -172,7 +170,7 @@ impl Appender {
     fn is_stale(&self) -> bool {
         let clock = &self.log().clock;
         #[cfg(test)]
-        if clock.is(Mutation::NoEndCheck) {
+        if clock.is(super::clock::Mutation::NoEndCheck) {
             return false;
         }
         !clock.is_fresh(self.read())

@@ -12,7 +12,7 @@ use super::keys::{IndexKey, stamp};
 use super::log::{CommitLog, Tail};
 use super::objects::{AT_ONCE, Context};
 use super::reader::Files;
-use super::snapshot::{Snapshot, Snapshots};
+use super::snapshot::Snapshots;
 use crate::id::UploadId;
 use crate::store::{Cursor, Handover, Page, Remains, StoreError};
 use crate::upload::Upload;
@@ -59,16 +59,11 @@ impl Collector {
             self.snapshots.keep(snapshot);
             return Ok(Some(upload));
         }
-        self.look_later(entry, &upload, &snapshot).await.map(|()| None)
+        self.look_later(entry, &upload, &snapshot.tail).await.map(|()| None)
     }
 
     /// Moves an entry that is too early, and trims the file if that was persisted and taken.
-    async fn look_later(
-        &self,
-        entry: IndexKey,
-        upload: &Upload,
-        Snapshot { tail, .. }: &Snapshot,
-    ) -> Result<()> {
+    async fn look_later(&self, entry: IndexKey, upload: &Upload, tail: &Tail) -> Result<()> {
         let mut later = upload.expires();
         if tail.entry.place().is_some() && tail.entry.handover == Handover::Taken {
             // Until then somebody may be reading what is in the store.

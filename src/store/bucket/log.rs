@@ -75,15 +75,10 @@ impl CommitLog {
         Ok(first.transpose().context("list a log")?.and_then(|key| keys::seq_of(&key)))
     }
 
-    /// The last commit after `seq`, if there is any. `window` is how many commits are asked for at
-    /// once at first.
-    pub(super) async fn walk(
-        &self,
-        id: &UploadId,
-        mut seq: u32,
-        mut window: u32,
-    ) -> Result<Option<Tail>> {
-        let mut last = Ok(None);
+    /// The last commit after `seq`, if there is any. It first asks for `at_once` commits at the same
+    /// time.
+    pub(super) async fn walk(&self, id: &UploadId, seq: u32, at_once: u32) -> Result<Option<Tail>> {
+        let (mut seq, mut window, mut last) = (seq, at_once, Ok(None));
         loop {
             let next = (1..=window).filter_map(|step| seq.checked_add(step));
             let found = join_all(next.map(|seq| async move { (seq, self.entry(id, seq).await) }));
