@@ -15,10 +15,10 @@ use tokio::io::AsyncReadExt;
 
 use super::double::{Call, Double, Fate};
 use super::keys::Keys;
-use super::{BucketStore, BucketStoreBuilder};
+use super::{BucketStore, BucketStoreBuilder, BucketWriter};
 use crate::engine::{AppendMode, ErrorKind, Filter, NewUpload, Uploads};
 use crate::id::UploadId;
-use crate::store::{Batch, Commit, Store, StoreError, Writer};
+use crate::store::{Batch, Commit, Handover, Store, StoreError, Writer};
 use crate::upload::{Status, Upload};
 
 fn builder(double: &Double) -> BucketStoreBuilder {
@@ -304,6 +304,36 @@ async fn a_completion_that_was_taken_over_is_told() {
     assert_eq!(two.for_operator().status(&id).await.unwrap().status(), Status::Complete);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_note_of_a_target_inherits_the_handover_and_a_commit_sets_it() {
+    let double = Double::default();
+    let (one, two) = (node(&double), node(&double));
+    let id = born(&one, b"bytes").await.id;
+    let last = async || one.node.log.tail(&id).await.unwrap().unwrap().entry.handover;
+    let commit = async |writer: &mut BucketWriter, handover| {
+        let commit = Commit::new(Bytes::new(), writer.upload().clone());
+        writer.commit(commit.with_handover(handover)).await.unwrap();
+    };
+    let mut dead = one.writer(&id).await.unwrap();
+    commit(&mut dead, Handover::Given).await;
+    dead.persist(FilePath::new("media/a"), true).await.unwrap();
+    assert_eq!(last().await, Handover::Given);
+    double.plan(Call::Put, "/busy/", &[Fate::Refused; 1000]);
+    assert!(matches!(two.writer(&id).await, Err(StoreError::Busy)));
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    let mut writer = two.writer(&id).await.unwrap();
+    // Nobody's file, whatever the status says: no other node has to wait for the lease again.
+    commit(&mut writer, Handover::None).await;
+    assert_eq!(last().await, Handover::None);
+    drop(one.writer(&id).await.unwrap());
+    writer.persist(FilePath::new("media/b"), true).await.unwrap();
+    assert_eq!(last().await, Handover::None);
+    commit(&mut writer, Handover::Taken).await;
+    writer.persist(FilePath::new("media/c"), true).await.unwrap();
+    assert_eq!(last().await, Handover::Taken);
+    drop(dead);
+}
+
 /// When the clocks of nodes with a clock of their own begin.
 fn start() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_800_000_000)
@@ -574,7 +604,7 @@ async fn a_late_removal_is_not_taken_for_anothers() {
 
 /// An upload that is complete and whose bytes are at the application's place only, and somebody who
 /// knows it as it was before.
-async fn trimmed(double: &Double) -> (Uploads, super::BucketWriter) {
+async fn trimmed(double: &Double) -> (Uploads, BucketWriter) {
     let (store, uploads, ahead) = timed(double);
     let upload = born(&store, b"first").await;
     let zombie = node(double).writer(&upload.id).await.unwrap();
