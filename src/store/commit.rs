@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::StoreError;
+use crate::task;
 use crate::upload::Upload;
 
 /// Bytes that are to be written to an upload.
@@ -148,8 +149,10 @@ async fn blocking<T: Send + 'static>(
     if bytes <= WORK_IN_PLACE {
         return Ok(work());
     }
-    let worked = tokio::task::spawn_blocking(work).await;
-    worked.map_err(|error| StoreError::io("work on a batch", std::io::Error::other(error)))
+    task::join(tokio::task::spawn_blocking(work)).await.ok_or_else(|| {
+        let stopped = std::io::Error::other("the runtime is shutting down");
+        StoreError::io("look at a batch", stopped)
+    })
 }
 
 impl fmt::Debug for Batch {

@@ -7,6 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use super::entry::Result;
 use crate::store::StoreError;
+use crate::task;
 
 /// The tasks of a store on this node; a clone tracks the same ones.
 #[derive(Clone)]
@@ -14,10 +15,7 @@ pub(super) struct Tasks(TaskTracker);
 
 impl Tasks {
     pub(super) fn new() -> Self {
-        let tracker = TaskTracker::new();
-        // This only lets `settle` return. A closed tracker takes tasks all the same.
-        tracker.close();
-        Self(tracker)
+        Self(task::tracker())
     }
 
     /// Does something that may as well fail. Without a runtime it is not done at all.
@@ -33,10 +31,10 @@ impl Tasks {
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        match self.0.spawn(work).await {
-            Ok(result) => result,
-            Err(error) => Err(StoreError::io("finish a request", io::Error::other(error))),
-        }
+        task::join(self.0.spawn(work)).await.unwrap_or_else(|| {
+            let stopped = io::Error::other("the runtime is shutting down");
+            Err(StoreError::io("finish a request", stopped))
+        })
     }
 
     /// Waits until none is left.

@@ -50,7 +50,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
-use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 pub use self::durability::Durability;
 #[cfg(any(test, fuzzing))]
@@ -62,6 +62,7 @@ use super::{
     Writer,
 };
 use crate::id::UploadId;
+use crate::task;
 use crate::upload::Upload;
 
 /// Keeps uploads in a folder; the [module docs](self) show the layout. A clone is the same store.
@@ -75,7 +76,8 @@ use crate::upload::Upload;
 #[must_use]
 pub struct FsStore {
     layout: Arc<Layout>,
-    background: Background,
+    /// The file calls under way.
+    tasks: TaskTracker,
 }
 
 impl FsStore {
@@ -89,7 +91,7 @@ impl FsStore {
     /// [`ConfigError`](crate::ConfigError).
     pub fn new(pattern: impl AsRef<Path>) -> Self {
         let layout = Arc::new(Layout::new(pattern.as_ref()));
-        Self { layout, background: Background::default() }
+        Self { layout, tasks: task::tracker() }
     }
 
     /// Sets what an acknowledged byte survives. The default is [`Durability::Process`].
@@ -110,7 +112,7 @@ impl FsStore {
         work: impl FnOnce(&Arc<Layout>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let layout = Arc::clone(&self.layout);
-        self.background.run(move || work(&layout)).await
+        run(&self.tasks, move || work(&layout)).await
     }
 }
 
@@ -146,7 +148,7 @@ impl Store for FsStore {
     async fn create(&self, upload: Upload) -> Result<FsWriter, StoreError> {
         // The files are created with the first bytes, in the same hop to a blocking thread.
         let lease = Lease::uncommitted(Arc::clone(&self.layout), upload);
-        Ok(FsWriter::new(lease, self.background.clone()))
+        Ok(FsWriter::new(lease, self.tasks.clone()))
     }
 
     async fn load(&self, id: &UploadId) -> Result<Upload, StoreError> {
@@ -157,7 +159,7 @@ impl Store for FsStore {
     async fn writer(&self, id: &UploadId) -> Result<FsWriter, StoreError> {
         let id = *id;
         let lease = self.blocking(move |layout| Lease::take(Arc::clone(layout), &id)).await?;
-        Ok(FsWriter::new(lease, self.background.clone()))
+        Ok(FsWriter::new(lease, self.tasks.clone()))
     }
 
     async fn open(&self, id: &UploadId) -> Result<Reader, StoreError> {
@@ -203,7 +205,7 @@ impl Store for FsStore {
     }
 
     async fn settle(&self) {
-        self.background.ended().await;
+        self.tasks.wait().await;
     }
 }
 
@@ -214,12 +216,12 @@ pub struct FsWriter {
     // dropped.
     lease: Option<Lease>,
     upload: Upload,
-    background: Background,
+    tasks: TaskTracker,
 }
 
 impl FsWriter {
-    fn new(lease: Lease, background: Background) -> Self {
-        Self { upload: lease.upload().clone(), lease: Some(lease), background }
+    fn new(lease: Lease, tasks: TaskTracker) -> Self {
+        Self { upload: lease.upload().clone(), lease: Some(lease), tasks }
     }
 
     /// Does `work` on a blocking thread and moves the lease there. If this future is dropped, the
@@ -233,7 +235,7 @@ impl FsWriter {
             let result = work(&mut lease);
             Ok((lease, result))
         };
-        let (lease, result) = self.background.run(work).await?;
+        let (lease, result) = run(&self.tasks, work).await?;
         self.upload.clone_from(lease.upload());
         self.lease = Some(lease);
         result
@@ -288,7 +290,7 @@ impl Writer for FsWriter {
 
     async fn remove(mut self) -> Result<(), StoreError> {
         let lease = self.take()?;
-        self.background.run(move || lease.remove()).await
+        run(&self.tasks, move || lease.remove()).await
     }
 }
 
@@ -299,11 +301,7 @@ impl Drop for FsWriter {
         if lease.is_dirty()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            let busy = self.background.enter();
-            runtime.spawn_blocking(move || {
-                drop(lease);
-                drop(busy);
-            });
+            drop(self.tasks.spawn_blocking_on(move || drop(lease), &runtime));
         }
     }
 }
@@ -370,58 +368,13 @@ impl AsyncSeek for Section {
     }
 }
 
-/// Runs file calls where they may block, and knows how many are under way.
-#[derive(Clone, Debug)]
-struct Background {
-    running: watch::Sender<usize>,
-}
-
-impl Default for Background {
-    fn default() -> Self {
-        Self { running: watch::Sender::new(0) }
-    }
-}
-
-impl Background {
-    async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let busy = self.enter();
-        let work = move || {
-            let result = work();
-            drop(busy);
-            result
-        };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(result) => result,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => {
-                    let stopped = io::Error::other("the runtime is shutting down");
-                    Err(StoreError::io("start a file call", stopped))
-                }
-            },
-        }
-    }
-
-    fn enter(&self) -> Busy {
-        self.running.send_modify(|running| *running += 1);
-        Busy(self.running.clone())
-    }
-
-    async fn ended(&self) {
-        // The sender lives as long as this.
-        drop(self.running.subscribe().wait_for(|running| *running == 0).await);
-    }
-}
-
-/// A file call, or several, under way.
-#[derive(Debug)]
-struct Busy(watch::Sender<usize>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.send_modify(|running| *running -= 1);
-    }
+/// Runs file calls where they may block. A shutdown waits for them, whoever else does.
+async fn run<T: Send + 'static>(
+    tasks: &TaskTracker,
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    task::join(tasks.spawn_blocking(work)).await.unwrap_or_else(|| {
+        let stopped = io::Error::other("the runtime is shutting down");
+        Err(StoreError::io("start a file call", stopped))
+    })
 }
