@@ -61,7 +61,7 @@ impl Running {
     }
 
     /// The same kind of checksum, of nothing.
-    pub(crate) fn anew(&self) -> Self {
+    pub(crate) fn restarted(&self) -> Self {
         match self {
             Self::Md5(_) => Self::md5(),
             Self::Crc32(_) => Self::crc32(),
@@ -114,8 +114,8 @@ fn update(md5: &mut Md5, bytes: &[u8]) {
 /// the state, as without it.
 #[cfg(feature = "fast-md5")]
 fn update(md5: &mut Md5, bytes: &[u8]) {
-    let begun = usize::from(md5.serialize()[BEGUN]);
-    let (start, rest) = bytes.split_at(bytes.len().min((BLOCK - begun) % BLOCK));
+    let partial = usize::from(md5.serialize()[PARTIAL]);
+    let (start, rest) = bytes.split_at(bytes.len().min((BLOCK - partial) % BLOCK));
     md5.update(start);
     let (blocks, end) = rest.as_chunks::<BLOCK>();
     if !blocks.is_empty() {
@@ -166,7 +166,7 @@ const STATE_LENGTH: usize = 88;
 #[cfg(feature = "fast-md5")]
 const COUNT: usize = 16;
 #[cfg(feature = "fast-md5")]
-const BEGUN: usize = 24;
+const PARTIAL: usize = 24;
 #[cfg(feature = "fast-md5")]
 const BLOCK: usize = 64;
 
@@ -247,7 +247,7 @@ mod tests {
         ) {
             let (first, second) = bytes.split_at(cut.min(bytes.len()));
             for mut whole in [Running::md5(), Running::crc32()] {
-                let mut parts = whole.anew();
+                let mut parts = whole.restarted();
                 whole.update(&bytes);
                 parts.update(first);
                 let mut parts = Running::resume(&parts.save()).unwrap();

@@ -1,4 +1,4 @@
-//! The uploads that one caller may see.
+//! The uploads that one caller may access.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,13 +13,14 @@ use crate::id::UploadId;
 use crate::store::StoreError;
 use crate::upload::{Owner, Status, Upload};
 
-/// What the handles are made of.
+/// The shared implementation of the handles.
 #[derive(Clone)]
 pub(super) struct Access {
     pub(super) engine: Arc<Engine>,
     pub(super) scope: Scope,
-    /// When the request came that is served; `None`: each call comes when it is made.
-    pub(super) came: Option<Instant>,
+    /// When the request being served arrived; `None` means that each call counts as a request of
+    /// its own.
+    pub(super) arrived: Option<Instant>,
     pub(super) cause: Cause,
 }
 
@@ -31,16 +32,16 @@ pub(super) enum Scope {
 
 impl Access {
     pub(super) fn new(engine: Arc<Engine>, scope: Scope) -> Self {
-        Self { engine, scope, came: None, cause: None }
+        Self { engine, scope, arrived: None, cause: None }
     }
 
-    pub(super) fn came(&self) -> Instant {
-        self.came.unwrap_or_else(Instant::now)
+    pub(super) fn arrived(&self) -> Instant {
+        self.arrived.unwrap_or_else(Instant::now)
     }
 
-    /// Begins an upload. What is `staged` turns out later to be a part of one that exists.
+    /// Starts an upload. `staged` bytes will later be moved to an existing upload.
     pub(super) async fn create(&self, new: NewUpload, staged: bool) -> Result<Append, Error> {
-        let engine = &self.engine;
+        let (engine, arrived) = (&self.engine, self.arrived());
         let now = engine.now();
         let owner = match &self.scope {
             Scope::All => None,
@@ -53,7 +54,7 @@ impl Access {
         {
             return Err(ErrorKind::TooLarge { limit }.into());
         }
-        let claim = engine.claims.claim(&upload.id, self.came(), engine.takeover_timeout).await?;
+        let claim = engine.claims.claim(&upload.id, arrived, engine.takeover_timeout).await?;
         let reservation = engine.ledger.open(&*engine.store, &upload, staged).await?;
         let writer = engine.store.create(upload).await?;
         let checksum = Some(engine.new_checksum());
@@ -67,11 +68,11 @@ impl Access {
             return Err(ErrorKind::Expired.into());
         }
         if upload.status() != Status::Complete {
-            // An offset up to which there are no bytes is none.
+            // An offset is only valid if the bytes up to it exist.
             drop(store.open(id).await?);
         }
-        // The process that was finishing it may be gone. Then nobody holds it, and it can be completed
-        // again.
+        // The process that was completing the upload may have ended. Then the upload is not held,
+        // and it can be completed again.
         if upload.status() == Status::Finishing && store.writer(id).await.is_ok() {
             upload.progress.status = Status::Open;
         }
@@ -91,25 +92,25 @@ impl Access {
 
     async fn find(&self, id: &UploadId) -> Result<Upload, Error> {
         let upload = match self.engine.store.load(id).await {
-            Err(error) => return Err(self.why_missing(id, error).await),
+            Err(error) => return Err(self.load_error(id, error).await),
             Ok(upload) => upload,
         };
-        match self.scope.knows(&upload) {
+        match self.scope.contains(&upload) {
             true => Ok(upload),
             false => Err(ErrorKind::NotFound.into()),
         }
     }
 
-    /// What to say of an upload that the store cannot load.
-    async fn why_missing(&self, id: &UploadId, error: StoreError) -> Error {
+    /// Returns the error for an upload that the store cannot load.
+    async fn load_error(&self, id: &UploadId, error: StoreError) -> Error {
         match &error {
             StoreError::Removed { upload, at }
-                if self.scope.knows(upload) && upload.is_expired(*at) =>
+                if self.scope.contains(upload) && upload.is_expired(*at) =>
             {
                 ErrorKind::Expired.into()
             }
             StoreError::NotFound | StoreError::Removed { .. }
-                if self.engine.swept.knows(id, &self.scope) =>
+                if self.engine.swept.contains(id, &self.scope) =>
             {
                 ErrorKind::Expired.into()
             }
@@ -120,13 +121,13 @@ impl Access {
         }
     }
 
-    /// Whether a damaged upload is the caller's: to everybody else there is none.
+    /// Whether a damaged upload belongs to the caller. To everybody else it does not exist.
     async fn owns_damaged(&self, id: &UploadId) -> bool {
         let Scope::Of(owner) = &self.scope else { return true };
         let remains = self.engine.store.remains(id).await.unwrap_or_default();
         match &remains.record {
-            Some(record) => self.scope.knows(record),
-            // Whose it was cannot be told; where nobody is anybody in particular it need not be.
+            Some(record) => self.scope.contains(record),
+            // The owner is unknown. Without owners that does not matter.
             None => owner.is_none(),
         }
     }
@@ -137,7 +138,7 @@ impl Scope {
         matches!(self, Self::All)
     }
 
-    pub(super) fn knows(&self, upload: &Upload) -> bool {
+    pub(super) fn contains(&self, upload: &Upload) -> bool {
         self.owns(upload.owner.as_ref())
     }
 

@@ -1,18 +1,22 @@
 //! Adding bytes to an upload.
 //!
-//! What was tried on two cores, with the client on the same machine (`benches/README.md`):
+//! These alternatives were measured on two cores, with the client on the same machine
+//! (`benches/README.md`):
 //!
-//! - **Batches of 512 KiB** against 256 KiB, 1 GiB in chunks of 8 MiB: 1.1 times the throughput for 0.9 of
-//!   the CPU. 1 MiB gives as much again, and 32 fast uploads then take more than 1 MiB each.
-//! - **Hashing and writing in one job** against two side by side: half the context switches, and with
-//!   MD5 0.94 of the CPU at the same throughput, as a third core need not fetch the batch.
-//! - **Large frames written as they are** against copied: 16 chunks of 1 MiB at once 1.3 times the
-//!   throughput for 0.75 of the CPU, forms the same CPU as raw bodies instead of 1.2 times. One upload alone,
-//!   raw and without a checksum, loses a tenth: the HTTP library's buffers are then new to its core.
-//! - **Hashing each batch as it comes** against later from the file: a kept state makes completing cost
-//!   the same for every size.
-//! - **A limit of four blocking threads** against the runtime's own: 0.9 of the CPU for small files, but
-//!   four calls that hang would stop everybody. Not taken.
+//! - **Batches of 512 KiB** instead of 256 KiB, for 1 GiB in chunks of 8 MiB: 1.1 times the
+//!   throughput for 0.9 times the CPU time. 1 MiB gains as much again, but 32 fast uploads then
+//!   need more than 1 MiB each.
+//! - **Hashing and writing in one job** instead of two jobs side by side: half the context
+//!   switches, and with MD5 0.94 times the CPU time at the same throughput, since no third core has
+//!   to fetch the batch.
+//! - **Writing large frames directly** instead of copying them: for 16 concurrent chunks of 1 MiB,
+//!   1.3 times the throughput for 0.75 times the CPU time. Forms then need the same CPU time as raw
+//!   bodies, instead of 1.2 times. A single raw upload without a checksum loses a tenth, because
+//!   the HTTP library's buffers are then new to its core.
+//! - **Hashing each batch when it arrives** instead of reading the file later: with a saved state,
+//!   completing costs the same for every size.
+//! - **At most four blocking threads** instead of the runtime's limit: 0.9 times the CPU time for
+//!   small files. Rejected, since four calls that hang would block all uploads.
 
 use std::fmt;
 use std::pin::pin;
@@ -35,47 +39,47 @@ use crate::store::{Batch, Commit, DynWriter, StoreError};
 use crate::task;
 use crate::upload::{Status, Upload};
 
-/// When bytes count.
+/// When the bytes of an append are acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AppendMode {
-    /// All bytes of an [`Append`] count at its commit, or none does. For clients that send a whole
-    /// chunk again after a failure, and for chunks with a checksum of their own.
+    /// Either all bytes of an [`Append`] are acknowledged at its commit, or none are. For clients
+    /// that resend a whole chunk after a failure, and for chunks with their own checksum.
     #[default]
     AllOrNothing,
-    /// Every batch that reached the store counts, even if the rest never comes.
+    /// Every batch that reached the store is acknowledged, even if the rest never arrives.
     KeepWhatCame,
 }
 
-/// An append under way: it holds the upload until it is committed or dropped.
+/// An append in progress. It holds the upload until it is committed or dropped.
 ///
-/// Bytes are gathered into batches. One batch is written and hashed, off this task, while the next
-/// one is gathered; so an append holds at most two batches.
+/// Bytes are collected into batches. Each batch is hashed and written on another task while the
+/// next one is collected, so an append holds at most two batches.
 ///
-/// Dropping it gives the upload back as it was last committed. A newer append of the same upload
-/// stops this one: its next call gives [`ErrorKind::Superseded`].
+/// Dropping it releases the upload as it was last committed. A newer append to the same upload
+/// stops this one: its next call fails with [`ErrorKind::Superseded`].
 #[must_use = "an append that is not committed has no effect"]
 pub struct Append {
     engine: Arc<Engine>,
     cause: Cause,
-    /// The record as it will be committed, but for the offset and the checksum.
+    /// The record to be committed, except for its offset and checksum.
     upload: Upload,
     mode: AppendMode,
     new: bool,
     limit: Option<u64>,
-    /// How many bytes were taken, those before this append included.
+    /// How many bytes the upload has, including those received before this append.
     position: u64,
-    /// How many of them the store has got.
-    handed: u64,
+    /// How many of these bytes were handed to the store.
+    submitted: u64,
     buffer: Buffer,
-    work: Work,
-    // Before the claim: the next append must find what this one gives back.
+    state: WriterState,
+    // Dropped before the claim: the next append must find the reserved bytes released.
     reservation: Option<Reservation>,
     claim: Arc<Claim>,
 }
 
-/// The writer: here, or with the batch that is being written.
-enum Work {
+/// The writer: idle here, or moved into the task that writes a batch.
+enum WriterState {
     Idle(BatchWriter),
     Busy(JoinHandle<(BatchWriter, Result<(), StoreError>)>),
     Failed,
@@ -85,7 +89,7 @@ enum Work {
 struct BatchWriter {
     writer: Box<dyn DynWriter>,
     checksum: Checksum,
-    /// While a batch is being written the upload is claimed, even if the append was dropped.
+    /// Keeps the claim while a batch is being written, even if the append was dropped.
     _claim: Arc<Claim>,
 }
 
@@ -104,9 +108,9 @@ impl Append {
             new: options.new,
             limit: options.limit,
             position: upload.offset(),
-            handed: upload.offset(),
+            submitted: upload.offset(),
             buffer: Buffer::new(&engine.pool),
-            work: Work::Idle(BatchWriter {
+            state: WriterState::Idle(BatchWriter {
                 writer,
                 checksum: Checksum::new(checksum),
                 _claim: Arc::clone(&claim),
@@ -119,7 +123,7 @@ impl Append {
         }
     }
 
-    /// Goes on with an upload that exists.
+    /// Continues an existing upload.
     pub(super) fn resume(lease: Lease, mode: AppendMode) -> Self {
         let Lease { engine, cause, writer, claim } = lease;
         let upload = writer.upload();
@@ -133,17 +137,17 @@ impl Append {
         Self::new(engine, cause, claim, writer, checksum, options)
     }
 
-    /// The record as it is before the commit.
+    /// The record before the commit.
     pub fn upload(&self) -> &Upload {
         &self.upload
     }
 
-    /// How many bytes were taken so far, those before this append included.
+    /// How many bytes the upload has so far, including those received before this append.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Says how many bytes the file will have. It can be said once.
+    /// Sets the total size of the file, in bytes. It cannot be changed later.
     ///
     /// # Errors
     /// [`ErrorKind::TotalMismatch`], [`ErrorKind::TooLarge`], [`ErrorKind::TooLong`],
@@ -155,8 +159,8 @@ impl Append {
         Ok(())
     }
 
-    /// Sets the largest size of the file that this append takes, instead of every other limit; `None` for
-    /// no limit but the store's.
+    /// Sets the maximum size of the file for this append, in bytes. It replaces all other limits;
+    /// with `None` only the store's limit applies.
     pub fn set_limit(&mut self, bytes: impl Into<Option<u64>>) {
         self.limit = self.engine.within_reach(bytes.into());
     }
@@ -172,7 +176,7 @@ impl Append {
         }
     }
 
-    /// Makes sure that so many bytes are within the quotas.
+    /// Reserves quota for a file of this many bytes.
     async fn reserve(&mut self, bytes: u64) -> Result<(), Error> {
         match &mut self.reservation {
             Some(reservation) if bytes > reservation.bytes() => {
@@ -182,52 +186,54 @@ impl Append {
         }
     }
 
-    /// The text fields of a new upload, for a form whose fields come after its file. Those of an
-    /// upload that exists stay as they are.
+    /// Sets the text fields of a new upload, for a form whose fields follow its file. The fields of
+    /// an existing upload do not change.
     pub fn set_fields(&mut self, fields: Vec<(String, String)>) {
         if self.new {
             self.upload.fields = fields;
         }
     }
 
-    /// Waits until a newer request asks for the upload; gives the reason. Whoever waits for bytes of a
-    /// client waits for this beside it, and drops the append when it comes.
+    /// Waits until a newer request asks for the upload, and returns the reason to stop. Code that
+    /// waits for the client's bytes should also wait for this, and drop the append when it
+    /// completes.
     pub fn stopped(&self) -> impl Future<Output = ErrorKind> + Send + use<> {
-        // Only who waits can be waited for by another process.
+        // Polling for hand-off requests starts as soon as an append waits for its client.
         self.engine.watch();
         self.claim.stopped()
     }
 
-    /// Takes bytes. It waits only if a whole batch is waiting to be written already.
+    /// Adds bytes. It only waits if a whole batch is already waiting to be written.
     ///
-    /// A large [`Bytes`] becomes a batch as it is, since copying it costs a pass over memory more than
+    /// A large [`Bytes`] becomes a batch without being copied, since the copy would cost more than
     /// holding it.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`], [`ErrorKind::TooLong`], [`ErrorKind::QuotaExceeded`],
-    /// [`ErrorKind::Superseded`] and those of the store. After an error, or when this future was dropped
-    /// before its end, the append is only good for being dropped.
+    /// [`ErrorKind::Superseded`], and the errors of the store. After an error, or if this future
+    /// was dropped before it completed, the append can only be dropped.
     pub async fn write(&mut self, mut bytes: impl Buf + Send) -> Result<(), Error> {
         self.admit(bytes.remaining()).await?;
         let batch = self.engine.pool.large();
-        while bytes.remaining() >= WHOLE.min(batch) {
+        while bytes.remaining() >= DIRECT_WRITE_BYTES.min(batch) {
             if !self.buffer.is_empty() {
                 self.flush().await?;
             }
             let permit = self.engine.pool.permit();
-            let alone = permit.is_none();
+            let pool_exhausted = permit.is_none();
             let whole = bytes.copy_to_bytes(bytes.remaining().min(batch));
-            let writer = self.settle().await?;
-            self.start(writer, Bytes::from_owner(Whole { bytes: whole, _permit: permit }));
-            if alone {
-                // Then it holds one frame at a time, as the HTTP library does anyway.
-                self.rest().await?;
+            let writer = self.take_writer().await?;
+            self.start(writer, Bytes::from_owner(LargeFrame { bytes: whole, _permit: permit }));
+            if pool_exhausted {
+                // Without a permit the append holds one frame at a time, as the HTTP library does
+                // anyway.
+                self.finish_write().await?;
             }
         }
         self.gather(&mut bytes).await
     }
 
-    /// Whether so many more bytes may be written.
+    /// Checks whether `more` bytes may be written, and reserves quota for them.
     async fn admit(&mut self, more: usize) -> Result<(), Error> {
         self.claim.check()?;
         self.position = self.checked_position(more)?;
@@ -240,8 +246,8 @@ impl Append {
                 let small = !self.buffer.is_large();
                 self.flush().await?;
                 if small {
-                    // An upload with a small buffer holds nothing beside it.
-                    self.rest().await?;
+                    // An upload with a small buffer holds no second one.
+                    self.finish_write().await?;
                 }
             }
             self.buffer.fill(bytes);
@@ -264,10 +270,10 @@ impl Append {
         }
     }
 
-    /// Takes all bytes of a stream.
+    /// Adds all bytes of a stream.
     ///
     /// # Errors
-    /// Those of [`write`](Self::write); [`ErrorKind::Source`] with the stream's own error.
+    /// The errors of [`write`](Self::write); [`ErrorKind::Source`] with the stream's own error.
     pub async fn write_stream<S, B, E>(&mut self, stream: S) -> Result<(), Error>
     where
         S: Stream<Item = Result<B, E>> + Send,
@@ -290,102 +296,103 @@ impl Append {
         }
     }
 
-    /// Writes what was gathered, since the next bytes are slow to come: so a slow client keeps next to no
-    /// memory. Less than a page stays.
+    /// Writes the collected bytes because the next ones are slow to arrive, so that a slow client
+    /// uses very little memory. Less than 4 KiB stays in the buffer.
     ///
     /// # Errors
-    /// As [`write`](Self::write).
+    /// See [`write`](Self::write).
     pub async fn flush_idle(&mut self) -> Result<(), Error> {
         if self.is_worth_writing() {
             self.flush().await?;
         }
-        self.rest().await
+        self.finish_write().await
     }
 
-    /// Whether [`flush_idle`](Self::flush_idle) would give memory back.
+    /// Whether [`flush_idle`](Self::flush_idle) would free memory.
     pub fn wants_flush(&self) -> bool {
-        self.is_worth_writing() || matches!(self.work, Work::Busy(_))
+        self.is_worth_writing() || matches!(self.state, WriterState::Busy(_))
     }
 
     fn is_worth_writing(&self) -> bool {
-        self.buffer.is_large() || self.buffer.len() >= LITTLE
+        self.buffer.is_large() || self.buffer.len() >= IDLE_FLUSH_BYTES
     }
 
-    /// Starts to write what is gathered, as soon as the batch before it is written.
+    /// Starts writing the collected bytes as soon as the previous batch is written.
     async fn flush(&mut self) -> Result<(), Error> {
-        // First: if this future is dropped while it waits, the batch is still there.
-        let writer = self.settle().await?;
+        // This comes first: if this future is dropped while it waits, the batch is still in the
+        // buffer.
+        let writer = self.take_writer().await?;
         let batch = self.buffer.freeze();
         self.start(writer, batch);
         Ok(())
     }
 
     fn start(&mut self, mut writer: BatchWriter, batch: Bytes) {
-        self.handed += batch.len() as u64;
+        self.submitted += batch.len() as u64;
         if let Some(reservation) = &mut self.reservation {
-            reservation.wrote(self.handed, self.mode == AppendMode::KeepWhatCame);
+            reservation.record_written(self.submitted, self.mode == AppendMode::KeepWhatCame);
         }
         let keep = (self.mode == AppendMode::KeepWhatCame).then(|| self.upload.clone());
-        // On a task of its own, with the writer and so the lease: if this future is dropped, the
-        // write still ends before anybody else can write.
-        self.work = Work::Busy(tokio::spawn(async move {
+        // The task owns the writer and thus the lease. If this future is dropped, the write still
+        // completes before anybody else can write.
+        self.state = WriterState::Busy(tokio::spawn(async move {
             let result = writer.write(batch, keep).await;
             (writer, result)
         }));
     }
 
-    /// Waits until nothing is being written.
-    async fn rest(&mut self) -> Result<(), Error> {
-        self.work = Work::Idle(self.settle().await?);
+    /// Waits for the current write, and keeps the writer.
+    async fn finish_write(&mut self) -> Result<(), Error> {
+        self.state = WriterState::Idle(self.take_writer().await?);
         Ok(())
     }
 
-    /// Waits for the batch that is being written.
-    async fn settle(&mut self) -> Result<BatchWriter, Error> {
-        if let Work::Busy(task) = &mut self.work {
+    /// Waits for the current write, and takes the writer.
+    async fn take_writer(&mut self) -> Result<BatchWriter, Error> {
+        if let WriterState::Busy(task) = &mut self.state {
             let joined = task.await;
-            self.work = Work::Failed;
+            self.state = WriterState::Failed;
             let (writer, result) = task::joined(joined).ok_or(ErrorKind::Store)?;
             result?;
             return Ok(writer);
         }
-        match std::mem::replace(&mut self.work, Work::Failed) {
-            Work::Idle(writer) => Ok(writer),
-            Work::Busy(_) | Work::Failed => Err(ErrorKind::Store.into()),
+        match std::mem::replace(&mut self.state, WriterState::Failed) {
+            WriterState::Idle(writer) => Ok(writer),
+            WriterState::Busy(_) | WriterState::Failed => Err(ErrorKind::Store.into()),
         }
     }
 
-    /// Writes what is left, and makes it count.
+    /// Writes the remaining bytes and commits.
     ///
-    /// It goes on when this future is dropped: the upload then has the bytes, though nobody was
-    /// told.
+    /// The commit continues if this future is dropped: the upload then has the bytes, although the
+    /// caller never learns of it.
     ///
     /// # Errors
-    /// [`ErrorKind::Superseded`] and those of the store. In a [bucket](crate::guide::nodes), where another
-    /// node was faster, what that has made of the upload: [`ErrorKind::OffsetMismatch`] with the new
-    /// offset, [`ErrorKind::Finishing`], [`ErrorKind::AlreadyComplete`], [`ErrorKind::NotFound`] or
-    /// [`ErrorKind::Expired`].
+    /// [`ErrorKind::Superseded`] and the errors of the store. In a [bucket](crate::guide::nodes)
+    /// another node may have been faster. The error then tells what it has done to the upload:
+    /// [`ErrorKind::OffsetMismatch`] with the new offset, [`ErrorKind::Finishing`],
+    /// [`ErrorKind::AlreadyComplete`], [`ErrorKind::NotFound`] or [`ErrorKind::Expired`].
     pub async fn commit(self) -> Result<Upload, Error> {
         Ok(self.end(false).await?.0)
     }
 
-    /// The same, and goes on holding the upload: so nothing comes between the last byte and what is done
-    /// then.
+    /// Does the same as [`commit`](Self::commit) and keeps holding the upload, so that no other
+    /// request can change it before the next step.
     ///
     /// # Errors
-    /// As [`commit`](Self::commit).
+    /// See [`commit`](Self::commit).
     pub async fn commit_and_keep(self) -> Result<Lease, Error> {
         self.end(true).await?.1.ok_or_else(|| ErrorKind::Store.into())
     }
 
     async fn end(mut self, keep: bool) -> Result<(Upload, Option<Lease>), Error> {
         self.claim.check()?;
-        if self.handed + self.buffer.len() as u64 != self.position {
-            // A write was dropped in its middle.
+        if self.submitted + self.buffer.len() as u64 != self.position {
+            // A call of `write` was dropped before it completed.
             return Err(ErrorKind::Store.into());
         }
-        let BatchWriter { mut writer, checksum, _claim } = self.settle().await?;
-        // Of the two this is the last.
+        let BatchWriter { mut writer, checksum, _claim } = self.take_writer().await?;
+        // The other clone of the claim is unwrapped below.
         drop(_claim);
         let last = self.buffer.freeze();
         let Self { engine, cause, mut upload, new, position, claim, reservation, .. } = self;
@@ -400,28 +407,28 @@ impl Append {
             }
             let upload = writer.upload().clone();
             if let Some(reservation) = reservation {
-                reservation.keep(&upload);
+                reservation.commit(&upload);
             }
             let kept = keep.then_some(writer);
             let event = if new { Event::Created } else { Event::Grew };
-            // Under the claim, so that what comes next is told next.
+            // The claim is still held, so that events are reported in order.
             engine.tell(event(upload.clone()), &cause).await;
             Ok((upload, kept.map(|writer| Lease { engine, cause, writer, claim })))
         });
         super::joined(commit).await
     }
 
-    /// Takes the bytes of an append that was [staged](crate::OwnerUploads::stage), or that began an upload
-    /// and was not committed: they turn out to belong to this upload.
+    /// Appends the bytes of an append that was [staged](crate::OwnerUploads::stage), or that
+    /// started an upload and was not committed, because they turned out to belong to this upload.
     ///
     /// # Errors
-    /// As [`write`](Self::write).
+    /// See [`write`](Self::write).
     pub async fn take_from(&mut self, mut staged: Self) -> Result<(), Error> {
         if !staged.buffer.is_empty() {
             staged.flush().await?;
         }
-        let mut reader = staged.settle().await?.writer.into_reader().await?;
-        let mut buffer = vec![0; COPIED];
+        let mut reader = staged.take_writer().await?.writer.into_reader().await?;
+        let mut buffer = vec![0; COPY_BYTES];
         loop {
             match reader.read(&mut buffer).await {
                 Ok(0) => return Ok(()),
@@ -432,20 +439,20 @@ impl Append {
     }
 }
 
-/// A frame that is written as it is.
-struct Whole {
+/// A frame that is written without being copied.
+struct LargeFrame {
     bytes: Bytes,
     _permit: Option<Permit>,
 }
 
-impl AsRef<[u8]> for Whole {
+impl AsRef<[u8]> for LargeFrame {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
 impl BatchWriter {
-    /// Writes and hashes one batch.
+    /// Hashes and writes one batch.
     async fn write(&mut self, batch: Bytes, keep: Option<Upload>) -> Result<(), StoreError> {
         let checksum = self.checksum.clone();
         let Some(mut upload) = keep else {
@@ -457,10 +464,10 @@ impl BatchWriter {
     }
 }
 
-/// The checksum that runs along: with a batch it goes where that is written.
+/// The incremental checksum, which moves with each batch to the thread that writes it.
 ///
-/// Hashing and writing one after the other, while the next batch is gathered, beats doing them side by
-/// side: a batch that a third core has to fetch costs more than is won.
+/// Hashing and writing one after the other, while the next batch is collected, is faster than doing
+/// both in parallel: fetching the batch to a third core costs more than it saves.
 #[derive(Clone)]
 struct Checksum(Arc<Mutex<Option<Running>>>);
 
@@ -479,7 +486,7 @@ impl Checksum {
         }
     }
 
-    /// The record, with the state after these bytes.
+    /// The commit of these bytes, with the checksum's state after them.
     fn into_commit(self, last: Bytes, mut upload: Upload) -> Commit {
         Commit::computed(last, move |last| {
             self.update(last);
@@ -507,9 +514,11 @@ pub(super) struct Options {
     pub(super) reservation: Option<Reservation>,
 }
 
-/// As much as a slow client may leave in the buffer: a write for less would cost more than it.
-const LITTLE: usize = 4 * 1024;
-/// As large as a frame must be to be written as it is: less is not worth a hop to another thread.
-const WHOLE: usize = 256 * 1024;
-/// How much of staged bytes is copied at a time.
-const COPIED: usize = 64 * 1024;
+/// Fewer bytes than this stay in the buffer of a slow client: writing them would cost more than
+/// keeping them.
+const IDLE_FLUSH_BYTES: usize = 4 * 1024;
+/// Frames of at least this size are written without being copied. Smaller ones are not worth a hop
+/// to another thread.
+const DIRECT_WRITE_BYTES: usize = 256 * 1024;
+/// How many staged bytes are copied at a time.
+const COPY_BYTES: usize = 64 * 1024;

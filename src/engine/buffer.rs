@@ -1,13 +1,13 @@
-//! The memory in which arriving bytes are gathered before they are written.
+//! The buffers in which arriving bytes are collected before they are written.
 //!
-//! Every upload has a small buffer of its own. One whose bytes come faster than it can hand them
-//! over borrows a large one; there is a fixed number of those for all uploads together, and who
-//! finds none goes on with the small one. So a thousand slow uploads cost a thousand small buffers,
-//! and a few fast ones get large batches.
+//! Every upload has a small buffer. An upload whose bytes arrive faster than they are written
+//! borrows a large one. All uploads share a fixed number of large buffers; an upload that gets none
+//! continues with its small one. So a thousand slow uploads cost a thousand small buffers, and a
+//! few fast ones get large batches.
 //!
-//! Copying small frames out beats holding them: a held frame makes the HTTP library allocate and fault
-//! in a new read buffer, which costs more than the copy. Large ones are written as they are, and
-//! count like a large buffer meanwhile.
+//! Copying small frames is cheaper than holding them: a held frame makes the HTTP library allocate
+//! and fault in a new read buffer, which costs more than the copy. Large frames are written
+//! directly, and each counts as a large buffer meanwhile.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,18 +16,18 @@ use bytes::{Buf, Bytes};
 #[derive(Debug)]
 pub(super) struct Pool {
     large: usize,
-    // Kept and given out again: mapping and unmapping a large buffer costs as much as filling it.
+    // Buffers are reused: mapping and unmapping a large one costs as much as filling it.
     idle: Mutex<Idle>,
 }
 
 #[derive(Debug)]
 struct Idle {
     buffers: Vec<Vec<u8>>,
-    /// How many more may be lent.
-    left: usize,
+    /// How many more permits may be given out.
+    available: usize,
 }
 
-/// The right to as much memory as a large buffer has.
+/// The right to use as much memory as one large buffer.
 #[derive(Debug)]
 pub(super) struct Permit {
     pool: Arc<Pool>,
@@ -35,7 +35,7 @@ pub(super) struct Permit {
 
 impl Pool {
     pub(super) fn new(large: usize, count: usize) -> Arc<Self> {
-        Arc::new(Self { large, idle: Mutex::new(Idle { buffers: Vec::new(), left: count }) })
+        Arc::new(Self { large, idle: Mutex::new(Idle { buffers: Vec::new(), available: count }) })
     }
 
     /// The size of a large buffer.
@@ -47,10 +47,10 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts like a large buffer until it is dropped.
+    /// Returns a permit that counts as a large buffer until it is dropped.
     pub(super) fn permit(self: &Arc<Self>) -> Option<Permit> {
         let mut idle = self.idle();
-        idle.left = idle.left.checked_sub(1)?;
+        idle.available = idle.available.checked_sub(1)?;
         drop(idle);
         Some(Permit { pool: Arc::clone(self) })
     }
@@ -64,7 +64,7 @@ impl Pool {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.pool.idle().left += 1;
+        self.pool.idle().available += 1;
     }
 }
 
@@ -73,7 +73,7 @@ impl Drop for Permit {
 pub(super) struct Buffer {
     pool: Arc<Pool>,
     bytes: Vec<u8>,
-    /// With a large one.
+    /// Present if the buffer is a large one.
     permit: Option<Permit>,
 }
 
@@ -102,8 +102,8 @@ impl Buffer {
         if self.is_large() { self.pool.large } else { SMALL }
     }
 
-    /// Takes as much as fits, and gets a large buffer, if there is one, for what would fill the
-    /// small one: frames may be just as long as that.
+    /// Takes as many bytes as fit. If they would fill the small buffer, it gets a large one if
+    /// there is one: a single frame may be exactly as long as the small buffer.
     pub(super) fn fill(&mut self, from: &mut impl Buf) {
         if !self.is_large() && self.bytes.len() + from.remaining() >= SMALL {
             self.grow();
@@ -124,7 +124,7 @@ impl Buffer {
         self.permit = Some(permit);
     }
 
-    /// The bytes, to be shared; the memory goes back to the pool after the last use.
+    /// Returns the bytes. The memory goes back to the pool when the last clone is dropped.
     pub(super) fn freeze(&mut self) -> Bytes {
         if self.bytes.is_empty() {
             return Bytes::new();
@@ -149,7 +149,7 @@ impl Drop for Buffer {
     }
 }
 
-/// The size of an upload's own buffer.
+/// The size of an upload's small buffer.
 pub(super) const SMALL: usize = 16 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What can be set of the handle.
+//! The settings of the handle.
 
 use std::fmt;
 use std::sync::Arc;
@@ -47,53 +47,53 @@ impl UploadsBuilder {
         }
     }
 
-    /// The largest size of a file, in bytes. It counts for the announced total and for the bytes
-    /// that come. Unlimited unless set.
+    /// Sets the maximum size of a file, in bytes. It applies to the announced total and to the
+    /// bytes that arrive. Default: unlimited.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.engine.max_bytes = Some(bytes);
         self
     }
 
-    /// How long after its beginning an upload expires; one day unless set.
+    /// Sets how long after its creation an upload expires. Default: one day.
     pub fn expires_after(self, life: Duration) -> Self {
         self.expiry(Expiry::AfterCreation(life))
     }
 
-    /// When uploads expire; one day after their beginning unless set.
+    /// Sets when uploads expire. Default: one day after their creation.
     pub fn expiry(mut self, expiry: Expiry) -> Self {
         self.engine.expiry = expiry;
         self
     }
 
-    /// Whether an MD5 runs along with the bytes; it does unless switched off.
+    /// Sets whether an MD5 is computed incrementally. Default: on.
     ///
-    /// Without it, completing with a digest reads the whole file. A CRC-32, which costs next to
-    /// nothing, runs along instead, so that what a power cut damages is noticed, and
+    /// If it is off, completing with a digest reads the whole file. A CRC-32, which costs almost
+    /// nothing, is computed instead, so that damage from a power cut is noticed and
     /// [`read_back`](Self::read_back) has something to compare with.
     pub fn checksum(mut self, on: bool) -> Self {
         self.engine.checksum = on;
         self
     }
 
-    /// Whether each completion reads the stored bytes and compares them with the checksum that ran along
-    /// when they came; it does not unless switched on, and completing then costs the same for every size.
+    /// Sets whether each completion reads the stored bytes and compares them with the checksum that
+    /// was computed when they arrived. Default: off, so completing costs the same for every size.
     ///
-    /// For a disk that is not trusted to give back what it was given. A file that has changed is refused
-    /// with [`Damaged`](crate::ErrorKind::Damaged), 410 on the wire. (Where a power cut may have taken
-    /// bytes, the file is read once in any case.)
+    /// Use it if you do not trust the disk to return what was written. A file that has changed is
+    /// refused with [`Damaged`](crate::ErrorKind::Damaged), 410 on the wire. (If a power cut may
+    /// have taken bytes, the file is always read once.)
     pub fn read_back(mut self, on: bool) -> Self {
         self.engine.read_back = on;
         self
     }
 
-    /// Who is told what happens to uploads.
+    /// Sets the observer, which receives the events of all uploads.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.engine.observer = Some(Box::new(observer));
         self
     }
 
-    /// How many bytes are gathered at most before they are written: 512 KiB unless set, from 16 KiB
-    /// to 1 GiB.
+    /// Sets how many bytes are collected before they are written, from 16 KiB to 1 GiB. Default:
+    /// 512 KiB.
     ///
     /// An upload holds up to two such batches.
     pub fn batch_bytes(mut self, bytes: usize) -> Self {
@@ -101,82 +101,85 @@ impl UploadsBuilder {
         self
     }
 
-    /// How many batches all uploads together may gather at the same time: 32 unless set, 16 MiB in
-    /// all. Uploads beyond that, and slow ones, get along with 16 KiB each, and with less while they
-    /// wait for their client.
+    /// Sets how many batches all uploads together may collect at the same time. Default: 32, which
+    /// is 16 MiB in total. Further uploads, and slow ones, make do with 16 KiB each, and with less
+    /// while they wait for their client.
     ///
-    /// A frame of 256 KiB or more, as hyper has them from a fast client, is written as it is and counts
-    /// as a batch; an upload beyond the number holds one such frame at a time.
+    /// A frame of 256 KiB or more, as hyper delivers them from a fast client, is written without
+    /// being copied and counts as a batch. An upload beyond the limit holds one such frame at a
+    /// time.
     pub fn max_batches(mut self, count: usize) -> Self {
         self.batches = count;
         self
     }
 
-    /// How many unfinished uploads an owner may have; one more is refused with
-    /// [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded), 429 on the wire. Unlimited unless set.
+    /// Sets how many unfinished uploads an owner may have. One more is refused with
+    /// [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded), 429 on the wire. Default: unlimited.
     ///
-    /// Here and in [`max_bytes_per_owner`](Self::max_bytes_per_owner), all uploads without owner are
-    /// one owner's. An upload counts until the application has taken or discarded its file, it was
-    /// cancelled, or it was swept after its expiry. A chunk whose `upload_id` comes behind it is counted apart while
-    /// it waits, up to the same limit.
+    /// Here and in [`max_bytes_per_owner`](Self::max_bytes_per_owner), all uploads without an owner
+    /// count as one owner's. An upload counts until the application has taken or discarded its
+    /// file, until it is cancelled, or until it is swept after its expiry. A chunk whose
+    /// `upload_id` follows it is counted separately until then, up to the same limit.
     ///
-    /// With any quota set, the first creation reads all records, and each unfinished upload takes some
-    /// 200 bytes of memory. What other processes on the same store create is counted from the next sweep
-    /// ([`sweep_every`](Uploads::sweep_every)) on.
+    /// If any quota is set, the first creation reads all records, and each unfinished upload takes
+    /// about 200 bytes of memory. Uploads that other processes create on the same store are counted
+    /// after the next sweep ([`sweep_every`](Uploads::sweep_every)).
     pub fn max_uploads_per_owner(mut self, count: u64) -> Self {
         self.quotas.owner_uploads = Some(count);
         self
     }
 
-    /// How many bytes an owner's unfinished uploads may have together: of each its total, or what has
-    /// come as long as that is not known. What would exceed it is refused with
-    /// [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded), 413 on the wire. Unlimited unless set.
+    /// Sets how many bytes an owner's unfinished uploads may have in total. Each counts with its
+    /// total size, or with the bytes received so far while that is unknown. A request that would
+    /// exceed the limit is refused with [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded), 413 on
+    /// the wire. Default: unlimited.
     pub fn max_bytes_per_owner(mut self, bytes: u64) -> Self {
         self.quotas.owner_bytes = Some(bytes);
         self
     }
 
-    /// How many bytes all unfinished uploads may have together, counted in the same way; 507 on the
-    /// wire. Unlimited unless set.
+    /// Sets how many bytes all unfinished uploads may have in total, counted in the same way; 507
+    /// on the wire. Default: unlimited.
     pub fn max_bytes_in_all(mut self, bytes: u64) -> Self {
         self.quotas.all_bytes = Some(bytes);
         self
     }
 
-    /// How many bytes must stay free in the store when all uploads have come that were begun; 507 on the
-    /// wire. Not looked at unless set. A store that cannot tell takes no upload then.
+    /// Sets how many bytes must stay free in the store once all started uploads have arrived
+    /// completely; 507 on the wire. Default: not checked. A store that cannot report its free space
+    /// then accepts no uploads.
     pub fn min_free_bytes(mut self, bytes: u64) -> Self {
         self.quotas.free_bytes = Some(bytes);
         self
     }
 
-    /// How long a request waits for another one that holds the same upload and was asked to stop:
-    /// 2 seconds unless set.
+    /// Sets how long a request waits for another one that holds the same upload and was asked to
+    /// stop. Default: 2 seconds.
     pub fn takeover_timeout(mut self, timeout: Duration) -> Self {
         self.engine.takeover_timeout = timeout;
         self
     }
 
-    /// Another clock, for tests of what happens when time passes.
+    /// Sets another clock, for tests of what happens when time passes.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.engine.clock = Arc::new(clock);
         self
     }
 
-    /// Checks the settings.
+    /// Checks the settings and builds the handle.
     ///
     /// # Errors
-    /// A store's path pattern that is not one, a batch that is too small or too large, a life of no
-    /// time.
+    /// [`ConfigError`] if the store's path pattern is invalid, a batch is too small or too large,
+    /// or uploads would expire immediately.
     pub fn build(mut self) -> Result<Uploads, ConfigError> {
         self.engine.store.check().map_err(|error| ConfigError::new(error.to_string()))?;
         if !(SMALL..=LARGEST_BATCH).contains(&self.batch) {
-            return Err(ConfigError::new("a batch has between 16 KiB and 1 GiB"));
+            return Err(ConfigError::new("a batch must have between 16 KiB and 1 GiB"));
         }
         if let Expiry::AfterCreation(Duration::ZERO) | Expiry::AfterLastChunk(Duration::ZERO) =
             self.engine.expiry
         {
-            return Err(ConfigError::new("uploads would expire when they begin"));
+            return Err(ConfigError::new("uploads would expire immediately"));
         }
         self.engine.pool = Pool::new(self.batch, self.batches);
         self.engine.ledger = Ledger::new(self.quotas);
@@ -194,15 +197,15 @@ impl fmt::Debug for UploadsBuilder {
     }
 }
 
-/// When uploads expire: nothing more is taken for them, and a sweep removes them.
+/// When uploads expire. An expired upload accepts no more bytes, and a sweep removes it.
 ///
-/// A file that the application has taken is not touched; only its record goes.
+/// A file that the application has taken is not touched; only its record is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expiry {
     /// Never.
     Never,
-    /// This long after they began.
+    /// This long after their creation.
     AfterCreation(Duration),
     /// This long after the last chunk.
     AfterLastChunk(Duration),

@@ -1,8 +1,8 @@
-//! Who works on which upload in this process: the newest request wins.
+//! Tracks which request holds which upload in this process: the newest request wins.
 //!
-//! This is courtesy, not safety. A claim asks the request before it to stop and waits for it, so
-//! that a client whose connection died is not locked out by its own past. That two requests never
-//! write at once is the store's lease.
+//! This is a courtesy, not a safety mechanism. A claim asks the previous request to stop and waits
+//! for it, so that a client whose connection died is not locked out by its own earlier request. The
+//! store's lease is what prevents two requests from writing at the same time.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -26,11 +26,11 @@ pub(super) struct Claims {
 #[derive(Debug)]
 struct Shared {
     slots: Mutex<Slots>,
-    /// Nothing new begins. It is cancelled under the lock of the slots.
+    /// Set when no new work may start. Cancelled while the slots are locked.
     closing: CancellationToken,
-    /// Nothing goes on. It is cancelled under the same lock.
+    /// Set when running work must stop. Cancelled while the slots are locked.
     stopping: CancellationToken,
-    /// The claims and other work.
+    /// Tracks the claims and other running work.
     work: TaskTracker,
     /// The task that looks for hand-off requests of other processes.
     watcher: TaskTracker,
@@ -39,24 +39,24 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Slots {
     uploads: HashMap<UploadId, Slot>,
-    /// Whether there is a watcher.
+    /// Whether a watcher is running.
     watched: bool,
 }
 
 #[derive(Debug)]
 struct Slot {
-    /// The newest claim is told when an even newer one comes.
+    /// Cancelled when a newer claim than the current newest arrives.
     stop: CancellationToken,
     turn: Arc<tokio::sync::Mutex<()>>,
-    /// The application has the file, so nobody may stop the claim.
+    /// Set while the application has the file, when no request may stop the claim.
     finishing: bool,
-    /// How many claims, the holder among them, refer to the slot.
+    /// How many claims refer to the slot, including the holder's.
     claims: usize,
-    /// When the newest of them came.
-    since: Instant,
+    /// When the request of the newest claim arrived.
+    arrived: Instant,
 }
 
-/// The right to work on an upload, until it is dropped or a newer claim asks for it.
+/// The right to work on an upload, until it is dropped or a newer claim supersedes it.
 #[derive(Debug)]
 pub(super) struct Claim {
     id: UploadId,
@@ -65,7 +65,7 @@ pub(super) struct Claim {
     guard: ShutdownGuard,
 }
 
-/// Something that [`Uploads::shutdown`](crate::Uploads::shutdown) waits for, until this is dropped.
+/// Keeps [`Uploads::shutdown`](crate::Uploads::shutdown) waiting until it is dropped.
 #[derive(Debug)]
 pub struct ShutdownGuard {
     shared: Arc<Shared>,
@@ -92,15 +92,15 @@ impl Shared {
 }
 
 impl Claims {
-    /// Asks whoever works on the upload to stop, and waits for that, but no longer than `timeout`. A
-    /// request that came before the one that asks or works stops nobody, even if it is looked at later.
+    /// Asks the current holder to stop and waits for it, but no longer than `timeout`. A request
+    /// that arrived before the newest claim never stops it, even if it is processed later.
     pub(super) async fn claim(
         &self,
         id: &UploadId,
-        came: Instant,
+        arrived: Instant,
         timeout: Duration,
     ) -> Result<Claim, ErrorKind> {
-        let (mut claim, turn) = self.enter(id, came)?;
+        let (mut claim, turn) = self.enter(id, arrived)?;
         let turn = tokio::select! {
             biased;
             () = claim.stop.cancelled() => return Err(claim.why_stopped()),
@@ -110,13 +110,13 @@ impl Claims {
         Ok(claim)
     }
 
-    /// The claim on an upload that nobody claims.
-    pub(super) fn try_claim(&self, id: &UploadId, came: Instant) -> Option<Claim> {
+    /// Claims an upload that has no other claim.
+    pub(super) fn try_claim(&self, id: &UploadId, arrived: Instant) -> Option<Claim> {
         let mut slots = self.shared.slots();
         if slots.uploads.contains_key(id) || self.is_closed() {
             return None;
         }
-        let slot = Slot::new(came);
+        let slot = Slot::new(arrived);
         let turn = Arc::clone(&slot.turn).try_lock_owned().ok()?;
         let stop = slot.stop.clone();
         slots.uploads.insert(*id, slot);
@@ -126,17 +126,17 @@ impl Claims {
     fn enter(
         &self,
         id: &UploadId,
-        came: Instant,
+        arrived: Instant,
     ) -> Result<(Claim, Arc<tokio::sync::Mutex<()>>), ErrorKind> {
         let mut slots = self.shared.slots();
         if self.is_closed() {
             return Err(ErrorKind::ShuttingDown);
         }
         let slot = match slots.uploads.entry(*id) {
-            Entry::Vacant(slot) => slot.insert(Slot::new(came)),
+            Entry::Vacant(slot) => slot.insert(Slot::new(arrived)),
             Entry::Occupied(slot) => {
                 let slot = slot.into_mut();
-                slot.pass_on(came)?;
+                slot.supersede(arrived)?;
                 slot
             }
         };
@@ -144,7 +144,7 @@ impl Claims {
         Ok((Claim { id: *id, stop, turn: None, guard: self.guard() }, turn))
     }
 
-    /// A shutdown waits for the guard.
+    /// Returns a guard that a shutdown waits for.
     pub(super) fn guard(&self) -> ShutdownGuard {
         ShutdownGuard { shared: Arc::clone(&self.shared), _work: self.shared.work.token() }
     }
@@ -153,30 +153,30 @@ impl Claims {
         self.shared.closing.is_cancelled()
     }
 
-    /// Refuses every claim from now on.
+    /// Refuses all new claims from now on.
     pub(super) fn close(&self) {
         let _slots = self.shared.slots();
         self.shared.closing.cancel();
     }
 
-    /// Waits until nobody works any more.
+    /// Waits until no work is running.
     pub(super) async fn ended(&self) {
         self.shared.work.wait().await;
     }
 
-    /// Somebody in another process asks for the upload, since so long: whoever came after that is the
-    /// newer one.
+    /// Hands the upload off to another process, whose request for it is `age` old. A claim that
+    /// arrived after that request is newer and keeps the upload.
     pub(super) fn hand_off(&self, id: &UploadId, age: Duration) {
         let slots = self.shared.slots();
         if let Some(slot) = slots.uploads.get(id)
             && !slot.finishing
-            && slot.since.elapsed() > age
+            && slot.arrived.elapsed() > age
         {
             slot.stop.cancel();
         }
     }
 
-    /// Starts the watcher, unless there is one.
+    /// Starts the watcher unless one is running.
     pub(super) fn watch<F>(&self, watcher: impl FnOnce() -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -186,7 +186,7 @@ impl Claims {
         }
     }
 
-    /// Whether the watcher may end, since nobody works any more.
+    /// Returns whether the watcher may end because no work is running.
     pub(super) fn end_watch(&self) -> bool {
         let mut slots = self.shared.slots();
         slots.watched = !self.shared.work.is_empty();
@@ -197,7 +197,7 @@ impl Claims {
         self.shared.watcher.wait().await;
     }
 
-    /// Asks everybody to stop but those who finish an upload.
+    /// Asks every claim to stop, except those that are finishing an upload.
     pub(super) fn stop(&self) {
         let slots = self.shared.slots();
         self.shared.stopping.cancel();
@@ -206,40 +206,40 @@ impl Claims {
 }
 
 impl Slot {
-    fn new(since: Instant) -> Self {
+    fn new(arrived: Instant) -> Self {
         let stop = CancellationToken::new();
-        Self { stop, turn: Arc::default(), finishing: false, claims: 1, since }
+        Self { stop, turn: Arc::default(), finishing: false, claims: 1, arrived }
     }
 
-    /// A newer claim asks the one before it to stop.
-    fn pass_on(&mut self, came: Instant) -> Result<(), ErrorKind> {
+    /// Registers a newer claim and asks the previous one to stop.
+    fn supersede(&mut self, arrived: Instant) -> Result<(), ErrorKind> {
         if self.finishing {
             return Err(ErrorKind::Finishing);
         }
-        if self.since > came {
+        if self.arrived > arrived {
             return Err(ErrorKind::Superseded);
         }
         std::mem::take(&mut self.stop).cancel();
         self.claims += 1;
-        self.since = came;
+        self.arrived = arrived;
         Ok(())
     }
 }
 
 impl ShutdownGuard {
-    /// Waits until a shutdown begins. Nothing new should be begun from then on.
+    /// Waits until a shutdown begins. Do not start new work after that.
     pub fn closing(&self) -> impl Future<Output = ()> + Send + use<> {
         self.shared.closing.clone().cancelled_owned()
     }
 
-    /// Waits until a shutdown waits no longer. What still goes on should be given up.
+    /// Waits until the shutdown's timeout has passed. Abandon what is still running.
     pub fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
         self.shared.stopping.clone().cancelled_owned()
     }
 }
 
 impl Claim {
-    /// Waits until a newer claim asks for the upload; gives the reason.
+    /// Waits until a newer claim asks for the upload, and returns the reason to stop.
     pub(super) fn stopped(&self) -> impl Future<Output = ErrorKind> + Send + use<> {
         let (stop, stopping) = (self.stop.clone(), self.guard.shared.stopping.clone());
         async move {
@@ -256,8 +256,8 @@ impl Claim {
         why_stopped(&self.guard.shared.stopping)
     }
 
-    /// From now on no newer claim can stop this one: it is told that the upload is finishing.
-    /// Fails if one has asked already.
+    /// Marks the upload as finishing, so that newer claims are refused and cannot stop this one.
+    /// Fails if a newer claim has already asked for it.
     pub(super) fn finish(&self) -> Result<(), ErrorKind> {
         let mut slots = self.guard.shared.slots();
         self.check()?;
@@ -268,7 +268,7 @@ impl Claim {
     }
 }
 
-/// Who has stopped a claim: a newer one, unless nobody can make one any more.
+/// Returns why a claim was stopped: by a newer claim, or by a shutdown.
 fn why_stopped(stopping: &CancellationToken) -> ErrorKind {
     if stopping.is_cancelled() { ErrorKind::ShuttingDown } else { ErrorKind::Superseded }
 }
@@ -299,7 +299,7 @@ mod tests {
         let first = claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
         let third = async {
             first.stopped().await;
-            // The second has asked and waits.
+            // The second claim has asked for the upload and is waiting.
             let (third, ()) =
                 tokio::join!(claims.claim(&id, Instant::now(), TIMEOUT), async { drop(first) });
             third
@@ -313,20 +313,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_came_before_stops_nobody() {
+    async fn an_older_request_does_not_stop_a_newer_one() {
         let (claims, id) = (Claims::default(), UploadId::random());
-        let came = Instant::now();
-        let newer = claims.claim(&id, came + Duration::from_nanos(1), TIMEOUT).await.unwrap();
-        let older = claims.claim(&id, came, TIMEOUT).await;
+        let arrived = Instant::now();
+        let newer = claims.claim(&id, arrived + Duration::from_nanos(1), TIMEOUT).await.unwrap();
+        let older = claims.claim(&id, arrived, TIMEOUT).await;
         assert_eq!(older.unwrap_err(), ErrorKind::Superseded);
         assert!(newer.check().is_ok());
         drop(newer);
-        // Nobody works on it any more.
-        claims.claim(&id, came, TIMEOUT).await.unwrap();
+        // No claim is left.
+        claims.claim(&id, arrived, TIMEOUT).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_holder_that_does_not_stop_is_waited_for_in_vain() {
+    async fn a_holder_that_does_not_stop_makes_others_time_out() {
         let (claims, id) = (Claims::default(), UploadId::random());
         let first = claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
         assert_eq!(claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap_err(), ErrorKind::Busy);
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_stops_a_finishing_one() {
+    async fn a_finishing_claim_is_not_stopped() {
         let (claims, id) = (Claims::default(), UploadId::random());
         let first = claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
         first.finish().unwrap();
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_process_stops_only_who_is_older_than_its_question() {
+    async fn a_hand_off_request_stops_only_older_claims() {
         let (claims, id) = (Claims::default(), UploadId::random());
         let claim = claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
         claims.hand_off(&id, Duration::from_secs(5));

@@ -21,31 +21,33 @@ use crate::upload::{Owner, Status, Upload};
 
 /// A finished upload that waits for the application's verdict.
 ///
-/// While it lives, nobody else can write to, complete or cancel the upload.
-/// [`finish`](Self::finish) says that the application has taken the file; if it is dropped without,
-/// or the process ends, the upload can be completed again. [`CompletedUpload::discard`] ends the upload
-/// without its being taken.
+/// While it exists, nobody else can write to, complete or cancel the upload.
+/// [`finish`](Self::finish) records that the application has taken the file. If the completion is
+/// dropped without that, or the process ends, the upload can be completed again.
+/// [`CompletedUpload::discard`] ends the upload even though the application has not taken the file.
 #[must_use = "without `finish` the upload stays to be completed again"]
 pub struct Completion {
     file: CompletedUpload,
-    /// `None` once the verdict is being written down.
+    /// `None` once the verdict is being recorded.
     claim: Option<Claim>,
 }
 
 impl Lease {
-    /// Hands over the finished upload; `digest`, if one is given, must be the file's.
+    /// Hands over the finished upload. If a `digest` is given, it must match the file.
     ///
     /// # Errors
-    /// [`ErrorKind::Incomplete`], [`ErrorKind::ChecksumMismatch`], [`ErrorKind::Superseded`], and those
-    /// of the store.
+    /// [`ErrorKind::Incomplete`], [`ErrorKind::ChecksumMismatch`], [`ErrorKind::Superseded`], and
+    /// the errors of the store.
     pub async fn complete(self, digest: Option<Digest>) -> Result<Completion, Error> {
         let Self { engine, cause, claim, mut writer } = self;
         let expected = digest;
         let mut upload = writer.upload().clone();
-        check_whole(&upload)?;
-        // It ends here, also if the application, which may move the file away, does not take it.
+        check_all_received(&upload)?;
+        // The size is final even if the application does not take the file, because it may have
+        // moved the file away.
         upload.progress.total = Some(upload.offset());
-        // The file may have to be read, and that is not begun anew because a client is impatient.
+        // Reading the file may take long. It must not start again each time an impatient client
+        // retries.
         claim.finish()?;
         let commit = tokio::spawn(async move {
             let (running, read) = verify(&engine, &mut writer, &upload, expected).await?;
@@ -55,18 +57,18 @@ impl Lease {
             }
             upload.progress.checksum = running.map(|running| running.save());
             if read {
-                // So that it need not be read again if this ends here.
+                // Saved so that the file need not be read again if the process ends here.
                 upload.progress.status = Status::Open;
-                engine.note(&mut *writer, upload.clone(), Handover::None).await?;
+                engine.commit_record(&mut *writer, upload.clone(), Handover::None).await?;
             }
             upload.progress.status = Status::Finishing;
-            engine.note(&mut *writer, upload.clone(), Handover::Given).await?;
+            engine.commit_record(&mut *writer, upload.clone(), Handover::Given).await?;
             let shared = Shared {
                 engine,
                 cause,
-                filename: upload.filename().unwrap_or_else(|| UNNAMED.to_owned()),
+                filename: upload.filename().unwrap_or_else(|| DEFAULT_FILENAME.to_owned()),
                 path: Mutex::new(writer.path()),
-                hold: tokio::sync::Mutex::new(Hold::Given(writer)),
+                state: tokio::sync::Mutex::new(FileState::HandedOver(writer)),
                 upload,
                 digest,
             };
@@ -77,8 +79,8 @@ impl Lease {
     }
 }
 
-/// The lease on a complete upload, which others hold only for as long as it takes to see that.
-async fn lease_again(engine: &Engine, id: &UploadId) -> Result<Box<dyn DynWriter>, StoreError> {
+/// Leases a complete upload. Others hold such an upload only until they see that it is complete.
+async fn reacquire(engine: &Engine, id: &UploadId) -> Result<Box<dyn DynWriter>, StoreError> {
     let deadline = crate::time::deadline(engine.takeover_timeout);
     loop {
         match engine.store.writer(id).await {
@@ -90,8 +92,8 @@ async fn lease_again(engine: &Engine, id: &UploadId) -> Result<Box<dyn DynWriter
     }
 }
 
-/// An upload whose total was never said ends where it stands.
-pub(super) fn check_whole(upload: &Upload) -> Result<(), Error> {
+/// Checks that all bytes have arrived. An upload without a total ends at its offset.
+pub(super) fn check_all_received(upload: &Upload) -> Result<(), Error> {
     let offset = upload.offset();
     match upload.total() {
         Some(total) if total != offset => Err(ErrorKind::Incomplete { offset, total }.into()),
@@ -99,42 +101,44 @@ pub(super) fn check_whole(upload: &Upload) -> Result<(), Error> {
     }
 }
 
-/// The checksum of the file: the one that ran along, unless the bytes may have changed since, are to be
-/// read back, or it is none that answers to a digest. Then the file is read once; says whether it was.
+/// Returns the checksum of the file, and whether the file was read for it.
+///
+/// The file is only read if its bytes may have changed, if `read_back` is on, or if the saved
+/// checksum cannot be compared with the expected digest.
 async fn verify(
     engine: &Engine,
     writer: &mut Box<dyn DynWriter>,
     upload: &Upload,
     expected: Option<Digest>,
 ) -> Result<(Option<Running>, bool), Error> {
-    let ran = upload.progress.checksum.as_ref().and_then(Running::resume);
-    let doubtful = writer.needs_verification();
-    // Of a record whose checksum this version cannot read there is nothing to compare the bytes with.
-    let compared = doubtful || engine.read_back && ran.is_some();
-    let named = expected.is_some() && ran.as_ref().and_then(Running::digest).is_none();
-    let mut now: Vec<Running> = Vec::new();
-    if compared {
-        now.extend(ran.as_ref().map(Running::anew));
+    let saved = upload.progress.checksum.as_ref().and_then(Running::resume);
+    let unverified = writer.needs_verification();
+    // If this version cannot read the saved checksum, there is nothing to compare the bytes with.
+    let compares = unverified || engine.read_back && saved.is_some();
+    let lacks_digest = expected.is_some() && saved.as_ref().and_then(Running::digest).is_none();
+    let mut computed: Vec<Running> = Vec::new();
+    if compares {
+        computed.extend(saved.as_ref().map(Running::restarted));
     }
-    if named {
-        now.push(Running::md5());
+    if lacks_digest {
+        computed.push(Running::md5());
     }
-    let reads = !now.is_empty();
+    let reads = !computed.is_empty();
     if reads {
-        read(engine, upload, &mut now).await?;
+        read(engine, upload, &mut computed).await?;
     }
-    if compared {
-        let same = match &ran {
-            Some(ran) => now.first().is_some_and(|now| now.save() == ran.save()),
-            None => expected.is_some() && now.first().and_then(Running::digest) == expected,
+    if compares {
+        let same = match &saved {
+            Some(saved) => computed.first().is_some_and(|computed| computed.save() == saved.save()),
+            None => expected.is_some() && computed.first().and_then(Running::digest) == expected,
         };
         if !same {
-            let problem = "its bytes are not those that came";
+            let problem = "its bytes differ from those received";
             return Err(StoreError::damaged(&upload.id, problem).into());
         }
         writer.mark_verified();
     }
-    Ok((now.pop().or(ran), reads))
+    Ok((computed.pop().or(saved), reads))
 }
 
 async fn read(engine: &Engine, upload: &Upload, sums: &mut [Running]) -> Result<(), Error> {
@@ -145,7 +149,7 @@ async fn read(engine: &Engine, upload: &Upload, sums: &mut [Running]) -> Result<
         let read = reader.read(&mut buffer).await;
         let read = read.map_err(|error| StoreError::io("read an upload back", error))?;
         if read == 0 {
-            return Err(StoreError::damaged(&upload.id, "it ended before its end").into());
+            return Err(StoreError::damaged(&upload.id, "it is shorter than its offset").into());
         }
         for sum in &mut *sums {
             sum.update(&buffer[..read]);
@@ -162,30 +166,33 @@ impl Completion {
         &self.file
     }
 
-    /// The application has taken the file: the upload is complete, and cannot be completed again.
+    /// Records that the application has taken the file: the upload is complete and cannot be
+    /// completed again.
     ///
-    /// What the application did not [`persist`](CompletedUpload::persist) stays until the upload
-    /// expires.
+    /// A file that the application did not [`persist`](CompletedUpload::persist) stays until the
+    /// upload expires.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if the upload was [discarded](CompletedUpload::discard). Those of the store;
-    /// the upload can then be completed again.
+    /// [`ErrorKind::NotFound`] if the upload was [discarded](CompletedUpload::discard), and the
+    /// errors of the store. After a store error the upload can be completed again.
     pub async fn finish(self) -> Result<Upload, Error> {
         self.settle(Status::Complete).await
     }
 
-    /// The application has not taken the file: the upload can be completed again, or cancelled.
+    /// Records that the application has not taken the file: the upload can be completed again, or
+    /// cancelled.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if the upload was [discarded](CompletedUpload::discard). Those of the store;
-    /// the upload can be completed again all the same.
+    /// [`ErrorKind::NotFound`] if the upload was [discarded](CompletedUpload::discard), and the
+    /// errors of the store. Even after a store error the upload can be completed again.
     pub async fn reopen(self) -> Result<Upload, Error> {
         self.settle(Status::Open).await
     }
 
-    /// Whether the application has [ended](CompletedUpload::discard) the upload meanwhile.
+    /// Whether the application has [discarded](CompletedUpload::discard) the upload in the
+    /// meantime.
     pub async fn is_discarded(&self) -> bool {
-        matches!(*self.file.shared.hold.lock().await, Hold::Discarded)
+        matches!(*self.file.shared.state.lock().await, FileState::Discarded)
     }
 
     async fn settle(mut self, status: Status) -> Result<Upload, Error> {
@@ -193,9 +200,9 @@ impl Completion {
         let commit = tokio::spawn(async move {
             let mut upload = shared.upload.clone();
             upload.progress.status = status;
-            // Whoever wants the file meanwhile waits for the verdict.
-            let mut hold = shared.hold.lock().await;
-            let mut writer = hold.take()?;
+            // Other calls for the file wait for the verdict.
+            let mut state = shared.state.lock().await;
+            let mut writer = state.take_writer()?;
             let handover = match status {
                 Status::Complete => Handover::Taken,
                 _ => Handover::None,
@@ -205,8 +212,8 @@ impl Completion {
                 .await?;
             drop(writer);
             if status == Status::Complete {
-                *hold = Hold::Kept;
-                drop(hold);
+                *state = FileState::Taken;
+                drop(state);
                 shared.engine.ledger.close(&upload.id);
                 shared.engine.tell(Event::Completed(upload.clone()), &shared.cause).await;
             }
@@ -218,18 +225,18 @@ impl Completion {
 }
 
 impl Drop for Completion {
-    /// Without a verdict it is as if the application had not taken the file. Clones of the file may
-    /// outlive this: they must not keep the lease.
+    /// Without a verdict, the application has not taken the file. Clones of the file may outlive
+    /// the completion, but must not keep the lease.
     fn drop(&mut self) {
         let Some(claim) = self.claim.take() else { return };
         let shared = Arc::clone(&self.file.shared);
-        // Without a runtime nobody waits for the lease either.
+        // Without a runtime nothing waits for the lease either.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            if let Ok(mut writer) = shared.hold.lock().await.take() {
+            if let Ok(mut writer) = shared.state.lock().await.take_writer() {
                 let mut upload = shared.upload.clone();
                 upload.progress.status = Status::Open;
-                // If it fails the upload can be completed again all the same.
+                // If this fails, the upload can be completed again anyway.
                 drop(writer.commit(Commit::new(Bytes::new(), upload)).await);
             }
             drop(claim);
@@ -243,10 +250,10 @@ impl fmt::Debug for Completion {
     }
 }
 
-/// A finished, verified upload: the file and what is known of it.
+/// A finished and verified upload: the file and its record.
 ///
 /// The inner service finds it in the extensions of the request that completes the upload. A clone
-/// is the same upload.
+/// refers to the same upload.
 ///
 /// ```
 /// # use http::{Request, Response};
@@ -269,26 +276,26 @@ struct Shared {
     filename: String,
     digest: Option<Digest>,
     path: Mutex<Option<PathBuf>>,
-    hold: tokio::sync::Mutex<Hold>,
+    state: tokio::sync::Mutex<FileState>,
 }
 
-/// Whose the file is.
-enum Hold {
-    /// The application has it and has not answered.
-    Given(Box<dyn DynWriter>),
-    /// The application has taken it.
-    Kept,
-    /// The application has not taken it, and perhaps has it again by another completion.
-    Lost,
-    /// The application has ended the upload.
+/// The state of the file in its hand-over.
+enum FileState {
+    /// The application was given the file and has not answered.
+    HandedOver(Box<dyn DynWriter>),
+    /// The application has taken the file.
+    Taken,
+    /// The application has not taken the file. Another completion may have given it out again.
+    NotTaken,
+    /// The application has discarded the upload.
     Discarded,
 }
 
-impl Hold {
-    /// Gives what has not been settled yet, which is lost then.
-    fn take(&mut self) -> Result<Box<dyn DynWriter>, Error> {
-        match std::mem::replace(self, Self::Lost) {
-            Self::Given(writer) => Ok(writer),
+impl FileState {
+    /// Takes the writer if there is no verdict yet. The file then counts as not taken.
+    fn take_writer(&mut self) -> Result<Box<dyn DynWriter>, Error> {
+        match std::mem::replace(self, Self::NotTaken) {
+            Self::HandedOver(writer) => Ok(writer),
             settled => {
                 *self = settled;
                 Err(self.error())
@@ -296,34 +303,34 @@ impl Hold {
         }
     }
 
-    /// Why there is nothing to take.
+    /// Returns the error of a call that comes too late.
     fn error(&self) -> Error {
         match self {
             Self::Discarded => ErrorKind::NotFound.into(),
-            Self::Given(_) | Self::Kept | Self::Lost => ErrorKind::Superseded.into(),
+            Self::HandedOver(_) | Self::Taken | Self::NotTaken => ErrorKind::Superseded.into(),
         }
     }
 }
 
 impl CompletedUpload {
-    /// Its name.
+    /// The id of the upload.
     pub fn id(&self) -> &UploadId {
         &self.record().id
     }
 
-    /// Who sent it.
+    /// The owner of the upload.
     pub fn owner(&self) -> Option<&Owner> {
         self.record().owner.as_ref()
     }
 
-    /// The file's name, made safe as in [`Upload::filename`]; `upload` if nothing is left of it.
+    /// The file's name, made safe as in [`Upload::filename`], or `upload` if no safe name is left.
     ///
-    /// Two uploads may have the same one.
+    /// Several uploads may have the same name.
     pub fn filename(&self) -> &str {
         &self.shared.filename
     }
 
-    /// The file's name as the client sent it: never use it as a path.
+    /// The file's name as the client sent it. Never use it as a path.
     pub fn raw_filename(&self) -> &str {
         &self.record().raw_filename
     }
@@ -333,74 +340,78 @@ impl CompletedUpload {
         self.record().offset()
     }
 
-    /// The media type that the client claimed, unchecked.
+    /// The media type that the client sent, unchecked.
     pub fn content_type(&self) -> Option<&str> {
         self.record().content_type.as_deref()
     }
 
-    /// The digest of the file, unless the checksum is switched off.
+    /// The digest of the file; `None` if checksums are switched off.
     pub fn digest(&self) -> Option<Digest> {
         self.shared.digest
     }
 
-    /// The text fields that came with the first chunk, in their order.
+    /// The text fields of the first chunk, in the order in which they were sent.
     pub fn fields(&self) -> &[(String, String)] {
         &self.record().fields
     }
 
-    /// The first text field of that name.
+    /// The first text field with this name.
     pub fn field(&self, name: &str) -> Option<&str> {
         let field = self.fields().iter().find(|(key, _)| key == name);
         field.map(|(_, value)| value.as_str())
     }
 
-    /// What the application attached when the upload began.
+    /// The attributes that the application attached when the upload started.
     pub fn attributes(&self) -> &serde_json::Value {
         &self.record().attributes
     }
 
-    /// The whole record.
+    /// The complete record.
     pub fn record(&self) -> &Upload {
         &self.shared.upload
     }
 
-    /// Opens the file, wherever it is now.
+    /// Opens the file at its current place.
     ///
     /// # Errors
-    /// Those of the store.
+    /// The errors of the store.
     pub async fn open(&self) -> Result<Reader, Error> {
         Ok(self.shared.engine.store.open(self.id()).await?)
     }
 
-    /// The local file that holds the bytes, where there is one.
+    /// The path of the local file with the bytes, if there is one.
     ///
-    /// It is the store's until [`persist`](Self::persist): read it, but do not keep the path.
+    /// The file belongs to the store until [`persist`](Self::persist): you may read it, but do not
+    /// keep the path.
     pub fn path(&self) -> Option<PathBuf> {
         self.shared.path.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Moves the file to `target`, whole or not at all, replacing what is there. From then on it is
-    /// the application's, and nothing here removes it. Folders above it are made.
+    /// Moves the file to `target` atomically, replacing an existing file. After that it belongs to
+    /// the application, and this crate never removes it. Missing parent folders are created.
     ///
-    /// On the same filesystem it is a rename; to another one, a copy, a sync and a rename. With
-    /// [`Durability::Sync`](crate::store::Durability::Sync) it survives a power cut. It can be
-    /// called again: after a crash the upload is completed again, and a `persist` to the same
-    /// target ends with the same file. To another target it is moved once more.
+    /// On the same filesystem the move is a rename; to another filesystem it is a copy, a sync and
+    /// a rename. With [`Durability::Sync`](crate::store::Durability::Sync) it survives a power cut.
+    /// It is safe to repeat: after a crash the upload is completed again, and a `persist` to the
+    /// same target ends with the same file. A `persist` to another target moves the file again.
     ///
-    /// In [a bucket](crate::guide::nodes) the target is a key: its parts with `/` in between, without the root.
-    /// The bytes are copied, and the file is not moved back to where it was before.
+    /// In [a bucket](crate::guide::nodes) the target is a key: the components of the path joined by
+    /// `/`, without the root. The bytes are copied, and the file is never moved back to a previous
+    /// key.
     ///
     /// # Errors
-    /// Those of the store; in a bucket also for a target with `..`, or among the store's own keys.
+    /// The errors of the store; in a bucket also for a target that contains `..` or is among the
+    /// store's own keys.
     pub async fn persist(&self, target: impl AsRef<Path>) -> Result<(), Error> {
         self.move_to(target.as_ref().to_owned(), true).await
     }
 
-    /// The same, but never replaces a file. In a bucket one above 8 MiB (or a segment) first takes the name
-    /// with an empty object.
+    /// Does the same as [`persist`](Self::persist), but never replaces a file. In a bucket, a file
+    /// larger than 8 MiB (or than a segment) first reserves the key with an empty object.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyExists`] if there is something else at `target`; those of the store.
+    /// [`ErrorKind::AlreadyExists`] if something else exists at `target`, and the errors of the
+    /// store.
     pub async fn persist_new(&self, target: impl AsRef<Path>) -> Result<(), Error> {
         self.move_to(target.as_ref().to_owned(), false).await
     }
@@ -410,16 +421,16 @@ impl CompletedUpload {
         let guard = shared.engine.claims.guard();
         let moving = tokio::spawn(async move {
             let _guard = guard;
-            let mut hold = shared.hold.lock().await;
+            let mut state = shared.state.lock().await;
             let mut later;
-            let writer = match &mut *hold {
-                Hold::Given(writer) => writer,
-                // A clone was kept beyond the completion.
-                Hold::Kept => {
-                    later = lease_again(&shared.engine, &shared.upload.id).await?;
+            let writer = match &mut *state {
+                FileState::HandedOver(writer) => writer,
+                // A clone of the file has outlived the completion.
+                FileState::Taken => {
+                    later = reacquire(&shared.engine, &shared.upload.id).await?;
                     &mut later
                 }
-                ended @ (Hold::Lost | Hold::Discarded) => return Err(ended.error()),
+                ended @ (FileState::NotTaken | FileState::Discarded) => return Err(ended.error()),
             };
             writer.persist(&target, overwrite).await?;
             *shared.path.lock().unwrap_or_else(PoisonError::into_inner) = writer.path();
@@ -428,12 +439,14 @@ impl CompletedUpload {
         joined(moving).await
     }
 
-    /// Ends the upload for good: removes its record, and its file unless that was
-    /// [persisted](Self::persist). Whoever names it from now on is told that there is none, 404 on the wire.
+    /// Ends the upload permanently: removes its record, and its file unless that was
+    /// [persisted](Self::persist). Later requests for the upload fail with [`ErrorKind::NotFound`],
+    /// 404 on the wire.
     ///
-    /// It is for a file that no further try will make welcome. Without it, an upload whose completion is
-    /// answered with an error waits to be completed again until it expires. It can be called
-    /// again, and also when the application has taken the file.
+    /// Use it for a file that will never be accepted, however often the client retries. Without it,
+    /// an upload whose completion is answered with an error can be completed again until it
+    /// expires. `discard` is safe to repeat, and also works after the application has taken the
+    /// file.
     ///
     /// ```
     /// # use http::{Response, StatusCode};
@@ -451,23 +464,23 @@ impl CompletedUpload {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Superseded`] if the completion that has given this file ended without its being taken,
-    /// since the upload is no longer its own; those of the store.
+    /// [`ErrorKind::Superseded`] if the completion that gave out this file has ended and the file
+    /// was not taken, since another request may then hold the upload; and the errors of the store.
     pub async fn discard(&self) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         let guard = shared.engine.claims.guard();
         let ending = tokio::spawn(async move {
             let _guard = guard;
-            let mut hold = shared.hold.lock().await;
-            let writer = match &mut *hold {
-                Hold::Discarded => return Ok(()),
-                Hold::Kept => lease_again(&shared.engine, &shared.upload.id).await?,
-                hold => hold.take()?,
+            let mut state = shared.state.lock().await;
+            let writer = match &mut *state {
+                FileState::Discarded => return Ok(()),
+                FileState::Taken => reacquire(&shared.engine, &shared.upload.id).await?,
+                state => state.take_writer()?,
             };
             writer.remove().await?;
-            *hold = Hold::Discarded;
-            // An observer may look at the file, too.
-            drop(hold);
+            *state = FileState::Discarded;
+            // Unlocked first, since an observer may access the file.
+            drop(state);
             shared.engine.ledger.close(&shared.upload.id);
             shared.engine.tell(Event::Discarded(shared.upload.clone()), &shared.cause).await;
             Ok::<_, Error>(())
@@ -487,4 +500,4 @@ impl fmt::Debug for CompletedUpload {
     }
 }
 
-const UNNAMED: &str = "upload";
+const DEFAULT_FILENAME: &str = "upload";

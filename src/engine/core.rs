@@ -1,4 +1,4 @@
-//! What all handles share.
+//! The state that all handles share.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -34,17 +34,17 @@ impl Engine {
         (self.clock)()
     }
 
-    /// The limit, or what the store can hold if that is less.
+    /// Returns the limit, capped at what the store can hold.
     pub(super) fn within_reach(&self, limit: Option<u64>) -> Option<u64> {
-        let most = self.store.capabilities().max_bytes;
-        limit.map_or(most, |limit| Some(most.map_or(limit, |most| most.min(limit))))
+        let max = self.store.capabilities().max_bytes;
+        limit.map_or(max, |limit| Some(max.map_or(limit, |max| max.min(limit))))
     }
 
     pub(super) fn new_checksum(&self) -> Running {
         if self.checksum { Running::md5() } else { Running::crc32() }
     }
 
-    /// Says why the upload takes nothing more, if it does not.
+    /// Fails with the reason if the upload accepts no more changes.
     pub(super) fn check_open(&self, upload: &Upload) -> Result<(), ErrorKind> {
         if upload.is_expired(self.now()) {
             return Err(ErrorKind::Expired);
@@ -60,7 +60,7 @@ impl Engine {
         check_offset(upload, at)
     }
 
-    /// Looks now and then for hand-off requests of other processes, as long as anybody holds an upload.
+    /// Polls for hand-off requests of other processes as long as this process holds any upload.
     pub(super) fn watch(self: &Arc<Self>) {
         if !self.store.capabilities().handoff {
             return;
@@ -70,7 +70,7 @@ impl Engine {
             async move {
                 loop {
                     tokio::select! {
-                        () = tokio::time::sleep(WATCHED_EVERY) => {
+                        () = tokio::time::sleep(WATCH_INTERVAL) => {
                             let requests = engine.store.handoff_requests().await;
                             for request in requests.unwrap_or_default() {
                                 engine.claims.hand_off(&request.id, request.age);
@@ -88,7 +88,7 @@ impl Engine {
     }
 }
 
-/// Says where the upload stands, if that is not `at`.
+/// Fails with the current offset if that is not `at`.
 pub(super) fn check_offset(upload: &Upload, at: u64) -> Result<(), Error> {
     match upload.offset() {
         offset if offset == at => Ok(()),
@@ -96,5 +96,5 @@ pub(super) fn check_offset(upload: &Upload, at: u64) -> Result<(), Error> {
     }
 }
 
-/// How often to look what other processes ask for.
-const WATCHED_EVERY: Duration = Duration::from_millis(500);
+/// The interval between two polls for hand-off requests of other processes.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);

@@ -7,8 +7,8 @@ use crate::store::StoreError;
 
 /// Why an upload was refused or failed.
 ///
-/// `Display` is safe to show to a client: it names no path and nothing of the system. What a store
-/// failed with is the [`source`](std::error::Error::source).
+/// `Display` is safe to show to a client: it contains no path and no detail of the system. The
+/// error of the store is the [`source`](std::error::Error::source).
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -19,59 +19,59 @@ pub struct Error {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// There is no such upload, or it is another owner's.
+    /// The upload does not exist, or belongs to another owner.
     NotFound,
-    /// The upload's time is up.
+    /// The upload has expired.
     Expired,
-    /// The upload is complete already.
+    /// The upload is already complete.
     AlreadyComplete,
-    /// The upload is being completed at this moment.
+    /// The upload is being completed right now.
     Finishing,
-    /// The bytes do not start where the upload stands.
+    /// The bytes do not start at the upload's offset.
     OffsetMismatch {
-        /// Where it stands.
+        /// The upload's offset.
         offset: u64,
     },
-    /// Another total was announced before.
+    /// A different total was announced before.
     TotalMismatch {
         /// The total that was announced.
         total: u64,
     },
-    /// There are more bytes than were announced.
+    /// More bytes arrived than were announced.
     TooLong {
         /// The total that was announced.
         total: u64,
     },
-    /// The file is larger than it may be.
+    /// The file is larger than allowed.
     TooLarge {
-        /// The largest size that is taken, in bytes.
+        /// The maximum size, in bytes.
         limit: u64,
     },
-    /// Unfinished uploads take up all that they may.
+    /// The unfinished uploads have reached a quota.
     QuotaExceeded {
-        /// What there is too much, or too little, of.
+        /// The quota.
         quota: Quota,
-        /// Its limit, a number of uploads or of bytes.
+        /// Its limit, as a number of uploads or bytes.
         limit: u64,
     },
     /// Bytes are missing.
     Incomplete {
-        /// Where the upload stands.
+        /// The upload's offset.
         offset: u64,
         /// The total that was announced.
         total: u64,
     },
-    /// The file's digest is not the one that was named.
+    /// The file's digest is not the expected one.
     ChecksumMismatch,
     /// A newer request for the same upload has taken it over.
     Superseded,
-    /// Another request holds the upload, and did not let it go in time.
+    /// Another request holds the upload and did not release it in time.
     Busy,
     /// The server is shutting down.
     ShuttingDown,
-    /// What the application wants to write to is there already.
+    /// The file that the application wants to create already exists.
     AlreadyExists,
-    /// There is no room left.
+    /// The store is full.
     Full,
     /// The record or the bytes of the upload cannot be trusted.
     Damaged,
@@ -82,12 +82,12 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    /// What happened.
+    /// The kind of the error.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
     }
 
-    /// The upload whose record or bytes cannot be trusted, if that is what happened.
+    /// The damaged upload, if the store reported one.
     pub fn damaged_upload(&self) -> Option<UploadId> {
         match self.source.as_deref()?.downcast_ref::<StoreError>()? {
             StoreError::Damaged { id, .. } => Some(*id),
@@ -95,7 +95,7 @@ impl Error {
         }
     }
 
-    /// The source of the bytes failed, for this reason.
+    /// An error of the source of the bytes, with its cause.
     pub fn source_failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { kind: ErrorKind::Source, source: Some(Arc::from(source.into())) }
     }
@@ -110,7 +110,7 @@ impl From<ErrorKind> for Error {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let kind = match &error {
-            // Whose it was has not been compared with who asks.
+            // The owner of the removed upload has not been compared with the caller.
             StoreError::NotFound | StoreError::Removed { .. } => ErrorKind::NotFound,
             StoreError::Busy => ErrorKind::Busy,
             StoreError::Conflict => ErrorKind::Superseded,
@@ -134,24 +134,24 @@ impl fmt::Display for ErrorKind {
         match self {
             Self::NotFound => f.write_str("there is no such upload"),
             Self::Expired => f.write_str("the upload has expired"),
-            Self::AlreadyComplete => f.write_str("the upload is complete already"),
+            Self::AlreadyComplete => f.write_str("the upload is already complete"),
             Self::Finishing => f.write_str("the upload is being completed"),
-            Self::OffsetMismatch { offset } => write!(f, "the upload stands at offset {offset}"),
+            Self::OffsetMismatch { offset } => write!(f, "the upload is at offset {offset}"),
             Self::TotalMismatch { total } => {
                 write!(f, "a total of {total} bytes was announced before")
             }
-            Self::TooLong { total } => write!(f, "there are more bytes than the announced {total}"),
+            Self::TooLong { total } => write!(f, "more than the announced {total} bytes arrived"),
             Self::TooLarge { limit } => write!(f, "the file is larger than {limit} bytes"),
             Self::QuotaExceeded { quota, limit } => write!(f, "the limit is {limit} {quota}"),
             Self::Incomplete { offset, total } => {
                 write!(f, "{offset} of {total} bytes have arrived")
             }
             Self::ChecksumMismatch => f.write_str("the checksum does not match"),
-            Self::Superseded => f.write_str("a newer request has taken the upload over"),
+            Self::Superseded => f.write_str("a newer request has taken over the upload"),
             Self::Busy => f.write_str("another request holds the upload"),
             Self::ShuttingDown => f.write_str("the server is shutting down"),
-            Self::AlreadyExists => f.write_str("the target exists already"),
-            Self::Full => f.write_str("there is no room left"),
+            Self::AlreadyExists => f.write_str("the target already exists"),
+            Self::Full => f.write_str("the store is full"),
             Self::Damaged => f.write_str("the upload is damaged"),
             Self::Source => f.write_str("the source of the bytes failed"),
             Self::Store => f.write_str("the store failed"),

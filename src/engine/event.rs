@@ -7,26 +7,27 @@ use super::core::Engine;
 use crate::erased::erased;
 use crate::upload::Upload;
 
-/// What happened to an upload, after it was committed.
+/// A change to an upload, reported after it was committed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// It began; its first chunk may be in it.
+    /// The upload was created, possibly with its first chunk.
     Created(Upload),
     /// A later chunk was added.
     Grew(Upload),
     /// The application has taken the finished file.
     Completed(Upload),
-    /// The client gave it up.
+    /// The client cancelled it.
     Cancelled(Upload),
-    /// The application ended it ([`CompletedUpload::discard`](crate::CompletedUpload::discard)).
+    /// The application discarded it
+    /// ([`CompletedUpload::discard`](crate::CompletedUpload::discard)).
     Discarded(Upload),
-    /// Its time was up, and it was removed.
+    /// It expired and was removed.
     Expired(Upload),
 }
 
 impl Event {
-    /// The upload, as it is now; for one that is gone, as it was last.
+    /// The upload as it is now, or as it last was if it was removed.
     pub fn upload(&self) -> &Upload {
         match self {
             Self::Created(upload)
@@ -39,12 +40,13 @@ impl Event {
     }
 }
 
-/// Is told what happens to uploads, whoever caused it: a request, a call of
-/// [`Uploads`](crate::Uploads), or the sweeper.
+/// Receives the events of all uploads, whether a request, a call of [`Uploads`](crate::Uploads) or
+/// the sweeper caused them.
 ///
-/// The caller waits for it, on a task that a leaving client does not cancel, and before a request is
-/// answered. It comes after the fact and cannot refuse; [`Policy`](crate::Policy) can. After a crash an
-/// event may be missing, and none is told twice.
+/// The caller waits for the observer, on a task that a client cannot cancel by disconnecting, and
+/// before the request is answered. An event reports something that has already happened, so the
+/// observer cannot refuse it; [`Policy`](crate::Policy) can. After a crash an event may be missing,
+/// but none is reported twice.
 ///
 /// ```
 /// use http::Extensions;
@@ -64,8 +66,8 @@ impl Event {
 /// }
 /// ```
 pub trait Observer: Send + Sync + 'static {
-    /// Something happened. `request` has the extensions of the request that caused it, if it was a
-    /// request.
+    /// Handles an event. `request` has the extensions of the request that caused it, if there was
+    /// one.
     fn on_event(
         &self,
         event: &Event,
@@ -89,11 +91,11 @@ erased! {
     }
 }
 
-/// The extensions of the request that causes an event.
+/// The extensions of the request that caused an event.
 pub(super) type Cause = Option<Arc<Extensions>>;
 
 impl Engine {
-    /// Tells the observer, if there is one, and waits for it.
+    /// Reports an event to the observer, if there is one, and waits for it.
     pub(super) async fn tell(&self, event: Event, cause: &Cause) {
         if let Some(observer) = &self.observer {
             observer.on_event(&event, cause.as_deref()).await;

@@ -1,4 +1,4 @@
-//! The right to change one upload: in this process by a claim, before all others by the store's lease.
+//! The right to change one upload: a claim in this process, and the store's lease across processes.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -20,11 +20,10 @@ use crate::store::{Commit, DynWriter, Handover, StoreError};
 use crate::time;
 use crate::upload::{Status, Upload};
 
-/// An upload that nobody else can change until this is dropped, or until a newer request asks for it.
+/// An upload that nobody else can change until this is dropped or a newer request takes it over.
 ///
-/// Everything that changes an upload begins with
-/// [`acquire`](crate::OwnerUploads::acquire), and goes on with the methods of what that gives, one after
-/// the other and with nobody in between:
+/// Every change to an upload starts with [`acquire`](crate::OwnerUploads::acquire). The methods of
+/// the lease then run one after the other, and no other request can come in between:
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -48,16 +47,18 @@ pub struct Lease {
     pub(super) engine: Arc<Engine>,
     pub(super) cause: Cause,
     pub(super) writer: Box<dyn DynWriter>,
-    // Last: whoever comes next must find the lease free.
+    // Dropped last: the next request must find the store's lease free.
     pub(super) claim: Claim,
 }
 
 impl Access {
-    /// Acquires an upload that is open and that the check lets pass.
+    /// Acquires an open upload whose record passes the check.
     ///
-    /// An idle upload is leased at once, and checked under the lease. Of one that somebody works on the
-    /// record is checked first: what is refused stops nobody. A check that takes its time, or has its
-    /// own way with the upload, never finds it held. What it has not seen is checked again.
+    /// An idle upload is leased first and checked under the lease. If another request holds the
+    /// upload, its record is checked before the lease is requested, so that a request that is
+    /// refused stops nobody. The upload is never held while a check is pending, since the check may
+    /// take long or may itself change the upload. If the record has changed since the check, it is
+    /// checked again.
     pub(super) async fn acquire<T, E, F>(
         &self,
         id: &UploadId,
@@ -70,46 +71,46 @@ impl Access {
     {
         let mut lease = self.try_lease(id).await;
         loop {
-            let (seen, passed) = match lease.take() {
+            let (checked, passed) = match lease.take() {
                 Some(lease) => {
-                    let seen = lease.upload().clone();
-                    self.engine.check_open(&seen).map_err(Error::from)?;
-                    let mut checking = pin!(check(seen.clone()));
+                    let checked = lease.upload().clone();
+                    self.engine.check_open(&checked).map_err(Error::from)?;
+                    let mut checking = pin!(check(checked.clone()));
                     match poll_fn(|cx| Poll::Ready(checking.as_mut().poll(cx))).await {
                         Poll::Ready(passed) => return Ok((lease, passed?)),
                         Poll::Pending => drop(lease),
                     }
-                    (seen, checking.await?)
+                    (checked, checking.await?)
                 }
                 None => {
-                    let seen = self.find_open(id).await?;
-                    (seen.clone(), check(seen).await?)
+                    let checked = self.find_open(id).await?;
+                    (checked.clone(), check(checked).await?)
                 }
             };
-            let held = self.lease(id).await?;
-            if *held.upload() == seen {
-                return Ok((held, passed));
+            let fresh = self.lease(id).await?;
+            if *fresh.upload() == checked {
+                return Ok((fresh, passed));
             }
-            lease = Some(held);
+            lease = Some(fresh);
         }
     }
 
-    /// Leases an upload on which nobody works, in one hop. `None` if somebody does, or if there is
-    /// anything else to say.
+    /// Leases an idle upload in one hop. Returns `None` if it is held, or if there is any other
+    /// problem.
     async fn try_lease(&self, id: &UploadId) -> Option<Lease> {
-        let Some(claim) = self.engine.claims.try_claim(id, self.came()) else {
-            // How long it takes to be refused must not tell others that somebody works on it.
+        let Some(claim) = self.engine.claims.try_claim(id, self.arrived()) else {
+            // The time until a refusal must not reveal whether the upload is held.
             drop(self.engine.store.load(id).await);
             return None;
         };
         let writer = self.engine.store.writer(id).await.ok()?;
-        self.scope.knows(writer.upload()).then(|| self.leased(writer, claim))
+        self.scope.contains(writer.upload()).then(|| self.leased(writer, claim))
     }
 
-    /// Asks whoever works on the upload to stop, and waits for it.
+    /// Asks the current holder of the upload to stop, and waits for it.
     async fn lease(&self, id: &UploadId) -> Result<Lease, Error> {
         let engine = &self.engine;
-        let claim = engine.claims.claim(id, self.came(), engine.takeover_timeout).await?;
+        let claim = engine.claims.claim(id, self.arrived(), engine.takeover_timeout).await?;
         let writer = engine.writer(id, &claim).await?;
         Ok(self.leased(writer, claim))
     }
@@ -126,19 +127,18 @@ impl Lease {
         self.writer.upload()
     }
 
-    /// Adds bytes behind those that the upload has.
+    /// Appends bytes to the upload.
     pub fn append(self, mode: AppendMode) -> Append {
         Append::resume(self, mode)
     }
 
-    /// Sets when the upload expires, `None` for never. With a time that has come it is refused from
-    /// now on, and the next sweep removes it.
+    /// Sets when the upload expires; `None` means never. If that time has passed, all further
+    /// requests are refused and the next sweep removes the upload.
     ///
-    /// Where each chunk prolongs an upload's life ([`Expiry`](crate::Expiry)), the next one does so
-    /// again.
+    /// If the [`Expiry`](crate::Expiry) is extended by each chunk, the next chunk extends it again.
     ///
     /// # Errors
-    /// Those of the store.
+    /// The errors of the store.
     pub async fn set_expires(self, expires: impl Into<Option<SystemTime>>) -> Result<Self, Error> {
         let expires = expires.into().map(time::to_millis);
         let Self { engine, cause, mut writer, claim } = self;
@@ -151,10 +151,10 @@ impl Lease {
         super::joined(change).await
     }
 
-    /// Removes the upload and its bytes; gives its last record.
+    /// Removes the upload and its bytes, and returns its last record.
     ///
     /// # Errors
-    /// Those of the store.
+    /// The errors of the store.
     pub async fn cancel(self) -> Result<Upload, Error> {
         let Self { engine, cause, writer, claim } = self;
         let removal = tokio::spawn(async move {
@@ -170,13 +170,14 @@ impl Lease {
 }
 
 impl Engine {
-    /// The store's lease. In this process the claim has made way for it, unless the work of a
-    /// dropped request is still on its way to the disk; another process is asked for it.
+    /// Acquires the store's lease. In this process the claim already has the upload to itself,
+    /// except that a write of a dropped request may still be running. Another process gets a
+    /// hand-off request.
     async fn writer(&self, id: &UploadId, claim: &Claim) -> Result<Box<dyn DynWriter>, Error> {
-        let mut asked = false;
-        let writer = self.wait_for_writer(id, claim, &mut asked).await;
-        if asked {
-            // At worst it is forgotten after a while.
+        let mut requested = false;
+        let writer = self.wait_for_writer(id, claim, &mut requested).await;
+        if requested {
+            // If this fails, the request times out by itself.
             drop(self.store.request_handoff(id, false).await);
         }
         writer
@@ -186,7 +187,7 @@ impl Engine {
         &self,
         id: &UploadId,
         claim: &Claim,
-        asked: &mut bool,
+        requested: &mut bool,
     ) -> Result<Box<dyn DynWriter>, Error> {
         let deadline = time::deadline(self.takeover_timeout);
         let mut pause = Duration::from_millis(1);
@@ -195,13 +196,13 @@ impl Engine {
                 Err(StoreError::Busy) => {}
                 result => return Ok(result?),
             }
-            // Whoever asks for the status of such an upload holds it for a moment too.
-            if pause > MOMENT {
+            // A status request holds such an upload briefly, too.
+            if pause > BRIEF_HOLD {
                 if self.store.load(id).await?.status() == Status::Finishing {
                     return Err(ErrorKind::Finishing.into());
                 }
-                if self.store.capabilities().handoff && !std::mem::replace(asked, true) {
-                    // On a full disk there is no asking, only waiting.
+                if self.store.capabilities().handoff && !std::mem::replace(requested, true) {
+                    // On a full disk the request cannot be stored. Then this only waits.
                     drop(self.store.request_handoff(id, true).await);
                 }
             }
@@ -215,8 +216,8 @@ impl Engine {
         }
     }
 
-    /// Commits a record without bytes.
-    pub(super) async fn note(
+    /// Commits a record without any bytes.
+    pub(super) async fn commit_record(
         &self,
         writer: &mut dyn DynWriter,
         upload: Upload,
@@ -230,8 +231,8 @@ impl Engine {
         }
     }
 
-    /// Why a commit failed that began with this record. Where another node was faster, the error says
-    /// what that has made of the upload.
+    /// Returns the error for a failed commit that was based on the record `before`. If another node
+    /// was faster, the error tells what that node has done to the upload.
     pub(super) async fn overtaken(&self, before: &Upload, error: StoreError) -> Error {
         if !matches!(error, StoreError::Conflict) {
             return error.into();
@@ -253,5 +254,5 @@ impl fmt::Debug for Lease {
     }
 }
 
-/// How long a lease may be held in passing.
-const MOMENT: Duration = Duration::from_millis(10);
+/// How long a lease may be held by a request that only looks at the upload.
+const BRIEF_HOLD: Duration = Duration::from_millis(10);

@@ -13,7 +13,7 @@ use super::error::Error;
 use crate::store::{Cursor, Page, StoreError};
 use crate::upload::{Status, Upload};
 
-/// Which uploads to list: all, unless narrowed.
+/// Which uploads to list. The default is all.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Filter {
@@ -28,25 +28,25 @@ impl Filter {
         Self::default()
     }
 
-    /// Only those of this status.
+    /// Only uploads with this status.
     pub fn status(mut self, status: Status) -> Self {
         self.status = Some(status);
         self
     }
 
-    /// Only those whose file's name has this text in it, in whatever case.
+    /// Only uploads whose filename contains this text, ignoring case.
     pub fn filename(mut self, part: impl AsRef<str>) -> Self {
         self.filename = Some(part.as_ref().to_lowercase());
         self
     }
 
-    /// Only those that have expired, or only those that have not.
+    /// Only uploads that have expired, or only those that have not.
     pub fn expired(mut self, expired: bool) -> Self {
         self.expired = Some(expired);
         self
     }
 
-    fn takes(&self, upload: &Upload, engine: &Engine) -> bool {
+    fn matches(&self, upload: &Upload, engine: &Engine) -> bool {
         let status = self.status.is_none_or(|status| status == upload.status());
         let expired = self.expired.is_none_or(|want| want == upload.is_expired(engine.now()));
         let filename = self.filename.as_deref();
@@ -56,11 +56,10 @@ impl Filter {
     }
 }
 
-/// The uploads that match a [`Filter`], in no order that means anything.
+/// The uploads that match a [`Filter`], in no particular order.
 ///
-/// It is a `Stream`, and has [`next`](Self::next) for those who have no use for one. It reads the
-/// store a page at a time. An upload whose record is damaged is an error in the middle; the listing
-/// goes on behind it.
+/// It is a `Stream`, and also has a method [`next`](Self::next). It reads the store one page at a
+/// time. A damaged record is reported as an error; the listing continues after it.
 #[must_use]
 pub struct Listing {
     engine: Arc<Engine>,
@@ -81,7 +80,7 @@ impl Listing {
         Self { engine, scope, filter, ready: VecDeque::new(), state: State::At(None) }
     }
 
-    /// The next upload; `None` after the last.
+    /// Returns the next upload, or `None` after the last one.
     pub async fn next(&mut self) -> Option<Result<Upload, Error>> {
         std::future::poll_fn(|cx| self.poll_upload(cx)).await
     }
@@ -90,12 +89,12 @@ impl Listing {
         loop {
             match self.ready.pop_front() {
                 Some(Ok(upload)) => {
-                    if self.scope.knows(&upload) && self.filter.takes(&upload, &self.engine) {
+                    if self.scope.contains(&upload) && self.filter.matches(&upload, &self.engine) {
                         return Poll::Ready(Some(Ok(upload)));
                     }
                     continue;
                 }
-                // Nobody but the operator can own a record that cannot be read.
+                // The owner of an unreadable record is unknown, so only the operator sees it.
                 Some(Err(_)) if !matches!(self.scope, Scope::All) => continue,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 None => {}

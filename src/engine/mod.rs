@@ -1,11 +1,11 @@
-//! What can be done with an upload, whoever asks for it.
+//! The upload lifecycle: what can be done with an upload, independent of the protocol.
 //!
-//! [`Uploads`] and what it gives are the handles. They know neither HTTP nor files: a protocol calls
-//! them from above, and they call a [`Store`](crate::store::Store) below.
+//! [`Uploads`] and the types it returns are the handles. They know neither HTTP nor files: a
+//! protocol calls them from above, and they call a [`Store`](crate::store::Store) below.
 //!
-//! Whatever changes an upload acquires a [`Lease`] first. An append is: acquire, write bytes behind the
-//! offset, commit the record. Until the commit the old record stands, so nothing that fails on the way
-//! needs a repair.
+//! Every change to an upload starts by acquiring a [`Lease`]. An append acquires the lease, writes
+//! bytes after the offset, and commits the record. The old record stands until the commit, so a
+//! failure in between needs no repair.
 
 mod access;
 mod append;
@@ -40,7 +40,7 @@ use tokio::task::JoinHandle;
 
 use crate::task;
 
-/// The result of a task that a dropped future does not cancel.
+/// Returns the result of a task that is not cancelled when this future is dropped.
 async fn joined<T>(task: JoinHandle<Result<T, Error>>) -> Result<T, Error> {
     task::join(task).await.unwrap_or_else(|| Err(ErrorKind::Store.into()))
 }

@@ -1,11 +1,11 @@
-//! What is known of an upload when it begins.
+//! The properties of a new upload.
 
 use std::time::SystemTime;
 
 use crate::id::UploadId;
 use crate::upload::{Owner, Upload};
 
-/// What is known of an upload when it begins.
+/// The properties of a new upload.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct NewUpload {
@@ -18,70 +18,71 @@ pub struct NewUpload {
     limit: Limit,
 }
 
-/// How large the file may get by the append that begins the upload.
+/// The limit for the append that starts the upload.
 #[derive(Clone, Copy, Debug, Default)]
 enum Limit {
-    /// As large as an upload of its kind may be.
+    /// The limit of the upload.
     #[default]
     Usual,
     Other(Option<u64>),
 }
 
 impl NewUpload {
-    /// Nothing is known.
+    /// Describes an upload without any properties.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The file's name as the client sent it.
+    /// Sets the file's name as the client sent it.
     pub fn filename(mut self, name: impl Into<String>) -> Self {
         self.filename = name.into();
         self
     }
 
-    /// The media type that the client claims.
+    /// Sets the media type that the client sent.
     pub fn content_type(mut self, media_type: impl Into<Option<String>>) -> Self {
         self.content_type = media_type.into();
         self
     }
 
-    /// Names and values that came with it.
+    /// Sets the text fields, as names and values.
     pub fn fields(mut self, fields: Vec<(String, String)>) -> Self {
         self.fields = fields;
         self
     }
 
-    /// What the application attaches.
+    /// Sets the attributes that the application attaches.
     pub fn attributes(mut self, attributes: serde_json::Value) -> Self {
         self.attributes = attributes;
         self
     }
 
-    /// How many bytes the file will have.
+    /// Sets the total size of the file, in bytes.
     pub fn total(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.total = bytes.into();
         self
     }
 
-    /// The largest size that is taken, instead of the one for all uploads. It is kept with the upload and
-    /// holds for whatever is added later.
+    /// Sets the maximum size of the file, in bytes, instead of the one for all uploads. It is
+    /// stored with the upload and applies to all later appends.
     ///
-    /// Over HTTP [`Policy::max_bytes`](crate::Policy::max_bytes) has the last word. It is asked with this
-    /// limit when the upload is known; a form that starts at the file's beginning may be refused before, by
-    /// its headers, if it is larger than other uploads may be.
+    /// Over HTTP, [`Policy::max_bytes`](crate::Policy::max_bytes) decides. It is called with this
+    /// limit once the upload is known. A form that starts at offset 0 may be refused earlier
+    /// because of its headers, if it is larger than the limit for all uploads.
     pub fn max_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.max_bytes = bytes.into();
         self
     }
 
-    /// The largest size that is taken by the [`Append`](crate::Append) that begins the upload, instead of
-    /// every other limit; `None` for no limit. It is not kept with the upload.
+    /// Sets the maximum size of the file for the [`Append`](crate::Append) that starts the upload,
+    /// in bytes. It replaces all other limits; `None` means no limit. It is not stored with the
+    /// upload.
     pub fn limit(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.limit = Limit::Other(bytes.into());
         self
     }
 
-    /// The limit of its size, where `configured` is the one of all uploads.
+    /// Returns the size limit, where `configured` is the one for all uploads.
     pub(super) fn limit_within(&self, configured: Option<u64>) -> Option<u64> {
         match self.limit {
             Limit::Usual => self.max_bytes.or(configured),

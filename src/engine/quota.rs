@@ -1,9 +1,9 @@
-//! What unfinished uploads may take up.
+//! Quotas on unfinished uploads.
 //!
-//! A ledger in memory has what each of them has reserved: its total, if that was announced, or
-//! else what has come of it. It is reserved before the first byte is taken, under one lock, so that
-//! uploads side by side cannot have more than one after the other. The ledger begins with what the
-//! store has, and each sweep of all uploads puts right what other processes have changed.
+//! A ledger in memory keeps what each upload has reserved: its total, if that was announced, or
+//! else the bytes received so far. Bytes are reserved under one lock before the first of them is
+//! accepted, so concurrent uploads cannot exceed a quota. The ledger is initialised from the store,
+//! and each full sweep corrects it for the changes of other processes.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -16,17 +16,17 @@ use crate::id::UploadId;
 use crate::store::{Cursor, DynStore, Page, StoreError};
 use crate::upload::{Owner, Status, Upload};
 
-/// A limit on what unfinished uploads take up.
+/// A limit on unfinished uploads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Quota {
-    /// How many unfinished uploads an owner has.
+    /// The number of unfinished uploads of an owner.
     OwnerUploads,
-    /// How many bytes an owner's unfinished uploads have, or will have.
+    /// The total size of an owner's unfinished uploads, in bytes.
     OwnerBytes,
-    /// How many bytes all unfinished uploads have, or will have.
+    /// The total size of all unfinished uploads, in bytes.
     AllBytes,
-    /// How many bytes stay free in the store.
+    /// The space that must stay free in the store, in bytes.
     FreeBytes,
 }
 
@@ -38,33 +38,33 @@ pub(super) struct Quotas {
     pub(super) free_bytes: Option<u64>,
 }
 
-/// Who has reserved how much.
+/// What each upload has reserved.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     quotas: Quotas,
     accounts: Mutex<Accounts>,
-    counted: OnceCell<()>,
+    initial_scan: OnceCell<()>,
 }
 
 #[derive(Debug, Default)]
 struct Accounts {
     uploads: HashMap<UploadId, Entry>,
-    owners: HashMap<Payer, Sum>,
-    uploaded: Sum,
-    staged: Sum,
-    /// How many bytes are reserved and not written yet.
+    owners: HashMap<Payer, Usage>,
+    uploaded: Usage,
+    staged: Usage,
+    /// How many bytes are reserved but not yet written.
     outstanding: u128,
-    /// How many bytes were ever reserved.
-    ever: u128,
-    /// The number of the last count of the store.
-    count: u64,
-    /// How many pages of the store are being read, and what went away meanwhile.
-    reading: usize,
-    gone: HashSet<UploadId>,
+    /// How many bytes were reserved since the start. It never decreases.
+    cumulative: u128,
+    /// The number of the last scan of the store.
+    generation: u64,
+    /// How many pages of the store are being read.
+    pages_in_flight: usize,
+    closed: HashSet<UploadId>,
 }
 
-/// Chunks that wait for the name of their upload are counted apart: their upload has reserved the
-/// same bytes already.
+/// The account that an upload is charged to. Staged chunks are counted separately, since their
+/// upload has already reserved the same bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Payer {
     owner: Option<Owner>,
@@ -76,18 +76,19 @@ struct Entry {
     payer: Payer,
     reserved: u64,
     written: u64,
-    /// Whether an append is under way.
-    busy: bool,
-    count: u64,
+    /// Whether an append is in progress.
+    appending: bool,
+    generation: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Sum {
+struct Usage {
     uploads: u64,
     bytes: u128,
 }
 
-/// What an append has reserved. Dropped without [`keep`](Self::keep), it is as if it had not.
+/// What an append has reserved. If it is dropped without [`commit`](Self::commit), the reservation
+/// is undone.
 #[derive(Debug)]
 pub(super) struct Reservation {
     ledger: Arc<Ledger>,
@@ -95,8 +96,8 @@ pub(super) struct Reservation {
     bytes: u64,
     /// What the upload had reserved and written before; `None` if it did not exist.
     before: Option<(u64, u64)>,
-    /// How far there was free room when that was last asked.
-    room_until: u64,
+    /// The size up to which free space was checked.
+    free_checked_until: u64,
 }
 
 impl Quotas {
@@ -117,7 +118,7 @@ impl Ledger {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reserves what a new upload will have, as far as that is known. `None` without quotas.
+    /// Reserves the announced total of a new upload. Returns `None` without quotas.
     pub(super) async fn open(
         self: &Arc<Self>,
         store: &dyn DynStore,
@@ -127,10 +128,10 @@ impl Ledger {
         if !self.quotas.is_set() {
             return Ok(None);
         }
-        self.counted.get_or_try_init(|| self.count(store)).await?;
+        self.initial_scan.get_or_try_init(|| self.scan(store)).await?;
         let payer = Payer { owner: upload.owner.clone(), staged };
         let total = upload.total().unwrap_or(0);
-        let free = self.free(store, total).await?;
+        let free = self.free_space(store, total).await?;
         let mut accounts = self.accounts();
         let sum = accounts.owners.get(&payer).copied().unwrap_or_default();
         if let Some(limit) = self.quotas.owner_uploads
@@ -139,8 +140,8 @@ impl Ledger {
             return Err(exceeded(Quota::OwnerUploads, limit));
         }
         self.check(&accounts, &payer, total, free)?;
-        let count = accounts.count;
-        let entry = Entry { payer, reserved: 0, written: 0, busy: true, count };
+        let generation = accounts.generation;
+        let entry = Entry { payer, reserved: 0, written: 0, appending: true, generation };
         accounts.insert(upload.id, entry);
         accounts.reserve(&upload.id, total);
         drop(accounts);
@@ -149,11 +150,11 @@ impl Ledger {
             id: upload.id,
             bytes: total,
             before: None,
-            room_until: total,
+            free_checked_until: total,
         }))
     }
 
-    /// What an upload that goes on has reserved already.
+    /// Returns the reservation of an existing upload. Returns `None` without quotas.
     pub(super) fn resume(self: &Arc<Self>, upload: &Upload) -> Option<Reservation> {
         if !self.quotas.is_set() {
             return None;
@@ -161,35 +162,35 @@ impl Ledger {
         let mut accounts = self.accounts();
         accounts.set(upload);
         let entry = accounts.uploads.get_mut(&upload.id)?;
-        entry.busy = true;
+        entry.appending = true;
         let (bytes, written) = (entry.reserved, entry.written);
         Some(Reservation {
             ledger: Arc::clone(self),
             id: upload.id,
             bytes,
             before: Some((bytes, written)),
-            room_until: bytes,
+            free_checked_until: bytes,
         })
     }
 
-    /// An upload is complete or gone.
+    /// Removes an upload that is complete or was removed.
     pub(super) fn close(&self, id: &UploadId) {
         let mut accounts = self.accounts();
         accounts.remove(id);
-        if accounts.reading > 0 {
-            accounts.gone.insert(*id);
+        if accounts.pages_in_flight > 0 {
+            accounts.closed.insert(*id);
         }
     }
 
-    /// Whether so many bytes more are within the quotas.
+    /// Checks whether `more` bytes are within the quotas.
     fn check(
         &self,
         accounts: &Accounts,
         payer: &Payer,
         more: u64,
-        free: Option<Free>,
+        free: Option<Space>,
     ) -> Result<(), Error> {
-        let fits = |sum: Sum, limit: u64| sum.bytes + u128::from(more) <= u128::from(limit);
+        let fits = |sum: Usage, limit: u64| sum.bytes + u128::from(more) <= u128::from(limit);
         let own = accounts.owners.get(payer).copied().unwrap_or_default();
         let all = if payer.staged { accounts.staged } else { accounts.uploaded };
         let exceeded_by = [
@@ -202,8 +203,9 @@ impl Ledger {
             }
         }
         if let (Some(floor), Some(free)) = (self.quotas.free_bytes, free) {
-            // What was reserved since the system was asked may be in its answer or not.
-            let taken = free.outstanding.saturating_add(accounts.ever - free.ever);
+            // Bytes reserved since then may or may not be part of the answer, so they are always
+            // counted.
+            let taken = free.outstanding.saturating_add(accounts.cumulative - free.cumulative);
             let left = u128::from(free.bytes).saturating_sub(taken).saturating_sub(more.into());
             if left < floor.into() {
                 return Err(exceeded(Quota::FreeBytes, floor));
@@ -212,56 +214,56 @@ impl Ledger {
         Ok(())
     }
 
-    /// How much room there is, if anybody wants to know.
-    async fn free(&self, store: &dyn DynStore, more: u64) -> Result<Option<Free>, Error> {
+    /// Returns the free space, if there is a quota on it.
+    async fn free_space(&self, store: &dyn DynStore, more: u64) -> Result<Option<Space>, Error> {
         let Some(floor) = self.quotas.free_bytes else { return Ok(None) };
-        let (outstanding, ever) = {
+        let (outstanding, cumulative) = {
             let accounts = self.accounts();
-            (accounts.outstanding, accounts.ever)
+            (accounts.outstanding, accounts.cumulative)
         };
         match store.free_bytes().await? {
-            Some(bytes) => Ok(Some(Free { bytes, outstanding, ever })),
+            Some(bytes) => Ok(Some(Space { bytes, outstanding, cumulative })),
             None if floor == 0 && more == 0 => Ok(None),
             None => Err(StoreError::Config {
-                problem: "the store cannot tell how much room is free".to_owned(),
+                problem: "the store cannot report its free space".to_owned(),
             }
             .into()),
         }
     }
 
-    /// Reads what the store has.
-    async fn count(self: &Arc<Self>, store: &dyn DynStore) -> Result<(), Error> {
-        let Some(count) = self.begin_count() else { return Ok(()) };
+    /// Reads all uploads of the store.
+    async fn scan(self: &Arc<Self>, store: &dyn DynStore) -> Result<(), Error> {
+        let Some(scan) = self.begin_scan() else { return Ok(()) };
         let mut cursor = None;
         loop {
-            cursor = count.page(store, cursor).await?.next;
+            cursor = scan.page(store, cursor).await?.next;
             if cursor.is_none() {
-                count.finish();
+                scan.finish();
                 return Ok(());
             }
         }
     }
 
-    /// Somebody is going to read the whole store. `None` without quotas.
-    pub(super) fn begin_count(self: &Arc<Self>) -> Option<Count> {
+    /// Starts a scan of the whole store. Returns `None` without quotas.
+    pub(super) fn begin_scan(self: &Arc<Self>) -> Option<Scan> {
         if !self.quotas.is_set() {
             return None;
         }
         let mut accounts = self.accounts();
-        accounts.count += 1;
-        Some(Count { ledger: Arc::clone(self), number: accounts.count })
+        accounts.generation += 1;
+        Some(Scan { ledger: Arc::clone(self), generation: accounts.generation })
     }
 }
 
-/// A reading of the whole store, which puts the ledger right when it is finished.
+/// A scan of the whole store, which corrects the ledger when it is finished.
 #[derive(Debug)]
-pub(super) struct Count {
+pub(super) struct Scan {
     ledger: Arc<Ledger>,
-    number: u64,
+    generation: u64,
 }
 
-impl Count {
-    /// Reads some of the uploads.
+impl Scan {
+    /// Reads a page of uploads.
     pub(super) async fn page(
         &self,
         store: &dyn DynStore,
@@ -269,37 +271,37 @@ impl Count {
     ) -> Result<Page, StoreError> {
         let _reading = self.read();
         let page = store.list(cursor).await?;
-        page.uploads.iter().flatten().for_each(|upload| self.see(upload));
+        page.uploads.iter().flatten().for_each(|upload| self.observe(upload));
         Ok(page)
     }
 
-    fn read(&self) -> Reading<'_> {
-        self.ledger.accounts().reading += 1;
-        Reading(&self.ledger)
+    fn read(&self) -> PageRead<'_> {
+        self.ledger.accounts().pages_in_flight += 1;
+        PageRead(&self.ledger)
     }
 
-    /// The store has this upload, or had it when it was read.
-    fn see(&self, upload: &Upload) {
+    /// Records an upload that was found in the store.
+    fn observe(&self, upload: &Upload) {
         if upload.status() == Status::Complete {
             return;
         }
         let mut accounts = self.ledger.accounts();
-        if accounts.gone.contains(&upload.id) {
+        if accounts.closed.contains(&upload.id) {
             return;
         }
         if let Some(entry) = accounts.uploads.get_mut(&upload.id) {
-            entry.count = entry.count.max(self.number);
-            if entry.busy || entry.written > upload.offset() {
+            entry.generation = entry.generation.max(self.generation);
+            if entry.appending || entry.written > upload.offset() {
                 return;
             }
         }
         accounts.set(upload);
     }
 
-    /// Forgets what the store has no more.
+    /// Ends the scan and forgets the uploads that the store no longer has.
     pub(super) fn finish(self) {
         let mut accounts = self.ledger.accounts();
-        let stale = |entry: &Entry| !entry.busy && entry.count < self.number;
+        let stale = |entry: &Entry| !entry.appending && entry.generation < self.generation;
         let stale: Vec<UploadId> =
             accounts.uploads.iter().filter(|(_, entry)| stale(entry)).map(|(id, _)| *id).collect();
         for id in stale {
@@ -308,34 +310,35 @@ impl Count {
     }
 }
 
-/// From before a page is read until what it has was seen. What goes away then may be in it.
-struct Reading<'a>(&'a Ledger);
+/// Exists from before a page is read until its uploads are recorded. Uploads that are closed in
+/// between may still be on the page.
+struct PageRead<'a>(&'a Ledger);
 
-impl Drop for Reading<'_> {
+impl Drop for PageRead<'_> {
     fn drop(&mut self) {
         let mut accounts = self.0.accounts();
-        accounts.reading -= 1;
-        if accounts.reading == 0 {
-            accounts.gone.clear();
+        accounts.pages_in_flight -= 1;
+        if accounts.pages_in_flight == 0 {
+            accounts.closed.clear();
         }
     }
 }
 
-/// What the system said of the free room, and what stood in the ledger before.
+/// The free space that the system reported, and the ledger's numbers just before.
 #[derive(Clone, Copy)]
-struct Free {
+struct Space {
     bytes: u64,
     outstanding: u128,
-    ever: u128,
+    cumulative: u128,
 }
 
 impl Accounts {
-    /// An upload is as its record says.
+    /// Updates the ledger from an upload's record.
     fn set(&mut self, upload: &Upload) {
-        let count = self.count;
+        let generation = self.generation;
         if !self.uploads.contains_key(&upload.id) {
             let payer = Payer { owner: upload.owner.clone(), staged: false };
-            let entry = Entry { payer, reserved: 0, written: 0, busy: false, count };
+            let entry = Entry { payer, reserved: 0, written: 0, appending: false, generation };
             self.insert(upload.id, entry);
         }
         self.reserve(&upload.id, upload.total().unwrap_or(upload.offset()));
@@ -352,7 +355,7 @@ impl Accounts {
         self.outstanding -= entry.outstanding();
         let before = std::mem::replace(&mut entry.reserved, bytes);
         self.outstanding += entry.outstanding();
-        self.ever += u128::from(bytes.saturating_sub(before));
+        self.cumulative += u128::from(bytes.saturating_sub(before));
         let all = if entry.payer.staged { &mut self.staged } else { &mut self.uploaded };
         for sum in [Some(all), self.owners.get_mut(&entry.payer)].into_iter().flatten() {
             sum.bytes = sum.bytes - u128::from(before) + u128::from(bytes);
@@ -360,11 +363,11 @@ impl Accounts {
     }
 
     fn write(&mut self, id: &UploadId, bytes: u64) {
-        let count = self.count;
+        let generation = self.generation;
         let Some(entry) = self.uploads.get_mut(id) else { return };
         self.outstanding -= entry.outstanding();
         entry.written = bytes;
-        entry.count = count;
+        entry.generation = generation;
         self.outstanding += entry.outstanding();
     }
 
@@ -392,12 +395,12 @@ impl Reservation {
         self.bytes
     }
 
-    /// Reserves as much as the file turns out to have.
+    /// Grows the reservation to `bytes`.
     pub(super) async fn grow(&mut self, store: &dyn DynStore, bytes: u64) -> Result<(), Error> {
         let more = bytes.saturating_sub(self.bytes);
-        let free = if bytes > self.room_until {
-            self.room_until = bytes.saturating_add(ROOM);
-            self.ledger.free(store, more).await?
+        let free = if bytes > self.free_checked_until {
+            self.free_checked_until = bytes.saturating_add(FREE_CHECK_BYTES);
+            self.ledger.free_space(store, more).await?
         } else {
             None
         };
@@ -412,16 +415,17 @@ impl Reservation {
         Ok(())
     }
 
-    /// The store has got so many bytes, and keeps them whatever comes, or not.
-    pub(super) fn wrote(&mut self, bytes: u64, kept: bool) {
+    /// Records that the store was given `bytes` in total. If they are `committed`, they stay
+    /// reserved whatever happens.
+    pub(super) fn record_written(&mut self, bytes: u64, committed: bool) {
         self.ledger.accounts().write(&self.id, bytes);
-        if kept {
+        if committed {
             self.before = Some((self.bytes.max(bytes), bytes));
         }
     }
 
-    /// It was committed.
-    pub(super) fn keep(mut self, upload: &Upload) {
+    /// Keeps the reservation of a committed append.
+    pub(super) fn commit(mut self, upload: &Upload) {
         self.before = Some((upload.total().unwrap_or(upload.offset()), upload.offset()));
         self.ledger.accounts().set(upload);
     }
@@ -438,7 +442,7 @@ impl Drop for Reservation {
             }
         }
         if let Some(entry) = accounts.uploads.get_mut(&self.id) {
-            entry.busy = false;
+            entry.appending = false;
         }
     }
 }
@@ -458,8 +462,8 @@ impl fmt::Display for Quota {
     }
 }
 
-/// How far an upload of unknown size may grow before it is asked again whether there is room.
-const ROOM: u64 = 1024 * 1024;
+/// How far an upload of unknown size may grow before free space is checked again.
+const FREE_CHECK_BYTES: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -489,7 +493,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_reserved_is_given_back_unless_it_is_kept() {
+    async fn a_reservation_is_undone_unless_it_is_committed() {
         let store = MemoryStore::new();
         let quotas = Quotas { owner_bytes: Some(100), ..Quotas::default() };
         let ledger = Ledger::new(quotas);
@@ -499,7 +503,7 @@ mod tests {
         assert_eq!(quota(&refused), (Quota::OwnerBytes, 100));
         ledger.open(&store, &upload("b", Some(100)), false).await.unwrap();
         first.progress.offset = 10;
-        reservation.keep(&first);
+        reservation.commit(&first);
         assert_eq!(sums(&ledger), (1, 1, 60, 50));
 
         let mut second = ledger.open(&store, &upload("a", None), false).await.unwrap().unwrap();
@@ -514,31 +518,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_count_learns_and_forgets_what_others_did_and_spares_what_is_under_way() {
+    async fn a_scan_finds_changes_of_others_and_keeps_appends_in_progress() {
         let store = MemoryStore::new();
         let ledger = Ledger::new(Quotas { all_bytes: Some(1000), ..Quotas::default() });
-        let (gone, under_way) = (upload("a", Some(10)), upload("a", Some(20)));
-        let reservation = ledger.open(&store, &gone, false).await.unwrap().unwrap();
-        reservation.keep(&gone);
+        let (closed, under_way) = (upload("a", Some(10)), upload("a", Some(20)));
+        let reservation = ledger.open(&store, &closed, false).await.unwrap().unwrap();
+        reservation.commit(&closed);
         let reservation = ledger.open(&store, &under_way, false).await.unwrap();
         let (new, just_closed) = (upload("b", Some(30)), upload("c", Some(40)));
-        let (count, other) = (ledger.begin_count().unwrap(), ledger.begin_count().unwrap());
-        let reading = count.read();
+        let (scan, other) = (ledger.begin_scan().unwrap(), ledger.begin_scan().unwrap());
+        let reading = scan.read();
         ledger.close(&just_closed.id);
-        count.see(&new);
-        count.see(&just_closed);
+        scan.observe(&new);
+        scan.observe(&just_closed);
         drop(reading);
-        assert!(ledger.accounts().gone.is_empty());
-        count.finish();
-        // It was not seen by the other one yet.
+        assert!(ledger.accounts().closed.is_empty());
+        scan.finish();
+        // The other scan has not seen it yet.
         assert_eq!(sums(&ledger), (2, 2, 50, 50));
         drop((reservation, other));
-        ledger.begin_count().unwrap().finish();
+        ledger.begin_scan().unwrap().finish();
         assert_eq!(sums(&ledger), (0, 0, 0, 0));
     }
 
     #[tokio::test]
-    async fn totals_beyond_all_reason_upset_no_sum() {
+    async fn huge_totals_do_not_overflow() {
         let store = MemoryStore::new();
         let ledger = Ledger::new(Quotas { owner_uploads: Some(10), ..Quotas::default() });
         let mut held = Vec::new();

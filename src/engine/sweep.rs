@@ -1,4 +1,4 @@
-//! Removing what has expired.
+//! Removing expired uploads.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -15,37 +15,38 @@ use super::access::Scope;
 use super::core::Engine;
 use super::error::Error;
 use super::event::Event;
-use super::quota::Count;
+use super::quota::Scan;
 use crate::id::UploadId;
 use crate::log;
 use crate::store::{Cursor, Remains, StoreError};
 use crate::task;
 use crate::upload::{Owner, Status, Upload};
 
-/// What a sweep has removed.
+/// The result of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Expired {
-    /// Uploads that were complete. Their files are gone unless the application had taken them.
+    /// Complete uploads that were removed, with their files unless the application had taken those.
     pub complete: u64,
-    /// Uploads that were not.
+    /// Incomplete uploads that were removed.
     pub incomplete: u64,
-    /// Uploads that were damaged, and whose time had come by what could still be told of them.
+    /// Damaged uploads that were removed, because what is left of their records shows that they
+    /// have expired.
     pub damaged: u64,
-    /// Expired uploads that are left, since they are in use or the store failed, and damaged ones whose time
-    /// has not come or cannot be told.
+    /// Uploads that were not removed: expired ones that are in use or whose removal failed, and
+    /// damaged ones that have not expired or whose expiry is unknown.
     pub skipped: u64,
 }
 
-/// Goes through the store without a pause.
+/// Sweeps the store without pausing.
 pub(super) async fn delete_expired(engine: &Arc<Engine>, scope: &Scope) -> Result<Expired, Error> {
     let mut sweep = Sweep::begin(engine, scope);
     while sweep.page().await? {}
     Ok(sweep.expired)
 }
 
-/// The same at a bounded rate, until `end` comes: then it stops before the next page.
-async fn delete_at_leisure(
+/// Sweeps the store at a limited rate. Once `end` completes, it stops before the next page.
+async fn delete_throttled(
     engine: &Arc<Engine>,
     scope: &Scope,
     end: impl Future<Output = ()>,
@@ -55,12 +56,12 @@ async fn delete_at_leisure(
     loop {
         let (start, waits) = (Instant::now(), sweep.by_index);
         let more = sweep.page().await?;
-        // Who waits for a network need not rest from it.
-        let rest = if waits { Duration::ZERO } else { (start.elapsed() * REST).min(LONGEST_REST) };
+        // Waiting for the network needs no additional pause.
+        let pause = if waits { Duration::ZERO } else { (start.elapsed() * RATIO).min(MAX_PAUSE) };
         tokio::select! {
             biased;
             () = &mut end => return Ok(()),
-            () = tokio::time::sleep(rest) => {}
+            () = tokio::time::sleep(pause) => {}
         }
         if !more {
             return Ok(());
@@ -68,13 +69,13 @@ async fn delete_at_leisure(
     }
 }
 
-/// A sweep on its way through the store.
+/// A sweep in progress.
 struct Sweep<'a> {
     engine: &'a Arc<Engine>,
     scope: &'a Scope,
-    /// Dropped without its end, it has forgotten nothing.
-    count: Option<Count>,
-    /// Whether the store's index of what is due is gone through, and not all uploads.
+    /// If it is dropped before it is finished, the ledger forgets nothing.
+    scan: Option<Scan>,
+    /// Whether the sweep reads the store's expiry index and not all uploads.
     by_index: bool,
     cursor: Option<Cursor>,
     expired: Expired,
@@ -82,21 +83,21 @@ struct Sweep<'a> {
 
 impl<'a> Sweep<'a> {
     fn begin(engine: &'a Arc<Engine>, scope: &'a Scope) -> Self {
-        // Only who sees all uploads can count them.
-        let count = if scope.is_all() { engine.ledger.begin_count() } else { None };
+        // Only a sweep of all uploads can correct the ledger.
+        let scan = if scope.is_all() { engine.ledger.begin_scan() } else { None };
         let by_index = engine.store.capabilities().expiry_index;
-        Self { engine, scope, count, by_index, cursor: None, expired: Expired::default() }
+        Self { engine, scope, scan, by_index, cursor: None, expired: Expired::default() }
     }
 
-    /// Sweeps some of the uploads; whether there are more.
+    /// Sweeps one page of uploads, and returns whether there are more.
     async fn page(&mut self) -> Result<bool, Error> {
         let (store, cursor) = (&*self.engine.store, self.cursor.take());
-        let page = match &self.count {
+        let page = match &self.scan {
             _ if self.by_index => store.list_expiring(cursor).await?,
-            Some(count) => count.page(store, cursor).await?,
+            Some(scan) => scan.page(store, cursor).await?,
             None => store.list(cursor).await?,
         };
-        self.look_at(page.uploads).await;
+        self.remove_expired(page.uploads).await;
         if self.scope.is_all() {
             for id in page.abandoned {
                 discard(self.engine, &id).await;
@@ -107,22 +108,22 @@ impl<'a> Sweep<'a> {
             return Ok(true);
         }
         if std::mem::take(&mut self.by_index) {
-            // What is due is gone; to count the rest all are gone through.
-            return Ok(self.count.is_some());
+            // The expired uploads are removed. Correcting the ledger needs a pass over all others.
+            return Ok(self.scan.is_some());
         }
-        if let Some(count) = self.count.take() {
-            count.finish();
+        if let Some(scan) = self.scan.take() {
+            scan.finish();
         }
         Ok(false)
     }
 
-    async fn look_at(&mut self, uploads: Vec<Result<Upload, StoreError>>) {
-        let at_once = if self.by_index { AT_ONCE } else { 1 };
+    async fn remove_expired(&mut self, uploads: Vec<Result<Upload, StoreError>>) {
+        let at_once = if self.by_index { INDEX_CONCURRENCY } else { 1 };
         // An index may name an upload more than once.
-        let (mut removals, mut begun) = (JoinSet::new(), HashSet::new());
+        let (mut removals, mut started) = (JoinSet::new(), HashSet::new());
         for upload in uploads {
             let id = match upload {
-                Ok(upload) if !self.scope.knows(&upload) => continue,
+                Ok(upload) if !self.scope.contains(&upload) => continue,
                 Ok(upload) if !upload.is_expired(self.engine.now()) => continue,
                 Ok(upload) => upload.id,
                 Err(StoreError::Damaged { id, .. }) => id,
@@ -132,7 +133,7 @@ impl<'a> Sweep<'a> {
                     continue;
                 }
             };
-            if !begun.insert(id) {
+            if !started.insert(id) {
                 continue;
             }
             if removals.len() == at_once {
@@ -168,20 +169,20 @@ impl<'a> Sweep<'a> {
 
 type Removal = (UploadId, Result<Option<Removed>, StoreError>);
 
-/// What an upload was that was removed.
+/// What kind of upload was removed.
 pub(super) enum Removed {
     Complete,
     Incomplete,
     Damaged,
 }
 
-/// Removes the upload unless it lives again since it was listed.
+/// Removes the upload, unless its expiry was extended since it was listed.
 pub(super) async fn remove(
     engine: &Engine,
     scope: &Scope,
     id: &UploadId,
 ) -> Result<Option<Removed>, StoreError> {
-    // In a store without leases nobody else says that it is in use.
+    // In a store without leases, only the claim shows that the upload is in use.
     let Some(_claim) = engine.claims.try_claim(id, StdInstant::now()) else {
         return Err(StoreError::Busy);
     };
@@ -207,7 +208,8 @@ pub(super) async fn remove(
     Ok(Some(removed))
 }
 
-/// Removes the upload if its time has come by its own record, or else by when it was written last.
+/// Removes a damaged upload if it has expired according to what is left of its record, or else
+/// according to when it was last written.
 async fn remove_damaged(
     engine: &Engine,
     scope: &Scope,
@@ -216,7 +218,7 @@ async fn remove_damaged(
 ) -> Result<Option<Removed>, StoreError> {
     let Remains { record, expires, written, .. } = engine.store.remains(id).await?;
     let (ours, expires) = match &record {
-        Some(record) => (scope.knows(record), record.expires()),
+        Some(record) => (scope.contains(record), record.expires()),
         None => {
             let life = || written.and_then(|time| engine.expiry.at_creation(time));
             (scope.is_all(), expires.or_else(life))
@@ -231,7 +233,7 @@ async fn remove_damaged(
     if !engine.store.remove_damaged(id).await? {
         return Ok(None);
     }
-    log::failed("trust an upload that has expired, and removes it", Some(id), &damage);
+    log::failed("trust an expired upload, so it is removed", Some(id), &damage);
     engine.ledger.close(id);
     if let Some(record) = record {
         engine.swept.remember(&record);
@@ -243,12 +245,12 @@ async fn remove_damaged(
 async fn discard(engine: &Engine, id: &UploadId) {
     match engine.store.discard(id).await {
         Ok(()) | Err(StoreError::Busy | StoreError::Conflict) => {}
-        Err(error) => log::failed("remove what an upload left", Some(id), &error),
+        Err(error) => log::failed("remove what is left of an upload", Some(id), &error),
     }
 }
 
-/// The uploads that were swept last, so that their clients are told that they came too late and not
-/// that there never was such an upload.
+/// The uploads that were swept most recently. Their clients are told that the upload has expired,
+/// and not that it never existed.
 #[derive(Debug)]
 pub(super) struct Swept {
     owners: Mutex<LruCache<UploadId, Option<Owner>>>,
@@ -256,7 +258,7 @@ pub(super) struct Swept {
 
 impl Default for Swept {
     fn default() -> Self {
-        Self { owners: Mutex::new(LruCache::new(REMEMBERED)) }
+        Self { owners: Mutex::new(LruCache::new(SWEPT_CAPACITY)) }
     }
 }
 
@@ -269,14 +271,14 @@ impl Swept {
         self.owners().put(upload.id, upload.owner.clone());
     }
 
-    /// Whether the upload was one of them, and the scope's.
-    pub(super) fn knows(&self, id: &UploadId, scope: &Scope) -> bool {
+    /// Whether the upload is one of them and within the scope.
+    pub(super) fn contains(&self, id: &UploadId, scope: &Scope) -> bool {
         self.owners().peek(id).is_some_and(|owner| scope.owns(owner.as_ref()))
     }
 }
 
-/// Removes expired uploads in the background, until it is stopped or dropped or the uploads are
-/// [shut down](crate::Uploads::shutdown).
+/// Removes expired uploads in the background until it is stopped or dropped, or until the uploads
+/// are [shut down](crate::Uploads::shutdown).
 #[derive(Debug)]
 #[must_use = "the sweeper stops when it is dropped"]
 pub struct Sweeper {
@@ -290,7 +292,8 @@ impl Sweeper {
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
             loop {
-                // Before the look, so that a shutdown that begins now waits for it.
+                // Taken before the check, so that a shutdown that starts right after it waits for
+                // this sweep.
                 let guard = engine.claims.guard();
                 if engine.claims.is_closed() {
                     return;
@@ -298,10 +301,10 @@ impl Sweeper {
                 let end = ended(stopped.clone(), guard.closing());
                 let stop = ended(stopped.clone(), guard.closing());
                 let engine = Arc::clone(&engine);
-                // On a task of its own, so that a panic of an observer ends this sweep and not all.
+                // On a separate task, so that a panic of an observer ends only this sweep.
                 let sweep = async move {
                     let _guard = guard;
-                    delete_at_leisure(&engine, &Scope::All, end).await
+                    delete_throttled(&engine, &Scope::All, end).await
                 };
                 match tokio::spawn(sweep).await {
                     Ok(Ok(())) => {}
@@ -317,28 +320,31 @@ impl Sweeper {
         Self { stop: stop.drop_guard(), task }
     }
 
-    /// Ends the sweep that is under way, if one is, as soon as it has done with the page of the store
-    /// that it is at, and waits for that. What is left is for another sweep.
+    /// Stops the sweeper. If a sweep is in progress, it stops after the current page of the store,
+    /// and this waits for it. The next sweep removes the rest.
     pub async fn stop(self) {
         drop(self.stop);
-        // Of a task that the runtime has ended nothing is under way.
+        // If the runtime has ended the task, there is nothing to wait for.
         let _ended: Option<()> = task::join(self.task).await;
     }
 }
 
-/// Waits until a sweeper is to end.
+/// Waits until the sweeper must stop.
 async fn ended(stopped: CancellationToken, closing: impl Future<Output = ()>) {
     tokio::select! {
-        // Also when the handle is dropped.
+        // Also cancelled when the handle is dropped.
         () = stopped.cancelled() => {}
         () = closing => {}
     }
 }
 
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
-/// How many uploads to remove at the same time from a store whose index is far away.
-const AT_ONCE: usize = 16;
-/// How many times as long as a page took the background rests after it.
-const REST: u32 = 3;
-/// A page that took a third of this has waited, for a disk or an observer, and not worked.
-const LONGEST_REST: Duration = Duration::from_secs(60);
+const SWEPT_CAPACITY: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// How many uploads are removed concurrently from a store with an expiry index, which is usually
+/// remote.
+const INDEX_CONCURRENCY: usize = 16;
+/// How long a background sweep pauses after each page, as a multiple of the time that the page
+/// took.
+const RATIO: u32 = 3;
+/// The longest pause. A page that took more than a third of it was mostly waiting for a disk or an
+/// observer, and used little CPU time.
+const MAX_PAUSE: Duration = Duration::from_secs(60);

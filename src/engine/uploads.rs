@@ -23,11 +23,11 @@ use crate::id::UploadId;
 use crate::store::Store;
 use crate::upload::{Owner, Upload};
 
-/// Uploads in a store, with or without HTTP. A clone is the same uploads.
+/// Uploads in a store, for use with or without HTTP. A clone refers to the same uploads.
 ///
-/// It sweeps and shuts down. Whoever wants to do something to an upload says in whose name:
-/// [`for_owner`](Self::for_owner) gives a handle that knows one owner's uploads and begins new ones,
-/// [`for_operator`](Self::for_operator) one that knows all.
+/// This handle sweeps and shuts down. To act on uploads, take one of two other handles:
+/// [`for_owner`](Self::for_owner) returns one that sees the uploads of one owner and creates new
+/// ones, and [`for_operator`](Self::for_operator) one that sees all uploads.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -58,20 +58,20 @@ pub struct Uploads {
     engine: Arc<Engine>,
 }
 
-/// The uploads of one owner. Every other upload looks as if it did not exist.
+/// The uploads of one owner. All other uploads look as if they did not exist.
 #[derive(Clone)]
 pub struct OwnerUploads {
     access: Access,
 }
 
-/// All uploads, for whoever runs the server.
+/// All uploads, for the operator of the server.
 #[derive(Clone)]
 pub struct OperatorUploads {
     access: Access,
 }
 
 impl Uploads {
-    /// Settings for uploads in `store`.
+    /// Returns the settings for uploads in `store`.
     pub fn builder(store: impl Store) -> UploadsBuilder {
         UploadsBuilder::new(Box::new(store))
     }
@@ -80,60 +80,62 @@ impl Uploads {
         Self { engine: Arc::new(engine) }
     }
 
-    /// The uploads of one owner, and new ones in its name. `None` is the owner of uploads without
-    /// owner.
+    /// Returns a handle to the uploads of one owner. `None` stands for uploads without an owner.
     pub fn for_owner(&self, owner: impl Into<Option<Owner>>) -> OwnerUploads {
         let access = Access::new(Arc::clone(&self.engine), Scope::Of(owner.into()));
         OwnerUploads { access }
     }
 
-    /// The uploads of all owners. What a client may reach should go through
+    /// Returns a handle to the uploads of all owners. Code that clients can reach should use
     /// [`for_owner`](Self::for_owner).
     pub fn for_operator(&self) -> OperatorUploads {
         OperatorUploads { access: Access::new(Arc::clone(&self.engine), Scope::All) }
     }
 
-    /// Removes the expired uploads, and what interrupted ones left.
+    /// Removes expired uploads, and what interrupted ones have left.
     ///
-    /// It reads all records, or those that are due where the store keeps an index of them
-    /// ([`Store::list_expiring`]), as fast as it can; its memory does not grow with their number.
-    /// [`sweep_every`](Self::sweep_every) takes its time.
+    /// It reads all records, or only the expired ones if the store keeps an expiry index
+    /// ([`Store::list_expiring`]), as fast as it can. Its memory use does not depend on the number
+    /// of records. [`sweep_every`](Self::sweep_every) does the same at a limited rate.
     ///
-    /// One that is being written to or handed over at this moment is left for the next time. (In a
-    /// bucket, a chunk that comes to another node is refused.) A file that the application has taken is
+    /// An upload that is being written or handed over is left for the next sweep. (In a bucket, a
+    /// chunk that arrives at another node is refused.) A file that the application has taken is
     /// never touched.
     ///
     /// # Errors
-    /// Those of the store, if it cannot be listed. What cannot be removed is counted as skipped.
+    /// The errors of the store, if it cannot be listed. Uploads that cannot be removed are counted
+    /// as skipped.
     pub async fn delete_expired(&self) -> Result<Expired, Error> {
         self.for_operator().delete_expired().await
     }
 
-    /// Does what [`delete_expired`](Self::delete_expired) does, in the background, now and each time
-    /// `every` after the sweep before it has ended, until the [`Sweeper`] is stopped or dropped.
+    /// Runs [`delete_expired`](Self::delete_expired) in the background: immediately, and again each
+    /// time `every` has passed since the previous sweep ended, until the [`Sweeper`] is stopped or
+    /// dropped.
     ///
-    /// Such a sweep is gentle: after each page of the store (at most 256 uploads in the stores of this
-    /// crate) it rests three times as long as that page took, but no longer than a minute. So it takes
-    /// at most a quarter of one core, and four times as long. A store with an index
-    /// ([`Capabilities::expiry_index`](crate::store::Capabilities::expiry_index)), such as a bucket, it waits for more than it works: there it does not
-    /// rest, and removes 16 uploads at the same time. When the sweeper ends or a
-    /// [shutdown](Self::shutdown) begins, it stops after the page that it is at.
+    /// The sweep limits its rate: after each page of the store (at most 256 uploads in the stores
+    /// of this crate) it pauses three times as long as the page took, but at most a minute. So it
+    /// uses at most a quarter of one core and takes four times as long. For a store with an [expiry
+    /// index](crate::store::Capabilities::expiry_index), such as a bucket, most of the time is
+    /// spent waiting for the network: there it does not pause, and removes 16 uploads concurrently.
+    /// When the sweeper ends or a [shutdown](Self::shutdown) begins, it stops after the current
+    /// page.
     ///
-    /// Each process that sweeps a store reads all of its records, unless the store has an index and there
-    /// are no quotas. Where several share a store, one sweeper is enough; with quotas each of them needs
-    /// its own.
+    /// Each process that sweeps a store reads all of its records, unless the store has an index and
+    /// there are no quotas. If several processes share a store, one sweeper is enough; with quotas,
+    /// each process needs its own.
     pub fn sweep_every(&self, every: Duration) -> Sweeper {
         Sweeper::start(Arc::clone(&self.engine), every)
     }
 
-    /// Ends the work in order: chunks that are under way may go on for as long as `timeout`, new ones
-    /// and completions are refused with [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown), 503 on the wire. After that time
-    /// what still receives is stopped, as if its client had left; a file that the application has been
-    /// given is waited for, and so is a call of the system that does not return. Where an upload stands
-    /// can still be asked. When this returns, nothing is under way any more: no task, no write, no
-    /// sweep.
+    /// Shuts down gracefully: chunks in progress may continue for `timeout`, while new chunks and
+    /// completions are refused with [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown),
+    /// 503 on the wire. After that time, requests that still receive data are stopped as if their
+    /// clients had disconnected. A file that was handed to the application is waited for without a
+    /// limit, and so is a system call that does not return. The status of an upload stays
+    /// available. When this returns, no task, write or sweep is running any more.
     ///
-    /// Call it when the server stops to accept connections, and before the runtime ends.
+    /// Call it when the server has stopped accepting connections, and before the runtime ends.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -158,67 +160,71 @@ impl Uploads {
         self.engine.store.settle().await;
     }
 
-    /// A guard that a [shutdown](Self::shutdown) waits for, and that says when one begins.
+    /// Returns a guard that a [shutdown](Self::shutdown) waits for and that tells when one begins.
     pub fn shutdown_guard(&self) -> ShutdownGuard {
         self.engine.claims.guard()
     }
 
-    /// The largest size of a file, in bytes: as [set](UploadsBuilder::max_bytes), and no more than the
-    /// store can hold. `None`: there is no limit.
+    /// The maximum size of a file in bytes: the [configured](UploadsBuilder::max_bytes) limit,
+    /// capped at what the store can hold. `None` means that there is no limit.
     pub fn max_bytes(&self) -> Option<u64> {
         self.engine.within_reach(self.engine.max_bytes)
     }
 
-    /// The limit, or what the store can hold if that is less.
+    /// Returns the limit, capped at what the store can hold.
     pub fn within_reach(&self, limit: Option<u64>) -> Option<u64> {
         self.engine.within_reach(limit)
     }
 }
 
 impl OwnerUploads {
-    /// Says which request the calls serve: when it came, and the extensions that an
-    /// [`Observer`](crate::Observer) is given. Whoever came later is the newer one, even if its turn
-    /// comes first. Without this, each call comes when it is made.
+    /// Sets the request that the calls serve: when it arrived, and the extensions that are passed
+    /// to an [`Observer`](crate::Observer). A request that arrived later counts as the newer one,
+    /// even if its calls are made first. Without this, each call arrives when it is made.
     #[must_use]
-    pub fn for_request(mut self, came: Instant, extensions: &Extensions) -> Self {
-        self.access.came = Some(came);
+    pub fn for_request(mut self, arrived: Instant, extensions: &Extensions) -> Self {
+        self.access.arrived = Some(arrived);
         let observed = self.access.engine.observer.is_some();
         self.access.cause = observed.then(|| Arc::new(extensions.clone()));
         self
     }
 
-    /// Begins an upload. It exists for others after the [`Append`]'s commit.
+    /// Starts an upload. It is visible to others after the [`Append`]'s commit.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) if the announced total is;
-    /// [`ErrorKind::QuotaExceeded`](crate::ErrorKind::QuotaExceeded).
+    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) if the announced total exceeds the
+    /// limit; [`ErrorKind::QuotaExceeded`](crate::ErrorKind::QuotaExceeded).
     pub async fn create(&self, new: NewUpload) -> Result<Append, Error> {
         self.access.create(new, false).await
     }
 
-    /// Takes bytes of which it is not known yet to which upload they belong, for
-    /// [`Append::take_from`]. They are no upload themselves, and should not be committed.
+    /// Receives bytes whose upload is not known yet, for [`Append::take_from`]. They are not an
+    /// upload themselves and should not be committed.
     ///
-    /// They are counted apart from the uploads, up to the same quotas: the upload that they join has
-    /// reserved its bytes already.
+    /// They are counted separately from the uploads, up to the same quotas, since the upload that
+    /// they will belong to has already reserved its bytes.
     ///
     /// # Errors
-    /// As [`create`](Self::create).
+    /// See [`create`](Self::create).
     pub async fn stage(&self) -> Result<Append, Error> {
         self.access.create(NewUpload::new().limit(None), true).await
     }
 }
 
 impl OperatorUploads {
-    /// Removes an upload whose record or bytes cannot be trusted, and what can be found of it; says
-    /// whether it was one. Such an upload is refused with [`ErrorKind::Damaged`](crate::ErrorKind::Damaged); a
-    /// [`list`](Self::list) names it in an error ([`Error::damaged_upload`]), and a sweep removes it when
-    /// its time has come by what can still be told of it: its record as it was before, or when that was
-    /// written last and how long a new upload lives. One whose bytes were found to differ when it was
-    /// completed is none of these, since its record is whole: [`cancel`](Self::cancel) it.
+    /// Removes an upload whose record or bytes cannot be trusted, and everything that is left of
+    /// it. Returns whether it was damaged.
+    ///
+    /// Requests for a damaged upload are refused with
+    /// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged). [`list`](Self::list) reports it in an
+    /// error ([`Error::damaged_upload`]). A sweep removes it when it has expired, according to its
+    /// earlier record, or else to when the record was last written and how long new uploads live.
+    /// An upload whose bytes turned out to differ when it was completed is not damaged in this
+    /// sense, since its record is intact: [`cancel`](Self::cancel) it.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound), [`ErrorKind::Busy`](crate::ErrorKind::Busy) if it is in use, and those of the store.
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound),
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if it is in use, and the errors of the store.
     pub async fn remove_damaged(&self, id: &UploadId) -> Result<bool, Error> {
         let engine = &self.access.engine;
         let removed = engine.store.remove_damaged(id).await?;
@@ -229,12 +235,12 @@ impl OperatorUploads {
     }
 }
 
-/// What the handles of an owner and of the operator can both do.
+/// The methods that the handles of an owner and of the operator share.
 macro_rules! handle {
     ($handle:ident) => {
         impl $handle {
-            /// Acquires an upload that is not complete, to change it. Whoever works on it is asked to stop,
-            /// and waited for briefly.
+            /// Acquires an incomplete upload in order to change it. A request that holds it is
+            /// asked to stop and waited for briefly.
             ///
             /// # Errors
             /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound),
@@ -242,19 +248,20 @@ macro_rules! handle {
             /// [`ErrorKind::AlreadyComplete`](crate::ErrorKind::AlreadyComplete),
             /// [`ErrorKind::Finishing`](crate::ErrorKind::Finishing),
             /// [`ErrorKind::Superseded`](crate::ErrorKind::Superseded),
-            /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) and those of the store.
+            /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) and the errors of the store.
             pub async fn acquire(&self, id: &UploadId) -> Result<Lease, Error> {
                 Ok(self.acquire_if(id, |_| ready(Ok::<_, Error>(()))).await?.0)
             }
 
-            /// Acquires an upload that a check of its record lets pass; gives what the check gives, too.
+            /// Acquires an upload whose record passes a check, and also returns the result of the
+            /// check.
             ///
-            /// The record that the check has let pass is the one that the lease begins with: if it has
-            /// changed in between, it is checked again. What is refused stops nobody who works on the
-            /// upload. While a check waits for something, nobody holds the upload for it.
+            /// The lease starts with the record that passed the check: if the record has changed in
+            /// between, it is checked again. A request that is refused does not stop the current
+            /// holder of the upload. The upload is not held while a check is pending.
             ///
             /// # Errors
-            /// What the check refuses with, and the errors of [`acquire`](Self::acquire).
+            /// The error of the check, and the errors of [`acquire`](Self::acquire).
             pub async fn acquire_if<T, E, F>(
                 &self,
                 id: &UploadId,
@@ -268,12 +275,13 @@ macro_rules! handle {
                 self.access.acquire(id, check).await
             }
 
-            /// Adds bytes to an upload, from offset `at` on.
+            /// Appends bytes to an upload, starting at offset `at`.
             ///
-            /// An append of the same upload that is under way is asked to stop and waited for briefly.
+            /// An append to the same upload that is in progress is asked to stop and waited for
+            /// briefly.
             ///
             /// # Errors
-            /// [`ErrorKind::OffsetMismatch`](crate::ErrorKind::OffsetMismatch), and those of
+            /// [`ErrorKind::OffsetMismatch`](crate::ErrorKind::OffsetMismatch), and the errors of
             /// [`acquire`](Self::acquire).
             pub async fn append(
                 &self,
@@ -285,53 +293,64 @@ macro_rules! handle {
                 Ok(self.acquire_if(id, check).await?.0.append(mode))
             }
 
-            /// Where an upload stands. It waits for nobody who writes to it.
+            /// Returns the record of an upload, without waiting for a request that writes to it.
             ///
             /// # Errors
-            /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound), [`ErrorKind::Expired`](crate::ErrorKind::Expired) and those of the store.
+            /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound),
+            /// [`ErrorKind::Expired`](crate::ErrorKind::Expired) and the errors of the store.
             pub async fn status(&self, id: &UploadId) -> Result<Upload, Error> {
                 self.access.status(id).await
             }
 
-            /// Hands over a finished upload; `digest`, if one is given, must be the file's.
+            /// Hands over a finished upload. If a `digest` is given, it must match the file.
             ///
-            /// Its cost does not depend on the file's size, unless the bytes are to be [read
-            /// back](UploadsBuilder::read_back), a power cut may have taken some of them, or no checksum of the
-            /// digest's kind has run along: then the file is read once.
+            /// The cost does not depend on the file's size, unless the bytes are to be [read
+            /// back](UploadsBuilder::read_back), a power cut may have taken some of them, or no
+            /// checksum of the digest's kind was computed incrementally. In these cases the file is
+            /// read once.
             ///
             /// # Errors
-            /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound), [`ErrorKind::Expired`](crate::ErrorKind::Expired), [`ErrorKind::AlreadyComplete`](crate::ErrorKind::AlreadyComplete),
-            /// [`ErrorKind::Finishing`](crate::ErrorKind::Finishing), [`ErrorKind::Incomplete`](crate::ErrorKind::Incomplete), [`ErrorKind::ChecksumMismatch`](crate::ErrorKind::ChecksumMismatch),
-            /// [`ErrorKind::Busy`](crate::ErrorKind::Busy), [`ErrorKind::Superseded`](crate::ErrorKind::Superseded) and those of the store; where another node was faster
-            /// [`ErrorKind::OffsetMismatch`](crate::ErrorKind::OffsetMismatch).
+            /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound),
+            /// [`ErrorKind::Expired`](crate::ErrorKind::Expired),
+            /// [`ErrorKind::AlreadyComplete`](crate::ErrorKind::AlreadyComplete),
+            /// [`ErrorKind::Finishing`](crate::ErrorKind::Finishing),
+            /// [`ErrorKind::Incomplete`](crate::ErrorKind::Incomplete),
+            /// [`ErrorKind::ChecksumMismatch`](crate::ErrorKind::ChecksumMismatch),
+            /// [`ErrorKind::Busy`](crate::ErrorKind::Busy),
+            /// [`ErrorKind::Superseded`](crate::ErrorKind::Superseded) and the errors of the store;
+            /// [`ErrorKind::OffsetMismatch`](crate::ErrorKind::OffsetMismatch) if another node was
+            /// faster.
             pub async fn complete(
                 &self,
                 id: &UploadId,
                 digest: Option<Digest>,
             ) -> Result<Completion, Error> {
-                let check = |upload: Upload| ready(complete::check_whole(&upload));
+                let check = |upload: Upload| ready(complete::check_all_received(&upload));
                 self.acquire_if(id, check).await?.0.complete(digest).await
             }
 
-            /// Removes an upload that is not complete, and its bytes; gives its last record.
+            /// Removes an incomplete upload and its bytes, and returns its last record.
             ///
             /// # Errors
-            /// Those of [`acquire`](Self::acquire).
+            /// The errors of [`acquire`](Self::acquire).
             pub async fn cancel(&self, id: &UploadId) -> Result<Upload, Error> {
                 self.acquire(id).await?.cancel().await
             }
 
-            /// Sets when an upload that is not complete expires, `None` for never; gives its record. With a time
-            /// that has come it is refused from now on, and the next sweep removes it.
+            /// Sets when an incomplete upload expires, and returns its record; `None` means never.
+            /// If that time has passed, further requests are refused and the next sweep removes the
+            /// upload.
             ///
-            /// A chunk under way makes way for it, as for a newer chunk. Where each chunk prolongs an upload's
-            /// life ([`Expiry`](crate::Expiry)), the next one does so again.
+            /// A chunk in progress is stopped, as by a newer chunk. If the
+            /// [`Expiry`](crate::Expiry) is extended by each chunk, the next chunk extends it
+            /// again.
             ///
             /// ```
             /// # #[tokio::main(flavor = "current_thread")]
             /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
             /// # use std::time::{Duration, SystemTime};
-            /// # use tower_chunked_upload::{AppendMode, ErrorKind, NewUpload, Uploads, store::MemoryStore};
+            /// # use tower_chunked_upload::store::MemoryStore;
+            /// # use tower_chunked_upload::{AppendMode, ErrorKind, NewUpload, Uploads};
             /// # let uploads = Uploads::builder(MemoryStore::new()).build()?.for_owner(None);
             /// # let id = uploads.create(NewUpload::new()).await?.commit().await?.id;
             /// uploads.set_expires(&id, SystemTime::now() + Duration::from_secs(3600)).await?;
@@ -343,7 +362,7 @@ macro_rules! handle {
             /// ```
             ///
             /// # Errors
-            /// As [`cancel`](Self::cancel).
+            /// See [`cancel`](Self::cancel).
             pub async fn set_expires(
                 &self,
                 id: &UploadId,
@@ -352,24 +371,26 @@ macro_rules! handle {
                 Ok(self.acquire(id).await?.set_expires(expires).await?.upload().clone())
             }
 
-            /// The uploads that match, as a stream.
+            /// Returns the uploads that match the filter as a stream.
             pub fn list(&self, filter: Filter) -> Listing {
                 Listing::new(Arc::clone(&self.access.engine), self.access.scope.clone(), filter)
             }
 
-            /// Does what [`Uploads::delete_expired`] does, to the uploads that this handle knows.
+            /// Does the same as [`Uploads::delete_expired`], but only for the uploads that this
+            /// handle sees.
             ///
             /// # Errors
-            /// Those of the store when it lists its uploads.
+            /// The errors of the store, if it cannot be listed.
             pub async fn delete_expired(&self) -> Result<Expired, Error> {
                 sweep::delete_expired(&self.access.engine, &self.access.scope).await
             }
 
-            /// Removes one upload if it has expired, and says whether it did.
+            /// Removes one upload if it has expired, and returns whether it was removed.
             ///
             /// # Errors
             /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound),
-            /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if it is in use, and those of the store.
+            /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if it is in use, and the errors of the
+            /// store.
             pub async fn delete_if_expired(&self, id: &UploadId) -> Result<bool, Error> {
                 self.access.delete_if_expired(id).await
             }
