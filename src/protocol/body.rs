@@ -20,16 +20,16 @@ use super::headers::content_length;
 use crate::engine::{Append, ErrorKind, ShutdownGuard};
 use crate::time;
 
-/// A body that did not come as it should.
+/// Why a body could not be read.
 #[derive(Debug)]
 pub(crate) enum BodyError {
-    /// Nothing came for too long.
-    Silent,
-    /// Too little came for too long.
+    /// No data arrived for too long.
+    Idle,
+    /// Data arrived too slowly.
     Slow,
-    /// A layer outside has found it too large. With the limit, if it is known.
+    /// An outer layer found the body too large. With the limit, if it is known.
     TooLarge(Option<u64>, BoxError),
-    /// It broke off.
+    /// The body ended early.
     Failed(BoxError),
 }
 
@@ -38,25 +38,25 @@ pub(crate) trait Payload: Body<Data: Send, Error: Into<BoxError>> + Send + 'stat
 
 impl<B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static> Payload for B {}
 
-/// A body that is read as long as it brings something.
+/// A request body with its timeouts and limits.
 pub(crate) struct Incoming<B> {
     body: Pin<Box<B>>,
-    /// What the body said of its length before any of it was read.
+    /// The body's size hint before any of it was read.
     size: SizeHint,
-    /// What its client has said of it.
+    /// The `Content-Length`.
     announced: Option<u64>,
     received: u64,
     idle_timeout: Duration,
     rate: Rate,
     drain: (u64, Duration),
-    /// For how long nothing has come when it was given up.
-    silent: Duration,
-    /// Whether the client waits to be asked for its body (RFC 9110, 10.1.1). It is by the first poll, and
-    /// not at all if it is refused before.
-    unasked: bool,
+    /// How long no data had arrived when the body was given up.
+    idle_for: Duration,
+    /// Whether the client waits for `100 Continue` (RFC 9110, 10.1.1). The first poll sends it; a
+    /// request that is refused before never does.
+    awaits_continue: bool,
     ended: bool,
-    /// Whether the body may have been cut where it ended.
-    perhaps_cut: bool,
+    /// Whether the body may have been truncated where it ended.
+    maybe_truncated: bool,
     caller: Caller,
     guard: ShutdownGuard,
 }
@@ -70,83 +70,83 @@ impl<B: Payload> Incoming<B> {
             body: Box::pin(body),
             received: 0,
             idle_timeout: settings.idle_timeout,
-            rate: Rate { floor: settings.min_rate, waited: Duration::ZERO, brought: 0 },
+            rate: Rate { minimum: settings.min_rate, waited: Duration::ZERO, received: 0 },
             drain: settings.drain,
-            silent: Duration::ZERO,
-            unasked: headers.contains_key(EXPECT),
-            perhaps_cut: false,
+            idle_for: Duration::ZERO,
+            awaits_continue: headers.contains_key(EXPECT),
+            maybe_truncated: false,
             caller,
             guard: settings.uploads.shutdown_guard(),
         }
     }
 
-    /// How many bytes the body has, if it says so.
+    /// Returns the size of the body, if it is known.
     pub(crate) fn exact_size(&self) -> Option<u64> {
-        // A limit of another layer says that it is the size where more will come.
+        // The size hint of another layer's limit is that limit if more bytes will follow.
         let size = self.size.exact()?;
         self.announced.is_none_or(|announced| announced == size).then_some(size)
     }
 
-    /// Whether there is a body that its client was not asked for.
-    pub(super) fn is_unasked(&self) -> bool {
-        self.unasked && !self.ended
+    /// Whether the client still waits for `100 Continue` before it sends its body.
+    pub(super) fn is_awaiting_continue(&self) -> bool {
+        self.awaits_continue && !self.ended
     }
 
-    /// The whole body, if it has no more bytes than `limit`.
+    /// Reads the whole body, if it has at most `limit` bytes.
     pub(crate) async fn read_small(&mut self, limit: usize) -> Result<Option<Bytes>, Problem> {
         if self.exact_size().is_some_and(|size| size > limit as u64) {
             return Ok(None);
         }
-        let mut whole = BytesMut::new();
+        let mut content = BytesMut::new();
         while let Some(bytes) = self.next(None).await? {
-            if bytes.len() > limit - whole.len() {
+            if bytes.len() > limit - content.len() {
                 return Ok(None);
             }
-            whole.extend_from_slice(&bytes);
+            content.extend_from_slice(&bytes);
         }
-        Ok(Some(whole.freeze()))
+        Ok(Some(content.freeze()))
     }
 
-    /// Refuses a body of which nobody can tell whether it was cut where it ended. What names its own
-    /// length or end, a range or a form, need not ask.
-    pub(crate) fn check_end(&self) -> Result<(), BodyError> {
-        match self.perhaps_cut {
-            true => Err(BodyError::Failed("its end may not be its own".into())),
+    /// Refuses a body that may have been truncated. Bodies that show their own length or end, such
+    /// as a range or a form, need no check.
+    pub(crate) fn check_truncation(&self) -> Result<(), BodyError> {
+        match self.maybe_truncated {
+            true => Err(BodyError::Failed("it may have been truncated".into())),
             false => Ok(()),
         }
     }
 
-    /// Reads what nobody needs to the end of the body, but no more than so many bytes: a body that breaks
-    /// off has not come whole. Says whether the end has come.
-    pub(crate) async fn read_out(
+    /// Reads the rest of the body and discards it, up to `limit` bytes, since a body that ends
+    /// early has not arrived completely. Returns whether the end was reached.
+    pub(crate) async fn discard_rest(
         &mut self,
-        mut most: u64,
+        mut limit: u64,
         append: &mut Append,
     ) -> Result<bool, Problem> {
         while let Some(bytes) = self.next(Some(append)).await? {
-            match most.checked_sub(bytes.len() as u64) {
-                Some(left) => most = left,
+            match limit.checked_sub(bytes.len() as u64) {
+                Some(left) => limit = left,
                 None => return Ok(false),
             }
         }
         Ok(true)
     }
 
-    /// The next bytes; `None` at the end.
+    /// Returns the next bytes, or `None` at the end.
     ///
-    /// With an append under way, it is told when the bytes are slow to come, and this ends when a
-    /// newer request wants the upload.
+    /// If an append is given, it is flushed when the bytes are slow to arrive, and this fails when
+    /// a newer request asks for the upload.
     pub(crate) async fn next(
         &mut self,
         mut append: Option<&mut Append>,
     ) -> Result<Option<Bytes>, Problem> {
-        // What is there already needs no clock, and nobody to watch over it.
+        // Data that is already available needs neither a timeout nor the check for newer requests.
         let data = poll_fn(|cx| match self.poll_data(cx) {
             Poll::Ready(data) => Poll::Ready(Some(data)),
             Poll::Pending => Poll::Ready(None),
         });
         if let Some(data) = data.await {
-            return Ok(self.reckon(Duration::ZERO, data?)?);
+            return Ok(self.count_data(Duration::ZERO, data?)?);
         }
         let deadline = time::deadline(self.idle_timeout);
         loop {
@@ -154,10 +154,10 @@ impl<B: Payload> Incoming<B> {
             let start = Instant::now();
             let mut pause = deadline.min(time::deadline(self.rate.left()));
             if flush {
-                pause = pause.min(start + IDLE);
+                pause = pause.min(start + FLUSH_DELAY);
             }
             let stopped = append.as_deref().map(Append::stopped);
-            // Who has not begun to receive a file need not begin any more.
+            // A request that is not receiving a file yet ends when a shutdown begins.
             let closing = self.guard.closing();
             let stopped = async move {
                 match stopped {
@@ -171,15 +171,15 @@ impl<B: Payload> Incoming<B> {
             let data = poll_fn(|cx| self.poll_data(cx));
             tokio::select! {
                 biased;
-                data = data => return Ok(self.reckon(start.elapsed(), data?)?),
+                data = data => return Ok(self.count_data(start.elapsed(), data?)?),
                 why = stopped => return Err(why.into()),
                 () = tokio::time::sleep_until(pause) => {}
             }
             if Instant::now() >= deadline {
-                self.silent = self.idle_timeout;
-                return Err(BodyError::Silent.into());
+                self.idle_for = self.idle_timeout;
+                return Err(BodyError::Idle.into());
             }
-            if !self.rate.suffices(start.elapsed(), 0) {
+            if !self.rate.record(start.elapsed(), 0) {
                 return Err(BodyError::Slow.into());
             }
             if let (Some(append), true) = (&mut append, flush) {
@@ -188,31 +188,31 @@ impl<B: Payload> Incoming<B> {
         }
     }
 
-    /// Bytes have come after the client was waited for so long.
-    fn reckon(
+    /// Counts the data that arrived after waiting this long.
+    fn count_data(
         &mut self,
         waited: Duration,
         data: Option<Bytes>,
     ) -> Result<Option<Bytes>, BodyError> {
         let Some(data) = data else { return Ok(None) };
-        match self.rate.suffices(waited, data.len() as u64) {
+        match self.rate.record(waited, data.len() as u64) {
             true => Ok(Some(data)),
             false => Err(BodyError::Slow),
         }
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
-        // Whoever knows that nothing more comes need not wait until its connection says so.
+        // A body that knows its end need not be polled until the connection reports it.
         if self.body.is_end_stream() {
             return Poll::Ready(self.end().map(|()| None));
         }
-        self.unasked = false;
-        for _ in 0..EMPTY {
+        self.awaits_continue = false;
+        for _ in 0..MAX_EMPTY_FRAMES {
             let frame = match self.body.as_mut().poll_frame(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending if self.caller.has_left() => {
                     self.ended = true;
-                    return Poll::Ready(Err(BodyError::Failed("its client has left".into())));
+                    return Poll::Ready(Err(BodyError::Failed("the client disconnected".into())));
                 }
                 Poll::Pending => return Poll::Pending,
             };
@@ -222,78 +222,78 @@ impl<B: Payload> Incoming<B> {
                     self.received = self.received.saturating_add(bytes.len() as u64);
                     return Poll::Ready(Ok(Some(bytes)));
                 }
-                // Trailers, or nothing.
+                // Trailers, or an empty frame.
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Poll::Ready(Err(self.failed(error.into()))),
                 None => return Poll::Ready(self.end().map(|()| None)),
             }
         }
-        // A source of nothing that is always ready must not keep the thread.
+        // A source of empty frames that is always ready must not block the thread.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// The body says that it has ended.
+    /// Handles the reported end of the body.
     fn end(&mut self) -> Result<(), BodyError> {
         self.ended = true;
         let Some(size) = self.exact_size() else {
-            // The body of a connection that was given up ends like one that is whole.
-            self.perhaps_cut = self.caller.has_left();
+            // If a connection is aborted, its body ends like a complete one.
+            self.maybe_truncated = self.caller.has_left();
             return Ok(());
         };
         match self.received < size {
-            true => Err(BodyError::Failed("it ended before its length".into())),
+            true => Err(BodyError::Failed("it ended too early".into())),
             false => Ok(()),
         }
     }
 
     fn failed(&mut self, error: BoxError) -> BodyError {
         if exceeds_limit(&*error) {
-            // Its client goes on sending.
+            // The client continues to send.
             return BodyError::TooLarge(self.size.upper(), error);
         }
         self.ended = true;
         BodyError::Failed(error)
     }
 
-    /// Reads what is left, up to the bounds of the settings, without anybody waiting for it: a
-    /// client that is still sending may read its answer only afterwards.
+    /// Reads the rest of the body in the background, up to the configured bounds: a client that is
+    /// still sending may not read its answer before.
     ///
-    /// A body that its client was not asked for is not read before what this gives is dropped. That asks
-    /// for it, unless the answer is on its way.
+    /// If the client waits for `100 Continue`, the body is only read after the returned value is
+    /// dropped. Reading it requests it from the client, unless the answer is already being sent.
     pub(super) fn drain(self) -> Option<Answered> {
         if self.ended || self.body.is_end_stream() || self.caller.has_left() {
             return None;
         }
         let (answered, is_answered) = oneshot::channel();
-        let answered = self.unasked.then_some(answered);
-        let Self { mut body, drain: (mut left, time), silent, guard, .. } = self;
+        let answered = self.awaits_continue.then_some(answered);
+        let Self { mut body, drain: (mut left, time), idle_for, guard, .. } = self;
         tokio::spawn(tokio::time::timeout(time, async move {
             tokio::select! {
-                // Nothing is sent, so it ends with its sender.
+                // Nothing is ever sent; this completes when the sender is dropped.
                 _ = is_answered => {}
                 () = guard.stopping() => return,
             }
-            let mut patience = SILENCE.saturating_sub(silent);
+            let mut linger = LINGERING_TIMEOUT.saturating_sub(idle_for);
             loop {
                 let frame = poll_fn(|cx| body.as_mut().poll_frame(cx));
                 let frame = tokio::select! {
                     biased;
                     frame = frame => frame,
                     () = guard.stopping() => return,
-                    () = tokio::time::sleep(patience) => return,
+                    () = tokio::time::sleep(linger) => return,
                 };
                 let length = match frame.map(|frame| frame.map_err(Into::into)) {
                     Some(Ok(frame)) => frame.data_ref().map_or(0, Buf::remaining) as u64,
-                    Some(Err(error)) if exceeds_limit(&*error) => LOST,
+                    Some(Err(error)) if exceeds_limit(&*error) => OVERSIZED_FRAME_BYTES,
                     _ => return,
                 };
                 match left.checked_sub(length) {
                     Some(rest) => left = rest,
                     None => return,
                 }
-                patience = SILENCE;
-                // A source that is always ready must not keep the thread.
+                linger = LINGERING_TIMEOUT;
+                // A source that is always ready must not block the thread.
                 tokio::task::consume_budget().await;
             }
         }));
@@ -301,12 +301,12 @@ impl<B: Payload> Incoming<B> {
     }
 }
 
-/// Dropped when an answer is on its way.
+/// Dropped when the answer is being sent.
 pub(crate) type Answered = oneshot::Sender<()>;
 
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Whether a layer outside has found the body too large.
+/// Whether an outer layer found the body too large.
 fn exceeds_limit(error: &(dyn StdError + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -318,39 +318,40 @@ fn exceeds_limit(error: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-/// How much a client brings in the time that it is waited for.
+/// The client's transfer rate, measured over the time spent waiting for it.
 struct Rate {
-    /// So many bytes in each of these times.
-    floor: Option<(u64, Duration)>,
+    /// The minimum number of bytes in each period.
+    minimum: Option<(u64, Duration)>,
     waited: Duration,
-    brought: u64,
+    received: u64,
 }
 
 impl Rate {
-    /// How long it may take until the next reckoning.
+    /// The time that is left of the current period.
     fn left(&self) -> Duration {
-        self.floor.map_or(Duration::MAX, |(_, time)| time.saturating_sub(self.waited))
+        self.minimum.map_or(Duration::MAX, |(_, time)| time.saturating_sub(self.waited))
     }
 
-    fn suffices(&mut self, waited: Duration, brought: u64) -> bool {
-        let Some((least, time)) = self.floor else { return true };
+    /// Counts what arrived while waiting, and returns whether the rate is high enough.
+    fn record(&mut self, waited: Duration, received: u64) -> bool {
+        let Some((minimum, time)) = self.minimum else { return true };
         self.waited += waited;
-        self.brought = self.brought.saturating_add(brought);
+        self.received = self.received.saturating_add(received);
         if self.waited < time {
             return true;
         }
-        let suffices = self.brought >= least;
-        (self.waited, self.brought) = (Duration::ZERO, 0);
-        suffices
+        let sufficient = self.received >= minimum;
+        (self.waited, self.received) = (Duration::ZERO, 0);
+        sufficient
     }
 }
 
-/// How many frames without data are taken in a row.
-const EMPTY: usize = 32;
-/// A client that has sent nothing for so long does not lose its answer when its connection is closed: what
-/// nginx has for `lingering_timeout`.
-const SILENCE: Duration = Duration::from_secs(5);
-/// How large a frame counts that a limit has swallowed.
-const LOST: u64 = 64 * 1024;
-/// A client this slow does not need a large buffer.
-const IDLE: Duration = Duration::from_millis(10);
+/// How many empty frames are accepted in a row.
+const MAX_EMPTY_FRAMES: usize = 32;
+/// A client that has sent nothing for this long does not lose its answer when its connection is
+/// closed. nginx has the same default for `lingering_timeout`.
+const LINGERING_TIMEOUT: Duration = Duration::from_secs(5);
+/// The assumed size of a frame that a limit has swallowed.
+const OVERSIZED_FRAME_BYTES: u64 = 64 * 1024;
+/// A client that is idle for this long does not need a large buffer.
+const FLUSH_DELAY: Duration = Duration::from_millis(10);

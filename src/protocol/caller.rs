@@ -1,4 +1,4 @@
-//! Who waits for the answer to a request.
+//! The client that waits for the answer to a request.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -7,17 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Instant;
 
-/// When a request came, and whether anybody still waits for its answer: the connection may have ended, or
-/// the service was told to stop. Then only what has come already is looked at.
+/// When a request arrived, and whether its client still waits for the answer. Once the connection
+/// has ended or the server drops the request, only the bytes that have already arrived are
+/// processed.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    came: Instant,
+    arrived: Instant,
     left: Arc<AtomicBool>,
 }
 
 impl Caller {
     pub(crate) fn now() -> Self {
-        Self { came: Instant::now(), left: Arc::default() }
+        Self { arrived: Instant::now(), left: Arc::default() }
     }
 
     pub(crate) fn leave(&self) {
@@ -28,12 +29,13 @@ impl Caller {
         self.left.load(Ordering::Relaxed)
     }
 
-    pub(super) fn came(&self) -> Instant {
-        self.came
+    pub(super) fn arrived(&self) -> Instant {
+        self.arrived
     }
 
-    /// Waits for something as long as the caller waits; `None` if the caller has left before.
-    pub(super) async fn attend<F: Future>(&self, mut work: Pin<&mut F>) -> Option<F::Output> {
+    /// Waits for `work` as long as the client waits; `None` if the client has left before it
+    /// completed.
+    pub(super) async fn until_left<F: Future>(&self, mut work: Pin<&mut F>) -> Option<F::Output> {
         poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Pending if self.has_left() => Poll::Ready(None),
             done => done.map(Some),

@@ -1,4 +1,4 @@
-//! The dialects: the one place that names them.
+//! The list of dialects. No other module names them.
 
 use http::{Request, Response};
 
@@ -17,14 +17,15 @@ macro_rules! dialects {
             $($field: $dialect,)+
         }
 
-        /// A request that is one of a dialect's.
+        /// The dialect and action of a request.
         #[derive(Clone, Copy, Debug)]
         pub(crate) enum Route {
             $($variant($action),)+
         }
 
         impl Dialects {
-            /// The dialect that a request is for, if it is for one. This is asked of every request.
+            /// Returns the dialect and action of a request, if it belongs to a dialect. This runs
+            /// for every request.
             pub(crate) fn route<B>(&self, request: &Request<B>) -> Option<Route> {
                 $(if let Some(action) = self.$field.route(request) {
                     return Some(Route::$variant(action));
@@ -59,7 +60,7 @@ macro_rules! dialects {
                 }
             }
 
-            /// What pages of other origins need, for all dialects together.
+            /// Returns what pages of other origins need for all dialects.
             pub(crate) fn cors(&self) -> Cors {
                 let mut all = Cors::default();
                 $(all.add(self.$field.cors());)+
@@ -74,7 +75,7 @@ dialects! {
 }
 
 impl ChunkedUploadLayer {
-    /// The settings of the protocol of django-chunked-upload: its paths and its rules.
+    /// Sets the paths and rules of the django-chunked-upload protocol.
     ///
     /// ```
     /// # fn main() -> Result<(), tower_chunked_upload::ConfigError> {

@@ -1,4 +1,4 @@
-//! One request of a dialect, and what becomes of it.
+//! One request of a dialect, and its outcome.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,24 +18,24 @@ use crate::id::UploadId;
 use crate::log;
 use crate::policy::{self, Action, Context, DynPolicy, MaxBytes, Refusal, SizeLimit};
 
-/// A protocol for uploads: its words, its statuses, its headers.
+/// A protocol for uploads, with its own messages, statuses and headers.
 ///
-/// It calls the engine with what everybody has. What is the same in all of them, it finds in an
-/// [`Exchange`] and in [`Incoming`].
+/// It calls the engine's public API. [`Exchange`] and [`Incoming`] have the parts that are the same
+/// in all dialects.
 pub(crate) trait Dialect: Send + Sync {
-    /// What a request wants, told by its method and path.
+    /// The action of a request, determined by its method and path.
     type Action: Copy + Send;
 
-    /// What a [`Policy`](crate::Policy) is told of it.
+    /// The name that a [`Policy`](crate::Policy) sees.
     const NAME: policy::Dialect;
 
-    /// What the request wants, if it is one of this dialect's.
+    /// Returns the action of the request, if it belongs to this dialect.
     fn route<B>(&self, request: &Request<B>) -> Option<Self::Action>;
 
-    /// Whether such a request may end in the inner service.
+    /// Whether such a request may call the inner service.
     fn may_finish(action: Self::Action) -> bool;
 
-    /// Does what the request wants.
+    /// Handles the request.
     fn handle<B: Payload>(
         &self,
         action: Self::Action,
@@ -43,35 +43,35 @@ pub(crate) trait Dialect: Send + Sync {
         body: &mut Incoming<B>,
     ) -> impl Future<Output = Result<Reply, Problem>> + Send;
 
-    /// The target of the request that the inner service gets.
+    /// Returns the target of the request that the inner service gets.
     fn handler_uri(&self, uri: &Uri) -> Uri;
 
-    /// The status, the words and the headers for a problem.
+    /// Returns the status, message and headers for a problem.
     fn refusal(&self, problem: Problem) -> Refusal;
 
-    /// Writes a refusal down.
+    /// Encodes a refusal as a response.
     fn encode(&self, refusal: &Refusal) -> Response<Bytes>;
 
-    /// What pages of other origins need to speak it.
+    /// Returns what pages of other origins need for this dialect.
     fn cors(&self) -> Cors;
 }
 
-/// What a dialect has made of a request.
+/// The result of a request that a dialect has handled.
 pub(crate) enum Reply {
     /// The layer answers.
     Answer(Response<Bytes>),
-    /// The inner service answers, to the request with this body.
+    /// The inner service answers the request, which has this body.
     Finished(Box<Completion>, Bytes),
 }
 
-/// Why it has made nothing of it.
+/// Why a dialect could not handle a request.
 #[derive(Debug)]
 pub(crate) enum Problem {
-    /// The engine has refused or failed.
+    /// The engine refused the request or failed.
     Engine(Error),
-    /// The body did not come as it should.
+    /// The body could not be read.
     Body(BodyError),
-    /// The application, or the dialect in its own words, has refused.
+    /// The application or the dialect refused the request.
     Refused(Refusal),
 }
 
@@ -80,14 +80,14 @@ pub(crate) enum Problem {
 pub(crate) struct Settings {
     pub(crate) uploads: Uploads,
     pub(crate) policy: Arc<dyn DynPolicy>,
-    /// The largest body that the inner service gets once more.
+    /// The largest request body that is replayed to the inner service, in bytes.
     pub(crate) replayed_bytes: usize,
     pub(crate) idle_timeout: Duration,
     pub(crate) min_rate: Option<(u64, Duration)>,
     pub(crate) drain: (u64, Duration),
 }
 
-/// A request but for its body, and who waits for its answer.
+/// A request without its body, and the client that waits for its answer.
 pub(crate) struct Exchange<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) parts: &'a Parts,
@@ -110,19 +110,20 @@ impl Settings {
 }
 
 impl<'a> Exchange<'a> {
-    /// What the application is told of the request.
+    /// Returns what the application is told about the request.
     pub(crate) fn context(&self, action: Action, upload_id: Option<&'a UploadId>) -> Context<'a> {
         Context { request: self.parts, action, upload_id, dialect: self.dialect }
     }
 
-    /// The uploads of whoever asks. It is the first question to the application.
+    /// Returns the uploads of the caller. This is the first question to the application.
     pub(crate) async fn authorize(&self, context: &Context<'_>) -> Result<OwnerUploads, Problem> {
         let owner = self.ask(self.settings.policy.authorize(context)).await?;
         let uploads = self.settings.uploads.for_owner(owner);
-        Ok(uploads.for_request(self.caller.came(), &self.parts.extensions))
+        Ok(uploads.for_request(self.caller.arrived(), &self.parts.extensions))
     }
 
-    /// The largest size of a file that the request may add to, where `configured` is the server's limit.
+    /// Returns the maximum size of the file that the request may add to, where `configured` is the
+    /// server's limit.
     pub(crate) async fn limit(
         &self,
         context: Context<'_>,
@@ -139,14 +140,14 @@ impl<'a> Exchange<'a> {
         Ok(self.settings.uploads.within_reach(limit))
     }
 
-    /// What the application decides. It may take its time while its caller waits; afterwards no longer
-    /// than a body may be silent, and not beyond a shutdown: nobody would end it otherwise.
+    /// Waits for a decision of the application, without a limit while the client waits. After that,
+    /// the idle timeout and a shutdown limit it, since nothing else would end it.
     pub(crate) async fn ask<T>(
         &self,
         decision: impl Future<Output = Result<T, Refusal>> + Send,
     ) -> Result<T, Problem> {
         let mut decision = pin!(decision);
-        if let Some(decided) = self.caller.attend(decision.as_mut()).await {
+        if let Some(decided) = self.caller.until_left(decision.as_mut()).await {
             return decided.map_err(Problem::from);
         }
         tokio::select! {
@@ -158,18 +159,18 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The same for what cannot refuse.
-    pub(crate) async fn tell(&self, told: impl Future<Output = ()> + Send) {
-        let told = async {
-            told.await;
+    /// Does the same for a call that cannot refuse.
+    pub(crate) async fn tell(&self, notice: impl Future<Output = ()> + Send) {
+        let notice = async {
+            notice.await;
             Ok(())
         };
-        // It may only be too late.
-        drop(self.ask(told).await);
+        // This can only fail because it took too long.
+        drop(self.ask(notice).await);
     }
 }
 
-/// Has a request handled by its dialect.
+/// Lets a dialect handle a request.
 pub(super) async fn serve<D: Dialect, B: Payload>(
     dialect: &D,
     settings: &Settings,
@@ -186,7 +187,7 @@ pub(super) async fn serve<D: Dialect, B: Payload>(
         Ok(Reply::Answer(response)) => response,
         Ok(Reply::Finished(completion, replay)) => {
             match hand_over::verify(&exchange, *completion).await {
-                // The body was read to its end.
+                // The body has been read completely.
                 Ok(completion) => {
                     let uri = dialect.handler_uri(&parts.uri);
                     let finished = Finished { parts, uri, body: replay, completion };
@@ -197,17 +198,16 @@ pub(super) async fn serve<D: Dialect, B: Payload>(
         }
         Err(problem) => refuse(dialect, problem),
     };
-    if body.is_unasked() && parts.version <= Version::HTTP_11 {
-        // Whether the body still comes is the client's choice, so nobody knows where the next request
-        // begins.
+    if body.is_awaiting_continue() && parts.version <= Version::HTTP_11 {
+        // The client may still send the body or not, so the start of the next request is unknown.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    // The answer goes out while the rest of the body, if any, is still being thrown away.
+    // The answer is sent while the rest of the body, if any, is still being discarded.
     let answered = body.drain();
     Outcome::Answer(with_headers(response), answered)
 }
 
-/// Says no, in the dialect's words, to the client and to the log.
+/// Logs a refusal and encodes it as the dialect's response.
 pub(super) fn refuse<D: Dialect>(dialect: &D, problem: Problem) -> Response<Bytes> {
     let refusal = dialect.refusal(problem);
     log_refused(&refusal);
@@ -216,7 +216,7 @@ pub(super) fn refuse<D: Dialect>(dialect: &D, problem: Problem) -> Response<Byte
     with_headers(response)
 }
 
-/// What is the same in all answers of the layer.
+/// Adds the headers that all answers of the layer have.
 fn with_headers(mut response: Response<Bytes>) -> Response<Bytes> {
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -224,8 +224,8 @@ fn with_headers(mut response: Response<Bytes>) -> Response<Bytes> {
     response
 }
 
-/// Copies what may be slices of the HTTP library's read buffer: as long as the body comes, they
-/// would keep the whole of it.
+/// Copies the values that may be slices of the HTTP library's read buffer. They would keep the
+/// whole buffer alive while the body is being received.
 fn detach(parts: &mut Parts) {
     for value in parts.headers.values_mut() {
         if let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) {
@@ -238,7 +238,7 @@ fn detach(parts: &mut Parts) {
     }
 }
 
-/// A refusal is the client's doing, or something that an operator must mend.
+/// Logs a refusal as an error if an operator must fix it, and otherwise as the client's mistake.
 fn log_refused(refusal: &Refusal) {
     let status = refusal.status();
     match refusal.error() {

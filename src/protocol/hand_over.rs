@@ -1,4 +1,4 @@
-//! Handing a finished upload to the inner service, and what its answer means.
+//! Handing a finished upload to the inner service, and interpreting its answer.
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -9,15 +9,15 @@ use super::exchange::{Exchange, Problem};
 use crate::engine::{Completion, Error, ErrorKind};
 use crate::policy::{Action, Verification};
 
-/// What comes of a request that a dialect handles.
+/// The outcome of a request that a dialect handles.
 pub(crate) enum Outcome {
-    /// With what is to be dropped when it is on its way.
+    /// The layer answers. The second value is dropped when the answer is being sent.
     Answer(Response<Bytes>, Option<Answered>),
     /// The inner service answers.
     Finished(Box<Finished>),
 }
 
-/// A finished upload, and the request that the inner service is to answer.
+/// A finished upload, and the request for the inner service.
 pub(crate) struct Finished {
     pub(super) parts: Parts,
     pub(super) uri: Uri,
@@ -25,7 +25,7 @@ pub(crate) struct Finished {
     pub(super) completion: Completion,
 }
 
-/// Asks the application whether a finished file is welcome.
+/// Asks the application whether it accepts a finished file.
 pub(super) async fn verify(
     exchange: &Exchange<'_>,
     completion: Completion,
@@ -53,11 +53,11 @@ impl Finished {
     }
 }
 
-/// The inner service has answered, and perhaps taken the file. An error says that its answer cannot stand,
-/// since the upload could not be marked as complete.
+/// Records whether the inner service has taken the file. If this fails, the upload could not be
+/// marked as complete, and the inner service's answer must not be sent.
 pub(crate) async fn settle(completion: Completion, taken: bool) -> Result<(), Error> {
     if !taken {
-        // It can be completed again, whether or not this can be written down.
+        // The upload can be completed again even if this fails.
         drop(completion.reopen().await);
         return Ok(());
     }
@@ -67,10 +67,10 @@ pub(crate) async fn settle(completion: Completion, taken: bool) -> Result<(), Er
     completion.finish().await.map(drop)
 }
 
-/// Whether the inner service has taken the file.
+/// Whether the answer means that the inner service has taken the file.
 pub(crate) fn takes<B>(answer: &Response<B>) -> bool {
     let status = answer.status();
-    // gRPC says its errors with a 200, also that it has no such method.
+    // gRPC reports errors, such as an unknown method, with status 200.
     let grpc = answer.headers().get("grpc-status");
     (status.is_success() || status.is_redirection()) && grpc.is_none_or(|status| status == "0")
 }

@@ -1,4 +1,4 @@
-//! Headers that all dialects read alike.
+//! Headers that all dialects read in the same way.
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 #[derive(Debug)]
 pub(crate) struct Repeated;
 
-/// The value of a header that may be sent once.
+/// Returns the value of a header that may be sent only once.
 pub(crate) fn single<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -19,25 +19,25 @@ pub(crate) fn single<'a>(
     }
 }
 
-/// The media type of the body.
+/// Returns the media type of the body.
 pub(crate) fn media_type(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Repeated> {
     single(headers, &CONTENT_TYPE)
 }
 
-/// A media type without its parameters, in lower case.
+/// Returns a media type without its parameters, in lower case.
 pub(crate) fn essence(media_type: &[u8]) -> Vec<u8> {
     let essence = media_type.split(|byte| *byte == b';').next().unwrap_or_default();
     essence.trim_ascii().to_ascii_lowercase()
 }
 
-/// Whether the body is what its length speaks of, and not in a content coding (RFC 9110, 8.4).
+/// Whether the body has no content coding (RFC 9110, 8.4), so that its length is the file's.
 pub(crate) fn is_plain(headers: &HeaderMap) -> bool {
     let codings = headers.get_all(CONTENT_ENCODING).iter();
     let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     codings.all(|coding| matches!(&*coding.trim_ascii().to_ascii_lowercase(), b"" | b"identity"))
 }
 
-/// What the client has said of the length of the body.
+/// Returns the `Content-Length` of the body.
 pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! What is spoken on the wire, one folder a dialect, and what all of them share.
+//! The protocols on the wire, one folder per dialect, and what all dialects share.
 //!
 //! A dialect knows HTTP and calls the engine; it never opens a file.
 

@@ -1,13 +1,13 @@
-//! Paths at which a dialect listens.
+//! The paths of a dialect.
 
 use http::Uri;
 
-/// A path that matches with and without a slash at its end.
+/// A path that matches with and without a trailing slash.
 #[derive(Clone, Debug)]
 pub(crate) struct Path {
-    /// As the application has written it, and so has a route for it.
+    /// As the application has written it, which is what its route matches.
     given: String,
-    /// Without the slash.
+    /// Without the trailing slash.
     short: String,
 }
 
@@ -32,7 +32,7 @@ impl Path {
         short == self.short
     }
 
-    /// A target with this path, and the query that it had.
+    /// Returns the target with this path, keeping its query.
     pub(crate) fn replace(&self, uri: &Uri) -> Uri {
         if uri.path() == self.given {
             return uri.clone();

@@ -13,7 +13,7 @@ use crate::protocol::{BodyError, Problem};
 use crate::time;
 use crate::upload::Upload;
 
-/// Writes the layer's own answers: those to chunks and all refusals.
+/// Encodes the layer's own answers: those to chunks, and all refusals.
 ///
 /// ```
 /// use http::HeaderValue;
@@ -29,8 +29,8 @@ use crate::upload::Upload;
 ///     }
 ///
 ///     fn encode(&self, answer: &Map<String, Value>) -> Vec<u8> {
-///         let pairs: Vec<_> = answer.iter().map(|(key, value)| format!("{key}={value}")).collect();
-///         pairs.join("&").into_bytes()
+///         let pairs = answer.iter().map(|(key, value)| format!("{key}={value}"));
+///         pairs.collect::<Vec<_>>().join("&").into_bytes()
 ///     }
 /// }
 /// ```
@@ -38,11 +38,11 @@ pub trait Encoder: Send + Sync + 'static {
     /// The media type of what [`encode`](Self::encode) writes.
     fn content_type(&self) -> HeaderValue;
 
-    /// Writes an answer.
+    /// Encodes an answer.
     fn encode(&self, answer: &Map<String, Value>) -> Vec<u8>;
 }
 
-/// `application/json`: the encoder unless another one is set.
+/// Encodes answers as `application/json`. This is the default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JsonEncoder;
 
@@ -52,12 +52,12 @@ impl Encoder for JsonEncoder {
     }
 
     fn encode(&self, answer: &Map<String, Value>) -> Vec<u8> {
-        // A map of strings and values can always be written.
+        // A map from strings to values can always be encoded.
         serde_json::to_vec(answer).unwrap_or_default()
     }
 }
 
-/// An answer that is not yet written.
+/// An answer that is not yet encoded.
 pub(super) struct Answer {
     status: StatusCode,
     content: Option<Map<String, Value>>,
@@ -78,7 +78,7 @@ impl Answer {
         self
     }
 
-    /// Tells jQuery-File-Upload, which takes its next start from it, what has arrived.
+    /// Adds the `Range` of the bytes that have arrived. jQuery-File-Upload continues after it.
     pub(super) fn with_range(self, offset: u64) -> Self {
         match offset.checked_sub(1).map(|last| HeaderValue::try_from(format!("0-{last}"))) {
             Some(Ok(range)) => self.header(header::RANGE, range),
@@ -110,7 +110,7 @@ impl From<&Refusal> for Answer {
     }
 }
 
-/// `upload_id`, `offset` and `expires`: what every answer about an upload says.
+/// The status body: `upload_id`, `offset` and `expires`, which every answer about an upload has.
 pub(super) fn status_body(upload: &Upload) -> Map<String, Value> {
     let mut content = Map::new();
     content.insert("upload_id".to_owned(), upload.id.as_str().into());
@@ -120,23 +120,23 @@ pub(super) fn status_body(upload: &Upload) -> Map<String, Value> {
     content
 }
 
-/// The protocol's status and words for a problem, without what the store said.
+/// Returns the protocol's status and message for a problem, without the details of the store.
 pub(super) fn refusal(problem: Problem) -> Refusal {
     match problem {
         Problem::Refused(refusal) if refusal.is_unauthenticated() => {
             refusal.with_status(StatusCode::FORBIDDEN)
         }
         Problem::Refused(refusal) => refusal,
-        Problem::Engine(error) => of_engine(error.kind()).because_of(error),
-        Problem::Body(error) => of_body(error),
+        Problem::Engine(error) => engine_refusal(error.kind()).because_of(error),
+        Problem::Body(error) => body_refusal(error),
     }
 }
 
-fn of_body(error: BodyError) -> Refusal {
-    let silent = |detail| Refusal::new(StatusCode::REQUEST_TIMEOUT, detail);
+fn body_refusal(error: BodyError) -> Refusal {
+    let timeout = |detail| Refusal::new(StatusCode::REQUEST_TIMEOUT, detail);
     match error {
-        BodyError::Silent => silent("The request brought no data for too long"),
-        BodyError::Slow => silent("The request brought too little data"),
+        BodyError::Idle => timeout("The request brought no data for too long"),
+        BodyError::Slow => timeout("The request brought too little data"),
         BodyError::TooLarge(limit, error) => {
             let limit = limit.map(|limit| format!(" ({limit} bytes)")).unwrap_or_default();
             let detail = format!("Size of the request exceeds the limit{limit}");
@@ -147,7 +147,7 @@ fn of_body(error: BodyError) -> Refusal {
     }
 }
 
-fn of_engine(kind: &ErrorKind) -> Refusal {
+fn engine_refusal(kind: &ErrorKind) -> Refusal {
     match kind {
         ErrorKind::NotFound => Refusal::new(StatusCode::NOT_FOUND, "Upload not found"),
         ErrorKind::Expired => Refusal::new(StatusCode::GONE, "Upload has expired"),
@@ -211,12 +211,12 @@ impl From<FormError> for Problem {
     }
 }
 
-/// What would be stored of a body in a content coding is not the file that its name and its length
-/// speak of.
-pub(super) fn coded() -> Refusal {
+/// Returns the refusal of a body with a content coding. Storing it would not store the file that
+/// its name and its length describe.
+pub(super) fn encoded_body() -> Refusal {
     let detail = "A body with a Content-Encoding is not taken";
     let refusal = Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
-    // RFC 9110, 12.5.3: which ones would be.
+    // RFC 9110, 12.5.3: the codings that are supported.
     refusal.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
 }
 

@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::header::CONTENT_DISPOSITION;
 use http::request::Parts;
 
-use super::answer::{Answer, bad_headers, coded, no_file, status_body, wrong_size};
+use super::answer::{Answer, bad_headers, encoded_body, no_file, status_body, wrong_size};
 use super::config::Chunked;
 use super::content_range::ContentRange;
 use super::disposition::Disposition;
@@ -31,13 +31,13 @@ pub(super) async fn receive<B: Payload>(
     let limit = exchange.limit(context, exchange.settings.uploads.max_bytes()).await?;
     let range = read_range(chunked, exchange.parts)?;
     let request = Request { chunked, exchange, context, uploads, limit, range };
-    // An upload that exists may have a limit of its own.
+    // An existing upload may have its own limit.
     if request.start() == 0 && !query::has_id(exchange.parts) {
         request.check_total(limit)?;
     }
-    let upload = match shape(exchange.parts)? {
-        Shape::Form(boundary) => request.receive_form(boundary, body).await?,
-        Shape::Raw(file) => request.receive_raw(file, body).await?,
+    let upload = match body_kind(exchange.parts)? {
+        BodyKind::Form(boundary) => request.receive_form(boundary, body).await?,
+        BodyKind::Raw(file) => request.receive_raw(file, body).await?,
     };
     let mut content = status_body(&upload);
     let context = exchange.context(Action::Append, Some(&upload.id));
@@ -46,7 +46,7 @@ pub(super) async fn receive<B: Payload>(
     Ok(Answer::ok(content).with_range(upload.offset()))
 }
 
-/// A chunk request, as far as its headers tell.
+/// A chunk request, as described by its headers.
 struct Request<'a> {
     chunked: &'a Chunked,
     exchange: &'a Exchange<'a>,
@@ -56,37 +56,37 @@ struct Request<'a> {
     range: Option<ContentRange>,
 }
 
-/// What is said of the file beside its bytes.
+/// What the request says about the file.
 struct File {
     name: String,
     content_type: Option<String>,
 }
 
-enum Shape {
+enum BodyKind {
     Form(Boundary),
     Raw(File),
 }
 
-/// Where the bytes of a file go, as far as that is known when it begins.
+/// The upload that the bytes of a file belong to, as far as it is known when the file starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
-    /// To the upload that the request has named.
+    /// The upload that the request has named.
     Existing,
-    /// To a new upload, unless an id comes after the file.
+    /// A new upload, unless an id follows the file.
     New,
-    /// To the upload whose id is still to come, since only a later chunk starts there.
+    /// An upload whose id must follow the file, since the chunk does not start at 0.
     Unknown,
 }
 
 impl Request<'_> {
-    /// `multipart/form-data`, its parts in any order.
+    /// Receives `multipart/form-data` with its parts in any order.
     async fn receive_form<B: Payload>(
         &self,
         boundary: Boundary,
         body: &mut Incoming<B>,
     ) -> Result<Upload, Problem> {
         let limits = self.chunked.form_limits;
-        self.check_size(body.exact_size(), overhead(&limits), self.limit_so_far())?;
+        self.check_size(body.exact_size(), overhead(&limits), self.provisional_limit())?;
         let mut form = FormReader::new(&boundary, Arc::clone(&self.chunked.field), limits);
         let mut id = None;
         let mut fields = Vec::new();
@@ -118,14 +118,14 @@ impl Request<'_> {
             }
         }
         let mut receiver = receiver.ok_or_else(no_file)?;
-        if !body.read_out(limits.ignored_bytes, &mut receiver.append).await? {
+        if !body.discard_rest(limits.ignored_bytes, &mut receiver.append).await? {
             return Err(FormError::TooMuchIgnored.into());
         }
-        // It is the largest part of the future, and the shortest of its life.
+        // Boxed because it is the largest part of the future, but only needed at the end.
         Box::pin(self.end(receiver, id.as_deref(), fields)).await
     }
 
-    /// The chunk and nothing else, with the id in the query.
+    /// Receives a raw chunk, with the id in the query.
     async fn receive_raw<B: Payload>(
         &self,
         file: File,
@@ -141,21 +141,22 @@ impl Request<'_> {
             receiver.take(bytes, self.range.as_ref()).await?;
         }
         if self.range.is_none() {
-            body.check_end()?;
+            body.check_truncation()?;
         }
-        // It is the largest part of the future, and the shortest of its life.
+        // Boxed because it is the largest part of the future, but only needed at the end.
         Box::pin(self.end(receiver, id.as_deref(), fields)).await
     }
 
-    /// The limit as long as it is not known where the chunk belongs. That of a later one comes with its id.
-    fn limit_so_far(&self) -> Option<u64> {
+    /// The size limit while the upload is not known. A later chunk is checked against its upload's
+    /// limit when the id arrives.
+    fn provisional_limit(&self) -> Option<u64> {
         match self.start() {
             0 => self.limit,
             _ => self.exchange.settings.uploads.within_reach(None),
         }
     }
 
-    /// Refuses a file whose range says that it is larger than is taken.
+    /// Refuses a file whose range announces more bytes than the limit.
     fn check_total(&self, limit: Option<u64>) -> Result<(), Problem> {
         match (&self.range, limit) {
             (Some(range), Some(limit)) if range.total > limit => {
@@ -165,8 +166,8 @@ impl Request<'_> {
         }
     }
 
-    /// Refuses a body that, with this much beside the chunk at most, has more of a file than is taken,
-    /// or not as much as its range says.
+    /// Refuses a body whose size exceeds the limit or does not match its range, if up to `overhead`
+    /// of its bytes are not the file's.
     fn check_size(
         &self,
         size: Option<u64>,
@@ -174,17 +175,18 @@ impl Request<'_> {
         limit: Option<u64>,
     ) -> Result<(), Problem> {
         let Some(size) = size else { return Ok(()) };
-        let least = size.saturating_sub(overhead);
+        let min_bytes = size.saturating_sub(overhead);
         match (limit, &self.range) {
-            (Some(limit), None) if least > limit => Err(ErrorKind::TooLarge { limit }.into()),
-            (_, Some(range)) if least > range.len() || size < range.len() => {
+            (Some(limit), None) if min_bytes > limit => Err(ErrorKind::TooLarge { limit }.into()),
+            (_, Some(range)) if min_bytes > range.len() || size < range.len() => {
                 Err(wrong_size().into())
             }
             _ => Ok(()),
         }
     }
 
-    /// The file begins: finds out what it belongs to, as far as that is known.
+    /// Handles the start of the file: determines the upload that it belongs to, as far as that is
+    /// known.
     async fn begin(
         &self,
         id: Option<&str>,
@@ -198,8 +200,8 @@ impl Request<'_> {
             (None, _) => Target::Unknown,
         };
         if target != Target::Existing {
-            self.check_size(size, 0, self.limit_so_far())?;
-            self.check_total(self.limit_so_far())?;
+            self.check_size(size, 0, self.provisional_limit())?;
+            self.check_total(self.provisional_limit())?;
         }
         let append = match (target, id) {
             (Target::Existing, Some(id)) => self.resume(id, &file, fields, size).await?,
@@ -209,7 +211,7 @@ impl Request<'_> {
         Ok(Receiver { append, file, received: 0, target })
     }
 
-    /// Begins an upload, if the application wants it.
+    /// Starts an upload if the application accepts it.
     async fn create(&self, file: &File, fields: &[(String, String)]) -> Result<Append, Problem> {
         let policy = &self.exchange.settings.policy;
         let candidate = self.candidate(self.context, file, fields, None);
@@ -224,7 +226,7 @@ impl Request<'_> {
         Ok(self.uploads.create(new).await?)
     }
 
-    /// Takes up an upload that exists, if the chunk fits it.
+    /// Continues an existing upload if the chunk fits it.
     async fn resume(
         &self,
         id: &str,
@@ -243,8 +245,8 @@ impl Request<'_> {
         Ok(append)
     }
 
-    /// Refuses a chunk that does not fit its upload, or that the application does not want; gives the
-    /// limit of the file's size.
+    /// Refuses a chunk that does not fit its upload or that the application does not accept.
+    /// Returns the limit of the file's size.
     async fn check_resumed(
         &self,
         upload: Upload,
@@ -272,7 +274,7 @@ impl Request<'_> {
         Ok(limit)
     }
 
-    /// The file has ended.
+    /// Handles the end of the file.
     async fn end(
         &self,
         receiver: Receiver,
@@ -281,7 +283,7 @@ impl Request<'_> {
     ) -> Result<Upload, Problem> {
         let Receiver { mut append, file, received: size, target } = receiver;
         match (target, id) {
-            // The id came after the file: the bytes, which have waited, join their upload.
+            // The id followed the file: the staged bytes are moved to their upload.
             (Target::New | Target::Unknown, Some(id)) => {
                 let staged = append;
                 append = self.resume(id, &file, &fields, Some(size)).await?;
@@ -293,7 +295,7 @@ impl Request<'_> {
             }
             (Target::Existing, _) => {}
         }
-        // The append has minded the limit.
+        // The append has already checked the limit.
         self.check_size(Some(size), 0, None)?;
         if self.range.is_none() {
             append.set_total(append.position()).await?;
@@ -301,12 +303,14 @@ impl Request<'_> {
         Ok(append.commit().await?)
     }
 
-    /// Refuses a chunk that begins an upload anywhere but at its start, or a larger one than may be.
+    /// Refuses a chunk that would start an upload at another offset than 0, or that exceeds the
+    /// limit.
     fn check_start(&self) -> Result<(), Problem> {
         self.check_total(self.limit)?;
         match self.start() {
             0 => Ok(()),
-            // No offset: a client that goes on from it would begin one upload after the other.
+            // Without an offset in the answer: a client that continues from it would start one
+            // upload after another.
             _ if query::has_id(self.exchange.parts) => {
                 Err(Refusal::new(StatusCode::BAD_REQUEST, ID_IN_QUERY).into())
             }
@@ -314,7 +318,7 @@ impl Request<'_> {
         }
     }
 
-    /// Without a range a chunk is the whole file, so it starts at its beginning.
+    /// Without a range, a chunk is the whole file and starts at offset 0.
     fn start(&self) -> u64 {
         self.range.as_ref().map_or(0, |range| range.start)
     }
@@ -342,7 +346,7 @@ impl Request<'_> {
 struct Receiver {
     append: Append,
     file: File,
-    /// How many of its bytes have come.
+    /// How many of its bytes have arrived.
     received: u64,
     target: Target,
 }
@@ -361,22 +365,22 @@ fn read_range(chunked: &Chunked, parts: &Parts) -> Result<Option<ContentRange>, 
     match headers::single(&parts.headers, &chunked.range_header).map_err(|_| bad_headers())? {
         None if chunked.range_required => Err(bad_headers()),
         None => Ok(None),
-        // A range that cannot be read must not turn a piece into a whole file.
+        // A malformed range must not turn a chunk into a whole file.
         Some(value) => ContentRange::parse(value.as_bytes()).map(Some).ok_or_else(bad_headers),
     }
 }
 
-fn shape(parts: &Parts) -> Result<Shape, Refusal> {
+fn body_kind(parts: &Parts) -> Result<BodyKind, Refusal> {
     let media_type = headers::media_type(&parts.headers).map_err(|_| bad_headers())?;
     if let Some(media_type) = media_type {
         match Boundary::from_content_type(media_type.as_bytes()) {
-            Ok(boundary) => return Ok(Shape::Form(boundary)),
+            Ok(boundary) => return Ok(BodyKind::Form(boundary)),
             Err(FormError::NotForm) => {}
             Err(error) => return Err(error.into()),
         }
     }
     if !headers::is_plain(&parts.headers) {
-        return Err(coded());
+        return Err(encoded_body());
     }
     let disposition = headers::single(&parts.headers, &CONTENT_DISPOSITION);
     let disposition = disposition.map_err(|_| bad_headers())?.ok_or_else(no_file)?;
@@ -384,17 +388,17 @@ fn shape(parts: &Parts) -> Result<Shape, Refusal> {
     let name = disposition.filename.filter(|name| filename::safe(name).is_some());
     let name = name.ok_or_else(no_file)?;
     let content_type = media_type.and_then(|value| plain_media_type(value.as_bytes()));
-    Ok(Shape::Raw(File { name, content_type }))
+    Ok(BodyKind::Raw(File { name, content_type }))
 }
 
-/// The most that a form can have beside its file.
+/// Returns the maximum number of bytes that a form can have besides its file.
 fn overhead(limits: &FormLimits) -> u64 {
-    let heads = limits.parts.saturating_mul(limits.part_header_bytes.saturating_add(MARK));
-    let fields = limits.fields_bytes.saturating_add(heads).saturating_add(MARK);
+    let heads = limits.parts.saturating_mul(limits.part_header_bytes.saturating_add(DELIMITER));
+    let fields = limits.fields_bytes.saturating_add(heads).saturating_add(DELIMITER);
     limits.ignored_bytes.saturating_add(u64::try_from(fields).unwrap_or(u64::MAX))
 }
 
 /// A raw body names its upload in the query, and a form in a field.
 const ID_IN_QUERY: &str = "A form names its upload in the field 'upload_id', not in the query";
-/// A delimiter with its line ends and padding.
-const MARK: usize = 512;
+/// The size of a delimiter with its line ends and padding.
+const DELIMITER: usize = 512;

@@ -29,23 +29,23 @@ pub(super) async fn complete<B: Payload>(
         .await?
         .ok_or_else(|| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large"))?;
     let (id, md5) = read_fields(chunked.form_limits, exchange.parts, &content)?;
-    if !names_its_end(exchange.parts) {
-        body.check_end()?;
+    if !is_self_delimiting(exchange.parts) {
+        body.check_truncation()?;
     }
     let (id, md5) = match (id, md5) {
         (Some(id), Some(md5)) => (id, Some(md5)),
         (Some(id), None) if !chunked.md5_check => (id, None),
         _ if chunked.md5_check => {
-            return Err(missing("Both 'upload_id' and 'md5' are required").into());
+            return Err(bad_request("Both 'upload_id' and 'md5' are required").into());
         }
-        _ => return Err(missing("'upload_id' is required").into()),
+        _ => return Err(bad_request("'upload_id' is required").into()),
     };
     let id: UploadId = id.parse().map_err(|_| ErrorKind::NotFound)?;
     let digest = match md5.filter(|_| chunked.md5_check) {
         None => None,
         Some(md5) => match Digest::md5(&md5) {
             Some(digest) => Some(digest),
-            // No file has such an md5; but what is wrong with the upload comes first.
+            // No file can have this MD5, but other problems with the upload take precedence.
             None => {
                 let upload = uploads.status(&id).await?;
                 return Err(match upload.status() {
@@ -55,12 +55,12 @@ pub(super) async fn complete<B: Payload>(
             }
         },
     };
-    let completion = uploads.complete(&id, digest).await.map_err(in_words)?;
+    let completion = uploads.complete(&id, digest).await.map_err(completion_error)?;
     Ok(Reply::Finished(Box::new(completion), content))
 }
 
-/// Whether a body of the request's type shows by itself where it ends.
-fn names_its_end(parts: &Parts) -> bool {
+/// Whether the end of a body of this media type can be recognised from its content.
+fn is_self_delimiting(parts: &Parts) -> bool {
     let media_type = media_type(&parts.headers).ok().flatten().map(HeaderValue::as_bytes);
     let essence = media_type.map(essence).unwrap_or_default();
     [&b"multipart/form-data"[..], b"application/json"].contains(&&*essence)
@@ -68,7 +68,7 @@ fn names_its_end(parts: &Parts) -> bool {
 
 pub(crate) type Fields = (Option<String>, Option<String>);
 
-/// The id and the md5, from a form of either kind or from JSON.
+/// Reads the id and the MD5 from JSON or from a form of either kind.
 pub(crate) fn read_fields(
     limits: FormLimits,
     parts: &Parts,
@@ -96,13 +96,13 @@ pub(crate) fn read_fields(
         }
         b"application/json" => {
             let Pairs(pairs) =
-                serde_json::from_slice(body).map_err(|_| missing("Error in the JSON body"))?;
+                serde_json::from_slice(body).map_err(|_| bad_request("Error in the JSON body"))?;
             for (name, value) in pairs {
                 take(&name, value.as_str().unwrap_or_default())?;
             }
         }
         _ => {
-            // It may be meant for a form.
+            // The media type may be that of a form with a malformed boundary.
             let boundary = Boundary::from_content_type(media_type.unwrap_or_default());
             if let Err(error @ FormError::Boundary) = boundary {
                 return Err(error.into());
@@ -112,7 +112,7 @@ pub(crate) fn read_fields(
     Ok((id, md5))
 }
 
-/// A JSON object in which, unlike in a map, a key that is there twice shows.
+/// A JSON object that, unlike a map, keeps duplicate keys.
 struct Pairs(Vec<(String, serde_json::Value)>);
 
 impl<'de> Deserialize<'de> for Pairs {
@@ -139,12 +139,12 @@ impl<'de> Deserialize<'de> for Pairs {
     }
 }
 
-fn missing(detail: &str) -> Refusal {
+fn bad_request(detail: &str) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, detail)
 }
 
-/// The original's words for it are other ones here than for a chunk.
-fn in_words(error: Error) -> Problem {
+/// The original protocol uses a different message here than for a chunk.
+fn completion_error(error: Error) -> Problem {
     match error.kind() {
         ErrorKind::AlreadyComplete => already_complete(),
         _ => error.into(),
@@ -152,7 +152,7 @@ fn in_words(error: Error) -> Problem {
 }
 
 fn already_complete() -> Problem {
-    missing("Upload has already been marked as complete").into()
+    bad_request("Upload has already been marked as complete").into()
 }
 
 #[cfg(test)]
@@ -162,7 +162,7 @@ mod tests {
 
     use crate::fuzzing::{self, KINDS, OTHER, complete, encoded};
 
-    /// The one value of a key, if there is one; an error if there are several.
+    /// The value of a key, if there is one; an error if there are several values.
     fn said(key: &str, pairs: &[(&str, &str)]) -> Result<Option<String>, ()> {
         let of_key = pairs.iter().filter(|pair| pair.0 == key && !pair.1.is_empty());
         let mut values: Vec<_> = of_key.map(|pair| pair.1.to_owned()).collect();
@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    /// What the three kinds of bodies are made of.
+    /// The pieces that the three kinds of bodies consist of.
     fn pieces() -> impl Strategy<Value = String> {
         let urlencoded = prop_oneof!["upload_id=", "md5=", "&", "%[0-9a-f]{0,2}", "[a-c+]{0,3}"];
         let form = prop_oneof![

@@ -9,7 +9,7 @@ use super::answer::{Encoder, JsonEncoder};
 use super::form::FormLimits;
 use crate::protocol::path::Path;
 
-/// Settings of the protocol of django-chunked-upload, for
+/// Settings of the django-chunked-upload protocol, for
 /// [`ChunkedUploadLayer::chunked`](crate::ChunkedUploadLayer::chunked).
 #[derive(Clone)]
 #[must_use]
@@ -42,74 +42,75 @@ impl Default for Chunked {
 }
 
 impl Chunked {
-    /// The settings of a layer that was given none.
+    /// Returns the default settings.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Where chunks are sent; `/api/chunked_upload` unless set.
+    /// Sets the path for chunks. Default: `/api/chunked_upload`.
     ///
-    /// The path is compared byte by byte with that of the request as the layer sees it: under axum's
-    /// `nest` and `nest_service`, without the prefix. It also matches with or without a slash at its
-    /// end.
+    /// It is compared byte by byte with the path of the request as the layer sees it: under axum's
+    /// `nest` and `nest_service`, without the prefix. A trailing slash makes no difference.
     pub fn chunk_path(mut self, path: impl Into<String>) -> Self {
         self.chunk_path = Path::new(path);
         self
     }
 
-    /// Where uploads are completed; `/api/chunked_upload_complete` unless set. It matches as
-    /// [`chunk_path`](Self::chunk_path) does, and comes after it if both are the same.
+    /// Sets the path for completing uploads. Default: `/api/chunked_upload_complete`. It is matched
+    /// in the same way as [`chunk_path`](Self::chunk_path), which takes precedence if both are the
+    /// same.
     ///
-    /// The inner service must answer to `POST` here. It gets the path as it is written here, whether or
-    /// not the client has sent a slash at its end. The layers of an axum router come too late for that,
-    /// see [`ChunkedUploadLayer::around`](crate::ChunkedUploadLayer::around).
+    /// The inner service must answer `POST` requests to this path. It gets the path as it is
+    /// written here, whether or not the client has sent a trailing slash. The layers of an axum
+    /// router run too late for that, see
+    /// [`ChunkedUploadLayer::around`](crate::ChunkedUploadLayer::around).
     pub fn complete_path(mut self, path: impl Into<String>) -> Self {
         self.complete_path = Path::new(path);
         self
     }
 
-    /// The form field with the chunk; `file` unless set.
+    /// Sets the name of the form field with the chunk. Default: `file`.
     pub fn field_name(mut self, name: impl Into<String>) -> Self {
         self.field = name.into().into();
         self
     }
 
-    /// The header with the chunk's place in the file; `Content-Range` unless set.
+    /// Sets the header with the chunk's position in the file. Default: `Content-Range`.
     pub fn content_range_header(mut self, name: HeaderName) -> Self {
         self.range_header = name;
         self
     }
 
-    /// Whether a chunk must say where in the file it belongs. Unless set, one that does not is the
+    /// Sets whether a chunk must have this header. Default: off, so that a chunk without it is the
     /// whole file.
     pub fn require_content_range(mut self, required: bool) -> Self {
         self.range_required = required;
         self
     }
 
-    /// Whether a completion must name the file's MD5, and it must be right; it must unless switched
-    /// off. Switched off, an `md5` that is sent is not looked at.
+    /// Sets whether a completion must have the correct MD5 of the file. Default: on. If it is off,
+    /// an `md5` in the request is ignored.
     ///
-    /// To save the work of the checksum too, switch it off in
+    /// To save the cost of the checksum too, switch off
     /// [`UploadsBuilder::checksum`](crate::UploadsBuilder::checksum).
     pub fn md5_check(mut self, on: bool) -> Self {
         self.md5_check = on;
         self
     }
 
-    /// How answers are written; [`JsonEncoder`] unless set.
+    /// Sets the encoder of answers. Default: [`JsonEncoder`].
     pub fn encoder(mut self, encoder: impl Encoder) -> Self {
         self.encoder = Arc::new(encoder);
         self
     }
 
-    /// The media type that answers claim, instead of the encoder's.
+    /// Sets the media type of answers, instead of the encoder's.
     pub fn content_type(mut self, media_type: HeaderValue) -> Self {
         self.content_type = Some(media_type);
         self
     }
 
-    /// The bounds of a form beside its file; see [`FormLimits`] for each one's default.
+    /// Sets the limits on a form apart from its file; see [`FormLimits`] for the defaults.
     pub fn form_limits(mut self, limits: FormLimits) -> Self {
         self.form_limits = limits;
         self

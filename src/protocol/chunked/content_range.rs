@@ -1,24 +1,24 @@
 //! The `Content-Range` of a chunk.
 
-/// A chunk's place in its file: `bytes start-end/total`.
+/// The position of a chunk in its file: `bytes start-end/total`.
 ///
-/// A value of this type holds `start <= end < total`.
+/// A value of this type has `start <= end < total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ContentRange {
     /// Position of the chunk's first byte.
     pub(crate) start: u64,
-    /// Position of the chunk's last byte, itself included.
+    /// Position of the chunk's last byte, inclusive.
     pub(crate) end: u64,
     /// Length of the whole file.
     pub(crate) total: u64,
 }
 
 impl ContentRange {
-    /// Reads a header value (RFC 9110, 14.4); `None` is a malformed one.
+    /// Parses a header value (RFC 9110, 14.4). Returns `None` if it is malformed.
     ///
-    /// The forms with a `*` are refused: a chunk has a place, and its file a length.
+    /// The forms with a `*` are refused, since a chunk needs a position and its file a length.
     pub(crate) fn parse(value: &[u8]) -> Option<Self> {
-        // HTTP/1 servers strip the blanks around a value, HTTP/2 ones need not.
+        // HTTP/1 servers strip the whitespace around a value, HTTP/2 servers need not.
         let value = value.trim_ascii();
         let (unit, rest) = value.split_at_checked(UNIT.len())?;
         if !unit.eq_ignore_ascii_case(UNIT) {
@@ -30,9 +30,9 @@ impl ContentRange {
         (start <= end && end < total).then_some(Self { start, end, total })
     }
 
-    /// How many bytes the chunk has, at least one.
+    /// Returns the size of the chunk, at least one byte.
     pub(crate) fn len(&self) -> u64 {
-        // `start <= end < total`: neither step can overflow.
+        // Neither step can overflow, since `start <= end < total`.
         self.end - self.start + 1
     }
 }

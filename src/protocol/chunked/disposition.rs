@@ -1,48 +1,49 @@
-//! `Content-Disposition`, of a form's part and of a request, and the parameter syntax it shares
+//! The `Content-Disposition` of a form's part or a request, and the parameter syntax that it shares
 //! with `Content-Type`.
 //!
 //! Senders quote in three ways. Browsers write a quote as `%22` and a backslash as it is, so that
-//! `name="dir\"` is a whole value; others escape both with a backslash, as the RFC has it; and old
-//! scripts escape nothing. All three are read:
+//! `name="dir\"` is a complete value. Other senders escape both with a backslash, as the RFC
+//! requires. Old scripts escape nothing. All three are accepted:
 //!
-//! - A quote ends the value if the header ends behind it, or goes on with `;` and a parameter:
+//! - A quote ends the value if the header ends after it or continues with `;` and a parameter:
 //!   `filename="a"b".txt"` is the name `a"b".txt`.
-//! - An escaped quote ends it, and its backslash is part of the value, only if all that follows up to
-//!   the next value can be read as the rest of the header. So `name="dir\"; filename="a.txt"` has two
-//!   names, while `filename="a\"; b.txt"` and `filename="a\"; b=c.txt"` are one each.
+//! - An escaped quote ends the value, and its backslash is part of the value, only if everything up
+//!   to the next value can be parsed as the rest of the header. So `name="dir\"; filename="a.txt"`
+//!   has two names, while `filename="a\"; b.txt"` and `filename="a\"; b=c.txt"` are one name each.
 //!
-//! Where both readings are whole, as in `filename="a\"; b="c"`, the browsers' counts: who escapes one
-//! quote of a value escapes the next one, too.
+//! If both readings are complete, as in `filename="a\"; b="c"`, the one of the browsers is taken: a
+//! sender that escapes one quote of a value also escapes the next one.
 
 use std::borrow::Cow;
 
 use memchr::memchr;
 use percent_encoding::percent_decode;
 
-/// What a `Content-Disposition` value says; the names are as the client meant them, not yet safe.
+/// A parsed `Content-Disposition` value. The names are as the client meant them, and not yet safe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Disposition {
     /// The form field's name.
     pub(crate) name: Option<String>,
-    /// The file's name, perhaps with a path, perhaps empty.
+    /// The file's name, which may contain a path or be empty.
     pub(crate) filename: Option<String>,
 }
 
 impl Disposition {
-    /// Reads the header of a form's part; `None` is a malformed one.
+    /// Parses the header of a form's part. Returns `None` if it is malformed.
     ///
-    /// Its type is not looked at: some senders write `attachment` or `file` for `form-data`.
+    /// The type is ignored, since some senders write `attachment` or `file` for `form-data`.
     ///
-    /// Browsers write a quote as `%22` and nothing else in percents (but line breaks), so only
-    /// that is decoded: `100%25.txt` may well be the name.
+    /// Browsers only percent-encode quotes and line breaks, so only `%22` is decoded: `100%25.txt`
+    /// may be the actual name.
     pub(crate) fn of_part(value: &[u8]) -> Option<Self> {
         Self::parse(value, |quoted| text(quoted).replace("%22", "\""))
     }
 
-    /// Reads the header of a request whose body is the chunk itself; `None` is a malformed one.
+    /// Parses the header of a request whose body is the chunk itself. Returns `None` if it is
+    /// malformed.
     ///
-    /// jQuery-File-Upload sends `encodeURI(name)`, so a quoted name is percent-decoded if that
-    /// gives UTF-8, and kept if not.
+    /// jQuery-File-Upload sends `encodeURI(name)`, so a quoted name is percent-decoded if the
+    /// result is UTF-8, and kept otherwise.
     pub(crate) fn of_request(value: &[u8]) -> Option<Self> {
         Self::parse(value, |quoted| match percent_decode(quoted).decode_utf8() {
             Ok(decoded) => decoded.into_owned(),
@@ -65,13 +66,13 @@ impl Disposition {
                 set_once(&mut plain, text(&value))?;
             } else if key.eq_ignore_ascii_case(b"filename*") {
                 set_once(&mut extended, decode_extended(&value))?;
-                // A sender that knows no charset means what it says.
+                // Without a charset, the value is taken literally.
                 bare = memchr(b'\'', &value).is_none().then(|| text(&value));
             }
         }
         let filename = match extended {
             Some(Some(extended)) => Some(extended),
-            // Without a file name the part would pass for a text field.
+            // Without a filename the part would be taken for a text field.
             Some(None) => Some(plain.or(bare)?),
             None => plain,
         };
@@ -125,14 +126,14 @@ pub(super) struct Param<'a> {
     pub(super) quoted: bool,
 }
 
-/// The parameters of a header; an item of `None` is a malformed one, and the last.
+/// The parameters of a header. An item of `None` is a malformed parameter, and the last item.
 #[derive(Debug)]
 pub(super) struct Params<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Params<'a> {
-    /// Splits a header value into what is before its first `;` and the parameters.
+    /// Splits a header value at its first `;` into the part before it and the parameters.
     pub(super) fn after(value: &'a [u8]) -> (&'a [u8], Self) {
         let end = memchr(b';', value).unwrap_or(value.len());
         let (first, rest) = value.split_at(end);
@@ -170,8 +171,8 @@ impl<'a> Iterator for Params<'a> {
     }
 }
 
-// What is in the quotes of a value, as it was sent, and what is behind them. Each look at what
-// follows a quote ends at the next one, or at the one after it, so a long value takes linear time.
+// Splits off the raw content of a quoted value from the rest of the header. The check after each
+// quote reads no further than the second next quote, so a long value takes linear time.
 fn split_quoted(value: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut at = 0;
     loop {
@@ -179,7 +180,7 @@ fn split_quoted(value: &[u8]) -> Option<(&[u8], &[u8])> {
         let (inside, rest) = (&value[..at], &value[at + 1..]);
         let backslashes = inside.iter().rev().take_while(|byte| **byte == b'\\').count();
         let is_escaped = backslashes % 2 == 1;
-        let ends = if is_escaped { is_rest_of_header(rest) } else { may_go_on(rest) };
+        let ends = if is_escaped { is_rest_of_header(rest) } else { may_continue(rest) };
         if ends {
             return Some((inside, rest.trim_ascii_start()));
         }
@@ -190,8 +191,8 @@ fn split_quoted(value: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-// Whether the header may go on like this behind a value.
-fn may_go_on(rest: &[u8]) -> bool {
+// Whether the header may continue like this after a value.
+fn may_continue(rest: &[u8]) -> bool {
     let rest = rest.trim_ascii_start();
     if rest.is_empty() {
         return true;
@@ -205,8 +206,8 @@ fn may_go_on(rest: &[u8]) -> bool {
     }
 }
 
-// Whether this can only be what is behind a value: no quote follows, or one that begins another
-// value, which has an end.
+// Whether this can only be the rest of a header after a value: no quote follows, or only one that
+// starts another value, which has an end.
 fn is_rest_of_header(rest: &[u8]) -> bool {
     let quote = memchr(b'"', rest);
     let mut pieces = rest[..quote.unwrap_or(rest.len())].split(|byte| *byte == b';');
@@ -219,7 +220,7 @@ fn is_rest_of_header(rest: &[u8]) -> bool {
     begins_value && pieces.all(is_param) && memchr(b'"', &rest[quote + 1..]).is_some()
 }
 
-// As in `name="a" filename="b"`, which nobody meant for one name.
+// As in `name="a" filename="b"`, which is not meant as one name.
 fn lacks_semicolon(rest: &[u8]) -> bool {
     value_of(rest).is_some_and(|value| value.starts_with(b"\""))
 }
@@ -230,7 +231,7 @@ fn value_of(param: &[u8]) -> Option<&[u8]> {
     (!key.is_empty()).then(|| value.trim_ascii_start())
 }
 
-// The key that a parameter begins with, perhaps empty, and what is behind it.
+// Splits off the key of a parameter, which may be empty.
 fn split_key(param: &[u8]) -> (&[u8], &[u8]) {
     let end = param.iter().position(|byte| !is_tchar(byte)).unwrap_or(param.len());
     let (key, rest) = param.split_at(end);
@@ -243,7 +244,7 @@ fn skip_blank_params(rest: &[u8]) -> &[u8] {
     &rest[rest.iter().take_while(blank).count()..]
 }
 
-// Only `\"` and `\\` are escapes: browsers once sent `C:\fakepath\photo.jpg` as it is.
+// Only `\"` and `\\` are escapes: old browsers sent `C:\fakepath\photo.jpg` unescaped.
 fn unescape(inside: &[u8]) -> Cow<'_, [u8]> {
     let (mut unescaped, mut rest) = (Vec::new(), inside);
     let mut at = 0;
@@ -263,7 +264,7 @@ fn unescape(inside: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(unescaped)
 }
 
-// What is no UTF-8 was written by a program of the time before it.
+// Bytes that are not UTF-8 are taken for Latin-1.
 fn text(bytes: &[u8]) -> String {
     str::from_utf8(bytes).map_or_else(|_| latin_1(bytes), str::to_owned)
 }
@@ -277,7 +278,7 @@ pub(super) fn is_token(value: &[u8]) -> bool {
     !value.is_empty() && value.iter().all(is_tchar)
 }
 
-/// Whether `byte` may stand in a token.
+/// Whether `byte` is allowed in a token.
 pub(super) fn is_tchar(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || memchr(*byte, b"!#$%&'*+-.^_`|~").is_some()
 }
@@ -503,9 +504,9 @@ mod tests {
         }
     }
 
-    // Two backslashes in a row are those of a sender that escapes.
+    // Two backslashes in a row come from a sender that escapes.
     const BROWSER_NAME: &str = "([^\r\n\\\\%]|\\\\[^\r\n\\\\%])*\\\\?";
-    // `encodeURI` leaves these as they are.
+    // `encodeURI` does not encode these.
     const ENCODE_URI: &AsciiSet = &CONTROLS
         .add(b' ')
         .add(b'"')

@@ -1,7 +1,7 @@
 //! The protocol of django-chunked-upload, which jQuery-File-Upload speaks in browsers.
 //!
-//! `POST` chunks to one path, then the id and the MD5 to another. Beyond the original, `GET` on the
-//! chunk path tells where an upload stands and `DELETE` cancels it.
+//! A client sends chunks to one path by `POST`, then the id and the MD5 to another. Beyond the
+//! original, `GET` on the chunk path returns the status of an upload and `DELETE` cancels it.
 
 mod answer;
 mod chunk;

@@ -13,7 +13,7 @@ pub(crate) fn has_id(parts: &Parts) -> bool {
     pairs(parts).any(|(key, value)| key == "upload_id" && !value.is_empty())
 }
 
-/// The upload that the query names, if one, and what else is in it.
+/// Returns the upload id in the query, if there is one, and the other fields.
 pub(crate) fn read(parts: &Parts) -> Result<(Option<String>, Vec<(String, String)>), Refusal> {
     let mut id = None;
     let mut fields = Vec::new();
@@ -27,7 +27,7 @@ pub(crate) fn read(parts: &Parts) -> Result<(Option<String>, Vec<(String, String
     Ok((id, fields))
 }
 
-/// The upload that the query names, if it names one and no other.
+/// Returns the upload id in the query, if there is exactly one and it is valid.
 pub(crate) fn id(parts: &Parts) -> Option<UploadId> {
     read(parts).ok()?.0?.parse().ok()
 }
@@ -36,7 +36,8 @@ fn pairs(parts: &Parts) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
 }
 
-/// Takes a value that may be said once, or again if it says the same. An empty one says nothing.
+/// Sets a value that may be sent only once, or repeatedly if it is the same. An empty value is
+/// ignored.
 pub(super) fn set_once(slot: &mut Option<String>, value: &str, name: &str) -> Result<(), Refusal> {
     match slot {
         _ if value.is_empty() => Ok(()),

@@ -1,4 +1,4 @@
-//! Where an upload stands, and giving it up.
+//! The status of an upload, and cancelling it.
 
 use http::StatusCode;
 
@@ -10,7 +10,7 @@ use crate::policy::{Action, Answering};
 use crate::protocol::{Exchange, Problem};
 
 pub(super) async fn status(exchange: &Exchange<'_>) -> Result<Answer, Problem> {
-    let (uploads, id) = named(exchange, Action::Status).await?;
+    let (uploads, id) = requested_upload(exchange, Action::Status).await?;
     let upload = uploads.status(&id).await?;
     let mut content = status_body(&upload);
     content.insert("total".to_owned(), upload.total().into());
@@ -23,19 +23,19 @@ pub(super) async fn status(exchange: &Exchange<'_>) -> Result<Answer, Problem> {
 }
 
 pub(super) async fn cancel(exchange: &Exchange<'_>) -> Result<Answer, Problem> {
-    let (uploads, id) = named(exchange, Action::Cancel).await?;
+    let (uploads, id) = requested_upload(exchange, Action::Cancel).await?;
     uploads.cancel(&id).await?;
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }
 
-/// The upload of the query, among those of whoever asks.
-async fn named(
+/// Returns the uploads of the caller, and the id in the query.
+async fn requested_upload(
     exchange: &Exchange<'_>,
     action: Action,
 ) -> Result<(OwnerUploads, UploadId), Problem> {
     let id = query::id(exchange.parts);
     let uploads = exchange.authorize(&exchange.context(action, id.as_ref())).await?;
-    // Who may ask is told what is wrong with the query.
+    // Errors in the query are only reported to authorized callers.
     query::read(exchange.parts)?;
     Ok((uploads, id.ok_or(ErrorKind::NotFound)?))
 }

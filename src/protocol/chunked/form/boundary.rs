@@ -3,26 +3,26 @@ use std::borrow::Cow;
 use super::FormError;
 use crate::protocol::chunked::disposition::{Param, Params, is_tchar};
 
-/// The boundary of a form: 1 to 201 bytes of printable ASCII, the last of them no blank.
+/// The boundary of a form: 1 to 201 bytes of printable ASCII that do not end with a space.
 ///
-/// RFC 2046 (5.1.1) allows 70 bytes and fewer signs. Widely copied recipes keep to neither, and the
-/// protocol's first server, whose bounds these are, takes them.
+/// RFC 2046 (5.1.1) allows 70 bytes and fewer characters. Widely copied recipes violate both, and
+/// the protocol's first server accepts them within these limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Boundary(Vec<u8>);
 
 impl Boundary {
-    pub(super) const MOST_BYTES: usize = 201;
+    pub(super) const MAX_BYTES: usize = 201;
 
-    /// Reads a `Content-Type` value.
+    /// Parses a `Content-Type` value.
     ///
     /// # Errors
     ///
-    /// [`FormError::NotForm`] for any other type, [`FormError::Boundary`] for a form whose
-    /// boundary is missing, malformed, named twice, or not told from the type by a semicolon.
+    /// [`FormError::NotForm`] for any other type, [`FormError::Boundary`] for a form whose boundary
+    /// is missing, malformed, repeated, or not separated from the type by a semicolon.
     pub(crate) fn from_content_type(value: &[u8]) -> Result<Self, FormError> {
         let (kind, params) = Params::after(value);
         if !kind.eq_ignore_ascii_case(FORM) {
-            return Err(if begins_with_form(kind) {
+            return Err(if starts_with_form(kind) {
                 FormError::Boundary
             } else {
                 FormError::NotForm
@@ -48,16 +48,16 @@ impl Boundary {
     }
 }
 
-// Whether it is meant for a form, with something else than a semicolon behind the type.
-fn begins_with_form(kind: &[u8]) -> bool {
+// Whether the value was meant for a form, but no semicolon follows the type.
+fn starts_with_form(kind: &[u8]) -> bool {
     let Some((begin, rest)) = kind.split_at_checked(FORM.len()) else { return false };
     begin.eq_ignore_ascii_case(FORM) && rest.first().is_some_and(|byte| !is_tchar(byte))
 }
 
-// A CR in it would begin a delimiter within the delimiter, which its search rules out.
+// A CR in the boundary would start a delimiter within the delimiter, which the search excludes.
 fn is_boundary(value: &[u8]) -> bool {
     let is_printable = |byte: &u8| matches!(*byte, b' '..=b'~');
-    (1..=Boundary::MOST_BYTES).contains(&value.len())
+    (1..=Boundary::MAX_BYTES).contains(&value.len())
         && value.iter().all(is_printable)
         && !value.ends_with(b" ")
 }

@@ -5,19 +5,19 @@ use memchr::{memchr, memmem::Finder, memrchr};
 
 use super::{Boundary, FormError};
 
-/// Finds the lines that end the parts, however the body is cut into frames.
+/// Finds the lines that end the parts, however the body is split into frames.
 ///
-/// Between frames it remembers how much of such a line it has seen, not the bytes: up to the end
-/// of the boundary they are known. A boundary has no CR, so a partial match can only begin anew at
-/// the byte that ends it, and no byte is looked at more than twice.
+/// Between frames it only keeps how much of such a line has matched, not the bytes: up to the end
+/// of the boundary they are known. A boundary contains no CR, so a partial match can only restart
+/// at the byte that ends it, and no byte is examined more than twice.
 ///
-/// The first boundary is the only one that no part's content can hold, so more is taken for the
-/// beginning of its line: what is behind any line feed, whatever blanks or byte-order marks follow.
+/// The first boundary is the only one that no content can precede. So more is accepted as the start
+/// of its line: anything after a line feed, even if whitespace or byte-order marks follow it.
 pub(super) struct Delimiter {
     line: Bytes,
     finder: Finder<'static>,
     held: usize,
-    // Of the held bytes, those in front that the headers or nobody sent.
+    // How many of the held bytes belong to the headers or were never sent.
     unsent: usize,
     after: Vec<u8>,
     in_preamble: bool,
@@ -27,7 +27,7 @@ pub(super) struct Delimiter {
 
 pub(super) enum Piece {
     Content(Bytes),
-    /// A delimiter: another part begins.
+    /// A delimiter: another part follows.
     Next,
     /// The closing delimiter.
     Close,
@@ -42,7 +42,7 @@ enum Step {
 }
 
 impl Delimiter {
-    /// The delimiter of a form of which nothing has been read.
+    /// Creates the search for a form of which nothing has been read.
     pub(super) fn new(boundary: &Boundary) -> Self {
         let line = Bytes::from([b"\r\n--", boundary.as_bytes()].concat());
         let mut delimiter = Self {
@@ -59,18 +59,18 @@ impl Delimiter {
         delimiter
     }
 
-    /// Says that what comes is the beginning of a line, so that a delimiter needs no CR LF.
+    /// Marks the start of a line, so that a delimiter needs no CR LF.
     pub(super) fn begin_line(&mut self) {
         self.held = LINE_END;
         self.unsent = LINE_END;
         self.after.clear();
     }
 
-    /// Takes the next piece off the front of `frame`.
+    /// Removes the next piece from the front of `frame`.
     ///
     /// # Errors
     ///
-    /// [`FormError::BoundaryLine`] if too many blanks follow a boundary.
+    /// [`FormError::BoundaryLine`] if too much whitespace follows a boundary.
     pub(super) fn next(&mut self, frame: &mut Bytes) -> Result<Piece, FormError> {
         loop {
             if self.in_preamble
@@ -108,7 +108,7 @@ impl Delimiter {
         self.line.len() + self.after.capacity()
     }
 
-    // Splits off what precedes a place where the first boundary may begin.
+    // Splits off what precedes a position at which the first boundary may start.
     fn skip(&mut self, frame: &mut Bytes) -> Option<Bytes> {
         let len = match self.held {
             0 => match memchr(b'\n', frame) {
@@ -150,7 +150,7 @@ impl Delimiter {
         content
     }
 
-    // Only the last CR can begin a match that reaches the end.
+    // Only the last CR can start a match that reaches the end.
     fn partial_match(&self, frame: &[u8]) -> usize {
         let from = (frame.len() + 1).saturating_sub(self.line.len());
         let last = &frame[from..];
@@ -160,7 +160,7 @@ impl Delimiter {
         }
     }
 
-    // Takes bytes for as long as they go on with the held match.
+    // Removes bytes as long as they continue the held match.
     fn compare(&mut self, frame: &mut Bytes) -> Result<Step, FormError> {
         let expected = &self.line[self.held..];
         let equal = expected.iter().zip(frame.iter());
@@ -208,13 +208,13 @@ impl Delimiter {
     }
 }
 
-// A CR or LF, a blank, or a piece of a byte-order mark in UTF-8.
+// A CR or LF, a space or tab, or a byte of a UTF-8 byte-order mark.
 fn is_blank_line(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n' | b' ' | b'\t' | 0xEF | 0xBB | 0xBF)
 }
 
-// What `byte` decides, after a boundary and bytes of which `last` is the last one. The bytes so
-// far are a hyphen, or blanks with perhaps a CR behind them.
+// Decides on `byte`, which follows a boundary and further bytes, the last of which is `last`. Those
+// are either one hyphen, or whitespace with an optional CR after it.
 fn step(last: Option<u8>, byte: u8) -> Step {
     match (last, byte) {
         (Some(b'-'), b'-') => Step::Close,
@@ -225,5 +225,5 @@ fn step(last: Option<u8>, byte: u8) -> Step {
 }
 
 const LINE_END: usize = b"\r\n".len();
-// Senders add none; RFC 2046 lets gateways do.
+// Senders add no padding, but RFC 2046 allows gateways to.
 const MAX_PADDING: usize = 64;

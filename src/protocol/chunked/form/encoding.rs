@@ -4,10 +4,10 @@ use base64::{
 };
 use memchr::memchr;
 
-/// How a part is written down (RFC 2045, 6).
+/// The content transfer encoding of a part (RFC 2045, 6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Encoding {
-    /// `binary`, `8bit` or `7bit`: as it is.
+    /// `binary`, `8bit` or `7bit`: not encoded.
     #[default]
     Identity,
     Base64,
@@ -15,18 +15,18 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// Reads a `Content-Transfer-Encoding` value; `None` is one that nobody here knows.
+    /// Parses a `Content-Transfer-Encoding` value. Returns `None` if it is unknown.
     pub(super) fn named(value: &[u8]) -> Option<Self> {
         let is = |name: &&(&[u8], Self)| value.eq_ignore_ascii_case(name.0);
         NAMES.iter().find(is).map(|(_, encoding)| *encoding)
     }
 
-    /// What was written down, which is never longer; `None` if this encoding writes nothing so.
+    /// Decodes a value; the result is never longer. Returns `None` if the value is invalid.
     pub(super) fn decode(self, mut value: Vec<u8>) -> Option<Vec<u8>> {
         match self {
             Self::Identity => Some(value),
             Self::Base64 => {
-                // Mailers break it into lines.
+                // Mail clients split it into lines.
                 value.retain(|byte| !byte.is_ascii_whitespace());
                 BASE64.decode(&value).ok()
             }
@@ -35,8 +35,8 @@ impl Encoding {
     }
 }
 
-// By hand, since the crate for it either drops what it cannot read, or refuses what Indy writes: a
-// soft line break at the very end.
+// Written by hand, since the crate for it either drops what it cannot decode, or refuses a soft
+// line break at the very end, which Indy writes.
 fn decode_quoted_printable(value: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(value.len());
     let mut rest = value;
@@ -54,7 +54,7 @@ fn decode_quoted_printable(value: &[u8]) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
-// A line end that is none of the text's, which may have got blanks in front of it on its way.
+// A soft line break is not part of the text. Whitespace may have been added before it on the way.
 fn after_soft_break(rest: &[u8]) -> Option<&[u8]> {
     let blanks = rest.iter().take_while(|byte| matches!(**byte, b' ' | b'\t')).count();
     match &rest[blanks..] {

@@ -6,33 +6,33 @@ use std::{error::Error, fmt};
 pub(crate) enum FormError {
     /// The content type is absent or not `multipart/form-data`.
     NotForm,
-    /// The content type names no boundary, or none that can be read.
+    /// The content type has no boundary, or a malformed one.
     Boundary,
-    /// A boundary is followed by more blanks than any gateway adds.
+    /// A boundary is followed by more whitespace than any gateway adds.
     BoundaryLine,
     /// The form has more than [`parts`](super::FormLimits::parts).
     TooManyParts,
     /// A part's headers exceed [`part_header_bytes`](super::FormLimits::part_header_bytes).
     HeaderTooLong,
-    /// A part's headers cannot be read.
+    /// A part's headers are malformed.
     Header,
-    /// A part has an unknown encoding, or it is the file and has any; what was sent would not be
-    /// what is stored.
+    /// A part has an unknown encoding, or it is the file and has any encoding: the stored bytes
+    /// would not be those that were sent.
     Encoding,
-    /// A text field is not what its encoding makes of a text.
+    /// A text field is not valid in its encoding.
     Undecodable,
     /// A text field exceeds [`field_bytes`](super::FormLimits::field_bytes).
     FieldTooLong,
-    /// The file's field has a part that is no file, and no text field of an allowed length.
+    /// The file's field has a part that is not a file and is too long for a text field.
     NoFilename,
-    /// The file's field has a part with a filename that names no file, like `folder/`, and with much
-    /// content.
+    /// The file's field has a part with much content whose filename contains no name, like
+    /// `folder/`.
     Unnamed,
     /// The text fields exceed [`fields_bytes`](super::FormLimits::fields_bytes).
     FieldsTooLong,
     /// The file's field has a second file.
     TwoFiles,
-    /// The rest exceeds [`ignored_bytes`](super::FormLimits::ignored_bytes).
+    /// The ignored content exceeds [`ignored_bytes`](super::FormLimits::ignored_bytes).
     TooMuchIgnored,
     /// The body ended before the form did.
     Truncated,

@@ -4,7 +4,7 @@ use memchr::{memchr, memchr2};
 use super::{FormError, encoding::Encoding};
 use crate::protocol::chunked::disposition::{Disposition, is_token};
 
-/// The headers of a part, of which it keeps what the reader needs.
+/// The headers of a part, as far as the reader needs them.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     pub(super) disposition: Option<Disposition>,
@@ -15,13 +15,13 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Takes header lines off the front of `frame`, and says whether the blank line was among
-    /// them. If not, it has taken the whole frame.
+    /// Removes header lines from the front of `frame`, and returns whether the blank line was among
+    /// them. If not, the whole frame was removed.
     ///
     /// # Errors
     ///
     /// [`FormError::HeaderTooLong`] past `limit` bytes, [`FormError::Header`] or
-    /// [`FormError::Encoding`] for a header that cannot be taken.
+    /// [`FormError::Encoding`] for a header that is refused.
     pub(super) fn take(&mut self, frame: &mut Bytes, limit: usize) -> Result<bool, FormError> {
         while !frame.is_empty() {
             let end = memchr(b'\n', frame).map(|at| at + 1);
@@ -58,7 +58,7 @@ impl Head {
         if memchr2(b'\r', b'\0', line).is_some() {
             return Err(FormError::Header);
         }
-        // A folded line begins with a blank, so it has no name.
+        // A folded line starts with whitespace, so it has no name.
         let colon = memchr(b':', line).ok_or(FormError::Header)?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if !is_token(name) {
@@ -81,8 +81,8 @@ impl Head {
     }
 }
 
-// It is only a claim, kept with the upload and perhaps sent back: what is no plain header value of
-// a plain length is none.
+// Only a plain header value of moderate length is kept: it is unchecked, stored with the upload,
+// and perhaps sent back.
 pub(crate) fn plain_media_type(value: &[u8]) -> Option<String> {
     let is_plain = value.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
     if value.is_empty() || value.len() > MAX_CONTENT_TYPE || !is_plain {

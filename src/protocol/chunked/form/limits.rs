@@ -1,20 +1,20 @@
-/// How much of a form may be anything but the file.
+/// Limits on the parts of a form other than its file.
 ///
-/// A form that exceeds one of these is refused as soon as it does. The length of the file itself
-/// is no matter of the form.
+/// A form that exceeds one of these is refused immediately. The size of the file itself is not
+/// limited here.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FormLimits {
-    /// Parts of the form, fields and files of any kind. Default: 128.
+    /// Number of parts, both fields and files. Default: 128.
     pub parts: usize,
     /// Bytes of one part's headers. Default: 16 KiB.
     pub part_header_bytes: usize,
-    /// Bytes of one text field's value, as it was sent. Default: 64 KiB.
+    /// Bytes of one text field's value, before decoding. Default: 64 KiB.
     pub field_bytes: usize,
-    /// Bytes of all text fields' names and values, as they were sent. Default: 256 KiB.
+    /// Bytes of all text fields' names and values, before decoding. Default: 256 KiB.
     pub fields_bytes: usize,
-    /// Bytes that are read and dropped: what precedes the first part, and the content of parts
-    /// that are neither the file nor a text field. Default: 1 MiB.
+    /// Bytes that are read and discarded: everything before the first part, and the content of
+    /// parts that are neither the file nor a text field. Default: 1 MiB.
     pub ignored_bytes: u64,
 }
 
@@ -47,7 +47,7 @@ impl FormLimits {
         self
     }
 
-    /// Sets how many bytes that nobody asked for are read and dropped (default: 1 MiB).
+    /// Sets how many ignored bytes are read and discarded (default: 1 MiB).
     #[must_use]
     pub fn ignored_bytes(mut self, bytes: u64) -> Self {
         self.ignored_bytes = bytes;

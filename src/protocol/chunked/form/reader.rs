@@ -12,8 +12,8 @@ use crate::{filename, protocol::chunked::disposition::Disposition};
 
 /// Reads a form frame by frame.
 ///
-/// The caller takes events with [`next`](Self::next), and on [`FormEvent::NeedData`] feeds the next
-/// frame. A body that ends before [`FormEvent::End`] was cut.
+/// The caller takes events with [`next`](Self::next), and supplies the next frame after
+/// [`FormEvent::NeedData`]. A body that ends before [`FormEvent::End`] was truncated.
 pub(crate) struct FormReader {
     delimiter: Delimiter,
     file_field: Option<Arc<str>>,
@@ -26,30 +26,30 @@ pub(crate) struct FormReader {
     has_file: bool,
 }
 
-/// What [`FormReader`] found.
+/// An event of [`FormReader`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FormEvent {
     /// The frame is used up.
     NeedData,
-    /// A text field, decoded, as UTF-8 with what is none replaced.
+    /// A decoded text field. Bytes that are not UTF-8 are replaced.
     Field {
         /// The field's name.
         name: String,
         /// Its value.
         value: String,
     },
-    /// The file begins.
+    /// The file starts.
     File {
-        /// The name as the client sent it; [`safe`](filename::safe) finds a name in it.
+        /// The name as the client sent it; [`safe`](filename::safe) returns a safe name.
         filename: String,
-        /// The part's content type, if it has one that could be a header value.
+        /// The content type of the part, if it is a plain header value.
         content_type: Option<String>,
     },
     /// The next bytes of the file, never empty.
     Data(Bytes),
     /// The file is complete.
     FileEnd,
-    /// The form is complete; whatever follows is ignored.
+    /// The form is complete; anything that follows is ignored.
     End,
 }
 
@@ -57,7 +57,7 @@ pub(crate) enum FormEvent {
 enum State {
     /// In the preamble, or in a part that is neither the file nor a field.
     Ignored,
-    /// In a part of the file's field whose filename names no file.
+    /// In a part of the file's field whose filename contains no name.
     Unnamed,
     Head(Head),
     Field {
@@ -71,7 +71,7 @@ enum State {
 }
 
 impl FormReader {
-    /// A reader of a form whose file is in the field `file_field`.
+    /// Creates a reader of a form with its file in the field `file_field`.
     pub(crate) fn new(
         boundary: &Boundary,
         file_field: impl Into<Arc<str>>,
@@ -98,7 +98,7 @@ impl FormReader {
         }
     }
 
-    /// Adds a frame, to be called after [`FormEvent::NeedData`].
+    /// Adds a frame. To be called after [`FormEvent::NeedData`].
     pub(crate) fn feed(&mut self, frame: Bytes) {
         if self.frame.is_empty() {
             self.frame = frame;
@@ -108,30 +108,30 @@ impl FormReader {
         self.frame = [&self.frame[..], &frame].concat().into();
     }
 
-    /// The next event; [`FormEvent::End`] forever once the form has ended.
+    /// Returns the next event. After the form has ended, this is always [`FormEvent::End`].
     ///
     /// # Errors
     ///
-    /// What is wrong with the form. The reader is then of no more use: it repeats the error.
+    /// What is wrong with the form. The reader then repeats the same error.
     pub(crate) fn next(&mut self) -> Result<FormEvent, FormError> {
         let event = self.advance();
         if let Err(error) = event {
             self.state = State::Failed(error);
         }
-        // An empty slice would keep the whole buffer that the frame was cut from.
+        // An empty slice would keep the frame's whole buffer alive.
         if matches!(event, Ok(FormEvent::NeedData) | Err(_)) {
             self.frame = Bytes::new();
         }
         event
     }
 
-    /// Whether the closing delimiter was seen: if not, a body that ends was cut.
+    /// Whether the closing delimiter was found. If not, a body that ends was truncated.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn is_finished(&self) -> bool {
         matches!(self.state, State::Closed)
     }
 
-    /// How many bytes it keeps between two frames.
+    /// How many bytes the reader keeps between two frames.
     #[cfg(any(test, fuzzing))]
     pub(super) fn held(&self) -> usize {
         let part = match &self.state {
@@ -200,7 +200,7 @@ impl FormReader {
     }
 
     fn begin_part(&mut self, head: Head) -> Result<Option<FormEvent>, FormError> {
-        // The line end of the blank line may be that of a delimiter.
+        // The line end of the blank line may start a delimiter.
         self.delimiter.begin_line();
         self.state = State::Ignored;
         let Some(Disposition { name: Some(name), filename }) = head.disposition else {
@@ -216,7 +216,7 @@ impl FormReader {
         if self.file_field.as_deref() != Some(&*name) {
             return Ok(None);
         }
-        // Browsers send an input without a file as a file without a name.
+        // Browsers send an empty file input as a file without a name.
         if filename::safe(&filename).is_none() {
             self.state = State::Unnamed;
             return Ok(None);
@@ -236,7 +236,7 @@ impl FormReader {
             let left = self.limits.field_bytes - value.len();
             let counted =
                 count_field_bytes(&mut self.fields_bytes, &self.limits, bytes.len(), left);
-            // So long a text under this name was meant to be the file.
+            // A text field of this name that is this long was meant to be the file.
             let is_file = self.file_field.as_deref() == Some(&**name);
             counted.map_err(|error| if is_file { FormError::NoFilename } else { error })?;
             value.extend_from_slice(bytes);
@@ -265,7 +265,7 @@ impl FormReader {
     }
 }
 
-// The body of a client does not belong into a log.
+// The client's data must not appear in a log.
 impl fmt::Debug for FormReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FormReader")
@@ -275,7 +275,7 @@ impl fmt::Debug for FormReader {
     }
 }
 
-// Of two limits that one frame exceeds, the one that its first bytes exceed counts.
+// If a frame exceeds both limits, the one that is exceeded first is reported.
 fn count_field_bytes(
     total: &mut usize,
     limits: &FormLimits,
@@ -294,11 +294,11 @@ fn count_field_bytes(
     Ok(())
 }
 
-/// The text fields of a complete form, in their order; files are ignored.
+/// Returns the text fields of a complete form, in their order; files are ignored.
 ///
 /// # Errors
 ///
-/// As those of [`Boundary::from_content_type`] and [`FormReader::next`], and
+/// The errors of [`Boundary::from_content_type`] and [`FormReader::next`], and
 /// [`FormError::Truncated`].
 pub(crate) fn read_all(
     content_type: Option<&[u8]>,

@@ -18,7 +18,7 @@ fn reader(limits: FormLimits) -> FormReader {
     FormReader::new(&boundary(BOUNDARY), "file", limits)
 }
 
-/// The events of `body`, which must be the same however it is cut.
+/// The events of `body`, which must be the same however it is split.
 fn read(body: &[u8], limits: FormLimits) -> Trace {
     let whole = trace(&mut reader(limits), [body]);
     for size in [1, 2, 7, 64] {
@@ -35,7 +35,7 @@ fn error(body: &[u8]) -> FormError {
     error
 }
 
-/// A form of `parts`, each with its headers.
+/// A form that consists of `parts`, each with its headers.
 fn form(parts: &[&[u8]]) -> Vec<u8> {
     let mut form = Vec::new();
     for part in parts {
@@ -621,7 +621,7 @@ fn hostile_forms_cost_linear_work() {
             let trace = trace(&mut reader, body.chunks(size));
             assert_eq!(trace.end, Err(FormError::Truncated));
             let frames = body.len().div_ceil(size) as u64;
-            // A byte is searched and compared, and so is the one that ends a comparison.
+            // Each byte is searched and compared, and so is the byte that ends a comparison.
             let most = 4 * body.len() as u64 + 2 * frames;
             let examined = reader.examined();
             assert!(examined <= most, "{piece:?} in frames of {size}: {examined} of {most}");
@@ -641,7 +641,7 @@ fn name() -> impl Strategy<Value = String> {
     "[^\r\n\\\\%\0]{0,8}"
 }
 
-/// Content made of what a delimiter is made of, but without one.
+/// Content made of pieces of delimiters, but without a delimiter.
 fn content() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         prop_oneof![Just("\r\n"), Just("\r"), Just("\n"), Just("--"), Just("-"), Just(" ")]
@@ -662,7 +662,8 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-// Where in `content` the boundary of a delimiter ends; the CR LF on either side counts.
+// The position in `content` at which the boundary of a delimiter ends, including the CR LF on
+// either side.
 fn after_delimiter(content: &[u8]) -> Option<usize> {
     let line = format!("\r\n--{BOUNDARY}");
     let framed = [b"\r\n", content, b"\r\n"].concat();
@@ -676,7 +677,7 @@ fn after_delimiter(content: &[u8]) -> Option<usize> {
     Some(end - b"\r\n".len())
 }
 
-/// What may be before the first boundary: nothing, or something that ends a line.
+/// What may precede the first boundary: nothing, or something that ends a line.
 fn preamble() -> impl Strategy<Value = String> {
     "(([a-z\u{FEFF}\r-]{0,9}|--x|------wire-Qv3kZ0aYx7[x-])?\n)?[ \t\n\u{FEFF}]{0,4}"
 }
@@ -782,7 +783,7 @@ proptest! {
         prop_assert_eq!(&trace(&mut reader(limits), body.chunks(1)), &whole);
     }
 
-    // `trace` looks at what the reader holds whenever it needs data.
+    // `trace` checks how much the reader holds whenever it needs data.
     #[test]
     fn no_more_than_the_bound_is_held_whatever_is_sent(
         pieces in proptest::collection::vec(

@@ -1,4 +1,4 @@
-//! What a reader says about a body, for tests and fuzzing.
+//! The events of a reader, for tests and fuzzing.
 
 use bytes::Bytes;
 
@@ -26,7 +26,7 @@ pub(crate) fn trace<'a>(
     let end = loop {
         match reader.next() {
             Ok(FormEvent::NeedData) => {
-                assert!(reader.held() <= most_held(reader.limits()), "{} bytes", reader.held());
+                assert!(reader.held() <= max_held(reader.limits()), "{} bytes", reader.held());
                 assert!(fed.is_empty() || fed.is_unique(), "a frame is kept that was used up");
                 match frames.next() {
                     Some(frame) => {
@@ -50,7 +50,7 @@ pub(crate) fn trace<'a>(
     Trace { events, data, end }
 }
 
-/// What the headers of a part said, and what is behind their blank line, if it came.
+/// The headers of a part, and what follows their blank line if that was found.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct HeadTrace {
     pub(crate) disposition: Option<Disposition>,
@@ -75,13 +75,13 @@ pub(crate) fn trace_head<'a>(
         } else {
             assert!(frame.is_empty(), "a frame was not used up");
         }
-        assert!(head.held() <= most_held_of_head(limit), "{} bytes", head.held());
+        assert!(head.held() <= max_held_of_head(limit), "{} bytes", head.held());
     }
     let Head { disposition, content_type, encoding, .. } = head;
     Ok(HeadTrace { disposition, content_type, encoding, rest })
 }
 
-/// `bytes` in frames of the given lengths, and the rest in one.
+/// Splits `bytes` into frames of the given lengths, with the rest in the last one.
 pub(crate) fn cut(mut bytes: &[u8], lengths: impl IntoIterator<Item = usize>) -> Vec<&[u8]> {
     let mut frames = Vec::new();
     for length in lengths {
@@ -93,17 +93,17 @@ pub(crate) fn cut(mut bytes: &[u8], lengths: impl IntoIterator<Item = usize>) ->
     frames
 }
 
-// What grows may have room for twice as much. Of a text field, the name counts like the value.
-fn most_held(limits: FormLimits) -> usize {
-    let field = limits.fields_bytes.saturating_mul(2).saturating_add(SMALLEST_ROOM);
-    LONGEST_DELIMITER + most_held_of_head(limits.part_header_bytes).max(field)
+// A growing buffer may have twice the capacity. The name of a text field counts like its value.
+fn max_held(limits: FormLimits) -> usize {
+    let field = limits.fields_bytes.saturating_mul(2).saturating_add(MIN_CAPACITY);
+    MAX_DELIMITER + max_held_of_head(limits.part_header_bytes).max(field)
 }
 
-// Of what is no UTF-8, each byte becomes two.
-fn most_held_of_head(limit: usize) -> usize {
-    limit.saturating_mul(2).saturating_add(SMALLEST_ROOM)
+// Each byte that is not UTF-8 becomes two.
+fn max_held_of_head(limit: usize) -> usize {
+    limit.saturating_mul(2).saturating_add(MIN_CAPACITY)
 }
 
-const SMALLEST_ROOM: usize = 8;
-// CR LF, two hyphens, the boundary, and the room for blanks behind it.
-const LONGEST_DELIMITER: usize = 2 + 2 + Boundary::MOST_BYTES + 128;
+const MIN_CAPACITY: usize = 8;
+// CR LF, two hyphens, the boundary, and the capacity for the whitespace after it.
+const MAX_DELIMITER: usize = 2 + 2 + Boundary::MAX_BYTES + 128;
