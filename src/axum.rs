@@ -27,9 +27,9 @@ impl<S: Sync> OptionalFromRequestParts<S> for CompletedUpload {
     }
 }
 
-/// The handler wants a [`CompletedUpload`], and the request has none.
+/// The handler extracts a [`CompletedUpload`], but the request has none.
 ///
-/// Its `Display` says what to look for; the client only sees a 500.
+/// Its `Display` explains what to check; the client only sees a 500.
 #[derive(Debug)]
 pub struct NoUpload(());
 
@@ -37,7 +37,7 @@ impl fmt::Display for NoUpload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "this request has no completed upload: is the route the layer's `complete_path`, and \
-             does the `ChunkedUploadLayer` stand around the router, or was it added after the route?",
+             does the `ChunkedUploadLayer` wrap the router, or was it added after the route?",
         )
     }
 }

@@ -10,8 +10,8 @@ use pin_project_lite::pin_project;
 use crate::protocol::{Answered, BoxError};
 
 pin_project! {
-    /// The body of a request that reaches the inner service: the one that came, or, when an
-    /// upload is completed, the small form that asked for it, once more.
+    /// The body of a request to the inner service: the client's, or, when an upload is completed, a
+    /// replay of the small form that requested it.
     #[derive(Debug)]
     pub struct RequestBody<B> {
         #[pin]
@@ -20,7 +20,7 @@ pin_project! {
 }
 
 pin_project! {
-    /// The body of an answer: the inner service's, or one of the layer's own.
+    /// The body of an answer: the inner service's or the layer's.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -52,7 +52,7 @@ impl<B> ResponseBody<B> {
         Self { inner: Inner::Theirs { body } }
     }
 
-    /// `answered` is dropped when the answer's head is on its way.
+    /// `answered` is dropped when the answer is being sent.
     pub(crate) fn ours(bytes: Bytes, answered: Option<Answered>) -> Self {
         Self { inner: Inner::ours(bytes, answered) }
     }
@@ -71,7 +71,7 @@ where
     B::Error: Into<BoxError>,
 {
     type Data = B::Data;
-    /// The error of the body that came. It is boxed, so that it can be a file's, too.
+    /// The error of the client's body, boxed so that other errors fit, too.
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
     fn poll_frame(

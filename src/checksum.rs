@@ -1,4 +1,4 @@
-//! The running checksum of an upload and the digest that ends it.
+//! The incremental checksum of an upload, and the resulting digest.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,17 +12,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Digest {
-    /// MD5 (RFC 1321): guards against accidents on the way, not against an attacker.
+    /// MD5 (RFC 1321): protects against transmission errors, not against attackers.
     Md5([u8; 16]),
 }
 
 impl Digest {
-    /// Reads the 32 hex digits of an MD5 digest, in either case.
+    /// Parses the 32 hex digits of an MD5 digest, in either case.
     pub fn md5(text: &str) -> Option<Self> {
         Some(Self::Md5(from_hex(text)?))
     }
 
-    /// The hex digits in lower case, without the algorithm's name.
+    /// Returns the hex digits in lower case, without the name of the algorithm.
     pub fn to_hex(&self) -> String {
         let Self::Md5(bytes) = self;
         HEXLOWER.encode(bytes)
@@ -35,19 +35,19 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// The state of a checksum over the bytes up to an upload's offset, as the record keeps it.
+/// The state of a checksum over the bytes up to an upload's offset, as stored in the record.
 ///
-/// It is opaque to a [`Store`](crate::store::Store), which keeps the text and gives it back. A
-/// state that this version cannot read is no error: the file is then read once instead.
+/// It is opaque to a [`Store`](crate::store::Store), which only keeps the text. A state that this
+/// version cannot read is not an error: the file is then read once instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ChecksumState(String);
 
-/// A checksum that takes bytes as they come.
+/// An incremental checksum.
 #[derive(Clone)]
 pub(crate) enum Running {
     Md5(Md5),
-    /// For files of which nobody asks for a digest: enough to notice damage, at next to no cost.
+    /// For files that need no digest: it detects damage at almost no cost.
     Crc32(crc32fast::Hasher),
 }
 
@@ -60,7 +60,7 @@ impl Running {
         Self::Crc32(crc32fast::Hasher::new())
     }
 
-    /// The same kind of checksum, of nothing.
+    /// Returns a checksum of the same kind over no bytes.
     pub(crate) fn restarted(&self) -> Self {
         match self {
             Self::Md5(_) => Self::md5(),
@@ -68,7 +68,7 @@ impl Running {
         }
     }
 
-    /// The checksum goes on from a saved state, if this version can read it.
+    /// Resumes a checksum from a saved state, if this version can read it.
     pub(crate) fn resume(state: &ChecksumState) -> Option<Self> {
         Self::read(state).filter(|running| running.save() == *state)
     }
@@ -96,7 +96,7 @@ impl Running {
         }
     }
 
-    /// What it is called by, unless it is only there to notice damage.
+    /// Returns the digest, unless the checksum only serves to detect damage.
     pub(crate) fn digest(&self) -> Option<Digest> {
         match self {
             Self::Md5(md5) => Some(Digest::Md5(md5.clone().finalize().into())),
@@ -110,8 +110,8 @@ fn update(md5: &mut Md5, bytes: &[u8]) {
     md5.update(bytes);
 }
 
-/// Whole blocks by another library, which is faster and does not give its state away; the rest, and
-/// the state, as without it.
+/// Hashes whole blocks with another library, which is faster but does not expose its state. The
+/// remaining bytes and the state are handled as without it.
 #[cfg(feature = "fast-md5")]
 fn update(md5: &mut Md5, bytes: &[u8]) {
     let partial = usize::from(md5.serialize()[PARTIAL]);
@@ -152,7 +152,7 @@ impl FromStr for ChecksumState {
     }
 }
 
-/// Hex digits in either case.
+/// Parses hex digits in either case.
 fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut out = [0; N];
     let fits = HEXLOWER_PERMISSIVE.decode_len(text.len()).is_ok_and(|length| length == N);
@@ -162,7 +162,7 @@ fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
 const MD5: &str = "md5:";
 const CRC32: &str = "crc32:";
 const STATE_LENGTH: usize = 88;
-/// Where the state has its count of blocks, and how much of one is begun.
+/// The positions in the state of the number of blocks, and of the length of the partial block.
 #[cfg(feature = "fast-md5")]
 const COUNT: usize = 16;
 #[cfg(feature = "fast-md5")]
@@ -207,8 +207,8 @@ mod tests {
         }
     }
 
-    // The text is part of the record's format: a change here makes every pending upload read
-    // its file again.
+    // The text is part of the record's format: after a change, every pending upload would have to
+    // be read again.
     #[test]
     fn the_state_of_nothing_is_pinned() {
         assert_eq!(Running::crc32().save().0, "crc32:00000000");

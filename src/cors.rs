@@ -1,13 +1,13 @@
-//! What a page of another origin needs to send uploads.
+//! What pages of other origins need for uploads.
 
 use http::Method;
 use http::header::HeaderName;
 
-/// What a page of another origin needs to send uploads, for a CORS layer outside of this one.
+/// What pages of other origins need for uploads, for a CORS layer outside this one.
 ///
-/// The fetch standard lets a script send other headers than the plainest, and read other headers of an
-/// answer, only if the server says so ([CORS protocol]). `tower-http`'s `CorsLayer` takes these lists as
-/// they are:
+/// The fetch standard only lets a script send other than the simplest headers, or read other than
+/// the simplest response headers, if the server allows it ([CORS protocol]). `tower-http`'s
+/// `CorsLayer` accepts these lists directly:
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,7 +26,7 @@ use http::header::HeaderName;
 /// # }
 /// ```
 ///
-/// What your application asks for on top, such as `Authorization`, you add.
+/// Add whatever your application needs in addition, such as `Authorization`.
 ///
 /// [CORS protocol]: https://fetch.spec.whatwg.org/#http-cors-protocol
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,14 +34,14 @@ use http::header::HeaderName;
 pub struct Cors {
     /// The methods of the protocols that the layer speaks.
     pub methods: Vec<Method>,
-    /// The headers that their requests carry.
+    /// The headers of their requests.
     pub request_headers: Vec<HeaderName>,
-    /// The headers of their answers that a client looks at, such as how far an upload is.
+    /// The headers of their answers that clients read, such as the offset of an upload.
     pub response_headers: Vec<HeaderName>,
 }
 
 impl Cors {
-    /// What these need and what those need.
+    /// Adds what another dialect needs.
     pub(crate) fn add(&mut self, other: Self) {
         union(&mut self.methods, other.methods);
         union(&mut self.request_headers, other.request_headers);

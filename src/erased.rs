@@ -1,18 +1,18 @@
-//! Traits with asynchronous methods behind a pointer.
+//! Trait objects for traits with asynchronous methods.
 //!
-//! [`Store`](crate::store::Store), [`Policy`](crate::Policy) and [`Observer`](crate::Observer) are
-//! written with `impl Future`, so that nobody who implements one needs a macro or a box. Such a
-//! trait cannot be a trait object, so the crate keeps a twin of each whose futures are boxed.
+//! [`Store`](crate::store::Store), [`Policy`](crate::Policy) and [`Observer`](crate::Observer) use
+//! `impl Future`, so that implementing them needs no macro and no box. Such traits are not
+//! dyn-compatible, so each has a private twin whose futures are boxed.
 
 use std::future::Future;
 use std::pin::Pin;
 
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Declares the twin of a trait, and implements it for whatever implements the trait.
+/// Declares the twin of a trait, and implements it for all types that implement the trait.
 ///
-/// Each method is named once, with the lifetime `'a` on all that it borrows. `as function` converts
-/// what an asynchronous method gives.
+/// Each method is listed once, with the lifetime `'a` on everything that it borrows. `as function`
+/// converts the result of an asynchronous method.
 macro_rules! erased {
     ($vis:vis trait $twin:ident: $($bound:path),+; for $of:ident { $($methods:tt)* }) => {
         $vis trait $twin: $($bound +)+ 'static {

@@ -1,12 +1,13 @@
-//! Client file names, made fit to be the last component of a path.
+//! Making file names from clients safe as the last component of a path.
 
-/// The file name in `raw` that no path, terminal or log can misread; `None` if there is none.
+/// Returns the file name in `raw` in a form that no path, terminal or log can misinterpret; `None`
+/// if there is none.
 ///
-/// What stays is the part after the last `/` or `\` without control characters and the format
-/// characters that reorder text, without blanks around it and dots at its end, and at most 200
-/// bytes long. A name that Windows keeps for a device gets a `_` in front.
+/// This is the part after the last `/` or `\`, without control characters and format characters
+/// that reorder text, without surrounding whitespace and trailing dots, and at most 200 bytes long.
+/// The name of a Windows device is prefixed with `_`.
 ///
-/// `safe` of a safe name is that name.
+/// `safe` does not change a name that is already safe.
 pub(crate) fn safe(raw: &str) -> Option<String> {
     let base = raw.rsplit(['/', '\\']).next().unwrap_or_default();
     let visible: String =
@@ -45,7 +46,7 @@ fn trim(name: &str) -> &str {
     name.trim_start().trim_end_matches(is_trailing)
 }
 
-// Windows drops dots and blanks from the end of a name, so with them two names are one file.
+// Windows drops trailing dots and spaces, so two names that differ in them are one file.
 fn is_trailing(char: char) -> bool {
     char == '.' || char.is_whitespace()
 }
@@ -71,7 +72,7 @@ fn extension(name: &str) -> &str {
     }
 }
 
-// The device is meant whatever follows the first dot, and with blanks before it.
+// Whatever follows the first dot, and with whitespace before it, the name still means the device.
 fn is_device(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().trim_end();
     if DEVICES.iter().any(|device| stem.eq_ignore_ascii_case(device)) {
@@ -84,7 +85,7 @@ fn is_device(name: &str) -> bool {
     numbered && (port.eq_ignore_ascii_case("com") || port.eq_ignore_ascii_case("lpt"))
 }
 
-/// A name in a folder has at most 255; applications put an id or a date before it.
+/// Filesystems allow 255 bytes. Applications may add an id or a date in front.
 const MAX_BYTES: usize = 200;
 const MAX_EXTENSION_BYTES: usize = 32;
 const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "conin$", "conout$"];

@@ -14,12 +14,13 @@ use crate::body::ResponseBody;
 use crate::protocol::Caller;
 
 pin_project! {
-    /// The future of [`ChunkedUpload`](crate::ChunkedUpload): the inner service's own for a request
-    /// that is no upload, or the layer's.
+    /// The future of [`ChunkedUpload`](crate::ChunkedUpload): the inner service's own future for a
+    /// request that is not an upload, or the layer's.
     ///
-    /// Dropping it, as servers do when a connection ends, leaves the work on an upload to a task. A request
-    /// that has come whole is carried out. One that has not gives the upload back as it was last
-    /// acknowledged: nothing more of its body is waited for. Without a runtime it ends at once.
+    /// Servers drop it when a connection ends. The work on an upload then continues on a task. A
+    /// request that has arrived completely is carried out. An incomplete one is not waited for, and
+    /// the upload is released as it was last acknowledged. Without a runtime the work ends
+    /// immediately.
     pub struct ResponseFuture<F, B, E> {
         #[pin]
         kind: Kind<F, B, E>,
@@ -37,23 +38,23 @@ pin_project! {
 
 /// The work on an upload.
 struct Upload<B, E> {
-    /// Behind a pointer since it is large. `None` once it has ended.
+    /// Boxed because it is large. `None` once it has completed.
     work: Option<Pin<Box<dyn Work<B, E>>>>,
     caller: Caller,
 }
 
-/// Work that can go on by itself.
+/// Work that can continue on a task.
 pub(crate) trait Work<B, E>:
     Future<Output = Result<Response<ResponseBody<B>>, E>> + Send
 {
-    fn go_on(self: Pin<Box<Self>>, runtime: &Handle);
+    fn spawn(self: Pin<Box<Self>>, runtime: &Handle);
 }
 
 impl<T, B, E> Work<B, E> for T
 where
     T: Future<Output = Result<Response<ResponseBody<B>>, E>> + Send + 'static,
 {
-    fn go_on(self: Pin<Box<Self>>, runtime: &Handle) {
+    fn spawn(self: Pin<Box<Self>>, runtime: &Handle) {
         runtime.spawn(async move { drop(self.await) });
     }
 }
@@ -63,7 +64,7 @@ impl<F, B, E> ResponseFuture<F, B, E> {
         Self { kind: Kind::Inner { future } }
     }
 
-    /// The answer to what is none of a mounted service's paths.
+    /// The answer to a path that a mounted service does not know.
     pub(crate) fn not_found() -> Self {
         Self { kind: Kind::NotFound }
     }
@@ -97,7 +98,7 @@ where
 
 impl<B, E> Upload<B, E> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<ResponseBody<B>>, E>> {
-        // What panics is not put back.
+        // A future that panics is not put back.
         let Some(mut work) = self.work.take() else { return Poll::Pending };
         let polled = work.as_mut().poll(cx);
         if polled.is_pending() {
@@ -111,7 +112,7 @@ impl<B, E> Drop for Upload<B, E> {
     fn drop(&mut self) {
         if let (Some(work), Ok(runtime)) = (self.work.take(), Handle::try_current()) {
             self.caller.leave();
-            work.go_on(&runtime);
+            work.spawn(&runtime);
         }
     }
 }

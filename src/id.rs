@@ -1,4 +1,4 @@
-//! The name of an upload.
+//! The id of an upload.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,13 +6,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-/// The name of an upload: 32 lower-case hex digits of a random UUID (version 4).
+/// The id of an upload: the 32 lower-case hex digits of a random UUID (version 4).
 ///
-/// Who knows an id, and is its owner, can write to the upload; so an id is a secret, and `Debug`
-/// shows only its beginning. `Display` shows the whole.
+/// Anyone who knows an id and is its owner can write to the upload. So an id is a secret, and
+/// `Debug` only shows its beginning. `Display` shows all of it.
 ///
-/// There is one spelling of an id. A text with upper-case digits, dashes or blanks is no id, so
-/// an `UploadId` that exists is safe to put in a path, a header or a log.
+/// An id has only one spelling. A text with upper-case digits, dashes or whitespace is not an id,
+/// so every `UploadId` is safe in a path, a header or a log.
 ///
 /// ```
 /// use tower_chunked_upload::UploadId;
@@ -25,20 +25,20 @@ use uuid::Uuid;
 pub struct UploadId([u8; LENGTH]);
 
 impl UploadId {
-    /// A new id, 122 bits of it from the operating system's random numbers.
+    /// Creates an id from 122 random bits of the operating system.
     pub fn random() -> Self {
         let mut digits = [0; LENGTH];
         random_uuid().as_simple().encode_lower(&mut digits);
         Self(digits)
     }
 
-    /// The 32 digits.
+    /// Returns the 32 digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
-/// 122 bits of the operating system's random numbers; in a simulation, of its seed.
+/// Returns 122 random bits of the operating system, or in a simulation, of its seed.
 pub(crate) fn random_uuid() -> Uuid {
     #[cfg(test)]
     if let Some(bytes) = seeded::bytes() {
@@ -55,9 +55,9 @@ pub(crate) mod seeded {
         static DICE: RefCell<Option<fastrand::Rng>> = const { RefCell::new(None) };
     }
 
-    // Only the simulation asks for it.
+    // Only used by the simulation.
     #[cfg(feature = "object-store")]
-    /// From now on what is random on this thread comes from the seed, or from the system again.
+    /// From now on, random bits on this thread come from the seed, or from the system again.
     pub(crate) fn set(seed: Option<u64>) {
         DICE.set(seed.map(fastrand::Rng::with_seed));
     }
@@ -105,7 +105,7 @@ impl<'de> Deserialize<'de> for UploadId {
     }
 }
 
-/// The text is not an [`UploadId`].
+/// The error of a text that is not an [`UploadId`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseIdError(());
 

@@ -49,17 +49,20 @@ impl Config {
 }
 
 impl ChunkedUploadLayer {
-    /// A layer with default settings over these uploads. A clone of the handle does everything else:
-    /// it lists and sweeps them, and a method without HTTP may continue or complete them.
+    /// Creates a layer with default settings for these uploads. Use a clone of the handle for
+    /// everything else, such as listing and sweeping uploads, or continuing and completing them
+    /// without HTTP.
     pub fn new(uploads: Uploads) -> Self {
         Self { config: Arc::new(Config::new(uploads)) }
     }
 
-    /// Puts the layer around a service. It is [`Layer::layer`] without the trait; for an axum router use it
-    /// instead of the router's own `layer` if clients may send a slash at the end of the path.
+    /// Wraps a service in the layer, like [`Layer::layer`] but without importing the trait. For an
+    /// axum router, use it instead of the router's own `layer` if clients may send a trailing
+    /// slash.
     ///
-    /// An axum router calls its own layers when it has looked for the route already, by the path as the
-    /// client has sent it. Around the router, this layer gives it the path that there is a route for:
+    /// An axum router calls its own layers after it has chosen the route by the path that the
+    /// client has sent. If this layer wraps the router instead, the router gets the path that it
+    /// has a route for:
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -72,7 +75,8 @@ impl ChunkedUploadLayer {
     /// # let uploads = Uploads::builder(tower_chunked_upload::store::MemoryStore::new()).build()?;
     /// let routes = Router::new().route("/api/chunked_upload_complete", post(done));
     /// let app = Router::new().fallback_service(ChunkedUploadLayer::new(uploads).around(routes));
-    /// # let (_, answer) = client::send(&app, client::chunk(client::CHUNK, "a.txt", "", "Hello")).await;
+    /// # let chunk = client::chunk(client::CHUNK, "a.txt", "", "Hello");
+    /// # let (_, answer) = client::send(&app, chunk).await;
     /// # let mut done = client::completion(&answer["upload_id"], "Hello");
     /// # *done.uri_mut() = "/api/chunked_upload_complete/".parse()?;
     /// # assert_eq!(client::send(&app, done).await.0, StatusCode::OK);
@@ -83,12 +87,12 @@ impl ChunkedUploadLayer {
         self.layer(inner)
     }
 
-    /// A service for the protocol's paths alone, with `handler` for finished uploads. Every other path is a
-    /// 404.
+    /// Creates a service for the protocol's paths only, which passes finished uploads to `handler`.
+    /// All other paths get a 404.
     ///
-    /// It is mounted like any service: in axum with `nest_service` or `route_service`, in hyper as the
-    /// service of a connection. So an application that has no router around which the layer could
-    /// stand needs no route that is never called.
+    /// Mount it like any service: in axum with `nest_service` or `route_service`, in hyper as the
+    /// service of a connection. So an application without a router to wrap needs no route that is
+    /// never called.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -113,7 +117,7 @@ impl ChunkedUploadLayer {
         ChunkedUpload::mounted(handler, Arc::clone(&self.config))
     }
 
-    /// What pages of other origins need, for a CORS layer outside of this one.
+    /// Returns what pages of other origins need, for a CORS layer outside this one.
     pub fn cors(&self) -> Cors {
         self.config.dialects.cors()
     }
@@ -123,36 +127,38 @@ impl ChunkedUploadLayer {
         self
     }
 
-    /// What the application decides; `()`, which takes everything from everybody, unless set.
+    /// Sets the application's policy. Default: `()`, which accepts everything from everybody.
     pub fn policy(self, policy: impl Policy) -> Self {
         self.set(|config| config.settings.policy = Arc::new(policy))
     }
 
-    /// The largest body of a completion, in bytes; 64 KiB unless set.
+    /// Sets the maximum size of the body of a completion, in bytes. Default: 64 KiB.
     pub fn max_completion_bytes(self, bytes: usize) -> Self {
         self.set(|config| config.settings.replayed_bytes = bytes)
     }
 
-    /// A body that brings no byte for this long is ended with a 408; 60 seconds unless set.
+    /// Sets how long a body may be idle before the request ends with a 408. Default: 60 seconds.
     pub fn idle_timeout(self, time: Duration) -> Self {
         self.set(|config| config.settings.idle_timeout = time)
     }
 
-    /// A body that brings fewer than so many bytes in any such `time` is ended with a 408; as slow
-    /// as it likes unless set. Only the time counts in which the client is waited for.
+    /// Sets the minimum number of bytes that a body must bring in each period of `time`; a slower
+    /// request ends with a 408. Only the time spent waiting for the client counts. Default: no
+    /// minimum.
     ///
-    /// [`idle_timeout`](Self::idle_timeout) ends a client that sends nothing; this one also a client that
-    /// sends a byte now and then to keep its connection.
+    /// [`idle_timeout`](Self::idle_timeout) stops clients that send nothing. This setting also
+    /// stops clients that send a byte now and then to keep their connection.
     pub fn min_rate(self, bytes: u64, time: Duration) -> Self {
         self.set(|config| config.settings.min_rate = Some((bytes, time)))
     }
 
-    /// How much of a refused body is still read, and for how long: 32 MiB and 10 seconds unless
-    /// set.
+    /// Sets how much of a refused body is still read, and for how long. Default: 32 MiB and 10
+    /// seconds.
     ///
-    /// A client that is still sending may not read an answer before it is done, and loses it if the
-    /// connection is closed under it. The answer goes out at once; what follows is read and thrown
-    /// away up to these bounds, or until nothing has come for 5 seconds, and then the connection is closed.
+    /// A client that is still sending may not read the answer before it is done, and loses it if
+    /// the connection is closed before. The answer is sent immediately. The rest of the body is
+    /// read and discarded up to these limits, or until nothing has arrived for 5 seconds; then the
+    /// connection is closed.
     pub fn drain(self, bytes: u64, time: Duration) -> Self {
         self.set(|config| config.settings.drain = (bytes, time))
     }

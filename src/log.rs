@@ -1,12 +1,12 @@
-//! What `tracing` is told; nothing without the feature of that name.
+//! Logging with `tracing`, which does nothing without that feature.
 //!
-//! Ids are secrets, so only their beginnings are told, and nothing that a client sent.
+//! Ids are secrets, so only their beginnings are logged, and nothing that a client sent.
 
 use std::error::Error;
 
 use crate::id::UploadId;
 
-/// Something that an operator must mend.
+/// Logs a failure that an operator must fix.
 pub(crate) fn failed(action: &str, id: Option<&UploadId>, error: &(dyn Error + 'static)) {
     #[cfg(feature = "tracing")]
     tracing::error!(?id, error, "cannot {action}");
@@ -14,7 +14,7 @@ pub(crate) fn failed(action: &str, id: Option<&UploadId>, error: &(dyn Error + '
     let _ = (action, id, error);
 }
 
-/// A request that was refused, which is the client's doing.
+/// Logs a refused request, which is the client's mistake.
 pub(crate) fn refused(status: u16, why: &str, error: Option<&(dyn Error + 'static)>) {
     #[cfg(feature = "tracing")]
     tracing::debug!(status, why, error, "upload refused");

@@ -1,4 +1,4 @@
-//! What the application decides about uploads, and what it is told when it is asked.
+//! The application's decisions about uploads, and the arguments they are based on.
 
 use std::future::{Future, ready};
 use std::ops::Deref;
@@ -15,11 +15,11 @@ use crate::filename;
 use crate::id::UploadId;
 use crate::upload::{Owner, Upload};
 
-/// What the application decides; each method has a default.
+/// The application's decisions about uploads. Every method has a default.
 ///
-/// Every method gets one argument, which dereferences to the [`Context`]: the request's head, with the
-/// extensions of any layer outside this one, and what is asked for. A method may be written as
-/// `async fn`. An `Arc` of a policy is a policy, too.
+/// Every method has one argument, which dereferences to the [`Context`]: the head of the request,
+/// with the extensions set by outer layers, and the requested action. Methods can be written as
+/// `async fn`. An `Arc` of a policy is also a policy.
 ///
 /// ```
 /// use http::StatusCode;
@@ -31,8 +31,8 @@ use crate::upload::{Owner, Upload};
 /// struct Images;
 ///
 /// impl Policy for Images {
-///     async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
-///         let user = asked.request.extensions.get::<User>();
+///     async fn authorize(&self, context: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+///         let user = context.request.extensions.get::<User>();
 ///         let user = user.ok_or_else(Refusal::unauthenticated)?;
 ///         Ok(Some(Owner::new(user.0.as_str())))
 ///     }
@@ -46,28 +46,29 @@ use crate::upload::{Owner, Upload};
 /// }
 /// ```
 pub trait Policy: Send + Sync + 'static {
-    /// Who asks, and whether they may upload at all. It is asked first, for every chunk, completion,
-    /// status and cancellation; its refusal comes before every other error.
+    /// Returns the owner that the caller acts for, or refuses the request. It is called first, for
+    /// every chunk, completion, status and cancellation; its refusal takes precedence over all
+    /// other errors.
     ///
-    /// An upload belongs to the owner of its first chunk. To every other owner it looks like one
-    /// that does not exist. `None` is an owner too: that of uploads without owner.
+    /// An upload belongs to the owner of its first chunk. For every other owner it does not exist.
+    /// `None` is also an owner: that of the uploads without one.
     ///
-    /// Default: anybody may, and nobody is anybody in particular.
+    /// Default: every caller is allowed, and uploads have no owner.
     fn authorize(
         &self,
-        asked: &Context<'_>,
+        context: &Context<'_>,
     ) -> impl Future<Output = Result<Option<Owner>, Refusal>> + Send {
-        let _ = asked;
+        let _ = context;
         ready(Ok(None))
     }
 
-    /// The largest file that this request may add to.
+    /// Returns the maximum size of the file that this request may add to.
     ///
-    /// It is asked before the body with the limit of
-    /// [`UploadsBuilder::max_bytes`](crate::UploadsBuilder::max_bytes), and once more when the upload turns
-    /// out to have one of its own ([`NewUpload::max_bytes`](crate::NewUpload::max_bytes)).
+    /// It is called before the body is read, with the limit of
+    /// [`UploadsBuilder::max_bytes`](crate::UploadsBuilder::max_bytes), and again if the upload
+    /// turns out to have its own limit ([`NewUpload::max_bytes`](crate::NewUpload::max_bytes)).
     ///
-    /// Default: what is configured.
+    /// Default: the configured limit.
     fn max_bytes(
         &self,
         limit: &SizeLimit<'_>,
@@ -76,18 +77,18 @@ pub trait Policy: Send + Sync + 'static {
         ready(Ok(MaxBytes::Configured))
     }
 
-    /// Whether this chunk is welcome, asked before any byte of it is taken. (If the `upload_id` of a
-    /// later chunk comes after its file, it is asked when the id is known, before the bytes join their
-    /// upload.)
+    /// Accepts or refuses a chunk before any byte of it is written. (If the `upload_id` of a later
+    /// chunk follows its file, it is called when the id is known, before the bytes are added to
+    /// their upload.)
     ///
-    /// Default: it is.
+    /// Default: accepts.
     fn validate(&self, chunk: &Candidate<'_>) -> impl Future<Output = Result<(), Refusal>> + Send {
         let _ = chunk;
         ready(Ok(()))
     }
 
-    /// What is attached to a new upload, as [`Upload::attributes`]. It is asked when the file begins; if
-    /// an `upload_id` follows behind the file after all, nothing comes of it.
+    /// Returns the attributes of a new upload, see [`Upload::attributes`]. It is called when the
+    /// file starts. If an `upload_id` follows the file after all, the attributes are discarded.
     ///
     /// Default: `null`.
     fn attributes(
@@ -98,11 +99,11 @@ pub trait Policy: Send + Sync + 'static {
         ready(Ok(Value::Null))
     }
 
-    /// Whether the finished file is welcome, asked when its length and digest are right and before the
-    /// inner service gets it. After a refusal the upload can be completed again or cancelled, unless this
-    /// has [discarded](CompletedUpload::discard) it.
+    /// Accepts or refuses a finished file, once its length and digest are verified and before the
+    /// inner service gets it. After a refusal the upload can be completed again or cancelled,
+    /// unless this method has [discarded](CompletedUpload::discard) it.
     ///
-    /// Default: it is.
+    /// Default: accepts.
     fn verify(
         &self,
         finished: &Verification<'_>,
@@ -111,27 +112,27 @@ pub trait Policy: Send + Sync + 'static {
         ready(Ok(()))
     }
 
-    /// What the answer to a chunk or to a question for the status says, beyond or instead of what is
-    /// in its content already. The answer to a completion is the inner service's.
+    /// Changes the content of the answer to a chunk or a status request. The inner service answers
+    /// completions.
     ///
-    /// What happened to an upload, an [`Observer`](crate::Observer) is told.
+    /// To learn what happens to uploads, use an [`Observer`](crate::Observer).
     ///
-    /// Default: no more.
+    /// Default: no changes.
     fn respond(&self, answer: &mut Answering<'_>) -> impl Future<Output = ()> + Send {
         let _ = answer;
         ready(())
     }
 }
 
-/// Takes everything from everybody: the policy of a layer that was given none.
+/// Accepts everything from everybody. This is the default policy.
 impl Policy for () {}
 
 impl<T: Policy + ?Sized> Policy for Arc<T> {
     fn authorize(
         &self,
-        asked: &Context<'_>,
+        context: &Context<'_>,
     ) -> impl Future<Output = Result<Option<Owner>, Refusal>> + Send {
-        T::authorize(self, asked)
+        T::authorize(self, context)
     }
 
     fn max_bytes(
@@ -166,7 +167,7 @@ impl<T: Policy + ?Sized> Policy for Arc<T> {
 
 erased! {
     pub(crate) trait DynPolicy: Send, Sync; for Policy {
-        async fn authorize(&self, asked: &'a Context<'a>) -> Result<Option<Owner>, Refusal>;
+        async fn authorize(&self, context: &'a Context<'a>) -> Result<Option<Owner>, Refusal>;
         async fn max_bytes(&self, limit: &'a SizeLimit<'a>) -> Result<MaxBytes, Refusal>;
         async fn validate(&self, chunk: &'a Candidate<'a>) -> Result<(), Refusal>;
         async fn attributes(&self, chunk: &'a Candidate<'a>) -> Result<Value, Refusal>;
@@ -181,26 +182,26 @@ erased! {
 pub struct Context<'a> {
     /// The head of the request.
     pub request: &'a Parts,
-    /// What it wants.
+    /// The requested action.
     pub action: Action,
-    /// The upload that it names, if that is known already. Whether there is one, and whose it is, was not
-    /// looked at.
+    /// The upload that the request names, if that is known already. Neither its existence nor its
+    /// owner has been checked.
     pub upload_id: Option<&'a UploadId>,
-    /// The protocol that it speaks.
+    /// The protocol of the request.
     pub dialect: Dialect,
 }
 
-/// What a request wants to do.
+/// The action of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// To begin an upload, or to add to one.
+    /// Start an upload, or append to one.
     Append,
-    /// To complete an upload.
+    /// Complete an upload.
     Complete,
-    /// To know where an upload stands.
+    /// Get the status of an upload.
     Status,
-    /// To give an upload up.
+    /// Cancel an upload.
     Cancel,
 }
 
@@ -208,48 +209,48 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dialect {
-    /// That of django-chunked-upload.
+    /// The protocol of django-chunked-upload.
     Chunked,
 }
 
-/// Asks [`Policy::max_bytes`] for a limit.
+/// The argument of [`Policy::max_bytes`].
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct SizeLimit<'a> {
-    /// Who asks for what.
+    /// The request.
     pub context: Context<'a>,
-    /// The limit in bytes that holds otherwise; `None` if there is none.
+    /// The configured limit in bytes; `None` if there is none.
     pub configured: Option<u64>,
 }
 
-/// The largest file that a request may add to.
+/// The maximum size of the file that a request may add to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MaxBytes {
-    /// As configured.
+    /// The configured limit.
     #[default]
     Configured,
-    /// So many bytes, and no more than is configured.
+    /// This many bytes, or the configured limit if that is lower.
     AtMost(u64),
-    /// So many bytes, whatever is configured; `None`: any size that the store can hold.
+    /// This many bytes, whatever is configured. `None` means any size that the store can hold.
     Override(Option<u64>),
 }
 
-/// A chunk that asks to be taken.
+/// The argument of [`Policy::validate`] and [`Policy::attributes`]: a chunk to accept or refuse.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Candidate<'a> {
-    /// Who asks for what.
+    /// The request.
     pub context: Context<'a>,
-    /// The file's name as the client sent it: never use it as a path.
+    /// The file's name as the client sent it. Never use it as a path.
     pub raw_filename: &'a str,
-    /// The media type that the client claims for it.
+    /// The media type that the client sent, unchecked.
     pub content_type: Option<&'a str>,
-    /// How many bytes the whole file will have; `None` if the client did not say.
+    /// The total size of the file in bytes; `None` if the client did not send it.
     pub total: Option<u64>,
-    /// Where in the file the chunk starts.
+    /// The offset of the chunk in the file, in bytes.
     pub offset: u64,
-    /// The text fields that came before the file.
+    /// The text fields that preceded the file.
     pub fields: &'a [(String, String)],
     /// The upload that the chunk continues; `None` if it begins one.
     pub upload: Option<&'a Upload>,
@@ -261,32 +262,32 @@ impl Candidate<'_> {
         filename::safe(self.raw_filename)
     }
 
-    /// The first text field of that name among those that came before the file.
+    /// The first text field with this name among those that preceded the file.
     pub fn field(&self, name: &str) -> Option<&str> {
         let field = self.fields.iter().find(|(key, _)| key == name);
         field.map(|(_, value)| value.as_str())
     }
 }
 
-/// A finished file that asks to be handed to the inner service.
+/// The argument of [`Policy::verify`]: a finished file to accept or refuse.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Verification<'a> {
-    /// Who asks for what.
+    /// The request.
     pub context: Context<'a>,
     /// The file.
     pub file: &'a CompletedUpload,
 }
 
-/// An answer of the layer that is about to be given.
+/// The argument of [`Policy::respond`]: an answer of the layer that is about to be sent.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Answering<'a> {
-    /// Who asked for what.
+    /// The request.
     pub context: Context<'a>,
-    /// The upload that it is about.
+    /// The upload.
     pub upload: &'a Upload,
-    /// What it says.
+    /// The content of the answer.
     pub content: &'a mut Map<String, Value>,
 }
 
@@ -304,10 +305,10 @@ macro_rules! dereference {
 
 dereference!(SizeLimit Candidate Verification Answering);
 
-/// An answer that says no.
+/// A refusal, which becomes the answer to the request.
 ///
-/// It becomes `{"detail": …}` and what [`with`](Self::with) adds. Layers outside this one find it in
-/// the extensions of the response, so that they can log it.
+/// Its content is `{"detail": …}` and whatever [`with`](Self::with) adds. Outer layers find it in
+/// the extensions of the response and can log it.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     inner: Box<Inner>,
@@ -321,23 +322,23 @@ struct Inner {
     error: Option<Error>,
 }
 
-/// Why the application says no.
+/// The reason of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
     Unauthenticated,
     Status(StatusCode),
-    /// As the dialect has it for the error.
+    /// The error, for which the dialect has a status and message.
     Error,
 }
 
 impl Refusal {
-    /// A refusal with a status and, for the client to read, a reason.
+    /// Creates a refusal with a status, and a reason that the client can read.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self::because(Reason::Status(status), detail.into())
     }
 
-    /// Who asks has not said who they are. It is a 401 where the protocol has one; the one of
-    /// django-chunked-upload says 403.
+    /// Creates a refusal for a caller that is not authenticated. The status is 401, except in
+    /// protocols that use another one: that of django-chunked-upload uses 403.
     pub fn unauthenticated() -> Self {
         let detail = "Authentication credentials were not provided";
         Self::because(Reason::Unauthenticated, detail.to_owned())
@@ -349,18 +350,18 @@ impl Refusal {
         Self { inner: Box::new(Inner { reason, content, headers: HeaderMap::new(), error: None }) }
     }
 
-    /// Whether it says that who asks has not said who they are.
+    /// Whether the caller was refused because it is not authenticated.
     pub fn is_unauthenticated(&self) -> bool {
         self.inner.reason == Reason::Unauthenticated
     }
 
-    /// The same with the status that a dialect has for it.
+    /// Sets the status that the dialect uses.
     pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
         self.inner.reason = Reason::Status(status);
         self
     }
 
-    /// Adds something to the answer.
+    /// Adds an entry to the content of the answer.
     #[must_use]
     pub fn with(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
         self.inner.content.insert(key.into(), value.into());
@@ -374,7 +375,7 @@ impl Refusal {
         self
     }
 
-    /// The error, if the application refuses for nothing else.
+    /// Returns the error, if that is the whole reason of the refusal.
     pub(crate) fn into_error(self) -> Result<Error, Self> {
         match self.inner.reason {
             Reason::Error => self.inner.error.clone().ok_or(self),
@@ -396,13 +397,13 @@ impl Refusal {
         }
     }
 
-    /// The reason, as the client reads it.
+    /// The reason that the client can read.
     pub fn detail(&self) -> &str {
         self.inner.content.get("detail").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// The error behind it, if it was not the application that refused. Its
-    /// [`source`](std::error::Error::source) is for the log and not for the client.
+    /// The underlying error, if the application did not refuse the request itself. Its
+    /// [`source`](std::error::Error::source) is meant for the log and not for the client.
     pub fn error(&self) -> Option<&Error> {
         self.inner.error.as_ref()
     }
@@ -416,8 +417,8 @@ impl Refusal {
     }
 }
 
-/// What the application has called has failed. The client is told what the protocol has for such an
-/// error, with the protocol's status.
+/// Refuses a request because a call of the application failed. The client gets the protocol's
+/// status and message for the error.
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         Self::because(Reason::Error, error.to_string()).because_of(error)

@@ -16,15 +16,15 @@ use crate::layer::Config;
 use crate::protocol::{self, BoxError, Caller, Finished, Outcome, Route};
 use crate::task;
 
-/// The service that [`ChunkedUploadLayer`](crate::ChunkedUploadLayer) makes.
+/// The service that [`ChunkedUploadLayer`](crate::ChunkedUploadLayer) creates.
 ///
-/// A request to another path goes through as it came, for one comparison of its path; if the service was
-/// [mounted](crate::ChunkedUploadLayer::mount), it is answered with a 404.
+/// Requests to other paths are passed on unchanged, at the cost of comparing the path. If the
+/// service was [mounted](crate::ChunkedUploadLayer::mount), they are answered with a 404.
 #[derive(Clone)]
 pub struct ChunkedUpload<S> {
     inner: S,
     config: Arc<Config>,
-    /// Whether the inner service is only there for finished uploads.
+    /// Whether the inner service only handles finished uploads.
     mounted: bool,
 }
 
@@ -37,17 +37,17 @@ impl<S> ChunkedUpload<S> {
         Self { inner, config, mounted: true }
     }
 
-    /// The inner service.
+    /// Returns a reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service.
+    /// Returns a mutable reference to the inner service.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -81,15 +81,15 @@ where
         };
         let mut inner = self.inner.clone();
         if self.config.dialects.may_finish(route) {
-            // The one that is ready goes with the future; the clone may not be. A chunk calls neither,
-            // and must not keep the place that the ready one may have taken.
+            // The ready service moves into the future, since its clone may not be ready. A chunk
+            // calls neither, and must not keep a place that the ready service may have reserved.
             std::mem::swap(&mut inner, &mut self.inner);
         }
         let config = Arc::clone(&self.config);
         let caller = Caller::now();
-        let its = caller.clone();
+        let serving = caller.clone();
         let work = async move {
-            match config.dialects.serve(&config.settings, route, request, its).await {
+            match config.dialects.serve(&config.settings, route, request, serving).await {
                 Outcome::Answer(response, answered) => {
                     Ok(response.map(|bytes| ResponseBody::ours(bytes, answered)))
                 }
@@ -100,7 +100,8 @@ where
     }
 }
 
-/// Calls the inner service with a finished upload, on a task that goes on when the client leaves.
+/// Calls the inner service with a finished upload, on a task that continues if the client
+/// disconnects.
 async fn hand_over<S, ReqBody, ResBody>(
     config: Arc<Config>,
     route: Route,
@@ -122,9 +123,9 @@ where
         let result = match tokio::spawn(async move { inner.call(request).await }).await {
             Ok(result) => result,
             Err(error) => {
-                // It was not taken, and there is no other answer.
+                // The file was not taken, and there is no answer.
                 drop(protocol::settle(completion, false).await);
-                return ended(task::joined(Err(error))).await;
+                return or_pending(task::joined(Err(error))).await;
             }
         };
         let taken = result.as_ref().is_ok_and(protocol::takes);
@@ -136,12 +137,13 @@ where
             }
         }
     });
-    // A panic goes on where it would have gone without the layer.
-    ended(task::join(task).await).await
+    // A panic is resumed where it would have occurred without the layer.
+    or_pending(task::join(task).await).await
 }
 
-/// What a task gave. Without it the runtime is shutting down, and this task with it.
-async fn ended<T>(result: Option<T>) -> T {
+/// Returns the result of a task. If it has none, the runtime is shutting down, and this task with
+/// it.
+async fn or_pending<T>(result: Option<T>) -> T {
     match result {
         Some(result) => result,
         None => std::future::pending().await,

@@ -1,13 +1,13 @@
-//! Tasks that outlive whoever waits for them.
+//! Tasks that outlive the code that waits for them.
 
 use tokio::task::{JoinError, JoinHandle};
 
-/// What a task gives. A panic in it goes on here; `None` if the runtime is shutting down.
+/// Returns the result of a task, and resumes its panic. `None` if the runtime is shutting down.
 pub(crate) async fn join<T>(task: JoinHandle<T>) -> Option<T> {
     joined(task.await)
 }
 
-/// The same for a task that somebody else has waited for.
+/// Does the same for a task that has already been awaited.
 pub(crate) fn joined<T>(result: Result<T, JoinError>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
@@ -18,10 +18,10 @@ pub(crate) fn joined<T>(result: Result<T, JoinError>) -> Option<T> {
     }
 }
 
-/// Counts what is under way, and can be waited for at any time, more than once.
+/// Creates a tracker of running work that can be awaited at any time, and repeatedly.
 pub(crate) fn tracker() -> tokio_util::task::TaskTracker {
     let tracker = tokio_util::task::TaskTracker::new();
-    // Its `wait` ends when nothing is tracked and it is closed; more can be tracked all the same.
+    // `wait` completes when the tracker is empty and closed. New work can still be tracked.
     tracker.close();
     tracker
 }

@@ -1,15 +1,15 @@
-//! Points in time, to the millisecond, as the record and the wire have them.
+//! Points in time with millisecond precision, as in the record and on the wire.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// The time, cut to whole milliseconds, so that it survives being written down.
+/// Rounds a time down to milliseconds, so that storing it does not change it.
 pub(crate) fn to_millis(time: SystemTime) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(millis_since_epoch(time))
 }
 
-/// The moment after this time, or one that nobody lives to see.
+/// Returns the instant after this time, or in a hundred years if the time is too long.
 pub(crate) fn deadline(after: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(after).unwrap_or_else(|| now + CENTURY)
@@ -44,7 +44,7 @@ pub(crate) mod millis {
     }
 }
 
-/// The same for an upload that may live for ever.
+/// Does the same for an upload that may never expire.
 pub(crate) mod millis_option {
     use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! What is known about an upload.
+//! The record of an upload.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,42 +11,43 @@ use crate::filename;
 use crate::id::UploadId;
 use crate::time;
 
-/// The record of an upload: what was said when it began, and how far it has come.
+/// The record of an upload: its properties from when it started, and its progress.
 ///
-/// The record is the truth. Bytes that a store holds past [`offset`](Self::offset) belong to a
+/// The record is authoritative. Bytes that a store holds past [`offset`](Self::offset) belong to a
 /// chunk that was never acknowledged.
 ///
-/// A [`Store`](crate::store::Store) may keep it in any format. `Serialize` and `Deserialize` give it one
-/// that older and newer versions of this crate read: a field that is missing has its default, and one
-/// that is unknown is passed over (and lost when such a version writes the record anew).
+/// A [`Store`](crate::store::Store) may keep it in any format. `Serialize` and `Deserialize` give
+/// it a format that older and newer versions of this crate can read: a missing field has its
+/// default, and an unknown field is ignored (and lost when such a version rewrites the record).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Upload {
-    /// Its name.
+    /// The id of the upload.
     pub id: UploadId,
-    /// Who began it. `None`: whoever asked was nobody in particular.
+    /// The owner, or `None` if the upload has no owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// The file's name as the client sent it: never use it as a path. See [`Upload::filename`].
+    /// The file's name as the client sent it. Never use it as a path. See [`Upload::filename`].
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub raw_filename: String,
-    /// The media type that the client claimed, unchecked.
+    /// The media type that the client sent, unchecked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
-    /// The text fields that came with the first chunk, in their order.
+    /// The text fields of the first chunk, in the order in which they were sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<(String, String)>,
-    /// What the application attached when the upload began; `null` if nothing.
+    /// The attributes that the application attached when the upload started; `null` if there are
+    /// none.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub attributes: serde_json::Value,
-    /// How many bytes its file may have, if that is not as for all uploads
+    /// The maximum size of the file in bytes, if it differs from that of all uploads
     /// ([`NewUpload::max_bytes`](crate::NewUpload::max_bytes)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
-    /// When it began, to the millisecond.
+    /// When the upload was created, with millisecond precision.
     #[serde(with = "time::millis")]
     pub created: SystemTime,
-    /// How far it has come.
+    /// The progress of the upload.
     #[serde(flatten)]
     pub progress: Progress,
 }
@@ -55,37 +56,37 @@ pub struct Upload {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Progress {
-    /// How many bytes are acknowledged. It never moves backwards.
+    /// How many bytes are acknowledged. It never decreases.
     pub offset: u64,
-    /// How many bytes the file will have, once that is known.
+    /// The total size of the file in bytes, once that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
     /// The checksum's state over the bytes up to `offset`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<ChecksumState>,
-    /// When it may be removed. `None`: never by itself.
+    /// When the upload may be removed; `None` means never.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time::millis_option")]
     pub expires: Option<SystemTime>,
-    /// Whether it takes bytes.
+    /// The status of the upload.
     pub status: Status,
 }
 
-/// Where an upload stands in its life.
+/// The status of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Status {
-    /// It takes chunks, or has all its bytes and waits to be completed.
+    /// The upload accepts chunks, or has all its bytes and waits to be completed.
     Open,
-    /// The application has been given the file and has not answered yet. If the process ended in
+    /// The application was given the file and has not answered yet. If the process has ended in
     /// between, the upload can be completed again.
     Finishing,
-    /// The application has taken the file: it has answered with a status of 2xx or 3xx.
+    /// The application has taken the file by answering with a 2xx or 3xx status.
     Complete,
 }
 
 impl Upload {
-    /// A new, empty upload without owner, name, total or expiry.
+    /// Creates an empty upload without an owner, name, total or expiry.
     pub fn new(id: UploadId, created: SystemTime) -> Self {
         Self {
             id,
@@ -106,9 +107,9 @@ impl Upload {
         }
     }
 
-    /// The file's name, made safe: its last component, without control characters or marks that
-    /// change the direction of text, at most 200 bytes (so that an id fits before it), and never `.`, `..` or a device's name.
-    /// `None` if nothing is left of it.
+    /// The file's name, made safe: its last component, without control characters or characters
+    /// that change the direction of text, at most 200 bytes long (so that an id fits before it),
+    /// and never `.`, `..` or the name of a device. `None` if nothing is left of it.
     pub fn filename(&self) -> Option<String> {
         filename::safe(&self.raw_filename)
     }
@@ -118,42 +119,42 @@ impl Upload {
         self.progress.offset
     }
 
-    /// How many bytes the file will have, once that is known.
+    /// The total size of the file in bytes, once that is known.
     pub fn total(&self) -> Option<u64> {
         self.progress.total
     }
 
-    /// Whether it takes bytes.
+    /// The status of the upload.
     pub fn status(&self) -> Status {
         self.progress.status
     }
 
-    /// When it may be removed. `None`: never by itself.
+    /// When the upload may be removed; `None` means never.
     pub fn expires(&self) -> Option<SystemTime> {
         self.progress.expires
     }
 
-    /// The digest of the bytes up to the offset, and so of the file once all have come. `None` if no
-    /// [`checksum`](crate::UploadsBuilder::checksum) runs along.
+    /// The digest of the bytes up to the offset, and so of the file once all bytes have arrived.
+    /// `None` if no [`checksum`](crate::UploadsBuilder::checksum) is computed.
     pub fn digest(&self) -> Option<Digest> {
         self.progress.checksum.as_ref().and_then(Running::resume)?.digest()
     }
 
-    /// Whether its time was up at `now`.
+    /// Whether the upload has expired at `now`.
     pub fn is_expired(&self, now: SystemTime) -> bool {
         self.progress.expires.is_some_and(|expires| expires <= now)
     }
 }
 
-/// Who an upload belongs to: a name that the application chose, such as a user's key.
+/// The owner of an upload: a name that the application chooses, such as a user's key.
 ///
-/// It is compared byte by byte. `Debug` shows it, so it should be no secret.
+/// It is compared byte by byte. `Debug` shows it, so it should not be a secret.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct Owner(Arc<str>);
 
 impl Owner {
-    /// The owner of that name.
+    /// Creates an owner with this name.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self(name.into())
     }
@@ -214,7 +215,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Upload>(&full).unwrap(), upload);
     }
 
-    /// So the record can get fields without a new version of its format.
+    /// This allows new fields in the record without a new version of its format.
     #[test]
     fn what_a_record_lacks_has_a_default_and_what_is_unknown_is_passed_over() {
         let id = UploadId::random();
