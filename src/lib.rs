@@ -53,7 +53,7 @@
 //! | [Limits](guide::limits) | How much, how fast, and what does a server need for it? |
 //! | [Expiry](guide::expiry) | How long does an unfinished upload wait, and who removes it? |
 //! | [Files](guide::files) | Where are the files, and how does one become mine? |
-//! | [Layers](guide::layers) | Which layers stand outside this one, and which inside? |
+//! | [Layers](guide::layers) | Where does the layer go, and which others outside and inside it? |
 //! | [Nodes](guide::nodes) | How do several machines share the uploads? |
 //! | [Proxies](guide::proxy) | What has nginx to do? |
 //! | [HTTP/2](guide::http2) | Why is one upload slow, and which windows make it fast? |

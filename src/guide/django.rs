@@ -3,7 +3,7 @@
 //! # Do clients have to change?
 //!
 //! No: the [protocol](super::protocol) is the same. They often send a slash at the end of the path, so put
-//! the layer [around the router](super::layers#around-a-router-or-one-of-its-layers).
+//! the layer [around the router](super::layers#around-a-router).
 //!
 //! # Where is what I had set?
 //!
@@ -12,18 +12,18 @@
 //! | `CHUNKED_UPLOAD_EXPIRATION_DELTA` | [`UploadsBuilder::expires_after`](crate::UploadsBuilder::expires_after), [`expiry`](crate::UploadsBuilder::expiry) |
 //! | `CHUNKED_UPLOAD_PATH`, `_TO` | [`FsStore::new`](crate::store::FsStore::new) |
 //! | `CHUNKED_UPLOAD_STORAGE_CLASS` | the trait [`Store`](crate::store::Store) |
-//! | `CHUNKED_UPLOAD_ENCODER`, `_CONTENT_TYPE`, `_MIMETYPE` | [`ChunkedUploadLayer::encoder`](crate::ChunkedUploadLayer::encoder), [`content_type`](crate::ChunkedUploadLayer::content_type) |
+//! | `CHUNKED_UPLOAD_ENCODER`, `_CONTENT_TYPE`, `_MIMETYPE` | [`Chunked::encoder`](crate::Chunked::encoder), [`content_type`](crate::Chunked::content_type) |
 //! | `CHUNKED_UPLOAD_MAX_BYTES`, `get_max_bytes` | [`UploadsBuilder::max_bytes`](crate::UploadsBuilder::max_bytes), [`Policy::max_bytes`](crate::Policy::max_bytes) |
 //! | `CHUNKED_UPLOAD_ABSTRACT_MODEL`, `get_extra_attrs` | [`Policy::attributes`](crate::Policy::attributes) |
-//! | `field_name`, `content_range_header` | [`ChunkedUploadLayer::field_name`](crate::ChunkedUploadLayer::field_name), [`content_range_header`](crate::ChunkedUploadLayer::content_range_header) |
-//! | `fail_if_no_header`, `do_md5_check` | [`require_content_range`](crate::ChunkedUploadLayer::require_content_range), [`md5_check`](crate::ChunkedUploadLayer::md5_check) |
+//! | `field_name`, `content_range_header` | [`Chunked::field_name`](crate::Chunked::field_name), [`content_range_header`](crate::Chunked::content_range_header) |
+//! | `fail_if_no_header`, `do_md5_check` | [`Chunked::require_content_range`](crate::Chunked::require_content_range), [`md5_check`](crate::Chunked::md5_check) |
 //! | `check_permissions`, the user field, `get_queryset` | [`Policy::authorize`](crate::Policy::authorize) and its [`Owner`](crate::Owner) |
 //! | `validate` | [`Policy::validate`](crate::Policy::validate), [`Policy::verify`](crate::Policy::verify) |
 //! | `get_response_data` | [`Policy::respond`](crate::Policy::respond); for a completion, your handler |
-//! | `pre_save`, `save`, `post_save`, `create_chunked_upload` | [`Policy::validate`](crate::Policy::validate), [`Policy::on_event`](crate::Policy::on_event), [`Observer`](crate::Observer) |
+//! | `pre_save`, `save`, `post_save`, `create_chunked_upload` | [`Policy::validate`](crate::Policy::validate), [`Observer`](crate::Observer) |
 //! | `on_completion` | your handler, with a [`CompletedUpload`](crate::CompletedUpload) |
 //! | `delete_expired_uploads` | [`Uploads::delete_expired`](crate::Uploads::delete_expired), [`sweep_every`](crate::Uploads::sweep_every), the example `expired` |
-//! | the admin page | [`Uploads::list`](crate::Uploads::list) |
+//! | the admin page | [`OperatorUploads::list`](crate::OperatorUploads::list) |
 //!
 //! # What differs?
 //!

@@ -32,7 +32,7 @@
 //! | 400 | `File size doesn't match headers` | sent more or fewer bytes than its `Content-Range` says |
 //! | 400 | `No chunk file was submitted` | has the field's name wrong, or its `filename` missing |
 //! | 400 | `Error in request headers` | has the `Content-Range` wrong or missing |
-//! | 400 | `Error in the form: …` | has the form wrong, or exceeds [`FormLimits`](crate::FormLimits) |
+//! | 400 | `Error in the form: …` | has the form wrong, or exceeds [`FormLimits`](crate::chunked::FormLimits) |
 //! | 400 | `Error in the JSON body` | has the completion's JSON wrong |
 //! | 400 | `'upload_id' was sent twice with different values` | has a bug |
 //! | 400 | `Both 'upload_id' and 'md5' are required` (or `'upload_id' is required`) | has one of them missing |
@@ -63,16 +63,45 @@
 //!
 //! # How do I make such an answer myself?
 //!
-//! Where your own code calls [`Uploads`](crate::Uploads), an [`Error`](crate::Error) becomes the
-//! same answer as a [`Refusal`](crate::Refusal), with a status and a detail that is safe to show:
+//! In a [`Policy`](crate::Policy), with `?`. An [`Error`](crate::Error) of [`Uploads`](crate::Uploads)
+//! becomes a [`Refusal`](crate::Refusal), and the client is told the same as if the layer itself had met
+//! that error:
 //!
 //! ```
-//! use tower_chunked_upload::{ErrorKind, Refusal};
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
+//! use tower_chunked_upload::{Candidate, OwnerUploads, Policy, Refusal, UploadId};
 //!
-//! let refusal = Refusal::from(ErrorKind::OffsetMismatch { offset: 4096 });
-//! assert_eq!(refusal.status(), 400);
-//! assert_eq!(refusal.detail(), "Offsets do not match");
-//! # use tower_chunked_upload::Quota;
+//! /// Takes signatures of files that are still being uploaded.
+//! struct Signatures {
+//!     files: OwnerUploads,
+//! }
+//!
+//! impl Policy for Signatures {
+//!     async fn validate(&self, chunk: &Candidate<'_>) -> Result<(), Refusal> {
+//!         let file: Option<UploadId> = chunk.field("file_id").and_then(|id| id.parse().ok());
+//!         if let Some(file) = file {
+//!             self.files.status(&file).await?; // 404 or 410, among others
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//! # use axum::Router;
+//! # use tower_chunked_upload::store::MemoryStore;
+//! # use tower_chunked_upload::{ChunkedUploadLayer, Context, Error, ErrorKind, Owner, Quota, Uploads};
+//! # struct Fails(ErrorKind);
+//! # impl Policy for Fails {
+//! #     async fn authorize(&self, _: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+//! #         Err(Error::from(self.0.clone()).into())
+//! #     }
+//! # }
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let uploads = Uploads::builder(MemoryStore::new()).build()?;
+//! # let path = format!("{}?file_id={}", client::CHUNK, "0".repeat(32));
+//! # let policy = Signatures { files: uploads.for_owner(None) };
+//! # let app = Router::new().layer(ChunkedUploadLayer::new(uploads.clone()).policy(policy));
+//! # let (status, answer) = client::send(&app, client::chunk(&path, "a.sig", "", "Hello")).await;
+//! # assert_eq!((status.as_u16(), &answer["detail"]), (404, &"Upload not found".into()));
 //! # let quota = |quota| ErrorKind::QuotaExceeded { quota, limit: 7 };
 //! # let table = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/errors.rs"));
 //! # for (kind, status, detail) in [
@@ -96,14 +125,19 @@
 //! #     (ErrorKind::Full, 507, "There is no room for the upload"),
 //! #     (quota(Quota::AllBytes), 507, "The limit is N bytes of all unfinished uploads"),
 //! # ] {
-//! #     let refusal = Refusal::from(kind);
-//! #     assert_eq!(refusal.status(), status, "{detail}");
-//! #     assert_eq!(refusal.detail(), detail.replace('N', "7").replace("of M", "of 7"));
+//! #     let app = Router::new().layer(ChunkedUploadLayer::new(uploads.clone()).policy(Fails(kind)));
+//! #     let told = client::send(&app, client::chunk(client::CHUNK, "a.txt", "", "Hello")).await;
+//! #     let words = detail.replace('N', "7").replace("of M", "of 7");
+//! #     assert_eq!((told.0.as_u16(), &told.1["detail"]), (status, &words.into()));
 //! #     assert!(table.contains(&format!("//! | {status} | `{detail}`")), "{detail}");
+//! # }
+//! # Ok(())
 //! # }
 //! ```
 //!
-//! Its [`kind`](crate::Error::kind) says what happened, and its
-//! [`source`](std::error::Error::source) what the system said: that is for the log, never for the
+//! Where your own code calls [`Uploads`](crate::Uploads) outside of a policy, choose the answer by the
+//! error's [`kind`](crate::Error::kind). Its `Display` is safe to show to a client.
+//!
+//! Its [`source`](std::error::Error::source) is what the system said: that is for the log, never for the
 //! client. How a layer outside logs refusals is in [its
 //! chapter](super::layers#how-do-i-log-refusals).

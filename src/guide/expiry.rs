@@ -4,7 +4,7 @@
 //!
 //! A day after it began, unless [`expires_after`](crate::UploadsBuilder::expires_after) says
 //! another time, or [`expiry`](crate::UploadsBuilder::expiry) another rule: after the last chunk,
-//! or never. For one upload, [`Uploads::set_expires`](crate::Uploads::set_expires) does. Every
+//! or never. For one upload, [`set_expires`](crate::OperatorUploads::set_expires) does. Every
 //! answer to a chunk says when, as `expires`.
 //!
 //! # What happens then?
@@ -38,13 +38,14 @@
 //! let sweeper = uploads.sweep_every(Duration::from_secs(60));
 //! # sweeper.stop().await;
 //!
-//! let id = uploads.create(NewUpload::new().total(10)).await?.commit().await?.id;
+//! let nobodys = uploads.for_owner(None);
+//! let id = nobodys.create(NewUpload::new().total(10)).await?.commit().await?.id;
 //! // An hour later:
 //! # *time.lock().unwrap() += HOUR;
-//! let late = uploads.append(&id, 0, AppendMode::AllOrNothing).await.unwrap_err();
+//! let late = nobodys.append(&id, 0, AppendMode::AllOrNothing).await.unwrap_err();
 //! assert_eq!(*late.kind(), ErrorKind::Expired);
 //! assert_eq!(uploads.delete_expired().await?.incomplete, 1);
-//! # let later = uploads.append(&id, 0, AppendMode::AllOrNothing).await.unwrap_err();
+//! # let later = nobodys.append(&id, 0, AppendMode::AllOrNothing).await.unwrap_err();
 //! # assert_eq!(*later.kind(), ErrorKind::Expired);
 //! # Ok(())
 //! # }
@@ -58,14 +59,14 @@
 //! # What about uploads that cannot be read?
 //!
 //! One whose record, or the length of whose file, is wrong is gone for its client, who is told so with a 410.
-//! A [`list`](crate::Uploads::list) names one with a wrong record in an error
+//! A [`list`](crate::OperatorUploads::list) names one with a wrong record in an error
 //! ([`Error::damaged_upload`](crate::Error::damaged_upload)), and with feature `tracing` the log says what is
 //! wrong with it. A sweep removes it when its time has come by its record as it was before, or else by when
 //! that was written last and how long a new upload lives;
-//! [`Uploads::remove_damaged`](crate::Uploads::remove_damaged) does so at once.
+//! [`remove_damaged`](crate::OperatorUploads::remove_damaged) does so at once.
 //!
 //! # Who is told?
 //!
-//! An [`Observer`](crate::Observer), of what begins, grows, is completed, cancelled, discarded or expires,
-//! whoever caused it. Of a damaged upload it is told only when a sweep removes it and its record can still be
+//! An [`Observer`](crate::Observer), of every upload that begins, grows, is completed, cancelled, discarded or
+//! expires, whoever caused it; it also gets the extensions of the request, if there was one. Of a damaged upload it is told only when a sweep removes it and its record can still be
 //! read.

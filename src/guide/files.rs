@@ -44,8 +44,8 @@
 //! # let kept = kept.next().unwrap()?.path();
 //! # assert_eq!(std::fs::read(&kept)?, b"Hello");
 //! # // To a file that is there already.
-//! # let again = uploads.create(Default::default()).await?.commit().await?.id;
-//! # let again = uploads.complete(&again, None).await?;
+//! # let again = uploads.for_owner(None).create(Default::default()).await?.commit().await?.id;
+//! # let again = uploads.for_operator().complete(&again, None).await?;
 //! # let refused = again.file().persist_new(&kept).await.unwrap_err();
 //! # assert_eq!(*refused.kind(), ErrorKind::AlreadyExists);
 //! # Ok(())

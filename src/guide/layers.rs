@@ -1,21 +1,185 @@
-//! Which layers stand outside this one, and which inside.
+//! Where the layer goes, and which other layers go outside and inside it.
 //!
-//! In axum, the last `.layer(…)` added is the outermost and sees a request first.
+//! # Where does the layer go?
+//!
+//! | your application | what to use |
+//! |---|---|
+//! | an axum router | [`around`](#around-a-router) the whole router |
+//! | an axum router, if all clients send the paths exactly as they are set | the router's own [`.layer(…)`](#as-a-routers-own-layer), added last |
+//! | uploads below a prefix, or beside routes that are put together elsewhere | [`mount`](#mounted) in `nest_service` or `route_service` |
+//! | hyper or tonic | [`around`](#around-a-router) your service, or [`mount`](#mounted) if it takes nothing but uploads |
+//!
+//! ## Around a router
+//!
+//! [`around`](crate::ChunkedUploadLayer::around) puts the layer in front of everything, so it sees each
+//! request before the router looks for a route. Your handler gets the path that it has a route for, even if
+//! the client sent a slash at the end of it, as clients of django-chunked-upload do. The router may nest
+//! and merge others; only the complete path needs a route.
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
+//! # use axum::routing::{get, post};
+//! # use client::{CHUNK, COMPLETE, chunk, completion, send};
+//! # use tower_chunked_upload::{CompletedUpload, Uploads, store::MemoryStore};
+//! use axum::Router;
+//! use tower_chunked_upload::ChunkedUploadLayer;
+//!
+//! # async fn done(upload: CompletedUpload) -> String { format!("{:?}", upload.filename()) }
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let layer = ChunkedUploadLayer::new(Uploads::builder(MemoryStore::new()).build()?);
+//! # let pages = Router::new().route("/", get(async || "Hello"));
+//! let api = Router::new().route("/chunked_upload_complete", post(done));
+//! let routes = Router::new().nest("/api", api).merge(pages);
+//! // A router again, for the layers outside and for `axum::serve`.
+//! let app: Router = Router::new().fallback_service(layer.around(routes));
+//!
+//! let (_, answer) = send(&app, chunk("/api/chunked_upload/", "a.txt", "", "Hello")).await;
+//! let mut done = completion(&answer["upload_id"], "Hello");
+//! *done.uri_mut() = "/api/chunked_upload_complete/".parse()?;
+//! assert_eq!(send(&app, done).await.0, 200);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Layers that belong inside are added to `routes`, which also gets its state first, and layers that belong
+//! outside are added to `app`. For a service other than an axum router, `around` and `.layer(…)` are the
+//! same.
+//!
+//! ## As a router's own layer
+//!
+//! axum looks for the route before it calls a router's layers, and by the path as the client sent it. So
+//! with `.layer(…)`, which the other examples of this guide use for brevity, a completion with a slash at
+//! its end is answered with 404, and the upload stays to be completed again.
+//!
+//! Add the layer last, after every route and every `merge`. The chunk path has no route, so it is the
+//! router's fallback that the layer wraps, and a later `merge` replaces that.
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
+//! # use client::{CHUNK, COMPLETE, chunk, send};
+//! # use axum::Router;
+//! # use axum::routing::{get, post};
+//! # use tower_chunked_upload::store::MemoryStore;
+//! # use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+//! # async fn done(upload: CompletedUpload) -> String { format!("{:?}", upload.filename()) }
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let layer = ChunkedUploadLayer::new(Uploads::builder(MemoryStore::new()).build()?);
+//! # let takes_files = Router::new().route(COMPLETE, post(done));
+//! # let pages = Router::new().route("/", get(async || "Hello"));
+//! let right = takes_files.clone().merge(pages.clone()).layer(layer.clone());
+//! let wrong = takes_files.layer(layer).merge(pages);
+//!
+//! assert_eq!(send(&right, chunk(CHUNK, "a.txt", "", "Hello")).await.0, 200);
+//! assert_eq!(send(&wrong, chunk(CHUNK, "a.txt", "", "Hello")).await.0, 404);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! For the same reason it does not work on a router that is `nest`ed later: use `mount` there.
+//!
+//! ## Mounted
+//!
+//! [`mount`](crate::ChunkedUploadLayer::mount) makes a service of the layer and one handler. It serves the
+//! upload paths and answers every other path with 404. Below a prefix, the layer's paths are those without
+//! it, and a slash at their end is fine.
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
+//! # use client::{chunk, completion, request, send};
+//! # use tower_chunked_upload::{CompletedUpload, Uploads, store::MemoryStore};
+//! use axum::Router;
+//! use axum::routing::{get, post};
+//! use tower_chunked_upload::{Chunked, ChunkedUploadLayer};
+//!
+//! # async fn done(upload: CompletedUpload) -> String { format!("{:?}", upload.filename()) }
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let uploads = Uploads::builder(MemoryStore::new()).build()?;
+//! let chunked = Chunked::new().chunk_path("/chunk").complete_path("/done");
+//! let files = ChunkedUploadLayer::new(uploads).chunked(chunked).mount(post(done));
+//! let app = Router::new().route("/", get(async || "Hello")).nest_service("/files", files);
+//!
+//! let (_, answer) = send(&app, chunk("/files/chunk", "a.txt", "", "Hello")).await;
+//! let mut done = completion(&answer["upload_id"], "Hello");
+//! *done.uri_mut() = "/files/done/".parse()?;
+//! assert_eq!(send(&app, done).await.0, 200);
+//! # assert_eq!(send(&app, chunk("/chunk", "a.txt", "", "Hello")).await.0, 404);
+//! # assert_eq!(send(&app, request(http::Method::GET, "/files/other")).await.0, 404);
+//! # assert_eq!(send(&app, request(http::Method::GET, "/")).await.0, 200);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A handler with state is mounted as `post(done).with_state(state)`; layers that belong inside are added
+//! to it. Without a prefix, pass a clone of the service to `route_service` for each of the two paths. hyper
+//! takes the service as it is:
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
+//! # use http_body_util::BodyExt;
+//! # use hyper_util::rt::{TokioExecutor, TokioIo};
+//! # use hyper_util::server::conn::auto;
+//! # use tower_chunked_upload::{Uploads, store::MemoryStore};
+//! use std::convert::Infallible;
+//!
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use hyper_util::service::TowerToHyperService;
+//! use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload};
+//!
+//! async fn done<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
+//!     let name = request.extensions().get::<CompletedUpload>().map(CompletedUpload::filename);
+//!     Ok(Response::new(Full::from(format!("{name:?}"))))
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let uploads = Uploads::builder(MemoryStore::new()).build()?;
+//! let files = ChunkedUploadLayer::new(uploads).mount(tower::service_fn(done));
+//! let service = TowerToHyperService::new(files);
+//! # let (near, far) = tokio::io::duplex(1 << 16);
+//! # tokio::spawn(async move {
+//! #     let server = auto::Builder::new(TokioExecutor::new());
+//! #     drop(server.serve_connection(TokioIo::new(far), service).await);
+//! # });
+//! # let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await?;
+//! # tokio::spawn(connection);
+//! # let answer = client.send_request(client::chunk(client::CHUNK, "a.txt", "", "Hello")).await?;
+//! # let answer = answer.into_body().collect().await?.to_bytes();
+//! # let answer: serde_json::Value = serde_json::from_slice(&answer)?;
+//! # client.ready().await?;
+//! # let done = client::completion(&answer["upload_id"], "Hello");
+//! # let answer = client.send_request(done).await?.into_body().collect().await?.to_bytes();
+//! # assert_eq!(answer, "Some(\"a.txt\")");
+//! # client.ready().await?;
+//! # let other = client.send_request(client::request(http::Method::GET, "/")).await?;
+//! # assert_eq!(other.status(), 404);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! tonic's `Routes::into_axum_router` gives an axum router to mount it on; `servers/examples/tonic.rs` in the
+//! repository is a whole server with gRPC beside the uploads.
 //!
 //! # Which order?
+//!
+//! In axum, the last `.layer(…)` added is the outermost and sees a request first.
 //!
 //! | layer | where | why |
 //! |---|---|---|
 //! | tracing | outside | it sees refusals too |
-//! | CORS | outside | the layer's own answers need its headers; [`cors`](crate::cors) has the lists |
+//! | CORS | outside | the layer's own answers need its headers; [`cors`](crate::ChunkedUploadLayer::cors) lists what to allow and expose |
 //! | compression of answers | anywhere | the layer's own answers are short |
 //! | authentication, sessions | outside | the [`Policy`](crate::Policy) finds the user in the request's extensions |
 //! | decompression of requests | outside, if clients compress chunks | `Content-Range` counts the bytes of the file |
-//! | limits of the body's size | outside, at least as large as the largest chunk with its form | they count a chunk too; the layer has [finer ones](super::limits) |
+//! | limits of the body's size | outside, at least as large as the largest chunk with its form | they apply to chunks too; the layer has [finer ones](super::limits) |
 //! | timeouts of a whole request | inside | outside, one ends a slow chunk; that costs the chunk, never the upload |
 //!
-//! axum's `DefaultBodyLimit` concerns extractors only, and so never a chunk: it may be anywhere.
-//! For clients that send nothing, or too little, the layer has [limits of its own](super::limits).
+//! axum's `DefaultBodyLimit` affects extractors only, never a chunk, so it may go anywhere. For clients that
+//! send nothing, or too little, the layer has [limits of its own](super::limits).
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -27,13 +191,13 @@
 //! # use http::HeaderValue;
 //! # use tower::ServiceExt;
 //! # use tower_chunked_upload::store::MemoryStore;
-//! # use tower_chunked_upload::{CompletedUpload, Owner, Refusal, Uploads};
+//! # use tower_chunked_upload::{CompletedUpload, Context, Owner, Refusal, Uploads};
 //! use std::time::Duration;
 //!
 //! use axum::middleware::from_fn;
 //! use axum::routing::post;
 //! use axum::{Router, http::StatusCode};
-//! use tower_chunked_upload::{ChunkedUploadLayer, cors};
+//! use tower_chunked_upload::ChunkedUploadLayer;
 //! use tower_http::compression::CompressionLayer;
 //! use tower_http::cors::CorsLayer;
 //! use tower_http::decompression::RequestDecompressionLayer;
@@ -61,12 +225,14 @@
 //! # }
 //! # fn app(uploads: Uploads, limit: Duration) -> Result<Router, Box<dyn std::error::Error>> {
 //! # let thirty_seconds = limit;
+//! let layer = ChunkedUploadLayer::new(uploads).policy(Users);
+//! let cors = layer.cors();
 //! let app = Router::new()
 //!     .route("/api/chunked_upload_complete", post(done))
 //!     // Inside: it sees a completion, and never a chunk.
 //!     .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, thirty_seconds))
-//!     .layer(ChunkedUploadLayer::new(uploads).policy(Users))
-//!     // Outside: these see all.
+//!     .layer(layer)
+//!     // Outside: these see every request.
 //!     .layer(RequestBodyLimitLayer::new(64 << 20))
 //!     .layer(RequestDecompressionLayer::new())
 //!     .layer(from_fn(authenticate))
@@ -74,9 +240,9 @@
 //!     .layer(
 //!         CorsLayer::new()
 //!             .allow_origin(["https://app.example.com".parse()?])
-//!             .allow_methods(cors::METHODS)
-//!             .allow_headers(cors::REQUEST_HEADERS)
-//!             .expose_headers(cors::RESPONSE_HEADERS),
+//!             .allow_methods(cors.methods)
+//!             .allow_headers(cors.request_headers)
+//!             .expose_headers(cors.response_headers),
 //!     )
 //!     .layer(TraceLayer::new_for_http());
 //! # Ok(app)
@@ -126,34 +292,6 @@
 //! was taken: a fallback that answers every path with a page, as for a single-page application; a redirect to
 //! a login or to an error page, your handler's own too. Answer 4xx or 5xx there, or discard the file first.
 //!
-//! # Around a router, or one of its layers?
-//!
-//! axum calls the layers of a router when it has looked for the route, by the path as the client has sent
-//! it. So `.layer(…)` serves clients that send the paths as they are set, and answers 404 to a
-//! completion with a slash at its end, as clients of django-chunked-upload send it; the upload can
-//! then be completed again. [Around the router](crate::ChunkedUploadLayer::around) the layer comes first, and
-//! your handler gets the path that you have a route for, whatever the client has sent:
-//!
-//! ```
-//! # use axum::{Router, routing::post};
-//! # use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads, store::MemoryStore};
-//! # async fn done(upload: CompletedUpload) -> String { format!("{:?}", upload.filename()) }
-//! # #[tokio::main]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let uploads = Uploads::builder(MemoryStore::new()).build()?;
-//! let routes = Router::new().route("/api/chunked_upload_complete", post(done));
-//! // A router again, for the layers outside and for `axum::serve`.
-//! let app = Router::new().fallback_service(ChunkedUploadLayer::new(uploads).around(routes));
-//! # let app: Router = app;
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! So take `around` whenever clients are not all your own; `.layer(…)`, as in other examples of this guide, is
-//! enough if they send the paths exactly as they are set. Layers that belong inside are added to
-//! `routes`, which gets its state first, and those that belong outside to `app`. For other services than an
-//! axum router both are the same.
-//!
 //! # How do I log refusals?
 //!
 //! Each of the layer's own is in the extensions of its response, as [`Refusal`](crate::Refusal),
@@ -185,64 +323,6 @@
 //! #     .layer(map_response(log_refusals));
 //! # client::send(&app, client::chunk(client::CHUNK, "a.txt", "bytes", "Hello")).await;
 //! # assert_eq!(*SEEN.lock().unwrap(), ["400 Bad Request: Error in request headers"]);
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! # What about routers that are put together?
-//!
-//! Put them together first, and the layer around that. As one of a router's layers, add it last, after
-//! every route and every `merge`. The chunk path has no route: it is the router's fallback that the layer
-//! is around, and what is merged later replaces that.
-//!
-//! ```
-//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
-//! # use client::{CHUNK, COMPLETE, chunk, send};
-//! # use axum::Router;
-//! # use axum::routing::{get, post};
-//! # use tower_chunked_upload::store::MemoryStore;
-//! # use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
-//! # async fn done(upload: CompletedUpload) -> String { format!("{:?}", upload.filename()) }
-//! # #[tokio::main]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let layer = ChunkedUploadLayer::new(Uploads::builder(MemoryStore::new()).build()?);
-//! # let takes_files = Router::new().route(COMPLETE, post(done));
-//! # let pages = Router::new().route("/", get(async || "Hello"));
-//! let right = takes_files.clone().merge(pages.clone()).layer(layer.clone());
-//! let wrong = takes_files.layer(layer).merge(pages);
-//!
-//! assert_eq!(send(&right, chunk(CHUNK, "a.txt", "", "Hello")).await.0, 200);
-//! assert_eq!(send(&wrong, chunk(CHUNK, "a.txt", "", "Hello")).await.0, 404);
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! On a router that is `nest`ed, axum calls a layer only for paths that have a route: give the
-//! chunk path one, whose handler is never called, or use `nest_service`, as in
-//! `nest_service("/files", layer.around(files))`. The layer's paths are
-//! then those without the prefix.
-//!
-//! ```
-//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
-//! # use client::{chunk, send};
-//! use axum::Router;
-//! use axum::routing::post;
-//! # use tower_chunked_upload::store::MemoryStore;
-//! # use tower_chunked_upload::{CompletedUpload, Uploads};
-//! use tower_chunked_upload::ChunkedUploadLayer;
-//!
-//! # async fn done(upload: CompletedUpload) -> String { format!("{:?}", upload.filename()) }
-//! # #[tokio::main]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let uploads = Uploads::builder(MemoryStore::new()).build()?;
-//! let files = Router::new()
-//!     .route("/chunk", post(async || "never called"))
-//!     .route("/done", post(done))
-//!     .layer(ChunkedUploadLayer::new(uploads).chunk_path("/chunk").complete_path("/done"));
-//! let app = Router::new().nest("/files", files);
-//! # let (status, answer) = send(&app, chunk("/files/chunk", "a.txt", "", "Hello")).await;
-//! # assert_eq!((status.as_u16(), &answer["offset"]), (200, &5.into()));
-//! # assert_eq!(send(&app, chunk("/chunk", "a.txt", "", "Hello")).await.0, 404);
 //! # Ok(())
 //! # }
 //! ```

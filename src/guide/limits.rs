@@ -3,7 +3,7 @@
 //! # What is bounded if I set nothing?
 //!
 //! Everything that a client can make long: the form beside the file
-//! ([`FormLimits`](crate::FormLimits)), a completion
+//! ([`FormLimits`](crate::chunked::FormLimits)), a completion
 //! ([`max_completion_bytes`](crate::ChunkedUploadLayer::max_completion_bytes)), the time in which
 //! a body brings nothing ([`idle_timeout`](crate::ChunkedUploadLayer::idle_timeout)), what is read
 //! of a refused body ([`drain`](crate::ChunkedUploadLayer::drain)), and the memory of each upload
@@ -48,8 +48,9 @@
 //! # }
 //! ```
 //!
-//! One request or user may have more or less than `max_bytes`:
-//! [`Policy::max_bytes`](super::validation).
+//! [`Policy::max_bytes`](super::validation) may lower `max_bytes` for one request or user
+//! ([`AtMost`](crate::policy::MaxBytes::AtMost)) or replace it
+//! ([`Override`](crate::policy::MaxBytes::Override)).
 //!
 //! # When does a quota count?
 //!

@@ -270,7 +270,7 @@
 //!
 //! The prefix that files are persisted to gets no `Expiration`, but
 //! `"AbortIncompleteMultipartUpload": { "DaysAfterInitiation": 1 }`: what is left there of a large file. Never let a rule be shorter than an upload may live, with all that
-//! [`Expiry::AfterLastChunk`](crate::Expiry) and [`set_expires`](crate::Uploads::set_expires) add to it, and leave it out
+//! [`Expiry::AfterLastChunk`](crate::Expiry) and [`set_expires`](crate::OperatorUploads::set_expires) add to it, and leave it out
 //! where one never expires. Where the bucket keeps versions, deleted ones need a rule too.
 //!
 //! # Can I try it here?

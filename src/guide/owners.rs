@@ -19,14 +19,13 @@
 //! # use serde_json::json;
 //! use axum::extract::{Extension, Request};
 //! use axum::http::StatusCode;
-//! use axum::http::request::Parts;
 //! use axum::middleware::{Next, from_fn};
 //! use axum::response::Response;
 //! use axum::routing::{get, post};
 //! use axum::{Json, Router};
 //! use tower_chunked_upload::store::MemoryStore;
 //! use tower_chunked_upload::{
-//!     ChunkedUploadLayer, CompletedUpload, Filter, Owner, Policy, Refusal, Status, Uploads,
+//!     ChunkedUploadLayer, CompletedUpload, Context, Filter, Owner, Policy, Refusal, Status, Uploads,
 //! };
 //!
 //! #[derive(Clone)]
@@ -105,9 +104,10 @@
 //!
 //! # Is there more that I can do for one owner?
 //!
-//! [`Uploads::for_owner`](crate::Uploads::for_owner) gives a handle that knows only one owner's
-//! uploads: list, cancel or continue them from code of your own. The handle without it knows all,
-//! for the operator. [Quotas](super::limits) count for each owner.
+//! [`Uploads::for_owner`](crate::Uploads::for_owner) gives a handle that knows only that owner's uploads:
+//! create, continue, complete, cancel and list them from code of your own.
+//! [`Uploads::for_operator`](crate::Uploads::for_operator) gives one that knows all uploads; nothing that a
+//! client can reach should use it. [Quotas](super::limits) count for each owner.
 //!
 //! # What about requests that another site makes for my users (CSRF)?
 //!

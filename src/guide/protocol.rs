@@ -2,7 +2,7 @@
 //!
 //! It is the protocol of django-chunked-upload, which browsers speak through jQuery-File-Upload,
 //! with a question and a cancellation on top. The paths and the field's name are
-//! [settings](crate::ChunkedUploadLayer). Both paths are taken with or without a slash at their end.
+//! [settings](crate::Chunked). Both paths are taken with or without a slash at their end.
 //!
 //! # How does a client send a chunk?
 //!

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! It goes for both paths, as one is the beginning of the other; with [other
-//! paths](crate::ChunkedUploadLayer::chunk_path) write a `location` for each.
+//! paths](crate::Chunked::chunk_path) write a `location` for each.
 //!
 //! # And the whole?
 //!

@@ -120,7 +120,7 @@
 //! # Why around the router, and not `.layer(…)`?
 //!
 //! `.layer(…)` works too, except for clients that send a slash at the end of the path: to them the router
-//! answers 404. See [its chapter](super::layers#around-a-router-or-one-of-its-layers).
+//! answers 404. See [its chapter](super::layers#around-a-router).
 //!
 //! # And without axum?
 //!
@@ -130,8 +130,9 @@
 //!
 //! # And without HTTP?
 //!
-//! [`Uploads`](crate::Uploads) does all of it by itself: a gRPC method may begin an upload whose
-//! chunks come by HTTP, or complete it; a job may list and remove them.
+//! [`Uploads`](crate::Uploads) does all of it by itself. A gRPC method may begin an upload whose chunks
+//! come over HTTP, or complete it, in [an owner's name](crate::Uploads::for_owner); a job may list and
+//! remove uploads [as the operator](crate::Uploads::for_operator).
 //!
 //! # What next?
 //!

@@ -9,7 +9,7 @@
 //!
 //! With `oneshot`, of the crate `tower` (feature `util`). One chunk without `Content-Range` is a
 //! whole file. To spare the test an MD5, switch
-//! [`md5_check`](crate::ChunkedUploadLayer::md5_check) off in it.
+//! [`md5_check`](crate::Chunked::md5_check) off in it.
 //!
 //! ```
 //! use axum::Router;
@@ -18,7 +18,7 @@
 //! use axum::routing::post;
 //! use tower::ServiceExt;
 //! use tower_chunked_upload::store::MemoryStore;
-//! use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+//! use tower_chunked_upload::{Chunked, ChunkedUploadLayer, CompletedUpload, Uploads};
 //!
 //! async fn done(upload: CompletedUpload) -> String {
 //!     format!("{} has {} bytes", upload.filename(), upload.size())
@@ -27,9 +27,8 @@
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let uploads = Uploads::builder(MemoryStore::new()).build()?;
-//! let app = Router::new()
-//!     .route("/api/chunked_upload_complete", post(done))
-//!     .layer(ChunkedUploadLayer::new(uploads).md5_check(false));
+//! let layer = ChunkedUploadLayer::new(uploads).chunked(Chunked::new().md5_check(false));
+//! let app = Router::new().route("/api/chunked_upload_complete", post(done)).layer(layer);
 //!
 //! let chunk = Request::post("/api/chunked_upload")
 //!     .header("content-disposition", "attachment; filename=\"a.txt\"")
@@ -65,7 +64,7 @@
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let uploads = Uploads::builder(MemoryStore::new()).build()?;
+//! let uploads = Uploads::builder(MemoryStore::new()).build()?.for_owner(None);
 //! let mut file = uploads.create(NewUpload::new().filename("a.txt")).await?;
 //! file.write(&b"Hello"[..]).await?;
 //! let id = file.commit().await?.id;
@@ -81,13 +80,16 @@
 //!
 //! # How do I test a policy?
 //!
-//! Its methods are async functions of a request's parts. A [`Candidate`](crate::Candidate) cannot
-//! be made by hand: for `validate` and `attributes` send a chunk, as above.
+//! By a request too: only the layer makes what a policy's methods get. What your other layers would put
+//! into the request's extensions, the test puts there itself.
 //!
 //! ```
-//! use http::request::Parts;
-//! use http::{Request, StatusCode};
-//! use tower_chunked_upload::{Owner, Policy, Refusal};
+//! use axum::Router;
+//! use axum::body::Body;
+//! use axum::http::{Request, StatusCode};
+//! use tower::ServiceExt;
+//! use tower_chunked_upload::store::MemoryStore;
+//! use tower_chunked_upload::{ChunkedUploadLayer, Context, Owner, Policy, Refusal, Uploads};
 //!
 //! struct Users;
 //!
@@ -99,11 +101,19 @@
 //! }
 //!
 //! # #[tokio::main]
-//! # async fn main() {
-//! let (mut parts, ()) = Request::new(()).into_parts();
-//! assert_eq!(Users.authorize(&parts).await.unwrap_err().status(), StatusCode::FORBIDDEN);
-//! parts.extensions.insert(Owner::new("alice"));
-//! assert_eq!(Users.authorize(&parts).await.unwrap(), Some(Owner::new("alice")));
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let uploads = Uploads::builder(MemoryStore::new()).build()?;
+//! let app: Router = Router::new().layer(ChunkedUploadLayer::new(uploads).policy(Users));
+//!
+//! let chunk = || {
+//!     Request::post("/api/chunked_upload")
+//!         .header("content-disposition", "attachment; filename=\"a.txt\"")
+//! };
+//! let answer = app.clone().oneshot(chunk().body(Body::from("Hello"))?).await?;
+//! assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+//! let alices = chunk().extension(Owner::new("alice")).body(Body::from("Hello"))?;
+//! assert_eq!(app.oneshot(alices).await?.status(), StatusCode::OK);
+//! # Ok(())
 //! # }
 //! ```
 //!

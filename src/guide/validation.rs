@@ -28,21 +28,18 @@
 //! # use serde_json::json;
 //! # use tower_chunked_upload::{ChunkedUploadLayer, Uploads, store::MemoryStore};
 //! use http::StatusCode;
-//! use http::request::Parts;
 //! use serde_json::Value;
 //! use tokio::io::AsyncReadExt;
+//! use tower_chunked_upload::policy::{MaxBytes, SizeLimit, Verification};
 //! use tower_chunked_upload::{Candidate, CompletedUpload, Policy, Refusal};
 //!
 //! struct Documents;
 //!
 //! impl Policy for Documents {
-//!     async fn max_bytes(
-//!         &self,
-//!         request: &Parts,
-//!         most: Option<u64>,
-//!     ) -> Result<Option<u64>, Refusal> {
-//!         // Some may have more than the others.
-//!         Ok(if request.headers.contains_key("x-user") { most } else { Some(100) })
+//!     async fn max_bytes(&self, limit: &SizeLimit<'_>) -> Result<MaxBytes, Refusal> {
+//!         // Visitors may send less than users.
+//!         let user = limit.request.headers.contains_key("x-user");
+//!         Ok(if user { MaxBytes::Configured } else { MaxBytes::AtMost(100) })
 //!     }
 //!
 //!     async fn validate(&self, chunk: &Candidate<'_>) -> Result<(), Refusal> {
@@ -57,13 +54,13 @@
 //!     }
 //!
 //!     async fn verify(&self, finished: &Verification<'_>) -> Result<(), Refusal> {
-//!         let broken = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Cannot read the finished.file");
+//!         let broken = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Cannot read the file");
 //!         let mut start = Vec::new();
 //!         let reader = finished.file.open().await?;
 //!         reader.take(5).read_to_end(&mut start).await.map_err(broken)?;
 //!         match &start[..] {
 //!             b"%PDF-" => Ok(()),
-//!             _ => Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "This is no PDF finished.file")),
+//!             _ => Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "This is no PDF file")),
 //!         }
 //!     }
 //! }
