@@ -1,12 +1,13 @@
-//! Chunked, resumable uploads of big files as a tower [`Layer`](tower_layer::Layer), in front of any
-//! HTTP service: axum, hyper, tonic.
+//! Chunked, resumable uploads of large files as a tower [`Layer`](tower_layer::Layer), in front of
+//! any HTTP service: axum, hyper, tonic.
 //!
-//! The layer takes the chunks, checks their offsets, streams them into a [`store`] (temporary files, or a
-//! bucket) and computes the checksum on the way. The application sees none of that. It gets one ordinary request, with
-//! one finished, verified file in its extensions: a [`CompletedUpload`].
+//! The layer takes the chunks, checks their offsets, streams them into a [`store`] (temporary
+//! files, or a bucket) and computes the checksum incrementally. The application sees none of that:
+//! it gets one ordinary request, with one finished, verified file in its extensions, a
+//! [`CompletedUpload`].
 //!
-//! On the wire it speaks [the protocol](guide::protocol) of django-chunked-upload, which browsers speak
-//! through jQuery-File-Upload.
+//! [The protocol](guide::protocol) is that of django-chunked-upload, which browsers speak through
+//! jQuery-File-Upload.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -42,49 +43,53 @@
 //!
 //! # Guide
 //!
-//! | chapter | its question |
+//! | chapter | question |
 //! |---|---|
-//! | [Quick start](guide::quick_start) | How do I begin? |
+//! | [Quick start](guide::quick_start) | How do I start? |
 //! | [Clients](guide::clients) | How does a page, a form or a script send a file? |
 //! | [The protocol](guide::protocol) | What goes over the wire? |
 //! | [Errors](guide::errors) | What does each error mean, and what should a client do? |
-//! | [Owners](guide::owners) | Who may upload, and whose is an upload? |
+//! | [Owners](guide::owners) | Who may upload, and who owns an upload? |
 //! | [Validation](guide::validation) | What may be uploaded? |
-//! | [Limits](guide::limits) | How much, how fast, and what does a server need for it? |
-//! | [Expiry](guide::expiry) | How long does an unfinished upload wait, and who removes it? |
-//! | [Files](guide::files) | Where are the files, and how does one become mine? |
-//! | [Layers](guide::layers) | Where does the layer go, and which others outside and inside it? |
+//! | [Limits](guide::limits) | How much, how fast, and what does the server need? |
+//! | [Expiry](guide::expiry) | How long is an unfinished upload kept, and what removes it? |
+//! | [Files](guide::files) | Where are the files, and how do I take one? |
+//! | [Layers](guide::layers) | Where does the layer go, and what goes outside and inside it? |
 //! | [Nodes](guide::nodes) | How do several machines share the uploads? |
-//! | [Proxies](guide::proxy) | What has nginx to do? |
-//! | [HTTP/2](guide::http2) | Why is one upload slow, and which windows make it fast? |
+//! | [Proxies](guide::proxy) | How do I configure nginx? |
+//! | [HTTP/2](guide::http2) | Why is an upload slow, and which window sizes make it fast? |
 //! | [Testing](guide::testing) | How do I test my own handler? |
-//! | [From Django](guide::django) | Where is what I had set in django-chunked-upload? |
+//! | [From Django](guide::django) | Where are my django-chunked-upload settings? |
 //!
 //! # What it promises
 //!
-//! 1. An acknowledged offset is never lost and never moves backwards: not by a dropped connection, a
-//!    panic, `kill -9`, a full disk. With [`Durability::Sync`](store::Durability::Sync), not by a
-//!    power cut.
-//! 2. What the application gets is byte for byte what the client sent, or it gets nothing. (Without
-//!    `Durability::Sync` a power cut may take acknowledged bytes. On Linux that is noticed, and the
-//!    file refused, even if it kept its length.)
-//! 3. One writer at a time per upload, in all processes that share a folder. A fresh request is not
-//!    locked out by a dead one: the newest wins. (On nodes that share a bucket, the first to commit.)
-//! 4. Completing costs the same for 1 KiB and for 1 TiB, unless [`read_back`](UploadsBuilder::read_back) is
-//!    switched on or a power cut may have taken bytes.
+//! 1. An acknowledged offset is never lost and never moves backwards: not by a dropped connection,
+//!    a panic, `kill -9` or a full disk. With [`Durability::Sync`](store::Durability::Sync), not by
+//!    a power cut either.
+//! 2. The application gets the file byte for byte as the client sent it, or it gets nothing.
+//!    (Without `Durability::Sync`, a power cut may take acknowledged bytes. On Linux this is
+//!    detected and the file is refused, even if its length is still right.)
+//! 3. There is one writer at a time per upload, across all processes that share a folder. A new
+//!    request is not locked out by a dead one: the newest wins. (If nodes share a bucket, the first
+//!    to commit wins.)
+//! 4. Completing costs the same for 1 KiB and for 1 TiB, unless
+//!    [`read_back`](UploadsBuilder::read_back) is on or a power cut may have taken bytes.
 //! 5. Memory per upload is a constant that the settings bound, whatever the client sends.
-//! 6. A request that is no upload passes as if the layer were not there.
-//! 7. A finished upload stays completable until the application has taken it, which an answer of 2xx or
-//!    3xx says, or has ended it ([`CompletedUpload::discard`]), or it expires or is cancelled.
-//! 8. Nothing that a client sends becomes a path, a log line or a header unescaped.
+//! 6. A request that is not an upload passes through as if the layer were not there.
+//! 7. A finished upload can be completed until the application has taken it, which a response of
+//!    2xx or 3xx says, or has ended it ([`CompletedUpload::discard`]), or until it expires or is
+//!    cancelled.
+//! 8. Nothing that a client sends becomes a path, a log line or a header without being escaped.
 //!
 //! # Features
 //!
 //! - `axum`: [`CompletedUpload`] is an extractor.
-//! - `tracing`: refusals and failures are told to `tracing`.
-//! - `fast-md5`: MD5 in assembly where there is some, on x86-64 1.4 times as fast. Records stay the same.
-//! - `object-store`: [`BucketStore`](store::BucketStore), for many nodes on S3, Azure or Google Cloud Storage.
-//! - `conformance`: the suite that an implementation of [`Store`](store::Store) can run.
+//! - `tracing`: refusals and failures are logged through `tracing`.
+//! - `fast-md5`: computes MD5 in assembly where there is an implementation; 1.4 times as fast on
+//!   x86-64. Records stay the same.
+//! - `object-store`: [`BucketStore`](store::BucketStore), for many nodes on S3, Azure or Google
+//!   Cloud Storage.
+//! - `conformance`: the test suite that any implementation of [`Store`](store::Store) can run.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
