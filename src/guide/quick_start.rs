@@ -3,11 +3,11 @@
 //! # What do I need?
 //!
 //! `cargo add tower-chunked-upload --features axum,tracing`, and `axum`, `serde_json` and `tokio`
-//! with its feature `full`. Without axum it is the same; see [below](#and-without-axum).
+//! with its feature `full`. axum is optional; see [below](#and-without-axum).
 //!
 //! # What do I write?
 //!
-//! Three things: the uploads, which know where unfinished files wait; the layer, which takes
+//! Three things: the uploads, which know where unfinished files are kept; the layer, which takes
 //! chunks from the network; and your handler, which gets each finished file.
 //!
 //! ```
@@ -49,11 +49,11 @@
 //!     let layer = ChunkedUploadLayer::new(uploads.clone());
 //!     let app = Router::new().fallback_service(layer.around(routes));
 //!
-//!     // Removes what has expired.
+//!     // Removes expired uploads.
 //!     let sweeper = uploads.sweep_every(Duration::from_secs(60));
 //!     let stop = async move {
 //!         stop.await;
-//!         // Chunks that are under way may end, new ones are refused with 503.
+//!         // Lets in-flight chunks finish; new ones are refused with 503.
 //!         uploads.shutdown(Duration::from_secs(10)).await;
 //!     };
 //!     axum::serve(listener, app).with_graceful_shutdown(stop).await?;
@@ -66,7 +66,7 @@
 //!     State(media): State<PathBuf>,
 //!     upload: CompletedUpload,
 //! ) -> Result<Json<Value>, StatusCode> {
-//!     // The id keeps two files of one name apart.
+//!     // The id keeps files of the same name apart.
 //!     let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
 //!     upload.persist(target).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
 //!     Ok(Json(json!({ "saved": upload.filename(), "size": upload.size() })))
@@ -107,35 +107,37 @@
 //!
 //! # How do I send a file?
 //!
-//! With any client of [the chapter about them](super::clients): a page with jQuery-File-Upload or
-//! a few lines of JavaScript, a plain form, `curl`, Python. `cargo run --example axum` in the
-//! repository is this server with such a page.
+//! With any of [the clients](super::clients): a page with jQuery-File-Upload or a few lines of
+//! JavaScript, a plain form, `curl`, or Python. In the repository, `cargo run --example axum` is
+//! this server with such a page.
 //!
 //! # Where is the file?
 //!
-//! While it comes, in `chunked_uploads`. When it is whole and its checksum is right, your handler
-//! is called, and moves it to `media`; see [where files go](super::files). If it answers with an error,
-//! the client can complete the upload again.
+//! While it is arriving, in `chunked_uploads`. When it is whole and its checksum is right, your
+//! handler is called and moves it to `media`; see [where files go](super::files). If your handler
+//! answers with an error, the client can complete the upload again.
 //!
 //! # Why around the router, and not `.layer(…)`?
 //!
-//! `.layer(…)` works too, except for clients that send a slash at the end of the path: to them the router
-//! answers 404. See [its chapter](super::layers#around-a-router).
+//! `.layer(…)` works too, except for clients that send a slash at the end of the path: the router
+//! answers them with 404. To serve uploads below a prefix, `mount` the layer. [The chapter about
+//! layers](super::layers#where-does-the-layer-go) compares all three.
 //!
 //! # And without axum?
 //!
 //! The layer is a [tower](https://docs.rs/tower) `Layer` for any service of HTTP requests. The
-//! upload is in the request's extensions, `request.extensions().get::<CompletedUpload>()`. The
-//! example `hyper` of the repository is a whole server, and so is `servers/examples/tonic.rs` for gRPC.
+//! upload is in the request's extensions: `request.extensions().get::<CompletedUpload>()`. In the
+//! repository, the example `hyper` is a complete server, and `servers/examples/tonic.rs` is one for
+//! gRPC.
 //!
 //! # And without HTTP?
 //!
-//! [`Uploads`](crate::Uploads) does all of it by itself. A gRPC method may begin an upload whose chunks
-//! come over HTTP, or complete it, in [an owner's name](crate::Uploads::for_owner); a job may list and
-//! remove uploads [as the operator](crate::Uploads::for_operator).
+//! [`Uploads`](crate::Uploads) works by itself. A gRPC method may begin an upload whose chunks come
+//! over HTTP, or complete it, [for its owner](crate::Uploads::for_owner). A job may list and remove
+//! uploads [as the operator](crate::Uploads::for_operator).
 //!
 //! # What next?
 //!
-//! Before strangers may upload: [who may](super::owners), [what](super::validation) and [how
-//! much](super::limits). Before it goes live: [the order of layers](super::layers) and [a
-//! proxy](super::proxy).
+//! Before strangers may upload, read [who may](super::owners), [what](super::validation) and [how
+//! much](super::limits). Before you deploy, read about [the order of layers](super::layers) and
+//! [proxies](super::proxy).
