@@ -1,40 +1,41 @@
 //! Recipes for clients: a page, a form, a script.
 //!
-//! Any client of django-chunked-upload works as it is. The ones here are files in the folder
-//! `examples/clients` of the repository, each whole; what they have in common is in [the
-//! protocol](super::protocol), and what to do about each answer in [the errors](super::errors).
+//! Any client of django-chunked-upload works unchanged. The clients here are complete files in the
+//! folder `examples/clients` of the repository. What they have in common is in [the
+//! protocol](super::protocol), and what to do about each response is in [the
+//! errors](super::errors).
 //!
 //! # Which one?
 //!
-//! | you have | take | goes on after a failure |
+//! | you have | use | resumes after a failure |
 //! |---|---|---|
-//! | a page, and no library | [`fetch`](#fetch) | yes |
+//! | a page without a library | [`fetch`](#fetch) | yes |
 //! | a page with jQuery | [jQuery-File-Upload](#jquery-file-upload) | yes |
 //! | a page without JavaScript | [a form](#a-plain-form) | no: it is one request |
 //! | a shell | [`curl`](#curl) | yes |
 //! | Python | [`requests`](#python) | yes |
-//! | something else | [what you have](#another-library) | as you write it |
+//! | something else | [your own library](#another-library) | if you write it so |
 //!
-//! A chunk of 4 to 16 MiB is a good size: larger ones cost more when they fail, smaller ones wait
-//! more often for an answer. On [nodes](super::nodes) that share a bucket 8 MiB is the best.
+//! 4 to 16 MiB is a good chunk size: larger chunks cost more when they fail, smaller ones wait for
+//! a response more often. On [nodes](super::nodes) that share a bucket, 8 MiB is best.
 //!
 //! # fetch
 //!
-//! Cuts the file with `Blob.slice` and sends each piece as a form. After a failure it asks how far
-//! the upload is, and goes on from there. The MD5 is by `page/md5.js`: copy it to where the
-//! recipe imports it from.
+//! This client cuts the file with `Blob.slice` and sends each piece as a form. After a failure it
+//! asks for the offset of the upload, and continues from there. It computes the MD5 with
+//! `page/md5.js`: copy that file to where the recipe imports it from.
 //!
 //! ```js
 #![doc = include_str!("../../examples/clients/fetch.js")]
 //! ```
 //!
-//! A page of another origin needs [CORS](super::layers#which-order) on the server.
+//! A page on another origin needs [CORS](super::layers#which-order) on the server.
 //!
 //! # jQuery-File-Upload
 //!
-//! The library cuts the file by itself, if it is told a `maxChunkSize`, and takes the place of the
-//! next chunk from the `Range` of each answer. To go on with an earlier upload, the page asks for
-//! its offset and gives it to the library as `uploadedBytes`.
+//! The library cuts the file by itself if it has a `maxChunkSize`, and takes the start of the next
+//! chunk from the `Range` header of each response. To resume an earlier upload, the page asks for
+//! its offset and passes it to the library as `uploadedBytes`.
 //!
 //! ```html
 #![doc = include_str!("../../examples/clients/jquery.html")]
@@ -46,8 +47,8 @@
 //!
 //! # A plain form
 //!
-//! One request with the whole file. A form cannot compute a checksum, nor send a second request:
-//! on the server, a route of its own completes the upload, as in `page/src/form.rs`.
+//! This is one request with the whole file. A form can neither compute a checksum nor send a second
+//! request. So a route of its own completes the upload on the server, as in `page/src/form.rs`.
 //!
 //! ```html
 #![doc = include_str!("../../examples/clients/form.html")]
@@ -55,8 +56,8 @@
 //!
 //! # curl
 //!
-//! Cuts the file with `tail` and `head` and sends each piece as a form. It goes on from the
-//! `offset` of each answer, also from that of a refusal.
+//! This script cuts the file with `tail` and `head` and sends each piece as a form. It continues
+//! from the `offset` in each response, including refusals.
 //!
 //! ```sh
 #![doc = include_str!("../../examples/clients/curl.sh")]
@@ -64,8 +65,8 @@
 //!
 //! # Python
 //!
-//! Reads the file piece by piece, so that its size does not matter, and computes the MD5 on the
-//! way. It needs the package `requests`.
+//! This client reads the file piece by piece, so it handles any size, and computes the MD5
+//! incrementally. It needs the package `requests`.
 //!
 //! ```python
 #![doc = include_str!("../../examples/clients/upload.py")]
@@ -73,14 +74,16 @@
 //!
 //! # Another library
 //!
-//! Any that sends forms or plain bodies will do. Names are taken as they are written, in UTF-8 (in
-//! Latin-1 where they are no UTF-8) or as `filename*`, and some libraries write them otherwise or wait where they should not:
+//! Any library that sends forms or plain bodies will do. The server takes names as they are
+//! written, in UTF-8 (or in Latin-1 if they are not UTF-8) or as `filename*`. Some libraries write
+//! names differently, or wait where they should not:
 //!
-//! - **aiohttp** percent-encodes the names of files and fields: `my file.txt` arrives as
+//! - **aiohttp** percent-encodes the names of files and fields, so `my file.txt` arrives as
 //!   `my%20file.txt`. `FormData(quote_fields=False)` writes them as they are.
-//! - **Libraries made for mail** may write a name that is not ASCII in the words of RFC 2047,
-//!   `=?utf-8?B?R3LDtsOfZS50eHQ=?=`. Forms know no such words, so that is then the name. With
-//!   Indy, set `HeaderCharset` to `utf-8` and `HeaderEncoding` to `8` on what `AddFile` gives.
-//!   With Python's `email`, give its messages the policy `email.policy.HTTP`.
-//! - **Java's `HttpClient`** of JDK 17, with `expectContinue(true)`, waits without end when it gets a
-//!   refusal where it expects `100 Continue` (JDK-8286171). Leave it out, which is the default.
+//! - **Libraries made for mail** may write a name that is not ASCII as an encoded word of RFC 2047,
+//!   `=?utf-8?B?R3LDtsOfZS50eHQ=?=`. Forms do not have encoded words, so the server takes that as
+//!   the name. With Indy, set `HeaderCharset` to `utf-8` and `HeaderEncoding` to `8` on what
+//!   `AddFile` returns. With Python's `email`, give its messages the policy `email.policy.HTTP`.
+//! - **Java's `HttpClient`** in JDK 17, with `expectContinue(true)`, waits forever if it gets a
+//!   refusal where it expects `100 Continue` (JDK-8286171). Leave the option out, which is the
+//!   default.
