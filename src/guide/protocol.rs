@@ -1,45 +1,48 @@
-//! What goes over the wire: all of it.
+//! Everything that goes over the wire.
 //!
-//! It is the protocol of django-chunked-upload, which browsers speak through jQuery-File-Upload,
-//! with a question and a cancellation on top. The paths and the field's name are
-//! [settings](crate::Chunked). Both paths are taken with or without a slash at their end.
+//! The protocol is that of django-chunked-upload, which browsers speak through jQuery-File-Upload,
+//! with a status request and a cancellation added. The paths and the field's name are
+//! [settings](crate::Chunked). Both paths are accepted with or without a slash at the end.
 //!
 //! # How does a client send a chunk?
 //!
 //! With a `POST` to the chunk path and a header `Content-Range: bytes START-END/TOTAL`, in one of
-//! two shapes:
+//! two forms:
 //!
-//! - `multipart/form-data`: the file in the field `file`, the text field `upload_id` for every
-//!   chunk but the first, and any other fields, in any order. Put `upload_id` before the file: if
-//!   it comes after it, the bytes have to be copied once more. An `upload_id` in the query does not name
-//!   the upload of a form, as in the original: one from 0 on begins a new upload, any other is refused.
-//! - a raw body, with `Content-Disposition: attachment; filename="…"`, and `upload_id` and any
+//! - `multipart/form-data`: the file is in the field `file`. Every chunk but the first has the text
+//!   field `upload_id`, and there may be other fields, in any order. Put `upload_id` before the
+//!   file; otherwise the bytes have to be copied once more. An `upload_id` in the query does not
+//!   name the upload of a form, as in the original: a chunk from 0 on then begins a new upload, any
+//!   other chunk is refused.
+//! - a raw body, with `Content-Disposition: attachment; filename="…"`, and with `upload_id` and any
 //!   other fields in the query.
 //!
-//! Without `Content-Range` the chunk is the whole file. A body counts when it has ended well: with the length
-//! that it has announced or, in HTTP's chunked transfer coding, with the empty chunk that ends it. A raw one in a `Content-Encoding` is refused, unless [a layer
-//! outside](super::layers) unpacks it.
+//! Without `Content-Range`, the chunk is the whole file. A body counts only if it has ended
+//! correctly: with the length that it announced or, in HTTP's chunked transfer coding, with the
+//! empty chunk that ends it. A raw body with a `Content-Encoding` is refused, unless [a layer
+//! outside](super::layers) decodes it.
 //!
-//! The answer is `{"upload_id": "…", "offset": 10000, "expires": "2013-07-18T17:56:22.186Z"}`,
-//! with `Range: 0-9999` as a header. What it says is kept, whatever happens to the server.
+//! The response is `{"upload_id": "…", "offset": 10000, "expires": "2013-07-18T17:56:22.186Z"}`,
+//! with the header `Range: 0-9999`. The bytes up to that offset are kept, whatever happens to the
+//! server.
 //!
 //! # What if a chunk fails?
 //!
-//! A chunk is all or nothing: after a failure the whole chunk is sent again. A client that does
-//! not know how far it is asks, and goes on from the `offset` of the answer. [What each error
-//! means](super::errors) is a chapter of its own.
+//! A chunk is all or nothing: after a failure, the client sends the whole chunk again. A client
+//! that does not know the offset asks for it, and continues from the `offset` in the response.
+//! [What each error means](super::errors) is a chapter of its own.
 //!
 //! # How does it ask, cancel and complete?
 //!
-//! | request | answer |
+//! | request | response |
 //! |---|---|
-//! | `GET` on the chunk path with `?upload_id=…` | the same as for a chunk, with `total`, `status` (`open`, `finishing`, `complete`) and `filename` |
-//! | `HEAD` on the chunk path with `?upload_id=…` | the headers of the `GET`, `Range` among them |
+//! | `GET` on the chunk path with `?upload_id=…` | the body of a chunk's response, with `total`, `status` (`open`, `finishing`, `complete`) and `filename` |
+//! | `HEAD` on the chunk path with `?upload_id=…` | the headers of the `GET`, including `Range` |
 //! | `DELETE` on the chunk path with `?upload_id=…` | 204: the upload and its bytes are gone |
-//! | `POST` to the complete path of `upload_id` and `md5` (32 hex digits), as a form of either kind or as JSON | your handler's; after any but 2xx and 3xx the upload can be completed again |
+//! | `POST` to the complete path with `upload_id` and `md5` (32 hex digits), as a form of either kind or as JSON | your handler's; unless it is 2xx or 3xx, the upload can be completed again |
 //! | `OPTIONS` on either path | 204, with `Allow` |
 //!
-//! # All of it, once
+//! # What does an upload look like?
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -69,7 +72,7 @@
 //! let id = answer["upload_id"].as_str().unwrap();
 //! let path = format!("/api/chunked_upload?upload_id={id}");
 //!
-//! // The same once more, as a client does that has not heard the answer.
+//! // The same chunk again, from a client that did not get the response.
 //! let again = raw(&path).header("content-range", "bytes 0-4/10");
 //! let (status, answer) = send(&app, again.body(Body::from("Hello"))?).await;
 //! assert_eq!((status, &answer["offset"]), (StatusCode::BAD_REQUEST, &json!(5)));
@@ -93,6 +96,7 @@
 //!
 //! # May two requests send to one upload?
 //!
-//! The newest wins: the one before it is stopped, and answered with 409. So a client that has lost
-//! its connection need not wait until the server notices. If they come to two [nodes](super::nodes), the
-//! first to be whole counts, and the other is answered with 400 and the right `offset`.
+//! The newest wins: the request before it is stopped and answered with 409. So a client that has
+//! lost its connection need not wait until the server notices. If the requests come to two
+//! [nodes](super::nodes), the first to arrive in full counts, and the other is answered with 400
+//! and the right `offset`.
