@@ -2,70 +2,70 @@
 //!
 //! # What does a client do in general?
 //!
-//! Every answer of the layer is JSON, and each refusal has a `detail` for a person to read. For
-//! most of them a client needs no table:
+//! Every response of the layer is JSON, and each refusal has a `detail` for a person to read. Most
+//! clients need no table:
 //!
-//! 1. **An `offset` in the answer**: go on from there.
+//! 1. **The response has an `offset`**: continue from there.
 //! 2. **404 or 410**: begin a new upload.
-//! 3. **No answer, 408, a 409 with `Retry-After`, 429, `Upload is being completed`, 500 or more**:
-//!    wait (as long as `Retry-After` says, or a second, then two, then four), [ask where the
-//!    upload stands](super::protocol#how-does-it-ask-cancel-and-complete), and go on from there.
-//!    What was acknowledged is still there.
+//! 3. **No response, 408, a 409 with `Retry-After`, 429, `Upload is being completed`, or 500 and
+//!    above**: wait (as long as `Retry-After` says, or one second, then two, then four), [ask for
+//!    the offset](super::protocol#how-does-it-ask-cancel-and-complete), and continue from there.
+//!    Acknowledged bytes are still there.
 //! 4. **Anything else**: stop, show the `detail`, and begin a new upload when the user wants to.
 //!
-//! A body that is no JSON comes from elsewhere, such as [a proxy](super::proxy) that cannot reach
-//! the server: its 502 to 504 are of the third kind.
+//! A body that is not JSON comes from something else, such as [a proxy](super::proxy) that cannot
+//! reach the server. Treat its 502 to 504 as the third case.
 //!
 //! # What does each one mean?
 //!
-//! | status | `detail` | what a client does |
+//! | status | `detail` | what the client does, or what is wrong |
 //! |---|---|---|
-//! | 400 | `Offsets do not match`, with `offset` | goes on from that offset |
-//! | 400 | `A form names its upload in the field 'upload_id', not in the query` | has a bug |
-//! | 400 | `N of M bytes have arrived`, with `offset` | completes too early: goes on from that offset |
-//! | 400 | `The request ended before its end` | sends the chunk again |
-//! | 400 | `Upload has already been marked as complete` (with quotes around the last word for a chunk or a cancellation) | is done |
-//! | 400 | `Upload is being completed` | waits, then asks for the status |
-//! | 400 | `Size of file exceeds the limit (N bytes)` | tells its user |
-//! | 400 | `Size of file was announced as N bytes` | begins a new upload: the file has changed |
-//! | 400 | `md5 checksum does not match` | begins a new upload: the bytes are not the file's |
-//! | 400 | `File size doesn't match headers` | sent more or fewer bytes than its `Content-Range` says |
-//! | 400 | `No chunk file was submitted` | has the field's name wrong, or its `filename` missing |
-//! | 400 | `Error in request headers` | has the `Content-Range` wrong or missing |
-//! | 400 | `Error in the form: …` | has the form wrong, or exceeds [`FormLimits`](crate::chunked::FormLimits) |
-//! | 400 | `Error in the JSON body` | has the completion's JSON wrong |
-//! | 400 | `'upload_id' was sent twice with different values` | has a bug |
-//! | 400 | `Both 'upload_id' and 'md5' are required` (or `'upload_id' is required`) | has one of them missing |
-//! | 403 | `Authentication credentials were not provided` | logs in |
-//! | 404 | `Upload not found` | begins a new upload; also if it is another [owner's](super::owners) |
-//! | 405 | `This method is not allowed here`, with `Allow` | has a bug |
-//! | 408 | `The request brought no data for too long`, or `too little data` | sends the chunk again |
-//! | 409 | `Upload was taken over by a newer request` | stops: another tab goes on with it, or it is being cancelled; the status tells |
-//! | 409 | `Upload is held by another request`, with `Retry-After` | sends the chunk again, a little later |
-//! | 410 | `Upload has expired` | begins a new upload |
-//! | 410 | `The stored upload is damaged; begin a new one` | begins a new upload; with feature `tracing` the log says why |
-//! | 413 | `Size of the request exceeds the limit (N bytes)`, or without the number | sends smaller chunks: [a layer outside](super::layers) has that limit |
-//! | 413 | `The request is too large` | has something else than a small form in its completion |
-//! | 413 | `The limit is N bytes of one owner's unfinished uploads`, with `limit` | tells its user, who ends or cancels another upload first |
-//! | 415 | `A body with a Content-Encoding is not taken`, of a raw body | sends the file as it is |
-//! | 429 | `The limit is N unfinished uploads of one owner`, with `limit` | waits, or cancels another upload |
-//! | 500 | `There is no upload to complete` | has no part in it: the handler's route is not [behind the layer](super::layers) |
-//! | 500 | `The upload could not be stored` | tries again later; with feature `tracing` the log says why |
-//! | 503 | `The server is shutting down`, with `Retry-After` | sends the chunk again, a little later |
-//! | 507 | `There is no room for the upload` | tries again later; in [a bucket](super::nodes#how-large-should-a-chunk-be) it can be that the upload has too many chunks: then begins again, with larger ones |
-//! | 507 | `The limit is N bytes of all unfinished uploads`, or `bytes that stay free`, with `limit` | tries again later |
+//! | 400 | `Offsets do not match`, with `offset` | continue from that offset |
+//! | 400 | `A form names its upload in the field 'upload_id', not in the query` | a bug in the client |
+//! | 400 | `N of M bytes have arrived`, with `offset` | completed too early: continue from that offset |
+//! | 400 | `The request ended before its end` | send the chunk again |
+//! | 400 | `Upload has already been marked as complete` (with quotes around the last word for a chunk or a cancellation) | done |
+//! | 400 | `Upload is being completed` | wait, then ask for the status |
+//! | 400 | `Size of file exceeds the limit (N bytes)` | tell the user |
+//! | 400 | `Size of file was announced as N bytes` | begin a new upload: the file has changed |
+//! | 400 | `md5 checksum does not match` | begin a new upload: the bytes are not the file's |
+//! | 400 | `File size doesn't match headers` | there were more or fewer bytes than the `Content-Range` says |
+//! | 400 | `No chunk file was submitted` | the field's name is wrong, or its `filename` is missing |
+//! | 400 | `Error in request headers` | the `Content-Range` is wrong or missing |
+//! | 400 | `Error in the form: …` | the form is wrong, or exceeds [`FormLimits`](crate::chunked::FormLimits) |
+//! | 400 | `Error in the JSON body` | the completion's JSON is wrong |
+//! | 400 | `'upload_id' was sent twice with different values` | a bug in the client |
+//! | 400 | `Both 'upload_id' and 'md5' are required` (or `'upload_id' is required`) | one of them is missing |
+//! | 403 | `Authentication credentials were not provided` | log in |
+//! | 404 | `Upload not found` | begin a new upload; also the answer for another [owner's](super::owners) upload |
+//! | 405 | `This method is not allowed here`, with `Allow` | a bug in the client |
+//! | 408 | `The request brought no data for too long`, or `too little data` | send the chunk again |
+//! | 409 | `Upload was taken over by a newer request` | stop: another tab has continued or cancelled the upload, as its status shows |
+//! | 409 | `Upload is held by another request`, with `Retry-After` | send the chunk again, a little later |
+//! | 410 | `Upload has expired` | begin a new upload |
+//! | 410 | `The stored upload is damaged; begin a new one` | begin a new upload; with feature `tracing`, the log says why |
+//! | 413 | `Size of the request exceeds the limit (N bytes)`, or without the number | send smaller chunks: [a layer outside](super::layers) has that limit |
+//! | 413 | `The request is too large` | the completion is more than a small form |
+//! | 413 | `The limit is N bytes of one owner's unfinished uploads`, with `limit` | tell the user, who has to complete or cancel another upload first |
+//! | 415 | `A body with a Content-Encoding is not taken`, for a raw body | send the file without an encoding |
+//! | 429 | `The limit is N unfinished uploads of one owner`, with `limit` | wait, or cancel another upload |
+//! | 500 | `There is no upload to complete` | not the client's fault: the handler's route is not [behind the layer](super::layers) |
+//! | 500 | `The upload could not be stored` | try again later; with feature `tracing`, the log says why |
+//! | 503 | `The server is shutting down`, with `Retry-After` | send the chunk again, a little later |
+//! | 507 | `There is no room for the upload` | try again later. In [a bucket](super::nodes#how-large-should-a-chunk-be), the upload may have too many chunks: begin again with larger ones |
+//! | 507 | `The limit is N bytes of all unfinished uploads`, or `bytes that stay free`, with `limit` | try again later |
 //!
-//! What your [`Policy`](crate::Policy) refuses and what your handler answers come on top. After a completion
-//! that your handler has answered with an error the upload is still there, unless it was
-//! [discarded](crate::CompletedUpload::discard): the client can complete it again, say after a login, without
-//! sending a byte, or cancel it. So let your handler answer 404 or 410 only with `discard`, since clients
-//! begin anew then.
+//! Refusals of your [`Policy`](crate::Policy) and responses of your handler come in addition. If
+//! your handler answers a completion with an error, the upload is still there, unless it was
+//! [discarded](crate::CompletedUpload::discard). The client can cancel it, or complete it again
+//! without sending a byte, for example after a login. So let your handler answer 404 or 410 only
+//! after `discard`, because clients then begin a new upload.
 //!
-//! # How do I make such an answer myself?
+//! # How do I make such a response myself?
 //!
-//! In a [`Policy`](crate::Policy), with `?`. An [`Error`](crate::Error) of [`Uploads`](crate::Uploads)
-//! becomes a [`Refusal`](crate::Refusal), and the client is told the same as if the layer itself had met
-//! that error:
+//! In a [`Policy`](crate::Policy), use `?`. An [`Error`](crate::Error) of
+//! [`Uploads`](crate::Uploads) becomes a [`Refusal`](crate::Refusal), and the client gets the same
+//! response as if the layer itself had met that error:
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -135,9 +135,9 @@
 //! # }
 //! ```
 //!
-//! Where your own code calls [`Uploads`](crate::Uploads) outside of a policy, choose the answer by the
-//! error's [`kind`](crate::Error::kind). Its `Display` is safe to show to a client.
+//! If your own code calls [`Uploads`](crate::Uploads) outside a policy, choose the response by the
+//! error's [`kind`](crate::Error::kind). Its `Display` is safe to show to a client. Its
+//! [`source`](std::error::Error::source), what the system said, is for the log and never for the
+//! client.
 //!
-//! Its [`source`](std::error::Error::source) is what the system said: that is for the log, never for the
-//! client. How a layer outside logs refusals is in [its
-//! chapter](super::layers#how-do-i-log-refusals).
+//! [Layers](super::layers#how-do-i-log-refusals) shows how a layer outside logs refusals.
