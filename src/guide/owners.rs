@@ -1,17 +1,17 @@
-//! Who may upload, and whose an upload is.
+//! Who may upload, and who owns an upload.
 //!
-//! # Who may upload if I say nothing?
+//! # Who may upload if I set nothing?
 //!
-//! Everybody; and who knows an upload's id may continue, complete and cancel it. An id is 122
-//! random bits, so it cannot be guessed, but it is a secret: keep it out of logs and of URLs that
-//! are shared.
+//! Everybody, and anyone who knows an upload's id may continue, complete and cancel it. An id is
+//! 122 random bits, so nobody can guess it, but it is a secret: keep it out of logs and of URLs
+//! that are shared.
 //!
-//! # How do I say who?
+//! # How do I restrict it?
 //!
-//! With [`Policy::authorize`](crate::Policy::authorize). It is asked first, for each chunk,
-//! status, completion and cancellation, and gives the [`Owner`](crate::Owner): a name such as a
-//! user's key. Who that is, another layer knows, [outside this one](super::layers), which leaves
-//! the user in the request's extensions.
+//! With [`Policy::authorize`](crate::Policy::authorize). It is called first, for each chunk,
+//! status, completion and cancellation, and returns the [`Owner`](crate::Owner): a name such as a
+//! user's key. Another layer, [outside this one](super::layers), authenticates the user and leaves
+//! it in the request's extensions.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -50,7 +50,7 @@
 //!         .layer(from_fn(authenticate))
 //! }
 //!
-//! /// A stand-in for what you have: a session, a token.
+//! /// Stands for your own authentication: a session, a token.
 //! async fn authenticate(mut request: Request, next: Next) -> Response {
 //!     let user = request.headers().get("x-user").and_then(|user| user.to_str().ok());
 //!     if let Some(user) = user.map(|user| User(user.to_owned())) {
@@ -59,7 +59,7 @@
 //!     next.run(request).await
 //! }
 //!
-//! /// The user's unfinished uploads, to pick up again.
+//! /// The user's unfinished uploads, to resume.
 //! async fn unfinished(
 //!     Extension(uploads): Extension<Uploads>,
 //!     Extension(user): Extension<User>,
@@ -97,21 +97,24 @@
 //! # }
 //! ```
 //!
+//! [`Refusal::unauthenticated`](crate::Refusal::unauthenticated) is a 401 in general. This protocol
+//! has 403 for it, as the original does.
+//!
 //! # What do others see of an upload?
 //!
-//! Nothing: to every other owner it looks like one that does not exist. `None` is an owner too,
-//! that of uploads that nobody in particular began.
+//! Nothing: to every other owner, it looks like an upload that does not exist. `None` is an owner
+//! too: that of all uploads that were begun without one.
 //!
-//! # Is there more that I can do for one owner?
+//! # What else can I do for one owner?
 //!
-//! [`Uploads::for_owner`](crate::Uploads::for_owner) gives a handle that knows only that owner's uploads:
-//! create, continue, complete, cancel and list them from code of your own.
-//! [`Uploads::for_operator`](crate::Uploads::for_operator) gives one that knows all uploads; nothing that a
-//! client can reach should use it. [Quotas](super::limits) count for each owner.
+//! [`Uploads::for_owner`](crate::Uploads::for_owner) gives a handle that knows only that owner's
+//! uploads. Your own code can create, continue, complete, cancel and list them.
+//! [`Uploads::for_operator`](crate::Uploads::for_operator) gives a handle that knows all uploads,
+//! so nothing that a client can reach should use it. [Quotas](super::limits) count per owner.
 //!
-//! # What about requests that another site makes for my users (CSRF)?
+//! # What about cross-site requests (CSRF)?
 //!
-//! If cookies say who asks, ask for a token too: in a header, and look at it in `authorize`; or in
-//! a field of the form, which is checked in [`validate`](super::validation), as `authorize` does
-//! not see the body. Another site cannot go on with an upload that it does not know, so the chunk
-//! that begins one is what counts.
+//! If cookies identify your users, require a token as well. Send it in a header, and check it in
+//! `authorize`. Or send it in a field of the form, and check it in [`validate`](super::validation),
+//! since `authorize` does not see the body. Another site cannot continue an upload whose id it does
+//! not know, so only the chunk that begins an upload needs the token.
