@@ -2,22 +2,25 @@
 //!
 //! # When is what checked?
 //!
-//! All of it is a [`Policy`](crate::Policy), and each of its methods has a default that allows
+//! All checks are methods of [`Policy`](crate::Policy). Each one has a default that allows
 //! everything.
 //!
-//! | method | is asked | knows | after a refusal |
+//! | method | is called | sees | after a refusal |
 //! |---|---|---|---|
 //! | [`authorize`](crate::Policy::authorize) | first, for every request | headers and extensions | nothing was taken |
-//! | [`max_bytes`](crate::Policy::max_bytes) | for each chunk, before its body; and again for an upload with [a limit of its own](crate::NewUpload::max_bytes) | headers and extensions | nothing was taken |
+//! | [`max_bytes`](crate::Policy::max_bytes) | for each chunk, before its body; and again for an upload with [a limit of its own](crate::NewUpload::max_bytes) | headers, extensions and the configured limit | nothing was taken |
 //! | [`validate`](crate::Policy::validate) | for each chunk, when its file begins | name, media type, size, fields before the file | nothing was taken of this chunk |
 //! | [`attributes`](crate::Policy::attributes) | for the first chunk | the same | there is no upload |
-//! | [`verify`](crate::Policy::verify) | when the file is whole and its checksum right | the file itself, all fields | it can be completed again, or cancelled, unless `verify` has discarded it |
+//! | [`verify`](crate::Policy::verify) | when the file is whole and its checksum right | the file itself, all fields | it can be completed again or cancelled, unless `verify` has discarded it |
 //!
-//! # What can be believed?
+//! Each method gets one argument, which dereferences to the [`Context`](crate::Context): the head
+//! of the request, what it wants to do, and the upload that it names.
 //!
-//! Name, media type and fields are what the client says. Refuse early by them, to save the way of
-//! the bytes; believe only the bytes, in `verify`. Fields behind the file in the form come too
-//! late for `validate` and are there in `verify`.
+//! # What can be trusted?
+//!
+//! The name, media type and fields are what the client claims. Use them to refuse early, before the
+//! bytes are sent; trust only the bytes, in `verify`. Fields after the file in the form come too
+//! late for `validate`; `verify` sees them.
 //!
 //! # What does that look like?
 //!
@@ -60,7 +63,7 @@
 //!         reader.take(5).read_to_end(&mut start).await.map_err(broken)?;
 //!         match &start[..] {
 //!             b"%PDF-" => Ok(()),
-//!             _ => Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "This is no PDF file")),
+//!             _ => Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "This is not a PDF file")),
 //!         }
 //!     }
 //! }
@@ -86,20 +89,23 @@
 //! # }
 //! ```
 //!
+//! [`AtMost`](crate::policy::MaxBytes::AtMost) can only lower the server's limit;
+//! [`Override`](crate::policy::MaxBytes::Override) is the one that can exceed it.
+//!
 //! # May my handler refuse a file?
 //!
-//! Yes. Only an answer of 2xx or 3xx says that the file was taken; after any other one, and a panic, the
-//! upload can be completed again, or cancelled. For a file that no further try will make welcome, call
-//! [`CompletedUpload::discard`](crate::CompletedUpload::discard): then the upload is gone, and with it the
-//! file, unless that was persisted. `verify` may do so too.
+//! Yes. Only a response of 2xx or 3xx says that the file was taken. After any other response, or a
+//! panic, the upload can be completed again or cancelled. If trying again would not help, call
+//! [`CompletedUpload::discard`](crate::CompletedUpload::discard): the upload is then gone, and so
+//! is the file, unless it was persisted. `verify` may do so too.
 //!
-//! # Where do I put what belongs to the upload?
+//! # Where do I put my own data about the upload?
 //!
-//! In `attributes`: JSON of your own on the record, which a client can neither see nor change, and
-//! which the handler finds in [`CompletedUpload::attributes`](crate::CompletedUpload::attributes).
-//! What the client sent beside the file is in [`fields`](crate::CompletedUpload::fields).
+//! In `attributes`: your own JSON on the record, which a client can neither see nor change. The
+//! handler finds it in [`CompletedUpload::attributes`](crate::CompletedUpload::attributes). What
+//! the client sent along with the file is in [`fields`](crate::CompletedUpload::fields).
 //!
 //! # Is an MD5 enough?
 //!
-//! Against accidents on the way, yes. It is no protection against somebody who makes a file on
-//! purpose, and need not be: who sends the file also sends the MD5.
+//! Against transmission errors, yes. It does not protect against somebody who crafts a file, and
+//! need not: whoever sends the file also sends the MD5.
