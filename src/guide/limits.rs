@@ -1,18 +1,18 @@
 //! How much one may upload, how fast, and what a server needs for it.
 //!
-//! # What is bounded if I set nothing?
+//! # What is limited if I set nothing?
 //!
-//! Everything that a client can make long: the form beside the file
+//! Everything that a client can prolong: the form around the file
 //! ([`FormLimits`](crate::chunked::FormLimits)), a completion
-//! ([`max_completion_bytes`](crate::ChunkedUploadLayer::max_completion_bytes)), the time in which
-//! a body brings nothing ([`idle_timeout`](crate::ChunkedUploadLayer::idle_timeout)), what is read
-//! of a refused body ([`drain`](crate::ChunkedUploadLayer::drain)), and the memory of each upload
-//! and of all together.
+//! ([`max_completion_bytes`](crate::ChunkedUploadLayer::max_completion_bytes)), the time in which a
+//! body brings nothing ([`idle_timeout`](crate::ChunkedUploadLayer::idle_timeout)), what is read of
+//! a refused body ([`drain`](crate::ChunkedUploadLayer::drain)), and the memory of each upload and
+//! of all uploads together.
 //!
 //! # And what is not?
 //!
-//! The size of a file, the number of unfinished uploads, the room that they take, and how slow a
-//! client may be. Set them before strangers may upload:
+//! The size of a file, the number of unfinished uploads, the space that they take, and how slow a
+//! client may be. Set these limits before strangers may upload:
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -54,29 +54,31 @@
 //!
 //! # When does a quota count?
 //!
-//! What an upload will have is reserved when it begins, by its announced total, so uploads side by side
-//! cannot get around it. It is free again when your handler has taken or
-//! [discarded](crate::CompletedUpload::discard) the file, and when the upload was cancelled or
-//! [swept](super::expiry) after its expiry: one that your handler answers with an error, and does not
-//! discard, counts until then. Uploads without [owner](super::owners) count as one owner's.
+//! An upload reserves its announced total when it begins, so parallel uploads cannot get around a
+//! quota. The reservation ends when your handler has taken or
+//! [discarded](crate::CompletedUpload::discard) the file, and when the upload is cancelled, or is
+//! [swept](super::expiry) after it has expired. An upload that your handler answers with an error,
+//! and does not discard, counts until then. Uploads without an [owner](super::owners) count as
+//! those of one owner.
 //!
 //! # How large may a chunk be?
 //!
-//! As large as the client likes; no memory depends on it. But it is all or nothing, so a large one
-//! costs more when the line is cut.
+//! As large as the client likes; memory does not depend on it. But a chunk is all or nothing, so a
+//! large one costs more when the connection breaks.
 //!
-//! # Who ends a connection that says nothing?
+//! # What ends a silent connection?
 //!
-//! The layer's times count from a request's head on. What comes before is the server's, and `axum::serve`
-//! waits without end for a client that says nothing, or stops in the middle of a head, or has sent one
-//! request and no other; each holds a descriptor. Nor does it notice that a client of HTTP/2 is gone. And one
-//! that ends its sending behind a whole request, as `nc -N` does, gets no answer, and what it asks for is
-//! carried out only if the application has begun with it by then. `axum::serve` has no settings for any of
-//! this, but there are two ways out:
+//! The layer's timeouts start with a request's head. What comes before that is up to the server.
+//! `axum::serve` waits forever for a client that sends nothing, stops in the middle of a head, or
+//! has sent one request and no other, and each such client holds a descriptor. It does not notice
+//! that an HTTP/2 client is gone, either. A client that closes its sending side after a whole
+//! request, as `nc -N` does, gets no response, and its request is carried out only if the
+//! application has begun to handle it by then. `axum::serve` has no settings for any of this, but
+//! there are two solutions:
 //!
 //! - **A proxy in front**, such as [nginx](super::proxy). It passes a request on when its head is
-//!   whole, and ends silent clients itself (`client_header_timeout`, `keepalive_timeout`). A client
-//!   that ends its sending it takes for one that has left.
+//!   complete, and closes silent connections itself (`client_header_timeout`, `keepalive_timeout`).
+//!   It treats a client that closes its sending side as one that has left.
 //! - **hyper-util's server** instead, for an axum `Router` as for any tower service:
 //!
 //! ```
@@ -87,14 +89,14 @@
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! const PATIENCE: Duration = Duration::from_secs(10);
+//! const TIMEOUT: Duration = Duration::from_secs(10);
 //! let mut server = auto::Builder::new(TokioExecutor::new());
-//! server.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE).half_close(true);
+//! server.http1().timer(TokioTimer::new()).header_read_timeout(TIMEOUT).half_close(true);
 //! server
 //!     .http2()
 //!     .timer(TokioTimer::new())
-//!     .keep_alive_interval(PATIENCE)
-//!     .keep_alive_timeout(2 * PATIENCE);
+//!     .keep_alive_interval(TIMEOUT)
+//!     .keep_alive_timeout(2 * TIMEOUT);
 //! # use axum::Router;
 //! # use axum::routing::get;
 //! # use hyper_util::rt::TokioIo;
@@ -119,32 +121,32 @@
 //! # }
 //! ```
 //!
-//! Before these times run, the builder waits for the first bytes, to know which version of HTTP
-//! they are; so the stream that it is given must fail if they do not come. The folder `serve` of the
-//! repository is all of it, two files to copy: that stream, and the loop that accepts connections.
-//! Tonic's server has a time for a head (30 s) and settings for clients of HTTP/2 that are gone,
-//! and takes that stream too, as in `servers/examples/tonic.rs`.
+//! Before these timeouts start, the builder waits for the first bytes, to detect the HTTP version.
+//! So the stream that it is given must fail if they do not arrive. The folder `serve` of the
+//! repository has all of it, in two files to copy: that stream, and the loop that accepts
+//! connections. tonic's server has a timeout for a head (30 s) and settings for HTTP/2 clients that
+//! are gone, and takes that stream too, as in `servers/examples/tonic.rs`.
 //!
 //! # How much does a server need?
 //!
-//! - **Descriptors.** An upload under way keeps three open: its connection, its file and its
+//! - **Descriptors.** An in-flight upload keeps three open: its connection, its file and its
 //!   record. Allow (`ulimit -n`) three for each and a hundred more; the usual 1,024 are enough for
-//!   300. In [a bucket](super::nodes) it is the connection, and those to the object store.
-//! - **Memory of the layer.** Some 8 KiB for a slow upload, up to 16 KiB more while its bytes
-//!   come. Those whose bytes come faster than they are written borrow large buffers, of which
-//!   there are [`max_batches`](crate::UploadsBuilder::max_batches) of
-//!   [`batch_bytes`](crate::UploadsBuilder::batch_bytes) for all together: 16 MiB, unless set. [A
-//!   bucket](super::nodes) gathers more, 256 MiB in all unless set.
-//! - **Memory of the HTTP library.** A connection of hyper's keeps the largest read buffer that it
-//!   ever needed; `http1().max_buf_size(…)` bounds it (`axum::serve` has no such setting). With 8
-//!   KiB a connection and its slow upload take less than 32 KiB together, so 5,000 take 130 MB;
-//!   with 64 KiB up to 95 KiB each; with hyper's default some 350 KiB each after a fast start. 64
-//!   KiB is as fast as the default; 8 KiB costs a tenth more CPU, and limits a request's head to 8
-//!   KiB.
-//! - **[Windows of HTTP/2](super::http2)**, up to 4 MiB on each connection if they are as large as
-//!   that chapter says.
-//! - **Disk.** Room for all unfinished uploads, on the same filesystem as [the files' last
-//!   place](super::files).
+//!   300 uploads. With [a bucket](super::nodes), the descriptors are the connection and those to
+//!   the object store.
+//! - **Memory of the layer.** About 8 KiB for a slow upload, and up to 16 KiB more while its bytes
+//!   arrive. Uploads whose bytes arrive faster than they are written borrow large buffers:
+//!   [`max_batches`](crate::UploadsBuilder::max_batches) of
+//!   [`batch_bytes`](crate::UploadsBuilder::batch_bytes) for all uploads together, 16 MiB by
+//!   default. [A bucket](super::nodes) buffers more, 256 MiB in total by default.
+//! - **Memory of the HTTP library.** A hyper connection keeps the largest read buffer that it ever
+//!   needed. `http1().max_buf_size(…)` limits it (`axum::serve` has no such setting). With 8 KiB, a
+//!   connection and its slow upload take less than 32 KiB together, so 5,000 take 130 MB; with 64
+//!   KiB, up to 95 KiB each; with hyper's default, about 350 KiB each after a fast start. 64 KiB is
+//!   as fast as the default; 8 KiB costs a tenth more CPU, and limits a request's head to 8 KiB.
+//! - **[HTTP/2 windows](super::http2)**, up to 4 MiB per connection if they are as large as that
+//!   chapter suggests.
+//! - **Disk.** Space for all unfinished uploads, on the same filesystem as [the final place of the
+//!   files](super::files).
 //!
-//! Many clients that send much in one moment take more for that moment, and the allocator may not
-//! give it back.
+//! If many clients send much at the same moment, the server needs more for that moment, and the
+//! allocator may not give it back.
