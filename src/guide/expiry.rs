@@ -1,23 +1,24 @@
-//! How long an unfinished upload waits, and who removes it.
+//! How long an unfinished upload is kept, and what removes it.
 //!
 //! # When does an upload expire?
 //!
-//! A day after it began, unless [`expires_after`](crate::UploadsBuilder::expires_after) says
+//! A day after it began, unless [`expires_after`](crate::UploadsBuilder::expires_after) sets
 //! another time, or [`expiry`](crate::UploadsBuilder::expiry) another rule: after the last chunk,
-//! or never. For one upload, [`set_expires`](crate::OperatorUploads::set_expires) does. Every
-//! answer to a chunk says when, as `expires`.
+//! or never. [`set_expires`](crate::OperatorUploads::set_expires) changes it for one upload. Every
+//! response to a chunk says when, as `expires`.
 //!
 //! # What happens then?
 //!
-//! From that moment on it takes no byte and cannot be completed: clients are told 410. Its bytes
-//! stay until a sweep.
+//! From that moment on the upload takes no byte and cannot be completed: clients get a 410. Its
+//! bytes stay until a sweep.
 //!
 //! # Who sweeps?
 //!
-//! Nobody by himself. Start [`Uploads::sweep_every`](crate::Uploads::sweep_every) once, in one
-//! process of those that share a folder (with [quotas](super::limits) in each); it takes at most a
-//! quarter of a core. In [a bucket](super::nodes) it reads only what is due. Or call [`Uploads::delete_expired`](crate::Uploads::delete_expired) from a
-//! job; the example `expired` of the repository is a command that does, and asks before.
+//! Nobody, unless you start it. Call [`Uploads::sweep_every`](crate::Uploads::sweep_every) once, in
+//! one of the processes that share a folder (with [quotas](super::limits), in each of them). It
+//! uses at most a quarter of a core. In [a bucket](super::nodes), it reads only what is due. Or
+//! call [`Uploads::delete_expired`](crate::Uploads::delete_expired) from a job. The example
+//! `expired` of the repository is a command that does so, and asks first.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -38,14 +39,14 @@
 //! let sweeper = uploads.sweep_every(Duration::from_secs(60));
 //! # sweeper.stop().await;
 //!
-//! let nobodys = uploads.for_owner(None);
-//! let id = nobodys.create(NewUpload::new().total(10)).await?.commit().await?.id;
+//! let anonymous = uploads.for_owner(None);
+//! let id = anonymous.create(NewUpload::new().total(10)).await?.commit().await?.id;
 //! // An hour later:
 //! # *time.lock().unwrap() += HOUR;
-//! let late = nobodys.append(&id, 0, AppendMode::AllOrNothing).await.unwrap_err();
+//! let late = anonymous.append(&id, 0, AppendMode::AllOrNothing).await.unwrap_err();
 //! assert_eq!(*late.kind(), ErrorKind::Expired);
 //! assert_eq!(uploads.delete_expired().await?.incomplete, 1);
-//! # let later = nobodys.append(&id, 0, AppendMode::AllOrNothing).await.unwrap_err();
+//! # let later = anonymous.append(&id, 0, AppendMode::AllOrNothing).await.unwrap_err();
 //! # assert_eq!(*later.kind(), ErrorKind::Expired);
 //! # Ok(())
 //! # }
@@ -54,19 +55,21 @@
 //! # Can a sweep remove a file that I have taken?
 //!
 //! Not if it was [persisted](super::files): then only the record goes. A finished file that the
-//! handler left where it was goes with it.
+//! handler left where it was is removed with the record.
 //!
 //! # What about uploads that cannot be read?
 //!
-//! One whose record, or the length of whose file, is wrong is gone for its client, who is told so with a 410.
-//! A [`list`](crate::OperatorUploads::list) names one with a wrong record in an error
-//! ([`Error::damaged_upload`](crate::Error::damaged_upload)), and with feature `tracing` the log says what is
-//! wrong with it. A sweep removes it when its time has come by its record as it was before, or else by when
-//! that was written last and how long a new upload lives;
-//! [`remove_damaged`](crate::OperatorUploads::remove_damaged) does so at once.
+//! If an upload's record is wrong, or the length of its file, it is gone for its client, which gets
+//! a 410. [`list`](crate::OperatorUploads::list) returns an upload with a wrong record as an error
+//! that names it ([`Error::damaged_upload`](crate::Error::damaged_upload)), and with feature
+//! `tracing` the log says what is wrong. A sweep removes the upload once it has expired, by its
+//! last readable record or, without one, by when the record was last written and how long a new
+//! upload lives. [`remove_damaged`](crate::OperatorUploads::remove_damaged) removes the upload at
+//! once.
 //!
 //! # Who is told?
 //!
-//! An [`Observer`](crate::Observer), of every upload that begins, grows, is completed, cancelled, discarded or
-//! expires, whoever caused it; it also gets the extensions of the request, if there was one. Of a damaged upload it is told only when a sweep removes it and its record can still be
-//! read.
+//! An [`Observer`](crate::Observer), of every upload that begins, grows, is completed, cancelled or
+//! discarded, or expires, whatever caused it. If a request caused it, the observer also gets the
+//! request's extensions. For a damaged upload, it is told only when a sweep removes the upload and
+//! the record can still be read.
