@@ -11,10 +11,10 @@
 //!
 //! ## Around a router
 //!
-//! [`around`](crate::ChunkedUploadLayer::around) puts the layer in front of everything, so it sees each
-//! request before the router looks for a route. Your handler gets the path that it has a route for, even if
-//! the client sent a slash at the end of it, as clients of django-chunked-upload do. The router may nest
-//! and merge others; only the complete path needs a route.
+//! [`around`](crate::ChunkedUploadLayer::around) puts the layer in front of everything, so it sees
+//! each request before the router looks for a route. Your handler gets the path that it has a route
+//! for, even if the client sent a slash at the end of it, as clients of django-chunked-upload do.
+//! The router may nest and merge others; only the complete path needs a route.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -42,18 +42,18 @@
 //! # }
 //! ```
 //!
-//! Layers that belong inside are added to `routes`, which also gets its state first, and layers that belong
-//! outside are added to `app`. For a service other than an axum router, `around` and `.layer(…)` are the
-//! same.
+//! Layers that belong inside are added to `routes`, which also gets its state first, and layers
+//! that belong outside are added to `app`. For a service other than an axum router, `around` and
+//! `.layer(…)` are the same.
 //!
 //! ## As a router's own layer
 //!
-//! axum looks for the route before it calls a router's layers, and by the path as the client sent it. So
-//! with `.layer(…)`, which the other examples of this guide use for brevity, a completion with a slash at
-//! its end is answered with 404, and the upload stays to be completed again.
+//! axum looks for the route before it calls a router's layers, and by the path as the client sent
+//! it. So with `.layer(…)`, which the other examples of this guide use for brevity, a completion
+//! with a slash at its end is answered with 404, and the upload stays to be completed again.
 //!
-//! Add the layer last, after every route and every `merge`. The chunk path has no route, so it is the
-//! router's fallback that the layer wraps, and a later `merge` replaces that.
+//! Add the layer last, after every route and every `merge`. The chunk path has no route, so it is
+//! the router's fallback that the layer wraps, and a later `merge` replaces that.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -81,9 +81,9 @@
 //!
 //! ## Mounted
 //!
-//! [`mount`](crate::ChunkedUploadLayer::mount) makes a service of the layer and one handler. It serves the
-//! upload paths and answers every other path with 404. Below a prefix, the layer's paths are those without
-//! it, and a slash at their end is fine.
+//! [`mount`](crate::ChunkedUploadLayer::mount) makes a service of the layer and one handler. It
+//! serves the upload paths and answers every other path with 404. Below a prefix, the layer's paths
+//! are those without it, and a slash at their end is fine.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -112,9 +112,9 @@
 //! # }
 //! ```
 //!
-//! A handler with state is mounted as `post(done).with_state(state)`; layers that belong inside are added
-//! to it. Without a prefix, pass a clone of the service to `route_service` for each of the two paths. hyper
-//! takes the service as it is:
+//! A handler with state is mounted as `post(done).with_state(state)`; layers that belong inside are
+//! added to it. Without a prefix, pass a clone of the service to `route_service` for each of the
+//! two paths. hyper takes the service as it is:
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -161,8 +161,8 @@
 //! # }
 //! ```
 //!
-//! tonic's `Routes::into_axum_router` gives an axum router to mount it on; `servers/examples/tonic.rs` in the
-//! repository is a whole server with gRPC beside the uploads.
+//! tonic's `Routes::into_axum_router` gives an axum router to mount it on;
+//! `servers/examples/tonic.rs` in the repository is a whole server with gRPC beside the uploads.
 //!
 //! # Which order?
 //!
@@ -178,8 +178,8 @@
 //! | limits of the body's size | outside, at least as large as the largest chunk with its form | they apply to chunks too; the layer has [finer ones](super::limits) |
 //! | timeouts of a whole request | inside | outside, one ends a slow chunk; that costs the chunk, never the upload |
 //!
-//! axum's `DefaultBodyLimit` affects extractors only, never a chunk, so it may go anywhere. For clients that
-//! send nothing, or too little, the layer has [limits of its own](super::limits).
+//! axum's `DefaultBodyLimit` affects extractors only, never a chunk, so it may go anywhere. For
+//! clients that send nothing, or too little, the layer has [limits of its own](super::limits).
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -229,7 +229,7 @@
 //! let cors = layer.cors();
 //! let app = Router::new()
 //!     .route("/api/chunked_upload_complete", post(done))
-//!     // Inside: it sees a completion, and never a chunk.
+//!     // Inside: it sees completions, but no chunks.
 //!     .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, thirty_seconds))
 //!     .layer(layer)
 //!     // Outside: these see every request.
@@ -286,17 +286,18 @@
 //! # }
 //! ```
 //!
-//! # What must not stand inside?
+//! # What must not go inside?
 //!
-//! Anything that answers a completion with 2xx or 3xx in your handler's place, since that says that the file
-//! was taken: a fallback that answers every path with a page, as for a single-page application; a redirect to
-//! a login or to an error page, your handler's own too. Answer 4xx or 5xx there, or discard the file first.
+//! Anything that answers a completion with 2xx or 3xx in your handler's place, because that says
+//! that the file was taken. Examples are a fallback that answers every path with a page, as for a
+//! single-page application, and a redirect to a login or to an error page, including one by your
+//! handler. Answer with 4xx or 5xx there, or discard the file first.
 //!
 //! # How do I log refusals?
 //!
-//! Each of the layer's own is in the extensions of its response, as [`Refusal`](crate::Refusal),
-//! where a layer outside finds it. With feature `tracing` there is an event for each too: an error
-//! for what an operator must mend, debug for the rest.
+//! Each refusal of the layer itself is in the extensions of its response, as a
+//! [`Refusal`](crate::Refusal), where a layer outside finds it. With feature `tracing` there is
+//! also an event for each: `error` if an operator has to act, `debug` otherwise.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
