@@ -1,42 +1,42 @@
-//! Behind a proxy: nginx, and what any other one has to do.
+//! Behind a proxy: nginx, and what any other proxy has to do.
 //!
-//! # What has to be set for nginx?
+//! # How do I configure nginx?
 //!
-//! This, in the `server` that is there already:
+//! Add this to the `server` that you have:
 //!
 //! ```nginx
 #![doc = include_str!("../../examples/nginx/upload.conf")]
 //! ```
 //!
-//! It goes for both paths, as one is the beginning of the other; with [other
-//! paths](crate::Chunked::chunk_path) write a `location` for each.
+//! It applies to both paths, because one is a prefix of the other. With [other
+//! paths](crate::Chunked::chunk_path), write a `location` for each.
 //!
-//! # And the whole?
+//! # And the whole configuration?
 //!
-//! The same file, included in a configuration for the server of [the quick
-//! start](super::quick_start):
+//! This includes the same file, and is for the server of [the quick start](super::quick_start):
 //!
 //! ```nginx
 #![doc = include_str!("../../examples/nginx/nginx.conf")]
 //! ```
 //!
-//! For TLS and HTTP/2, `listen 443 ssl http2;` and your certificate (from nginx 1.25.1 on `listen
-//! 443 ssl;` and `http2 on;`); the `location` stays as it is.
+//! For TLS and HTTP/2, use `listen 443 ssl http2;` and your certificate (from nginx 1.25.1 on,
+//! `listen 443 ssl;` and `http2 on;`). The `location` stays as it is.
 //!
-//! # What has another proxy to do?
+//! # What does another proxy have to do?
 //!
-//! 1. **Pass the body on while it comes.** One that gathers it first writes each byte twice and
-//!    answers late, and a chunk that is cut never gets to the layer.
-//! 2. **Have no limit of the body's size**, or one above the largest chunk with its form.
-//! 3. **Wait for the answer** as long as your handler takes for a completion.
-//! 4. **Say when the client has left**, by closing its connection to the server. The next chunk
-//!    need not wait even if it does not: the newest request
+//! 1. **Stream the body.** A proxy that buffers it first writes each byte twice and answers late,
+//!    and a chunk that is cut off never reaches the layer.
+//! 2. **Not limit the body's size**, or set a limit above the largest chunk with its form.
+//! 3. **Wait for the response** as long as your handler takes for a completion.
+//! 4. **Report a client that has left**, by closing its connection to the server. Even if it does
+//!    not, the next chunk need not wait: the newest request
 //!    [wins](super::protocol#may-two-requests-send-to-one-upload).
-//! 5. **Send all requests of an upload to one machine**, since [machines cannot share a
-//!    folder](super::files#may-several-servers-share-a-folder). With [a bucket](super::nodes) it need not.
+//! 5. **Send all requests of an upload to one machine**, because [machines cannot share a
+//!    folder](super::files#may-several-servers-share-a-folder). With [a bucket](super::nodes), this
+//!    is not necessary.
 //!
 //! # What does a client see of it?
 //!
-//! Refusals of the layer pass as they are, also those that come while the client is still sending.
-//! A page of the proxy's own, such as its 502 while the server restarts, is no JSON: a client
-//! [waits and asks again](super::errors#what-does-a-client-do-in-general).
+//! Refusals of the layer pass through unchanged, including those that are sent while the client is
+//! still sending. A page of the proxy itself, such as its 502 while the server restarts, is not
+//! JSON: a client [waits and asks again](super::errors#what-does-a-client-do-in-general).
