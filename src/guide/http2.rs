@@ -1,15 +1,15 @@
-//! How fast one upload over HTTP/2 can be, and which windows make it so.
+//! How fast one upload over HTTP/2 can be, and which window sizes make it so.
 //!
-//! # Why is an upload slow though the line is fast?
+//! # Why is an upload slow on a fast line?
 //!
-//! Over HTTP/2 a client may have only so many bytes under way that the server has not taken: the
-//! *window*. So an upload gets at most one window in each round trip. With 1 MiB and 100 ms that
-//! is 10 MiB a second, whatever the line could do. HTTP/1.1 leaves this to the system, which fits
-//! its window to the line.
+//! Over HTTP/2, a client may have only a limited number of bytes in flight that the server has not
+//! taken: the *window*. So an upload transfers at most one window per round trip. With 1 MiB and
+//! 100 ms that is 10 MiB per second, whatever the line could do. HTTP/1.1 leaves this to the
+//! operating system, which adapts its window to the line.
 //!
 //! # What do I set?
 //!
-//! hyper's own are 1 MiB, for a stream and for all of a connection together, and frames of 16 KiB.
+//! hyper's defaults are 1 MiB, both for a stream and for a whole connection, and frames of 16 KiB.
 //! For uploads:
 //!
 //! ```
@@ -51,17 +51,17 @@
 //! # }
 //! ```
 //!
-//! In the examples of the repository this builder is the field `hyper` of their `Server`
-//! (folder `serve`). `axum::serve` has no such settings.
+//! In the examples of the repository, this builder is the field `hyper` of their `Server` (folder
+//! `serve`). `axum::serve` has no such settings.
 //!
-//! # How large should they be?
+//! # How large should the windows be?
 //!
 //! As many bytes as the line carries in a round trip: for 1 Gbit/s and 20 ms, 2.5 MB. A client may
-//! then have that much under way on each connection, and the server has to hold it, if it comes
+//! then have that much in flight on each connection, and the server has to hold it if it arrives
 //! faster than the disk writes.
 //!
 //! # And behind nginx?
 //!
-//! There nginx is the server of HTTP/2, and speaks HTTP/1.1 to yours. With [its
-//! configuration](super::proxy) the window is `client_body_buffer_size`, 1 MiB there; without, 64
-//! KiB.
+//! There, nginx is the HTTP/2 server, and speaks HTTP/1.1 to yours. With [this
+//! configuration](super::proxy), the window is `client_body_buffer_size`, set to 1 MiB; without it,
+//! the window is 64 KiB.
