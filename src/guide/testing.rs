@@ -3,13 +3,12 @@
 //! # Do I need a server, or files?
 //!
 //! Neither: [`MemoryStore`](crate::store::MemoryStore) keeps uploads in memory, and a layer with
-//! what is behind it is a service that can be called.
+//! what is inside it is a service that a test can call.
 //!
 //! # How do I test my handler as a client sees it?
 //!
-//! With `oneshot`, of the crate `tower` (feature `util`). One chunk without `Content-Range` is a
-//! whole file. To spare the test an MD5, switch
-//! [`md5_check`](crate::Chunked::md5_check) off in it.
+//! With `oneshot` from the crate `tower` (feature `util`). One chunk without `Content-Range` is a
+//! whole file. To spare the test an MD5, switch [`md5_check`](crate::Chunked::md5_check) off in it.
 //!
 //! ```
 //! use axum::Router;
@@ -36,7 +35,7 @@
 //! let answer = app.clone().oneshot(chunk).await?;
 //! assert_eq!(answer.status(), StatusCode::OK);
 //!
-//! // What a completion needs, the `upload_id`, is in the answer to the chunk.
+//! // A completion needs the `upload_id`, which is in the response to the chunk.
 //! let complete = Request::post("/api/chunked_upload_complete")
 //!     .header("content-type", "application/json")
 //!     .body(answer.into_body())?;
@@ -49,8 +48,8 @@
 //! # How do I call the handler alone?
 //!
 //! [`Uploads`](crate::Uploads) makes a [`CompletedUpload`](crate::CompletedUpload) without HTTP.
-//! Keep the [`Completion`](crate::Completion) as long as the handler works: dropped, it takes the
-//! file back.
+//! Keep the [`Completion`](crate::Completion) while the handler works: if it is dropped, it takes
+//! the file back.
 //!
 //! ```
 //! use std::path::Path;
@@ -80,8 +79,8 @@
 //!
 //! # How do I test a policy?
 //!
-//! By a request too: only the layer makes what a policy's methods get. What your other layers would put
-//! into the request's extensions, the test puts there itself.
+//! With a request as well, because only the layer can make the arguments of a policy's methods. The
+//! test puts into the request's extensions what your other layers would put there.
 //!
 //! ```
 //! use axum::Router;
@@ -123,5 +122,5 @@
 //!
 //! # How do I test a store of my own?
 //!
-//! Feature `conformance` has [a suite](crate#features) for [the
+//! The feature `conformance` has [a test suite](crate#features) for [the
 //! contract](crate::store#the-contract).
