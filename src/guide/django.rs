@@ -2,12 +2,12 @@
 //!
 //! # Do clients have to change?
 //!
-//! No: the [protocol](super::protocol) is the same. They often send a slash at the end of the path, so put
-//! the layer [around the router](super::layers#around-a-router).
+//! No: the [protocol](super::protocol) is the same. Clients often send a slash at the end of the
+//! path, so put the layer [around the router](super::layers#around-a-router).
 //!
-//! # Where is what I had set?
+//! # Where are my settings?
 //!
-//! | there | here |
+//! | django-chunked-upload | this crate |
 //! |---|---|
 //! | `CHUNKED_UPLOAD_EXPIRATION_DELTA` | [`UploadsBuilder::expires_after`](crate::UploadsBuilder::expires_after), [`expiry`](crate::UploadsBuilder::expiry) |
 //! | `CHUNKED_UPLOAD_PATH`, `_TO` | [`FsStore::new`](crate::store::FsStore::new) |
@@ -25,18 +25,18 @@
 //! | `delete_expired_uploads` | [`Uploads::delete_expired`](crate::Uploads::delete_expired), [`sweep_every`](crate::Uploads::sweep_every), the example `expired` |
 //! | the admin page | [`OperatorUploads::list`](crate::OperatorUploads::list) |
 //!
-//! # What differs?
+//! # What is different?
 //!
 //! What the original gets wrong:
 //!
-//! - a `Content-Range` that cannot be read is refused instead of ignored;
-//! - bytes count, and not only the announced total, which cannot change;
-//! - an upload whose bytes are missing cannot be completed, nor an expired one, nor one twice;
-//! - an unknown id is answered in JSON;
-//! - what your handler has taken is never deleted by a sweep, and what it has not taken (an answer of 4xx
-//!   or 5xx) can be completed again.
+//! - A `Content-Range` that cannot be parsed is refused instead of ignored.
+//! - The bytes themselves count, not only the announced total, and the total cannot change.
+//! - An upload cannot be completed if bytes are missing, if it has expired, or a second time.
+//! - An unknown id is answered with JSON.
+//! - A sweep never deletes a file that your handler has taken. If your handler has not taken it (a
+//!   response of 4xx or 5xx), the upload can be completed again.
 //!
-//! # What about uploads that are under way?
+//! # What about uploads in progress?
 //!
-//! Their files and records are not read. Clients that go on with one are told 404, and [begin a
-//! new upload](super::errors).
+//! Their files and records are not read. Clients that continue one get a 404, and [begin a new
+//! upload](super::errors).
