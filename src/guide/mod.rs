@@ -1,7 +1,7 @@
-//! A guide to the whole crate, one question after the other.
+//! A guide to the whole crate, one question after another.
 //!
-//! The order to read it in is that of [the table](crate#guide) on the first page; each chapter can
-//! be read by itself. It is here in the documentation only, and in no program.
+//! [The table](crate#guide) on the first page lists the chapters in reading order; each can be read
+//! by itself. The guide is part of the documentation only, and of no program.
 
 pub mod clients;
 pub mod django;
@@ -11,7 +11,7 @@ pub mod files;
 pub mod http2;
 pub mod layers;
 pub mod limits;
-// The Rust of these two runs as tests of `servers`, which has the clients of HTTP and of buckets that it needs.
+// The code of these two runs as doctests of `servers`, which has the HTTP and bucket clients for it.
 #[cfg(not(doctest))]
 pub mod nodes;
 pub mod owners;
