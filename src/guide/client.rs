@@ -1,4 +1,4 @@
-/// What the examples of the guide send, and what comes back.
+/// The requests of the guide's examples, and how to send them.
 #[allow(dead_code)]
 mod client {
     use axum::Router;
@@ -16,7 +16,7 @@ mod client {
         Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
     }
 
-    /// A chunk, or the whole of a file.
+    /// A chunk, or a whole file.
     pub fn chunk(path: &str, filename: &str, range: &str, bytes: &'static str) -> Request<Body> {
         let disposition = format!("attachment; filename=\"{filename}\"");
         let mut chunk = Request::post(path).header("content-disposition", disposition);
@@ -26,7 +26,7 @@ mod client {
         chunk.body(bytes.into()).unwrap()
     }
 
-    /// What a completion says, with the MD5 of the file.
+    /// The body of a completion, with the MD5 of the file.
     pub fn form(id: &Value, file: &str) -> String {
         let digest = Md5::digest(file);
         let md5: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
