@@ -1,18 +1,19 @@
-//! A page where one drops files, the server that takes them, and a page that shows an operator how
-//! they come in.
+//! A page to drop files on, the server that takes them, and a page that shows an operator how they
+//! arrive.
 //!
 //!     cargo run --example axum
 //!
-//! Then open http://127.0.0.1:3000, and http://127.0.0.1:3000/operator beside it. Settings in the
-//! environment, with their defaults:
+//! Then open http://127.0.0.1:3000, and http://127.0.0.1:3000/operator beside it. The settings are
+//! environment variables, with these defaults:
 //!
-//! - `ADDR`, where it listens: `127.0.0.1:3000`. The operator's page asks nobody who they are: anyone who
-//!   reaches it sees and ends all uploads.
-//! - `UPLOADS`, where unfinished files wait: `chunked_uploads/%Y/%m/%d`
-//! - `MEDIA`, where finished ones go: `media`
-//! - `MAX_BYTES` of a file: 20 GiB
-//! - `EXPIRES_AFTER`, in seconds, how long an upload may take: a day
-//! - `HEAD_TIMEOUT`, in seconds, how long a client may be silent before and between its requests: 10
+//! - `ADDR`: the address to listen on; `127.0.0.1:3000`. The operator's page has no authentication:
+//!   anyone who can reach it sees all uploads and can end them.
+//! - `UPLOADS`: where unfinished files are kept; `chunked_uploads/%Y/%m/%d`
+//! - `MEDIA`: where finished files go; `media`
+//! - `MAX_BYTES`: the largest file; 20 GiB
+//! - `EXPIRES_AFTER`: how long an upload may take, in seconds; a day
+//! - `HEAD_TIMEOUT`: how long a client may be silent before and between its requests, in seconds;
+//!   10
 
 use std::env;
 use std::error::Error as _;
@@ -63,7 +64,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::new(Duration::from_secs(setting("HEAD_TIMEOUT", "10").parse()?));
     let connections = server.serve(listener, TowerToHyperService::new(app), terminated()).await;
     tokio::join!(uploads.shutdown(PATIENCE), async {
-        // A client that keeps a connection open for nothing must not keep the server.
+        // A client that keeps an idle connection open must not keep the server running.
         drop(tokio::time::timeout(2 * PATIENCE, connections.shutdown()).await);
     });
     sweeper.stop().await;
@@ -75,7 +76,7 @@ async fn done(
     State(media): State<PathBuf>,
     upload: CompletedUpload,
 ) -> Result<Json<Value>, StatusCode> {
-    // The id keeps two files of one name apart.
+    // The id keeps files of the same name apart.
     let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
     upload.persist(target).await.map_err(|error| {
         eprintln!("keep {:?}: {error}: {:?}", upload.id(), error.source());
@@ -92,7 +93,7 @@ fn setting(name: &str, default: &str) -> String {
     env::var(name).unwrap_or_else(|_| default.to_owned())
 }
 
-/// Ctrl-C, or what a service manager sends.
+/// Waits for Ctrl-C, or for the signal of a service manager.
 async fn terminated() {
     #[cfg(unix)]
     {

@@ -1,4 +1,5 @@
-//! Lists the uploads of a folder that have expired or are damaged, and asks before it deletes each.
+//! Lists the uploads in a folder that have expired or are damaged, and asks before it deletes each
+//! one.
 //!
 //!     cargo run --example expired -- chunked_uploads/%Y/%m/%d [--yes]
 

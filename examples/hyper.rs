@@ -1,10 +1,11 @@
-//! Uploads on a bare hyper server, in front of a service that is one function.
+//! Uploads on a bare hyper server, in front of a service that is a single function.
 //!
 //!     cargo run --example hyper
 //!
-//! It reads HTTP/1 and cleartext HTTP/2 on one port. `ADDR`, `UPLOADS` (where unfinished files wait),
-//! `MEDIA` (where finished ones go) and `HEAD_TIMEOUT` (for how many seconds a client may be silent
-//! before and between its requests) are settings in the environment. A file in two chunks:
+//! It speaks HTTP/1 and cleartext HTTP/2 on one port. The settings are environment variables:
+//! `ADDR`, `UPLOADS` (where unfinished files are kept), `MEDIA` (where finished files go) and
+//! `HEAD_TIMEOUT` (for how many seconds a client may be silent before and between its requests). To
+//! send a file in two chunks:
 //!
 //!     url=http://127.0.0.1:3000/api/chunked_upload
 //!     id=$(printf 'Hello, ' | curl -sF 'file=@-;filename=hello.txt' \
@@ -55,14 +56,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let connections = server.serve(listener, service, interrupted).await;
     tokio::join!(uploads.shutdown(SHUTDOWN), async {
-        // Beyond the chunks there is only what a client keeps open for nothing.
+        // Apart from the chunks, only idle connections are left.
         drop(tokio::time::timeout(2 * SHUTDOWN, connections.shutdown()).await);
     });
     sweeper.stop().await;
     Ok(())
 }
 
-/// What stands behind the layer.
+/// The service inside the layer.
 async fn application<B>(
     media: Arc<Path>,
     request: Request<B>,
@@ -78,7 +79,7 @@ async fn application<B>(
 
 /// Takes a finished file.
 async fn done(media: &Path, upload: &CompletedUpload) -> (StatusCode, String) {
-    // The id keeps two files of one name apart.
+    // The id keeps files of the same name apart.
     let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
     if let Err(error) = upload.persist(target).await {
         eprintln!("keep {:?}: {error}", upload.id());
