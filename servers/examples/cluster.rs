@@ -1,21 +1,22 @@
-//! Three servers on one bucket, and a balancer in front that hands each request to the next of them:
-//! the chunks of a file come in through all three, and so does what completes it.
+//! Three servers on one bucket, and a balancer in front that sends each request to the next server:
+//! the chunks of a file arrive through all three, and so does its completion.
 //!
 //!     cargo run -p servers --example cluster
 //!
-//! Then open http://127.0.0.1:3000 and drop a file; `x-node` in each answer says which server gave it.
-//! Kill servers as you like: the others go on, and a dead one is started again. Settings in the
-//! environment:
+//! Then open http://127.0.0.1:3000 and drop a file; `x-node` in each response says which server
+//! sent it. Kill servers as you like: the others continue, and a dead one is restarted. The
+//! settings are environment variables, with these defaults:
 //!
-//! - `BUCKET`, which must be set: `s3://bucket`, `az://container` or `gs://bucket`, or `bucket` alone
-//!   for S3. Finished files go to `media/` in it.
-//! - Whose it is and where, as the services' own tools name it: `AWS_ACCESS_KEY_ID`,
-//!   `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL` (several, with commas, for one each),
-//!   `AZURE_STORAGE_ACCOUNT_NAME`, `GOOGLE_APPLICATION_CREDENTIALS` and so on
-//! - `ADDR`, where the balancer listens: `127.0.0.1:3000`. The servers listen on ports that are free.
-//! - `MAX_BYTES` of a file: 20 GiB
-//! - `EXPIRES_AFTER`, in seconds, how long an upload may take: a day
-//! - `HEAD_TIMEOUT`, in seconds, how long a client may be silent before and between its requests: 10
+//! - `BUCKET`, which must be set: `s3://bucket`, `az://container` or `gs://bucket`, or `bucket`
+//!   alone for S3. Finished files go to `media/` in it.
+//! - Its account and address, in the variables of the service's own tools: `AWS_ACCESS_KEY_ID`,
+//!   `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL` (one for each server, separated by
+//!   commas), `AZURE_STORAGE_ACCOUNT_NAME`, `GOOGLE_APPLICATION_CREDENTIALS` and so on
+//! - `ADDR`: the address of the balancer; `127.0.0.1:3000`. The servers listen on free ports.
+//! - `MAX_BYTES`: the largest file; 20 GiB
+//! - `EXPIRES_AFTER`: how long an upload may take, in seconds; a day
+//! - `HEAD_TIMEOUT`: how long a client may be silent before and between its requests, in seconds;
+//!   10
 
 use std::env;
 use std::error::Error as _;
@@ -46,7 +47,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // It fails only if there is one already.
+    // This fails only if there is a provider already.
     drop(rustls::crypto::ring::default_provider().install_default());
     let ended = match (env::var("BUCKET"), nodes::own_number()) {
         (Err(_), _) => Err(HELP.into()),
@@ -59,7 +60,7 @@ async fn main() -> ExitCode {
             let mut text = error.to_string();
             let mut source = error.source();
             while let Some(error) = source {
-                // Some errors tell their source themselves.
+                // Some errors include their source.
                 if !text.contains(&error.to_string()) {
                     text = format!("{text}: {error}");
                 }
@@ -71,7 +72,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Starts the servers, and stands before them.
+/// Starts the servers, and balances between them.
 async fn balance() -> Result<(), BoxError> {
     let nodes = Nodes::start(NODES).await?;
     let listener = TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;
@@ -79,7 +80,7 @@ async fn balance() -> Result<(), BoxError> {
     let server = Server::new(head_timeout()?);
     let connections = balancer::serve(&server, listener, nodes.addresses(), told_to_end()).await;
     tokio::join!(nodes.stop(), async {
-        // A client that keeps a connection open for nothing must not keep the balancer.
+        // A client that keeps an idle connection open must not keep the balancer running.
         drop(tokio::time::timeout(2 * PATIENCE, connections.shutdown()).await);
     });
     Ok(())
@@ -92,7 +93,7 @@ async fn node(bucket: &str, number: usize) -> Result<(), BoxError> {
         .max_bytes(setting("MAX_BYTES", "21474836480").parse()?)
         .expires_after(Duration::from_secs(setting("EXPIRES_AFTER", "86400").parse()?))
         .build()?;
-    // Each sweep costs requests, and one node's are enough.
+    // Each sweep costs requests, and one node is enough.
     let sweeper = (number == 1).then(|| uploads.sweep_every(SWEEP));
 
     let layer = ChunkedUploadLayer::new(uploads.clone()).policy(user::ByCookie);
@@ -112,7 +113,7 @@ async fn node(bucket: &str, number: usize) -> Result<(), BoxError> {
     let server = Server::new(head_timeout()?);
     let connections = server.serve(listener, TowerToHyperService::new(app), told_to_end()).await;
     tokio::join!(uploads.shutdown(PATIENCE), async {
-        // Answers still go out, and an idle connection must not keep the node.
+        // Responses are still sent, and an idle connection must not keep the node running.
         drop(tokio::time::timeout(2 * PATIENCE, connections.shutdown()).await);
     });
     if let Some(sweeper) = sweeper {
@@ -123,7 +124,7 @@ async fn node(bucket: &str, number: usize) -> Result<(), BoxError> {
 
 /// Takes a finished file.
 async fn done(upload: CompletedUpload) -> Result<Json<Value>, StatusCode> {
-    // The id keeps two files of one name apart.
+    // The id keeps files of the same name apart.
     let target = format!("media/{}-{}", upload.id(), upload.filename());
     upload.persist(target).await.map_err(|error| {
         eprintln!("keep {:?}: {error}: {:?}", upload.id(), error.source());

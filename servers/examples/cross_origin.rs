@@ -1,9 +1,9 @@
-//! A server for pages of another origin: CORS, a session cookie, and a token against CSRF.
+//! A server for pages on another origin: CORS, a session cookie, and a token against CSRF.
 //!
 //!     ORIGIN=http://127.0.0.1:8080 cargo run -p servers --example cross_origin
 //!
-//! A page of that origin asks for the token of its session. It sends it as a field before the file, or
-//! as a header; a completion and a cancellation have the header.
+//! A page on that origin asks for the token of its session. It sends the token as a field before
+//! the file, or as a header; completions and cancellations need the header.
 //!
 //! ```js
 //! const server = "http://127.0.0.1:3000";
@@ -24,13 +24,14 @@
 //! });
 //! ```
 //!
-//! Settings in the environment, with their defaults:
+//! The settings are environment variables, with these defaults:
 //!
-//! - `ADDR`, where it listens: `127.0.0.1:3000`
-//! - `ORIGIN` of the page: `http://127.0.0.1:8080`
-//! - `UPLOADS`, where unfinished files wait: `chunked_uploads/%Y/%m/%d`
-//! - `MEDIA`, where finished ones go: `media`
-//! - `HEAD_TIMEOUT`, in seconds, how long a client may be silent before and between its requests: 10
+//! - `ADDR`: the address to listen on; `127.0.0.1:3000`
+//! - `ORIGIN`: the origin of the page; `http://127.0.0.1:8080`
+//! - `UPLOADS`: where unfinished files are kept; `chunked_uploads/%Y/%m/%d`
+//! - `MEDIA`: where finished files go; `media`
+//! - `HEAD_TIMEOUT`: how long a client may be silent before and between its requests, in seconds;
+//!   10
 
 use std::env;
 use std::error::Error as _;
@@ -76,7 +77,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let layer = ChunkedUploadLayer::new(uploads.clone()).policy(tokens);
     let app = Router::new()
         .fallback_service(layer.around(routes))
-        // Outside, so that refusals can be read too.
+        // Outside, so that pages can read refusals too.
         .layer(pages_of(origin, layer.cors()));
 
     let listener = tokio::net::TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;
@@ -85,14 +86,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stop = async { drop(tokio::signal::ctrl_c().await) };
     let connections = server.serve(listener, TowerToHyperService::new(app), stop).await;
     tokio::join!(uploads.shutdown(PATIENCE), async {
-        // A client that keeps a connection open for nothing must not keep the server.
+        // A client that keeps an idle connection open must not keep the server running.
         drop(tokio::time::timeout(2 * PATIENCE, connections.shutdown()).await);
     });
     sweeper.stop().await;
     Ok(())
 }
 
-/// Lets the pages of one origin send cookies and read answers, and those of no other.
+/// Lets the pages of one origin, and of no other, send cookies and read responses.
 fn pages_of(origin: HeaderValue, needs: Cors) -> CorsLayer {
     let headers = needs.request_headers.into_iter().chain([CSRF_TOKEN]);
     CorsLayer::new()
@@ -101,13 +102,13 @@ fn pages_of(origin: HeaderValue, needs: Cors) -> CorsLayer {
         .allow_methods(needs.methods)
         .allow_headers(AllowHeaders::list(headers))
         .expose_headers(needs.response_headers)
-        // So that not each chunk costs two requests.
+        // Otherwise each chunk costs two requests.
         .max_age(Duration::from_secs(60 * 60))
 }
 
-/// Begins a session, unless there is one, and tells its token.
+/// Begins a session, unless there is one, and returns its token.
 ///
-/// Any page can send this request, but only one of the allowed origin can read the answer.
+/// Any page can send this request, but only a page on the allowed origin can read the response.
 async fn session(State(tokens): State<Tokens>, jar: CookieJar) -> impl IntoResponse {
     let known = session_of(&jar);
     let session = known.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
@@ -116,14 +117,14 @@ async fn session(State(tokens): State<Tokens>, jar: CookieJar) -> impl IntoRespo
     ([(header::CACHE_CONTROL, "no-store")], jar, answer)
 }
 
-/// With `__Host-` no other host can set it.
+/// Because of `__Host-`, no other host can set it.
 fn cookie(session: String) -> Cookie<'static> {
     Cookie::build((COOKIE, session))
         .path("/")
         .secure(true)
         .http_only(true)
-        // Page and server may be on two hosts or ports of one site. On two sites, it takes `None`.
-        // With `Strict` a link on any site to `/session` would replace the user's session.
+        // Page and server may be on different hosts or ports of one site. On two sites, this has to
+        // be `None`. With `Strict`, a link to `/session` on any site would replace the session.
         .same_site(SameSite::Lax)
         .build()
 }
@@ -133,15 +134,15 @@ fn session_of(jar: &CookieJar) -> Option<String> {
     Some(session.to_string())
 }
 
-/// The tokens of all sessions: each is its session's name, signed.
+/// The tokens of all sessions: each is the signed name of its session.
 ///
-/// CORS alone does not keep a page of another origin from sending a form: it only keeps it from reading
-/// the answer. But the token it cannot know.
+/// CORS alone does not prevent a page on another origin from sending a form, only from reading the
+/// response. But such a page cannot know the token.
 #[derive(Clone)]
 struct Tokens(Arc<hmac::Key>);
 
 impl Tokens {
-    /// With a new key, so a restart asks for new tokens; servers that share sessions share a key.
+    /// Creates a new key, so a restart needs new tokens. Servers that share sessions share a key.
     fn new() -> Result<Self, &'static str> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
         Ok(Self(Arc::new(key.map_err(|_| "the system gives no random bytes")?)))
@@ -151,7 +152,7 @@ impl Tokens {
         BASE64.encode(hmac::sign(&self.0, session.as_bytes()))
     }
 
-    /// In constant time.
+    /// Compares in constant time.
     fn check(&self, request: &Parts, token: Option<&str>) -> Result<(), Refusal> {
         let session = session_in(&request.headers)?;
         let signature = token.and_then(|token| BASE64.decode(token).ok()).unwrap_or_default();
@@ -161,24 +162,24 @@ impl Tokens {
 }
 
 impl Policy for Tokens {
-    /// To look needs no token: it changes nothing, and other origins cannot read the answer.
+    /// A status needs no token: it changes nothing, and other origins cannot read the response.
     async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
         let session = session_in(&asked.request.headers)?;
-        // A cancellation is not asked about again.
+        // A cancellation is not checked again.
         if asked.request.method == Method::DELETE {
             self.check(asked.request, token_in(asked.request))?;
         }
-        // The owner is stored, and the session is a credential.
+        // The owner is stored, but the session is a credential.
         let owner = digest::digest(&digest::SHA256, session.as_bytes());
         Ok(Some(Owner::new(BASE64.encode(owner))))
     }
 
-    /// Each chunk is asked about, before a byte of it is kept.
+    /// Checks each chunk, before a byte of it is kept.
     async fn validate(&self, chunk: &Candidate<'_>) -> Result<(), Refusal> {
         self.check(chunk.request, chunk.field("csrf_token").or(token_in(chunk.request)))
     }
 
-    /// A completion's fields are not seen here, so only the header counts.
+    /// The fields of a completion are not available here, so only the header counts.
     async fn verify(&self, finished: &Verification<'_>) -> Result<(), Refusal> {
         self.check(finished.request, token_in(finished.request))
     }
@@ -197,7 +198,7 @@ async fn done(
     State(media): State<PathBuf>,
     upload: CompletedUpload,
 ) -> Result<Json<Value>, StatusCode> {
-    // The id keeps two files of one name apart.
+    // The id keeps files of the same name apart.
     let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
     upload.persist(target).await.map_err(|error| {
         eprintln!("keep {:?}: {error}: {:?}", upload.id(), error.source());

@@ -2,9 +2,10 @@
 //!
 //!     cargo run -p servers --example tonic
 //!
-//! The gRPC service is tonic's ready-made health check. `ADDR`, `UPLOADS` (where unfinished files
-//! wait), `MEDIA` (where finished ones go) and `HEAD_TIMEOUT` (for how many seconds a client may be
-//! silent before it begins) are settings in the environment. A file in two chunks:
+//! The gRPC service is tonic's ready-made health check. The settings are environment variables:
+//! `ADDR`, `UPLOADS` (where unfinished files are kept), `MEDIA` (where finished files go) and
+//! `HEAD_TIMEOUT` (for how many seconds a client may be silent before it begins). To send a file in
+//! two chunks:
 //!
 //!     url=http://127.0.0.1:3000/api/chunked_upload
 //!     id=$(printf 'Hello, ' | curl -sF 'file=@-;filename=hello.txt' \
@@ -43,7 +44,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sweeper = uploads.sweep_every(Duration::from_secs(60));
 
     let (_reporter, health) = tonic_health::server::health_reporter();
-    // A finished file comes as an ordinary HTTP request: an axum route beside the gRPC methods.
+    // A finished file arrives as an ordinary HTTP request, on an axum route beside the gRPC
+    // methods.
     let media = PathBuf::from(setting("MEDIA", "media"));
     let routes = Routes::new(health)
         .into_axum_router()
@@ -68,7 +70,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::builder()
         // gRPC needs HTTP/2 only; browsers speak HTTP/1 to a server without TLS.
         .accept_http1(true)
-        // A client of HTTP/2 that has said nothing for so long is asked whether it is there.
+        // An HTTP/2 client that has been silent for this long is pinged.
         .http2_keepalive_interval(Some(head_timeout))
         .http2_keepalive_timeout(Some(2 * head_timeout))
         .layer(layer)
@@ -78,7 +80,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         });
     tokio::select! {
         ended = server => ended?,
-        // A call that stays open, or a client that sends nothing, must not keep the server.
+        // A call that stays open, or a silent client, must not keep the server running.
         () = async {
             drop(stopping.await);
             tokio::time::sleep(PATIENCE).await;
@@ -101,7 +103,7 @@ async fn done(
     State(media): State<PathBuf>,
     upload: CompletedUpload,
 ) -> Result<Json<Value>, StatusCode> {
-    // The id keeps two files of one name apart.
+    // The id keeps files of the same name apart.
     let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
     upload.persist(target).await.map_err(|error| {
         eprintln!("keep {:?}: {error}", upload.id());

@@ -1,13 +1,13 @@
-//! The server that the wire cases are played against: all its settings come from the environment.
+//! The server that the wire cases run against. All its settings are environment variables.
 //!
-//! `WIRE_ADDR` and `WIRE_DATA` are required; `WIRE_READ_BUFFER` is what hyper reads at most at once
-//! from a connection, in bytes (64 KiB), and `WIRE_HEAD_SECONDS` (10) how long a client may be silent
-//! before and between its requests. It reads HTTP/1.1 and cleartext HTTP/2 on one port. A completion
-//! with a header `X-Hook-Status` is answered with that status, and its file not touched.
+//! `WIRE_ADDR` and `WIRE_DATA` are required. `WIRE_READ_BUFFER` (64 KiB) is the size of hyper's
+//! read buffer in bytes, and `WIRE_HEAD_SECONDS` (10) is how long a client may be silent before and
+//! between its requests. The server speaks HTTP/1.1 and cleartext HTTP/2 on one port. A completion
+//! with a header `X-Hook-Status` is answered with that status, and its file is not touched.
 //!
 //! With `WIRE_BUCKET`, named as in the example `cluster`, the uploads are in a bucket, and
-//! `WIRE_LEASE_SECONDS` (1) is its lease for completions. With `WIRE_NODES`, so many servers share
-//! the uploads behind a balancer.
+//! `WIRE_LEASE_SECONDS` (1) is the lease for completions. With `WIRE_NODES`, that number of servers
+//! share the uploads behind a balancer.
 
 use std::convert::Infallible;
 use std::env;
@@ -49,7 +49,7 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    // It fails only if there is one already.
+    // This fails only if there is a provider already.
     drop(rustls::crypto::ring::default_provider().install_default());
     match (number("WIRE_NODES")?, nodes::own_number()) {
         (Some(count), None) => balance(usize::try_from(count)?).await,
@@ -57,14 +57,14 @@ async fn main() -> Result<(), BoxError> {
     }
 }
 
-/// Starts so many servers, and stands before them.
+/// Starts that number of servers, and balances between them.
 async fn balance(count: usize) -> Result<(), BoxError> {
     let nodes = Nodes::start(count).await?;
     let listener = TcpListener::bind(env::var("WIRE_ADDR")?).await?;
     let server = Server::new(head_timeout()?);
     let connections = balancer::serve(&server, listener, nodes.addresses(), told_to_end()).await;
     tokio::join!(nodes.stop(), async {
-        // Beyond the chunks there is only what a client keeps open for nothing.
+        // Apart from the chunks, only idle connections are left.
         drop(tokio::time::timeout(2 * SHUTDOWN, connections.shutdown()).await);
     });
     Ok(())
@@ -124,7 +124,7 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
     server.hyper.http1().max_buf_size(usize::try_from(read_buffer)?);
     let connections = server.serve(listener, service, told_to_end()).await;
     tokio::join!(uploads.shutdown(SHUTDOWN), async {
-        // Beyond the chunks there is only what a client keeps open for nothing.
+        // Apart from the chunks, only idle connections are left.
         drop(tokio::time::timeout(2 * SHUTDOWN, connections.shutdown()).await);
     });
     sweeper.stop().await;
@@ -147,7 +147,7 @@ impl Policy for Users {
     }
 }
 
-/// What stands behind the layer.
+/// The service inside the layer.
 async fn application<B>(
     hook: Arc<Hook>,
     request: Request<RequestBody<B>>,
@@ -171,7 +171,7 @@ async fn application<B>(
 struct Hook {
     /// Where finished files go, if they are kept.
     folder: Option<PathBuf>,
-    /// The bucket, and what the keys in it begin with.
+    /// The bucket, and the prefix of the keys in it.
     bucket: Option<(Arc<dyn ObjectStore>, String)>,
 }
 
@@ -244,7 +244,7 @@ async fn fetch(objects: &dyn ObjectStore, key: &str, target: &Path) -> Result<()
     Ok(tokio::fs::rename(&part, target).await?)
 }
 
-/// The digest of the file as it lies in the store.
+/// The digest of the file as it is in the store.
 async fn read<D: sha2::Digest>(upload: &CompletedUpload) -> Result<Vec<u8>, BoxError> {
     let mut file = pin!(upload.open().await?);
     let mut digest = D::new();

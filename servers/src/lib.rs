@@ -1,7 +1,7 @@
-//! The servers that tests need are the examples of this package, and what starts them its tests.
+//! The examples of this package are the servers that tests need, and its tests start them.
 //!
-//! The library is empty. Its documentation tests are the Rust of those pages about the crate whose code needs
-//! clients of HTTP and of buckets.
+//! The library is empty. Its doctests are the code of the pages of documentation that need HTTP or
+//! bucket clients.
 
 #[cfg(doctest)]
 #[path = "../../src/guide/nodes.rs"]

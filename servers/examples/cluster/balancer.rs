@@ -1,4 +1,4 @@
-//! Hands each request to the next node in turn, and keeps nothing of it.
+//! Sends each request to the next node in turn, and keeps no state about it.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -26,7 +26,7 @@ use crate::nodes::Addresses;
 
 type Answer = Response<Either<Incoming, Full<Bytes>>>;
 
-/// Serves until it is told to stop; gives the connections that are still open.
+/// Serves until it is told to stop; returns the connections that are still open.
 pub(crate) async fn serve(
     server: &Server,
     listener: TcpListener,
@@ -76,7 +76,7 @@ async fn answer(nodes: &Addresses, request: Request<Incoming>) -> Answer {
             answer.headers_mut().insert(NODE, number.into());
             answer.map(Either::Left)
         }
-        // A client may have closed only its half of the connection.
+        // A client may have closed only its side of the connection.
         Err(_) if broken.load(Ordering::Relaxed) => {
             refuse(StatusCode::BAD_REQUEST, "The request broke off\n")
         }
@@ -87,7 +87,7 @@ async fn answer(nodes: &Addresses, request: Request<Incoming>) -> Answer {
     }
 }
 
-/// A connection to the next node that takes one.
+/// A connection to the next node that accepts one.
 async fn connect(nodes: &Addresses) -> Option<(usize, TcpStream)> {
     for (number, address) in nodes.in_turn() {
         if let Ok(stream) = TcpStream::connect(address).await {
@@ -98,8 +98,8 @@ async fn connect(nodes: &Addresses) -> Option<(usize, TcpStream)> {
     None
 }
 
-/// A connection carries one request. Its task goes on when the answer is there: a node may answer
-/// before it has read all of the request, and reads on.
+/// A connection carries one request. Its task continues after the response: a node may respond
+/// before it has read the whole request, and then continues to read.
 async fn exchange(
     stream: TcpStream,
     request: Request<Passed>,
@@ -115,7 +115,7 @@ fn refuse(status: StatusCode, text: &'static str) -> Answer {
     answer
 }
 
-/// Removes what is about one connection.
+/// Removes the headers that are about one connection.
 fn without_hops(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -134,8 +134,8 @@ fn without_hops(headers: &mut HeaderMap) {
     headers.remove("proxy-connection");
 }
 
-/// A client's body on its way to a node. A client that waits for "100 Continue" gets it as soon as its
-/// body is read: that is when the node has said so, or has answered.
+/// A client's body on its way to a node. A client that waits for "100 Continue" gets it as soon as
+/// its body is read: that is when the node has sent it, or has responded.
 struct Passed {
     body: Incoming,
     wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -171,5 +171,5 @@ impl Body for Passed {
     }
 }
 
-/// Says which node has answered.
+/// Says which node has responded.
 const NODE: HeaderName = HeaderName::from_static("x-node");

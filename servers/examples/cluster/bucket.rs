@@ -8,10 +8,10 @@ use object_store::ObjectStore;
 use object_store::prefix::PrefixStore;
 use reqwest::Url;
 
-/// Opens `s3://bucket`, `az://container` or `gs://bucket`, each with a folder behind it or without, or
-/// `bucket`, one of S3. Whose it is and where say the variables that begin with `AWS_`, `AZURE_` or
-/// `GOOGLE_`, named as in these services' own tools. Of several endpoints with commas in between,
-/// each node has one.
+/// Opens `s3://bucket`, `az://container` or `gs://bucket`, each with or without a folder after it,
+/// or `bucket`, which is on S3. The account and address are in the variables of the services' own
+/// tools, which begin with `AWS_`, `AZURE_` or `GOOGLE_`. If there are several endpoints, separated
+/// by commas, each node gets one.
 pub(crate) fn open(
     bucket: &str,
     node: usize,
@@ -28,7 +28,7 @@ pub(crate) fn open(
         plain |= endpoints.starts_with("http://");
     }
     if plain {
-        // There, no certificates are needed, and there need be none on the system.
+        // No certificates are needed there, and the system may have none.
         for name in ["allow_http", "disable_system_certificates"] {
             settings.push((name.to_owned(), "true".to_owned()));
         }

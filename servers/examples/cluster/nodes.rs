@@ -1,4 +1,4 @@
-//! Server processes of this same executable, which are started again when they die.
+//! Server processes of this same executable, which are restarted when they die.
 
 use std::env;
 use std::io;
@@ -13,18 +13,18 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
-/// Which node this process is, counted from 1; `None` in the one that starts them.
+/// Which node this process is, counted from 1; `None` in the process that starts them.
 pub(crate) fn own_number() -> Option<usize> {
     env::var(NUMBER).ok()?.parse().ok()
 }
 
-/// Tells the process that has started this one where it listens.
+/// Tells the parent process where this one listens.
 pub(crate) fn listens_at(address: SocketAddr) {
     println!("{address}");
 }
 
-/// Waits until this process should end: when it is told to, or, in a node, when the one that started
-/// it has let go of it or is dead.
+/// Waits until this process should end: when it is told to, or, in a node, when the parent process
+/// has closed its standard input or is dead.
 pub(crate) async fn told_to_end() {
     tokio::select! {
         () = terminated() => {}
@@ -34,7 +34,7 @@ pub(crate) async fn told_to_end() {
 
 async fn let_go() {
     let (ended, held) = oneshot::channel::<()>();
-    // A thread of its own, since the runtime would wait for one of its threads.
+    // This has its own thread, because the runtime would wait for one of its threads.
     std::thread::spawn(move || {
         drop(io::copy(&mut io::stdin(), &mut io::sink()));
         drop(ended);
@@ -42,7 +42,7 @@ async fn let_go() {
     drop(held.await);
 }
 
-/// Ctrl-C, or what a service manager sends.
+/// Waits for Ctrl-C, or for the signal of a service manager.
 async fn terminated() {
     #[cfg(unix)]
     {
@@ -58,14 +58,14 @@ async fn terminated() {
     drop(tokio::signal::ctrl_c().await);
 }
 
-/// Where the nodes listen that are there.
+/// The addresses of the nodes that are running.
 pub(crate) struct Addresses {
     turn: AtomicUsize,
     nodes: Vec<Mutex<Option<SocketAddr>>>,
 }
 
 impl Addresses {
-    /// Each node and its number, beginning with the one whose turn it is.
+    /// Each node with its number, starting with the one whose turn it is.
     pub(crate) fn in_turn(&self) -> impl Iterator<Item = (usize, SocketAddr)> + Send + '_ {
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         (0..self.nodes.len()).filter_map(move |next| {
@@ -79,7 +79,7 @@ impl Addresses {
     }
 }
 
-/// The nodes, as long as this value is there.
+/// The nodes, as long as this value lives.
 pub(crate) struct Nodes {
     addresses: Arc<Addresses>,
     keepers: JoinSet<()>,
@@ -93,7 +93,7 @@ impl Nodes {
         let addresses = Arc::new(Addresses { turn: AtomicUsize::new(0), nodes });
         let (stop, _) = watch::channel(false);
         let mut nodes = Self { addresses, keepers: JoinSet::new(), stop };
-        // What is wrong with the settings, the first one says for all.
+        // If the settings are wrong, the first one says so for all.
         nodes.keep(1, Node::start(1).await?);
         let mut others: JoinSet<_> =
             (2..=count).map(|number| async move { (number, Node::start(number).await) }).collect();
@@ -107,7 +107,7 @@ impl Nodes {
         Arc::clone(&self.addresses)
     }
 
-    /// Lets all of them end in order.
+    /// Shuts all of them down gracefully.
     pub(crate) async fn stop(mut self) {
         self.stop.send_replace(true);
         while self.keepers.join_next().await.is_some() {}
@@ -143,13 +143,13 @@ async fn told(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-/// A process, killed if this value goes.
+/// A process, killed when this value is dropped.
 struct Node {
     child: Child,
     address: SocketAddr,
-    /// It says nothing; the node ends when it is closed.
+    /// Nothing is written to it; the node ends when it is closed.
     held: Option<ChildStdin>,
-    /// It must have somewhere to print to.
+    /// The node must have somewhere to print to.
     _printed: BufReader<ChildStdout>,
 }
 
@@ -180,8 +180,8 @@ impl Node {
     }
 }
 
-/// In the environment of a node: which one it is.
+/// The variable in a node's environment that says which one it is.
 const NUMBER: &str = "CLUSTER_NODE";
-/// How long a node that has died stays away.
+/// How long to wait before a dead node is restarted.
 const REST: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
