@@ -1,4 +1,4 @@
-//! Files from a page without JavaScript: an HTML form, one request, one answer in words.
+//! Files from a page without JavaScript: an HTML form, one request, one response in words.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -11,7 +11,7 @@ use tower::ServiceExt;
 
 type Refused = (StatusCode, String);
 
-/// Sends what came to `app` as an upload of one chunk, and then the upload's completion.
+/// Sends the request to `app` as an upload of one chunk, and then completes the upload.
 pub async fn whole_file(State(app): State<Router>, request: Request) -> (StatusCode, String) {
     let (head, body) = request.into_parts();
     match upload(&app, head, body).await {
@@ -36,7 +36,7 @@ async fn upload(app: &Router, head: Parts, body: Body) -> Result<String, Refused
     let id = format!("upload_id={}", text(&received, "upload_id"));
     let completed = answer(app, Method::POST, COMPLETE, later.clone(), id.clone().into()).await;
     if completed.is_err() {
-        // Nobody would go on with it.
+        // Nobody would continue it.
         let upload = format!("{CHUNKS}?{id}");
         drop(answer(app, Method::DELETE, &upload, later, Body::empty()).await);
     }

@@ -1,5 +1,5 @@
-//! The page for files, and the operator's: files of their own, without a framework or a build step, and
-//! what they ask their server for.
+//! The page for files and the operator's page, without a framework or a build step, and the routes
+//! that they need on their server.
 
 use axum::Router;
 use axum::http::{HeaderName, header};
@@ -12,7 +12,7 @@ pub mod list;
 pub mod operator;
 pub mod user;
 
-/// The page that sends files, and what it shares with the operator's.
+/// The page that sends files, and what it shares with the operator's page.
 pub fn pages() -> Router {
     let welcome =
         |jar: CookieJar| async move { (user::welcome(jar), html(include_str!("../index.html"))) };

@@ -1,4 +1,4 @@
-//! The uploads of the user who asks, to pick them up again.
+//! The uploads of the user who asks, so that the page can resume them.
 
 use std::time::SystemTime;
 
@@ -11,7 +11,7 @@ use tower_chunked_upload::{Filter, Status, Upload, UploadId, Uploads};
 
 use crate::user;
 
-/// An upload, as its user is shown it.
+/// An upload as its user sees it.
 #[derive(Debug, Serialize)]
 pub struct Mine {
     id: UploadId,
@@ -21,11 +21,11 @@ pub struct Mine {
     created: Option<Timestamp>,
     expires: Option<Timestamp>,
     status: Status,
-    /// Of a file that is complete.
+    /// Only for a complete file.
     md5: Option<String>,
 }
 
-/// Those that have not expired, the oldest first.
+/// The user's uploads that have not expired, oldest first.
 pub async fn mine(
     State(uploads): State<Uploads>,
     headers: HeaderMap,
@@ -55,7 +55,7 @@ impl From<Upload> for Mine {
     }
 }
 
-/// `None` for what is beyond the years that people write down.
+/// `None` for a time that is out of range.
 pub(crate) fn timestamp(time: SystemTime) -> Option<Timestamp> {
     Timestamp::try_from(time).ok()
 }

@@ -1,5 +1,6 @@
-//! What an operator sees and does, by the public API alone: `list` says what is there, events what
-//! happens. A real application puts its own authentication before these routes.
+//! What an operator sees and does, with the public API alone: `list` returns the uploads, and
+//! events say what happens to them. A real application puts its own authentication in front of
+//! these routes.
 
 use axum::http::Extensions;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -16,7 +17,7 @@ use tower_chunked_upload::{ErrorKind, Event, Filter, Observer, Status, Upload, U
 
 use crate::list::timestamp;
 
-/// Remembers what happens: an observer of the uploads.
+/// An observer of the uploads that remembers what happens.
 #[derive(Clone, Debug, Default)]
 pub struct Watch(Arc<Mutex<Seen>>);
 
@@ -55,8 +56,8 @@ impl Observer for Watch {
 }
 
 impl Watch {
-    /// Takes a sample each second, and learns now and then what happened in other processes, as long
-    /// as it is polled.
+    /// While it is polled, it takes a sample each second, and now and then reads what happened in
+    /// other processes.
     pub async fn run(self, uploads: Uploads) {
         tokio::join!(self.sample(), self.list(uploads));
     }
@@ -95,7 +96,7 @@ impl Watch {
                     |id: &UploadId, known: &Known| !listed.contains(id) && known.changed < begun;
                 self.seen().uploads.retain(|id, known| !gone(id, known));
             }
-            // So that with many uploads it does not do this alone.
+            // With many uploads, this must not take all of its time.
             tokio::time::sleep(REST.max(clock.elapsed() * 10)).await;
         }
     }
@@ -108,7 +109,7 @@ impl Watch {
 impl Seen {
     fn learn(&mut self, upload: Upload, when: SystemTime) {
         let Some(known) = self.uploads.get_mut(&upload.id) else {
-            // What was there before this process came in no second of it.
+            // Bytes from before this process belong to none of its seconds.
             if upload.created + REST >= when {
                 self.bytes += upload.offset();
             }
@@ -143,12 +144,12 @@ pub(crate) struct View {
     finishing: usize,
     complete: usize,
     expired: usize,
-    /// Of all unfinished uploads.
+    /// For all unfinished uploads.
     bytes: u64,
     announced: u64,
     oldest: Option<Row>,
     samples: Vec<Sample>,
-    /// Those that changed last.
+    /// The uploads that changed last.
     rows: Vec<Row>,
 }
 
@@ -215,7 +216,7 @@ async fn cancel(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// From now on it is refused; the next sweep removes it.
+/// The upload is refused from now on; the next sweep removes it.
 async fn expire(
     State((uploads, watch)): State<(Uploads, Watch)>,
     Path(id): Path<UploadId>,
@@ -234,7 +235,7 @@ fn status(kind: &ErrorKind) -> StatusCode {
     }
 }
 
-/// The methods that change something are none that a form of another site can send.
+/// A form on another site cannot send the methods that change something.
 pub fn routes(uploads: Uploads, watch: Watch) -> Router {
     let html = async || crate::html(include_str!("../operator.html"));
     let css = async || crate::file("text/css", include_str!("../operator.css"));
@@ -252,5 +253,5 @@ pub fn routes(uploads: Uploads, watch: Watch) -> Router {
 const SAMPLES: usize = 300;
 const ROWS: usize = 100;
 const REST: Duration = Duration::from_secs(2);
-/// How long after its last chunk an upload counts as moving.
+/// How long after its last chunk an upload counts as active.
 const MOVING: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! Who sends: a browser, known by a cookie, since an example has no accounts.
+//! The user: a browser, identified by a cookie, because an example has no accounts.
 
 use axum::http::HeaderMap;
 use axum_extra::extract::CookieJar;
@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 const NAME: &str = "user";
 
-/// To each browser its own uploads. What comes without the cookie, as from `curl`, is nobody's.
+/// Gives each browser its own uploads. Requests without the cookie, such as those of `curl`, have
+/// no owner.
 #[derive(Debug)]
 pub struct ByCookie;
 
@@ -21,12 +22,12 @@ impl Policy for ByCookie {
 
 pub(crate) fn owner(headers: &HeaderMap) -> Option<Owner> {
     let jar = CookieJar::from_headers(headers);
-    // The owner stands in the record and in the operator's view, where no secret belongs.
+    // The owner is in the record and in the operator's view, which must not contain secrets.
     let digest = Sha256::digest(jar.get(NAME)?.value());
     Some(Owner::new(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>()))
 }
 
-/// A visitor without the cookie gets one.
+/// Gives a cookie to a visitor without one.
 pub(crate) fn welcome(jar: CookieJar) -> CookieJar {
     if jar.get(NAME).is_some() {
         return jar;

@@ -1,7 +1,8 @@
-//! A connection that has to begin.
+//! A stream whose client has to begin in time.
 //!
-//! To know whether a client speaks HTTP/1 or HTTP/2, hyper-util's `auto::Builder` waits for the first
-//! byte that is not of HTTP/2's preface, or for all 24 of it, and there no timeout of hyper's runs yet.
+//! To detect whether a client speaks HTTP/1 or HTTP/2, hyper-util's `auto::Builder` waits for the
+//! first byte that differs from HTTP/2's preface, or for all 24 bytes of the preface. None of
+//! hyper's timeouts has started by then.
 
 use std::future::Future;
 use std::io;
@@ -12,18 +13,18 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// Fails if in a time it has not come out which version its client speaks.
+/// Fails if the client's HTTP version is not known within a timeout.
 #[derive(Debug)]
 pub struct Begins<T> {
-    /// What it reads from and writes to.
+    /// The stream that it reads from and writes to.
     pub stream: T,
-    /// `None` when it has.
+    /// `None` once the version is known.
     beginning: Option<Box<Beginning>>,
 }
 
 #[derive(Debug)]
 struct Beginning {
-    /// How much of the preface has come.
+    /// How many bytes of the preface have arrived.
     come: usize,
     time_is_up: Pin<Box<Sleep>>,
 }
@@ -37,7 +38,7 @@ impl<T> Begins<T> {
 }
 
 impl Beginning {
-    /// Whether it is still open which version it is.
+    /// Whether the version is still unknown.
     fn goes_on_with(&mut self, bytes: &[u8]) -> bool {
         let expected = &PREFACE[self.come..];
         self.come += bytes.len();

@@ -1,8 +1,8 @@
-//! Serves HTTP/1 and cleartext HTTP/2 on one port, to clients that say something.
+//! Serves HTTP/1 and cleartext HTTP/2 on one port, and closes silent connections.
 //!
-//! `axum::serve` keeps a connection for as long as its client likes, also one that never says a word
-//! or stops in the middle of a request's head. Here each ends. Any tower service can be served so, an
-//! axum router too: `TowerToHyperService::new(router)`.
+//! `axum::serve` keeps a connection open for as long as its client likes, even if the client never
+//! sends anything or stops in the middle of a request's head. This server closes such connections.
+//! It can serve any tower service, including an axum router: `TowerToHyperService::new(router)`.
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -24,30 +24,30 @@ mod begins;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// A server that lets go of clients that are silent.
+/// A server that closes connections whose client is silent.
 #[derive(Debug)]
 pub struct Server {
-    /// For settings beyond these.
+    /// For other settings.
     pub hyper: auto::Builder<TokioExecutor>,
     head_timeout: Duration,
 }
 
 impl Server {
-    /// `head_timeout` is how long a client may take to begin, and then for each request's head; an
-    /// HTTP/2 client that has said nothing for so long is asked whether it is there.
+    /// `head_timeout` is how long a client may take to begin, and then for each request's head. An
+    /// HTTP/2 client that has been silent for this long is pinged.
     pub fn new(head_timeout: Duration) -> Self {
         let mut hyper = auto::Builder::new(TokioExecutor::new());
         hyper.http1().timer(TokioTimer::new()).header_read_timeout(head_timeout);
-        // A client that ends its sending behind a whole request still gets its answer.
+        // A client that closes its sending side after a whole request still gets its response.
         hyper.http1().half_close(true);
         let mut http2 = hyper.http2();
         http2.timer(TokioTimer::new()).keep_alive_interval(head_timeout);
-        // Its word comes behind what it had sent before, which may be much for its line.
+        // The reply to the ping comes after what the client sent before, which may take long.
         http2.keep_alive_timeout(2 * head_timeout);
         Self { hyper, head_timeout }
     }
 
-    /// Serves until it is told to stop; gives the connections that are still open.
+    /// Serves until it is told to stop; returns the connections that are still open.
     pub async fn serve<S, B>(
         &self,
         listener: TcpListener,
@@ -67,7 +67,7 @@ impl Server {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => stream,
                     Err(error) => {
-                        // No descriptor is left, say: others will close theirs.
+                        // For example, no descriptor is left: other connections will close theirs.
                         eprintln!("accept: {error}");
                         tokio::time::sleep(Duration::from_millis(50)).await;
                         continue;
@@ -75,11 +75,11 @@ impl Server {
                 },
                 () = &mut stop => return connections,
             };
-            // It fails only if the client has left already.
+            // This fails only if the client has already left.
             drop(stream.set_nodelay(true));
             let stream = TokioIo::new(Begins::new(stream, self.head_timeout));
             let connection = self.hyper.serve_connection(stream, service.clone());
-            // A client that leaves in the middle is no event here. (An async block around the
+            // A client that leaves in the middle is not an error here. (An async block around the
             // connection would make the task twice as large.)
             tokio::spawn(connections.watch(connection.into_owned()));
         }
