@@ -1,9 +1,9 @@
 #!/bin/sh
-# Sends a file in chunks, and goes on where it was when the network or the server has failed.
+# Sends a file in chunks, and resumes it after the network or the server has failed.
 #
 #     curl.sh FILE [URL [UPLOAD_ID]]
 #
-# With the id of an unfinished upload it goes on with that one.
+# With the id of an unfinished upload, it resumes that one.
 set -eu
 
 file=$1
@@ -11,24 +11,24 @@ url=${2:-http://127.0.0.1:3000/api/chunked_upload}
 id=${3:-}
 chunk=${CHUNK_BYTES:-8000000}
 
-# The completion's: with the same query, and without a slash at the end.
+# The URL of the completion has the same query, and no slash at the end of the path.
 path=${url%%\?*}
 query=${url#"$path"}
 complete_url=${path%/}_complete$query
 
-# What the server has said, and which call it was.
+# Reports what the server said, and to which call.
 fail() {
     detail=$(value detail)
     echo "${detail:-$1} ($call: $how${id:+, upload $id})" >&2
     exit 1
 }
 
-# A text or a number of the answer, which is flat JSON.
+# Prints a string or a number from the response, which is flat JSON.
 value() {
     printf %s "$answer" | sed -nE 's/.*"'"$1"'":("(([^"\\]|\\.)*)"|([0-9]+)).*/\2\4/p'
 }
 
-# Runs a request until the server has a use for it, with longer and longer pauses.
+# Repeats a request, with longer and longer pauses, until repeating it would not help.
 persist() {
     for pause in 1 2 4 8 16 32 0; do
         if answer=$("$@"); then
@@ -39,7 +39,7 @@ persist() {
             status=000 answer=000
         fi
         case $status:$answer in
-            # Somebody else goes on with it.
+            # Somebody else has continued the upload.
             409:*'taken over'*) return ;;
             000:* | 408:* | 409:* | 429:* | 5??:* | *'Upload is being completed'*) sleep "$pause" ;;
             *) return ;;
@@ -59,19 +59,19 @@ send_chunk() {
 }
 
 size=$(wc -c <"$file")
-# Quoted as curl wants it.
+# Quoted for curl.
 name=$(printf %s "${file##*/}" | sed 's/[\\"]/\\&/g')
 
 offset=0
 while [ -z "$id" ] || [ "$offset" -lt "$size" ]; do
     end=$((size - offset > chunk ? offset + chunk : size))
     range="Content-Range: bytes $offset-$((end - 1))/$size"
-    # No range can say that a file is empty.
+    # There is no range for an empty file.
     [ "$size" -gt 0 ] || range=
     call="chunk $offset-$end to $url"
     persist send_chunk
     offset=$(value offset)
-    # A refusal that tells an offset is no failure: the next chunk begins there.
+    # A refusal with an offset is not a failure: the next chunk begins there.
     [ -n "$offset" ] || fail 'The server did not take the chunk'
     [ -n "$id" ] || id=$(value upload_id)
     echo "$offset of $size bytes" >&2
@@ -83,7 +83,7 @@ persist request -d "upload_id=$id" -d "md5=$md5" "$complete_url"
 detail=$(value detail)
 case $status:$detail in
     2??:*) printf '%s\n' "$answer" | sed '$d' ;;
-    # The answer to an earlier try was lost.
+    # The response to an earlier try was lost.
     *'already been marked as complete') ;;
     *) fail 'The server did not take the file' ;;
 esac

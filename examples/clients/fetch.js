@@ -1,4 +1,4 @@
-// Sends a file in chunks, and goes on where it was after a failure or a reload of the page.
+// Sends a file in chunks, and resumes it after a failure or a reload of the page.
 //
 //     const saved = await upload(input.files[0], { onprogress: (sent, total) => … });
 
@@ -25,10 +25,10 @@ export async function upload(file, options = {}) {
     const form = new FormData();
     if (id) form.append("upload_id", id);
     form.append("file", file.slice(offset, end), name);
-    // No range can say that a file is empty.
+    // There is no range for an empty file.
     const headers = size > 0 ? { "Content-Range": `bytes ${offset}-${end - 1}/${size}` } : {};
     const sent = request(url, { method: "POST", headers, body: form }).catch((error) => {
-      // The answer to an earlier try was lost: the next chunk begins elsewhere.
+      // The response to an earlier try was lost: the next chunk begins elsewhere.
       if (!id || !("offset" in (error.answer ?? {}))) throw error;
       return { upload_id: id, ...error.answer };
     });
@@ -40,7 +40,7 @@ export async function upload(file, options = {}) {
 
   await hashTo(size);
   const saved = await complete(url, id, md5.hex()).catch((error) => {
-    // What was refused would be refused again.
+    // The server would refuse it again.
     if ([400, 410].includes(error.status)) localStorage.removeItem(key);
     throw error;
   });
@@ -48,7 +48,7 @@ export async function upload(file, options = {}) {
   return saved;
 }
 
-/** Where an upload that was begun before stands, if it is there still. */
+/** The status of an upload that was begun before, if it still exists. */
 async function begun(url, id) {
   const fresh = { upload_id: null, offset: 0 };
   if (!id) return fresh;
@@ -66,7 +66,7 @@ async function complete(url, id, md5) {
     const body = new URLSearchParams({ upload_id: id, md5 });
     return await request(`${url.replace(/\/+$/, "")}_complete`, { method: "POST", body });
   } catch (error) {
-    // The answer to an earlier try may have been lost, or be still to come.
+    // The response to an earlier try may have been lost, or may still be pending.
     if (error.status && !/already been marked as|being completed/.test(error.message)) throw error;
     for (;;) {
       const answer = await request(`${url}?upload_id=${id}`);
@@ -77,7 +77,7 @@ async function complete(url, id, md5) {
   }
 }
 
-/** Tries again when there is no answer, or one that may change, with longer and longer pauses. */
+/** Repeats a request if there is no response, or one that may change, with longer pauses. */
 async function request(url, options, triesLeft = 8, seconds = 1) {
   const response = await fetch(url, options).catch(() => null);
   if (response?.ok) return response.json();
@@ -90,7 +90,7 @@ async function request(url, options, triesLeft = 8, seconds = 1) {
   throw Object.assign(new Error(message), { status: response?.status, answer });
 }
 
-// A 409 without Retry-After says that somebody else, such as another tab, goes on with the upload.
+// A 409 without Retry-After means that another tab, for example, has continued the upload.
 function mayChange(response) {
   if (!response) return true;
   const { status, headers } = response;

@@ -1,5 +1,5 @@
-// Uploads in chunks with blueimp-file-upload 10. They go on after a lost connection or a restart of
-// the server, and when the file is chosen again after a reload.
+// Uploads in chunks with blueimp-file-upload 10. They resume after a lost connection or a server
+// restart, and if the file is chosen again after a reload.
 
 import { Md5 } from "/md5.js";
 
@@ -19,7 +19,7 @@ $("#upload")
       data.upload = new Upload(data, $(this).serializeArray());
       data.upload.resume();
     },
-    // Asked before each chunk; `this` is that chunk's options.
+    // Called before each chunk; `this` is that chunk's options.
     formData() {
       return this.upload.fields();
     },
@@ -40,7 +40,7 @@ $("#upload")
     },
   });
 
-/** With `multipart: false` the plugin sends the bytes alone, so the rest goes into the query. */
+/** With `multipart: false`, the plugin sends only the bytes, so the fields go into the query. */
 function putFieldsInQuery(event, data) {
   if (!data.multipart) data.url = `${CHUNKS}?${$.param(data.formData())}`;
 }
@@ -65,7 +65,7 @@ class Upload {
     this.row.find("[role=status]").text(text);
   }
 
-  /** What goes along with a chunk. The first has no id yet: it is in the answer. */
+  /** The fields of a chunk. The first has no id yet: it is in the response. */
   fields() {
     return this.id ? [...this.extra, { name: "upload_id", value: this.id }] : this.extra;
   }
@@ -82,7 +82,7 @@ class Upload {
     localStorage.removeItem(this.key);
   }
 
-  /** Goes on from where the server says that the upload stands. */
+  /** Continues from the server's offset. */
   async resume() {
     try {
       const { offset, status } = await this.standing();
@@ -134,7 +134,7 @@ class Upload {
       this.say(`${reason(error)}. Trying again …`);
       this.tryLater();
     } else {
-      // Nothing comes of this upload any more; when the file is chosen again, a new one begins.
+      // This upload is lost; if the file is chosen again, a new one begins.
       if (isFinal(error)) this.forget();
       this.say(reason(error));
     }
@@ -165,7 +165,7 @@ function isFinal({ status }) {
   return status >= 400 && status <= 500 && ![401, 403, 408, 409, 429].includes(status);
 }
 
-/** Whether the same may work in a while. A request without an answer has status 0. */
+/** Whether the same may work later. A request without a response has status 0. */
 function mayPass(error) {
   return (
     error.status === 0 ||

@@ -1,8 +1,8 @@
-"""Sends a file in chunks, and goes on where it was when the network or the server has failed.
+"""Sends a file in chunks, and resumes it after the network or the server has failed.
 
     python3 upload.py FILE [URL [UPLOAD_ID]]
 
-With the id of an unfinished upload it goes on with that one. It needs the package requests.
+With the id of an unfinished upload, it resumes that one. It needs the package requests.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ OVER = ("already been marked as", "being completed")
 
 
 class Refused(Exception):
-    """The server's answer is no."""
+    """The server has refused the request."""
 
     def __init__(self, response):
         try:
@@ -32,7 +32,7 @@ class Refused(Exception):
 
 
 class Patience(Retry):
-    # A 409 without Retry-After says that somebody else goes on with the upload.
+    # A 409 without Retry-After means that somebody else has continued the upload.
     RETRY_AFTER_STATUS_CODES = frozenset([409, 429, 503])
 
 
@@ -59,7 +59,7 @@ class Source:
 
 
 def upload(path, url=URL, upload_id=None, on_progress=None):
-    """Sends the file and gives what the server says of it."""
+    """Sends the file and returns the server's response."""
     name = quote(name_of(path), safe="")
     with open(path, "rb") as file, session() as server:
         source = Source(file)
@@ -67,13 +67,13 @@ def upload(path, url=URL, upload_id=None, on_progress=None):
         while upload_id is None or offset < source.size:
             end = min(offset + CHUNK_BYTES, source.size)
             headers = {"Content-Disposition": f"attachment; filename*=utf-8''{name}"}
-            if source.size > 0:  # no range can say that a file is empty
+            if source.size > 0:  # there is no range for an empty file
                 headers["Content-Range"] = f"bytes {offset}-{end - 1}/{source.size}"
             query, data = {"upload_id": upload_id}, source.read(offset, end)
             try:
                 answer = ask(server, "POST", url, params=query, headers=headers, data=data)
             except Refused as refused:
-                # The answer to an earlier try was lost: the next chunk begins elsewhere.
+                # The response to an earlier try was lost: the next chunk begins elsewhere.
                 if upload_id is None or "offset" not in refused.answer:
                     raise
                 answer = {"upload_id": upload_id, **refused.answer}
@@ -85,7 +85,7 @@ def upload(path, url=URL, upload_id=None, on_progress=None):
 
 
 def name_of(path):
-    """What a server is told; a name in bytes that are no UTF-8 is read as Latin-1."""
+    """The name for the server; bytes that are not UTF-8 are read as Latin-1."""
     name = os.fsencode(os.path.basename(path))
     try:
         return name.decode("utf-8")
@@ -99,7 +99,7 @@ def complete(server, url, upload_id, md5):
     try:
         return ask(server, "POST", complete_url, data={"upload_id": upload_id, "md5": md5})
     except Refused as refused:
-        # The answer to an earlier try may have been lost, or be still to come.
+        # The response to an earlier try may have been lost, or may still be pending.
         if not any(words in str(refused) for words in OVER):
             raise
         while (answer := status(server, url, upload_id))["status"] == "finishing":
@@ -121,7 +121,7 @@ def ask(server, method, url, **request):
 
 
 def session():
-    """Tries again when there was no answer, or one that may change, with longer and longer pauses."""
+    """Repeats requests without a response, or with one that may change, with longer pauses."""
     patience = Patience(
         total=8,
         backoff_factor=1,
