@@ -1,4 +1,4 @@
-// MD5 (RFC 1321), fed piece by piece. Loaded as a module worker by page.js.
+// MD5 (RFC 1321), computed incrementally. page.js loads it as a module worker.
 
 export class Md5 {
   #state = new Int32Array([0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476]);
@@ -49,7 +49,7 @@ function swap(word) {
   return (word << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24);
 }
 
-// The steps are written out: as functions they are too many for an engine to inline.
+// The steps are unrolled: as functions, they are too many for an engine to inline.
 function compress(state, bytes, from, to) {
   const x = words;
   const t = SINES;
@@ -113,7 +113,7 @@ function compress(state, bytes, from, to) {
   state.set([a, b, c, d]);
 }
 
-// In the worker: one running digest for each upload, named by its key.
+// In the worker: one incremental digest per upload, identified by its key.
 if (typeof WorkerGlobalScope !== "undefined" && globalThis instanceof WorkerGlobalScope) {
   const running = new Map();
   globalThis.onmessage = ({ data: { call, action, key, buffer } }) => {

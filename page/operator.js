@@ -1,4 +1,4 @@
-// Shows what comes in, each second anew, and ends single uploads.
+// Shows incoming uploads, updated every second, and ends single uploads.
 
 import { ago, bytes, duration, percent, plain, show } from "/words.js";
 
@@ -20,7 +20,7 @@ const page = {
   said: document.querySelector("#said"),
 };
 
-/* Asking */
+/* Requests */
 
 async function look() {
   if (document.hidden) return;
@@ -39,7 +39,7 @@ async function keepLooking() {
   setTimeout(keepLooking, 1000);
 }
 
-/* Showing */
+/* Display */
 
 function draw(view) {
   const now = Date.parse(view.now);
@@ -97,7 +97,7 @@ function table({ rows: listed, open }, now) {
   for (const [id, row] of rows) {
     if (!listed.some((upload) => upload.id === id)) remove(id, row);
   }
-  // The order must not change under somebody's fingers.
+  // The order must not change while somebody is about to click.
   listed.sort((a, b) => a.created.localeCompare(b.created) || a.id.localeCompare(b.id));
   for (const upload of listed) {
     if (!rows.has(upload.id)) rows.set(upload.id, newRow(upload));
@@ -150,7 +150,7 @@ function remove(id, row) {
   if (hadFocus) next?.querySelector("button").focus();
 }
 
-/* Doing */
+/* Actions */
 
 async function cancel(upload) {
   const words = `Its ${bytes(upload.offset)} are deleted, and its sender has to begin anew.`;

@@ -1,4 +1,4 @@
-// Sends files in chunks and resumes them: after a pause, a lost network, a restart of the server
+// Sends files in chunks and resumes them after a pause, a lost connection, a restart of the server
 // or a reload of the page.
 
 import { bytes, duration, percent, plain, show } from "/words.js";
@@ -19,7 +19,7 @@ const SENDER_PREFIX = "sender-of-upload:";
 const HIDDEN_PREFIX = "hidden-upload:";
 const REFRESH_SECONDS = 5;
 const ELSEWHERE_SECONDS = 30;
-/** What this page is called among those that are open side by side. */
+/** The name of this page among those that are open at the same time. */
 const TAB = String(Math.random());
 
 const page = {
@@ -34,7 +34,7 @@ const page = {
 
 /* Requests */
 
-/** The server gave no usable answer: trying again may help. */
+/** The server gave no usable response: trying again may help. */
 class Unanswered extends Error {
   constructor(message, afterSeconds = 0) {
     super(message);
@@ -42,7 +42,7 @@ class Unanswered extends Error {
   }
 }
 
-/** The server's answer is no. */
+/** The server has refused the request. */
 class Refusal extends Error {
   constructor(status, answer) {
     super(typeof answer?.detail === "string" ? answer.detail : `status ${status}`);
@@ -54,7 +54,7 @@ class Refusal extends Error {
 /** Another page sends this upload now. */
 class Elsewhere extends Error {}
 
-/** The file is not there any more, or not what it was. */
+/** The file no longer exists, or has changed. */
 class Unreadable extends Error {}
 
 /** The server could not be asked to drop the upload. */
@@ -159,7 +159,7 @@ class Hasher {
 
 const hasher = new Hasher();
 
-/* What a reload must not lose */
+/* State that survives a reload */
 
 const memory = {
   all() {
@@ -172,7 +172,7 @@ const memory = {
         else memory.drop(key.slice(STORAGE_PREFIX.length));
       }
     } catch {
-      // Storage can be switched off; then a reload starts anew.
+      // Storage can be disabled; then a reload starts from scratch.
     }
     return records.sort((a, b) => a.begun - b.begun);
   },
@@ -185,7 +185,7 @@ const memory = {
     }
   },
 
-  /** From now on this page sends it, since its user said so. */
+  /** From now on, this page sends the upload, because its user said so. */
   claim(id) {
     try {
       localStorage.setItem(SENDER_PREFIX + id, TAB);
@@ -194,7 +194,7 @@ const memory = {
     }
   },
 
-  /** Whether another page was told to send it, later than this one. */
+  /** Whether another page was told to send the upload, later than this one. */
   isOthers(id) {
     try {
       return (localStorage.getItem(SENDER_PREFIX + id) ?? TAB) !== TAB;
@@ -212,7 +212,7 @@ const memory = {
     }
   },
 
-  /** A finished file that the user does not want to see any more. */
+  /** A finished file that the user no longer wants to see. */
   hide(id) {
     try {
       localStorage.setItem(HIDDEN_PREFIX + id, "");
@@ -246,7 +246,7 @@ function parseRecord(text) {
 
 /* One upload */
 
-// States in which the upload takes one of the places of AT_ONCE.
+// States in which the upload takes one of the AT_ONCE slots.
 const ACTIVE = ["checking", "sending", "retrying", "finishing"];
 
 class Upload {
@@ -263,7 +263,7 @@ class Upload {
   shown = 0;
   retryIn = 0;
   elsewhere = false;
-  /** It was this page's, and another one has taken it over. */
+  /** The upload was this page's, and another page has taken it over. */
   taken = false;
 
   #hashed = 0;
@@ -291,7 +291,7 @@ class Upload {
 
   is(file) {
     const { name, size, lastModified } = this;
-    // The server does not know a file's date; at the end the checksum tells.
+    // The server does not know a file's date; in the end, the checksum decides.
     const sameDate = lastModified === null || file.lastModified === lastModified;
     return file.name === name && file.size === size && sameDate;
   }
@@ -305,7 +305,7 @@ class Upload {
     return this.#rate.value;
   }
 
-  /* What the buttons do */
+  /* Button actions */
 
   start() {
     this.#run = new AbortController();
@@ -345,7 +345,7 @@ class Upload {
 
   async startOver() {
     this.#set("cancelling");
-    // Another page may have gone on with it.
+    // Another page may have continued it.
     const isOurs = this.id && !this.gone && !this.#isOthers();
     if (isOurs) {
       memory.drop(this.id);
@@ -364,7 +364,7 @@ class Upload {
     choose(this);
   }
 
-  /** Takes the upload off the server as well. */
+  /** Removes the upload from the server as well. */
   async cancel() {
     this.#stop();
     if (this.id) {
@@ -383,15 +383,15 @@ class Upload {
     this.remove();
   }
 
-  /** Another page was told to send it: this one must not take it back by itself. */
+  /** Another page was told to send the upload: this one must not take it back by itself. */
   yield() {
-    // What is being finished nobody can take over.
+    // An upload that is being completed cannot be taken over.
     if (["unfinished", "finishing", "cancelling", "done"].includes(this.state) || this.taken) return;
     this.#stop();
     this.#fail(new Elsewhere());
   }
 
-  /** What the server says of an upload that is not this page's at the moment. */
+  /** The server's status of an upload that is not this page's at the moment. */
   learn({ offset, expires, status, md5 }) {
     if (this.state !== "unfinished" && !this.taken) return;
     if (status === "complete") {
@@ -409,7 +409,7 @@ class Upload {
     this.row.render();
   }
 
-  /** It cannot be cancelled any more; the list will say that it is done. */
+  /** The upload can no longer be cancelled; the list will show it as done. */
   #tooLate() {
     notice("“", this.name, "” is saved already, or just being saved.");
     this.#set("unfinished");
@@ -417,14 +417,14 @@ class Upload {
     startNext();
   }
 
-  /** What has failed goes; if another page sends it now, from this page only. */
+  /** Removes a failed upload; if another page sends it now, only from this page. */
   dismiss() {
     if (this.#isOthers()) leftToOthers.add(this.id);
     else if (this.id && !this.gone) return this.cancel();
     this.remove();
   }
 
-  /** Takes the upload off this page only. */
+  /** Removes the upload from this page only. */
   remove() {
     this.#stop();
     if (this.state === "done") memory.hide(this.id);
@@ -457,7 +457,7 @@ class Upload {
     }
   }
 
-  /** What takes an upload over may be a newer request, or whoever cancelled it. */
+  /** An upload can be taken over by a newer request, or by a cancellation. */
   async #cause(error) {
     if (error.status !== 409 || !this.id) return error;
     const asked = request("GET", statusUrl(this.id));
@@ -535,7 +535,7 @@ class Upload {
     this.#take(answer);
   }
 
-  /** A chunk that has to be sent again is not read or hashed again. */
+  /** A chunk that has to be sent again is neither read nor hashed again. */
   async #read(start, end, signal) {
     if (this.#chunk?.start === start && this.#chunk.end === end) return this.#chunk;
     const buffer = await this.#bytes(start, end, signal);
@@ -590,7 +590,7 @@ class Upload {
       const answer = await request("POST", COMPLETE_PATH, { body, signal, stallSeconds });
       this.#finished(md5, answer);
     } catch (error) {
-      // The answer to an earlier attempt may have been lost on its way, or be still to come.
+      // The response to an earlier attempt may have been lost, or may still be pending.
       if (!(error instanceof Refusal && IS_OVER.test(error.message))) throw error;
       const { status } = await request("GET", statusUrl(this.id), { signal });
       if (status === "finishing") throw new Unanswered(STILL_CHECKING);
@@ -630,7 +630,7 @@ class Upload {
     if (!upload_id || !Number.isInteger(offset) || offset < 0 || offset > this.size) {
       throw new Error("the server's answer makes no sense");
     }
-    // The list may have shown it before the answer came.
+    // The list may have shown it before the response arrived.
     if (!this.id) {
       find(upload_id)?.remove();
       memory.claim(upload_id);
@@ -677,7 +677,7 @@ class Upload {
   }
 }
 
-/** Bytes a second over the last few seconds. */
+/** Bytes per second over the last few seconds. */
 class Rate {
   static WINDOW = 6000;
   #notes = [];
@@ -699,7 +699,7 @@ class Rate {
   }
 }
 
-/** What went wrong, in plain words, and what the main button offers. */
+/** The error in plain words, and what the main button offers. */
 function explain(error) {
   const startOver = { label: "Start over", act: (upload) => upload.startOver() };
   const tryAgain = { label: "Try again", act: (upload) => upload.queue() };
@@ -812,7 +812,7 @@ class Row {
     this.tick();
   }
 
-  /** The bar at every call, the text at a pace that can be read. */
+  /** Updates the bar at every call, and the text at a readable pace. */
   tick() {
     this.#parts.bar.value = this.#upload.part;
     if (performance.now() - this.#tickedAt < 250 && this.#tickedAt > 0) return;
@@ -904,7 +904,7 @@ class Row {
 /* The whole list */
 
 const uploads = new Set();
-/** The ids of those that were removed here while another page sent them. */
+/** The ids of uploads that were removed here while another page sent them. */
 const leftToOthers = new Set();
 let removals = 0;
 let wanted = null;
@@ -946,7 +946,7 @@ function startNext() {
   }
 }
 
-/** Shows what this user's other tabs and visits have begun. */
+/** Shows the uploads that this user's other tabs and visits have begun. */
 async function refresh() {
   if (document.hidden) return;
   const before = removals;
@@ -986,7 +986,7 @@ function find(id) {
   return [...uploads].find((upload) => upload.id === id);
 }
 
-/** How far everything is, where a tab in the background shows it. */
+/** Shows the total progress in the title, where a background tab shows it. */
 function showOverall() {
   let [sent, total] = [0, 0];
   for (const { state, shown, size } of uploads) {
@@ -1020,7 +1020,7 @@ function chunkBytes(fallback) {
 
 page.picker.addEventListener("change", () => {
   add([...page.picker.files]);
-  // So that the same file can be chosen again.
+  // This allows the same file to be chosen again.
   page.picker.value = "";
 });
 
@@ -1049,7 +1049,7 @@ document.addEventListener("drop", (event) => {
   const { items, files } = event.dataTransfer;
   const folders = [...items].filter((item) => item.webkitGetAsEntry?.()?.isDirectory).length;
   if (folders === 0) return add([...files]);
-  // A folder is among the files too, and cannot be told apart there.
+  // A folder is also among the files, and cannot be told apart there.
   add(
     [...items]
       .filter((item) => item.webkitGetAsEntry?.()?.isFile)
@@ -1062,7 +1062,7 @@ window.addEventListener("online", () => {
   for (const upload of uploads) upload.tryNow();
 });
 
-// Another tab has begun, gone on with, finished or cancelled something.
+// Another tab has begun, continued, finished or cancelled something.
 window.addEventListener("storage", ({ key }) => {
   for (const upload of uploads) {
     if (key === SENDER_PREFIX + upload.id && memory.isOthers(upload.id)) upload.yield();

@@ -1,4 +1,4 @@
-// Numbers and names in words, for both pages.
+// Formats numbers and names, for both pages.
 
 export function bytes(count) {
   const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
@@ -26,7 +26,8 @@ export function ago(seconds) {
   return seconds < 5 ? "just now" : `${duration(seconds).replace("about ", "")} ago`;
 }
 
-// What is not seen, or changes what is seen around it. (Variation selectors belong to emoji.)
+// Characters that are invisible, or change how text around them looks. (Variation selectors belong
+// to emoji.)
 const UNSEEN = /(?![\ufe00-\ufe0f])[\p{Cc}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\ufff9-\ufffb]/gu;
 
 function mark(character) {
@@ -34,14 +35,14 @@ function mark(character) {
   return `⟨U+${number}⟩`;
 }
 
-/** A name where nothing hides, as plain text. */
+/** A name without hidden characters, as plain text. */
 export function plain(name) {
   return name.replace(UNSEEN, mark);
 }
 
 /**
- * Shows a text with a name in it: where nothing hides, and set apart, so that letters that go from
- * right to left move nothing around them.
+ * Shows a text that contains a name: without hidden characters, and isolated, so that right-to-left
+ * letters do not move the text around them.
  */
 export function show(element, before, name = "", after = "") {
   const wanted = plain(before + name + after);
