@@ -1,4 +1,4 @@
-//! What the server's answers ask for.
+//! The server's responses, and what to do about them.
 
 use std::error::Error;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use serde_json::Value;
 use crate::backoff;
 use crate::body::Unreadable;
 
-/// Where an upload stands.
+/// The state of an upload.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Standing {
     pub(crate) upload_id: String,
     pub(crate) offset: u64,
-    // Only if it was asked for.
+    // Only in the response to a status request.
     pub(crate) total: Option<u64>,
     pub(crate) status: Option<String>,
 }
@@ -28,16 +28,16 @@ impl Standing {
     }
 }
 
-/// Why a request did not do what it should, by what helps.
+/// Why a request failed, by what helps.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// The same again, after some time that the server may have named.
+    /// Retrying after some time, which the server may have given.
     Again { why: String, after: Option<Duration> },
-    /// Going on from this offset.
+    /// Continuing from this offset.
     Moved { why: String, offset: u64 },
-    /// A new upload, since this one is not there.
+    /// A new upload, because this one does not exist.
     Gone(String),
-    /// A new upload, since this one's bytes are not the file's.
+    /// A new upload, because this one's bytes are not the file's.
     Anew(String),
     /// Nothing.
     Refused(String),
@@ -70,16 +70,16 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// The answer, if it is a good one.
+/// The response, if it is a success.
 pub(crate) async fn check(response: Response) -> Result<Response, Trouble> {
     let status = response.status();
-    // An application may send its visitors elsewhere once it has the file.
+    // An application may redirect its visitors once it has the file.
     if status.is_success() || status.is_redirection() {
         return Ok(response);
     }
     let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let after = after.and_then(|value| backoff::retry_after(value, Timestamp::now()));
-    // What is no JSON comes from a proxy, or from another service.
+    // A body that is not JSON comes from a proxy, or from another service.
     let answer = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
     Err(judge(status, after, &answer))
 }
@@ -91,7 +91,7 @@ fn judge(status: StatusCode, after: Option<Duration>, answer: &Value) -> Trouble
         return Trouble::Moved { why, offset };
     }
     match (status.as_u16(), detail) {
-        // Its bytes may have been spoiled, which shows when they are compared and not before.
+        // The bytes may have been damaged, which shows only when they are compared.
         (410, _) if detail.starts_with("The stored upload is damaged") => Trouble::Anew(why),
         (404 | 410, _) => Trouble::Gone(why),
         (400, "md5 checksum does not match") => Trouble::Anew(why),
@@ -99,9 +99,9 @@ fn judge(status: StatusCode, after: Option<Duration>, answer: &Value) -> Trouble
         (400, "Upload is being completed" | "The request ended before its end") => {
             Trouble::again(why)
         }
-        // Its status then says that all is done.
+        // The status then says that the upload is complete.
         (400, _) if detail.starts_with("Upload has already been marked") => Trouble::again(why),
-        // Somebody else goes on with it.
+        // Somebody else has continued the upload.
         (409, "Upload was taken over by a newer request") => Trouble::Refused(why),
         (408 | 409 | 429 | 500..=599, _) => Trouble::Again { why, after },
         _ => Trouble::Refused(why),

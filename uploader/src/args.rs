@@ -14,19 +14,19 @@ use crate::size;
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES)]
 pub(crate) struct Args {
-    /// Files and folders to send; of a folder everything in it, without following links
+    /// Files and folders to send; folders are sent with all their contents, without following links
     #[arg(value_name = "PATH", required_unless_present = "random")]
     pub(crate) paths: Vec<PathBuf>,
 
-    /// Where chunks go
+    /// The URL for chunks
     #[arg(long, value_parser = url, default_value = "http://127.0.0.1:3000/api/chunked_upload")]
     pub(crate) url: Url,
 
-    /// Where an upload is completed [default: <URL>_complete]
+    /// The URL for completions [default: <URL>_complete]
     #[arg(long, value_name = "URL", value_parser = url)]
     pub(crate) complete_url: Option<Url>,
 
-    /// Bytes of a chunk, with K, M or G if you like
+    /// Size of a chunk in bytes, or with K, M or G
     #[arg(long, value_name = "SIZE", value_parser = size::parse_nonzero, default_value = "8M")]
     pub(crate) chunk_size: NonZeroU64,
 
@@ -34,11 +34,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "2")]
     pub(crate) parallel: NonZeroUsize,
 
-    /// How often in a row something may fail for a while before a file is given up
+    /// How many times in a row a file may fail temporarily before it is given up
     #[arg(long, value_name = "N", default_value = "10")]
     pub(crate) retries: u32,
 
-    /// How long a request may bring nothing forward before it counts as failed
+    /// How long a request may make no progress before it counts as failed
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "60")]
     pub(crate) timeout: Duration,
 
@@ -46,23 +46,23 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) multipart: bool,
 
-    /// A header of every request, say 'Authorization: Bearer …'; may be given several times
+    /// A header for every request, such as 'Authorization: Bearer …'; may be given several times
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 
-    /// A field to go with every chunk and completion; may be given several times
+    /// A field for every chunk and completion; may be given several times
     #[arg(long = "field", value_name = "NAME=VALUE", value_parser = field)]
     pub(crate) fields: Vec<(String, String)>,
 
-    /// Send each file so many times
+    /// How many times to send each file
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) count: NonZeroU64,
 
-    /// Instead of files from a disk, send a made-up one of this size
+    /// Instead of files from a disk, send a generated one of this size
     #[arg(long, value_name = "SIZE", value_parser = size::parse, conflicts_with = "paths")]
     pub(crate) random: Option<u64>,
 
-    /// Show no progress, only what goes wrong and the summary
+    /// Show no progress, only errors and the summary
     #[arg(long, short)]
     pub(crate) quiet: bool,
 }
@@ -90,7 +90,7 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 
 fn field(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("there is no equals sign")?;
-    // In the head of a form's part they would end the name.
+    // In the header of a form's part, these characters would end the name.
     if name.is_empty() || name.contains(|char: char| char == '"' || char.is_control()) {
         return Err("the name is empty, or has a character that no name has".to_owned());
     }
@@ -105,5 +105,5 @@ Exit codes:
   3    some files have not arrived yet, after all retries; run it again
   130  it was stopped by Ctrl-C
 
-While a file is under way, NAME.upload beside it remembers the upload. Run the same
-command again, and it goes on from there.";
+While a file is being sent, NAME.upload beside it remembers the upload. Run the same
+command again to resume it.";

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// The wait after so many failures in a row, of which the server may have said how long.
+/// The wait after this many failures in a row; the server may have said how long.
 ///
-/// `jitter`, from 0 to 1, keeps clients apart that failed in the same moment.
+/// `jitter`, from 0 to 1, separates clients that failed at the same moment.
 pub(crate) fn delay(failures: u32, told: Option<Duration>, jitter: f64) -> Duration {
     match told {
         Some(told) => told.min(LONGEST_TOLD) + FIRST.mul_f64(jitter),
@@ -24,13 +24,13 @@ pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-    // What is past need not be waited for.
+    // There is no wait for a date in the past.
     Some(date.duration_since(now).try_into().unwrap_or_default())
 }
 
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
-/// A server that says a year has made a mistake.
+/// A server that asks for a year has made a mistake.
 const LONGEST_TOLD: Duration = Duration::from_secs(60 * 60);
 
 #[cfg(test)]

@@ -16,9 +16,9 @@ use crate::prefix::Prefix;
 use crate::progress::Meter;
 use crate::source::Source;
 
-/// Passes a chunk on while it is read, so that memory does not depend on the chunk's size.
+/// Streams a chunk while it is read, so that memory does not depend on the chunk's size.
 ///
-/// Unlike a stream it knows its length, which servers and proxies like to be told.
+/// Unlike a stream, it knows its length, which servers and proxies prefer.
 pub(crate) struct ChunkBody {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     wanted: oneshot::Receiver<()>,
@@ -26,14 +26,15 @@ pub(crate) struct ChunkBody {
     meter: Meter,
 }
 
-/// The reading of a chunk. When it is dropped the body ends, even if a connection still has it.
+/// The task that reads a chunk. When this is dropped, the body ends, even if a connection still has
+/// it.
 pub(crate) struct Reading {
     task: JoinHandle<Option<Prefix>>,
     _wanted: oneshot::Sender<()>,
 }
 
 impl ChunkBody {
-    /// What follows on a prefix, up to some place.
+    /// The bytes after a prefix, up to some position.
     pub(crate) fn new(
         prefix: Prefix,
         end: u64,
@@ -63,7 +64,7 @@ impl ChunkBody {
 }
 
 impl Reading {
-    /// What has been read now; `None` if that failed.
+    /// The bytes that have been read; `None` if reading failed.
     pub(crate) async fn prefix(self) -> Option<Prefix> {
         self.task.await.ok().flatten()
     }
@@ -100,7 +101,7 @@ impl Body for ChunkBody {
     }
 }
 
-/// A file that cannot be read, so that its upload cannot go on.
+/// A file that cannot be read, so that its upload cannot continue.
 #[derive(Debug)]
 pub(crate) struct Unreadable(String);
 

@@ -23,7 +23,7 @@ pub(crate) struct Client {
     timeout: Duration,
 }
 
-/// The place of a chunk in its file.
+/// The position of a chunk in its file.
 pub(crate) struct Chunk<'a> {
     pub(crate) id: Option<&'a str>,
     pub(crate) name: &'a str,
@@ -37,10 +37,10 @@ impl Client {
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .default_headers(args.headers.iter().cloned().collect())
             .connect_timeout(args.timeout)
-            // A chunk cannot be sent twice, and its id belongs to one server.
+            // A chunk's body can be sent only once, and its id belongs to one server.
             .redirect(Policy::none());
         if args.url.scheme() == "http" {
-            // The system's certificates are not needed, and need not be there.
+            // The system's certificates are not needed, and may be missing.
             let config = rustls::ClientConfig::builder()
                 .with_root_certificates(rustls::RootCertStore::empty())
                 .with_no_client_auth();
@@ -74,7 +74,7 @@ impl Client {
         let mut request =
             if self.multipart { self.form(chunk, body) } else { self.raw(chunk, body) };
         let Range { start, end } = chunk.range;
-        // An empty file has no range; without one a chunk is the whole file.
+        // There is no range for an empty file; without one, a chunk is the whole file.
         if start < end {
             let range = format!("bytes {start}-{}/{}", end - 1, chunk.total);
             request = request.header(CONTENT_RANGE, range);
@@ -92,9 +92,9 @@ impl Client {
     }
 
     fn form(&self, chunk: &Chunk<'_>, body: ChunkBody) -> RequestBuilder {
-        // As browsers write names, and RFC 7578 asks for.
+        // This is how browsers write names, as RFC 7578 requires.
         let mut form = Form::new().percent_encode_noop();
-        // Before the file, or the server must put the bytes aside.
+        // This goes before the file; otherwise the server has to set the bytes aside.
         if let Some(id) = chunk.id {
             form = form.text("upload_id", id.to_owned());
         }
@@ -137,14 +137,14 @@ impl Client {
         url
     }
 
-    /// Sends a request, and gives it up when for a long time nothing of it has moved.
+    /// Sends a request, and gives up if it makes no progress for too long.
     async fn answer(&self, request: RequestBuilder, meter: &Meter) -> Result<Response, Trouble> {
         let mut answer = std::pin::pin!(async { check(request.send().await?).await });
         loop {
             let before = meter.position();
             tokio::select! {
                 answer = &mut answer => return answer,
-                // A limit of the whole request would be one of the chunk's size, too.
+                // A limit of the whole request would also limit the chunk's size.
                 () = tokio::time::sleep(self.timeout) => if meter.position() == before {
                     return Err(Trouble::again("nothing moves any more"));
                 },

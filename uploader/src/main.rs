@@ -1,14 +1,14 @@
-//! Sends files to a server with this crate: what a service or a script would push them with.
+//! Sends files to a server that uses this crate, for use by services and scripts.
 //!
 //!     chunked-upload --url http://127.0.0.1:3000/api/chunked_upload big.iso photos/
 //!     chunked-upload --help
 //!
-//! A file goes in chunks, which are hashed while they are read. What fails for a while is tried
-//! again: a lost connection, a busy server, one that starts anew. While a file is under way,
-//! `NAME.upload` beside it remembers the upload; run the same command again after a crash or Ctrl-C,
-//! and it goes on where the server's bytes end.
+//! It sends a file in chunks, which it hashes while it reads them, and retries after temporary
+//! failures: a lost connection, a busy server, a server that restarts. While a file is being sent,
+//! `NAME.upload` beside it remembers the upload. Run the same command again after a crash or
+//! Ctrl-C, and it resumes where the server's bytes end.
 //!
-//! It is a load tool too: `--random 64M --count 20` sends 20 files that no disk is needed for.
+//! It is also a load generator: `--random 64M --count 20` sends 20 files without reading a disk.
 //!
 //! Exit codes:
 //!
@@ -50,11 +50,11 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    // It fails only if there is one already.
+    // This fails only if there is a provider already.
     drop(rustls::crypto::ring::default_provider().install_default());
     let ended = Runtime::new().map_err(BoxError::from).and_then(|runtime| {
         let ended = runtime.block_on(run(args));
-        // After Ctrl-C a thread may still be reading a large file.
+        // After Ctrl-C, a thread may still be reading a large file.
         runtime.shutdown_background();
         ended
     });
@@ -93,7 +93,7 @@ async fn run(args: Args) -> Result<ExitCode, BoxError> {
     Ok(totals.exit_code(!unreadable.is_empty()))
 }
 
-/// Sends each file as often as is asked for, so many at a time.
+/// Sends each file as many times as asked for, a limited number in parallel.
 async fn send_all(
     args: &Args,
     sources: Vec<Source>,

@@ -1,4 +1,4 @@
-//! What became of the files.
+//! The outcome for each file.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use indicatif::BinaryBytes;
 /// How a file ended.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// Bytes that the server has acknowledged, and those that it had from an earlier run.
+    /// Bytes that the server has acknowledged, and bytes that it had from an earlier run.
     pub(crate) sent: u64,
     pub(crate) already_there: u64,
     pub(crate) failure: Option<Failure>,
@@ -16,7 +16,7 @@ pub(crate) struct Outcome {
 
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Trying again would not help.
+    /// Retrying would not help.
     Refused(String),
     /// It may work later.
     GaveUp(String),

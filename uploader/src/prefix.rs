@@ -7,8 +7,8 @@ use md5::{Digest, Md5};
 
 use crate::source::Source;
 
-/// The first bytes of a file. It is copied before each chunk, so that a chunk that fails costs no more
-/// reading than itself.
+/// The first bytes of a file. It is copied before each chunk, so that after a failure only that
+/// chunk has to be read again.
 #[derive(Clone, Default)]
 pub(crate) struct Prefix {
     md5: Md5,
@@ -24,7 +24,7 @@ impl Prefix {
         self.md5.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Reads on and gives the pieces away, as long as somebody takes them. Blocks.
+    /// Continues to read and passes the pieces on, as long as somebody takes them. Blocks.
     pub(crate) fn read_to(
         mut self,
         end: u64,

@@ -1,11 +1,11 @@
-//! What the user sees meanwhile.
+//! What the user sees while files are being sent.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Bars on a terminal, plain lines elsewhere; all on the standard error.
+/// Bars on a terminal, plain lines elsewhere; all on standard error.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
     bars: MultiProgress,
@@ -15,24 +15,24 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(bytes: u64, quiet: bool) -> Self {
-        // Nothing is drawn on what is no terminal.
+        // Nothing is drawn if this is not a terminal.
         let stderr = ProgressDrawTarget::stderr();
         let target = if quiet { ProgressDrawTarget::hidden() } else { stderr };
         let bars = MultiProgress::with_draw_target(target);
         let overall = bars.add(ProgressBar::new(bytes).with_prefix("all").with_style(style()));
-        // The time left goes on while nothing moves.
+        // The remaining time is updated even if there is no progress.
         overall.enable_steady_tick(Duration::from_secs(1));
         Self { bars, overall, quiet }
     }
 
-    /// Says how things go.
+    /// Reports progress.
     pub(crate) fn say(&self, line: &str) {
         if !self.quiet {
             self.complain(line);
         }
     }
 
-    /// Says what the user should know even if no progress is wanted.
+    /// Reports what the user should know even without progress.
     pub(crate) fn complain(&self, line: &str) {
         self.bars.suspend(|| eprintln!("{}", printable(line)));
     }
@@ -49,7 +49,7 @@ impl Progress {
     }
 }
 
-/// How far a file is.
+/// The progress of a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Meter {
     bar: ProgressBar,
@@ -67,7 +67,7 @@ impl Meter {
         self.overall.inc(bytes);
     }
 
-    /// Moves it to where the server says that it is.
+    /// Moves it to the server's offset.
     pub(crate) fn set(&self, position: u64) {
         let before = self.bar.position();
         self.bar.set_position(position);
@@ -75,7 +75,7 @@ impl Meter {
         self.overall.dec(before.saturating_sub(position));
     }
 
-    /// The same for bytes that were not sent now, and so say nothing of the rate.
+    /// The same for bytes that were not sent now, and so do not count for the rate.
     pub(crate) fn skip_to(&self, position: u64) {
         self.set(position);
         self.bar.reset_eta();
@@ -94,7 +94,7 @@ fn style() -> ProgressStyle {
     ProgressStyle::with_template(bar).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// Neither a file's name nor a server's answer gives orders to the terminal.
+/// Neither a file's name nor a server's response may control the terminal.
 fn printable(text: &str) -> Cow<'_, str> {
     if text.contains(char::is_control) {
         Cow::Owned(text.replace(char::is_control, "\u{FFFD}"))

@@ -1,4 +1,4 @@
-//! What is remembered beside a file, so that another run can go on with it.
+//! What is remembered beside a file, so that another run can resume it.
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::Source;
 
-/// The place of a file's record: `NAME.upload`.
+/// The path of a file's record: `NAME.upload`.
 #[derive(Debug)]
 pub(crate) struct Resume {
     path: PathBuf,
     file: Identity,
 }
 
-/// What must be the same for an upload to be gone on with.
+/// What must be unchanged for an upload to be resumed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Identity {
     url: String,
@@ -33,7 +33,7 @@ struct Record {
 }
 
 impl Resume {
-    /// `None` for what lies on no disk.
+    /// `None` for a file that is not on a disk.
     pub(crate) fn of(source: &Source, url: &str) -> Option<Self> {
         let (file, modified) = source.on_which_disk()?;
         let mut path = file.as_os_str().to_owned();
@@ -42,7 +42,8 @@ impl Resume {
         Some(Self { path: path.into(), file })
     }
 
-    /// The upload that was begun with this file as it is now; one of another file is forgotten.
+    /// The upload that was begun with this file as it is now; that of a different file is
+    /// forgotten.
     pub(crate) fn recall(&self) -> Option<String> {
         let record = read(&self.path)?;
         if record.file == self.file {
@@ -52,7 +53,7 @@ impl Resume {
         None
     }
 
-    /// Never overwrites anything: what has this name may be a file of the user's.
+    /// Never overwrites anything, because the user may have a file of this name.
     pub(crate) fn remember(&self, upload_id: &str) -> io::Result<()> {
         let record = Record { upload_id: upload_id.to_owned(), file: self.file.clone() };
         let text = serde_json::to_vec(&record)?;
@@ -61,7 +62,7 @@ impl Resume {
         };
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
-        // Who has the id of an upload without an owner may go on with it.
+        // Anyone with the id of an upload without an owner can continue it.
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         options.open(&self.path).and_then(|mut file| file.write_all(&text)).map_err(named)
@@ -74,7 +75,7 @@ impl Resume {
     }
 }
 
-/// Whether a file is a record, and not one to be sent.
+/// Whether a file is a record, and not a file to send.
 pub(crate) fn is_record(path: &Path) -> bool {
     path.extension() == Some(OsStr::new(EXTENSION)) && read(path).is_some()
 }
@@ -85,5 +86,5 @@ fn read(path: &Path) -> Option<Record> {
 }
 
 const EXTENSION: &str = "upload";
-/// A file of the user's that happens to have this name may be large.
+/// A user's file that happens to have this name may be large.
 const LARGEST: u64 = 64 << 10;

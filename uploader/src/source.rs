@@ -11,12 +11,12 @@ use walkdir::WalkDir;
 use crate::args::Args;
 use crate::resume;
 
-/// A file on a disk, or a made-up one.
+/// A file on a disk, or a generated one.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
-    /// What the user is shown.
+    /// The name that the user sees.
     pub(crate) label: String,
-    /// What the server is told.
+    /// The name for the server.
     pub(crate) name: String,
     content: Content,
     size: u64,
@@ -28,11 +28,11 @@ enum Content {
         path: PathBuf,
         modified: SystemTime,
     },
-    /// One block over and over: making random bytes would take longer than sending them.
+    /// Repeats one block: generating random bytes would take longer than sending them.
     MadeUp(Bytes),
 }
 
-/// All that is asked for, and a line about each that there is but cannot be sent.
+/// All files that are asked for, and a line for each that exists but cannot be sent.
 pub(crate) fn find(args: &Args) -> (Vec<Source>, Vec<String>) {
     if let Some(size) = args.random {
         return (vec![Source::made_up(size)], Vec::new());
@@ -60,12 +60,12 @@ impl Source {
     fn on_disk(path: &Path) -> io::Result<Self> {
         let (size, modified) = stamp(path)?;
         let name = path.file_name().unwrap_or(path.as_os_str()).as_encoded_bytes();
-        // Where it is no UTF-8 it is most likely Latin-1.
+        // If it is not UTF-8, it is most likely Latin-1.
         let name = str::from_utf8(name)
             .map_or_else(|_| name.iter().copied().map(char::from).collect(), str::to_owned);
         Ok(Self {
             label: path.display().to_string(),
-            // A line break would end the header that it stands in.
+            // A line break would end the header that it is in.
             name: name.replace(char::is_control, "_"),
             content: Content::Disk { path: path.to_owned(), modified },
             size,
@@ -88,7 +88,7 @@ impl Source {
         self.size
     }
 
-    /// Where it lies, and when it was modified, if on a disk.
+    /// Its path, and when it was modified, if it is on a disk.
     pub(crate) fn on_which_disk(&self) -> Option<(&Path, SystemTime)> {
         match &self.content {
             Content::Disk { path, modified } => Some((path, *modified)),
@@ -102,7 +102,7 @@ impl Source {
         stamp(path).is_ok_and(|stamp| stamp == (self.size, modified))
     }
 
-    /// Its bytes from this place on.
+    /// Its bytes from this position on.
     pub(crate) fn open(&self, at: u64) -> io::Result<Box<dyn Read + Send>> {
         match &self.content {
             Content::Disk { path, .. } => {

@@ -1,4 +1,4 @@
-//! The way of one file to the server.
+//! Transfers one file to the server.
 
 use std::io;
 use std::sync::{Arc, Once};
@@ -39,25 +39,25 @@ impl Settings {
     }
 }
 
-/// A file under way.
+/// A file that is being sent.
 pub(crate) struct Transfer {
     settings: Arc<Settings>,
     source: Arc<Source>,
     resume: Option<Resume>,
     meter: Meter,
-    /// What was read of it, up to where the server has it.
+    /// What was read of it, up to the server's offset.
     prefix: Prefix,
-    /// How often in a row something has failed, and how often a new upload was begun.
+    /// How many times in a row something has failed, and how many times a new upload was begun.
     failures: u32,
     restarts: u32,
     outcome: Outcome,
 }
 
-/// What is to be done next.
+/// The next step.
 #[derive(Clone)]
 enum Step {
     Begin,
-    /// Find out where the upload stands.
+    /// Ask for the status of the upload.
     Ask(String),
     Send(String, u64),
     Complete(String),
@@ -130,14 +130,14 @@ impl Transfer {
         let standing = self.settings.client.status(id, &self.meter).await?;
         match self.prefix.length() {
             0 => self.outcome.already_there = standing.offset,
-            // Of a chunk whose answer was lost.
+            // This happens if the response to a chunk was lost.
             read => self.outcome.sent += standing.offset.saturating_sub(read),
         }
         if standing.is_complete() {
             return Ok(Step::Done);
         }
         if standing.status.as_deref() == Some("finishing") {
-            // However long the application takes: the server is there.
+            // The application may take as long as it likes: the server is there.
             self.failures = 0;
             return Err(Trouble::again("it is being completed"));
         }
@@ -151,7 +151,7 @@ impl Transfer {
         self.catch_up(offset).await?;
         let total = self.source.size();
         let end = total.min(offset.saturating_add(self.settings.chunk_size));
-        // A copy: a chunk that fails is read again.
+        // This is a copy, because a chunk that fails is read again.
         let (reading, body) = ChunkBody::new(self.prefix.clone(), end, &self.source, &self.meter);
         let chunk = Chunk { id, name: &self.source.name, range: offset..end, total };
         let standing = self.settings.client.send_chunk(&chunk, body, &self.meter).await?;
@@ -174,7 +174,8 @@ impl Transfer {
         }
         let client = &self.settings.client;
         match client.complete(id, &self.prefix.md5(), &self.meter).await {
-            // Perhaps not by the application, but by something before it that wants a login.
+            // This may come not from the application, but from something in front of it that wants
+            // a login.
             Ok(status) if status.is_redirection() => {
                 if client.status(id, &self.meter).await?.is_complete() {
                     return Ok(Step::Done);
@@ -186,24 +187,24 @@ impl Transfer {
         }
     }
 
-    /// Whose word it was that ended a completion.
+    /// Who ended a completion.
     async fn not_taken(&self, id: &str, trouble: Trouble) -> Trouble {
         let (Trouble::Gone(why) | Trouble::Refused(why)) = &trouble else { return trouble };
         let is_gone =
             matches!(self.settings.client.status(id, &self.meter).await, Err(Trouble::Gone(_)));
         match &trouble {
             Trouble::Gone(_) if is_gone => trouble,
-            // The application had the file, and has ended the upload: another run must not look for it.
+            // The application had the file and ended the upload: another run must not look for it.
             _ if is_gone => {
                 self.forget();
                 trouble
             }
-            // It did not take the file, but may when another run asks it again.
+            // It did not take the file, but may do so when another run asks again.
             _ => Trouble::Refused(why.clone()),
         }
     }
 
-    /// From where an upload stands.
+    /// The next step for an upload in this state.
     fn step_from(&self, standing: Standing) -> Result<Step, Trouble> {
         let Standing { upload_id, offset, .. } = standing;
         if offset > self.source.size() {
@@ -216,7 +217,7 @@ impl Transfer {
         })
     }
 
-    /// What the trouble is answered with, or that nothing helps.
+    /// How to respond to the failure, or that nothing helps.
     async fn recover(&mut self, step: Step, trouble: Trouble) -> Result<Step, Failure> {
         match (trouble, step.id()) {
             (Trouble::Again { why, after }, id) => {
@@ -225,7 +226,7 @@ impl Transfer {
                 let seconds = wait.as_secs_f64();
                 self.complain(&format!("{why}; again in {seconds:.1} s"));
                 tokio::time::sleep(wait).await;
-                // Its answer may have been lost, and not the bytes.
+                // Perhaps the response was lost, and not the bytes.
                 Ok(id.cloned().map_or(Step::Begin, Step::Ask))
             }
             (Trouble::Moved { why, offset }, Some(id)) => {
@@ -261,7 +262,7 @@ impl Transfer {
         Ok(())
     }
 
-    /// Reads what the server has and this run has not read, for the checksum.
+    /// Reads the bytes that the server has and this run has not read, for the checksum.
     async fn catch_up(&mut self, offset: u64) -> Result<(), Trouble> {
         if offset < self.prefix.length() {
             self.prefix = Prefix::default();
@@ -299,11 +300,11 @@ impl Transfer {
         self.settings.progress.complain(&self.line(what));
     }
 
-    /// With its name in front.
+    /// The message, prefixed with the file's name.
     fn line(&self, what: &str) -> String {
         format!("{}: {what}", self.source.label)
     }
 }
 
-/// How often a file is begun anew, since its upload had gone, say.
+/// How many times a file is begun again, for example because its upload was gone.
 const RESTARTS: u32 = 3;
