@@ -14,7 +14,7 @@
 //! | a page without JavaScript | [a form](#a-plain-form) | no: it is one request |
 //! | a shell | [`curl`](#curl) | yes |
 //! | Python | [`requests`](#python) | yes |
-//! | something else | [your own library](#another-library) | if you write it so |
+//! | something else | [your own library](#another-library) | if you implement that |
 //!
 //! 4 to 16 MiB is a good chunk size: larger chunks cost more when they fail, smaller ones wait for
 //! a response more often. On [nodes](super::nodes) that share a bucket, 8 MiB is best.

@@ -1,7 +1,7 @@
 //! A guide to the whole crate, one question after another.
 //!
 //! [The table](crate#guide) on the first page lists the chapters in reading order; each can be read
-//! by itself. The guide is part of the documentation only, and of no program.
+//! by itself. The guide is only part of the documentation, and never compiled into a program.
 
 pub mod clients;
 pub mod django;

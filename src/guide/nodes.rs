@@ -217,14 +217,14 @@
 //!
 //! # And completions?
 //!
-//! Two nodes never hand over the same file, because a completion is a commit too. If a node dies in
-//! the middle of a completion, other nodes answer `Upload is being completed` until the node that
-//! is asked has seen no heartbeat for [15
+//! Two nodes do not hand over the same file, because a completion is a commit too. If a node dies
+//! in the middle of a completion, other nodes answer `Upload is being completed` until the node
+//! that is asked has seen no heartbeat for [15
 //! seconds](crate::store::BucketStoreBuilder::completion_lease) since it was first asked. (No clock
-//! is compared with another node's.) Then the upload can be completed again. A node that was
-//! stalled for that long, and continues, finds that it has lost the upload, but the application was
-//! given the file twice. So let the handler take a file under a name that is derived from its id,
-//! as above. The second time then changes nothing.
+//! is compared with another node's.) Then the upload can be completed again. If a node was only
+//! stalled for that long, and continues, it finds that it has lost the upload, but by then the
+//! application has been given the file twice. So let the handler take a file under a name that is
+//! derived from its id, as above. The second time then changes nothing.
 //!
 //! To persist a file, the node reads it and writes it again. So let the balancer wait for as long
 //! as that takes for your largest file (on an ALB, `idle_timeout`). If it gives up, the copy
@@ -275,10 +275,10 @@
 //! # What if a node dies at the wrong moment?
 //!
 //! No upload loses anything. What the node leaves behind (a piece that no commit names) is deleted
-//! by the sweep together with its upload. Nothing knows of what a request writes that was delayed
-//! for hours, so let the bucket delete old objects as a safety net. On S3, if an upload lives for a
-//! week at most, you need six rules: the one below for `log/`, and the same for `rec/`, `piece/`,
-//! `due/`, `busy/` and `check/`. `settings` stays:
+//! by the sweep together with its upload. If a request is delayed for hours, no node knows of what
+//! it writes then, so let the bucket delete old objects as a safety net. On S3, if an upload lives
+//! for a week at most, you need six rules: the one below for `log/`, and the same for `rec/`,
+//! `piece/`, `due/`, `busy/` and `check/`. `settings` stays:
 //!
 //! ```json
 //! {

@@ -97,8 +97,8 @@
 //! # }
 //! ```
 //!
-//! [`Refusal::unauthenticated`](crate::Refusal::unauthenticated) is a 401 in general. This protocol
-//! has 403 for it, as the original does.
+//! In general, [`Refusal::unauthenticated`](crate::Refusal::unauthenticated) is a 401. This
+//! protocol answers it with 403, as django-chunked-upload does.
 //!
 //! # What do others see of an upload?
 //!

@@ -12,8 +12,8 @@
 //! - `multipart/form-data`: the file is in the field `file`. Every chunk but the first has the text
 //!   field `upload_id`, and there may be other fields, in any order. Put `upload_id` before the
 //!   file; otherwise the bytes have to be copied once more. An `upload_id` in the query does not
-//!   name the upload of a form, as in the original: a chunk from 0 on then begins a new upload, any
-//!   other chunk is refused.
+//!   name the upload of a form, as in the original: a chunk that starts at 0 then begins a new
+//!   upload, and any other chunk is refused.
 //! - a raw body, with `Content-Disposition: attachment; filename="…"`, and with `upload_id` and any
 //!   other fields in the query.
 //!
