@@ -209,7 +209,8 @@ impl Stage {
         }
         let records = world.files().into_iter().filter(|path| has_extension(path, "log"));
         let records = records.map(|path| path.metadata().unwrap().len()).sum();
-        let server = world.start(&[]);
+        // The connection waits while the other stage is set up.
+        let server = world.start(&[("WIRE_HEAD_SECONDS", "600")]);
         let plan = Plan::of_length(7, 2, 64 * CHUNK);
         let stream = server.connect();
         Self { world, server, stream, plan, id: String::new(), took: Vec::new(), records }
