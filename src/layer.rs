@@ -7,9 +7,10 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use crate::cors::Cors;
+use crate::dialects::Dialects;
 use crate::engine::Uploads;
 use crate::policy::Policy;
-use crate::protocol::{Dialects, Settings};
+use crate::protocol::Settings;
 use crate::service::ChunkedUpload;
 
 /// Receives chunked uploads in front of an inner service, which gets each finished file as a

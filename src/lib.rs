@@ -105,6 +105,7 @@ mod axum;
 mod body;
 mod checksum;
 mod cors;
+mod dialects;
 mod engine;
 mod erased;
 #[cfg(test)]

@@ -127,41 +127,29 @@ pub trait Policy: Send + Sync + 'static {
 /// Accepts everything from everybody. This is the default policy.
 impl Policy for () {}
 
-impl<T: Policy + ?Sized> Policy for Arc<T> {
-    fn authorize(
-        &self,
-        context: &Context<'_>,
-    ) -> impl Future<Output = Result<Option<Owner>, Refusal>> + Send {
-        T::authorize(self, context)
+impl<T: Policy> Policy for Arc<T> {
+    async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+        T::authorize(self, asked).await
     }
 
-    fn max_bytes(
-        &self,
-        limit: &SizeLimit<'_>,
-    ) -> impl Future<Output = Result<MaxBytes, Refusal>> + Send {
-        T::max_bytes(self, limit)
+    async fn max_bytes(&self, limit: &SizeLimit<'_>) -> Result<MaxBytes, Refusal> {
+        T::max_bytes(self, limit).await
     }
 
-    fn validate(&self, chunk: &Candidate<'_>) -> impl Future<Output = Result<(), Refusal>> + Send {
-        T::validate(self, chunk)
+    async fn validate(&self, chunk: &Candidate<'_>) -> Result<(), Refusal> {
+        T::validate(self, chunk).await
     }
 
-    fn attributes(
-        &self,
-        chunk: &Candidate<'_>,
-    ) -> impl Future<Output = Result<Value, Refusal>> + Send {
-        T::attributes(self, chunk)
+    async fn attributes(&self, chunk: &Candidate<'_>) -> Result<Value, Refusal> {
+        T::attributes(self, chunk).await
     }
 
-    fn verify(
-        &self,
-        finished: &Verification<'_>,
-    ) -> impl Future<Output = Result<(), Refusal>> + Send {
-        T::verify(self, finished)
+    async fn verify(&self, finished: &Verification<'_>) -> Result<(), Refusal> {
+        T::verify(self, finished).await
     }
 
-    fn respond(&self, answer: &mut Answering<'_>) -> impl Future<Output = ()> + Send {
-        T::respond(self, answer)
+    async fn respond(&self, answer: &mut Answering<'_>) {
+        T::respond(self, answer).await;
     }
 }
 

@@ -11,9 +11,10 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::body::{RequestBody, ResponseBody};
+use crate::dialects::Route;
 use crate::future::ResponseFuture;
 use crate::layer::Config;
-use crate::protocol::{self, BoxError, Caller, Finished, Outcome, Route};
+use crate::protocol::{self, BoxError, Caller, Finished, Outcome};
 use crate::task;
 
 /// The service that [`ChunkedUploadLayer`](crate::ChunkedUploadLayer) creates.

@@ -75,13 +75,9 @@ pub trait Observer: Send + Sync + 'static {
     ) -> impl Future<Output = ()> + Send;
 }
 
-impl<T: Observer + ?Sized> Observer for Arc<T> {
-    fn on_event(
-        &self,
-        event: &Event,
-        request: Option<&Extensions>,
-    ) -> impl Future<Output = ()> + Send {
-        T::on_event(self, event, request)
+impl<T: Observer> Observer for Arc<T> {
+    async fn on_event(&self, event: &Event, request: Option<&Extensions>) {
+        T::on_event(self, event, request).await;
     }
 }
 

@@ -171,7 +171,7 @@ impl<'a> Exchange<'a> {
 }
 
 /// Lets a dialect handle a request.
-pub(super) async fn serve<D: Dialect, B: Payload>(
+pub(crate) async fn serve<D: Dialect, B: Payload>(
     dialect: &D,
     settings: &Settings,
     action: D::Action,
@@ -208,7 +208,7 @@ pub(super) async fn serve<D: Dialect, B: Payload>(
 }
 
 /// Logs a refusal and encodes it as the dialect's response.
-pub(super) fn refuse<D: Dialect>(dialect: &D, problem: Problem) -> Response<Bytes> {
+pub(crate) fn refuse<D: Dialect>(dialect: &D, problem: Problem) -> Response<Bytes> {
     let refusal = dialect.refusal(problem);
     log_refused(&refusal);
     let mut response = dialect.encode(&refusal);

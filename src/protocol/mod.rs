@@ -5,7 +5,6 @@
 mod body;
 mod caller;
 pub(crate) mod chunked;
-mod dialects;
 mod exchange;
 mod hand_over;
 mod headers;
@@ -13,6 +12,5 @@ mod path;
 
 pub(crate) use self::body::{Answered, BodyError, BoxError, Incoming, Payload};
 pub(crate) use self::caller::Caller;
-pub(crate) use self::dialects::{Dialects, Route};
-pub(crate) use self::exchange::{Dialect, Exchange, Problem, Reply, Settings};
+pub(crate) use self::exchange::{Dialect, Exchange, Problem, Reply, Settings, refuse, serve};
 pub(crate) use self::hand_over::{Finished, Outcome, settle, takes};

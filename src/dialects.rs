@@ -2,12 +2,10 @@
 
 use http::{Request, Response};
 
-use super::chunked::{self, Chunked};
-use super::exchange::{self, Dialect, Problem, Settings};
-use super::hand_over::Outcome;
-use super::{Caller, Payload};
 use crate::cors::Cors;
 use crate::layer::ChunkedUploadLayer;
+use crate::protocol::chunked::{self, Chunked};
+use crate::protocol::{self, Caller, Dialect, Outcome, Payload, Problem, Settings};
 
 macro_rules! dialects {
     ($($variant:ident: $field:ident, $dialect:ty, $action:ty;)+) => {
@@ -49,14 +47,14 @@ macro_rules! dialects {
             ) -> Outcome {
                 match route {
                     $(Route::$variant(action) => {
-                        exchange::serve(&self.$field, settings, action, request, caller).await
+                        protocol::serve(&self.$field, settings, action, request, caller).await
                     })+
                 }
             }
 
             pub(crate) fn refuse(&self, route: Route, problem: Problem) -> Response<bytes::Bytes> {
                 match route {
-                    $(Route::$variant(_) => exchange::refuse(&self.$field, problem),)+
+                    $(Route::$variant(_) => protocol::refuse(&self.$field, problem),)+
                 }
             }
 
