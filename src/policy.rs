@@ -305,6 +305,8 @@ pub struct Refusal {
 #[derive(Clone, Debug)]
 struct Inner {
     reason: Reason,
+    /// The status that the dialect has for the reason.
+    status: Option<StatusCode>,
     content: Map<String, Value>,
     headers: HeaderMap,
     error: Option<Error>,
@@ -335,7 +337,8 @@ impl Refusal {
     fn because(reason: Reason, detail: String) -> Self {
         let mut content = Map::new();
         content.insert("detail".to_owned(), Value::String(detail));
-        Self { inner: Box::new(Inner { reason, content, headers: HeaderMap::new(), error: None }) }
+        let headers = HeaderMap::new();
+        Self { inner: Box::new(Inner { reason, status: None, content, headers, error: None }) }
     }
 
     /// Whether the caller was refused because it is not authenticated.
@@ -345,7 +348,7 @@ impl Refusal {
 
     /// Sets the status that the dialect uses.
     pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
-        self.inner.reason = Reason::Status(status);
+        self.inner.status = Some(status);
         self
     }
 
@@ -363,12 +366,16 @@ impl Refusal {
         self
     }
 
-    /// Returns the error, if that is the whole reason of the refusal.
-    pub(crate) fn into_error(self) -> Result<Error, Self> {
-        match self.inner.reason {
-            Reason::Error => self.inner.error.clone().ok_or(self),
-            Reason::Unauthenticated | Reason::Status(_) => Err(self),
-        }
+    /// Says what the dialect says for the error behind the refusal, if an error is its reason. What
+    /// the application has added stays.
+    pub(crate) fn in_words_of(mut self, dialect: impl FnOnce(Error) -> Self) -> Self {
+        let error = self.inner.error.take_if(|_| self.inner.reason == Reason::Error);
+        let Some(error) = error else { return self };
+        let mut said = dialect(error);
+        let (content, headers) = (self.inner.content, self.inner.headers);
+        said.inner.content.extend(content.into_iter().filter(|(key, _)| key != "detail"));
+        said.inner.headers.extend(headers);
+        said
     }
 
     pub(crate) fn because_of(mut self, error: Error) -> Self {
@@ -378,6 +385,9 @@ impl Refusal {
 
     /// The status of the answer.
     pub fn status(&self) -> StatusCode {
+        if let Some(status) = self.inner.status {
+            return status;
+        }
         match self.inner.reason {
             Reason::Unauthenticated => StatusCode::UNAUTHORIZED,
             Reason::Status(status) => status,

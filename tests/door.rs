@@ -370,6 +370,24 @@ mod errors {
     }
 
     #[tokio::test]
+    async fn a_refusal_can_be_told_by_its_kind_outside() {
+        struct Nobody;
+        impl Policy for Nobody {
+            async fn verify(&self, _: &Verification<'_>) -> Result<(), Refusal> {
+                Err(Refusal::unauthenticated())
+            }
+        }
+        let (_, inner) = answering([StatusCode::OK]);
+        let service = layer().policy(Nobody).layer(inner);
+        let id = send(service.clone(), CHUNK).await;
+        let response = service.oneshot(complete(&id)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        let refusal = response.extensions().get::<Refusal>().unwrap();
+        assert!(refusal.is_unauthenticated());
+        assert_eq!(refusal.status(), StatusCode::FORBIDDEN);
+    }
+
+    #[tokio::test]
     async fn a_refusal_is_a_response() {
         let service = layer().layer(service_fn(|_| ready(Err::<Response<Full<Bytes>>, _>(Broken))));
         let request = chunk("nonsense", None, Full::<Bytes>::from(FILE));

@@ -196,3 +196,90 @@ async fn an_owner_sees_its_own_uploads_and_the_operator_all() {
     assert_eq!(ann.acquire(&id).await.unwrap().upload().id, id);
     assert_eq!(uploads.for_operator().acquire(&id).await.unwrap().upload().id, id);
 }
+
+#[test]
+fn a_check_that_changes_the_upload_itself_comes_to_an_end() {
+    on_both_stores(|builder| async move {
+        let uploads = alices(builder);
+        let id = begin(&uploads, b"one").await;
+        let checks = AtomicUsize::new(0);
+        let checked = |grows: bool| {
+            let (uploads, checks) = (&uploads, &checks);
+            move |upload: Upload| async move {
+                checks.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                if grows {
+                    let at = upload.offset();
+                    let mut append =
+                        uploads.append(&upload.id, at, AppendMode::AllOrNothing).await?;
+                    append.write(&b"!"[..]).await?;
+                    append.commit().await?;
+                } else {
+                    let later = SystemTime::now() + Duration::from_secs(1000);
+                    uploads.set_expires(&upload.id, later).await?;
+                }
+                Ok::<_, Error>(())
+            }
+        };
+        drop(uploads.acquire_if(&id, checked(false)).await.unwrap());
+        assert_eq!(checks.swap(0, Ordering::SeqCst), 1, "another expiry is no reason to ask again");
+        assert_eq!(kind(uploads.acquire_if(&id, checked(true)).await), ErrorKind::Busy);
+        assert!(checks.load(Ordering::SeqCst) < 100);
+    });
+}
+
+#[test]
+fn an_upload_that_expires_during_its_check_is_refused() {
+    on_both_stores(|builder| async move {
+        let uploads = alices(builder);
+        let id = begin(&uploads, b"one").await;
+        let expire = |upload: Upload| {
+            let uploads = uploads.clone();
+            async move {
+                tokio::task::yield_now().await;
+                uploads.set_expires(&upload.id, SystemTime::UNIX_EPOCH).await.map(drop)
+            }
+        };
+        assert_eq!(kind(uploads.acquire_if(&id, expire).await), ErrorKind::Expired);
+    });
+}
+
+#[test]
+fn bytes_that_are_not_whole_or_not_staged_join_nothing() {
+    on_both_stores(|builder| async move {
+        let uploads = alices(builder.batch_bytes(64 << 10));
+        let (id, other) = (begin(&uploads, b"").await, begin(&uploads, b"").await);
+        let mut target = uploads.append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
+
+        let mut half = uploads.stage().await.unwrap();
+        let content = noise(4 << 20);
+        assert!(poll_times(half.write(&content[..]), 1).await.is_none());
+        assert_eq!(kind(target.take_from(half).await), ErrorKind::Store);
+
+        let mut kept = uploads.append(&other, 0, AppendMode::KeepWhatCame).await.unwrap();
+        kept.write(&b"other"[..]).await.unwrap();
+        assert_eq!(kind(target.take_from(kept).await), ErrorKind::Store);
+        drop(target);
+
+        let mut staged = uploads.stage().await.unwrap();
+        staged.write(&b"staged"[..]).await.unwrap();
+        assert_eq!(kind(staged.commit().await), ErrorKind::NotFound);
+        assert_eq!(uploads.status(&id).await.unwrap().offset(), 0);
+    });
+}
+
+#[test]
+fn a_lease_is_told_of_a_newer_request() {
+    on_both_stores(|builder| async move {
+        let uploads = alices(builder);
+        let id = begin(&uploads, b"one").await;
+        let lease = uploads.acquire(&id).await.unwrap();
+        let (new, reason) = tokio::join!(uploads.acquire(&id), async {
+            let reason = lease.stopped().await;
+            drop(lease);
+            reason
+        });
+        assert_eq!(reason, ErrorKind::Superseded);
+        drop(new.unwrap());
+    });
+}

@@ -1178,6 +1178,52 @@ async fn an_error_that_a_policy_passes_on_is_answered_as_the_protocol_has_it() {
     }
 }
 
+/// What the application adds stays, and a header of its own replaces the protocol's.
+#[tokio::test]
+async fn what_is_added_to_a_passed_on_error_stays() {
+    struct Adds;
+    impl Policy for Adds {
+        async fn validate(&self, _: &Candidate<'_>) -> Result<(), Refusal> {
+            let refusal = Refusal::from(Error::from(ErrorKind::Busy)).with("hint", "later");
+            Err(refusal.header(http::header::RETRY_AFTER, HeaderValue::from_static("77")))
+        }
+    }
+    let reply = with_policy(Adds).chunk(None, 0, 3, b"abc").await;
+    assert_eq!(reply.refused(409), "Upload is held by another request");
+    assert_eq!((&reply.json()["hint"], reply.header("retry-after")), (&json!("later"), Some("77")));
+}
+
+#[tokio::test]
+async fn a_policy_is_told_that_there_is_no_limit() {
+    struct Unlimited;
+    impl Policy for Unlimited {
+        async fn max_bytes(&self, limit: &SizeLimit<'_>) -> Result<MaxBytes, Refusal> {
+            assert_eq!(limit.configured, None);
+            Ok(MaxBytes::AtMost(5))
+        }
+    }
+    let client = with_policy(Unlimited);
+    client.chunk(None, 0, 6, b"abc").await.refused(400);
+    assert_eq!(client.chunk(None, 0, 5, b"abc").await.status, 200);
+}
+
+/// A form names its upload in a field, and what stands in its query is none of its.
+#[tokio::test]
+async fn a_policy_is_not_told_of_an_upload_that_a_form_has_in_its_query() {
+    let asked = Asked::default();
+    let client = with_policy(asked.clone());
+    let mut request = form_request(TestBody::of(Form::new().file("a", b"abc").end()));
+    *request.uri_mut() = format!("{CHUNK}?upload_id={NO_ID}").parse().unwrap();
+    assert_eq!(client.send(request).await.status, 200);
+    asked.was(&[
+        "authorize: Append no id",
+        "max_bytes: Append no id",
+        "validate: Append no id",
+        "attributes: Append no id",
+        "respond: Append an id",
+    ]);
+}
+
 #[test]
 fn a_refusal_has_the_status_of_what_it_is() {
     assert_eq!(Refusal::unauthenticated().status(), StatusCode::UNAUTHORIZED);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::append::{Append, Options};
+use super::append::{Append, Options, Origin};
 use super::core::Engine;
 use super::error::{Error, ErrorKind};
 use super::event::Cause;
@@ -58,7 +58,8 @@ impl Access {
         let reservation = engine.ledger.open(&*engine.store, &upload, staged).await?;
         let writer = engine.store.create(upload).await?;
         let checksum = Some(engine.new_checksum());
-        let options = Options { new: true, limit, reservation, ..Options::default() };
+        let origin = if staged { Origin::Staged } else { Origin::New };
+        let options = Options { origin, limit, reservation, ..Options::default() };
         Ok(Append::new(Arc::clone(engine), self.cause.clone(), claim, writer, checksum, options))
     }
 

@@ -35,7 +35,7 @@ use super::event::{Cause, Event};
 use super::lease::Lease;
 use super::quota::Reservation;
 use crate::checksum::Running;
-use crate::store::{Batch, Commit, DynWriter, StoreError};
+use crate::store::{Batch, Commit, DynWriter, Reader, StoreError};
 use crate::task;
 use crate::upload::{Status, Upload};
 
@@ -65,7 +65,7 @@ pub struct Append {
     /// The record to be committed, except for its offset and checksum.
     upload: Upload,
     mode: AppendMode,
-    new: bool,
+    origin: Origin,
     limit: Option<u64>,
     /// How many bytes the upload has, including those received before this append.
     position: u64,
@@ -105,7 +105,7 @@ impl Append {
         let (upload, claim) = (writer.upload().clone(), Arc::new(claim));
         Self {
             mode: options.mode,
-            new: options.new,
+            origin: options.origin,
             limit: options.limit,
             position: upload.offset(),
             submitted: upload.offset(),
@@ -133,7 +133,7 @@ impl Append {
         };
         let limit = engine.within_reach(upload.max_bytes.or(engine.max_bytes));
         let reservation = engine.ledger.resume(upload);
-        let options = Options { mode, new: false, limit, reservation };
+        let options = Options { mode, origin: Origin::Existing, limit, reservation };
         Self::new(engine, cause, claim, writer, checksum, options)
     }
 
@@ -189,7 +189,7 @@ impl Append {
     /// Sets the text fields of a new upload, for a form whose fields follow its file. The fields of
     /// an existing upload do not change.
     pub fn set_fields(&mut self, fields: Vec<(String, String)>) {
-        if self.new {
+        if self.origin != Origin::Existing {
             self.upload.fields = fields;
         }
     }
@@ -205,23 +205,30 @@ impl Append {
 
     /// Adds bytes. It only waits if a whole batch is already waiting to be written.
     ///
-    /// A large [`Bytes`] becomes a batch without being copied, since the copy would cost more than
-    /// holding it.
-    ///
     /// # Errors
     /// [`ErrorKind::TooLarge`], [`ErrorKind::TooLong`], [`ErrorKind::QuotaExceeded`],
     /// [`ErrorKind::Superseded`], and the errors of the store. After an error, or if this future
     /// was dropped before it completed, the append can only be dropped.
     pub async fn write(&mut self, mut bytes: impl Buf + Send) -> Result<(), Error> {
         self.admit(bytes.remaining()).await?;
+        self.gather(&mut bytes).await
+    }
+
+    /// Adds bytes like [`write`](Self::write), and does not copy large ones, since the copy would
+    /// cost more than holding them.
+    ///
+    /// # Errors
+    /// See [`write`](Self::write).
+    pub async fn write_bytes(&mut self, mut bytes: Bytes) -> Result<(), Error> {
+        self.admit(bytes.len()).await?;
         let batch = self.engine.pool.large();
-        while bytes.remaining() >= DIRECT_WRITE_BYTES.min(batch) {
+        while bytes.len() >= DIRECT_WRITE_BYTES.min(batch) {
             if !self.buffer.is_empty() {
                 self.flush().await?;
             }
             let permit = self.engine.pool.permit();
             let pool_exhausted = permit.is_none();
-            let whole = bytes.copy_to_bytes(bytes.remaining().min(batch));
+            let whole = bytes.split_to(bytes.len().min(batch));
             let writer = self.take_writer().await?;
             self.start(writer, Bytes::from_owner(LargeFrame { bytes: whole, _permit: permit }));
             if pool_exhausted {
@@ -387,15 +394,17 @@ impl Append {
 
     async fn end(mut self, keep: bool) -> Result<(Upload, Option<Lease>), Error> {
         self.claim.check()?;
-        if self.submitted + self.buffer.len() as u64 != self.position {
-            // A call of `write` was dropped before it completed.
+        if self.origin == Origin::Staged {
+            return Err(ErrorKind::NotFound.into());
+        }
+        if !self.is_whole() {
             return Err(ErrorKind::Store.into());
         }
         let BatchWriter { mut writer, checksum, _claim } = self.take_writer().await?;
         // The other clone of the claim is unwrapped below.
         drop(_claim);
         let last = self.buffer.freeze();
-        let Self { engine, cause, mut upload, new, position, claim, reservation, .. } = self;
+        let Self { engine, cause, mut upload, origin, position, claim, reservation, .. } = self;
         let claim = Arc::into_inner(claim).ok_or(ErrorKind::Store)?;
         upload.progress.offset = position;
         upload.progress.expires = engine.expiry.after_chunk(&upload, engine.now());
@@ -410,7 +419,7 @@ impl Append {
                 reservation.commit(&upload);
             }
             let kept = keep.then_some(writer);
-            let event = if new { Event::Created } else { Event::Grew };
+            let event = if origin == Origin::New { Event::Created } else { Event::Grew };
             // The claim is still held, so that events are reported in order.
             engine.tell(event(upload.clone()), &cause).await;
             Ok((upload, kept.map(|writer| Lease { engine, cause, writer, claim })))
@@ -423,11 +432,8 @@ impl Append {
     ///
     /// # Errors
     /// See [`write`](Self::write).
-    pub async fn take_from(&mut self, mut staged: Self) -> Result<(), Error> {
-        if !staged.buffer.is_empty() {
-            staged.flush().await?;
-        }
-        let mut reader = staged.take_writer().await?.writer.into_reader().await?;
+    pub async fn take_from(&mut self, staged: Self) -> Result<(), Error> {
+        let mut reader = staged.into_reader().await?;
         let mut buffer = vec![0; COPY_BYTES];
         loop {
             match reader.read(&mut buffer).await {
@@ -436,6 +442,23 @@ impl Append {
                 Err(_) => return Err(ErrorKind::Store.into()),
             }
         }
+    }
+
+    /// Reads the bytes of an append of which none was committed.
+    async fn into_reader(mut self) -> Result<Reader, Error> {
+        let uncommitted = self.origin != Origin::Existing && self.mode == AppendMode::AllOrNothing;
+        if !uncommitted || !self.is_whole() {
+            return Err(ErrorKind::Store.into());
+        }
+        if !self.buffer.is_empty() {
+            self.flush().await?;
+        }
+        Ok(self.take_writer().await?.writer.into_reader().await?)
+    }
+
+    /// Whether no call of `write` was dropped before it completed.
+    fn is_whole(&self) -> bool {
+        self.submitted + self.buffer.len() as u64 == self.position
     }
 }
 
@@ -506,10 +529,20 @@ impl fmt::Debug for Append {
     }
 }
 
+/// The upload of an append.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Origin {
+    #[default]
+    Existing,
+    New,
+    /// None: the bytes will be moved to another upload.
+    Staged,
+}
+
 #[derive(Default)]
 pub(super) struct Options {
     pub(super) mode: AppendMode,
-    pub(super) new: bool,
+    pub(super) origin: Origin,
     pub(super) limit: Option<u64>,
     pub(super) reservation: Option<Reservation>,
 }

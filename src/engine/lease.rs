@@ -57,8 +57,8 @@ impl Access {
     /// An idle upload is leased first and checked under the lease. If another request holds the
     /// upload, its record is checked before the lease is requested, so that a request that is
     /// refused stops nobody. The upload is never held while a check is pending, since the check may
-    /// take long or may itself change the upload. If the record has changed since the check, it is
-    /// checked again.
+    /// take long or may itself change the upload. If the upload has grown since the check, it is
+    /// checked again; the other parts of a record that a check can go by never change.
     pub(super) async fn acquire<T, E, F>(
         &self,
         id: &UploadId,
@@ -70,12 +70,13 @@ impl Access {
         E: From<Error> + Send,
     {
         let mut lease = self.try_lease(id).await;
+        let mut rounds = 0;
         loop {
             let (checked, passed) = match lease.take() {
                 Some(lease) => {
-                    let checked = lease.upload().clone();
-                    self.engine.check_open(&checked).map_err(Error::from)?;
-                    let mut checking = pin!(check(checked.clone()));
+                    self.engine.check_open(lease.upload()).map_err(Error::from)?;
+                    let checked = length(lease.upload());
+                    let mut checking = pin!(check(lease.upload().clone()));
                     match poll_fn(|cx| Poll::Ready(checking.as_mut().poll(cx))).await {
                         Poll::Ready(passed) => return Ok((lease, passed?)),
                         Poll::Pending => drop(lease),
@@ -83,13 +84,19 @@ impl Access {
                     (checked, checking.await?)
                 }
                 None => {
-                    let checked = self.find_open(id).await?;
-                    (checked.clone(), check(checked).await?)
+                    let upload = self.find_open(id).await?;
+                    (length(&upload), check(upload).await?)
                 }
             };
             let fresh = self.lease(id).await?;
-            if *fresh.upload() == checked {
+            // Its time may be up by now.
+            self.engine.check_open(fresh.upload()).map_err(Error::from)?;
+            if length(fresh.upload()) == checked {
                 return Ok((fresh, passed));
+            }
+            rounds += 1;
+            if rounds == MAX_ROUNDS {
+                return Err(Error::from(ErrorKind::Busy).into());
             }
             lease = Some(fresh);
         }
@@ -121,7 +128,19 @@ impl Access {
     }
 }
 
+/// The part of a record by which a check can tell that the upload has changed.
+fn length(upload: &Upload) -> (u64, Option<u64>) {
+    (upload.offset(), upload.total())
+}
+
 impl Lease {
+    /// Waits until a newer request asks for the upload, and returns the reason. The newer request
+    /// waits for this lease to be dropped, but only for a short time.
+    pub fn stopped(&self) -> impl Future<Output = ErrorKind> + Send + use<> {
+        self.engine.watch();
+        self.claim.stopped()
+    }
+
     /// The record of the upload.
     pub fn upload(&self) -> &Upload {
         self.writer.upload()
@@ -256,3 +275,5 @@ impl fmt::Debug for Lease {
 
 /// How long a lease may be held by a request that only looks at the upload.
 const BRIEF_HOLD: Duration = Duration::from_millis(10);
+/// How often an upload that grows during its check is checked again.
+const MAX_ROUNDS: usize = 8;

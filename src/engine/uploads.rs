@@ -165,10 +165,10 @@ impl Uploads {
         self.engine.claims.guard()
     }
 
-    /// The maximum size of a file in bytes: the [configured](UploadsBuilder::max_bytes) limit,
-    /// capped at what the store can hold. `None` means that there is no limit.
+    /// The [configured](UploadsBuilder::max_bytes) maximum size of a file in bytes. `None` means
+    /// that there is no limit.
     pub fn max_bytes(&self) -> Option<u64> {
-        self.engine.within_reach(self.engine.max_bytes)
+        self.engine.max_bytes
     }
 
     /// Returns the limit, capped at what the store can hold.
@@ -199,7 +199,7 @@ impl OwnerUploads {
     }
 
     /// Receives bytes whose upload is not known yet, for [`Append::take_from`]. They are not an
-    /// upload themselves and should not be committed.
+    /// upload themselves and cannot be committed.
     ///
     /// They are counted separately from the uploads, up to the same quotas, since the upload that
     /// they will belong to has already reserved its bytes.
@@ -256,12 +256,14 @@ macro_rules! handle {
             /// Acquires an upload whose record passes a check, and also returns the result of the
             /// check.
             ///
-            /// The lease starts with the record that passed the check: if the record has changed in
-            /// between, it is checked again. A request that is refused does not stop the current
-            /// holder of the upload. The upload is not held while a check is pending.
+            /// The lease starts where the check saw the upload: if the upload has grown in between, it
+            /// is checked again. A request that is refused does not stop the current holder of the
+            /// upload. The upload is not held while a check is pending.
             ///
             /// # Errors
             /// The error of the check, and the errors of [`acquire`](Self::acquire).
+            /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) also if the upload grows during each of
+            /// several checks.
             pub async fn acquire_if<T, E, F>(
                 &self,
                 id: &UploadId,

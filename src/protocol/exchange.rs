@@ -269,6 +269,6 @@ impl From<BodyError> for Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        refusal.into_error().map_or_else(Self::Refused, Self::Engine)
+        Self::Refused(refusal)
     }
 }

@@ -126,7 +126,7 @@ pub(super) fn refusal(problem: Problem) -> Refusal {
         Problem::Refused(refusal) if refusal.is_unauthenticated() => {
             refusal.with_status(StatusCode::FORBIDDEN)
         }
-        Problem::Refused(refusal) => refusal,
+        Problem::Refused(refused) => refused.in_words_of(|error| refusal(error.into())),
         Problem::Engine(error) => engine_refusal(error.kind()).because_of(error),
         Problem::Body(error) => body_refusal(error),
     }

@@ -25,7 +25,9 @@ pub(super) async fn receive<B: Payload>(
     exchange: &Exchange<'_>,
     body: &mut Incoming<B>,
 ) -> Result<Answer, Problem> {
-    let id = query::id(exchange.parts);
+    let kind = body_kind(exchange.parts);
+    // A form names its upload in a field.
+    let id = query::id(exchange.parts).filter(|_| matches!(kind, Ok(BodyKind::Raw(_))));
     let context = exchange.context(Action::Append, id.as_ref());
     let uploads = exchange.authorize(&context).await?;
     let limit = exchange.limit(context, exchange.settings.uploads.max_bytes()).await?;
@@ -35,7 +37,7 @@ pub(super) async fn receive<B: Payload>(
     if request.start() == 0 && !query::has_id(exchange.parts) {
         request.check_total(limit)?;
     }
-    let upload = match body_kind(exchange.parts)? {
+    let upload = match kind? {
         BodyKind::Form(boundary) => request.receive_form(boundary, body).await?,
         BodyKind::Raw(file) => request.receive_raw(file, body).await?,
     };
@@ -357,7 +359,7 @@ impl Receiver {
         if range.is_some_and(|range| self.received > range.len()) {
             return Err(wrong_size().into());
         }
-        Ok(self.append.write(bytes).await?)
+        Ok(self.append.write_bytes(bytes).await?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Completing an upload.
 
 use std::fmt;
+use std::future::ready;
 
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
@@ -16,7 +17,6 @@ use crate::id::UploadId;
 use crate::policy::{Action, Refusal};
 use crate::protocol::headers::{essence, media_type};
 use crate::protocol::{Exchange, Incoming, Payload, Problem, Reply};
-use crate::upload::Status;
 
 pub(super) async fn complete<B: Payload>(
     chunked: &Chunked,
@@ -47,11 +47,9 @@ pub(super) async fn complete<B: Payload>(
             Some(digest) => Some(digest),
             // No file can have this MD5, but other problems with the upload take precedence.
             None => {
-                let upload = uploads.status(&id).await?;
-                return Err(match upload.status() {
-                    Status::Complete => already_complete(),
-                    Status::Open | Status::Finishing => ErrorKind::ChecksumMismatch.into(),
-                });
+                let refuse = |_| ready(Err::<(), Error>(ErrorKind::ChecksumMismatch.into()));
+                let refused = uploads.acquire_if(&id, refuse).await.map(drop);
+                return Err(refused.map_or_else(completion_error, |()| ErrorKind::Store.into()));
             }
         },
     };
@@ -146,13 +144,11 @@ fn bad_request(detail: &str) -> Refusal {
 /// The original protocol uses a different message here than for a chunk.
 fn completion_error(error: Error) -> Problem {
     match error.kind() {
-        ErrorKind::AlreadyComplete => already_complete(),
+        ErrorKind::AlreadyComplete => {
+            bad_request("Upload has already been marked as complete").into()
+        }
         _ => error.into(),
     }
-}
-
-fn already_complete() -> Problem {
-    bad_request("Upload has already been marked as complete").into()
 }
 
 #[cfg(test)]
