@@ -149,10 +149,8 @@ async fn blocking<T: Send + 'static>(
     if bytes <= WORK_IN_PLACE {
         return Ok(work());
     }
-    task::join(tokio::task::spawn_blocking(work)).await.ok_or_else(|| {
-        let stopped = std::io::Error::other("the runtime is shutting down");
-        StoreError::io("look at a batch", stopped)
-    })
+    let worked = task::join(tokio::task::spawn_blocking(work)).await;
+    worked.ok_or_else(|| StoreError::shutting_down("look at a batch"))
 }
 
 impl fmt::Debug for Batch {

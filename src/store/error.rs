@@ -68,6 +68,11 @@ impl StoreError {
         }
     }
 
+    /// The error for work that the runtime did not start, or did not end.
+    pub(crate) fn shutting_down(action: &str) -> Self {
+        Self::io(action, io::Error::other("the runtime is shutting down"))
+    }
+
     pub(crate) fn damaged(id: &UploadId, problem: impl Into<String>) -> Self {
         Self::Damaged { id: *id, problem: problem.into() }
     }

@@ -27,7 +27,10 @@ pub(super) async fn receive<B: Payload>(
 ) -> Result<Answer, Problem> {
     let kind = body_kind(exchange.parts);
     // A form names its upload in a field.
-    let id = query::id(exchange.parts).filter(|_| matches!(kind, Ok(BodyKind::Raw(_))));
+    let id = match &kind {
+        Ok(BodyKind::Raw(_)) => query::id(exchange.parts),
+        _ => None,
+    };
     let context = exchange.context(Action::Append, id.as_ref());
     let uploads = exchange.authorize(&context).await?;
     let limit = exchange.limit(context, exchange.settings.uploads.max_bytes()).await?;

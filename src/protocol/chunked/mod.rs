@@ -51,17 +51,17 @@ impl Dialect for Chunked {
         exchange: &Exchange<'_>,
         body: &mut Incoming<B>,
     ) -> Result<Reply, Problem> {
-        let has_id = query::has_id(exchange.parts);
+        let has_id = || query::has_id(exchange.parts);
         let answer = match (action, &exchange.parts.method) {
             (Action::Complete, &Method::POST) => {
                 return complete::complete(self, exchange, body).await;
             }
             (Action::Chunk, &Method::POST) => chunk::receive(self, exchange, body).await?,
-            (Action::Chunk, &Method::GET | &Method::HEAD) if has_id => {
+            (Action::Chunk, &Method::GET | &Method::HEAD) if has_id() => {
                 status::status(exchange).await?
             }
-            (Action::Chunk, &Method::DELETE) if has_id => status::cancel(exchange).await?,
-            (_, method) => other_method(action, method, has_id)?,
+            (Action::Chunk, &Method::DELETE) if has_id() => status::cancel(exchange).await?,
+            (_, method) => other_method(action, method, has_id())?,
         };
         Ok(Reply::Answer(answer.into_response(self)))
     }

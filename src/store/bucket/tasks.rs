@@ -1,7 +1,5 @@
 //! Work that goes on when nobody waits for it any more but a shutdown.
 
-use std::io;
-
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
@@ -31,10 +29,8 @@ impl Tasks {
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        task::join(self.0.spawn(work)).await.unwrap_or_else(|| {
-            let stopped = io::Error::other("the runtime is shutting down");
-            Err(StoreError::io("finish a request", stopped))
-        })
+        let finished = task::join(self.0.spawn(work)).await;
+        finished.unwrap_or_else(|| Err(StoreError::shutting_down("finish a request")))
     }
 
     /// Waits until none is left.

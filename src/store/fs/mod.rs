@@ -373,8 +373,6 @@ async fn run<T: Send + 'static>(
     tasks: &TaskTracker,
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    task::join(tasks.spawn_blocking(work)).await.unwrap_or_else(|| {
-        let stopped = io::Error::other("the runtime is shutting down");
-        Err(StoreError::io("start a file call", stopped))
-    })
+    let done = task::join(tasks.spawn_blocking(work)).await;
+    done.unwrap_or_else(|| Err(StoreError::shutting_down("start a file call")))
 }
