@@ -783,6 +783,9 @@ async fn empty_frames_bring_nothing() {
     client.send(form_request(TestBody::new(drip()))).await.refused(408);
 }
 
+/// Requests that arrive within this time of each other count as equally new.
+const TOGETHER: Duration = Duration::from_secs(1);
+
 /// A chunk of which half has come.
 struct Stalled {
     more: tokio::sync::mpsc::UnboundedSender<Piece>,
@@ -853,10 +856,12 @@ async fn a_stalled_request_gives_way_at_once() {
         let client = client();
         let id = client.begin(10, b"abc").await;
         let mut older = Vec::new();
-        let start = Instant::now();
         for _ in 0..5 {
             older.push(Stalled::begin(&client, &id, is_raw).await);
+            // Requests that arrive together may have been sent in any order.
+            tokio::time::advance(TOGETHER).await;
         }
+        let start = Instant::now();
         let newest = older.pop().unwrap();
         for old in older {
             // Nothing more comes of it, not even its end.
@@ -868,12 +873,50 @@ async fn a_stalled_request_gives_way_at_once() {
     }
 }
 
+/// A chunk that its client broke off may be read after the one that was sent next.
+#[tokio::test(start_paused = true)]
+async fn a_broken_chunk_that_is_read_late_does_not_stop_the_next_one() {
+    for is_raw in [false, true] {
+        let client = client();
+        let id = client.begin(10, b"abc").await;
+        let next = Stalled::begin(&client, &id, is_raw).await;
+        let broken = TestBody::new([Piece::Data("OL".into()), Piece::Fail]);
+        let broken = client.spawn(raw(Some(&id), Some("bytes 3-9/10"), broken));
+        tokio::time::advance(Duration::from_millis(400)).await;
+        next.go_on(is_raw);
+        assert_eq!(next.end().await.json()["offset"], 10);
+        assert_eq!(broken.await.unwrap().refused(400), "Offsets do not match");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chunk_waits_for_one_that_was_read_before_it_although_it_arrived_after_it() {
+    let client = client();
+    let id = client.begin(10, b"abc").await;
+    let (more, body) = TestBody::live();
+    let mut probe = body.probe();
+    // This chunk arrives first, and claims the upload when the field with its id does.
+    let next = client.spawn(ranged("bytes 3-9/10", body));
+    probe.waiting().await;
+    tokio::time::advance(Duration::from_millis(1)).await;
+    let broken = Stalled::begin(&client, &id, true).await;
+    more.send(Piece::Data(Form::new().id(Some(&id)).open_file("a"))).unwrap();
+    more.send(Piece::Data("defghij".into())).unwrap();
+    more.send(Piece::Data(Form::close())).unwrap();
+    drop(more);
+    tokio::time::advance(Duration::from_millis(400)).await;
+    broken.more.send(Piece::Fail).unwrap();
+    broken.end().await.refused(400);
+    assert_eq!(next.await.unwrap().json()["offset"], 10);
+}
+
 #[test]
 fn a_request_whose_bytes_never_pause_gives_way_too() {
     on_both_stores(|name, builder| async move {
         let client = Client::new(ChunkedUploadLayer::new(builder.build().unwrap()));
         let id = client.begin(1 << 40, b"abc").await;
-        let body = TestBody::new([Piece::Endless(Bytes::from_static(&[7; 1000]))]);
+        let bytes = Bytes::from_static(&[7; 1000]);
+        let body = TestBody::new([Piece::After(TOGETHER, bytes.clone()), Piece::Endless(bytes)]);
         let place = range(3, (1 << 40) - 3, 1 << 40);
         let mut probe = body.probe();
         let old = client.spawn(raw(Some(&id), Some(&place), body));

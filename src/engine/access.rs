@@ -1,9 +1,12 @@
 //! The uploads that one caller may access.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::append::{Append, Options, Origin};
+use super::claim::Arrival;
 use super::core::Engine;
 use super::error::{Error, ErrorKind};
 use super::event::Cause;
@@ -21,6 +24,8 @@ pub(super) struct Access {
     /// When the request being served arrived; `None` means that each call counts as a request of
     /// its own.
     pub(super) arrived: Option<Instant>,
+    /// How far apart requests may arrive to count as equally new.
+    pub(super) tolerance: Duration,
     pub(super) cause: Cause,
 }
 
@@ -32,16 +37,16 @@ pub(super) enum Scope {
 
 impl Access {
     pub(super) fn new(engine: Arc<Engine>, scope: Scope) -> Self {
-        Self { engine, scope, arrived: None, cause: None }
+        Self { engine, scope, arrived: None, tolerance: Duration::ZERO, cause: None }
     }
 
-    pub(super) fn arrived(&self) -> Instant {
-        self.arrived.unwrap_or_else(Instant::now)
+    pub(super) fn arrival(&self) -> Arrival {
+        self.arrived.map_or_else(Arrival::now, Arrival::at).with_tolerance(self.tolerance)
     }
 
     /// Starts an upload. `staged` bytes will later be moved to an existing upload.
     pub(super) async fn create(&self, new: NewUpload, staged: bool) -> Result<Append, Error> {
-        let (engine, arrived) = (&self.engine, self.arrived());
+        let engine = &self.engine;
         let now = engine.now();
         let owner = match &self.scope {
             Scope::All => None,
@@ -54,7 +59,8 @@ impl Access {
         {
             return Err(ErrorKind::TooLarge { limit }.into());
         }
-        let claim = engine.claims.claim(&upload.id, arrived, engine.takeover_timeout).await?;
+        let claim =
+            engine.claims.claim(&upload.id, self.arrival(), engine.takeover_timeout).await?;
         let reservation = engine.ledger.open(&*engine.store, &upload, staged).await?;
         let writer = engine.store.create(upload).await?;
         let checksum = Some(engine.new_checksum());

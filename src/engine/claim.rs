@@ -3,13 +3,20 @@
 //! This is a courtesy, not a safety mechanism. A claim asks the previous request to stop and waits
 //! for it, so that a client whose connection died is not locked out by its own earlier request. The
 //! store's lease is what prevents two requests from writing at the same time.
+//!
+//! A server may read two connections in either order. If a client breaks a chunk off and sends it
+//! again at once, the broken request can therefore arrive after the new one, with everything that
+//! its client had sent before. It must not stop the new one. So claims may tolerate a wrong order:
+//! if they arrived at nearly the same time, they are equally new, and the later one waits as long as
+//! the earlier one receives bytes.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -45,22 +52,47 @@ struct Slots {
 
 #[derive(Debug)]
 struct Slot {
-    /// Cancelled when a newer claim than the current newest arrives.
-    stop: CancellationToken,
+    /// The signals of the newest claim.
+    signals: Signals,
     turn: Arc<tokio::sync::Mutex<()>>,
     /// Set while the application has the file, when no request may stop the claim.
     finishing: bool,
+    /// Whether another process has asked for the upload.
+    handing_off: bool,
     /// How many claims refer to the slot, including the holder's.
     claims: usize,
-    /// When the request of the newest claim arrived.
-    arrived: Instant,
+    /// When the newest claim arrived, or the first of several that are equally new.
+    arrival: Arrival,
+}
+
+/// When the request of a claim arrived.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    at: Instant,
+    /// Claims that arrived within this time of each other are equally new.
+    tolerance: Duration,
+}
+
+enum Order {
+    Older,
+    EquallyNew,
+    Newer,
+}
+
+/// What a claim is told by later ones.
+#[derive(Clone, Debug, Default)]
+struct Signals {
+    /// Cancelled when another claim waits for the upload.
+    wanted: CancellationToken,
+    /// Cancelled before `wanted` if that claim is newer. Equally new claims share this token.
+    stop: CancellationToken,
 }
 
 /// The right to work on an upload, until it is dropped or a newer claim supersedes it.
 #[derive(Debug)]
 pub(super) struct Claim {
     id: UploadId,
-    stop: CancellationToken,
+    signals: Signals,
     turn: Option<OwnedMutexGuard<()>>,
     guard: ShutdownGuard,
 }
@@ -89,6 +121,11 @@ impl Shared {
     fn slots(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whether anybody waits for the upload.
+    fn is_wanted(&self, id: &UploadId) -> bool {
+        self.slots().uploads.get(id).is_none_or(|slot| slot.claims > 1 || slot.handing_off)
+    }
 }
 
 impl Claims {
@@ -97,13 +134,13 @@ impl Claims {
     pub(super) async fn claim(
         &self,
         id: &UploadId,
-        arrived: Instant,
+        arrival: Arrival,
         timeout: Duration,
     ) -> Result<Claim, ErrorKind> {
-        let (mut claim, turn) = self.enter(id, arrived)?;
+        let (mut claim, turn) = self.enter(id, arrival)?;
         let turn = tokio::select! {
             biased;
-            () = claim.stop.cancelled() => return Err(claim.why_stopped()),
+            () = claim.signals.stop.cancelled() => return Err(claim.why_stopped()),
             turn = tokio::time::timeout(timeout, turn.lock_owned()) => turn,
         };
         claim.turn = Some(turn.map_err(|_| ErrorKind::Busy)?);
@@ -111,37 +148,37 @@ impl Claims {
     }
 
     /// Claims an upload that has no other claim.
-    pub(super) fn try_claim(&self, id: &UploadId, arrived: Instant) -> Option<Claim> {
+    pub(super) fn try_claim(&self, id: &UploadId, arrival: Arrival) -> Option<Claim> {
         let mut slots = self.shared.slots();
         if slots.uploads.contains_key(id) || self.is_closed() {
             return None;
         }
-        let slot = Slot::new(arrived);
+        let slot = Slot::new(arrival);
         let turn = Arc::clone(&slot.turn).try_lock_owned().ok()?;
-        let stop = slot.stop.clone();
+        let signals = slot.signals.clone();
         slots.uploads.insert(*id, slot);
-        Some(Claim { id: *id, stop, turn: Some(turn), guard: self.guard() })
+        Some(Claim { id: *id, signals, turn: Some(turn), guard: self.guard() })
     }
 
     fn enter(
         &self,
         id: &UploadId,
-        arrived: Instant,
+        arrival: Arrival,
     ) -> Result<(Claim, Arc<tokio::sync::Mutex<()>>), ErrorKind> {
         let mut slots = self.shared.slots();
         if self.is_closed() {
             return Err(ErrorKind::ShuttingDown);
         }
         let slot = match slots.uploads.entry(*id) {
-            Entry::Vacant(slot) => slot.insert(Slot::new(arrived)),
+            Entry::Vacant(slot) => slot.insert(Slot::new(arrival)),
             Entry::Occupied(slot) => {
                 let slot = slot.into_mut();
-                slot.supersede(arrived)?;
+                slot.enter(arrival)?;
                 slot
             }
         };
-        let (stop, turn) = (slot.stop.clone(), Arc::clone(&slot.turn));
-        Ok((Claim { id: *id, stop, turn: None, guard: self.guard() }, turn))
+        let (signals, turn) = (slot.signals.clone(), Arc::clone(&slot.turn));
+        Ok((Claim { id: *id, signals, turn: None, guard: self.guard() }, turn))
     }
 
     /// Returns a guard that a shutdown waits for.
@@ -167,12 +204,15 @@ impl Claims {
     /// Hands the upload off to another process, whose request for it is `age` old. A claim that
     /// arrived after that request is newer and keeps the upload.
     pub(super) fn hand_off(&self, id: &UploadId, age: Duration) {
-        let slots = self.shared.slots();
-        if let Some(slot) = slots.uploads.get(id)
-            && !slot.finishing
-            && slot.arrived.elapsed() > age
-        {
-            slot.stop.cancel();
+        let mut slots = self.shared.slots();
+        let slot = slots.uploads.get_mut(id).filter(|slot| !slot.finishing);
+        let Some(slot) = slot else { return };
+        let (elapsed, tolerance) = (slot.arrival.at.elapsed(), slot.arrival.tolerance);
+        if elapsed > age.saturating_add(tolerance) {
+            slot.signals.stop();
+        } else if elapsed + tolerance > age {
+            slot.handing_off = true;
+            slot.signals.wanted.cancel();
         }
     }
 
@@ -201,27 +241,73 @@ impl Claims {
     pub(super) fn stop(&self) {
         let slots = self.shared.slots();
         self.shared.stopping.cancel();
-        slots.uploads.values().filter(|slot| !slot.finishing).for_each(|slot| slot.stop.cancel());
+        slots.uploads.values().filter(|slot| !slot.finishing).for_each(|slot| slot.signals.stop());
+    }
+}
+
+impl Arrival {
+    pub(super) fn now() -> Self {
+        Self::at(Instant::now())
+    }
+
+    pub(super) fn at(at: Instant) -> Self {
+        Self { at, tolerance: Duration::ZERO }
+    }
+
+    pub(super) fn with_tolerance(self, tolerance: Duration) -> Self {
+        Self { tolerance, ..self }
+    }
+
+    /// How this claim relates to another one.
+    fn order(self, other: Self) -> Order {
+        let apart = self.at.max(other.at) - self.at.min(other.at);
+        if apart < self.tolerance.min(other.tolerance) {
+            Order::EquallyNew
+        } else if self.at < other.at {
+            Order::Older
+        } else {
+            Order::Newer
+        }
+    }
+}
+
+impl Signals {
+    fn stop(&self) {
+        self.stop.cancel();
+        self.wanted.cancel();
     }
 }
 
 impl Slot {
-    fn new(arrived: Instant) -> Self {
-        let stop = CancellationToken::new();
-        Self { stop, turn: Arc::default(), finishing: false, claims: 1, arrived }
+    fn new(arrival: Arrival) -> Self {
+        let signals = Signals::default();
+        Self {
+            signals,
+            turn: Arc::default(),
+            finishing: false,
+            handing_off: false,
+            claims: 1,
+            arrival,
+        }
     }
 
-    /// Registers a newer claim and asks the previous one to stop.
-    fn supersede(&mut self, arrived: Instant) -> Result<(), ErrorKind> {
+    /// Registers a claim that is not older, and asks the previous one to stop.
+    fn enter(&mut self, arrival: Arrival) -> Result<(), ErrorKind> {
         if self.finishing {
             return Err(ErrorKind::Finishing);
         }
-        if self.arrived > arrived {
-            return Err(ErrorKind::Superseded);
+        match arrival.order(self.arrival) {
+            Order::Older => return Err(ErrorKind::Superseded),
+            Order::EquallyNew => {
+                let wanted = std::mem::take(&mut self.signals.wanted);
+                wanted.cancel();
+            }
+            Order::Newer => {
+                std::mem::take(&mut self.signals).stop();
+                self.arrival = arrival;
+            }
         }
-        std::mem::take(&mut self.stop).cancel();
         self.claims += 1;
-        self.arrived = arrived;
         Ok(())
     }
 }
@@ -239,17 +325,23 @@ impl ShutdownGuard {
 }
 
 impl Claim {
-    /// Waits until a newer claim asks for the upload, and returns the reason to stop.
+    /// Waits until a newer claim asks for the upload, or an equally new one still does after a
+    /// while, and returns the reason to stop.
     pub(super) fn stopped(&self) -> impl Future<Output = ErrorKind> + Send + use<> {
-        let (stop, stopping) = (self.stop.clone(), self.guard.shared.stopping.clone());
+        let (id, signals) = (self.id, self.signals.clone());
+        let shared = Arc::clone(&self.guard.shared);
         async move {
-            stop.cancelled().await;
-            why_stopped(&stopping)
+            signals.wanted.cancelled().await;
+            // An equally new claim may have given up by then.
+            while tokio::time::timeout(SILENCE, signals.stop.cancelled()).await.is_err()
+                && !shared.is_wanted(&id)
+            {}
+            why_stopped(&shared.stopping)
         }
     }
 
     pub(super) fn check(&self) -> Result<(), ErrorKind> {
-        if self.stop.is_cancelled() { Err(self.why_stopped()) } else { Ok(()) }
+        if self.signals.stop.is_cancelled() { Err(self.why_stopped()) } else { Ok(()) }
     }
 
     fn why_stopped(&self) -> ErrorKind {
@@ -287,24 +379,32 @@ impl Drop for Claim {
     }
 }
 
+/// How long a claim that an equally new one waits for may receive nothing.
+const SILENCE: Duration = Duration::from_millis(500);
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_secs(2);
+    const TOLERANCE: Duration = Duration::from_secs(1);
+
+    fn receiving(at: Instant) -> Arrival {
+        Arrival::at(at).with_tolerance(TOLERANCE)
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_newest_claim_wins() {
         let (claims, id) = (Claims::default(), UploadId::random());
-        let first = claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
+        let first = claims.claim(&id, Arrival::now(), TIMEOUT).await.unwrap();
         let third = async {
             first.stopped().await;
             // The second claim has asked for the upload and is waiting.
             let (third, ()) =
-                tokio::join!(claims.claim(&id, Instant::now(), TIMEOUT), async { drop(first) });
+                tokio::join!(claims.claim(&id, Arrival::now(), TIMEOUT), async { drop(first) });
             third
         };
-        let (second, third) = tokio::join!(claims.claim(&id, Instant::now(), TIMEOUT), third);
+        let (second, third) = tokio::join!(claims.claim(&id, Arrival::now(), TIMEOUT), third);
         assert_eq!(second.unwrap_err(), ErrorKind::Superseded);
         let third = third.unwrap();
         assert!(third.check().is_ok());
@@ -316,43 +416,118 @@ mod tests {
     async fn an_older_request_does_not_stop_a_newer_one() {
         let (claims, id) = (Claims::default(), UploadId::random());
         let arrived = Instant::now();
-        let newer = claims.claim(&id, arrived + Duration::from_nanos(1), TIMEOUT).await.unwrap();
-        let older = claims.claim(&id, arrived, TIMEOUT).await;
+        let newer = claims
+            .claim(&id, Arrival::at(arrived + Duration::from_nanos(1)), TIMEOUT)
+            .await
+            .unwrap();
+        let older = claims.claim(&id, Arrival::at(arrived), TIMEOUT).await;
         assert_eq!(older.unwrap_err(), ErrorKind::Superseded);
         assert!(newer.check().is_ok());
         drop(newer);
         // No claim is left.
-        claims.claim(&id, arrived, TIMEOUT).await.unwrap();
+        claims.claim(&id, Arrival::at(arrived), TIMEOUT).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_chunk_that_arrives_with_another_waits_while_that_one_receives() {
+        let (claims, id) = (Claims::default(), UploadId::random());
+        let start = Instant::now();
+        let first = claims.claim(&id, receiving(start), TIMEOUT).await.unwrap();
+        // Read first, but sent later or earlier: nobody can know.
+        let later = claims.claim(&id, receiving(start + TOLERANCE / 2), TIMEOUT);
+        let earlier = claims.claim(&id, receiving(start - TOLERANCE / 2), TIMEOUT);
+        let first = async {
+            // As long as there is data, the claim keeps the upload.
+            for _ in 0..4 {
+                let stopped = tokio::time::timeout(SILENCE / 2, first.stopped()).await;
+                assert!(stopped.is_err() && first.check().is_ok());
+            }
+            assert_eq!(first.stopped().await, ErrorKind::Superseded);
+            drop(first);
+        };
+        let later = async { later.await.map(drop) };
+        let earlier = async { earlier.await.map(drop) };
+        assert_eq!(tokio::join!(first, later, earlier), ((), Ok(()), Ok(())));
+        assert!(claims.shared.slots().uploads.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_that_gave_up_stops_nobody_that_is_equally_new() {
+        let (claims, id) = (Claims::default(), UploadId::random());
+        let arrival = receiving(Instant::now());
+        let first = claims.claim(&id, arrival, TIMEOUT).await.unwrap();
+        let second = claims.claim(&id, arrival, Duration::ZERO).await;
+        assert_eq!(second.unwrap_err(), ErrorKind::Busy);
+        assert!(tokio::time::timeout(4 * SILENCE, first.stopped()).await.is_err());
+        let third = async { claims.claim(&id, arrival, TIMEOUT).await.map(drop) };
+        let first = async {
+            first.stopped().await;
+            drop(first);
+        };
+        assert_eq!(tokio::join!(third, first), (Ok(()), ()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_newer_request_stops_all_that_were_equally_new() {
+        let (claims, id) = (Claims::default(), UploadId::random());
+        let start = Instant::now();
+        let first = claims.claim(&id, receiving(start), TIMEOUT).await.unwrap();
+        let second = claims.claim(&id, receiving(start), TIMEOUT);
+        let third = async {
+            tokio::task::yield_now().await;
+            let third = claims.claim(&id, receiving(start + TOLERANCE), TIMEOUT).await;
+            third.map(drop)
+        };
+        let first = async {
+            assert_eq!(first.stopped().await, ErrorKind::Superseded);
+            assert_eq!(first.check(), Err(ErrorKind::Superseded));
+            drop(first);
+        };
+        let (second, third, ()) = tokio::join!(second, third, first);
+        assert_eq!((second.map(drop), third), (Err(ErrorKind::Superseded), Ok(())));
+    }
+
+    #[tokio::test]
+    async fn an_exact_claim_is_not_equally_new() {
+        let (claims, id) = (Claims::default(), UploadId::random());
+        let start = Instant::now();
+        let chunk = claims.claim(&id, receiving(start), TIMEOUT).await.unwrap();
+        let (removal, ()) =
+            tokio::join!(claims.claim(&id, Arrival::at(start), TIMEOUT), async move {
+                assert_eq!(chunk.check(), Err(ErrorKind::Superseded));
+                drop(chunk);
+            });
+        removal.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_holder_that_does_not_stop_makes_others_time_out() {
         let (claims, id) = (Claims::default(), UploadId::random());
-        let first = claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
-        assert_eq!(claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap_err(), ErrorKind::Busy);
+        let first = claims.claim(&id, Arrival::now(), TIMEOUT).await.unwrap();
+        assert_eq!(claims.claim(&id, Arrival::now(), TIMEOUT).await.unwrap_err(), ErrorKind::Busy);
         drop(first);
-        claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
+        claims.claim(&id, Arrival::now(), TIMEOUT).await.unwrap();
         assert!(claims.shared.slots().uploads.is_empty());
     }
 
     #[tokio::test]
     async fn a_finishing_claim_is_not_stopped() {
         let (claims, id) = (Claims::default(), UploadId::random());
-        let first = claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
+        let first = claims.claim(&id, Arrival::now(), TIMEOUT).await.unwrap();
         first.finish().unwrap();
         assert_eq!(
-            claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap_err(),
+            claims.claim(&id, Arrival::now(), TIMEOUT).await.unwrap_err(),
             ErrorKind::Finishing
         );
         assert!(first.check().is_ok());
         drop(first);
-        claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
+        claims.claim(&id, Arrival::now(), TIMEOUT).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_hand_off_request_stops_only_older_claims() {
         let (claims, id) = (Claims::default(), UploadId::random());
-        let claim = claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
+        let claim = claims.claim(&id, Arrival::now(), TIMEOUT).await.unwrap();
         claims.hand_off(&id, Duration::from_secs(5));
         assert!(claim.check().is_ok());
         claims.hand_off(&UploadId::random(), Duration::ZERO);
@@ -362,12 +537,23 @@ mod tests {
         assert!(claim.check().is_err());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_hand_off_request_waits_for_a_chunk_that_arrived_with_it() {
+        let (claims, id) = (Claims::default(), UploadId::random());
+        let claim = claims.claim(&id, receiving(Instant::now()), TIMEOUT).await.unwrap();
+        claims.hand_off(&id, 2 * TOLERANCE);
+        assert!(!claim.signals.wanted.is_cancelled());
+        claims.hand_off(&id, TOLERANCE / 2);
+        assert!(claim.check().is_ok());
+        assert_eq!(claim.stopped().await, ErrorKind::Superseded);
+    }
+
     #[tokio::test]
     async fn a_shutdown_waits_for_claims_and_refuses_new_ones() {
         let (claims, id) = (Claims::default(), UploadId::random());
-        let claim = claims.claim(&id, Instant::now(), TIMEOUT).await.unwrap();
+        let claim = claims.claim(&id, Arrival::now(), TIMEOUT).await.unwrap();
         claims.close();
-        let new = claims.claim(&UploadId::random(), Instant::now(), TIMEOUT).await;
+        let new = claims.claim(&UploadId::random(), Arrival::now(), TIMEOUT).await;
         assert_eq!(new.unwrap_err(), ErrorKind::ShuttingDown);
         assert!(claim.check().is_ok());
         claims.stop();

@@ -105,7 +105,7 @@ impl Access {
     /// Leases an idle upload in one hop. Returns `None` if it is held, or if there is any other
     /// problem.
     async fn try_lease(&self, id: &UploadId) -> Option<Lease> {
-        let Some(claim) = self.engine.claims.try_claim(id, self.arrived()) else {
+        let Some(claim) = self.engine.claims.try_claim(id, self.arrival()) else {
             // The time until a refusal must not reveal whether the upload is held.
             drop(self.engine.store.load(id).await);
             return None;
@@ -117,7 +117,7 @@ impl Access {
     /// Asks the current holder of the upload to stop, and waits for it.
     async fn lease(&self, id: &UploadId) -> Result<Lease, Error> {
         let engine = &self.engine;
-        let claim = engine.claims.claim(id, self.arrived(), engine.takeover_timeout).await?;
+        let claim = engine.claims.claim(id, self.arrival(), engine.takeover_timeout).await?;
         let writer = engine.writer(id, &claim).await?;
         Ok(self.leased(writer, claim))
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant as StdInstant};
+use std::time::Duration;
 
 use lru::LruCache;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::access::Scope;
+use super::claim::Arrival;
 use super::core::Engine;
 use super::error::Error;
 use super::event::Event;
@@ -183,7 +184,7 @@ pub(super) async fn remove(
     id: &UploadId,
 ) -> Result<Option<Removed>, StoreError> {
     // In a store without leases, only the claim shows that the upload is in use.
-    let Some(_claim) = engine.claims.try_claim(id, StdInstant::now()) else {
+    let Some(_claim) = engine.claims.try_claim(id, Arrival::now()) else {
         return Err(StoreError::Busy);
     };
     let writer = match engine.store.writer(id).await {

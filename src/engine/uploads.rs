@@ -183,9 +183,22 @@ impl OwnerUploads {
     /// even if its calls are made first. Without this, each call arrives when it is made.
     #[must_use]
     pub fn for_request(mut self, arrived: Instant, extensions: &Extensions) -> Self {
-        self.access.arrived = Some(arrived);
+        self.access.arrived = Some(arrived.into());
         let observed = self.access.engine.observer.is_some();
         self.access.cause = observed.then(|| Arc::new(extensions.clone()));
+        self
+    }
+
+    /// Sets how far apart two requests may arrive to count as equally new, if both say so. Default:
+    /// zero.
+    ///
+    /// A server may read two connections in either order, so a request that its client broke off
+    /// may arrive after the one that was sent next. If the requests are equally new, the later one
+    /// waits as long as the earlier one receives bytes. It stops it if nothing arrives for half a
+    /// second.
+    #[must_use]
+    pub fn order_tolerance(mut self, tolerance: Duration) -> Self {
+        self.access.tolerance = tolerance;
         self
     }
 

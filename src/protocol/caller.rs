@@ -18,7 +18,7 @@ pub(crate) struct Caller {
 
 impl Caller {
     pub(crate) fn now() -> Self {
-        Self { arrived: Instant::now(), left: Arc::default() }
+        Self { arrived: tokio::time::Instant::now().into_std(), left: Arc::default() }
     }
 
     pub(crate) fn leave(&self) {

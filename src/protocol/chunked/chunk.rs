@@ -1,6 +1,7 @@
 //! Receiving a chunk.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -32,7 +33,7 @@ pub(super) async fn receive<B: Payload>(
         _ => None,
     };
     let context = exchange.context(Action::Append, id.as_ref());
-    let uploads = exchange.authorize(&context).await?;
+    let uploads = exchange.authorize(&context).await?.order_tolerance(ORDER_TOLERANCE);
     let limit = exchange.limit(context, exchange.settings.uploads.max_bytes()).await?;
     let range = read_range(chunked, exchange.parts)?;
     let request = Request { chunked, exchange, context, uploads, limit, range };
@@ -405,5 +406,7 @@ fn overhead(limits: &FormLimits) -> u64 {
 
 /// A raw body names its upload in the query, and a form in a field.
 const ID_IN_QUERY: &str = "A form names its upload in the field 'upload_id', not in the query";
+/// A chunk is sent again as a whole, so the broken request before it must not stop it.
+const ORDER_TOLERANCE: Duration = Duration::from_secs(1);
 /// The size of a delimiter with its line ends and padding.
 const DELIMITER: usize = 512;
