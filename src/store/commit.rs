@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::StoreError;
+use super::{Result, StoreError};
 use crate::task;
 use crate::upload::Upload;
 
@@ -52,7 +52,7 @@ impl Batch {
     ///
     /// # Errors
     /// [`StoreError::Io`] if the runtime is shutting down.
-    pub async fn prepare(self) -> Result<Bytes, StoreError> {
+    pub async fn prepare(self) -> Result<Bytes> {
         match self.look {
             None => Ok(self.bytes),
             Some(_) => blocking(self.len(), || self.into_bytes()).await,
@@ -136,7 +136,7 @@ impl Commit {
     ///
     /// # Errors
     /// [`StoreError::Io`] if the runtime is shutting down.
-    pub async fn prepare(self) -> Result<(Bytes, Upload, Handover), StoreError> {
+    pub async fn prepare(self) -> Result<(Bytes, Upload, Handover)> {
         blocking(self.len(), || self.into_parts()).await
     }
 }
@@ -145,7 +145,7 @@ impl Commit {
 async fn blocking<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, StoreError> {
+) -> Result<T> {
     if bytes <= WORK_IN_PLACE {
         return Ok(work());
     }

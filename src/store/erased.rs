@@ -3,14 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Batch, Capabilities, Commit, Cursor, HandoffRequest, Page, Reader, Remains, Store, StoreError,
+    Batch, Capabilities, Commit, Cursor, HandoffRequest, Page, Reader, Remains, Result, Store,
     Writer,
 };
 use crate::erased::erased;
 use crate::id::UploadId;
 use crate::upload::Upload;
-
-type Result<T> = std::result::Result<T, StoreError>;
 
 erased! {
     pub(crate) trait DynStore: Send, Sync; for Store {

@@ -4,6 +4,9 @@ use std::{fmt, io};
 use crate::id::UploadId;
 use crate::upload::Upload;
 
+/// What comes of anything that a store does.
+pub(crate) type Result<T, E = StoreError> = std::result::Result<T, E>;
+
 /// What can go wrong in a store.
 ///
 /// The messages name paths and the system's errors, for the log; none of it is told to a client.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
-    Batch, Capabilities, Commit, Cursor, HandoffRequest, Page, Reader, Remains, Store, StoreError,
-    Writer,
+    Batch, Capabilities, Commit, Cursor, HandoffRequest, Page, Reader, Remains, Result, Store,
+    StoreError, Writer,
 };
 use crate::id::UploadId;
 use crate::upload::Upload;
@@ -41,8 +41,8 @@ impl MemoryStore {
     fn committed<T>(
         &self,
         id: &UploadId,
-        work: impl FnOnce(&mut Entry, Upload) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+        work: impl FnOnce(&mut Entry, Upload) -> Result<T>,
+    ) -> Result<T> {
         self.with(|entries| {
             let entry = entries.get_mut(id).ok_or(StoreError::NotFound)?;
             let upload = entry.upload.clone().ok_or(StoreError::NotFound)?;
@@ -54,7 +54,7 @@ impl MemoryStore {
 impl Store for MemoryStore {
     type Writer = MemoryWriter;
 
-    fn check(&self) -> Result<(), StoreError> {
+    fn check(&self) -> Result<()> {
         Ok(())
     }
 
@@ -62,18 +62,18 @@ impl Store for MemoryStore {
         Capabilities { max_bytes: u64::try_from(isize::MAX).ok(), ..Capabilities::default() }
     }
 
-    async fn create(&self, upload: Upload) -> Result<MemoryWriter, StoreError> {
+    async fn create(&self, upload: Upload) -> Result<MemoryWriter> {
         self.with(|entries| {
             entries.insert(upload.id, Entry { leased: true, ..Entry::default() });
         });
         Ok(MemoryWriter { store: self.clone(), upload, written: Vec::new() })
     }
 
-    async fn load(&self, id: &UploadId) -> Result<Upload, StoreError> {
+    async fn load(&self, id: &UploadId) -> Result<Upload> {
         self.committed(id, |_, upload| Ok(upload))
     }
 
-    async fn writer(&self, id: &UploadId) -> Result<MemoryWriter, StoreError> {
+    async fn writer(&self, id: &UploadId) -> Result<MemoryWriter> {
         self.committed(id, |entry, upload| {
             if entry.leased {
                 return Err(StoreError::Busy);
@@ -83,7 +83,7 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn open(&self, id: &UploadId) -> Result<Reader, StoreError> {
+    async fn open(&self, id: &UploadId) -> Result<Reader> {
         let bytes = self.committed(id, |entry, _| match &entry.persisted {
             None => Ok(entry.bytes.clone()),
             Some(path) => std::fs::read(path)
@@ -93,7 +93,7 @@ impl Store for MemoryStore {
         Ok(Reader::new(IoCursor::new(bytes), size))
     }
 
-    async fn discard(&self, id: &UploadId) -> Result<(), StoreError> {
+    async fn discard(&self, id: &UploadId) -> Result<()> {
         self.with(|entries| match entries.get(id) {
             Some(entry) if entry.leased => Err(StoreError::Busy),
             Some(entry) if entry.upload.is_none() => {
@@ -104,11 +104,11 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn remove_damaged(&self, id: &UploadId) -> Result<bool, StoreError> {
+    async fn remove_damaged(&self, id: &UploadId) -> Result<bool> {
         self.committed(id, |_, _| Ok(false))
     }
 
-    async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
+    async fn list(&self, cursor: Option<Cursor>) -> Result<Page> {
         let after = cursor.and_then(|cursor| cursor.as_str().parse::<UploadId>().ok());
         Ok(self.with(|entries| {
             let mut page = Page::default();
@@ -128,23 +128,23 @@ impl Store for MemoryStore {
         }))
     }
 
-    async fn list_expiring(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
+    async fn list_expiring(&self, cursor: Option<Cursor>) -> Result<Page> {
         self.list(cursor).await
     }
 
-    async fn remains(&self, _: &UploadId) -> Result<Remains, StoreError> {
+    async fn remains(&self, _: &UploadId) -> Result<Remains> {
         Ok(Remains::default())
     }
 
-    async fn request_handoff(&self, _: &UploadId, _: bool) -> Result<(), StoreError> {
+    async fn request_handoff(&self, _: &UploadId, _: bool) -> Result<()> {
         Ok(())
     }
 
-    async fn handoff_requests(&self) -> Result<Vec<HandoffRequest>, StoreError> {
+    async fn handoff_requests(&self) -> Result<Vec<HandoffRequest>> {
         Ok(Vec::new())
     }
 
-    async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+    async fn free_bytes(&self) -> Result<Option<u64>> {
         Ok(None)
     }
 
@@ -174,12 +174,12 @@ impl Writer for MemoryWriter {
 
     fn mark_verified(&mut self) {}
 
-    async fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
+    async fn write(&mut self, batch: Batch) -> Result<()> {
         self.written.extend_from_slice(&batch.prepare().await?);
         Ok(())
     }
 
-    async fn commit(&mut self, commit: Commit) -> Result<(), StoreError> {
+    async fn commit(&mut self, commit: Commit) -> Result<()> {
         let (last, upload, _) = commit.prepare().await?;
         self.written.extend_from_slice(&last);
         self.store.with(|entries| {
@@ -204,13 +204,13 @@ impl Writer for MemoryWriter {
         Ok(())
     }
 
-    async fn into_reader(mut self) -> Result<Reader, StoreError> {
+    async fn into_reader(mut self) -> Result<Reader> {
         let written = std::mem::take(&mut self.written);
         let size = written.len() as u64;
         Ok(Reader::new(IoCursor::new(written), size))
     }
 
-    async fn persist(&mut self, target: &Path, overwrite: bool) -> Result<(), StoreError> {
+    async fn persist(&mut self, target: &Path, overwrite: bool) -> Result<()> {
         let failed = |error| StoreError::io(format!("write {}", target.display()), error);
         if let Some(folder) = target.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
@@ -231,7 +231,7 @@ impl Writer for MemoryWriter {
         })
     }
 
-    async fn remove(self) -> Result<(), StoreError> {
+    async fn remove(self) -> Result<()> {
         self.store.with(|entries| entries.remove(&self.upload.id));
         Ok(())
     }

@@ -53,6 +53,7 @@ use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 pub use bucket::{BucketStore, BucketStoreBuilder};
 pub use commit::{Batch, Commit, Handover};
 pub(crate) use erased::{DynStore, DynWriter};
+pub(crate) use error::Result;
 pub use error::StoreError;
 pub use fs::{Durability, FsStore};
 pub use memory::MemoryStore;
@@ -67,7 +68,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Checks the settings, without touching what is stored. Called once, when an
     /// [`Uploads`](crate::Uploads) is built.
-    fn check(&self) -> Result<(), StoreError>;
+    fn check(&self) -> Result<()>;
 
     /// What the store can do. Called often, and always says the same.
     fn capabilities(&self) -> Capabilities;
@@ -77,37 +78,30 @@ pub trait Store: Send + Sync + 'static {
     /// Nobody sees the upload before the writer's first commit. A writer dropped before that leaves
     /// nothing, and if the process died, [`Page::abandoned`] names what is left, or
     /// [`list_expiring`](Self::list_expiring) removes it.
-    fn create(
-        &self,
-        upload: Upload,
-    ) -> impl Future<Output = Result<Self::Writer, StoreError>> + Send;
+    fn create(&self, upload: Upload) -> impl Future<Output = Result<Self::Writer>> + Send;
 
     /// The record as last committed.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or [`StoreError::Removed`] if the store still knows what there was;
     /// [`StoreError::Damaged`] if there is a record that cannot be trusted.
-    fn load(&self, id: &UploadId) -> impl Future<Output = Result<Upload, StoreError>> + Send;
+    fn load(&self, id: &UploadId) -> impl Future<Output = Result<Upload>> + Send;
 
     /// Takes the lease on an upload, or says at once that somebody has it.
     ///
     /// # Errors
     /// [`StoreError::Busy`] if another writer holds it, and those of [`load`](Self::load).
-    fn writer(
-        &self,
-        id: &UploadId,
-    ) -> impl Future<Output = Result<Self::Writer, StoreError>> + Send;
+    fn writer(&self, id: &UploadId) -> impl Future<Output = Result<Self::Writer>> + Send;
 
     /// The bytes up to the record's offset, wherever they are now.
-    fn open(&self, id: &UploadId) -> impl Future<Output = Result<Reader, StoreError>> + Send;
+    fn open(&self, id: &UploadId) -> impl Future<Output = Result<Reader>> + Send;
 
     /// The uploads, some at a time, in an order of the store's own, starting after `cursor`. Its
     /// memory does not grow with the number of uploads.
     ///
     /// An upload that exists through the whole listing is listed once. One that comes or goes
     /// meanwhile may be listed or not.
-    fn list(&self, cursor: Option<Cursor>)
-    -> impl Future<Output = Result<Page, StoreError>> + Send;
+    fn list(&self, cursor: Option<Cursor>) -> impl Future<Output = Result<Page>> + Send;
 
     /// The uploads whose expiry may have come, some at a time, as [`list`](Self::list) does: none whose
     /// time is up is missing. The store may tidy up its index on the way, and what is left of uploads
@@ -115,32 +109,26 @@ pub trait Store: Send + Sync + 'static {
     /// the [list](Self::list) otherwise.
     ///
     /// A store without such an index lists all uploads.
-    fn list_expiring(
-        &self,
-        cursor: Option<Cursor>,
-    ) -> impl Future<Output = Result<Page, StoreError>> + Send;
+    fn list_expiring(&self, cursor: Option<Cursor>) -> impl Future<Output = Result<Page>> + Send;
 
     /// Removes what the creation or the removal of an upload left behind when it was interrupted.
     /// Does nothing to an upload that exists.
     ///
     /// # Errors
     /// [`StoreError::Busy`] if the creation is still under way.
-    fn discard(&self, id: &UploadId) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn discard(&self, id: &UploadId) -> impl Future<Output = Result<()>> + Send;
 
     /// What can still be told of an upload that is damaged: a sweep removes it when its time has come.
     ///
     /// A store of which nothing can be told gives the default.
-    fn remains(&self, id: &UploadId) -> impl Future<Output = Result<Remains, StoreError>> + Send;
+    fn remains(&self, id: &UploadId) -> impl Future<Output = Result<Remains>> + Send;
 
     /// Removes an upload whose record or bytes cannot be trusted, and what can be found of it; says
     /// whether it was one.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], and [`StoreError::Busy`] if a writer holds it.
-    fn remove_damaged(
-        &self,
-        id: &UploadId,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    fn remove_damaged(&self, id: &UploadId) -> impl Future<Output = Result<bool>> + Send;
 
     /// Asks those in other processes who hold the lease of an upload to end it, or, with `wanted`
     /// false, not any more. Nobody has to follow, and the request may be forgotten after some seconds.
@@ -151,16 +139,14 @@ pub trait Store: Send + Sync + 'static {
         &self,
         id: &UploadId,
         wanted: bool,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// The leases that others ask for at this moment. Called only where [`Capabilities::handoff`] says
     /// so.
-    fn handoff_requests(
-        &self,
-    ) -> impl Future<Output = Result<Vec<HandoffRequest>, StoreError>> + Send;
+    fn handoff_requests(&self) -> impl Future<Output = Result<Vec<HandoffRequest>>> + Send;
 
     /// How many bytes can still be stored; `None` if that cannot be told.
-    fn free_bytes(&self) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send;
+    fn free_bytes(&self) -> impl Future<Output = Result<Option<u64>>> + Send;
 
     /// Waits until nothing is under way any more of what was begun for futures and writers that were
     /// dropped. A shutdown ends with it.
@@ -203,7 +189,7 @@ pub trait Writer: Send + 'static {
     /// Writes after what was written before. The first write starts at the record's offset.
     ///
     /// After an error the writer is only good for being dropped.
-    fn write(&mut self, batch: Batch) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn write(&mut self, batch: Batch) -> impl Future<Output = Result<()>> + Send;
 
     /// Writes the last bytes of a [`Commit`], then makes its upload the record.
     ///
@@ -212,11 +198,11 @@ pub trait Writer: Send + 'static {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if another writer has committed since this one began.
-    fn commit(&mut self, commit: Commit) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn commit(&mut self, commit: Commit) -> impl Future<Output = Result<()>> + Send;
 
     /// Gives the lease back without a commit and reads what was written in it, from its start.
     /// What it reads is gone when the reader is dropped.
-    fn into_reader(self) -> impl Future<Output = Result<Reader, StoreError>> + Send;
+    fn into_reader(self) -> impl Future<Output = Result<Reader>> + Send;
 
     /// Moves the bytes to `target`, out of the store's care: nothing in the store removes them any
     /// more. The record stays, and [`Store::open`] follows.
@@ -231,10 +217,10 @@ pub trait Writer: Send + 'static {
         &mut self,
         target: &Path,
         overwrite: bool,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// Removes the record, and the bytes unless they were persisted.
-    fn remove(self) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn remove(self) -> impl Future<Output = Result<()>> + Send;
 }
 
 /// The bytes of an upload, as a file: read, and read from elsewhere.
@@ -335,7 +321,7 @@ impl Cursor {
 #[non_exhaustive]
 pub struct Page {
     /// Their records; a damaged one is an error that names it.
-    pub uploads: Vec<Result<Upload, StoreError>>,
+    pub uploads: Vec<Result<Upload>>,
     /// Ids whose creation or removal was begun and not ended: perhaps under way, perhaps left by a
     /// crash. [`Store::discard`] tells which.
     pub abandoned: Vec<UploadId>,

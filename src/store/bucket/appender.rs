@@ -6,13 +6,13 @@ use std::time::Duration;
 use object_store::PutPayload;
 
 use super::clock::Moment;
-use super::entry::{Entry, Moved, Result};
+use super::entry::{Entry, Moved};
 use super::log::{CommitLog, Tail};
 use super::objects::Context;
 use super::snapshot::{Snapshot, Snapshots};
 use super::tasks::Tasks;
 use crate::id::UploadId;
-use crate::store::{Handover, StoreError};
+use crate::store::{Handover, Result, StoreError};
 use crate::upload::Upload;
 
 /// The log of an upload as its writer has read it. The first to append to it makes the next commit.

@@ -25,7 +25,7 @@ use super::snapshot::Snapshots;
 use super::store::BucketStore;
 use super::targets::Targets;
 use super::tasks::Tasks;
-use crate::store::StoreError;
+use crate::store::{Result, StoreError};
 
 /// Settings of a [`BucketStore`].
 #[must_use]
@@ -174,7 +174,7 @@ impl BucketStoreBuilder {
     /// [`StoreError::Config`] if a setting cannot work or differs from that of the other nodes, if
     /// the store cannot be reached or does not let this node read, write, list and delete, and if
     /// it ignores the condition of a write or lets two writers win.
-    pub async fn connect(self) -> Result<BucketStore, StoreError> {
+    pub async fn connect(self) -> Result<BucketStore> {
         let lease = self.lease;
         let store = self.unchecked()?;
         check::check(&store.node.log, &store.node.files.targets.objects, lease).await?;
@@ -182,7 +182,7 @@ impl BucketStoreBuilder {
     }
 
     /// Without a look at the object store.
-    pub(crate) fn unchecked(self) -> Result<BucketStore, StoreError> {
+    pub(crate) fn unchecked(self) -> Result<BucketStore> {
         let keys = self.checked()?;
         let objects = Objects { store: self.objects };
         let targets = self.targets.map_or_else(|| objects.clone(), |store| Objects { store });
@@ -213,7 +213,7 @@ impl BucketStoreBuilder {
         Ok(BucketStore { node: Arc::new(node) })
     }
 
-    fn checked(&self) -> Result<Keys, StoreError> {
+    fn checked(&self) -> Result<Keys> {
         let refuse = |problem: &str| Err(StoreError::Config { problem: problem.to_owned() });
         let Some(keys) = Keys::new(&self.prefix) else {
             return refuse("the prefix of a bucket's keys has an empty part, `.` or `..`");

@@ -9,11 +9,11 @@ use object_store::path::Path;
 use object_store::{Attributes, GetOptions, ObjectStore, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Result, attribute, attributes, nonce};
+use super::entry::{attribute, attributes, nonce};
 use super::keys::Keys;
 use super::log::CommitLog;
 use super::objects::{Context, Objects, Retries};
-use crate::store::StoreError;
+use crate::store::{Result, StoreError};
 
 /// Tries everything that a store rests on, and whether the other nodes have the same settings.
 pub(super) async fn check(log: &CommitLog, targets: &Objects, lease: Duration) -> Result<()> {

@@ -6,7 +6,6 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use super::entry::Result;
 use super::index::ExpiryIndex;
 use super::keys::{IndexKey, stamp};
 use super::log::{CommitLog, Tail};
@@ -14,7 +13,7 @@ use super::objects::{AT_ONCE, Context};
 use super::reader::Files;
 use super::snapshot::Snapshots;
 use crate::id::UploadId;
-use crate::store::{Cursor, Handover, Page, Remains, StoreError};
+use crate::store::{Cursor, Handover, Page, Remains, Result, StoreError};
 use crate::upload::Upload;
 
 pub(super) struct Collector {

@@ -8,12 +8,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::{Deserialize, Serialize};
 
 use crate::id::UploadId;
-use crate::store::{Handover, StoreError};
+use crate::store::{Handover, Result, StoreError};
 use crate::time;
 use crate::upload::{Progress, Upload};
-
-/// What comes of anything that a store does.
-pub(super) type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// One commit of an upload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

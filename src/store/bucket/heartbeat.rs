@@ -9,9 +9,9 @@ use object_store::ObjectStoreExt;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{entry::Result, log::Tail, objects::Context, snapshot::Snapshots};
+use super::{log::Tail, objects::Context, snapshot::Snapshots};
 use crate::id::UploadId;
-use crate::store::StoreError;
+use crate::store::{Result, StoreError};
 
 /// Which uploads are being completed, and by which node.
 pub(super) struct Heartbeats {

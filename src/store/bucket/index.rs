@@ -9,11 +9,10 @@ use futures_util::StreamExt;
 use object_store::PutPayload;
 use object_store::path::Path;
 
-use super::entry::Result;
 use super::keys::{IndexKey, Keys, stamp};
 use super::objects::{Context, Objects};
 use crate::id::UploadId;
-use crate::store::Cursor;
+use crate::store::{Cursor, Result};
 
 #[derive(Clone)]
 pub(super) struct ExpiryIndex {

@@ -11,11 +11,11 @@ use object_store::path::Path;
 #[cfg(test)]
 use super::clock::Mutation;
 use super::clock::{Clock, Moment};
-use super::entry::{Body, ENTRY, Entry, List, Result};
+use super::entry::{Body, ENTRY, Entry, List};
 use super::keys::{self, Keys};
 use super::objects::{Context, Objects, Retries};
 use crate::id::UploadId;
-use crate::store::StoreError;
+use crate::store::{Result, StoreError};
 use crate::upload::Upload;
 
 /// The logs of all uploads.

@@ -17,7 +17,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 
 use super::appender::Appender;
-use super::entry::{MARK, Moved, Result, attributes, nonce};
+use super::entry::{MARK, Moved, attributes, nonce};
 use super::index::ExpiryIndex;
 use super::log::Tail;
 use super::objects::Context;
@@ -25,7 +25,7 @@ use super::reader::Files;
 use super::targets::{Found, Targets, exists};
 use super::tasks::Tasks;
 use crate::id::UploadId;
-use crate::store::{Reader, StoreError};
+use crate::store::{Reader, Result, StoreError};
 use crate::upload::Upload;
 
 pub(super) struct Mover {

@@ -150,11 +150,11 @@ fn is_final(error: &Error) -> bool {
 
 /// Says what failed.
 pub(super) trait Context<T> {
-    fn context(self, action: &'static str) -> std::result::Result<T, StoreError>;
+    fn context(self, action: &'static str) -> Result<T, StoreError>;
 }
 
 impl<T> Context<T> for Result<T> {
-    fn context(self, action: &'static str) -> std::result::Result<T, StoreError> {
+    fn context(self, action: &'static str) -> Result<T, StoreError> {
         self.map_err(|error| StoreError::io(action, std::io::Error::other(error)))
     }
 }

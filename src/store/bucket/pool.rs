@@ -13,11 +13,11 @@ use futures_util::{StreamExt, stream};
 use object_store::PutPayload;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
-use super::entry::{Piece, Result, nonce};
+use super::entry::{Piece, nonce};
 use super::keys::Keys;
 use super::objects::{Chunks, Context, Objects};
 use crate::id::UploadId;
-use crate::store::StoreError;
+use crate::store::{Result, StoreError};
 
 pub(super) struct Pool {
     objects: Objects,

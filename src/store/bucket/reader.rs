@@ -12,13 +12,13 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 
-use super::entry::{Body, Entry, List, Piece, Result};
+use super::entry::{Body, Entry, List, Piece};
 use super::log::{CommitLog, Tail, missing};
 use super::objects::{AT_ONCE, Chunks, Context as _, Objects, present};
 use super::pool::Buffer;
 use super::targets::{Found, Targets};
 use crate::id::UploadId;
-use crate::store::{Reader, StoreError};
+use crate::store::{Reader, Result, StoreError};
 
 /// The files of uploads, wherever they are.
 pub(super) struct Files {

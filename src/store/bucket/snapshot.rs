@@ -7,12 +7,11 @@ use lru::LruCache;
 use object_store::path::Path;
 
 use super::clock::Moment;
-use super::entry::Result;
 use super::keys;
 use super::log::{CommitLog, Tail};
 use super::objects::{AT_ONCE, Context};
 use crate::id::UploadId;
-use crate::store::{Cursor, Page, StoreError};
+use crate::store::{Cursor, Page, Result, StoreError};
 use crate::upload::Upload;
 
 /// An upload as it was when this node read its log.

@@ -5,7 +5,7 @@ use super::node::Node;
 use super::writer::BucketWriter;
 use crate::id::UploadId;
 use crate::store::{
-    Capabilities, Cursor, HandoffRequest, Page, Reader, Remains, Store, StoreError,
+    Capabilities, Cursor, HandoffRequest, Page, Reader, Remains, Result, Store, StoreError,
 };
 use crate::upload::Upload;
 
@@ -20,7 +20,7 @@ impl Store for BucketStore {
     type Writer = BucketWriter;
 
     /// Its settings were checked when it was [connected](super::BucketStoreBuilder::connect).
-    fn check(&self) -> Result<(), StoreError> {
+    fn check(&self) -> Result<()> {
         Ok(())
     }
 
@@ -30,20 +30,20 @@ impl Store for BucketStore {
         Capabilities { expiry_index: true, max_bytes, ..Capabilities::default() }
     }
 
-    async fn create(&self, upload: Upload) -> Result<BucketWriter, StoreError> {
+    async fn create(&self, upload: Upload) -> Result<BucketWriter> {
         BucketWriter::create(&self.node, upload).await
     }
 
-    async fn load(&self, id: &UploadId) -> Result<Upload, StoreError> {
+    async fn load(&self, id: &UploadId) -> Result<Upload> {
         let snapshot = self.node.snapshots.current(id).await?;
         self.node.snapshots.describe(&snapshot).await
     }
 
-    async fn writer(&self, id: &UploadId) -> Result<BucketWriter, StoreError> {
+    async fn writer(&self, id: &UploadId) -> Result<BucketWriter> {
         BucketWriter::take(&self.node, id).await
     }
 
-    async fn open(&self, id: &UploadId) -> Result<Reader, StoreError> {
+    async fn open(&self, id: &UploadId) -> Result<Reader> {
         let snapshots = &self.node.snapshots;
         loop {
             let tail = snapshots.current(id).await?.tail;
@@ -57,36 +57,36 @@ impl Store for BucketStore {
         }
     }
 
-    async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
+    async fn list(&self, cursor: Option<Cursor>) -> Result<Page> {
         self.node.snapshots.page(cursor).await
     }
 
-    async fn list_expiring(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
+    async fn list_expiring(&self, cursor: Option<Cursor>) -> Result<Page> {
         self.node.collector.page(cursor).await
     }
 
-    async fn discard(&self, id: &UploadId) -> Result<(), StoreError> {
+    async fn discard(&self, id: &UploadId) -> Result<()> {
         self.node.collector.discard(id).await
     }
 
-    async fn remains(&self, id: &UploadId) -> Result<Remains, StoreError> {
+    async fn remains(&self, id: &UploadId) -> Result<Remains> {
         self.node.collector.remains(id).await
     }
 
-    async fn remove_damaged(&self, id: &UploadId) -> Result<bool, StoreError> {
+    async fn remove_damaged(&self, id: &UploadId) -> Result<bool> {
         self.node.collector.remove_damaged(id).await
     }
 
     // There are no leases to ask for.
-    async fn request_handoff(&self, _: &UploadId, _: bool) -> Result<(), StoreError> {
+    async fn request_handoff(&self, _: &UploadId, _: bool) -> Result<()> {
         Ok(())
     }
 
-    async fn handoff_requests(&self) -> Result<Vec<HandoffRequest>, StoreError> {
+    async fn handoff_requests(&self) -> Result<Vec<HandoffRequest>> {
         Ok(Vec::new())
     }
 
-    async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+    async fn free_bytes(&self) -> Result<Option<u64>> {
         Ok(None)
     }
 

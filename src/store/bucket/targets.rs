@@ -5,9 +5,9 @@
 use object_store::path::Path;
 use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 
-use super::entry::{MARK, Moved, Result, attribute, attributes};
+use super::entry::{MARK, Moved, attribute, attributes};
 use super::objects::{Context, Objects, Retries};
-use crate::store::StoreError;
+use crate::store::{Result, StoreError};
 
 #[derive(Clone)]
 pub(super) struct Targets {

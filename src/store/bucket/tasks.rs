@@ -3,8 +3,7 @@
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use super::entry::Result;
-use crate::store::StoreError;
+use crate::store::{Result, StoreError};
 use crate::task;
 
 /// The tasks of a store on this node; a clone tracks the same ones.

@@ -16,7 +16,7 @@ use super::pool::Buffer;
 use super::reader;
 use super::snapshot::Snapshot;
 use crate::id::UploadId;
-use crate::store::{Batch, Commit, Handover, Reader, StoreError, Writer};
+use crate::store::{Batch, Commit, Handover, Reader, Result, StoreError, Writer};
 use crate::upload::Upload;
 
 /// The right to try to write to an upload in a [`BucketStore`](super::BucketStore): the first to
@@ -34,7 +34,7 @@ pub struct BucketWriter {
 }
 
 impl BucketWriter {
-    pub(super) async fn create(node: &Arc<Node>, upload: Upload) -> Result<Self, StoreError> {
+    pub(super) async fn create(node: &Arc<Node>, upload: Upload) -> Result<Self> {
         let clock = &node.log.clock;
         let last = clock.now() + LONGEST_CREATION + clock.grace;
         let indexed = upload.expires().map_or(last, |expires| expires.max(last));
@@ -45,7 +45,7 @@ impl BucketWriter {
         Ok(writer)
     }
 
-    pub(super) async fn take(node: &Arc<Node>, id: &UploadId) -> Result<Self, StoreError> {
+    pub(super) async fn take(node: &Arc<Node>, id: &UploadId) -> Result<Self> {
         let snapshot = node.snapshots.current(id).await?;
         let upload = node.snapshots.describe(&snapshot).await?;
         if snapshot.tail.entry.handover == Handover::Given {
@@ -67,7 +67,7 @@ impl BucketWriter {
     }
 
     /// Makes the bytes since the last commit, up to the record's offset, the next object.
-    async fn commit_bytes(&mut self, upload: Upload, handover: Handover) -> Result<(), StoreError> {
+    async fn commit_bytes(&mut self, upload: Upload, handover: Handover) -> Result<()> {
         let mut entry = Entry { handover, ..self.log.next(&upload) };
         let buffer = Arc::clone(&self.buffer);
         let mut inner = buffer.inner.lock().await;
@@ -102,7 +102,7 @@ impl BucketWriter {
     }
 
     /// How many bytes there are between two offsets, if so many were written and may be added.
-    fn check_length(&self, from: u64, to: u64, written: u64) -> Result<u64, StoreError> {
+    fn check_length(&self, from: u64, to: u64, written: u64) -> Result<u64> {
         if self.log.seq() >= self.node.max_commits && to > from {
             let action = format!("make more than {} commits", self.node.max_commits);
             return Err(StoreError::Full { action, source: ErrorKind::QuotaExceeded.into() });
@@ -139,11 +139,11 @@ impl Writer for BucketWriter {
 
     fn mark_verified(&mut self) {}
 
-    async fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
+    async fn write(&mut self, batch: Batch) -> Result<()> {
         self.buffer.push(batch.prepare().await?).await
     }
 
-    async fn commit(&mut self, commit: Commit) -> Result<(), StoreError> {
+    async fn commit(&mut self, commit: Commit) -> Result<()> {
         let (last, upload, handover) = commit.prepare().await?;
         self.buffer.push(last).await?;
         let (node, id, is_new) = (Arc::clone(&self.node), self.log.id, self.log.is_new());
@@ -173,7 +173,7 @@ impl Writer for BucketWriter {
         }
     }
 
-    async fn into_reader(self) -> Result<Reader, StoreError> {
+    async fn into_reader(self) -> Result<Reader> {
         let buffer = Arc::clone(&self.buffer);
         let size = {
             let inner = buffer.inner.lock().await;
@@ -183,11 +183,11 @@ impl Writer for BucketWriter {
         Ok(reader::staged(buffer, self, size))
     }
 
-    async fn persist(&mut self, target: &Path, overwrite: bool) -> Result<(), StoreError> {
+    async fn persist(&mut self, target: &Path, overwrite: bool) -> Result<()> {
         self.node.mover.persist(&mut self.log, &self.upload, target, overwrite).await
     }
 
-    async fn remove(mut self) -> Result<(), StoreError> {
+    async fn remove(mut self) -> Result<()> {
         if self.log.is_new() {
             return Ok(());
         }

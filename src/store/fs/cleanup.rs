@@ -5,13 +5,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::error::Result;
 use super::journal::Journal;
 use super::layout::Layout;
 use super::lease::Lease;
 use super::record_file;
 use crate::id::UploadId;
-use crate::store::{Remains, StoreError};
+use crate::store::{Remains, Result, StoreError};
 
 /// Removes what an interrupted creation or removal has left, unless it is still under way.
 pub(super) fn discard(layout: &Layout, id: &UploadId) -> Result<()> {

@@ -7,11 +7,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, File, is_absent};
-use super::error::{Context as _, Result};
+use super::error::Context as _;
 use super::journal::Notes;
 use super::layout::Layout;
 use crate::id::UploadId;
-use crate::store::StoreError;
+use crate::store::{Result, StoreError};
 use crate::upload::Upload;
 
 #[derive(Debug)]

@@ -3,9 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::store::StoreError;
-
-pub(super) type Result<T, E = StoreError> = std::result::Result<T, E>;
+use crate::store::{Result, StoreError};
 
 pub(super) trait Context<T> {
     /// Adds what was tried, and with which file.

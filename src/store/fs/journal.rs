@@ -31,9 +31,8 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::error::Result;
 use crate::id::UploadId;
-use crate::store::StoreError;
+use crate::store::{Result, StoreError};
 use crate::upload::{Progress, Upload};
 
 /// The content of a record's file.

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use super::disk::{Disk, File};
 use super::durability::Durability;
-use super::error::{Context as _, Result};
+use super::error::Context as _;
 use crate::id::UploadId;
-use crate::store::{Cursor, HandoffRequest, StoreError};
+use crate::store::{Cursor, HandoffRequest, Result, StoreError};
 
 #[derive(Clone, Debug)]
 pub(super) struct Layout {

@@ -6,12 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::data_file::{self, DataFile};
-use super::error::Result;
 use super::journal::{Line, Notes};
 use super::layout::Layout;
 use super::record_file::RecordFile;
 use crate::id::UploadId;
-use crate::store::{Handover, StoreError};
+use crate::store::{Handover, Result, StoreError};
 use crate::upload::Upload;
 
 #[derive(Debug)]

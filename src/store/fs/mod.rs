@@ -58,8 +58,8 @@ pub(crate) use self::journal::trace;
 use self::layout::Layout;
 use self::lease::Lease;
 use super::{
-    Batch, Capabilities, Commit, Cursor, HandoffRequest, Page, Reader, Remains, Store, StoreError,
-    Writer,
+    Batch, Capabilities, Commit, Cursor, HandoffRequest, Page, Reader, Remains, Result, Store,
+    StoreError, Writer,
 };
 use crate::id::UploadId;
 use crate::task;
@@ -109,8 +109,8 @@ impl FsStore {
 
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Arc<Layout>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+        work: impl FnOnce(&Arc<Layout>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let layout = Arc::clone(&self.layout);
         run(&self.tasks, move || work(&layout)).await
     }
@@ -135,7 +135,7 @@ impl Default for FsStore {
 impl Store for FsStore {
     type Writer = FsWriter;
 
-    fn check(&self) -> Result<(), StoreError> {
+    fn check(&self) -> Result<()> {
         self.layout.check()
     }
 
@@ -145,62 +145,62 @@ impl Store for FsStore {
         Capabilities { handoff: true, max_bytes, ..Capabilities::default() }
     }
 
-    async fn create(&self, upload: Upload) -> Result<FsWriter, StoreError> {
+    async fn create(&self, upload: Upload) -> Result<FsWriter> {
         // The files are created with the first bytes, in the same hop to a blocking thread.
         let lease = Lease::uncommitted(Arc::clone(&self.layout), upload);
         Ok(FsWriter::new(lease, self.tasks.clone()))
     }
 
-    async fn load(&self, id: &UploadId) -> Result<Upload, StoreError> {
+    async fn load(&self, id: &UploadId) -> Result<Upload> {
         let id = *id;
         self.blocking(move |layout| Ok(read::load(layout, &id)?.committed()?.0)).await
     }
 
-    async fn writer(&self, id: &UploadId) -> Result<FsWriter, StoreError> {
+    async fn writer(&self, id: &UploadId) -> Result<FsWriter> {
         let id = *id;
         let lease = self.blocking(move |layout| Lease::take(Arc::clone(layout), &id)).await?;
         Ok(FsWriter::new(lease, self.tasks.clone()))
     }
 
-    async fn open(&self, id: &UploadId) -> Result<Reader, StoreError> {
+    async fn open(&self, id: &UploadId) -> Result<Reader> {
         let id = *id;
         let (file, end) = self.blocking(move |layout| read::open(layout, &id)).await?;
         Ok(Reader::new(Section::new(file.into_inner(), 0, end, None), end))
     }
 
-    async fn discard(&self, id: &UploadId) -> Result<(), StoreError> {
+    async fn discard(&self, id: &UploadId) -> Result<()> {
         let id = *id;
         self.blocking(move |layout| cleanup::discard(layout, &id)).await
     }
 
-    async fn remove_damaged(&self, id: &UploadId) -> Result<bool, StoreError> {
+    async fn remove_damaged(&self, id: &UploadId) -> Result<bool> {
         let id = *id;
         self.blocking(move |layout| cleanup::remove_damaged(layout, &id)).await
     }
 
-    async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
+    async fn list(&self, cursor: Option<Cursor>) -> Result<Page> {
         self.blocking(move |layout| read::page(layout, cursor)).await
     }
 
-    async fn remains(&self, id: &UploadId) -> Result<Remains, StoreError> {
+    async fn remains(&self, id: &UploadId) -> Result<Remains> {
         let id = *id;
         self.blocking(move |layout| Ok(cleanup::remains(layout, &id))).await
     }
 
-    async fn list_expiring(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
+    async fn list_expiring(&self, cursor: Option<Cursor>) -> Result<Page> {
         self.list(cursor).await
     }
 
-    async fn request_handoff(&self, id: &UploadId, wanted: bool) -> Result<(), StoreError> {
+    async fn request_handoff(&self, id: &UploadId, wanted: bool) -> Result<()> {
         let id = *id;
         self.blocking(move |layout| layout.request_handoff(&id, wanted)).await
     }
 
-    async fn handoff_requests(&self) -> Result<Vec<HandoffRequest>, StoreError> {
+    async fn handoff_requests(&self) -> Result<Vec<HandoffRequest>> {
         self.blocking(|layout| layout.handoff_requests()).await
     }
 
-    async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+    async fn free_bytes(&self) -> Result<Option<u64>> {
         self.blocking(|layout| layout.free_bytes()).await
     }
 
@@ -228,8 +228,8 @@ impl FsWriter {
     /// upload stays leased until the work is done.
     async fn with<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut Lease) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+        work: impl FnOnce(&mut Lease) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let mut lease = self.take()?;
         let work = move || {
             let result = work(&mut lease);
@@ -241,7 +241,7 @@ impl FsWriter {
         result
     }
 
-    fn take(&mut self) -> Result<Lease, StoreError> {
+    fn take(&mut self) -> Result<Lease> {
         self.lease.take().ok_or(StoreError::Busy)
     }
 }
@@ -265,12 +265,12 @@ impl Writer for FsWriter {
         }
     }
 
-    async fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
+    async fn write(&mut self, batch: Batch) -> Result<()> {
         // Looking at the bytes here brings them into the cache of the core that writes them.
         self.with(move |lease| lease.write(&batch.into_bytes())).await
     }
 
-    async fn commit(&mut self, commit: Commit) -> Result<(), StoreError> {
+    async fn commit(&mut self, commit: Commit) -> Result<()> {
         self.with(move |lease| {
             let (last, upload, handover) = commit.into_parts();
             lease.commit(&last, upload, handover)
@@ -278,17 +278,17 @@ impl Writer for FsWriter {
         .await
     }
 
-    async fn into_reader(mut self) -> Result<Reader, StoreError> {
+    async fn into_reader(mut self) -> Result<Reader> {
         let (file, start, end) = self.with(|lease| lease.uncommitted_bytes()).await?;
         Ok(Reader::new(Section::new(file, start, end, Some(self)), end - start))
     }
 
-    async fn persist(&mut self, target: &Path, overwrite: bool) -> Result<(), StoreError> {
+    async fn persist(&mut self, target: &Path, overwrite: bool) -> Result<()> {
         let target = target.to_owned();
         self.with(move |lease| persist::persist(lease, &target, overwrite)).await
     }
 
-    async fn remove(mut self) -> Result<(), StoreError> {
+    async fn remove(mut self) -> Result<()> {
         let lease = self.take()?;
         run(&self.tasks, move || lease.remove()).await
     }
@@ -371,8 +371,8 @@ impl AsyncSeek for Section {
 /// Runs file calls where they may block. A shutdown waits for them, whoever else does.
 async fn run<T: Send + 'static>(
     tasks: &TaskTracker,
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     let done = task::join(tasks.spawn_blocking(work)).await;
     done.unwrap_or_else(|| Err(StoreError::shutting_down("start a file call")))
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::data_file::Place;
 use super::disk::Disk;
-use super::error::{Context as _, Result};
+use super::error::Context as _;
 use super::journal::Line;
 use super::lease::Lease;
-use crate::store::StoreError;
+use crate::store::{Result, StoreError};
 
 /// Moves the bytes to `target`.
 ///

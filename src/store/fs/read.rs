@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use super::data_file::DataFile;
 use super::disk::File;
-use super::error::Result;
 use super::journal::Journal;
 use super::layout::Layout;
 use super::lease::Lease;
 use super::record_file;
 use crate::id::UploadId;
-use crate::store::{Cursor, Page, StoreError};
+use crate::store::{Cursor, Page, Result, StoreError};
 
 /// Reads a record. If a line is pending, it is confirmed first. If somebody holds the record, the
 /// line is being synced; the holder is given a moment to finish, or another reader to confirm it.

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::disk::{Disk, File, is_absent};
-use super::error::{Context as _, Result};
+use super::error::Context as _;
 use super::journal::{Journal, Line, Notes};
 use super::layout::{Layout, REWRITTEN};
 use crate::id::UploadId;
-use crate::store::StoreError;
+use crate::store::{Result, StoreError};
 use crate::upload::Upload;
 
 /// A locked record. Its lock is the lease on the upload.
