@@ -128,9 +128,9 @@ impl DataFile {
         file.sync().context("sync", &self.path)
     }
 
-    /// Another handle, for reading.
-    pub(super) fn try_clone(&self) -> Result<fs::File> {
-        self.file()?.try_clone().context("open", &self.path)
+    /// Another handle, for reading from `position` on.
+    pub(super) fn reader_at(&self, position: u64) -> Result<fs::File> {
+        self.file()?.reader_at(position).context("open", &self.path)
     }
 
     fn file(&self) -> Result<&File> {

@@ -7,7 +7,7 @@
 pub(crate) mod plan;
 
 use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 #[cfg(test)]
 use std::sync::Arc;
@@ -289,9 +289,10 @@ impl File {
         Ok(bytes)
     }
 
-    /// Another handle, for reading.
-    pub(super) fn try_clone(&self) -> io::Result<fs::File> {
-        self.file.try_clone()
+    /// Another handle, for reading from `position` on.
+    pub(super) fn reader_at(&self, position: u64) -> io::Result<fs::File> {
+        let mut file = self.file.try_clone()?;
+        file.seek(SeekFrom::Start(position)).map(|_| file)
     }
 
     pub(super) fn into_inner(self) -> fs::File {

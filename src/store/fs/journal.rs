@@ -29,6 +29,7 @@ pub(crate) mod trace;
 
 use std::path::{Component, Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use crate::id::UploadId;
@@ -71,7 +72,7 @@ pub(super) struct Notes {
 pub(super) enum Line {
     Head {
         version: u32,
-        data: String,
+        data: PathBuf,
     },
     Record(Box<Upload>),
     Progress(Box<Progress>),
@@ -85,11 +86,8 @@ pub(super) enum Line {
 }
 
 impl Line {
-    pub(super) fn head(data: &Path) -> Result<Self> {
-        let data = data.to_str().ok_or_else(|| StoreError::Config {
-            problem: "the upload path is not valid unicode".to_owned(),
-        })?;
-        Ok(Self::Head { version: VERSION, data: data.to_owned() })
+    pub(super) fn head(data: &Path) -> Self {
+        Self::Head { version: VERSION, data: data.to_owned() }
     }
 
     /// Appends the line in the form that it has in the file.
@@ -118,12 +116,9 @@ fn checked(line: &[u8]) -> Option<&[u8]> {
     let (found, json) = line.split_at_checked(8)?;
     let json = json.strip_prefix(b" ")?;
     // Upper-case digits and signs were never written.
-    let digits = found.iter().try_fold(0, |number, digit| match digit {
-        b'0'..=b'9' => Some(number << 4 | u32::from(digit - b'0')),
-        b'a'..=b'f' => Some(number << 4 | u32::from(digit - b'a' + 10)),
-        _ => None,
-    });
-    (digits? == crc32fast::hash(json)).then_some(json)
+    let mut check = [0; 4];
+    HEXLOWER.decode_mut(found, &mut check).ok()?;
+    (u32::from_be_bytes(check) == crc32fast::hash(json)).then_some(json)
 }
 
 impl Journal {
@@ -242,8 +237,7 @@ impl Journal {
     }
 
     /// Checks that the path stays inside the store, whoever wrote the record.
-    fn inside(&self, data: String) -> Result<PathBuf> {
-        let path = PathBuf::from(data);
+    fn inside(&self, path: PathBuf) -> Result<PathBuf> {
         let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
         if !plain || path.file_stem().and_then(|stem| stem.to_str()) != Some(self.id.as_str()) {
             return Err(self.damaged("its bytes would be outside the store"));
@@ -267,12 +261,12 @@ impl Journal {
 
 impl Notes {
     /// The lines that say this.
-    pub(super) fn lines(&self) -> Result<Vec<Line>> {
-        let mut lines = vec![Line::head(&self.data_path)?];
+    pub(super) fn lines(&self) -> Vec<Line> {
+        let mut lines = vec![Line::head(&self.data_path)];
         lines.extend(self.unsynced_since.clone().map(Line::Boot));
         lines.extend(self.moved.clone().map(Line::Moved));
         lines.extend(self.moving.clone().map(Line::Moving));
-        Ok(lines)
+        lines
     }
 
     /// Applies a line, unless it is about something else.

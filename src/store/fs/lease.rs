@@ -129,7 +129,7 @@ impl Lease {
     pub(super) fn uncommitted_bytes(&mut self) -> Result<(std::fs::File, u64, u64)> {
         let start = self.upload.offset();
         let Files { data, .. } = self.ensure_files()?;
-        Ok((data.try_clone()?, start, data.position))
+        Ok((data.reader_at(start)?, start, data.position))
     }
 
     pub(super) fn remove(mut self) -> Result<()> {

@@ -112,7 +112,7 @@ impl FsStore {
         work: impl FnOnce(&Arc<Layout>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let layout = Arc::clone(&self.layout);
-        run(&self.tasks, move || work(&layout)).await
+        run(&self.tasks, move || work(&layout)).await?
     }
 }
 
@@ -231,11 +231,7 @@ impl FsWriter {
         work: impl FnOnce(&mut Lease) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let mut lease = self.take()?;
-        let work = move || {
-            let result = work(&mut lease);
-            Ok((lease, result))
-        };
-        let (lease, result) = run(&self.tasks, work).await?;
+        let (result, lease) = run(&self.tasks, move || (work(&mut lease), lease)).await?;
         self.upload.clone_from(lease.upload());
         self.lease = Some(lease);
         result
@@ -290,7 +286,7 @@ impl Writer for FsWriter {
 
     async fn remove(mut self) -> Result<()> {
         let lease = self.take()?;
-        run(&self.tasks, move || lease.remove()).await
+        run(&self.tasks, move || lease.remove()).await?
     }
 }
 
@@ -312,15 +308,15 @@ struct Section {
     start: u64,
     end: u64,
     position: u64,
-    placed: bool,
     // What is read belongs to a writer that was not committed.
     _writer: Option<FsWriter>,
 }
 
 impl Section {
+    /// `file` is at `start`.
     fn new(file: File, start: u64, end: u64, writer: Option<FsWriter>) -> Self {
         let file = tokio::fs::File::from_std(file);
-        Self { file, start, end, position: start, placed: start == 0, _writer: writer }
+        Self { file, start, end, position: start, _writer: writer }
     }
 }
 
@@ -330,11 +326,6 @@ impl AsyncRead for Section {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.placed {
-            let position = self.position;
-            Pin::new(&mut self.file).start_seek(io::SeekFrom::Start(position))?;
-            self.placed = true;
-        }
         std::task::ready!(Pin::new(&mut self.file).poll_complete(cx))?;
         let left = usize::try_from(self.end.saturating_sub(self.position)).unwrap_or(usize::MAX);
         let length = left.min(buf.remaining());
@@ -358,7 +349,6 @@ impl AsyncSeek for Section {
         let target = target.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         Pin::new(&mut self.file).start_seek(io::SeekFrom::Start(target))?;
         self.position = target;
-        self.placed = true;
         Ok(())
     }
 
@@ -371,8 +361,8 @@ impl AsyncSeek for Section {
 /// Runs file calls where they may block. A shutdown waits for them, whoever else does.
 async fn run<T: Send + 'static>(
     tasks: &TaskTracker,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
+    work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
     let done = task::join(tasks.spawn_blocking(work)).await;
-    done.unwrap_or_else(|| Err(StoreError::shutting_down("start a file call")))
+    done.ok_or_else(|| StoreError::shutting_down("start a file call"))
 }

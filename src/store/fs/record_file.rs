@@ -51,7 +51,7 @@ impl RecordFile {
         layout.check_record_path(id)?;
         layout.check_path(id, &data_path)?;
         let (path, mut head) = (layout.record(id), Vec::new());
-        Line::head(&data_path)?.write_to(&mut head)?;
+        Line::head(&data_path).write_to(&mut head)?;
         let file = create_locked(&layout.disk, &path)?;
         let written = file.write_at(&head, 0).context("write", &path);
         written.inspect_err(|_| drop(layout.disk.remove(&path)))?;
@@ -186,7 +186,7 @@ impl RecordFile {
     /// Replaces the record by one that says the same in few lines.
     fn rewrite(&mut self, layout: &Layout, upload: &Upload) -> Result<()> {
         let mut bytes = Vec::new();
-        for line in self.notes.lines()? {
+        for line in self.notes.lines() {
             line.write_to(&mut bytes)?;
         }
         Line::Record(Box::new(upload.clone())).write_to(&mut bytes)?;

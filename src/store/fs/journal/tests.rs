@@ -31,7 +31,7 @@ fn at(offset: u64) -> Line {
 }
 
 fn head() -> Line {
-    Line::head(Path::new("2026/5230ec1f59d1485d9d7974b853802e31.part")).unwrap()
+    Line::head(Path::new("2026/5230ec1f59d1485d9d7974b853802e31.part"))
 }
 
 fn whole() -> Vec<u8> {
@@ -120,7 +120,7 @@ fn a_record_never_leads_outside() {
         "2026/ffffffffffffffffffffffffffffffff.part",
         "",
     ] {
-        let bytes = lines(&[Line::head(Path::new(data)).unwrap()]);
+        let bytes = lines(&[Line::head(Path::new(data))]);
         let error = Journal::parse(&id(), &bytes).unwrap_err();
         assert!(matches!(error, StoreError::Damaged { .. }), "{data}: {error}");
     }
@@ -175,10 +175,8 @@ fn a_check_has_one_spelling() {
 
 #[test]
 fn a_newer_version_is_refused() {
-    let head = Line::Head {
-        version: VERSION + 1,
-        data: "x/5230ec1f59d1485d9d7974b853802e31.part".to_owned(),
-    };
+    let head =
+        Line::Head { version: VERSION + 1, data: "x/5230ec1f59d1485d9d7974b853802e31.part".into() };
     assert!(Journal::parse(&id(), &lines(&[head])).is_err());
 }
 
