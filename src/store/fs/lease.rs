@@ -49,7 +49,7 @@ impl Lease {
             upload = before;
             data = DataFile::open_to_write(&layout, &upload, &record.notes)?;
         }
-        record.confirm(&layout, &upload)?;
+        record.confirm(&upload)?;
         Ok(Self { layout, upload, files: Some(Files { record, data }), verified: false })
     }
 
@@ -119,7 +119,7 @@ impl Lease {
         } else {
             Line::Record(Box::new(upload.clone()))
         });
-        record.commit(layout, lines, &upload)?;
+        record.commit(lines, &upload)?;
         data.commit(upload.offset());
         (*before, *verified) = (upload, false);
         Ok(())
@@ -134,7 +134,7 @@ impl Lease {
 
     pub(super) fn remove(mut self) -> Result<()> {
         if let Some(files) = &mut self.files {
-            match files.record.append(&self.layout, vec![Line::Removed {}]) {
+            match files.record.append(vec![Line::Removed {}]) {
                 // A full disk must not prevent the removal. If a crash interrupts it, a record
                 // without bytes is left, which can be removed again.
                 Err(StoreError::Full { .. }) => {}

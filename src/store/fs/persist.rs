@@ -32,7 +32,7 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
     if !overwrite && !ours && target.symlink_metadata().is_ok() {
         return Err(already());
     }
-    files.record.append(&layout, vec![Line::Moving(target.clone())])?;
+    files.record.append(vec![Line::Moving(target.clone())])?;
     match move_file(disk, &source, &target, overwrite || ours) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(already()),
         moved => moved.context("move the upload to", &target)?,
@@ -42,7 +42,7 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
             disk.sync_folder(folder).context("sync", folder)?;
         }
     }
-    files.record.append(&layout, vec![Line::Moved(target)])?;
+    files.record.append(vec![Line::Moved(target)])?;
     files.data.place = Place::Application;
     layout.remove_empty_folders(&files.record.notes.data_path);
     Ok(())

@@ -5,6 +5,7 @@
 use std::fs::TryLockError;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::disk::{Disk, File, is_absent};
@@ -18,6 +19,7 @@ use crate::upload::Upload;
 /// A locked record. Its lock is the lease on the upload.
 #[derive(Debug)]
 pub(super) struct RecordFile {
+    layout: Arc<Layout>,
     file: File,
     path: PathBuf,
     pub(super) notes: Notes,
@@ -47,7 +49,7 @@ enum Tail {
 impl RecordFile {
     /// Creates the record of a new upload. It names the data file, and does not say yet that the
     /// upload exists.
-    pub(super) fn create(layout: &Layout, id: &UploadId, data_path: PathBuf) -> Result<Self> {
+    pub(super) fn create(layout: &Arc<Layout>, id: &UploadId, data_path: PathBuf) -> Result<Self> {
         layout.check_record_path(id)?;
         layout.check_path(id, &data_path)?;
         let (path, mut head) = (layout.record(id), Vec::new());
@@ -57,13 +59,17 @@ impl RecordFile {
         written.inspect_err(|_| drop(layout.disk.remove(&path)))?;
         let unsynced = if layout.syncs() { layout.folders(id, &data_path) } else { Vec::new() };
         let (notes, end) = (Notes { data_path, ..Notes::default() }, head.len() as u64);
-        Ok(Self { file, path, notes, end, base: None, tail: Tail::Clean, unsynced })
+        let layout = Arc::clone(layout);
+        Ok(Self { layout, file, path, notes, end, base: None, tail: Tail::Clean, unsynced })
     }
 
     /// Locks and reads the record of an upload that exists. If a line is pending, it is accepted,
     /// and the record without it is returned, too. The line must then be [confirmed](Self::confirm)
     /// or [rejected](Self::reject_pending).
-    pub(super) fn open(layout: &Layout, id: &UploadId) -> Result<(Self, Upload, Option<Upload>)> {
+    pub(super) fn open(
+        layout: &Arc<Layout>,
+        id: &UploadId,
+    ) -> Result<(Self, Upload, Option<Upload>)> {
         let (file, bytes) = lock(layout, id)?;
         let mut journal = Journal::parse(id, &bytes)?;
         let (end, base) = (journal.end, Some(journal.base));
@@ -73,8 +79,8 @@ impl RecordFile {
             None => (Tail::Clean, None),
         };
         let (upload, notes) = journal.committed()?;
-        let (path, unsynced) = (layout.record(id), Vec::new());
-        Ok((Self { file, path, notes, end, base, tail, unsynced }, upload, before))
+        let (layout, path, unsynced) = (Arc::clone(layout), layout.record(id), Vec::new());
+        Ok((Self { layout, file, path, notes, end, base, tail, unsynced }, upload, before))
     }
 
     pub(super) fn is_committed(&self) -> bool {
@@ -95,15 +101,15 @@ impl RecordFile {
     ///
     /// The line may be pending because its sync failed, and a failed sync does not come true when
     /// it is repeated. So the record is written again.
-    pub(super) fn confirm(&mut self, layout: &Layout, upload: &Upload) -> Result<()> {
+    pub(super) fn confirm(&mut self, upload: &Upload) -> Result<()> {
         let Tail::Pending(line) = &mut self.tail else { return self.cut() };
         let line = [&line[..], b"\n"].concat();
         self.tail = Tail::Torn;
-        let confirmed = if layout.syncs() {
-            self.unsynced = layout.folders(&upload.id, &self.notes.data_path);
-            match self.rewrite(layout, upload) {
+        let confirmed = if self.layout.syncs() {
+            self.unsynced = self.layout.folders(&upload.id, &self.notes.data_path);
+            match self.rewrite(upload) {
                 // The disk is full, but the line has room where it is.
-                Err(StoreError::Full { .. }) if self.is_torn() => self.write_synced(layout, &line),
+                Err(StoreError::Full { .. }) if self.is_torn() => self.write(&line),
                 rewritten => return rewritten,
             }
         } else {
@@ -115,35 +121,25 @@ impl RecordFile {
     }
 
     /// Appends the lines of a commit. A record that has become long is then rewritten.
-    pub(super) fn commit(
-        &mut self,
-        layout: &Layout,
-        lines: Vec<Line>,
-        upload: &Upload,
-    ) -> Result<()> {
-        self.append(layout, lines)?;
+    pub(super) fn commit(&mut self, lines: Vec<Line>, upload: &Upload) -> Result<()> {
+        self.append(lines)?;
         let base = *self.base.get_or_insert(self.end);
         if self.end - base > MAX_GROWTH {
             // If this fails, the commit has succeeded all the same.
-            drop(self.rewrite(layout, upload));
+            drop(self.rewrite(upload));
         }
         Ok(())
     }
 
     /// Appends lines and applies them to the notes. If it fails, the last of them does not count.
-    pub(super) fn append(&mut self, layout: &Layout, lines: Vec<Line>) -> Result<()> {
+    pub(super) fn append(&mut self, lines: Vec<Line>) -> Result<()> {
         self.cut()?;
         let mut bytes = Vec::with_capacity(512);
         for line in &lines {
             line.write_to(&mut bytes)?;
         }
         self.tail = Tail::Torn;
-        let written = if layout.syncs() {
-            self.write_synced(layout, &bytes)
-        } else {
-            self.file.write_at(&bytes, self.end)
-        };
-        written.context("write", &self.path).inspect_err(|_| drop(self.cut()))?;
+        self.write(&bytes).context("write", &self.path).inspect_err(|_| drop(self.cut()))?;
         self.tail = Tail::Clean;
         self.end += bytes.len() as u64;
         lines.into_iter().for_each(|line| self.notes.apply(line));
@@ -151,11 +147,14 @@ impl RecordFile {
     }
 
     /// Writes the last newline after the sync, so that no reader accepts a line that is not synced.
-    fn write_synced(&mut self, layout: &Layout, lines: &[u8]) -> io::Result<()> {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        if !self.layout.syncs() {
+            return self.file.write_at(lines, self.end);
+        }
         let (newline, line) = lines.split_last().unwrap_or((&b'\n', lines));
         self.file.write_at(line, self.end)?;
         self.file.sync()?;
-        self.sync_folders(&layout.disk)?;
+        self.sync_folders()?;
         self.file.write_at(&[*newline], self.end + line.len() as u64)
     }
 
@@ -171,9 +170,9 @@ impl RecordFile {
         Ok(())
     }
 
-    fn sync_folders(&mut self, disk: &Disk) -> io::Result<()> {
+    fn sync_folders(&mut self) -> io::Result<()> {
         for folder in &self.unsynced {
-            match disk.sync_folder(folder) {
+            match self.layout.disk.sync_folder(folder) {
                 // The last file in it was moved away, and the folder was removed.
                 Err(error) if is_absent(&error) => {}
                 synced => synced?,
@@ -184,38 +183,38 @@ impl RecordFile {
     }
 
     /// Replaces the record by one that says the same in few lines.
-    fn rewrite(&mut self, layout: &Layout, upload: &Upload) -> Result<()> {
+    fn rewrite(&mut self, upload: &Upload) -> Result<()> {
         let mut bytes = Vec::new();
         for line in self.notes.lines() {
             line.write_to(&mut bytes)?;
         }
         Line::Record(Box::new(upload.clone())).write_to(&mut bytes)?;
         let end = bytes.len() as u64;
-        if layout.syncs() {
+        if self.layout.syncs() {
             // This line repeats the progress. It is pending until the folder is synced.
             Line::Progress(Box::new(upload.progress.clone())).write_to(&mut bytes)?;
             bytes.pop();
         }
-        self.replace(layout, &bytes, end).context("rewrite", &self.path)
+        self.replace(&bytes, end).context("rewrite", &self.path)
     }
 
-    fn replace(&mut self, layout: &Layout, bytes: &[u8], end: u64) -> io::Result<()> {
-        let (disk, new) = (&layout.disk, self.path.with_extension(REWRITTEN));
+    fn replace(&mut self, bytes: &[u8], end: u64) -> io::Result<()> {
+        let (disk, new) = (&self.layout.disk, self.path.with_extension(REWRITTEN));
         disk.remove(&new)?;
         let file = disk.create_new(&new)?;
         // It is locked before it gets the name of the record, so the lease has no gap.
         file.try_lock()?;
         file.write_at(bytes, 0)?;
-        if layout.syncs() {
+        if self.layout.syncs() {
             file.sync()?;
         }
         disk.rename(&new, &self.path)?;
         self.file = file;
         (self.end, self.base, self.tail) = (end, Some(end), Tail::Clean);
-        if layout.syncs() {
+        if self.layout.syncs() {
             self.tail = Tail::Unconfirmed;
             self.unsynced.extend(self.path.parent().map(Path::to_owned));
-            self.sync_folders(disk)?;
+            self.sync_folders()?;
             self.file.write_at(b"\n", bytes.len() as u64)?;
             let end = bytes.len() as u64 + 1;
             (self.end, self.base, self.tail) = (end, Some(end), Tail::Clean);
