@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::PutPayload;
+use tokio_util::task::TaskTracker;
 
 use super::clock::Moment;
 use super::entry::{Entry, Moved};
 use super::log::{CommitLog, Tail};
 use super::objects::Context;
 use super::snapshot::{Snapshot, Snapshots};
-use super::tasks::Tasks;
+use super::tasks;
 use crate::id::UploadId;
 use crate::store::{Handover, Result, StoreError};
 use crate::upload::Upload;
@@ -19,7 +20,7 @@ use crate::upload::Upload;
 pub(super) struct Appender {
     pub(super) id: UploadId,
     snapshots: Arc<Snapshots>,
-    tasks: Tasks,
+    tasks: TaskTracker,
     begun: Moment,
     /// `None` until the first commit.
     snapshot: Option<Snapshot>,
@@ -31,7 +32,7 @@ impl Appender {
     /// For an upload that has no commit yet, or of which this is the last one.
     pub(super) fn new(
         snapshots: &Arc<Snapshots>,
-        tasks: &Tasks,
+        tasks: &TaskTracker,
         id: UploadId,
         snapshot: Option<Snapshot>,
     ) -> Self {
@@ -123,7 +124,7 @@ impl Appender {
         let (read, entry) = (self.read(), Arc::clone(entry));
         if let Some(snapshot) = &self.snapshot {
             let work = async move { log.append(&id, seq, &entry, payload, read).await };
-            self.tasks.finish(work).await?;
+            tasks::finish(&self.tasks, work).await?;
             return Ok(Arc::clone(&snapshot.record));
         }
         // The sweep may have given the creation up.
@@ -139,7 +140,7 @@ impl Appender {
             let (record, appended) = tokio::join!(log.objects.put(&key, record.into()), append);
             record.context("write a record").and(appended)
         };
-        self.tasks.finish(work).await?;
+        tasks::finish(&self.tasks, work).await?;
         Ok(Arc::new(upload.clone()))
     }
 

@@ -24,8 +24,8 @@ use super::reader::Files;
 use super::snapshot::Snapshots;
 use super::store::BucketStore;
 use super::targets::Targets;
-use super::tasks::Tasks;
 use crate::store::{Result, StoreError};
+use crate::task;
 
 /// Settings of a [`BucketStore`].
 #[must_use]
@@ -45,13 +45,7 @@ pub struct BucketStoreBuilder {
 impl BucketStore {
     /// Settings for uploads in `objects`.
     pub fn builder(objects: Arc<dyn ObjectStore>) -> BucketStoreBuilder {
-        BucketStoreBuilder::new(objects)
-    }
-}
-
-impl BucketStoreBuilder {
-    fn new(objects: Arc<dyn ObjectStore>) -> Self {
-        Self {
+        BucketStoreBuilder {
             objects,
             targets: None,
             prefix: "chunked_uploads".to_owned(),
@@ -69,7 +63,9 @@ impl BucketStoreBuilder {
             },
         }
     }
+}
 
+impl BucketStoreBuilder {
     /// What the keys of all objects begin with: `chunked_uploads` unless set. It must be the same
     /// on all nodes, and nothing else may be kept below it.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
@@ -192,7 +188,7 @@ impl BucketStoreBuilder {
         let snapshots = Arc::new(Snapshots::new(Arc::clone(&log), self.remembered));
         let (targets, part) = (Targets { objects: targets }, self.segment as u64);
         let files = Arc::new(Files { log: Arc::clone(&log), targets, part });
-        let tasks = Tasks::new();
+        let tasks = task::tracker();
         let part = self.segment.max(self.smallest_part) as u64;
         let mover = Mover::new(&files, index.clone(), tasks.clone(), part, self.buffered);
         let collector = Collector::new(&snapshots, index.clone(), &files);

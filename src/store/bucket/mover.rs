@@ -9,12 +9,13 @@
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures_util::TryStreamExt;
 use futures_util::stream::FuturesUnordered;
 use object_store::path::Path as Key;
 use object_store::{MultipartUpload, ObjectStore, PutMultipartOptions, PutPayload};
 use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use super::appender::Appender;
 use super::entry::{MARK, Moved, attributes, nonce};
@@ -22,8 +23,8 @@ use super::index::ExpiryIndex;
 use super::log::Tail;
 use super::objects::Context;
 use super::reader::Files;
-use super::targets::{Found, Targets, exists};
-use super::tasks::Tasks;
+use super::targets::{Found, exists};
+use super::tasks;
 use crate::id::UploadId;
 use crate::store::{Reader, Result, StoreError};
 use crate::upload::Upload;
@@ -31,7 +32,7 @@ use crate::upload::Upload;
 pub(super) struct Mover {
     files: Arc<Files>,
     index: ExpiryIndex,
-    tasks: Tasks,
+    tasks: TaskTracker,
     /// The smallest part of a large file.
     part: u64,
     /// The memory for files on their way, in KiB. They wait for each other, since what they hold
@@ -55,17 +56,13 @@ impl Mover {
     pub(super) fn new(
         files: &Arc<Files>,
         index: ExpiryIndex,
-        tasks: Tasks,
+        tasks: TaskTracker,
         part: u64,
         memory: usize,
     ) -> Self {
         let (files, whole_room) = (Arc::clone(files), kib(memory as u64));
         let room = Semaphore::new(whole_room as usize);
         Self { files, index, tasks, part, room, whole_room }
-    }
-
-    fn targets(&self) -> &Targets {
-        &self.files.targets
     }
 
     pub(super) async fn persist(
@@ -82,30 +79,30 @@ impl Mover {
             return self.finish_again(&tail, &key).await;
         };
         let mark = places[0].mark.clone();
-        if !overwrite && self.targets().find(&key, &mark).await? == Found::Other {
+        if !overwrite && self.files.targets.find(&key, &mark).await? == Found::Other {
             return Err(exists(&key));
         }
         let mut places = note(log, upload, places).await?;
         let (id, noted, this) = (log.id, log.seq(), Arc::clone(self));
         let to = Move { id, noted, size, key, mark, overwrite };
-        let copied = self.tasks.finish(async move {
+        let copied = async move {
             let file = this.files.open(&id, tail).await?;
             this.copy(file, &to).await
-        });
-        copied.await?;
+        };
+        tasks::finish(&self.tasks, copied).await?;
         // What is in the store is deleted when nobody can be reading it any more.
         let clock = &self.files.log.clock;
         self.index.put(&id, clock.now() + clock.grace).await?;
         places[0].done = true;
         let places = note(log, upload, places).await?;
-        self.targets().clear(&places[1..]).await;
+        self.files.targets.clear(&places[1..]).await;
         Ok(())
     }
 
     /// The key of a target, which is none of the store's own.
     fn key(&self, target: &Path) -> Result<Key> {
         let (key, log) = (key(target)?, &self.files.log);
-        if self.targets().objects.is(&log.objects) && log.keys.is_own(&key) {
+        if self.files.targets.objects.is(&log.objects) && log.keys.is_own(&key) {
             let problem = format!("{key} is a key of the store's own");
             return Err(StoreError::Config { problem });
         }
@@ -126,10 +123,10 @@ impl Mover {
             Some(at) if whole == Some(at) => return Ok(None),
             // It was on its way there, and nothing was deleted since.
             Some(at) if whole.is_none_or(|whole| at < whole) => places[..=at].rotate_right(1),
-            Some(_) => return Err(self.targets().refusal(key, overwrite).await),
+            Some(_) => return Err(self.files.targets.refusal(key, overwrite).await),
             None => {
                 if !places.is_empty() && self.was_at(id, tail, key).await? {
-                    return Err(self.targets().refusal(key, overwrite).await);
+                    return Err(self.files.targets.refusal(key, overwrite).await);
                 }
                 places.insert(0, Moved { target: key.to_string(), mark: nonce(), done: false });
             }
@@ -156,9 +153,9 @@ impl Mover {
     async fn finish_again(&self, tail: &Tail, key: &Key) -> Result<()> {
         let (places, size) = (&tail.entry.moved, tail.entry.progress.offset);
         let at = places.iter().position(|place| place.done).unwrap_or_default();
-        match self.targets().find(key, &places[at].mark).await? {
+        match self.files.targets.find(key, &places[at].mark).await? {
             Found::Ours(length) if length >= size => {
-                self.targets().clear(&places[at + 1..]).await;
+                self.files.targets.clear(&places[at + 1..]).await;
                 Ok(())
             }
             _ => Err(StoreError::io(format!("find {key}"), std::io::ErrorKind::NotFound.into())),
@@ -174,16 +171,16 @@ impl Mover {
         if *size <= part {
             let bytes = read(&mut file, *size).await?;
             self.check_last(to).await?;
-            return self.targets().create(key, bytes, mark, *overwrite).await;
+            return self.files.targets.create(key, bytes, mark, *overwrite).await;
         }
         if !overwrite {
             // A multipart upload has no condition, so the name is taken first. It is taken before
             // the parts are sent, since on Azure they would be lost with it.
-            self.targets().create(key, PutPayload::new(), mark, false).await?;
+            self.files.targets.create(key, PutPayload::new(), mark, false).await?;
         }
         let attributes = attributes(MARK, mark);
         let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
-        let store = &self.targets().objects.store;
+        let store = &self.files.targets.objects.store;
         let mut parts = store.put_multipart_opts(key, options).await.context("write a file")?;
         let copied = self.copy_parts(&mut file, &mut *parts, part, to).await;
         if copied.is_err() {
@@ -205,16 +202,11 @@ impl Mover {
             let bytes = read(file, part.min(left)).await?;
             left -= bytes.content_length() as u64;
             under_way.push(parts.put_part(bytes));
-            if under_way.len() == PARTS_AT_ONCE
-                && let Some(part) = under_way.next().await
-            {
-                part.context("write a file")?;
+            if under_way.len() == PARTS_AT_ONCE {
+                under_way.try_next().await.context("write a file")?;
             }
         }
-        while let Some(part) = under_way.next().await {
-            part.context("write a file")?;
-        }
-        drop(under_way);
+        under_way.try_collect::<()>().await.context("write a file")?;
         self.check_last(to).await?;
         parts.complete().await.context("write a file").map(drop)
     }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use object_store::path::Path;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
 
 use super::collector::Collector;
 use super::heartbeat::Heartbeats;
@@ -12,7 +14,6 @@ use super::mover::Mover;
 use super::pool::Pool;
 use super::reader::Files;
 use super::snapshot::Snapshots;
-use super::tasks::Tasks;
 
 pub(super) struct Node {
     pub(super) log: Arc<CommitLog>,
@@ -23,15 +24,18 @@ pub(super) struct Node {
     pub(super) mover: Arc<Mover>,
     pub(super) collector: Collector,
     pub(super) pool: Arc<Pool>,
-    pub(super) tasks: Tasks,
+    /// The tasks under way, for which a shutdown waits.
+    pub(super) tasks: TaskTracker,
     /// How many commits with bytes an upload may have.
     pub(super) max_commits: u32,
 }
 
 impl Node {
-    /// Deletes what nobody needs, sooner or later: if it fails, the sweep does it.
+    /// Deletes what nobody needs, sooner or later: if it fails, or there is no runtime, the sweep
+    /// does it.
     pub(super) fn clean(&self, keys: Vec<Path>) {
+        let Ok(runtime) = Handle::try_current() else { return };
         let objects = self.log.objects.clone();
-        self.tasks.detach(async move { drop(objects.delete(&keys).await) });
+        drop(self.tasks.spawn_on(async move { drop(objects.delete(&keys).await) }, &runtime));
     }
 }

@@ -91,7 +91,7 @@ impl Store for BucketStore {
     }
 
     async fn settle(&self) {
-        self.node.tasks.settle().await;
+        self.node.tasks.wait().await;
     }
 }
 

@@ -28,7 +28,8 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
     let already = || StoreError::AlreadyExists { target: target.display().to_string() };
     let files = lease.files()?;
     let begun = files.record.notes.moving.as_deref() == Some(&target);
-    let ours = same_file(&source, &target) || begun && same_content(&source, &target);
+    let same_content = || same_content(&source, &target).unwrap_or(false);
+    let ours = same_file(&source, &target) || begun && same_content();
     if !overwrite && !ours && target.symlink_metadata().is_ok() {
         return Err(already());
     }
@@ -90,25 +91,19 @@ fn copy(disk: &Disk, source: &Path, near: &Path) -> io::Result<()> {
 }
 
 /// Whether the files are equal: a crash came after the copy and before the removal of its source.
-fn same_content(source: &Path, target: &Path) -> bool {
-    let compare = || {
-        let (mut source, mut target) = (File::open(source)?, File::open(target)?);
-        if source.metadata()?.len() != target.metadata()?.len() {
-            return Ok(false);
+fn same_content(source: &Path, target: &Path) -> io::Result<bool> {
+    let (mut source, mut target) = (File::open(source)?, File::open(target)?);
+    let mut same = source.metadata()?.len() == target.metadata()?.len();
+    let (mut one, mut other) = (vec![0; COMPARED], vec![0; COMPARED]);
+    while same {
+        let read = source.read(&mut one)?;
+        if read == 0 {
+            break;
         }
-        let (mut one, mut other) = (vec![0; COMPARED], vec![0; COMPARED]);
-        loop {
-            let read = source.read(&mut one)?;
-            if read == 0 {
-                return Ok::<_, io::Error>(true);
-            }
-            target.read_exact(&mut other[..read])?;
-            if one[..read] != other[..read] {
-                return Ok(false);
-            }
-        }
-    };
-    compare().unwrap_or(false)
+        target.read_exact(&mut other[..read])?;
+        same = one[..read] == other[..read];
+    }
+    Ok(same)
 }
 
 fn beside(target: &Path, source: &Path) -> PathBuf {
