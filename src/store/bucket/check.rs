@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 use object_store::path::Path;
-use object_store::{Attributes, GetOptions, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{Attributes, Error, GetOptions, ObjectStore, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 
 use super::entry::{attribute, attributes, nonce};
@@ -51,7 +51,7 @@ impl Settings {
             let put = objects.create(key, here.clone().into(), Attributes::new()).await;
             let error = match put {
                 Ok(()) => return Ok(()),
-                Err(error @ object_store::Error::AlreadyExists { .. }) => error,
+                Err(error @ Error::AlreadyExists { .. }) => error,
                 Err(error) => return Err(error).context("write the settings of all nodes"),
             };
             let read = "read the settings of all nodes";
@@ -97,7 +97,7 @@ impl Probe<'_> {
         let keys: Vec<_> = races.chain([self.key("once")]).collect();
         let deleted = self.objects.delete(&keys).await;
         checked?;
-        deleted.map_err(|error| self.refuse("does not let this node delete", &with_source(&error)))
+        self.granted("does not let this node delete", deleted)
     }
 
     fn key(&self, name: &str) -> Path {
@@ -112,53 +112,47 @@ impl Probe<'_> {
             let payload = PutPayload::from_static(BYTES);
             self.objects.create(&key, payload, attributes(PROBE, text))
         };
-        if let Err(error) = put(value).await {
-            return Err(match error {
-                object_store::Error::NotImplemented { .. }
-                | object_store::Error::NotSupported { .. } => {
-                    self.refuse("has no create-only write (If-None-Match)", &error)
-                }
-                _ => self.refuse("does not let this node write", &with_source(&error)),
-            });
+        match put(value).await {
+            Err(error @ (Error::NotImplemented { .. } | Error::NotSupported { .. })) => {
+                return Err(self.refuse("has no create-only write (If-None-Match)", &error));
+            }
+            put => self.granted("does not let this node write", put)?,
         }
-        let ignores = match put("another").await {
-            Err(object_store::Error::AlreadyExists { .. }) => None,
-            Ok(()) => Some("a second one of the same name was taken".to_owned()),
-            Err(error) => Some(with_source(&error)),
-        };
-        if let Some(why) = ignores {
-            return Err(self.refuse(IGNORES, &why));
+        match put("another").await {
+            Err(Error::AlreadyExists { .. }) => {}
+            Ok(()) => return Err(self.refuse(IGNORES, &"a second one of the same name was taken")),
+            put => self.granted(IGNORES, put)?,
         }
-        let unreadable = |error| self.unreadable(&error);
         let head = GetOptions { head: true, ..GetOptions::default() };
-        let found = self.objects.store.get_opts(&key, head).await.map_err(unreadable)?;
+        let found = self.granted(UNREADABLE, self.objects.store.get_opts(&key, head).await)?;
         let came = attribute(&found.attributes, PROBE);
         if came.as_deref() != Some(value) {
             return Err(self.refuse("does not keep metadata", &format!("{came:?} came back")));
         }
-        let bytes = self.objects.store.get_range(&key, 2..5).await.map_err(unreadable)?;
+        let bytes = self.granted(UNREADABLE, self.objects.store.get_range(&key, 2..5).await)?;
         if bytes != BYTES[2..5] {
             let came = format!("{} bytes", bytes.len());
             return Err(self.refuse("does not keep to ranges", &came));
         }
         let silent = "does not say that an object is missing (which on S3 takes s3:ListBucket)";
-        match self.objects.size(&self.key("missing")).await {
-            Ok(None) => Ok(()),
-            Ok(Some(_)) => Err(self.refuse(silent, &"there is one that nobody wrote")),
-            Err(error) => Err(self.refuse(silent, &with_source(&error))),
+        match self.granted(silent, self.objects.size(&self.key("missing")).await)? {
+            None => Ok(()),
+            Some(_) => Err(self.refuse(silent, &"there is one that nobody wrote")),
         }
     }
 
     /// A listing may be late, but it must be in order, and begin where it is told to.
     async fn lists(&self) -> Result<()> {
         let below = self.keys.probes(self.name);
-        let unlisted = |error| self.refuse("does not let this node list", &with_source(&error));
-        let list = |after| self.objects.list(&below, after).try_collect::<Vec<_>>();
-        if !list(None).await.map_err(unlisted)?.is_sorted() {
+        let list = async |after| {
+            let keys = self.objects.list(&below, after).try_collect::<Vec<_>>().await;
+            self.granted("does not let this node list", keys)
+        };
+        if !list(None).await?.is_sorted() {
             return Err(self.refuse("does not list in order", &"keys came as they liked"));
         }
         let after = self.key("race-0");
-        match list(Some(&after)).await.map_err(unlisted)?.iter().all(|key| *key > after) {
+        match list(Some(&after)).await?.iter().all(|key| *key > after) {
             true => Ok(()),
             false => Err(self.refuse("does not list from a key on", &"it began before that key")),
         }
@@ -176,7 +170,7 @@ impl Probe<'_> {
             let why = format!("{} of {RACERS} writers won at the same time", winners.len());
             return Err(self.refuse(IGNORES, &why));
         }
-        let there = self.objects.read(&key).await.map_err(|error| self.unreadable(&error))?;
+        let there = self.granted(UNREADABLE, self.objects.read(&key).await)?;
         match winners.first() {
             Some(winner) if there.as_deref() != Some(winner.to_string().as_bytes()) => {
                 Err(self.refuse(IGNORES, &"what is there is not what the winner has written"))
@@ -186,8 +180,9 @@ impl Probe<'_> {
         }
     }
 
-    fn unreadable(&self, error: &object_store::Error) -> StoreError {
-        self.refuse("does not let this node read", &with_source(error))
+    /// What came of a request. The store is refused if it failed.
+    fn granted<T>(&self, what: &str, came: Result<T, Error>) -> Result<T> {
+        came.map_err(|error| self.refuse(what, &with_source(&error)))
     }
 
     fn refuse(&self, what: &str, why: &dyn Display) -> StoreError {
@@ -198,18 +193,17 @@ impl Probe<'_> {
 /// An error with everything that led to it, which shows what is wrong with a setting.
 fn with_source(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
+    for error in std::iter::successors(error.source(), |error| error.source()) {
         let more = error.to_string();
         if !text.contains(&more) {
             text = format!("{text}: {more}");
         }
-        source = error.source();
     }
     text
 }
 
 const PROBE: &str = "probe";
+const UNREADABLE: &str = "does not let this node read";
 const BYTES: &[u8] = b"0123456789";
 const IGNORES: &str = "does not keep to create-only writes (If-None-Match), without which two nodes \
                        would write over each other's chunks";

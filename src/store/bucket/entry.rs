@@ -122,15 +122,6 @@ impl Entry {
     pub(super) fn is_tombstone(&self) -> bool {
         self.body == Body::Tombstone
     }
-
-    /// What to say of an upload whose last entry is a tombstone.
-    pub(super) fn removed(&self, record: &Upload) -> Option<StoreError> {
-        if !self.is_tombstone() {
-            return None;
-        }
-        let upload = Upload { progress: self.progress.clone(), ..record.clone() };
-        Some(StoreError::Removed { upload: Box::new(upload), at: self.written })
-    }
 }
 
 impl List {

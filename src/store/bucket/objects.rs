@@ -78,10 +78,10 @@ impl Objects {
     }
 
     /// Some bytes of an object, as they come.
-    pub(super) async fn stream(&self, key: &Path, range: Range<u64>) -> Result<Chunks> {
+    pub(super) async fn stream(&self, key: &Path, range: Range<u64>) -> Result<Chunks, StoreError> {
         let range = Some(GetRange::Bounded(range));
         let options = GetOptions { range, ..GetOptions::default() };
-        Ok(self.store.get_opts(key, options).await?.into_stream())
+        Ok(self.store.get_opts(key, options).await.context("read an object")?.into_stream())
     }
 
     /// The keys below `prefix`, after `after`.

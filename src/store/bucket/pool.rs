@@ -188,8 +188,7 @@ impl Buffer {
         for piece in &inner.pieces {
             if position < start + piece.length {
                 let key = self.pool.keys.piece(&self.id, &piece.name);
-                let bytes = self.pool.objects.stream(&key, position - start..piece.length).await;
-                return bytes.context("read an object");
+                return self.pool.objects.stream(&key, position - start..piece.length).await;
             }
             start += piece.length;
         }

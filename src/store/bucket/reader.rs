@@ -135,7 +135,7 @@ impl Source {
                     // The object store's client gives a request so much time and no more, however
                     // slowly its bytes are taken.
                     let range = position..size.min(position + part);
-                    objects.stream(key, range).await.context("read an object")
+                    objects.stream(key, range).await
                 }
                 Self::Staged(buffer, _) => buffer.read(position).await,
             };
@@ -148,57 +148,42 @@ impl Source {
 
 impl Log {
     async fn fetch(&self, position: u64) -> Result<Chunks> {
-        let (known, mut low, mut high) = self.known(position);
-        if let Some(span) = known {
+        let (before, mut high) = self.known(position);
+        let (mut low, end) = before.as_ref().map_or((1, 0), |span| (span.seq + 1, span.end));
+        if let Some(span) = before.filter(|span| position < span.end) {
             return self.read(&span, position).await;
         }
         // A reader that goes on at the start of a commit need not look at it first.
-        let mut next = (position == 0 || self.ends_at(position)).then_some(low);
-        while let Some(seq) = next
-            && seq <= high
-        {
-            let (span, chunks) = self.follow(seq).await?;
-            if span.at > position || span.end < position {
-                break;
-            }
-            if span.end > position {
+        let mut follows = position == end;
+        while low <= high {
+            let seq = if follows { low } else { low + (high - low) / 2 };
+            let (span, chunks) = match follows {
+                true => self.follow(seq).await?,
+                false => (self.look(seq).await?, None),
+            };
+            if position < span.at {
+                high = seq - 1;
+            } else if position < span.end {
                 self.remember(&span);
                 return match chunks {
                     Some(chunks) if span.at == position => Ok(chunks),
                     _ => self.read(&span, position).await,
                 };
-            }
-            low = seq + 1;
-            next = Some(low);
-        }
-        while low <= high {
-            let middle = low + (high - low) / 2;
-            let span = self.look(middle).await?;
-            if position < span.at {
-                high = middle - 1;
-            } else if position < span.end {
-                self.remember(&span);
-                return self.read(&span, position).await;
             } else {
-                low = middle + 1;
+                low = seq + 1;
             }
+            follows &= span.end == position;
         }
         Err(StoreError::damaged(&self.id, format!("no commit has the byte at {position}")))
     }
 
-    /// The commit that holds a byte, if it is known, and else between which ones it is.
-    fn known(&self, position: u64) -> (Option<Span>, u32, u32) {
+    /// The last commit that is known to start at a byte or before it, and the last one that may
+    /// hold the byte.
+    fn known(&self, position: u64) -> (Option<Span>, u32) {
         let spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = spans.range(..=position).next_back().map(|(_, span)| span);
-        let after = spans.range(position.saturating_add(1)..).next().map(|(_, span)| span);
-        let known = before.filter(|span| position < span.end).cloned();
-        let low = before.map_or(1, |span| span.seq + 1);
-        (known, low, after.map_or(self.last, |span| span.seq - 1))
-    }
-
-    fn ends_at(&self, position: u64) -> bool {
-        let spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
-        spans.range(..position).next_back().is_some_and(|(_, span)| span.end == position)
+        let before = spans.range(..=position).next_back().map(|(_, span)| span.clone());
+        let after = spans.range(position.saturating_add(1)..).next();
+        (before, after.map_or(self.last, |(_, span)| span.seq - 1))
     }
 
     fn remember(&self, span: &Span) {
@@ -210,15 +195,13 @@ impl Log {
         let skip = position - span.at;
         let Some(pieces) = &span.pieces else {
             let key = self.log.keys.entry(&self.id, span.seq);
-            let bytes = self.log.objects.stream(&key, skip..span.end - span.at).await;
-            return bytes.context("read an object");
+            return self.log.objects.stream(&key, skip..span.end - span.at).await;
         };
         let mut start = 0;
         for piece in &**pieces {
             if skip < start + piece.length {
                 let key = self.log.keys.piece(&self.id, &piece.name);
-                let bytes = self.log.objects.stream(&key, skip - start..piece.length).await;
-                return bytes.context("read an object");
+                return self.log.objects.stream(&key, skip - start..piece.length).await;
             }
             start += piece.length;
         }

@@ -141,10 +141,12 @@ impl Snapshots {
 
 impl Snapshot {
     pub(super) fn unless_removed(self) -> Result<Self> {
-        match self.tail.entry.removed(&self.record) {
-            Some(removed) => Err(removed),
-            None => Ok(self),
+        let last = &self.tail.entry;
+        if !last.is_tombstone() {
+            return Ok(self);
         }
+        let upload = Upload { progress: last.progress.clone(), ..Upload::clone(&self.record) };
+        Err(StoreError::Removed { upload: Box::new(upload), at: last.written })
     }
 
     /// How many bytes its record has, written down.
