@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Cursor as IoCursor;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{
     Batch, Capabilities, Commit, Cursor, HandoffRequest, Page, Reader, Remains, Result, Store,
@@ -34,8 +34,8 @@ impl MemoryStore {
         Self::default()
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<UploadId, Entry>) -> T) -> T {
-        work(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<UploadId, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn committed<T>(
@@ -43,11 +43,10 @@ impl MemoryStore {
         id: &UploadId,
         work: impl FnOnce(&mut Entry, Upload) -> Result<T>,
     ) -> Result<T> {
-        self.with(|entries| {
-            let entry = entries.get_mut(id).ok_or(StoreError::NotFound)?;
-            let upload = entry.upload.clone().ok_or(StoreError::NotFound)?;
-            work(entry, upload)
-        })
+        let mut entries = self.entries();
+        let entry = entries.get_mut(id).ok_or(StoreError::NotFound)?;
+        let upload = entry.upload.clone().ok_or(StoreError::NotFound)?;
+        work(entry, upload)
     }
 }
 
@@ -63,9 +62,7 @@ impl Store for MemoryStore {
     }
 
     async fn create(&self, upload: Upload) -> Result<MemoryWriter> {
-        self.with(|entries| {
-            entries.insert(upload.id, Entry { leased: true, ..Entry::default() });
-        });
+        self.entries().insert(upload.id, Entry { leased: true, ..Entry::default() });
         Ok(MemoryWriter { store: self.clone(), upload, written: Vec::new() })
     }
 
@@ -94,14 +91,11 @@ impl Store for MemoryStore {
     }
 
     async fn discard(&self, id: &UploadId) -> Result<()> {
-        self.with(|entries| match entries.get(id) {
+        // Nothing but a writer that lives has an entry without an upload.
+        match self.entries().get(id) {
             Some(entry) if entry.leased => Err(StoreError::Busy),
-            Some(entry) if entry.upload.is_none() => {
-                entries.remove(id);
-                Ok(())
-            }
             _ => Ok(()),
-        })
+        }
     }
 
     async fn remove_damaged(&self, id: &UploadId) -> Result<bool> {
@@ -110,22 +104,18 @@ impl Store for MemoryStore {
 
     async fn list(&self, cursor: Option<Cursor>) -> Result<Page> {
         let after = cursor.and_then(|cursor| cursor.as_str().parse::<UploadId>().ok());
-        Ok(self.with(|entries| {
-            let mut page = Page::default();
-            let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-            let rest = entries.range((start, Bound::Unbounded));
-            for (count, (id, entry)) in rest.enumerate() {
-                match &entry.upload {
-                    Some(upload) => page.uploads.push(Ok(upload.clone())),
-                    None => page.abandoned.push(*id),
-                }
-                if count + 1 == PAGE {
-                    page.next = Some(Cursor::new(id.to_string()));
-                    break;
-                }
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut page = Page::default();
+        for (id, entry) in self.entries().range((start, Bound::Unbounded)).take(PAGE) {
+            match &entry.upload {
+                Some(upload) => page.uploads.push(Ok(upload.clone())),
+                None => page.abandoned.push(*id),
             }
-            page
-        }))
+            if page.uploads.len() + page.abandoned.len() == PAGE {
+                page.next = Some(Cursor::new(id.to_string()));
+            }
+        }
+        Ok(page)
     }
 
     async fn list_expiring(&self, cursor: Option<Cursor>) -> Result<Page> {
@@ -182,24 +172,19 @@ impl Writer for MemoryWriter {
     async fn commit(&mut self, commit: Commit) -> Result<()> {
         let (last, upload, _) = commit.prepare().await?;
         self.written.extend_from_slice(&last);
-        self.store.with(|entries| {
-            let entry = entries.entry(upload.id).or_default();
-            let end = usize::try_from(upload.offset()).unwrap_or(usize::MAX);
-            if entry.persisted.is_some() && !self.written.is_empty() {
-                let why = std::io::Error::other("the application has it");
-                return Err(StoreError::io("add to a file that was moved away", why));
-            }
-            if entry.persisted.is_none() && entry.bytes.len() + self.written.len() < end {
-                return Err(StoreError::damaged(
-                    &upload.id,
-                    "there are fewer bytes than committed",
-                ));
-            }
-            entry.bytes.append(&mut self.written);
-            entry.bytes.truncate(end);
-            entry.upload = Some(upload.clone());
-            Ok(())
-        })?;
+        let mut entries = self.store.entries();
+        let entry = entries.entry(upload.id).or_default();
+        let end = usize::try_from(upload.offset()).unwrap_or(usize::MAX);
+        if entry.persisted.is_some() && !self.written.is_empty() {
+            let why = std::io::Error::other("the application has it");
+            return Err(StoreError::io("add to a file that was moved away", why));
+        }
+        if entry.persisted.is_none() && entry.bytes.len() + self.written.len() < end {
+            return Err(StoreError::damaged(&upload.id, "there are fewer bytes than committed"));
+        }
+        entry.bytes.append(&mut self.written);
+        entry.bytes.truncate(end);
+        entry.upload = Some(upload.clone());
         self.upload = upload;
         Ok(())
     }
@@ -232,21 +217,19 @@ impl Writer for MemoryWriter {
     }
 
     async fn remove(self) -> Result<()> {
-        self.store.with(|entries| entries.remove(&self.upload.id));
+        self.store.entries().remove(&self.upload.id);
         Ok(())
     }
 }
 
 impl Drop for MemoryWriter {
     fn drop(&mut self) {
-        let id = self.upload.id;
-        self.store.with(|entries| {
-            let Some(entry) = entries.get_mut(&id) else { return };
-            entry.leased = false;
-            if entry.upload.is_none() {
-                entries.remove(&id);
-            }
-        });
+        let mut entries = self.store.entries();
+        let Some(entry) = entries.get_mut(&self.upload.id) else { return };
+        entry.leased = false;
+        if entry.upload.is_none() {
+            entries.remove(&self.upload.id);
+        }
     }
 }
 

@@ -10,7 +10,6 @@ use super::check;
 use super::clock::Clock;
 #[cfg(test)]
 use super::clock::Mutation;
-use super::collector::Collector;
 use super::entry::nonce;
 use super::heartbeat::Heartbeats;
 use super::index::ExpiryIndex;
@@ -191,21 +190,10 @@ impl BucketStoreBuilder {
         let tasks = task::tracker();
         let part = self.segment.max(self.smallest_part) as u64;
         let mover = Mover::new(&files, index.clone(), tasks.clone(), part, self.buffered);
-        let collector = Collector::new(&snapshots, index.clone(), &files);
         let heartbeats = Arc::new(Heartbeats::new(&snapshots, self.lease));
         let (mover, max_commits) = (Arc::new(mover), self.max_commits);
-        let node = Node {
-            log,
-            snapshots,
-            index,
-            files,
-            heartbeats,
-            mover,
-            collector,
-            pool,
-            tasks,
-            max_commits,
-        };
+        let node =
+            Node { log, snapshots, index, files, heartbeats, mover, pool, tasks, max_commits };
         Ok(BucketStore { node: Arc::new(node) })
     }
 

@@ -1,40 +1,22 @@
 //! The deletion of what nobody needs, and the listing by the expiry index that leads to it.
 
-use std::sync::Arc;
-
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use super::index::ExpiryIndex;
 use super::keys::{IndexKey, stamp};
-use super::log::{CommitLog, Tail};
+use super::log::Tail;
+use super::node::Node;
 use super::objects::{AT_ONCE, Context};
-use super::reader::Files;
-use super::snapshot::Snapshots;
 use crate::id::UploadId;
 use crate::store::{Cursor, Handover, Page, Remains, Result, StoreError};
 use crate::upload::Upload;
 
-pub(super) struct Collector {
-    snapshots: Arc<Snapshots>,
-    index: ExpiryIndex,
-    files: Arc<Files>,
-}
-
-impl Collector {
-    pub(super) fn new(snapshots: &Arc<Snapshots>, index: ExpiryIndex, files: &Arc<Files>) -> Self {
-        Self { snapshots: Arc::clone(snapshots), index, files: Arc::clone(files) }
-    }
-
-    fn log(&self) -> &CommitLog {
-        &self.snapshots.log
-    }
-
+impl Node {
     /// The uploads whose place in the index is past, some at a time. What was removed long enough
     /// ago is deleted on the way.
-    pub(super) async fn page(&self, cursor: Option<Cursor>) -> Result<Page> {
-        let now = stamp(self.log().clock.now());
+    pub(super) async fn expiring_page(&self, cursor: Option<Cursor>) -> Result<Page> {
+        let now = stamp(self.log.clock.now());
         let (entries, next) = self.index.page(cursor, &now).await?;
         let looks = stream::iter(entries).map(|entry| self.look(entry, &now));
         let found: Vec<_> = looks.buffered(AT_ONCE).collect().await;
@@ -66,8 +48,8 @@ impl Collector {
         let mut later = upload.expires();
         if tail.entry.place().is_some() && tail.entry.handover == Handover::Taken {
             // Until then somebody may be reading what is in the store.
-            let unread = tail.entry.written + self.log().clock.grace;
-            if unread <= self.log().clock.now() {
+            let unread = tail.entry.written + self.log.clock.grace;
+            if unread <= self.log.clock.now() {
                 self.trim(&upload.id, tail).await?;
             } else {
                 later = Some(later.map_or(unread, |expires| expires.min(unread)));
@@ -82,31 +64,29 @@ impl Collector {
     /// There is no record, or no commit.
     async fn look_at_rest(&self, entry: IndexKey) -> Result<()> {
         let id = entry.id;
-        let tail = self.log().tail(&id).await?;
+        let tail = self.log.tail(&id).await?;
         let last = match &tail {
             Some(tail) if tail.entry.is_tombstone() => {
                 return self.look_at_tombstone(entry, tail).await;
             }
             // The record has come since.
-            Some(_) if self.log().has_record(&id).await? => return Ok(()),
-            Some(tail) => Some(tail.seq),
-            None if self.is_empty(&id).await? => None,
-            None => Some(0),
+            Some(_) if self.log.has_record(&id).await? => return Ok(()),
+            Some(tail) => tail.seq,
+            None if self.has_nothing(&id).await? => return self.index.remove(entry).await,
+            None => 0,
         };
-        if let Some(last) = last {
-            // A creation that never came to its end. After a tombstone it cannot come true late.
-            match self.log().bury(&id, last).await {
-                Err(StoreError::Conflict) => return Ok(()),
-                buried => buried?,
-            }
-            self.index_tombstone(&id).await?;
+        // A creation that never came to its end. After a tombstone it cannot come true late.
+        match self.log.bury(&id, last).await {
+            Err(StoreError::Conflict) => return Ok(()),
+            buried => buried?,
         }
+        self.index_tombstone(&id).await?;
         self.index.remove(entry).await
     }
 
     async fn look_at_tombstone(&self, entry: IndexKey, tail: &Tail) -> Result<()> {
         if !self.is_collectable(tail) {
-            let collectable = tail.entry.written + self.log().clock.retention();
+            let collectable = tail.entry.written + self.log.clock.retention();
             return self.index.move_to(entry, collectable).await;
         }
         self.collect(&entry.id, tail).await?;
@@ -116,26 +96,26 @@ impl Collector {
 
     /// Has a tombstone looked at when it can be collected.
     async fn index_tombstone(&self, id: &UploadId) -> Result<()> {
-        self.index.put(id, self.log().clock.now() + self.log().clock.retention()).await
+        self.index.put(id, self.log.clock.now() + self.log.clock.retention()).await
     }
 
     fn is_collectable(&self, tombstone: &Tail) -> bool {
-        tombstone.entry.written + self.log().clock.retention() <= self.log().clock.now()
+        tombstone.entry.written + self.log.clock.retention() <= self.log.clock.now()
     }
 
-    async fn is_empty(&self, id: &UploadId) -> Result<bool> {
-        Ok(!self.log().has_record(id).await? && self.pieces(id).await?.is_empty())
+    async fn has_nothing(&self, id: &UploadId) -> Result<bool> {
+        Ok(!self.log.has_record(id).await? && self.pieces(id).await?.is_empty())
     }
 
     async fn pieces(&self, id: &UploadId) -> Result<Vec<Path>> {
-        let log = self.log();
+        let log = &self.log;
         let listing = log.objects.list(&log.keys.pieces(id), None);
         listing.try_collect().await.context("list pieces")
     }
 
     /// Deletes what is left of an upload that was removed longer ago than the grace.
     pub(super) async fn discard(&self, id: &UploadId) -> Result<()> {
-        match self.log().tail(id).await? {
+        match self.log.tail(id).await? {
             Some(tail) if tail.entry.is_tombstone() && self.is_collectable(&tail) => {
                 self.collect(id, &tail).await
             }
@@ -145,7 +125,7 @@ impl Collector {
 
     /// Deletes the record first, which a late writer looks for, and the tombstone last.
     async fn collect(&self, id: &UploadId, tombstone: &Tail) -> Result<()> {
-        let (log, keys) = (self.log(), &self.log().keys);
+        let (log, keys) = (&self.log, &self.log.keys);
         self.snapshots.forget(id);
         log.delete(&[keys.record(id)]).await?;
         let mut left = self.pieces(id).await?;
@@ -159,8 +139,8 @@ impl Collector {
     async fn trim(&self, id: &UploadId, tail: &Tail) -> Result<()> {
         let mut left = self.pieces(id).await?;
         let bytes = (1..tail.seq).filter(|seq| tail.entry.described != Some(*seq));
-        left.extend(bytes.map(|seq| self.log().keys.entry(id, seq)));
-        self.log().delete(&left).await
+        left.extend(bytes.map(|seq| self.log.keys.entry(id, seq)));
+        self.log.delete(&left).await
     }
 
     pub(super) async fn remove_damaged(&self, id: &UploadId) -> Result<bool> {
@@ -176,8 +156,8 @@ impl Collector {
         }
         // First, so that the sweep finds what a crash leaves.
         self.index_tombstone(id).await?;
-        let newest = self.log().newest(id).await?.unwrap_or(0);
-        match self.log().bury(id, newest).await {
+        let newest = self.log.newest(id).await?.unwrap_or(0);
+        match self.log.bury(id, newest).await {
             Err(StoreError::Conflict) => return Err(StoreError::Busy),
             buried => buried?,
         }
@@ -187,7 +167,7 @@ impl Collector {
 
     /// What can still be told of an upload whose record or commits are damaged.
     pub(super) async fn remains(&self, id: &UploadId) -> Result<Remains> {
-        let log = self.log();
+        let log = &self.log;
         let tail = readable(log.tail(id).await)?.flatten();
         let mut record = readable(log.record(id).await)?;
         if let (Some(record), Some(tail)) = (&mut record, &tail) {

@@ -6,7 +6,6 @@ use object_store::path::Path;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use super::collector::Collector;
 use super::heartbeat::Heartbeats;
 use super::index::ExpiryIndex;
 use super::log::CommitLog;
@@ -22,7 +21,6 @@ pub(super) struct Node {
     pub(super) files: Arc<Files>,
     pub(super) heartbeats: Arc<Heartbeats>,
     pub(super) mover: Arc<Mover>,
-    pub(super) collector: Collector,
     pub(super) pool: Arc<Pool>,
     /// The tasks under way, for which a shutdown waits.
     pub(super) tasks: TaskTracker,

@@ -62,19 +62,19 @@ impl Store for BucketStore {
     }
 
     async fn list_expiring(&self, cursor: Option<Cursor>) -> Result<Page> {
-        self.node.collector.page(cursor).await
+        self.node.expiring_page(cursor).await
     }
 
     async fn discard(&self, id: &UploadId) -> Result<()> {
-        self.node.collector.discard(id).await
+        self.node.discard(id).await
     }
 
     async fn remains(&self, id: &UploadId) -> Result<Remains> {
-        self.node.collector.remains(id).await
+        self.node.remains(id).await
     }
 
     async fn remove_damaged(&self, id: &UploadId) -> Result<bool> {
-        self.node.collector.remove_damaged(id).await
+        self.node.remove_damaged(id).await
     }
 
     // There are no leases to ask for.
