@@ -85,16 +85,6 @@ pub enum Handover {
     Taken,
 }
 
-impl Handover {
-    #[cfg_attr(
-        not(feature = "object-store"),
-        allow(dead_code, reason = "only a bucket writes it down")
-    )]
-    pub(super) fn is_none(&self) -> bool {
-        *self == Self::None
-    }
-}
-
 impl Commit {
     /// Makes `upload` the record, after `last` was written.
     pub fn new(last: impl Into<Bytes>, upload: Upload) -> Self {

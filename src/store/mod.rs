@@ -41,6 +41,8 @@ pub mod fs;
 pub mod memory;
 
 use std::future::Future;
+use std::io::SeekFrom;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -256,7 +258,7 @@ impl AsyncRead for Reader {
 }
 
 impl AsyncSeek for Reader {
-    fn start_seek(mut self: Pin<&mut Self>, position: io::SeekFrom) -> io::Result<()> {
+    fn start_seek(mut self: Pin<&mut Self>, position: SeekFrom) -> io::Result<()> {
         self.inner.as_mut().start_seek(position)
     }
 
@@ -269,6 +271,18 @@ impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader").field("size", &self.size).finish_non_exhaustive()
     }
+}
+
+/// Where a seek leads to in a file, of which a reader may see a range.
+fn seek_target(range: Range<u64>, position: u64, to: SeekFrom) -> io::Result<u64> {
+    let target = match to {
+        SeekFrom::Start(at) => range.start.checked_add(at),
+        SeekFrom::End(by) => range.end.checked_add_signed(by),
+        SeekFrom::Current(by) => position.checked_add_signed(by),
+    };
+    let problem = "a place before the start or beyond all files";
+    let target = target.filter(|target| *target >= range.start);
+    target.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, problem))
 }
 
 /// What can be told of a damaged upload.

@@ -34,7 +34,7 @@ pub(super) struct Entry {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) moved: Vec<Moved>,
     /// How far the application has got with the file.
-    #[serde(default, skip_serializing_if = "Handover::is_none")]
+    #[serde(default, skip_serializing_if = "knows_nothing")]
     pub(super) handover: Handover,
     #[serde(flatten)]
     pub(super) progress: Progress,
@@ -129,6 +129,10 @@ impl List {
         let list = serde_json::from_slice(bytes);
         list.map_err(|error| StoreError::damaged(id, format!("commit {seq}: {error}")))
     }
+}
+
+fn knows_nothing(handover: &Handover) -> bool {
+    *handover == Handover::None
 }
 
 /// A name that nobody else has.

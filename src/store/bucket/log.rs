@@ -58,11 +58,9 @@ impl CommitLog {
         for _ in 0..LOOKS {
             let newest = self.newest(id).await?;
             let before = newest.map_or(0, |seq| seq.saturating_sub(1));
-            if let Some(tail) = self.walk(id, before, 2).await? {
-                return Ok(Some(tail));
-            }
-            if newest.is_none() {
-                break;
+            let tail = self.walk(id, before, 2).await?;
+            if tail.is_some() || newest.is_none() {
+                return Ok(tail);
             }
             // It was listed and is not there, so it is being deleted.
         }

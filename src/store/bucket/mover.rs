@@ -123,13 +123,10 @@ impl Mover {
             Some(at) if whole == Some(at) => return Ok(None),
             // It was on its way there, and nothing was deleted since.
             Some(at) if whole.is_none_or(|whole| at < whole) => places[..=at].rotate_right(1),
-            Some(_) => return Err(self.files.targets.refusal(key, overwrite).await),
-            None => {
-                if !places.is_empty() && self.was_at(id, tail, key).await? {
-                    return Err(self.files.targets.refusal(key, overwrite).await);
-                }
+            None if places.is_empty() || !self.was_at(id, tail, key).await? => {
                 places.insert(0, Moved { target: key.to_string(), mark: nonce(), done: false });
             }
+            _ => return self.files.targets.refuse(key, overwrite).await,
         }
         Ok(Some(places))
     }

@@ -18,7 +18,7 @@ use super::objects::{AT_ONCE, Chunks, Context as _, Objects, present};
 use super::pool::Buffer;
 use super::targets::{Found, Targets};
 use crate::id::UploadId;
-use crate::store::{Reader, Result, StoreError};
+use crate::store::{Reader, Result, StoreError, seek_target};
 
 /// The files of uploads, wherever they are.
 pub(super) struct Files {
@@ -70,8 +70,8 @@ impl Files {
 }
 
 /// What was written and not committed. `guard` is dropped with the reader.
-pub(super) fn staged(buffer: Arc<Buffer>, guard: impl Send + 'static, size: u64) -> Reader {
-    reader(Source::Staged(buffer, Mutex::new(Box::new(guard))), size)
+pub(super) fn staged(buffer: Arc<Buffer>, guard: impl Send + Sync + 'static, size: u64) -> Reader {
+    reader(Source::Staged(buffer, Box::new(guard)), size)
 }
 
 fn reader(source: Source, size: u64) -> Reader {
@@ -81,13 +81,8 @@ fn reader(source: Source, size: u64) -> Reader {
 
 enum Source {
     Log(Log),
-    Object {
-        objects: Objects,
-        key: Path,
-        part: u64,
-    },
-    /// The guard is behind a lock since it need not be `Sync`.
-    Staged(Arc<Buffer>, #[expect(dead_code, reason = "it is only dropped")] Mutex<Box<dyn Send>>),
+    Object { objects: Objects, key: Path, part: u64 },
+    Staged(Arc<Buffer>, #[expect(dead_code, reason = "it is only dropped")] Box<dyn Send + Sync>),
 }
 
 struct Log {
@@ -277,17 +272,7 @@ impl AsyncRead for LogReader {
 impl AsyncSeek for LogReader {
     fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
         let this = self.get_mut();
-        let target = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::Current(by) => this.position.checked_add_signed(by),
-            SeekFrom::End(by) => this.size.checked_add_signed(by),
-        };
-        let target = target.ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a place before the start or beyond all files",
-            )
-        })?;
+        let target = seek_target(0..this.size, this.position, to)?;
         if target != this.position {
             this.position = target;
             *this.open.get_mut().unwrap_or_else(PoisonError::into_inner) = None;

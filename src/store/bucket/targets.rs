@@ -76,15 +76,13 @@ impl Targets {
         }
     }
 
-    /// What to say of a key that the file has left.
-    pub(super) async fn refusal(&self, key: &Path, overwrite: bool) -> StoreError {
-        let found = if overwrite { Ok(Found::Nothing) } else { self.find(key, "").await };
-        let problem = format!("the file was moved away from {key}, and cannot go back");
-        match found {
-            Err(error) => error,
-            Ok(Found::Other) => exists(key),
-            Ok(_) => StoreError::Config { problem },
+    /// Says that the file has left a key for good.
+    pub(super) async fn refuse<T>(&self, key: &Path, overwrite: bool) -> Result<T> {
+        if !overwrite && self.find(key, "").await? == Found::Other {
+            return Err(exists(key));
         }
+        let problem = format!("the file was moved away from {key}, and cannot go back");
+        Err(StoreError::Config { problem })
     }
 }
 

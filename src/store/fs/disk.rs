@@ -29,25 +29,18 @@ pub(super) struct Disk {
 pub(super) struct File {
     file: fs::File,
     #[cfg(test)]
-    watched: Option<(Arc<Plan>, u64)>,
+    plan: Option<Arc<Plan>>,
+    /// Its number in the plan.
+    #[cfg(test)]
+    number: u64,
 }
 
 /// Reports a call to the test, if there is one. The test may let it fail.
 macro_rules! enter {
-    ($disk:expr, $call:expr) => {
+    ($self:expr, $call:expr) => {
         #[cfg(test)]
-        if let Some(plan) = &$disk.plan {
+        if let Some(plan) = &$self.plan {
             plan.enter($call)?;
-        }
-    };
-}
-
-/// Reports a call on an open file.
-macro_rules! enter_file {
-    ($file:expr, $call:expr) => {
-        #[cfg(test)]
-        if let Some((plan, file)) = &$file.watched {
-            plan.enter($call(*file))?;
         }
     };
 }
@@ -97,7 +90,9 @@ impl Disk {
         File {
             file,
             #[cfg(test)]
-            watched: self.plan.as_ref().map(|plan| (Arc::clone(plan), plan.opened(path, new))),
+            plan: self.plan.clone(),
+            #[cfg(test)]
+            number: self.plan.as_ref().map_or(0, |plan| plan.opened(path, new)),
         }
     }
 
@@ -121,18 +116,12 @@ impl Disk {
 
     /// Creates a folder and those above it. Only their owner may enter them.
     pub(super) fn create_folders(&self, path: &Path) -> io::Result<()> {
-        let mut missing = Vec::new();
-        let mut at = path;
-        while !at.as_os_str().is_empty() && !at.is_dir() {
-            missing.push(at.to_owned());
-            let Some(parent) = at.parent() else { break };
-            at = parent;
-        }
-        missing.reverse();
+        let is_missing = |at: &&Path| !at.as_os_str().is_empty() && !at.is_dir();
+        let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
         let mut builder = DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        for folder in &missing {
+        for folder in missing.into_iter().rev() {
             enter!(self, Call::CreateFolder(folder));
             match builder.create(folder) {
                 // Its parent was empty and has just been removed. The caller finds that the folder
@@ -247,8 +236,8 @@ impl Disk {
 impl File {
     pub(super) fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         #[cfg(test)]
-        if let Some((plan, file)) = &self.watched {
-            let fits = plan.write(*file, bytes, position);
+        if let Some(plan) = &self.plan {
+            let fits = plan.write(self.number, bytes, position);
             write_all_at(&self.file, &bytes[..fits.0], position)?;
             return fits.1;
         }
@@ -256,14 +245,14 @@ impl File {
     }
 
     pub(super) fn set_len(&self, length: u64) -> io::Result<()> {
-        enter_file!(self, |file| Call::Cut(file, length));
+        enter!(self, Call::Cut(self.number, length));
         self.file.set_len(length)
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
-        enter_file!(self, Call::Sync);
+        enter!(self, Call::Sync(self.number));
         #[cfg(test)]
-        if self.watched.is_some() {
+        if self.plan.is_some() {
             return Ok(());
         }
         self.file.sync_data()
@@ -275,7 +264,7 @@ impl File {
 
     pub(super) fn try_lock(&self) -> Result<(), TryLockError> {
         #[cfg(test)]
-        if let Some((plan, _)) = &self.watched {
+        if let Some(plan) = &self.plan {
             plan.enter(Call::Look).map_err(TryLockError::Error)?;
         }
         self.file.try_lock()
@@ -283,7 +272,7 @@ impl File {
 
     /// Reads the whole file through this handle, which may hold its lock.
     pub(super) fn read_all(&self) -> io::Result<Vec<u8>> {
-        enter_file!(self, |_| Call::Look);
+        enter!(self, Call::Look);
         let mut bytes = Vec::new();
         (&self.file).read_to_end(&mut bytes)?;
         Ok(bytes)
@@ -302,7 +291,7 @@ impl File {
     /// Copies all bytes of another file and syncs them.
     pub(super) fn copy_from(&self, from: &File) -> io::Result<()> {
         #[cfg(test)]
-        if self.watched.is_some() {
+        if self.plan.is_some() {
             self.write_at(&from.read_all()?, 0)?;
             return self.sync();
         }

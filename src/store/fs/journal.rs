@@ -139,15 +139,8 @@ impl Journal {
     }
 
     fn empty(id: &UploadId) -> Self {
-        Self {
-            id: *id,
-            data: None,
-            record: None,
-            notes: Notes::default(),
-            pending: None,
-            end: 0,
-            base: 0,
-        }
+        let (id, notes) = (*id, Notes::default());
+        Self { id, data: None, record: None, notes, pending: None, end: 0, base: 0 }
     }
 
     /// Applies the complete lines and returns what follows them. If one is damaged, those before it

@@ -59,7 +59,7 @@ use self::layout::Layout;
 use self::lease::Lease;
 use super::{
     Batch, Capabilities, Commit, Cursor, HandoffRequest, Page, Reader, Remains, Result, Store,
-    StoreError, Writer,
+    StoreError, Writer, seek_target,
 };
 use crate::id::UploadId;
 use crate::task;
@@ -340,13 +340,7 @@ impl AsyncRead for Section {
 
 impl AsyncSeek for Section {
     fn start_seek(mut self: Pin<&mut Self>, to: io::SeekFrom) -> io::Result<()> {
-        let target = match to {
-            io::SeekFrom::Start(n) => self.start.checked_add(n),
-            io::SeekFrom::End(n) => self.end.checked_add_signed(n),
-            io::SeekFrom::Current(n) => self.position.checked_add_signed(n),
-        };
-        let target = target.filter(|target| *target >= self.start);
-        let target = target.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let target = seek_target(self.start..self.end, self.position, to)?;
         Pin::new(&mut self.file).start_seek(io::SeekFrom::Start(target))?;
         self.position = target;
         Ok(())
