@@ -45,11 +45,11 @@ use std::io::SeekFrom;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 use std::{fmt, io};
 
-use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeek, ReadBuf, Take};
 
 #[cfg(feature = "object-store")]
 pub use bucket::{BucketStore, BucketStoreBuilder};
@@ -227,8 +227,13 @@ pub trait Writer: Send + 'static {
 
 /// The bytes of an upload, as a file: read, and read from elsewhere.
 pub struct Reader {
-    inner: Pin<Box<dyn Read>>,
-    size: u64,
+    /// Its limit is what is left to read.
+    inner: Take<Pin<Box<dyn Read>>>,
+    /// Where the bytes are in `inner`.
+    range: Range<u64>,
+    position: u64,
+    /// It is dropped with the reader.
+    _guard: Box<dyn Send + Sync>,
 }
 
 trait Read: AsyncRead + AsyncSeek + Send + Sync {}
@@ -238,12 +243,23 @@ impl<T: AsyncRead + AsyncSeek + Send + Sync> Read for T {}
 impl Reader {
     /// Reads `size` bytes from `inner`.
     pub fn new(inner: impl AsyncRead + AsyncSeek + Send + Sync + 'static, size: u64) -> Self {
-        Self { inner: Box::pin(inner), size }
+        Self::part(inner, 0..size, ())
+    }
+
+    /// Reads a range of the bytes of `inner`, which is at the start of that.
+    fn part(
+        inner: impl AsyncRead + AsyncSeek + Send + Sync + 'static,
+        range: Range<u64>,
+        guard: impl Send + Sync + 'static,
+    ) -> Self {
+        let inner: Pin<Box<dyn Read>> = Box::pin(inner);
+        let (inner, position) = (inner.take(range.end - range.start), range.start);
+        Self { inner, range, position, _guard: Box::new(guard) }
     }
 
     /// How many bytes there are.
     pub fn size(&self) -> u64 {
-        self.size
+        self.range.end - self.range.start
     }
 }
 
@@ -253,36 +269,40 @@ impl AsyncRead for Reader {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.inner.as_mut().poll_read(cx, buf)
+        let left = self.inner.limit();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        self.position += left - self.inner.limit();
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncSeek for Reader {
-    fn start_seek(mut self: Pin<&mut Self>, position: SeekFrom) -> io::Result<()> {
-        self.inner.as_mut().start_seek(position)
+    fn start_seek(mut self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
+        let Range { start, end } = self.range;
+        let target = match to {
+            SeekFrom::Start(at) => start.checked_add(at),
+            SeekFrom::End(by) => end.checked_add_signed(by),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+        };
+        let outside = "a place before the start or beyond all files";
+        let target = target.filter(|target| *target >= start);
+        let target = target.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, outside))?;
+        self.inner.get_mut().as_mut().start_seek(SeekFrom::Start(target))?;
+        self.inner.set_limit(end.saturating_sub(target));
+        self.position = target;
+        Ok(())
     }
 
     fn poll_complete(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
-        self.inner.as_mut().poll_complete(cx)
+        ready!(self.inner.get_mut().as_mut().poll_complete(cx))?;
+        Poll::Ready(Ok(self.position - self.range.start))
     }
 }
 
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("Reader").field("size", &self.size()).finish_non_exhaustive()
     }
-}
-
-/// Where a seek leads to in a file, of which a reader may see a range.
-fn seek_target(range: Range<u64>, position: u64, to: SeekFrom) -> io::Result<u64> {
-    let target = match to {
-        SeekFrom::Start(at) => range.start.checked_add(at),
-        SeekFrom::End(by) => range.end.checked_add_signed(by),
-        SeekFrom::Current(by) => position.checked_add_signed(by),
-    };
-    let problem = "a place before the start or beyond all files";
-    let target = target.filter(|target| *target >= range.start);
-    target.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, problem))
 }
 
 /// What can be told of a damaged upload.

@@ -48,10 +48,10 @@ impl BucketStore {
             objects,
             targets: None,
             prefix: "chunked_uploads".to_owned(),
-            segment: DEFAULT_SEGMENT,
+            segment: 8 * 1024 * 1024,
             smallest_part: SMALLEST_PART,
-            buffered: DEFAULT_BUFFERED,
-            remembered: DEFAULT_REMEMBERED,
+            buffered: 256 * 1024 * 1024,
+            remembered: 4096,
             lease: Duration::from_secs(15),
             max_commits: 100_000,
             clock: Clock {
@@ -227,10 +227,7 @@ impl fmt::Debug for BucketStoreBuilder {
     }
 }
 
-const DEFAULT_SEGMENT: usize = 8 * 1024 * 1024;
 const LARGEST_SEGMENT: usize = 1 << 30;
 /// The smallest part of a multipart upload on S3 but for the last.
 const SMALLEST_PART: usize = 5 * 1024 * 1024;
-const DEFAULT_BUFFERED: usize = 256 * 1024 * 1024;
 const LONGEST_TIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-const DEFAULT_REMEMBERED: usize = 4096;

@@ -101,7 +101,7 @@ impl Probe<'_> {
     }
 
     fn key(&self, name: &str) -> Path {
-        self.keys.probe(self.name, name)
+        self.keys.probes(self.name).join(name)
     }
 
     /// The condition, metadata, ranges, and what is not there.

@@ -1,6 +1,6 @@
 //! Heartbeats of nodes that have given an upload to the application.
 
-use std::collections::{HashMap, hash_map};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use crate::store::{Result, StoreError};
 pub(super) struct Heartbeats {
     snapshots: Arc<Snapshots>,
     lease: Duration,
-    /// How many handles of this node complete an upload, or try to.
-    here: Mutex<HashMap<UploadId, usize>>,
+    /// What the handles of this node complete, or try to: an id for each handle.
+    here: Mutex<Vec<UploadId>>,
     /// What was last seen of other nodes.
     elsewhere: Mutex<HashMap<UploadId, Seen>>,
 }
@@ -43,7 +43,7 @@ impl Heartbeats {
     }
 
     pub(super) fn start(self: &Arc<Self>, id: UploadId) -> Heartbeat {
-        *lock(&self.here).entry(id).or_default() += 1;
+        lock(&self.here).push(id);
         let this = Arc::clone(self);
         let task = tokio::spawn(async move { this.renew(&id).await });
         Heartbeat { all: Arc::clone(self), id, task }
@@ -78,7 +78,7 @@ impl Heartbeats {
     pub(super) async fn check_silent(&self, id: &UploadId, tail: &Tail) -> Result<()> {
         let log = &self.snapshots.log;
         if tail.entry.node == log.node {
-            let here = lock(&self.here).contains_key(id);
+            let here = lock(&self.here).contains(id);
             return if here { Err(StoreError::Busy) } else { Ok(()) };
         }
         let heartbeat = log.objects.read(&log.keys.heartbeat(id)).await;
@@ -101,11 +101,9 @@ impl Heartbeats {
 impl Drop for Heartbeat {
     fn drop(&mut self) {
         self.task.abort();
-        if let hash_map::Entry::Occupied(mut count) = lock(&self.all.here).entry(self.id) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
+        let mut here = lock(&self.all.here);
+        if let Some(at) = here.iter().position(|id| *id == self.id) {
+            here.swap_remove(at);
         }
     }
 }

@@ -31,7 +31,8 @@ impl Keys {
     }
 
     fn shard(&self, kind: &'static str, id: &UploadId) -> Path {
-        self.all(kind).join(shard(id))
+        let id = id.as_str();
+        self.all(kind).join(&id[id.len() - 2..])
     }
 
     fn all(&self, kind: &'static str) -> Path {
@@ -93,10 +94,6 @@ impl Keys {
     pub(super) fn probes(&self, nonce: &str) -> Path {
         self.all("check").join(nonce)
     }
-
-    pub(super) fn probe(&self, nonce: &str, name: &str) -> Path {
-        self.probes(nonce).join(name)
-    }
 }
 
 /// The key of an entry of the expiry index, and what it says.
@@ -110,10 +107,9 @@ pub(super) struct IndexKey {
 
 impl IndexKey {
     pub(super) fn parse(path: Path) -> Option<Self> {
-        let (rest, id) = path.as_ref().rsplit_once('/')?;
-        let (rest, stamp) = rest.rsplit_once('/')?;
-        let (_, shard) = rest.rsplit_once('/')?;
-        let (shard, stamp, id) = (shard.to_owned(), stamp.to_owned(), id.parse().ok()?);
+        let mut parts = path.as_ref().rsplit('/');
+        let id = parts.next()?.parse().ok()?;
+        let (stamp, shard) = (parts.next()?.to_owned(), parts.next()?.to_owned());
         Some(Self { path, shard, stamp, id })
     }
 }
@@ -133,11 +129,6 @@ pub(super) fn stamp(at: SystemTime) -> String {
     let seconds = since.as_secs().saturating_add(up).min(LAST_SECOND);
     let at = i64::try_from(seconds).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
     at.unwrap_or(jiff::Timestamp::MAX).strftime(STAMP).to_string()
-}
-
-fn shard(id: &UploadId) -> &str {
-    let text = id.as_str();
-    text.get(text.len().saturating_sub(2)..).unwrap_or_default()
 }
 
 const KINDS: [&str; 7] = ["rec", "log", "piece", "due", "busy", "settings", "check"];
@@ -193,7 +184,7 @@ mod tests {
             keys.index_entry(&id, UNIX_EPOCH),
             keys.heartbeat(&id),
             keys.settings(),
-            keys.probe("n", "x"),
+            keys.probes("n").join("x"),
         ] {
             assert!(keys.is_own(&key), "{key}");
         }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -65,35 +65,34 @@ impl Pool {
         Arc::new(Self { objects, keys, segment, limit, state, freed })
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many bytes are in use, and how many buffers there are.
     #[cfg(test)]
     pub(super) fn used(&self) -> (usize, usize) {
-        self.with(|state| (state.used, state.buffers.len()))
+        let state = self.state();
+        (state.used, state.buffers.len())
     }
 
     fn take(&self, bytes: usize) -> bool {
-        self.with(|state| {
-            let fits = state.used + bytes <= self.limit;
-            if fits {
-                state.used += bytes;
-            }
-            fits
-        })
+        let mut state = self.state();
+        let fits = state.used + bytes <= self.limit;
+        if fits {
+            state.used += bytes;
+        }
+        fits
     }
 
     fn give(&self, bytes: usize) {
-        self.with(|state| state.used -= bytes);
+        self.state().used -= bytes;
         self.freed.notify_waiters();
     }
 
     /// The buffers that hold something, the largest first.
     fn largest(&self) -> Vec<Arc<Buffer>> {
-        let alive = |state: &mut State| state.buffers.values().filter_map(Weak::upgrade).collect();
-        let mut buffers: Vec<_> = self.with(alive);
+        let mut buffers: Vec<_> = self.state().buffers.values().filter_map(Weak::upgrade).collect();
         buffers.retain(|buffer| buffer.held.load(Ordering::Relaxed) > 0);
         buffers.sort_by_key(|buffer| std::cmp::Reverse(buffer.held.load(Ordering::Relaxed)));
         buffers
@@ -102,13 +101,12 @@ impl Pool {
 
 impl Buffer {
     pub(super) fn new(pool: &Arc<Pool>, id: UploadId) -> Arc<Self> {
-        let number = pool.with(|state| {
-            state.made += 1;
-            state.made
-        });
-        let (held, inner, pool) = (AtomicUsize::new(0), AsyncMutex::default(), Arc::clone(pool));
+        let (held, inner) = (AtomicUsize::new(0), AsyncMutex::default());
+        let mut state = pool.state();
+        state.made += 1;
+        let (number, pool) = (state.made, Arc::clone(pool));
         let buffer = Arc::new(Self { id, number, name: nonce(), held, inner, pool });
-        buffer.pool.with(|state| state.buffers.insert(number, Arc::downgrade(&buffer)));
+        state.buffers.insert(number, Arc::downgrade(&buffer));
         buffer
     }
 
@@ -203,16 +201,14 @@ impl Buffer {
 
     /// Gives the memory back.
     pub(super) fn empty(&self, inner: &mut Inner) {
-        inner.full = Vec::new();
-        inner.last = BytesMut::new();
-        inner.length = 0;
+        (inner.full, inner.last, inner.length) = Default::default();
         self.pool.give(self.held.swap(0, Ordering::Relaxed));
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.pool.with(|state| state.buffers.remove(&self.number));
+        self.pool.state().buffers.remove(&self.number);
         self.pool.give(*self.held.get_mut());
     }
 }

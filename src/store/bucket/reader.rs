@@ -18,7 +18,7 @@ use super::objects::{AT_ONCE, Chunks, Context as _, Objects, present};
 use super::pool::Buffer;
 use super::targets::{Found, Targets};
 use crate::id::UploadId;
-use crate::store::{Reader, Result, StoreError, seek_target};
+use crate::store::{Reader, Result, StoreError};
 
 /// The files of uploads, wherever they are.
 pub(super) struct Files {
@@ -35,14 +35,15 @@ impl Files {
         let Some(place) = tail.entry.place() else {
             let (log, spans) = (Arc::clone(&self.log), Mutex::default());
             let log = Log { log, id: *id, last: tail.seq, spans };
-            return Ok(reader(Source::Log(log), size));
+            return Ok(Reader::new(LogReader::new(Source::Log(log), size), size));
         };
         let key = Path::parse(&place.target)
             .map_err(|error| StoreError::damaged(id, error.to_string()))?;
         let problem = match self.targets.find(&key, &place.mark).await? {
             Found::Ours(length) if length >= size => {
                 let objects = self.targets.objects.clone();
-                return Ok(reader(Source::Object { objects, key, part: self.part }, size));
+                let source = Source::Object { objects, key, part: self.part };
+                return Ok(Reader::new(LogReader::new(source, size), size));
             }
             Found::Other => "another's file is where it was persisted",
             _ => "its persisted file is not there",
@@ -71,18 +72,13 @@ impl Files {
 
 /// What was written and not committed. `guard` is dropped with the reader.
 pub(super) fn staged(buffer: Arc<Buffer>, guard: impl Send + Sync + 'static, size: u64) -> Reader {
-    reader(Source::Staged(buffer, Box::new(guard)), size)
-}
-
-fn reader(source: Source, size: u64) -> Reader {
-    let (source, open) = (Arc::new(source), Mutex::default());
-    Reader::new(LogReader { source, size, position: 0, open }, size)
+    Reader::part(LogReader::new(Source::Staged(buffer), size), 0..size, guard)
 }
 
 enum Source {
     Log(Log),
     Object { objects: Objects, key: Path, part: u64 },
-    Staged(Arc<Buffer>, #[expect(dead_code, reason = "it is only dropped")] Box<dyn Send + Sync>),
+    Staged(Arc<Buffer>),
 }
 
 struct Log {
@@ -102,8 +98,8 @@ struct Span {
     pieces: Option<Arc<Vec<Piece>>>,
 }
 
-/// A file that is made of several objects. Nothing is read ahead but what the object store's client
-/// sends.
+/// A file that is made of several objects, for a [`Reader`], which asks for no byte after the last
+/// and seeks from the start. Nothing is read ahead but what the object store's client sends.
 struct LogReader {
     source: Arc<Source>,
     size: u64,
@@ -120,6 +116,12 @@ struct Open {
     came: bool,
 }
 
+impl LogReader {
+    fn new(source: Source, size: u64) -> Self {
+        Self { source: Arc::new(source), size, position: 0, open: Mutex::default() }
+    }
+}
+
 impl Source {
     /// The bytes from there to the end of the object that holds them, or less.
     fn open(self: Arc<Self>, position: u64, size: u64) -> Open {
@@ -132,7 +134,7 @@ impl Source {
                     let range = position..size.min(position + part);
                     objects.stream(key, range).await
                 }
-                Self::Staged(buffer, _) => buffer.read(position).await,
+                Self::Staged(buffer) => buffer.read(position).await,
             };
             Ok::<_, io::Error>(chunks.map_err(io::Error::other)?.map_err(io::Error::other))
         };
@@ -237,21 +239,19 @@ impl AsyncRead for LogReader {
     ) -> Poll<io::Result<()>> {
         let Self { source, size, position, open } = self.get_mut();
         let open = open.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let left = size.saturating_sub(*position);
-        if left == 0 {
-            *open = None;
-        }
-        if left == 0 || buffer.remaining() == 0 {
+        if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
         loop {
             let at = open.get_or_insert_with(|| Arc::clone(source).open(*position, *size));
             if !at.bytes.is_empty() {
-                let left = usize::try_from(left).unwrap_or(usize::MAX);
-                let length = at.bytes.len().min(buffer.remaining()).min(left);
+                let length = at.bytes.len().min(buffer.remaining());
                 buffer.put_slice(&at.bytes.split_to(length));
                 *position += length as u64;
                 at.came = true;
+                if position == size {
+                    *open = None;
+                }
                 return Poll::Ready(Ok(()));
             }
             match ready!(at.chunks.poll_next_unpin(cx)) {
@@ -272,7 +272,7 @@ impl AsyncRead for LogReader {
 impl AsyncSeek for LogReader {
     fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
         let this = self.get_mut();
-        let target = seek_target(0..this.size, this.position, to)?;
+        let SeekFrom::Start(target) = to else { return Err(io::ErrorKind::Unsupported.into()) };
         if target != this.position {
             this.position = target;
             *this.open.get_mut().unwrap_or_else(PoisonError::into_inner) = None;

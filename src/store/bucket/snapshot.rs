@@ -104,16 +104,13 @@ impl Snapshots {
         let last = keys.last().filter(|_| keys.len() == PAGE);
         let next = last.map(|key| Cursor::new(key.to_string()));
         let ids = stream::iter(keys.iter().filter_map(keys::id_of));
-        let found: Vec<_> = ids.map(|id| self.listed(id)).buffered(AT_ONCE).collect().await;
+        let look = async |id| self.describe(&self.fresh(&id).await?.unless_removed()?).await;
+        let found: Vec<_> = ids.map(look).buffered(AT_ONCE).collect().await;
         let is_gone = |found: &Result<_, _>| {
             matches!(found, Err(StoreError::NotFound | StoreError::Removed { .. }))
         };
         let uploads = found.into_iter().filter(|found| !is_gone(found)).collect();
         Ok(Page { uploads, next, ..Page::default() })
-    }
-
-    async fn listed(&self, id: UploadId) -> Result<Upload> {
-        self.describe(&self.fresh(&id).await?.unless_removed()?).await
     }
 
     fn cache(&self) -> MutexGuard<'_, LruCache<UploadId, Snapshot>> {

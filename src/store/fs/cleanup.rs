@@ -28,10 +28,7 @@ pub(super) fn discard(layout: &Layout, id: &UploadId) -> Result<()> {
 
 /// What can still be told of an upload whose record is damaged.
 pub(super) fn remains(layout: &Layout, id: &UploadId) -> Remains {
-    if layout.check_record_path(id).is_err() {
-        return Remains::default();
-    }
-    let path = layout.record(id);
+    let Ok(path) = layout.checked_record(id) else { return Remains::default() };
     let record = layout.disk.read(&path).ok().and_then(|bytes| Journal::remains(id, &bytes));
     Remains { record, written: layout.disk.modified(&path), ..Remains::default() }
 }
@@ -42,7 +39,7 @@ pub(super) fn remove_damaged(layout: &Arc<Layout>, id: &UploadId) -> Result<bool
         Ok(lease) if lease.is_damaged() => lease.remove().map(|()| true),
         Ok(_) => Ok(false),
         Err(StoreError::Damaged { .. }) => {
-            layout.check_record_path(id)?;
+            layout.checked_record(id)?;
             // If there is no record file, nobody can hold it.
             let _held = match record_file::lock(layout, id) {
                 Err(StoreError::Damaged { .. } | StoreError::NotFound) => None,

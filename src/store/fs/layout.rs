@@ -25,14 +25,9 @@ pub(super) struct Layout {
 
 impl Layout {
     pub(super) fn new(path: &Path) -> Self {
-        let mut parts = path.components().peekable();
-        let mut root = PathBuf::new();
-        while let Some(part) =
-            parts.next_if(|part| !part.as_os_str().as_encoded_bytes().contains(&b'%'))
-        {
-            root.push(part);
-        }
-        let rest: PathBuf = parts.collect();
+        let is_fixed = |part: &Component<'_>| !part.as_os_str().as_encoded_bytes().contains(&b'%');
+        let root: PathBuf = path.components().take_while(is_fixed).collect();
+        let rest: PathBuf = path.components().skip_while(is_fixed).collect();
         let problem = if path.as_os_str().is_empty() {
             Some("it is empty")
         } else if path.as_os_str().as_encoded_bytes().contains(&0) {
@@ -107,8 +102,10 @@ impl Layout {
         Ok(())
     }
 
-    pub(super) fn check_record_path(&self, id: &UploadId) -> Result<()> {
-        self.check_path(id, &record_below(id))
+    /// The path of a record, with the same check.
+    pub(super) fn checked_record(&self, id: &UploadId) -> Result<PathBuf> {
+        self.check_path(id, &record_below(id))?;
+        Ok(self.record(id))
     }
 
     /// A page of the ids of records, in order, and the cursor for the next page.

@@ -2,6 +2,7 @@
 //!
 //! Everything here blocks.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -125,11 +126,11 @@ impl Lease {
         Ok(())
     }
 
-    /// The bytes that were written and not committed: a file, and where they start and end in it.
-    pub(super) fn uncommitted_bytes(&mut self) -> Result<(std::fs::File, u64, u64)> {
+    /// The bytes that were written and not committed: a file, and where they are in it.
+    pub(super) fn uncommitted_bytes(&mut self) -> Result<(std::fs::File, Range<u64>)> {
         let start = self.upload.offset();
         let Files { data, .. } = self.ensure_files()?;
-        Ok((data.reader_at(start)?, start, data.position))
+        Ok((data.reader_at(start)?, start..data.position))
     }
 
     pub(super) fn remove(mut self) -> Result<()> {

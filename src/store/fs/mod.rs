@@ -42,14 +42,10 @@ mod record_file;
 mod tests;
 
 use std::fmt;
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
+use tokio::fs::File;
 use tokio_util::task::TaskTracker;
 
 pub use self::durability::Durability;
@@ -59,7 +55,7 @@ use self::layout::Layout;
 use self::lease::Lease;
 use super::{
     Batch, Capabilities, Commit, Cursor, HandoffRequest, Page, Reader, Remains, Result, Store,
-    StoreError, Writer, seek_target,
+    StoreError, Writer,
 };
 use crate::id::UploadId;
 use crate::task;
@@ -165,7 +161,7 @@ impl Store for FsStore {
     async fn open(&self, id: &UploadId) -> Result<Reader> {
         let id = *id;
         let (file, end) = self.blocking(move |layout| read::open(layout, &id)).await?;
-        Ok(Reader::new(Section::new(file.into_inner(), 0, end, None), end))
+        Ok(Reader::new(File::from_std(file.into_inner()), end))
     }
 
     async fn discard(&self, id: &UploadId) -> Result<()> {
@@ -275,8 +271,8 @@ impl Writer for FsWriter {
     }
 
     async fn into_reader(mut self) -> Result<Reader> {
-        let (file, start, end) = self.with(|lease| lease.uncommitted_bytes()).await?;
-        Ok(Reader::new(Section::new(file, start, end, Some(self)), end - start))
+        let (file, range) = self.with(|lease| lease.uncommitted_bytes()).await?;
+        Ok(Reader::part(File::from_std(file), range, self))
     }
 
     async fn persist(&mut self, target: &Path, overwrite: bool) -> Result<()> {
@@ -299,56 +295,6 @@ impl Drop for FsWriter {
         {
             drop(self.tasks.spawn_blocking_on(move || drop(lease), &runtime));
         }
-    }
-}
-
-/// The bytes of a file from `start` to `end`.
-struct Section {
-    file: tokio::fs::File,
-    start: u64,
-    end: u64,
-    position: u64,
-    // What is read belongs to a writer that was not committed.
-    _writer: Option<FsWriter>,
-}
-
-impl Section {
-    /// `file` is at `start`.
-    fn new(file: File, start: u64, end: u64, writer: Option<FsWriter>) -> Self {
-        let file = tokio::fs::File::from_std(file);
-        Self { file, start, end, position: start, _writer: writer }
-    }
-}
-
-impl AsyncRead for Section {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        std::task::ready!(Pin::new(&mut self.file).poll_complete(cx))?;
-        let left = usize::try_from(self.end.saturating_sub(self.position)).unwrap_or(usize::MAX);
-        let length = left.min(buf.remaining());
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(length));
-        std::task::ready!(Pin::new(&mut self.file).poll_read(cx, &mut part))?;
-        let read = part.filled().len();
-        buf.advance(read);
-        self.position += read as u64;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncSeek for Section {
-    fn start_seek(mut self: Pin<&mut Self>, to: io::SeekFrom) -> io::Result<()> {
-        let target = seek_target(self.start..self.end, self.position, to)?;
-        Pin::new(&mut self.file).start_seek(io::SeekFrom::Start(target))?;
-        self.position = target;
-        Ok(())
-    }
-
-    fn poll_complete(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
-        std::task::ready!(Pin::new(&mut self.file).poll_complete(cx))?;
-        Poll::Ready(Ok(self.position - self.start))
     }
 }
 

@@ -50,9 +50,8 @@ impl RecordFile {
     /// Creates the record of a new upload. It names the data file, and does not say yet that the
     /// upload exists.
     pub(super) fn create(layout: &Arc<Layout>, id: &UploadId, data_path: PathBuf) -> Result<Self> {
-        layout.check_record_path(id)?;
+        let (path, mut head) = (layout.checked_record(id)?, Vec::new());
         layout.check_path(id, &data_path)?;
-        let (path, mut head) = (layout.record(id), Vec::new());
         Line::head(&data_path).write_to(&mut head)?;
         let file = create_locked(&layout.disk, &path)?;
         let written = file.write_at(&head, 0).context("write", &path);
@@ -225,8 +224,7 @@ impl RecordFile {
 
 /// Reads the record of an upload, which may be uncommitted or removed.
 pub(super) fn read(layout: &Layout, id: &UploadId) -> Result<Journal> {
-    layout.check_record_path(id)?;
-    let path = layout.record(id);
+    let path = layout.checked_record(id)?;
     let bytes = layout.disk.read(&path).map_err(|error| cannot_open(id, &path, error))?;
     Journal::parse(id, &bytes)
 }
@@ -254,8 +252,7 @@ fn create_locked(disk: &Disk, path: &Path) -> Result<File> {
 
 /// Opens, locks and reads the record of an upload.
 pub(super) fn lock(layout: &Layout, id: &UploadId) -> Result<(File, Vec<u8>)> {
-    layout.check_record_path(id)?;
-    let path = layout.record(id);
+    let path = layout.checked_record(id)?;
     loop {
         let file = layout.disk.open(&path).map_err(|error| cannot_open(id, &path, error))?;
         match file.try_lock() {
