@@ -13,7 +13,7 @@ use super::objects::Context;
 use super::snapshot::{Snapshot, Snapshots};
 use super::tasks;
 use crate::id::UploadId;
-use crate::store::{Handover, Result, StoreError};
+use crate::store::{Result, StoreError};
 use crate::upload::Upload;
 
 /// The log of an upload as its writer has read it. The first to append to it makes the next commit.
@@ -70,13 +70,9 @@ impl Appender {
     pub(super) fn next(&self, upload: &Upload) -> Entry {
         let log = &self.snapshots.log;
         let entry = Entry::new(&log.node, log.clock.now(), upload.progress.clone());
-        Entry {
-            at: self.last().map_or(0, |last| last.progress.offset),
-            described: self.last().and_then(|last| last.described),
-            moved: self.moved().to_vec(),
-            handover: self.last().map_or(Handover::None, |last| last.handover),
-            ..entry
-        }
+        let Some(last) = self.last() else { return entry };
+        let Entry { described, moved, handover, .. } = last.clone();
+        Entry { at: last.progress.offset, described, moved, handover, ..entry }
     }
 
     pub(super) async fn append(

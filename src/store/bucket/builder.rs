@@ -205,9 +205,8 @@ impl BucketStoreBuilder {
         if self.segment == 0 || self.segment > LARGEST_SEGMENT {
             return refuse("a segment has between 1 byte and 1 GiB");
         }
-        let second = Duration::from_secs(1);
-        if [self.clock.grace, self.lease].iter().any(|time| *time < second || *time > LONGEST_TIME)
-        {
+        let times = Duration::from_secs(1)..=LONGEST_TIME;
+        if [self.clock.grace, self.lease].iter().any(|time| !times.contains(time)) {
             return refuse("a grace and a lease have between a second and a year");
         }
         if self.buffered < self.segment {

@@ -65,12 +65,11 @@ impl Settings {
             return Ok(());
         }
         let there = String::from_utf8_lossy(&there);
-        Err(StoreError::Config {
-            problem: format!(
-                "all nodes must have the same grace and completion lease: {key} says {there}, and \
-                 this node {here}. To change them, stop all nodes and delete that object"
-            ),
-        })
+        let problem = format!(
+            "all nodes must have the same grace and completion lease: {key} says {there}, and \
+             this node {here}. To change them, stop all nodes and delete that object"
+        );
+        Err(StoreError::Config { problem })
     }
 }
 

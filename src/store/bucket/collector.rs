@@ -169,18 +169,14 @@ impl Node {
     pub(super) async fn remains(&self, id: &UploadId) -> Result<Remains> {
         let log = &self.log;
         let tail = readable(log.tail(id).await)?.flatten();
-        let mut record = readable(log.record(id).await)?;
-        if let (Some(record), Some(tail)) = (&mut record, &tail) {
-            record.progress = tail.entry.progress.clone();
-        }
-        let expires = tail.as_ref().and_then(|tail| tail.entry.progress.expires);
-        let key = log.keys.record(id);
-        let head = log.objects.store.head(&key);
-        let written = match tail {
-            Some(tail) => Some(tail.entry.written),
-            None => head.await.ok().map(|object| object.last_modified.into()),
+        let record = readable(log.record(id).await)?;
+        let Some(Tail { entry, .. }) = tail else {
+            let head = log.objects.store.head(&log.keys.record(id)).await;
+            let written = head.ok().map(|object| object.last_modified.into());
+            return Ok(Remains { record, written, ..Remains::default() });
         };
-        Ok(Remains { record, expires, written })
+        let record = record.map(|record| Upload { progress: entry.progress.clone(), ..record });
+        Ok(Remains { record, expires: entry.progress.expires, written: Some(entry.written) })
     }
 }
 

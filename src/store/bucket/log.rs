@@ -38,11 +38,10 @@ impl CommitLog {
     /// The record as the upload began.
     pub(super) async fn record(&self, id: &UploadId) -> Result<Upload> {
         let bytes = self.objects.read(&self.keys.record(id)).await.context("read a record")?;
-        let record: Upload = serde_json::from_slice(&bytes.ok_or(StoreError::NotFound)?)
-            .map_err(|error| StoreError::damaged(id, format!("its record: {error}")))?;
-        match record.id == *id {
-            true => Ok(record),
-            false => Err(StoreError::damaged(id, "its record is another's")),
+        match serde_json::from_slice::<Upload>(&bytes.ok_or(StoreError::NotFound)?) {
+            Ok(record) if record.id == *id => Ok(record),
+            Ok(_) => Err(StoreError::damaged(id, "its record is another's")),
+            Err(error) => Err(StoreError::damaged(id, format!("its record: {error}"))),
         }
     }
 
@@ -170,10 +169,8 @@ impl CommitLog {
                 // Nobody knows whose an entry is that cannot be read.
                 Ok(None) | Err(_) => {}
             }
-            let again = match self.clock.is_fresh(read) {
-                true => retries.after(error).await,
-                false => Err(error),
-            };
+            let believed = self.clock.is_fresh(read);
+            let again = if believed { retries.after(error).await } else { Err(error) };
             again.context("make a commit")?;
         }
     }

@@ -247,23 +247,22 @@ async fn read(file: &mut Reader, length: u64) -> Result<PutPayload> {
 
 /// The key of a target: its parts, without the root.
 fn key(target: &Path) -> Result<Key> {
-    let problem = |why| StoreError::Config { problem: format!("{} {why}", target.display()) };
+    let problem =
+        |why| StoreError::Config { problem: format!("{} is no key: {why}", target.display()) };
     let mut parts = Vec::new();
     for part in target.components() {
         match part {
             Component::Normal(part) => {
-                parts.push(part.to_str().ok_or_else(|| problem("is no key: it is not UTF-8"))?);
+                parts.push(part.to_str().ok_or_else(|| problem("it is not UTF-8"))?);
             }
             Component::RootDir | Component::CurDir => {}
-            Component::ParentDir | Component::Prefix(_) => {
-                return Err(problem("is no key: it leads elsewhere"));
-            }
+            _ => return Err(problem("it leads elsewhere")),
         }
     }
     if parts.is_empty() {
-        return Err(problem("is no key: it has no name"));
+        return Err(problem("it has no name"));
     }
-    Key::parse(parts.join("/")).map_err(|_| problem("is no key: it has characters that none has"))
+    Key::parse(parts.join("/")).map_err(|_| problem("it has characters that none has"))
 }
 
 fn kib(bytes: u64) -> u32 {

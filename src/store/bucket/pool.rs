@@ -53,8 +53,8 @@ pub(super) struct Inner {
     last: BytesMut,
     length: usize,
     pub(super) pieces: Vec<Piece>,
-    /// How many pieces were begun.
-    begun: usize,
+    /// How many pieces were begun. One may come late, even after it was deleted.
+    pub(super) begun: usize,
     /// Why another writer failed to flush it.
     failed: Option<String>,
 }
@@ -236,11 +236,6 @@ impl Inner {
         if !self.last.is_empty() {
             self.full.push(std::mem::take(&mut self.last).freeze());
         }
-    }
-
-    /// Whether no piece was ever begun. A piece may come late, even after it was deleted.
-    pub(super) fn is_untouched(&self) -> bool {
-        self.begun == 0
     }
 
     /// How many bytes there are in all.

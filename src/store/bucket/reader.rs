@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, SeekFrom};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -161,7 +161,7 @@ impl Log {
             if position < span.at {
                 high = seq - 1;
             } else if position < span.end {
-                self.remember(&span);
+                self.spans().insert(span.at, span.clone());
                 return match chunks {
                     Some(chunks) if span.at == position => Ok(chunks),
                     _ => self.read(&span, position).await,
@@ -177,15 +177,14 @@ impl Log {
     /// The last commit that is known to start at a byte or before it, and the last one that may
     /// hold the byte.
     fn known(&self, position: u64) -> (Option<Span>, u32) {
-        let spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
+        let spans = self.spans();
         let before = spans.range(..=position).next_back().map(|(_, span)| span.clone());
         let after = spans.range(position.saturating_add(1)..).next();
         (before, after.map_or(self.last, |(_, span)| span.seq - 1))
     }
 
-    fn remember(&self, span: &Span) {
-        let mut spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
-        spans.insert(span.at, span.clone());
+    fn spans(&self) -> MutexGuard<'_, BTreeMap<u64, Span>> {
+        self.spans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn read(&self, span: &Span, position: u64) -> Result<Chunks> {

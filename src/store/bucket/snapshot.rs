@@ -105,11 +105,10 @@ impl Snapshots {
         let next = last.map(|key| Cursor::new(key.to_string()));
         let ids = stream::iter(keys.iter().filter_map(keys::id_of));
         let look = async |id| self.describe(&self.fresh(&id).await?.unless_removed()?).await;
-        let found: Vec<_> = ids.map(look).buffered(AT_ONCE).collect().await;
-        let is_gone = |found: &Result<_, _>| {
-            matches!(found, Err(StoreError::NotFound | StoreError::Removed { .. }))
-        };
-        let uploads = found.into_iter().filter(|found| !is_gone(found)).collect();
+        let mut uploads: Vec<_> = ids.map(look).buffered(AT_ONCE).collect().await;
+        uploads.retain(|found| {
+            !matches!(found, Err(StoreError::NotFound | StoreError::Removed { .. }))
+        });
         Ok(Page { uploads, next, ..Page::default() })
     }
 

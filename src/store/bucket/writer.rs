@@ -38,10 +38,9 @@ impl BucketWriter {
         let clock = &node.log.clock;
         let last = clock.now() + LONGEST_CREATION + clock.grace;
         let indexed = upload.expires().map_or(last, |expires| expires.max(last));
-        let id = upload.id;
         let writer = Self::new(node, upload, None, Some(indexed));
         // Before anything else, so that the sweep finds what a crash leaves.
-        node.index.put(&id, indexed).await?;
+        node.index.put(&writer.upload.id, indexed).await?;
         Ok(writer)
     }
 
@@ -211,7 +210,7 @@ impl Drop for BucketWriter {
     fn drop(&mut self) {
         // Whoever holds the lock is making a piece of it, which the sweep finds.
         let Ok(mut inner) = self.buffer.inner.try_lock() else { return };
-        let untouched = inner.is_untouched();
+        let untouched = inner.begun == 0;
         let pieces = std::mem::take(&mut inner.pieces);
         drop(inner);
         let (keys, id) = (&self.node.log.keys, self.log.id);

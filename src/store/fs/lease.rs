@@ -18,11 +18,11 @@ use crate::upload::Upload;
 pub(super) struct Lease {
     pub(super) layout: Arc<Layout>,
     /// The record as last committed, or that of a new upload.
-    upload: Upload,
+    pub(super) upload: Upload,
     /// `None` before the first byte of a new upload, and after the removal.
     files: Option<Files>,
     /// Whether the bytes were compared with their checksum since the last commit.
-    verified: bool,
+    pub(super) verified: bool,
 }
 
 #[derive(Debug)]
@@ -54,10 +54,6 @@ impl Lease {
         Ok(Self { layout, upload, files: Some(Files { record, data }), verified: false })
     }
 
-    pub(super) fn upload(&self) -> &Upload {
-        &self.upload
-    }
-
     /// Whether dropping the lease removes bytes or files.
     pub(super) fn is_dirty(&self) -> bool {
         let files = self.files.as_ref();
@@ -70,10 +66,6 @@ impl Lease {
         let files = self.files.as_ref();
         let since = files.and_then(|files| files.record.notes.unsynced_since.as_deref());
         since.is_some() && since != self.layout.disk.boot() && !self.verified
-    }
-
-    pub(super) fn mark_verified(&mut self) {
-        self.verified = true;
     }
 
     /// Whether bytes are missing.

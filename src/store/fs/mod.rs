@@ -217,7 +217,7 @@ pub struct FsWriter {
 
 impl FsWriter {
     fn new(lease: Lease, tasks: TaskTracker) -> Self {
-        Self { upload: lease.upload().clone(), lease: Some(lease), tasks }
+        Self { upload: lease.upload.clone(), lease: Some(lease), tasks }
     }
 
     /// Does `work` on a blocking thread and moves the lease there. If this future is dropped, the
@@ -226,15 +226,11 @@ impl FsWriter {
         &mut self,
         work: impl FnOnce(&mut Lease) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let mut lease = self.take()?;
+        let mut lease = self.lease.take().ok_or(StoreError::Busy)?;
         let (result, lease) = run(&self.tasks, move || (work(&mut lease), lease)).await?;
-        self.upload.clone_from(lease.upload());
+        self.upload.clone_from(&lease.upload);
         self.lease = Some(lease);
         result
-    }
-
-    fn take(&mut self) -> Result<Lease> {
-        self.lease.take().ok_or(StoreError::Busy)
     }
 }
 
@@ -253,7 +249,7 @@ impl Writer for FsWriter {
 
     fn mark_verified(&mut self) {
         if let Some(lease) = &mut self.lease {
-            lease.mark_verified();
+            lease.verified = true;
         }
     }
 
@@ -281,7 +277,7 @@ impl Writer for FsWriter {
     }
 
     async fn remove(mut self) -> Result<()> {
-        let lease = self.take()?;
+        let lease = self.lease.take().ok_or(StoreError::Busy)?;
         run(&self.tasks, move || lease.remove()).await?
     }
 }
