@@ -41,7 +41,8 @@ impl Access {
     }
 
     pub(super) fn arrival(&self) -> Arrival {
-        self.arrived.map_or_else(Arrival::now, Arrival::at).with_tolerance(self.tolerance)
+        let at = self.arrived.unwrap_or_else(Instant::now);
+        Arrival { at, tolerance: self.tolerance }
     }
 
     /// Starts an upload. `staged` bytes will later be moved to an existing upload.

@@ -11,7 +11,6 @@
 //! the earlier one receives bytes.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,14 +22,13 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::error::ErrorKind;
 use crate::id::UploadId;
-use crate::task;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Claims {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
     slots: Mutex<Slots>,
     /// Set when no new work may start. Cancelled while the slots are locked.
@@ -68,15 +66,9 @@ struct Slot {
 /// When the request of a claim arrived.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival {
-    at: Instant,
+    pub(super) at: Instant,
     /// Claims that arrived within this time of each other are equally new.
-    tolerance: Duration,
-}
-
-enum Order {
-    Older,
-    EquallyNew,
-    Newer,
+    pub(super) tolerance: Duration,
 }
 
 /// What a claim is told by later ones.
@@ -104,22 +96,14 @@ pub struct ShutdownGuard {
     _work: TaskTrackerToken,
 }
 
-impl Default for Claims {
-    fn default() -> Self {
-        let shared = Shared {
-            slots: Mutex::default(),
-            closing: CancellationToken::new(),
-            stopping: CancellationToken::new(),
-            work: task::tracker(),
-            watcher: task::tracker(),
-        };
-        Self { shared: Arc::new(shared) }
-    }
-}
-
 impl Shared {
     fn slots(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns why a claim was stopped: by a newer claim, or by a shutdown.
+    fn why_stopped(&self) -> ErrorKind {
+        if self.stopping.is_cancelled() { ErrorKind::ShuttingDown } else { ErrorKind::Superseded }
     }
 
     /// Whether anybody waits for the upload.
@@ -137,10 +121,10 @@ impl Claims {
         arrival: Arrival,
         timeout: Duration,
     ) -> Result<Claim, ErrorKind> {
-        let (mut claim, turn) = self.enter(id, arrival)?;
+        let (mut claim, turn) = self.enter(&mut self.shared.slots(), id, arrival)?;
         let turn = tokio::select! {
             biased;
-            () = claim.signals.stop.cancelled() => return Err(claim.why_stopped()),
+            () = claim.signals.stop.cancelled() => return Err(self.shared.why_stopped()),
             turn = tokio::time::timeout(timeout, turn.lock_owned()) => turn,
         };
         claim.turn = Some(turn.map_err(|_| ErrorKind::Busy)?);
@@ -150,33 +134,29 @@ impl Claims {
     /// Claims an upload that has no other claim.
     pub(super) fn try_claim(&self, id: &UploadId, arrival: Arrival) -> Option<Claim> {
         let mut slots = self.shared.slots();
-        if slots.uploads.contains_key(id) || self.is_closed() {
+        if slots.uploads.contains_key(id) {
             return None;
         }
-        let slot = Slot::new(arrival);
-        let turn = Arc::clone(&slot.turn).try_lock_owned().ok()?;
-        let signals = slot.signals.clone();
-        slots.uploads.insert(*id, slot);
-        Some(Claim { id: *id, signals, turn: Some(turn), guard: self.guard() })
+        let (mut claim, turn) = self.enter(&mut slots, id, arrival).ok()?;
+        // Nobody else has seen the turn yet, so it is free.
+        claim.turn = turn.try_lock_owned().ok();
+        Some(claim)
     }
 
     fn enter(
         &self,
+        slots: &mut Slots,
         id: &UploadId,
         arrival: Arrival,
     ) -> Result<(Claim, Arc<tokio::sync::Mutex<()>>), ErrorKind> {
-        let mut slots = self.shared.slots();
         if self.is_closed() {
             return Err(ErrorKind::ShuttingDown);
         }
-        let slot = match slots.uploads.entry(*id) {
-            Entry::Vacant(slot) => slot.insert(Slot::new(arrival)),
-            Entry::Occupied(slot) => {
-                let slot = slot.into_mut();
-                slot.enter(arrival)?;
-                slot
-            }
-        };
+        let slot = slots.uploads.entry(*id).or_insert_with(|| Slot::new(arrival));
+        if slot.claims > 0 {
+            slot.ask(arrival)?;
+        }
+        slot.claims += 1;
         let (signals, turn) = (slot.signals.clone(), Arc::clone(&slot.turn));
         Ok((Claim { id: *id, signals, turn: None, guard: self.guard() }, turn))
     }
@@ -198,6 +178,8 @@ impl Claims {
 
     /// Waits until no work is running.
     pub(super) async fn ended(&self) {
+        // A tracker can be waited for once it is closed. New work can still be tracked.
+        self.shared.work.close();
         self.shared.work.wait().await;
     }
 
@@ -234,6 +216,7 @@ impl Claims {
     }
 
     pub(super) async fn watch_ended(&self) {
+        self.shared.watcher.close();
         self.shared.watcher.wait().await;
     }
 
@@ -247,27 +230,7 @@ impl Claims {
 
 impl Arrival {
     pub(super) fn now() -> Self {
-        Self::at(Instant::now())
-    }
-
-    pub(super) fn at(at: Instant) -> Self {
-        Self { at, tolerance: Duration::ZERO }
-    }
-
-    pub(super) fn with_tolerance(self, tolerance: Duration) -> Self {
-        Self { tolerance, ..self }
-    }
-
-    /// How this claim relates to another one.
-    fn order(self, other: Self) -> Order {
-        let apart = self.at.max(other.at) - self.at.min(other.at);
-        if apart < self.tolerance.min(other.tolerance) {
-            Order::EquallyNew
-        } else if self.at < other.at {
-            Order::Older
-        } else {
-            Order::Newer
-        }
+        Self { at: Instant::now(), tolerance: Duration::ZERO }
     }
 }
 
@@ -280,34 +243,30 @@ impl Signals {
 
 impl Slot {
     fn new(arrival: Arrival) -> Self {
-        let signals = Signals::default();
         Self {
-            signals,
+            signals: Signals::default(),
             turn: Arc::default(),
             finishing: false,
             handing_off: false,
-            claims: 1,
+            claims: 0,
             arrival,
         }
     }
 
-    /// Registers a claim that is not older, and asks the previous one to stop.
-    fn enter(&mut self, arrival: Arrival) -> Result<(), ErrorKind> {
+    /// Asks the newest claim to stop for one that is not older.
+    fn ask(&mut self, arrival: Arrival) -> Result<(), ErrorKind> {
         if self.finishing {
             return Err(ErrorKind::Finishing);
         }
-        match arrival.order(self.arrival) {
-            Order::Older => return Err(ErrorKind::Superseded),
-            Order::EquallyNew => {
-                let wanted = std::mem::take(&mut self.signals.wanted);
-                wanted.cancel();
-            }
-            Order::Newer => {
-                std::mem::take(&mut self.signals).stop();
-                self.arrival = arrival;
-            }
+        let (older, newer) = (arrival.at.min(self.arrival.at), arrival.at.max(self.arrival.at));
+        if newer - older < arrival.tolerance.min(self.arrival.tolerance) {
+            std::mem::take(&mut self.signals.wanted).cancel();
+        } else if arrival.at < self.arrival.at {
+            return Err(ErrorKind::Superseded);
+        } else {
+            std::mem::take(&mut self.signals).stop();
+            self.arrival = arrival;
         }
-        self.claims += 1;
         Ok(())
     }
 }
@@ -336,16 +295,13 @@ impl Claim {
             while tokio::time::timeout(SILENCE, signals.stop.cancelled()).await.is_err()
                 && !shared.is_wanted(&id)
             {}
-            why_stopped(&shared.stopping)
+            shared.why_stopped()
         }
     }
 
     pub(super) fn check(&self) -> Result<(), ErrorKind> {
-        if self.signals.stop.is_cancelled() { Err(self.why_stopped()) } else { Ok(()) }
-    }
-
-    fn why_stopped(&self) -> ErrorKind {
-        why_stopped(&self.guard.shared.stopping)
+        let is_stopped = self.signals.stop.is_cancelled();
+        if is_stopped { Err(self.guard.shared.why_stopped()) } else { Ok(()) }
     }
 
     /// Marks the upload as finishing, so that newer claims are refused and cannot stop this one.
@@ -358,11 +314,6 @@ impl Claim {
         }
         Ok(())
     }
-}
-
-/// Returns why a claim was stopped: by a newer claim, or by a shutdown.
-fn why_stopped(stopping: &CancellationToken) -> ErrorKind {
-    if stopping.is_cancelled() { ErrorKind::ShuttingDown } else { ErrorKind::Superseded }
 }
 
 impl Drop for Claim {
@@ -390,7 +341,11 @@ mod tests {
     const TOLERANCE: Duration = Duration::from_secs(1);
 
     fn receiving(at: Instant) -> Arrival {
-        Arrival::at(at).with_tolerance(TOLERANCE)
+        Arrival { at, tolerance: TOLERANCE }
+    }
+
+    fn exact(at: Instant) -> Arrival {
+        Arrival { at, tolerance: Duration::ZERO }
     }
 
     #[tokio::test(start_paused = true)]
@@ -417,15 +372,15 @@ mod tests {
         let (claims, id) = (Claims::default(), UploadId::random());
         let arrived = Instant::now();
         let newer = claims
-            .claim(&id, Arrival::at(arrived + Duration::from_nanos(1)), TIMEOUT)
+            .claim(&id, exact(arrived + Duration::from_nanos(1)), TIMEOUT)
             .await
             .unwrap();
-        let older = claims.claim(&id, Arrival::at(arrived), TIMEOUT).await;
+        let older = claims.claim(&id, exact(arrived), TIMEOUT).await;
         assert_eq!(older.unwrap_err(), ErrorKind::Superseded);
         assert!(newer.check().is_ok());
         drop(newer);
         // No claim is left.
-        claims.claim(&id, Arrival::at(arrived), TIMEOUT).await.unwrap();
+        claims.claim(&id, exact(arrived), TIMEOUT).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
@@ -493,7 +448,7 @@ mod tests {
         let start = Instant::now();
         let chunk = claims.claim(&id, receiving(start), TIMEOUT).await.unwrap();
         let (removal, ()) =
-            tokio::join!(claims.claim(&id, Arrival::at(start), TIMEOUT), async move {
+            tokio::join!(claims.claim(&id, exact(start), TIMEOUT), async move {
                 assert_eq!(chunk.check(), Err(ErrorKind::Superseded));
                 drop(chunk);
             });
