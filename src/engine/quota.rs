@@ -30,7 +30,7 @@ pub enum Quota {
     FreeBytes,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Quotas {
     pub(super) owner_uploads: Option<u64>,
     pub(super) owner_bytes: Option<u64>,
@@ -102,10 +102,7 @@ pub(super) struct Reservation {
 
 impl Quotas {
     fn is_set(&self) -> bool {
-        self.owner_uploads.is_some()
-            || self.owner_bytes.is_some()
-            || self.all_bytes.is_some()
-            || self.free_bytes.is_some()
+        *self != Self::default()
     }
 }
 
@@ -140,18 +137,10 @@ impl Ledger {
             return Err(exceeded(Quota::OwnerUploads, limit));
         }
         self.check(&accounts, &payer, total, free)?;
-        let generation = accounts.generation;
-        let entry = Entry { payer, reserved: 0, written: 0, appending: true, generation };
-        accounts.insert(upload.id, entry);
+        accounts.insert(upload.id, payer).appending = true;
         accounts.reserve(&upload.id, total);
         drop(accounts);
-        Ok(Some(Reservation {
-            ledger: Arc::clone(self),
-            id: upload.id,
-            bytes: total,
-            before: None,
-            free_checked_until: total,
-        }))
+        Ok(Some(self.reservation(upload.id, total, None)))
     }
 
     /// Returns the reservation of an existing upload. Returns `None` without quotas.
@@ -164,13 +153,17 @@ impl Ledger {
         let entry = accounts.uploads.get_mut(&upload.id)?;
         entry.appending = true;
         let (bytes, written) = (entry.reserved, entry.written);
-        Some(Reservation {
-            ledger: Arc::clone(self),
-            id: upload.id,
-            bytes,
-            before: Some((bytes, written)),
-            free_checked_until: bytes,
-        })
+        Some(self.reservation(upload.id, bytes, Some((bytes, written))))
+    }
+
+    fn reservation(
+        self: &Arc<Self>,
+        id: UploadId,
+        bytes: u64,
+        before: Option<(u64, u64)>,
+    ) -> Reservation {
+        let ledger = Arc::clone(self);
+        Reservation { ledger, id, bytes, before, free_checked_until: bytes }
     }
 
     /// Removes an upload that is complete or was removed.
@@ -193,12 +186,11 @@ impl Ledger {
         let fits = |sum: Usage, limit: u64| sum.bytes + u128::from(more) <= u128::from(limit);
         let own = accounts.owners.get(payer).copied().unwrap_or_default();
         let all = if payer.staged { accounts.staged } else { accounts.uploaded };
-        let exceeded_by = [
-            (Quota::OwnerBytes, self.quotas.owner_bytes.filter(|limit| !fits(own, *limit))),
-            (Quota::AllBytes, self.quotas.all_bytes.filter(|limit| !fits(all, *limit))),
-        ];
-        for (quota, limit) in exceeded_by {
-            if let Some(limit) = limit {
+        for (quota, limit, sum) in [
+            (Quota::OwnerBytes, self.quotas.owner_bytes, own),
+            (Quota::AllBytes, self.quotas.all_bytes, all),
+        ] {
+            if let Some(limit) = limit.filter(|limit| !fits(sum, *limit)) {
                 return Err(exceeded(quota, limit));
             }
         }
@@ -224,10 +216,10 @@ impl Ledger {
         match store.free_bytes().await? {
             Some(bytes) => Ok(Some(Space { bytes, outstanding, cumulative })),
             None if floor == 0 && more == 0 => Ok(None),
-            None => Err(StoreError::Config {
-                problem: "the store cannot report its free space".to_owned(),
+            None => {
+                let problem = "the store cannot report its free space".to_owned();
+                Err(StoreError::Config { problem }.into())
             }
-            .into()),
         }
     }
 
@@ -302,11 +294,8 @@ impl Scan {
     pub(super) fn finish(self) {
         let mut accounts = self.ledger.accounts();
         let stale = |entry: &Entry| !entry.appending && entry.generation < self.generation;
-        let stale: Vec<UploadId> =
-            accounts.uploads.iter().filter(|(_, entry)| stale(entry)).map(|(id, _)| *id).collect();
-        for id in stale {
-            accounts.remove(&id);
-        }
+        let stale = accounts.uploads.iter().filter(|(_, entry)| stale(entry)).map(|(id, _)| *id);
+        stale.collect::<Vec<_>>().iter().for_each(|id| accounts.remove(id));
     }
 }
 
@@ -335,19 +324,18 @@ struct Space {
 impl Accounts {
     /// Updates the ledger from an upload's record.
     fn set(&mut self, upload: &Upload) {
-        let generation = self.generation;
         if !self.uploads.contains_key(&upload.id) {
-            let payer = Payer { owner: upload.owner.clone(), staged: false };
-            let entry = Entry { payer, reserved: 0, written: 0, appending: false, generation };
-            self.insert(upload.id, entry);
+            self.insert(upload.id, Payer { owner: upload.owner.clone(), staged: false });
         }
         self.reserve(&upload.id, upload.total().unwrap_or(upload.offset()));
         self.write(&upload.id, upload.offset());
     }
 
-    fn insert(&mut self, id: UploadId, entry: Entry) {
-        self.owners.entry(entry.payer.clone()).or_default().uploads += 1;
-        self.uploads.insert(id, entry);
+    fn insert(&mut self, id: UploadId, payer: Payer) -> &mut Entry {
+        self.owners.entry(payer.clone()).or_default().uploads += 1;
+        let generation = self.generation;
+        let entry = Entry { payer, reserved: 0, written: 0, appending: false, generation };
+        self.uploads.entry(id).insert_entry(entry).into_mut()
     }
 
     fn reserve(&mut self, id: &UploadId, bytes: u64) {
@@ -363,18 +351,16 @@ impl Accounts {
     }
 
     fn write(&mut self, id: &UploadId, bytes: u64) {
-        let generation = self.generation;
         let Some(entry) = self.uploads.get_mut(id) else { return };
         self.outstanding -= entry.outstanding();
         entry.written = bytes;
-        entry.generation = generation;
+        entry.generation = self.generation;
         self.outstanding += entry.outstanding();
     }
 
     fn remove(&mut self, id: &UploadId) {
         self.reserve(id, 0);
         let Some(entry) = self.uploads.remove(id) else { return };
-        self.outstanding -= entry.outstanding();
         if let Some(sum) = self.owners.get_mut(&entry.payer) {
             sum.uploads -= 1;
             if sum.uploads == 0 {
@@ -398,17 +384,14 @@ impl Reservation {
     /// Grows the reservation to `bytes`.
     pub(super) async fn grow(&mut self, store: &dyn DynStore, bytes: u64) -> Result<(), Error> {
         let more = bytes.saturating_sub(self.bytes);
-        let free = if bytes > self.free_checked_until {
+        let mut free = None;
+        if bytes > self.free_checked_until {
             self.free_checked_until = bytes.saturating_add(FREE_CHECK_BYTES);
-            self.ledger.free_space(store, more).await?
-        } else {
-            None
-        };
+            free = self.ledger.free_space(store, more).await?;
+        }
         let mut accounts = self.ledger.accounts();
-        let Some(payer) = accounts.uploads.get(&self.id).map(|entry| entry.payer.clone()) else {
-            return Ok(());
-        };
-        self.ledger.check(&accounts, &payer, more, free)?;
+        let Some(entry) = accounts.uploads.get(&self.id) else { return Ok(()) };
+        self.ledger.check(&accounts, &entry.payer, more, free)?;
         accounts.reserve(&self.id, bytes);
         drop(accounts);
         self.bytes = bytes;
