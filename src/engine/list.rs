@@ -1,6 +1,5 @@
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -10,6 +9,7 @@ use futures_core::Stream;
 use super::access::Scope;
 use super::core::Engine;
 use super::error::Error;
+use crate::erased::BoxFuture;
 use crate::store::{Cursor, Page, StoreError};
 use crate::upload::{Status, Upload};
 
@@ -66,18 +66,14 @@ pub struct Listing {
     scope: Scope,
     filter: Filter,
     ready: VecDeque<Result<Upload, StoreError>>,
-    state: State,
-}
-
-enum State {
-    At(Option<Cursor>),
-    Reading(Pin<Box<dyn Future<Output = Result<Page, StoreError>> + Send>>),
-    Done,
+    /// The page that comes after those; `None` if there is none.
+    page: Option<BoxFuture<'static, Result<Page, StoreError>>>,
 }
 
 impl Listing {
     pub(super) fn new(engine: Arc<Engine>, scope: Scope, filter: Filter) -> Self {
-        Self { engine, scope, filter, ready: VecDeque::new(), state: State::At(None) }
+        let page = Some(page(&engine, None));
+        Self { engine, scope, filter, ready: VecDeque::new(), page }
     }
 
     /// Returns the next upload, or `None` after the last one.
@@ -87,41 +83,35 @@ impl Listing {
 
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Upload, Error>>> {
         loop {
-            match self.ready.pop_front() {
-                Some(Ok(upload)) => {
-                    if self.scope.contains(&upload) && self.filter.matches(&upload, &self.engine) {
-                        return Poll::Ready(Some(Ok(upload)));
-                    }
-                    continue;
-                }
+            while let Some(upload) = self.ready.pop_front() {
+                let matches = |upload| {
+                    self.scope.contains(upload) && self.filter.matches(upload, &self.engine)
+                };
                 // The owner of an unreadable record is unknown, so only the operator sees it.
-                Some(Err(_)) if !matches!(self.scope, Scope::All) => continue,
-                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-                None => {}
-            }
-            match &mut self.state {
-                State::Done => return Poll::Ready(None),
-                State::At(cursor) => {
-                    let (engine, cursor) = (Arc::clone(&self.engine), cursor.take());
-                    let page = async move { engine.store.list(cursor).await };
-                    self.state = State::Reading(Box::pin(page));
+                if upload.as_ref().map_or(self.scope.is_all(), matches) {
+                    return Poll::Ready(Some(upload.map_err(Error::from)));
                 }
-                State::Reading(page) => match ready!(page.as_mut().poll(cx)) {
-                    Ok(page) => {
-                        self.ready.extend(page.uploads);
-                        self.state = match page.next {
-                            Some(cursor) => State::At(Some(cursor)),
-                            None => State::Done,
-                        };
-                    }
-                    Err(error) => {
-                        self.state = State::Done;
-                        return Poll::Ready(Some(Err(error.into())));
-                    }
-                },
+            }
+            let Some(reading) = &mut self.page else { return Poll::Ready(None) };
+            let read = ready!(reading.as_mut().poll(cx));
+            self.page = None;
+            match read {
+                Ok(read) => {
+                    self.ready.extend(read.uploads);
+                    self.page = read.next.map(|cursor| page(&self.engine, Some(cursor)));
+                }
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
         }
     }
+}
+
+fn page(
+    engine: &Arc<Engine>,
+    cursor: Option<Cursor>,
+) -> BoxFuture<'static, Result<Page, StoreError>> {
+    let engine = Arc::clone(engine);
+    Box::pin(async move { engine.store.list(cursor).await })
 }
 
 impl Stream for Listing {

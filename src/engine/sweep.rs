@@ -49,11 +49,10 @@ pub(super) async fn delete_expired(engine: &Arc<Engine>, scope: &Scope) -> Resul
 /// Sweeps the store at a limited rate. Once `end` completes, it stops before the next page.
 async fn delete_throttled(
     engine: &Arc<Engine>,
-    scope: &Scope,
     end: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let mut end = pin!(end);
-    let mut sweep = Sweep::begin(engine, scope);
+    let mut sweep = Sweep::begin(engine, &Scope::All);
     loop {
         let (start, waits) = (Instant::now(), sweep.by_index);
         let more = sweep.page().await?;
@@ -149,10 +148,7 @@ impl<'a> Sweep<'a> {
     }
 
     fn add(&mut self, removal: Option<Result<Removal, JoinError>>) {
-        let (id, removed) = match removal.and_then(task::joined) {
-            Some(removal) => removal,
-            None => return,
-        };
+        let Some((id, removed)) = removal.and_then(task::joined) else { return };
         match removed {
             Ok(None) => {}
             Ok(Some(Removed::Complete)) => self.expired.complete += 1,
@@ -305,7 +301,7 @@ impl Sweeper {
                 // On a separate task, so that a panic of an observer ends only this sweep.
                 let sweep = async move {
                     let _guard = guard;
-                    delete_throttled(&engine, &Scope::All, end).await
+                    delete_throttled(&engine, end).await
                 };
                 match tokio::spawn(sweep).await {
                     Ok(Ok(())) => {}
