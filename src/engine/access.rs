@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::append::{Append, Options, Origin};
+use super::append::{Append, AppendMode, Origin};
 use super::claim::Arrival;
 use super::core::Engine;
 use super::error::{Error, ErrorKind};
@@ -63,11 +63,9 @@ impl Access {
         let claim =
             engine.claims.claim(&upload.id, self.arrival(), engine.takeover_timeout).await?;
         let reservation = engine.ledger.open(&*engine.store, &upload, staged).await?;
-        let writer = engine.store.create(upload).await?;
-        let checksum = Some(engine.new_checksum());
+        let lease = self.leased(engine.store.create(upload).await?, claim);
         let origin = if staged { Origin::Staged } else { Origin::New };
-        let options = Options { origin, limit, reservation, ..Options::default() };
-        Ok(Append::new(Arc::clone(engine), self.cause.clone(), claim, writer, checksum, options))
+        Ok(Append::new(lease, AppendMode::AllOrNothing, origin, limit, reservation))
     }
 
     pub(super) async fn status(&self, id: &UploadId) -> Result<Upload, Error> {
@@ -99,13 +97,10 @@ impl Access {
     }
 
     async fn find(&self, id: &UploadId) -> Result<Upload, Error> {
-        let upload = match self.engine.store.load(id).await {
-            Err(error) => return Err(self.load_error(id, error).await),
-            Ok(upload) => upload,
-        };
-        match self.scope.contains(&upload) {
-            true => Ok(upload),
-            false => Err(ErrorKind::NotFound.into()),
+        match self.engine.store.load(id).await {
+            Ok(upload) if self.scope.contains(&upload) => Ok(upload),
+            Ok(_) => Err(ErrorKind::NotFound.into()),
+            Err(error) => Err(self.load_error(id, error).await),
         }
     }
 

@@ -95,46 +95,33 @@ struct BatchWriter {
 
 impl Append {
     pub(super) fn new(
-        engine: Arc<Engine>,
-        cause: Cause,
-        claim: Claim,
-        writer: Box<dyn DynWriter>,
-        checksum: Option<Running>,
-        options: Options,
+        lease: Lease,
+        mode: AppendMode,
+        origin: Origin,
+        limit: Option<u64>,
+        reservation: Option<Reservation>,
     ) -> Self {
-        let (upload, claim) = (writer.upload().clone(), Arc::new(claim));
-        Self {
-            mode: options.mode,
-            origin: options.origin,
-            limit: options.limit,
-            position: upload.offset(),
-            submitted: upload.offset(),
-            buffer: Buffer::new(&engine.pool),
-            state: WriterState::Idle(BatchWriter {
-                writer,
-                checksum: Checksum::new(checksum),
-                _claim: Arc::clone(&claim),
-            }),
-            engine,
-            cause,
-            upload,
-            claim,
-            reservation: options.reservation,
-        }
-    }
-
-    /// Continues an existing upload.
-    pub(super) fn resume(lease: Lease, mode: AppendMode) -> Self {
         let Lease { engine, cause, writer, claim } = lease;
-        let upload = writer.upload();
+        let (upload, claim) = (writer.upload().clone(), Arc::new(claim));
         let checksum = match &upload.progress.checksum {
             Some(state) => Running::resume(state),
             None => (upload.offset() == 0).then(|| engine.new_checksum()),
         };
-        let limit = engine.within_reach(upload.max_bytes.or(engine.max_bytes));
-        let reservation = engine.ledger.resume(upload);
-        let options = Options { mode, origin: Origin::Existing, limit, reservation };
-        Self::new(engine, cause, claim, writer, checksum, options)
+        let checksum = Checksum(Arc::new(Mutex::new(checksum)));
+        Self {
+            mode,
+            origin,
+            limit,
+            position: upload.offset(),
+            submitted: upload.offset(),
+            buffer: Buffer::new(&engine.pool),
+            state: WriterState::Idle(BatchWriter { writer, checksum, _claim: Arc::clone(&claim) }),
+            engine,
+            cause,
+            upload,
+            claim,
+            reservation,
+        }
     }
 
     /// The record before the commit.
@@ -221,7 +208,7 @@ impl Append {
     /// See [`write`](Self::write).
     pub async fn write_bytes(&mut self, mut bytes: Bytes) -> Result<(), Error> {
         self.admit(bytes.len()).await?;
-        let batch = self.engine.pool.large();
+        let batch = self.engine.pool.large;
         while bytes.len() >= DIRECT_WRITE_BYTES.min(batch) {
             if !self.buffer.is_empty() {
                 self.flush().await?;
@@ -263,18 +250,14 @@ impl Append {
     }
 
     fn checked_position(&self, more: usize) -> Result<u64, Error> {
-        let (total, limit) = (self.upload.total(), self.limit);
-        let limit_or_max = limit.unwrap_or(u64::MAX);
+        let limit = self.limit.unwrap_or(u64::MAX);
+        let total = self.upload.total().filter(|total| *total <= limit);
         let position = u64::try_from(more).ok().and_then(|more| self.position.checked_add(more));
-        match position {
-            Some(position) if position <= total.unwrap_or(limit_or_max).min(limit_or_max) => {
-                Ok(position)
-            }
-            _ => Err(match total {
-                Some(total) if total <= limit_or_max => ErrorKind::TooLong { total }.into(),
-                _ => ErrorKind::TooLarge { limit: limit_or_max }.into(),
-            }),
-        }
+        let position = position.filter(|position| *position <= total.unwrap_or(limit));
+        position.ok_or_else(|| match total {
+            Some(total) => ErrorKind::TooLong { total }.into(),
+            None => ErrorKind::TooLarge { limit }.into(),
+        })
     }
 
     /// Adds all bytes of a stream.
@@ -409,11 +392,8 @@ impl Append {
         upload.progress.offset = position;
         upload.progress.expires = engine.expiry.after_chunk(&upload, engine.now());
         upload.progress.status = Status::Open;
-        let commit = tokio::spawn(async move {
-            let before = writer.upload().clone();
-            if let Err(error) = writer.commit(checksum.into_commit(last, upload)).await {
-                return Err(engine.overtaken(&before, error).await);
-            }
+        super::detached(async move {
+            engine.commit(&mut *writer, checksum.into_commit(last, upload)).await?;
             let upload = writer.upload().clone();
             if let Some(reservation) = reservation {
                 reservation.commit(&upload);
@@ -423,8 +403,8 @@ impl Append {
             // The claim is still held, so that events are reported in order.
             engine.tell(event(upload.clone()), &cause).await;
             Ok((upload, kept.map(|writer| Lease { engine, cause, writer, claim })))
-        });
-        super::joined(commit).await
+        })
+        .await
     }
 
     /// Appends the bytes of an append that was [staged](crate::OwnerUploads::stage), or that
@@ -495,10 +475,6 @@ impl BatchWriter {
 struct Checksum(Arc<Mutex<Option<Running>>>);
 
 impl Checksum {
-    fn new(running: Option<Running>) -> Self {
-        Self(Arc::new(Mutex::new(running)))
-    }
-
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -530,21 +506,12 @@ impl fmt::Debug for Append {
 }
 
 /// The upload of an append.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    #[default]
     Existing,
     New,
     /// None: the bytes will be moved to another upload.
     Staged,
-}
-
-#[derive(Default)]
-pub(super) struct Options {
-    pub(super) mode: AppendMode,
-    pub(super) origin: Origin,
-    pub(super) limit: Option<u64>,
-    pub(super) reservation: Option<Reservation>,
 }
 
 /// Fewer bytes than this stay in the buffer of a slow client: writing them would cost more than

@@ -15,7 +15,8 @@ use bytes::{Buf, Bytes};
 
 #[derive(Debug)]
 pub(super) struct Pool {
-    large: usize,
+    /// The size of a large buffer.
+    pub(super) large: usize,
     // Buffers are reused: mapping and unmapping a large one costs as much as filling it.
     idle: Mutex<Idle>,
 }
@@ -36,11 +37,6 @@ pub(super) struct Permit {
 impl Pool {
     pub(super) fn new(large: usize, count: usize) -> Arc<Self> {
         Arc::new(Self { large, idle: Mutex::new(Idle { buffers: Vec::new(), available: count }) })
-    }
-
-    /// The size of a large buffer.
-    pub(super) fn large(&self) -> usize {
-        self.large
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Idle> {

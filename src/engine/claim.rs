@@ -371,10 +371,8 @@ mod tests {
     async fn an_older_request_does_not_stop_a_newer_one() {
         let (claims, id) = (Claims::default(), UploadId::random());
         let arrived = Instant::now();
-        let newer = claims
-            .claim(&id, exact(arrived + Duration::from_nanos(1)), TIMEOUT)
-            .await
-            .unwrap();
+        let newer =
+            claims.claim(&id, exact(arrived + Duration::from_nanos(1)), TIMEOUT).await.unwrap();
         let older = claims.claim(&id, exact(arrived), TIMEOUT).await;
         assert_eq!(older.unwrap_err(), ErrorKind::Superseded);
         assert!(newer.check().is_ok());
@@ -447,11 +445,10 @@ mod tests {
         let (claims, id) = (Claims::default(), UploadId::random());
         let start = Instant::now();
         let chunk = claims.claim(&id, receiving(start), TIMEOUT).await.unwrap();
-        let (removal, ()) =
-            tokio::join!(claims.claim(&id, exact(start), TIMEOUT), async move {
-                assert_eq!(chunk.check(), Err(ErrorKind::Superseded));
-                drop(chunk);
-            });
+        let (removal, ()) = tokio::join!(claims.claim(&id, exact(start), TIMEOUT), async move {
+            assert_eq!(chunk.check(), Err(ErrorKind::Superseded));
+            drop(chunk);
+        });
         removal.unwrap();
     }
 

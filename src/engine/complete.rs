@@ -10,9 +10,9 @@ use tokio::io::AsyncReadExt;
 
 use super::claim::Claim;
 use super::core::Engine;
+use super::detached;
 use super::error::{Error, ErrorKind};
 use super::event::{Cause, Event};
-use super::joined;
 use super::lease::Lease;
 use crate::checksum::{Digest, Running};
 use crate::id::UploadId;
@@ -40,7 +40,6 @@ impl Lease {
     /// the errors of the store.
     pub async fn complete(self, digest: Option<Digest>) -> Result<Completion, Error> {
         let Self { engine, cause, claim, mut writer } = self;
-        let expected = digest;
         let mut upload = writer.upload().clone();
         check_all_received(&upload)?;
         // The size is final even if the application does not take the file, because it may have
@@ -49,20 +48,20 @@ impl Lease {
         // Reading the file may take long. It must not start again each time an impatient client
         // retries.
         claim.finish()?;
-        let commit = tokio::spawn(async move {
-            let (running, read) = verify(&engine, &mut writer, &upload, expected).await?;
-            let digest = running.as_ref().and_then(Running::digest);
-            if expected.is_some() && expected != digest {
-                return Err(Error::from(ErrorKind::ChecksumMismatch));
+        detached(async move {
+            let (running, read) = verify(&engine, &mut writer, &upload, digest).await?;
+            let computed = running.as_ref().and_then(Running::digest);
+            if digest.is_some() && digest != computed {
+                return Err(ErrorKind::ChecksumMismatch.into());
             }
             upload.progress.checksum = running.map(|running| running.save());
             if read {
                 // Saved so that the file need not be read again if the process ends here.
                 upload.progress.status = Status::Open;
-                engine.commit_record(&mut *writer, upload.clone(), Handover::None).await?;
+                engine.commit(&mut *writer, record(&upload, Handover::None)).await?;
             }
             upload.progress.status = Status::Finishing;
-            engine.commit_record(&mut *writer, upload.clone(), Handover::Given).await?;
+            engine.commit(&mut *writer, record(&upload, Handover::Given)).await?;
             let shared = Shared {
                 engine,
                 cause,
@@ -70,13 +69,18 @@ impl Lease {
                 path: Mutex::new(writer.path()),
                 state: tokio::sync::Mutex::new(FileState::HandedOver(writer)),
                 upload,
-                digest,
+                digest: computed,
             };
             let file = CompletedUpload { shared: Arc::new(shared) };
             Ok(Completion { file, claim: Some(claim) })
-        });
-        joined(commit).await
+        })
+        .await
     }
+}
+
+/// Returns the commit of a record without any bytes.
+fn record(upload: &Upload, handover: Handover) -> Commit {
+    Commit::new(Bytes::new(), upload.clone()).with_handover(handover)
 }
 
 /// Leases a complete upload. Others hold such an upload only until they see that it is complete.
@@ -116,13 +120,9 @@ async fn verify(
     // If this version cannot read the saved checksum, there is nothing to compare the bytes with.
     let compares = unverified || engine.read_back && saved.is_some();
     let lacks_digest = expected.is_some() && saved.as_ref().and_then(Running::digest).is_none();
-    let mut computed: Vec<Running> = Vec::new();
-    if compares {
-        computed.extend(saved.as_ref().map(Running::restarted));
-    }
-    if lacks_digest {
-        computed.push(Running::md5());
-    }
+    let restarted = saved.as_ref().filter(|_| compares).map(Running::restarted);
+    let mut computed: Vec<Running> =
+        restarted.into_iter().chain(lacks_digest.then(Running::md5)).collect();
     let reads = !computed.is_empty();
     if reads {
         read(engine, upload, &mut computed).await?;
@@ -197,30 +197,33 @@ impl Completion {
 
     async fn settle(mut self, status: Status) -> Result<Upload, Error> {
         let (shared, claim) = (Arc::clone(&self.file.shared), self.claim.take());
-        let commit = tokio::spawn(async move {
-            let mut upload = shared.upload.clone();
-            upload.progress.status = status;
-            // Other calls for the file wait for the verdict.
-            let mut state = shared.state.lock().await;
-            let mut writer = state.take_writer()?;
-            let handover = match status {
-                Status::Complete => Handover::Taken,
-                _ => Handover::None,
-            };
-            writer
-                .commit(Commit::new(Bytes::new(), upload.clone()).with_handover(handover))
-                .await?;
-            drop(writer);
-            if status == Status::Complete {
-                *state = FileState::Taken;
-                drop(state);
-                shared.engine.ledger.close(&upload.id);
-                shared.engine.tell(Event::Completed(upload.clone()), &shared.cause).await;
-            }
+        detached(async move {
+            let settled = shared.settle(status).await;
             drop(claim);
-            Ok::<_, Error>(upload)
-        });
-        joined(commit).await
+            settled
+        })
+        .await
+    }
+}
+
+impl Shared {
+    /// Records the verdict. Other calls for the file wait for it.
+    async fn settle(&self, status: Status) -> Result<Upload, Error> {
+        let mut upload = self.upload.clone();
+        upload.progress.status = status;
+        let taken = status == Status::Complete;
+        let mut state = self.state.lock().await;
+        let mut writer = state.take_writer()?;
+        let handover = if taken { Handover::Taken } else { Handover::None };
+        writer.commit(record(&upload, handover)).await?;
+        drop(writer);
+        if taken {
+            *state = FileState::Taken;
+            drop(state);
+            self.engine.ledger.close(&upload.id);
+            self.engine.tell(Event::Completed(upload.clone()), &self.cause).await;
+        }
+        Ok(upload)
     }
 }
 
@@ -233,12 +236,8 @@ impl Drop for Completion {
         // Without a runtime nothing waits for the lease either.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            if let Ok(mut writer) = shared.state.lock().await.take_writer() {
-                let mut upload = shared.upload.clone();
-                upload.progress.status = Status::Open;
-                // If this fails, the upload can be completed again anyway.
-                drop(writer.commit(Commit::new(Bytes::new(), upload)).await);
-            }
+            // If this fails, the upload can be completed again anyway.
+            drop(shared.settle(Status::Open).await);
             drop(claim);
         });
     }
@@ -419,7 +418,7 @@ impl CompletedUpload {
     async fn move_to(&self, target: PathBuf, overwrite: bool) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         let guard = shared.engine.claims.guard();
-        let moving = tokio::spawn(async move {
+        detached(async move {
             let _guard = guard;
             let mut state = shared.state.lock().await;
             let mut later;
@@ -435,8 +434,8 @@ impl CompletedUpload {
             writer.persist(&target, overwrite).await?;
             *shared.path.lock().unwrap_or_else(PoisonError::into_inner) = writer.path();
             Ok(())
-        });
-        joined(moving).await
+        })
+        .await
     }
 
     /// Ends the upload permanently: removes its record, and its file unless that was
@@ -469,7 +468,7 @@ impl CompletedUpload {
     pub async fn discard(&self) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         let guard = shared.engine.claims.guard();
-        let ending = tokio::spawn(async move {
+        detached(async move {
             let _guard = guard;
             let mut state = shared.state.lock().await;
             let writer = match &mut *state {
@@ -483,9 +482,9 @@ impl CompletedUpload {
             drop(state);
             shared.engine.ledger.close(&shared.upload.id);
             shared.engine.tell(Event::Discarded(shared.upload.clone()), &shared.cause).await;
-            Ok::<_, Error>(())
-        });
-        joined(ending).await
+            Ok(())
+        })
+        .await
     }
 }
 

@@ -55,11 +55,6 @@ impl Engine {
         }
     }
 
-    pub(super) fn check_offset(&self, upload: &Upload, at: u64) -> Result<(), Error> {
-        self.check_open(upload)?;
-        check_offset(upload, at)
-    }
-
     /// Polls for hand-off requests of other processes as long as this process holds any upload.
     pub(super) fn watch(self: &Arc<Self>) {
         if !self.store.capabilities().handoff {

@@ -10,13 +10,13 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::access::Access;
-use super::append::{Append, AppendMode};
+use super::append::{Append, AppendMode, Origin};
 use super::claim::Claim;
-use super::core::Engine;
+use super::core::{Engine, check_offset};
 use super::error::{Error, ErrorKind};
 use super::event::{Cause, Event};
 use crate::id::UploadId;
-use crate::store::{Commit, DynWriter, Handover, StoreError};
+use crate::store::{Commit, DynWriter, StoreError};
 use crate::time;
 use crate::upload::{Status, Upload};
 
@@ -122,7 +122,7 @@ impl Access {
         Ok(self.leased(writer, claim))
     }
 
-    fn leased(&self, writer: Box<dyn DynWriter>, claim: Claim) -> Lease {
+    pub(super) fn leased(&self, writer: Box<dyn DynWriter>, claim: Claim) -> Lease {
         let (engine, cause) = (Arc::clone(&self.engine), self.cause.clone());
         Lease { engine, cause, writer, claim }
     }
@@ -148,7 +148,10 @@ impl Lease {
 
     /// Appends bytes to the upload.
     pub fn append(self, mode: AppendMode) -> Append {
-        Append::resume(self, mode)
+        let (engine, upload) = (&self.engine, self.upload());
+        let limit = engine.within_reach(upload.max_bytes.or(engine.max_bytes));
+        let reservation = engine.ledger.resume(upload);
+        Append::new(self, mode, Origin::Existing, limit, reservation)
     }
 
     /// Sets when the upload expires; `None` means never. If that time has passed, all further
@@ -161,13 +164,13 @@ impl Lease {
     pub async fn set_expires(self, expires: impl Into<Option<SystemTime>>) -> Result<Self, Error> {
         let expires = expires.into().map(time::to_millis);
         let Self { engine, cause, mut writer, claim } = self;
-        let change = tokio::spawn(async move {
+        super::detached(async move {
             let mut upload = writer.upload().clone();
             upload.progress.expires = expires;
             writer.commit(Commit::new(Bytes::new(), upload)).await?;
             Ok(Self { engine, cause, writer, claim })
-        });
-        super::joined(change).await
+        })
+        .await
     }
 
     /// Removes the upload and its bytes, and returns its last record.
@@ -176,15 +179,15 @@ impl Lease {
     /// The errors of the store.
     pub async fn cancel(self) -> Result<Upload, Error> {
         let Self { engine, cause, writer, claim } = self;
-        let removal = tokio::spawn(async move {
+        super::detached(async move {
             let upload = writer.upload().clone();
             writer.remove().await?;
             engine.ledger.close(&upload.id);
             engine.tell(Event::Cancelled(upload.clone()), &cause).await;
             drop(claim);
             Ok(upload)
-        });
-        super::joined(removal).await
+        })
+        .await
     }
 }
 
@@ -235,34 +238,23 @@ impl Engine {
         }
     }
 
-    /// Commits a record without any bytes.
-    pub(super) async fn commit_record(
+    /// Commits. If another node was faster, the error tells what that node has done to the upload.
+    pub(super) async fn commit(
         &self,
         writer: &mut dyn DynWriter,
-        upload: Upload,
-        handover: Handover,
+        commit: Commit,
     ) -> Result<(), Error> {
-        let before = writer.upload().clone();
-        let commit = Commit::new(Bytes::new(), upload).with_handover(handover);
+        let (id, offset) = (writer.upload().id, writer.upload().offset());
         match writer.commit(commit).await {
-            Err(error) => Err(self.overtaken(&before, error).await),
-            Ok(()) => Ok(()),
+            Err(StoreError::Conflict) => {}
+            result => return Ok(result?),
         }
-    }
-
-    /// Returns the error for a failed commit that was based on the record `before`. If another node
-    /// was faster, the error tells what that node has done to the upload.
-    pub(super) async fn overtaken(&self, before: &Upload, error: StoreError) -> Error {
-        if !matches!(error, StoreError::Conflict) {
-            return error.into();
-        }
-        match self.store.load(&before.id).await {
-            Err(error) => error.into(),
-            Ok(now) => match self.check_offset(&now, before.offset()) {
-                Err(error) => error,
-                Ok(()) if now.status() == Status::Finishing => ErrorKind::Finishing.into(),
-                Ok(()) => StoreError::Conflict.into(),
-            },
+        let now = self.store.load(&id).await?;
+        self.check_open(&now)?;
+        check_offset(&now, offset)?;
+        match now.status() {
+            Status::Finishing => Err(ErrorKind::Finishing.into()),
+            _ => Err(StoreError::Conflict.into()),
         }
     }
 }

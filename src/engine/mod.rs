@@ -36,11 +36,14 @@ pub use quota::Quota;
 pub use sweep::{Expired, Sweeper};
 pub use uploads::{OperatorUploads, OwnerUploads, Uploads};
 
-use tokio::task::JoinHandle;
-
 use crate::task;
 
-/// Returns the result of a task that is not cancelled when this future is dropped.
-async fn joined<T>(task: JoinHandle<Result<T, Error>>) -> Result<T, Error> {
-    task::join(task).await.unwrap_or_else(|| Err(ErrorKind::Store.into()))
+/// Does the work on a task, which is not cancelled when the returned future is dropped.
+///
+/// This is no `async fn`, whose future would be as large as that of the work.
+fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> impl Future<Output = Result<T, Error>> + Send {
+    let task = tokio::spawn(work);
+    async { task::join(task).await.unwrap_or_else(|| Err(ErrorKind::Store.into())) }
 }
