@@ -14,8 +14,9 @@ pin_project! {
     /// replay of the small form that requested it.
     #[derive(Debug)]
     pub struct RequestBody<B> {
+        // The body of an answer is also theirs or ours.
         #[pin]
-        inner: Inner<B>,
+        inner: ResponseBody<B>,
     }
 }
 
@@ -39,11 +40,11 @@ pin_project! {
 
 impl<B> RequestBody<B> {
     pub(crate) fn theirs(body: B) -> Self {
-        Self { inner: Inner::Theirs { body } }
+        Self { inner: ResponseBody::theirs(body) }
     }
 
     pub(crate) fn replay(bytes: Bytes) -> Self {
-        Self { inner: Inner::ours(bytes, None) }
+        Self { inner: ResponseBody::ours(bytes, None) }
     }
 }
 
@@ -54,13 +55,8 @@ impl<B> ResponseBody<B> {
 
     /// `answered` is dropped when the answer is being sent.
     pub(crate) fn ours(bytes: Bytes, answered: Option<Answered>) -> Self {
-        Self { inner: Inner::ours(bytes, answered) }
-    }
-}
-
-impl<B> Inner<B> {
-    fn ours(bytes: Bytes, answered: Option<Answered>) -> Self {
-        Self::Ours { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), answered }
+        let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
+        Self { inner: Inner::Ours { bytes, answered } }
     }
 }
 
@@ -102,31 +98,7 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().inner.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-impl<B> Body for Inner<B>
-where
-    B: Body,
-    B::Data: From<Bytes>,
-{
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        match self.project() {
+        match self.project().inner.project() {
             InnerProjection::Theirs { body } => body.poll_frame(cx),
             InnerProjection::Ours { bytes, answered } => {
                 drop(answered.take());
@@ -136,16 +108,16 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Theirs { body } => body.is_end_stream(),
-            Self::Ours { bytes, .. } => bytes.is_none(),
+        match &self.inner {
+            Inner::Theirs { body } => body.is_end_stream(),
+            Inner::Ours { bytes, .. } => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Theirs { body } => body.size_hint(),
-            Self::Ours { bytes, .. } => {
+        match &self.inner {
+            Inner::Theirs { body } => body.size_hint(),
+            Inner::Ours { bytes, .. } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
         }

@@ -1,6 +1,5 @@
 //! The layer and its settings.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,23 +29,17 @@ use crate::service::ChunkedUpload;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct ChunkedUploadLayer {
     config: Arc<Config>,
 }
 
 /// The settings of a layer.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) settings: Settings,
     pub(crate) dialects: Dialects,
-}
-
-impl Config {
-    fn new(uploads: Uploads) -> Self {
-        Self { settings: Settings::new(uploads), dialects: Dialects::default() }
-    }
 }
 
 impl ChunkedUploadLayer {
@@ -54,7 +47,8 @@ impl ChunkedUploadLayer {
     /// everything else, such as listing and sweeping uploads, or continuing and completing them
     /// without HTTP.
     pub fn new(uploads: Uploads) -> Self {
-        Self { config: Arc::new(Config::new(uploads)) }
+        let settings = Settings::new(uploads);
+        Self { config: Arc::new(Config { settings, dialects: Dialects::default() }) }
     }
 
     /// Wraps a service in the layer, like [`Layer::layer`] but without importing the trait. For an
@@ -115,7 +109,7 @@ impl ChunkedUploadLayer {
     /// # }
     /// ```
     pub fn mount<S>(&self, handler: S) -> ChunkedUpload<S> {
-        ChunkedUpload::mounted(handler, Arc::clone(&self.config))
+        ChunkedUpload::new(handler, Arc::clone(&self.config), true)
     }
 
     /// Returns what pages of other origins need, for a CORS layer outside this one.
@@ -169,27 +163,6 @@ impl<S> Layer<S> for ChunkedUploadLayer {
     type Service = ChunkedUpload<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ChunkedUpload::new(inner, Arc::clone(&self.config))
-    }
-}
-
-impl fmt::Debug for ChunkedUploadLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChunkedUploadLayer").field("config", &self.config).finish()
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { uploads, policy: _, replayed_bytes, idle_timeout, min_rate, drain } =
-            &self.settings;
-        f.debug_struct("Config")
-            .field("uploads", uploads)
-            .field("dialects", &self.dialects)
-            .field("max_completion_bytes", replayed_bytes)
-            .field("idle_timeout", idle_timeout)
-            .field("min_rate", min_rate)
-            .field("drain", drain)
-            .finish_non_exhaustive()
+        ChunkedUpload::new(inner, Arc::clone(&self.config), false)
     }
 }

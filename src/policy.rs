@@ -1,5 +1,6 @@
 //! The application's decisions about uploads, and the arguments they are based on.
 
+use std::fmt;
 use std::future::{Future, ready};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -164,6 +165,13 @@ erased! {
     }
 }
 
+// So that what has a policy can derive it. An application's policy may have secrets.
+impl fmt::Debug for dyn DynPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Policy")
+    }
+}
+
 /// What a request asks for.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -305,8 +313,7 @@ pub struct Refusal {
 #[derive(Clone, Debug)]
 struct Inner {
     reason: Reason,
-    /// The status that the dialect has for the reason.
-    status: Option<StatusCode>,
+    status: StatusCode,
     content: Map<String, Value>,
     headers: HeaderMap,
     error: Option<Error>,
@@ -316,7 +323,8 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
     Unauthenticated,
-    Status(StatusCode),
+    /// The application or the dialect has refused the request.
+    Refused,
     /// The error, for which the dialect has a status and message.
     Error,
 }
@@ -324,21 +332,20 @@ enum Reason {
 impl Refusal {
     /// Creates a refusal with a status, and a reason that the client can read.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self::because(Reason::Status(status), detail.into())
+        Self::because(Reason::Refused, status, detail.into())
     }
 
     /// Creates a refusal for a caller that is not authenticated. The status is 401, except in
     /// protocols that use another one: that of django-chunked-upload uses 403.
     pub fn unauthenticated() -> Self {
         let detail = "Authentication credentials were not provided";
-        Self::because(Reason::Unauthenticated, detail.to_owned())
+        Self::because(Reason::Unauthenticated, StatusCode::UNAUTHORIZED, detail.to_owned())
     }
 
-    fn because(reason: Reason, detail: String) -> Self {
-        let mut content = Map::new();
-        content.insert("detail".to_owned(), Value::String(detail));
+    fn because(reason: Reason, status: StatusCode, detail: String) -> Self {
+        let content = Map::from_iter([("detail".to_owned(), Value::String(detail))]);
         let headers = HeaderMap::new();
-        Self { inner: Box::new(Inner { reason, status: None, content, headers, error: None }) }
+        Self { inner: Box::new(Inner { reason, status, content, headers, error: None }) }
     }
 
     /// Whether the caller was refused because it is not authenticated.
@@ -348,7 +355,7 @@ impl Refusal {
 
     /// Sets the status that the dialect uses.
     pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
-        self.inner.status = Some(status);
+        self.inner.status = status;
         self
     }
 
@@ -385,14 +392,7 @@ impl Refusal {
 
     /// The status of the answer.
     pub fn status(&self) -> StatusCode {
-        if let Some(status) = self.inner.status {
-            return status;
-        }
-        match self.inner.reason {
-            Reason::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Reason::Status(status) => status,
-            Reason::Error => StatusCode::INTERNAL_SERVER_ERROR,
-        }
+        self.inner.status
     }
 
     /// The reason that the client can read.
@@ -419,6 +419,7 @@ impl Refusal {
 /// status and message for the error.
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self::because(Reason::Error, error.to_string()).because_of(error)
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::because(Reason::Error, status, error.to_string()).because_of(error)
     }
 }

@@ -1,6 +1,5 @@
 //! The service.
 
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,7 +20,7 @@ use crate::task;
 ///
 /// Requests to other paths are passed on unchanged, at the cost of comparing the path. If the
 /// service was [mounted](crate::ChunkedUploadLayer::mount), they are answered with a 404.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ChunkedUpload<S> {
     inner: S,
     config: Arc<Config>,
@@ -30,12 +29,8 @@ pub struct ChunkedUpload<S> {
 }
 
 impl<S> ChunkedUpload<S> {
-    pub(crate) fn new(inner: S, config: Arc<Config>) -> Self {
-        Self { inner, config, mounted: false }
-    }
-
-    pub(crate) fn mounted(inner: S, config: Arc<Config>) -> Self {
-        Self { inner, config, mounted: true }
+    pub(crate) fn new(inner: S, config: Arc<Config>, mounted: bool) -> Self {
+        Self { inner, config, mounted }
     }
 
     /// Returns a reference to the inner service.
@@ -119,7 +114,7 @@ where
     let guard = config.settings.uploads.shutdown_guard();
     let task = tokio::spawn(async move {
         let _guard = guard;
-        let (request, completion) = finished.into_request();
+        let Finished { request, completion } = finished;
         let request = request.map(RequestBody::replay);
         let result = match tokio::spawn(async move { inner.call(request).await }).await {
             Ok(result) => result,
@@ -148,14 +143,5 @@ async fn or_pending<T>(result: Option<T>) -> T {
     match result {
         Some(result) => result,
         None => std::future::pending().await,
-    }
-}
-
-impl<S: fmt::Debug> fmt::Debug for ChunkedUpload<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChunkedUpload")
-            .field("inner", &self.inner)
-            .field("config", &self.config)
-            .finish()
     }
 }

@@ -76,7 +76,7 @@ pub(crate) enum Problem {
 }
 
 /// The settings of the layer that all dialects share.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) uploads: Uploads,
     pub(crate) policy: Arc<dyn DynPolicy>,
@@ -189,9 +189,10 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
             match hand_over::verify(&exchange, *completion).await {
                 // The body has been read completely.
                 Ok(completion) => {
-                    let uri = dialect.handler_uri(&parts.uri);
-                    let finished = Finished { parts, uri, body: replay, completion };
-                    return Outcome::Finished(Box::new(finished));
+                    parts.uri = dialect.handler_uri(&parts.uri);
+                    parts.extensions.insert(completion.file().clone());
+                    let request = Request::from_parts(parts, replay);
+                    return Outcome::Finished(Box::new(Finished { request, completion }));
                 }
                 Err(problem) => refuse(dialect, problem),
             }
@@ -249,15 +250,9 @@ fn log_refused(refusal: &Refusal) {
     }
 }
 
-impl From<Error> for Problem {
-    fn from(error: Error) -> Self {
-        Self::Engine(error)
-    }
-}
-
-impl From<ErrorKind> for Problem {
-    fn from(kind: ErrorKind) -> Self {
-        Self::Engine(kind.into())
+impl<E: Into<Error>> From<E> for Problem {
+    fn from(error: E) -> Self {
+        Self::Engine(error.into())
     }
 }
 

@@ -1,8 +1,7 @@
 //! Handing a finished upload to the inner service, and interpreting its answer.
 
 use bytes::Bytes;
-use http::request::Parts;
-use http::{Request, Response, Uri};
+use http::{Request, Response};
 
 use super::body::Answered;
 use super::exchange::{Exchange, Problem};
@@ -19,10 +18,8 @@ pub(crate) enum Outcome {
 
 /// A finished upload, and the request for the inner service.
 pub(crate) struct Finished {
-    pub(super) parts: Parts,
-    pub(super) uri: Uri,
-    pub(super) body: Bytes,
-    pub(super) completion: Completion,
+    pub(crate) request: Request<Bytes>,
+    pub(crate) completion: Completion,
 }
 
 /// Asks the application whether it accepts a finished file.
@@ -42,15 +39,6 @@ pub(super) async fn verify(
         return Err(refusal);
     }
     Ok(completion)
-}
-
-impl Finished {
-    pub(crate) fn into_request(self) -> (Request<Bytes>, Completion) {
-        let Self { mut parts, uri, body, completion } = self;
-        parts.uri = uri;
-        parts.extensions.insert(completion.file().clone());
-        (Request::from_parts(parts, body), completion)
-    }
 }
 
 /// Records whether the inner service has taken the file. If this fails, the upload could not be
