@@ -20,7 +20,7 @@
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, Bytes};
 use futures_core::Stream;
@@ -33,6 +33,7 @@ use super::core::Engine;
 use super::error::{Error, ErrorKind};
 use super::event::{Cause, Event};
 use super::lease::Lease;
+use super::lock;
 use super::quota::Reservation;
 use crate::checksum::Running;
 use crate::store::{Batch, Commit, DynWriter, Reader, StoreError};
@@ -475,12 +476,8 @@ impl BatchWriter {
 struct Checksum(Arc<Mutex<Option<Running>>>);
 
 impl Checksum {
-    fn running(&self) -> MutexGuard<'_, Option<Running>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn update(&self, bytes: &[u8]) {
-        if let Some(running) = &mut *self.running() {
+        if let Some(running) = &mut *lock(&self.0) {
             running.update(bytes);
         }
     }
@@ -489,7 +486,7 @@ impl Checksum {
     fn into_commit(self, last: Bytes, mut upload: Upload) -> Commit {
         Commit::computed(last, move |last| {
             self.update(last);
-            upload.progress.checksum = self.running().as_ref().map(Running::save);
+            upload.progress.checksum = lock(&self.0).as_ref().map(Running::save);
             upload
         })
     }

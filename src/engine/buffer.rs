@@ -9,9 +9,11 @@
 //! and fault in a new read buffer, which costs more than the copy. Large frames are written
 //! directly, and each counts as a large buffer meanwhile.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, Bytes};
+
+use super::lock;
 
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -39,13 +41,9 @@ impl Pool {
         Arc::new(Self { large, idle: Mutex::new(Idle { buffers: Vec::new(), available: count }) })
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Returns a permit that counts as a large buffer until it is dropped.
     pub(super) fn permit(self: &Arc<Self>) -> Option<Permit> {
-        let mut idle = self.idle();
+        let mut idle = lock(&self.idle);
         idle.available = idle.available.checked_sub(1)?;
         drop(idle);
         Some(Permit { pool: Arc::clone(self) })
@@ -53,14 +51,14 @@ impl Pool {
 
     fn take(self: &Arc<Self>) -> Option<(Vec<u8>, Permit)> {
         let permit = self.permit()?;
-        let buffer = self.idle().buffers.pop();
+        let buffer = lock(&self.idle).buffers.pop();
         Some((buffer.unwrap_or_else(|| Vec::with_capacity(self.large)), permit))
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.pool.idle().available += 1;
+        lock(&self.pool.idle).available += 1;
     }
 }
 
@@ -140,7 +138,7 @@ impl Drop for Buffer {
         if self.is_large() {
             let mut bytes = std::mem::take(&mut self.bytes);
             bytes.clear();
-            self.pool.idle().buffers.push(bytes);
+            lock(&self.pool.idle).buffers.push(bytes);
         }
     }
 }

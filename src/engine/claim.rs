@@ -11,7 +11,7 @@
 //! the earlier one receives bytes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::error::ErrorKind;
+use super::lock;
 use crate::id::UploadId;
 
 #[derive(Debug, Default)]
@@ -98,7 +99,7 @@ pub struct ShutdownGuard {
 
 impl Shared {
     fn slots(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.slots)
     }
 
     /// Returns why a claim was stopped: by a newer claim, or by a shutdown.
@@ -168,6 +169,11 @@ impl Claims {
 
     pub(super) fn is_closed(&self) -> bool {
         self.shared.closing.is_cancelled()
+    }
+
+    /// Returns a token that is cancelled when no new work may start, or before that by its owner.
+    pub(super) fn closing(&self) -> CancellationToken {
+        self.shared.closing.child_token()
     }
 
     /// Refuses all new claims from now on.

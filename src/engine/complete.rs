@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,10 +10,10 @@ use tokio::io::AsyncReadExt;
 
 use super::claim::Claim;
 use super::core::Engine;
-use super::detached;
 use super::error::{Error, ErrorKind};
 use super::event::{Cause, Event};
 use super::lease::Lease;
+use super::{detached, lock};
 use crate::checksum::{Digest, Running};
 use crate::id::UploadId;
 use crate::store::{Commit, DynWriter, Handover, Reader, StoreError};
@@ -383,7 +383,7 @@ impl CompletedUpload {
     /// The file belongs to the store until [`persist`](Self::persist): you may read it, but do not
     /// keep the path.
     pub fn path(&self) -> Option<PathBuf> {
-        self.shared.path.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.shared.path).clone()
     }
 
     /// Moves the file to `target` atomically, replacing an existing file. After that it belongs to
@@ -432,7 +432,7 @@ impl CompletedUpload {
                 ended @ (FileState::NotTaken | FileState::Discarded) => return Err(ended.error()),
             };
             writer.persist(&target, overwrite).await?;
-            *shared.path.lock().unwrap_or_else(PoisonError::into_inner) = writer.path();
+            *lock(&shared.path) = writer.path();
             Ok(())
         })
         .await

@@ -36,7 +36,14 @@ pub use quota::Quota;
 pub use sweep::{Expired, Sweeper};
 pub use uploads::{OperatorUploads, OwnerUploads, Uploads};
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use crate::task;
+
+/// Locks data that is valid after each step, so that a panic in between does it no harm.
+fn lock<T>(data: &Mutex<T>) -> MutexGuard<'_, T> {
+    data.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Does the work on a task, which is not cancelled when the returned future is dropped.
 ///

@@ -7,11 +7,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::OnceCell;
 
 use super::error::{Error, ErrorKind};
+use super::lock;
 use crate::id::UploadId;
 use crate::store::{Cursor, DynStore, Page, StoreError};
 use crate::upload::{Owner, Status, Upload};
@@ -112,7 +113,7 @@ impl Ledger {
     }
 
     fn accounts(&self) -> MutexGuard<'_, Accounts> {
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.accounts)
     }
 
     /// Reserves the announced total of a new upload. Returns `None` without quotas.

@@ -3,19 +3,20 @@
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lru::LruCache;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
 use super::access::Scope;
 use super::claim::Arrival;
 use super::core::Engine;
 use super::error::Error;
 use super::event::Event;
+use super::lock;
 use super::quota::Scan;
 use crate::id::UploadId;
 use crate::log;
@@ -260,17 +261,13 @@ impl Default for Swept {
 }
 
 impl Swept {
-    fn owners(&self) -> MutexGuard<'_, LruCache<UploadId, Option<Owner>>> {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn remember(&self, upload: &Upload) {
-        self.owners().put(upload.id, upload.owner.clone());
+        lock(&self.owners).put(upload.id, upload.owner.clone());
     }
 
     /// Whether the upload is one of them and within the scope.
     pub(super) fn contains(&self, id: &UploadId, scope: &Scope) -> bool {
-        self.owners().peek(id).is_some_and(|owner| scope.owns(owner.as_ref()))
+        lock(&self.owners).peek(id).is_some_and(|owner| scope.owns(owner.as_ref()))
     }
 }
 
@@ -285,7 +282,8 @@ pub struct Sweeper {
 
 impl Sweeper {
     pub(super) fn start(engine: Arc<Engine>, every: Duration) -> Self {
-        let stop = CancellationToken::new();
+        // Also cancelled when the handle is dropped.
+        let stop = engine.claims.closing();
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
             loop {
@@ -295,9 +293,7 @@ impl Sweeper {
                 if engine.claims.is_closed() {
                     return;
                 }
-                let end = ended(stopped.clone(), guard.closing());
-                let stop = ended(stopped.clone(), guard.closing());
-                let engine = Arc::clone(&engine);
+                let (engine, end) = (Arc::clone(&engine), stopped.clone().cancelled_owned());
                 // On a separate task, so that a panic of an observer ends only this sweep.
                 let sweep = async move {
                     let _guard = guard;
@@ -310,7 +306,7 @@ impl Sweeper {
                 }
                 tokio::select! {
                     () = tokio::time::sleep(every) => {}
-                    () = stop => return,
+                    () = stopped.cancelled() => return,
                 }
             }
         });
@@ -323,15 +319,6 @@ impl Sweeper {
         drop(self.stop);
         // If the runtime has ended the task, there is nothing to wait for.
         let _ended: Option<()> = task::join(self.task).await;
-    }
-}
-
-/// Waits until the sweeper must stop.
-async fn ended(stopped: CancellationToken, closing: impl Future<Output = ()>) {
-    tokio::select! {
-        // Also cancelled when the handle is dropped.
-        () = stopped.cancelled() => {}
-        () = closing => {}
     }
 }
 
