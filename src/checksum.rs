@@ -44,7 +44,7 @@ impl fmt::Debug for Digest {
 pub struct ChecksumState(String);
 
 /// An incremental checksum.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) enum Running {
     Md5(Md5),
     /// For files that need no digest: it detects damage at almost no cost.
@@ -114,6 +114,10 @@ fn update(md5: &mut Md5, bytes: &[u8]) {
 /// remaining bytes and the state are handled as without it.
 #[cfg(feature = "fast-md5")]
 fn update(md5: &mut Md5, bytes: &[u8]) {
+    /// The positions in the state of the number of blocks, and of the length of the partial block.
+    const COUNT: usize = 16;
+    const PARTIAL: usize = 24;
+    const BLOCK: usize = 64;
     let partial = usize::from(md5.serialize()[PARTIAL]);
     let (start, rest) = bytes.split_at(bytes.len().min((BLOCK - partial) % BLOCK));
     md5.update(start);
@@ -135,15 +139,6 @@ fn update(md5: &mut Md5, bytes: &[u8]) {
     md5.update(end);
 }
 
-impl fmt::Debug for Running {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Md5(_) => "Running(md5)",
-            Self::Crc32(_) => "Running(crc32)",
-        })
-    }
-}
-
 impl FromStr for ChecksumState {
     type Err = std::convert::Infallible;
 
@@ -162,13 +157,6 @@ fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
 const MD5: &str = "md5:";
 const CRC32: &str = "crc32:";
 const STATE_LENGTH: usize = 88;
-/// The positions in the state of the number of blocks, and of the length of the partial block.
-#[cfg(feature = "fast-md5")]
-const COUNT: usize = 16;
-#[cfg(feature = "fast-md5")]
-const PARTIAL: usize = 24;
-#[cfg(feature = "fast-md5")]
-const BLOCK: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -27,11 +27,8 @@ fn is_hidden(char: char) -> bool {
         || matches!(
             char,
             '\u{061C}' // Arabic letter mark
-                | '\u{200E}'
-                | '\u{200F}'
-                | '\u{2028}'
-                | '\u{2029}'
-                | '\u{202A}'..='\u{202E}'
+                | '\u{200E}'..='\u{200F}'
+                | '\u{2028}'..='\u{202E}'
                 | '\u{2066}'..='\u{2069}'
                 | '\u{FEFF}'
         )
@@ -75,20 +72,18 @@ fn extension(name: &str) -> &str {
 // Whatever follows the first dot, and with whitespace before it, the name still means the device.
 fn is_device(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().trim_end();
-    if DEVICES.iter().any(|device| stem.eq_ignore_ascii_case(device)) {
-        return true;
-    }
-    let mut chars = stem.chars();
-    let port: String = chars.by_ref().take(3).collect();
-    let numbered = matches!(chars.next(), Some('0'..='9' | '¹' | '²' | '³'));
-    let numbered = numbered && chars.next().is_none();
-    numbered && (port.eq_ignore_ascii_case("com") || port.eq_ignore_ascii_case("lpt"))
+    let is = |device: &&str| stem.eq_ignore_ascii_case(device);
+    let is_port = |port: &str| PORTS.iter().any(|device| port.eq_ignore_ascii_case(device));
+    let port = stem.strip_suffix(|char| matches!(char, '0'..='9' | '¹' | '²' | '³'));
+    DEVICES.iter().any(is) || port.is_some_and(is_port)
 }
 
 /// Filesystems allow 255 bytes. Applications may add an id or a date in front.
 const MAX_BYTES: usize = 200;
 const MAX_EXTENSION_BYTES: usize = 32;
 const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "conin$", "conout$"];
+/// Devices with a number.
+const PORTS: [&str; 2] = ["com", "lpt"];
 
 #[cfg(test)]
 mod tests {
