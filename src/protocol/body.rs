@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -141,11 +141,7 @@ impl<B: Payload> Incoming<B> {
         mut append: Option<&mut Append>,
     ) -> Result<Option<Bytes>, Problem> {
         // Data that is already available needs neither a timeout nor the check for newer requests.
-        let data = poll_fn(|cx| match self.poll_data(cx) {
-            Poll::Ready(data) => Poll::Ready(Some(data)),
-            Poll::Pending => Poll::Ready(None),
-        });
-        if let Some(data) = data.await {
+        if let Poll::Ready(data) = poll_fn(|cx| Poll::Ready(self.poll_data(cx))).await {
             return Ok(self.count_data(Duration::ZERO, data?)?);
         }
         let deadline = time::deadline(self.idle_timeout);
@@ -194,10 +190,9 @@ impl<B: Payload> Incoming<B> {
         waited: Duration,
         data: Option<Bytes>,
     ) -> Result<Option<Bytes>, BodyError> {
-        let Some(data) = data else { return Ok(None) };
-        match self.rate.record(waited, data.len() as u64) {
-            true => Ok(Some(data)),
-            false => Err(BodyError::Slow),
+        match &data {
+            Some(data) if !self.rate.record(waited, data.len() as u64) => Err(BodyError::Slow),
+            _ => Ok(data),
         }
     }
 
@@ -209,12 +204,10 @@ impl<B: Payload> Incoming<B> {
         self.awaits_continue = false;
         for _ in 0..MAX_EMPTY_FRAMES {
             let frame = match self.body.as_mut().poll_frame(cx) {
-                Poll::Ready(frame) => frame,
                 Poll::Pending if self.caller.has_left() => {
-                    self.ended = true;
-                    return Poll::Ready(Err(BodyError::Failed("the client disconnected".into())));
+                    return Poll::Ready(Err(self.failed("the client disconnected".into())));
                 }
-                Poll::Pending => return Poll::Pending,
+                frame => ready!(frame),
             };
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(mut data))) if data.has_remaining() => {

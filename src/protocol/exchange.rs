@@ -132,9 +132,7 @@ impl<'a> Exchange<'a> {
         let question = SizeLimit { context, configured };
         let limit = match self.ask(self.settings.policy.max_bytes(&question)).await? {
             MaxBytes::Configured => configured,
-            MaxBytes::AtMost(bytes) => {
-                Some(configured.map_or(bytes, |configured| configured.min(bytes)))
-            }
+            MaxBytes::AtMost(bytes) => Some(configured.unwrap_or(bytes).min(bytes)),
             MaxBytes::Override(limit) => limit,
         };
         Ok(self.settings.uploads.within_reach(limit))
