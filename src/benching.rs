@@ -10,14 +10,14 @@ use crate::protocol::chunked::form::{Boundary, FormEvent, FormLimits, FormReader
 /// Reads a form with a file in the field `file` and says how long that is; `None` if it is no form.
 pub fn form(content_type: &str, frames: impl IntoIterator<Item = Bytes>) -> Option<usize> {
     let boundary = Boundary::from_content_type(content_type.as_bytes()).ok()?;
-    let mut reader = FormReader::new(&boundary, "file", FormLimits::default());
+    let mut reader = FormReader::new(&boundary, Some("file".into()), FormLimits::default());
     let mut frames = frames.into_iter();
     let mut length = 0;
     loop {
         match reader.next().ok()? {
             FormEvent::NeedData => reader.feed(frames.next()?),
             FormEvent::Data(bytes) => length += bytes.len(),
-            FormEvent::Field { .. } | FormEvent::File { .. } | FormEvent::FileEnd => {}
+            FormEvent::Field { .. } | FormEvent::File { .. } => {}
             FormEvent::End => return Some(length),
         }
     }

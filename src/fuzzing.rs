@@ -46,7 +46,7 @@ pub fn form(input: &[u8]) {
             .field_bytes(16)
             .fields_bytes(24)
             .ignored_bytes(32);
-        trace(&mut FormReader::new(&boundary, "f", limits), frames)
+        trace(&mut FormReader::new(&boundary, Some("f".into()), limits), frames)
     };
 
     let whole = read(vec![body]);

@@ -59,9 +59,9 @@ impl Encoder for JsonEncoder {
 
 /// An answer that is not yet encoded.
 pub(super) struct Answer {
-    status: StatusCode,
-    content: Option<Map<String, Value>>,
-    headers: HeaderMap,
+    pub(super) status: StatusCode,
+    pub(super) content: Option<Map<String, Value>>,
+    pub(super) headers: HeaderMap,
 }
 
 impl Answer {
@@ -85,28 +85,25 @@ impl Answer {
             _ => self,
         }
     }
-
-    pub(super) fn into_response(self, chunked: &Chunked) -> Response<Bytes> {
-        let mut response = Response::new(Bytes::new());
-        *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
-        if let Some(content) = self.content {
-            let media_type = chunked.content_type.clone();
-            let media_type = media_type.unwrap_or_else(|| chunked.encoder.content_type());
-            response.headers_mut().insert(CONTENT_TYPE, media_type);
-            *response.body_mut() = chunked.encoder.encode(&content).into();
-        }
-        response
-    }
 }
 
-impl From<&Refusal> for Answer {
-    fn from(refusal: &Refusal) -> Self {
-        Self {
-            status: refusal.status(),
-            content: Some(refusal.content().clone()),
-            headers: refusal.headers().clone(),
+impl Chunked {
+    pub(super) fn response(
+        &self,
+        status: StatusCode,
+        headers: HeaderMap,
+        content: Option<&Map<String, Value>>,
+    ) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        if let Some(content) = content {
+            let media_type = self.content_type.clone();
+            let media_type = media_type.unwrap_or_else(|| self.encoder.content_type());
+            response.headers_mut().insert(CONTENT_TYPE, media_type);
+            *response.body_mut() = self.encoder.encode(content).into();
         }
+        response
     }
 }
 
@@ -157,7 +154,7 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
         ErrorKind::TotalMismatch { total } => {
             bad(format!("Size of file was announced as {total} bytes"))
         }
-        ErrorKind::TooLong { .. } => bad(WRONG_SIZE),
+        ErrorKind::TooLong { .. } => wrong_size(),
         ErrorKind::TooLarge { limit } => {
             bad(format!("Size of file exceeds the limit ({limit} bytes)"))
         }
@@ -195,7 +192,7 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
     }
 }
 
-fn bad(detail: impl Into<String>) -> Refusal {
+pub(super) fn bad(detail: impl Into<String>) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, detail)
 }
 
@@ -229,7 +226,5 @@ pub(super) fn bad_headers() -> Refusal {
 }
 
 pub(super) fn wrong_size() -> Refusal {
-    bad(WRONG_SIZE)
+    bad("File size doesn't match headers")
 }
-
-const WRONG_SIZE: &str = "File size doesn't match headers";

@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::CONTENT_DISPOSITION;
 use http::request::Parts;
 
-use super::answer::{Answer, bad_headers, encoded_body, no_file, status_body, wrong_size};
+use super::answer::{Answer, bad, bad_headers, encoded_body, no_file, status_body, wrong_size};
 use super::config::Chunked;
 use super::content_range::ContentRange;
 use super::disposition::Disposition;
 use super::form::{Boundary, FormError, FormEvent, FormLimits, FormReader, plain_media_type};
-use super::query::{self, set_once};
+use super::query::{self, Query, set_once};
 use crate::engine::{Append, AppendMode, ErrorKind, NewUpload, OwnerUploads};
 use crate::filename;
 use crate::id::UploadId;
@@ -28,10 +27,11 @@ pub(super) async fn receive<B: Payload>(
 ) -> Result<Answer, Problem> {
     let kind = body_kind(exchange.parts);
     // A form names its upload in a field.
-    let id = match &kind {
-        Ok(BodyKind::Raw(_)) => query::id(exchange.parts),
-        _ => None,
+    let query = match &kind {
+        Ok(BodyKind::Raw(_)) => query::read(exchange.parts),
+        _ => Ok(Query::default()),
     };
+    let id = query::id(&query);
     let context = exchange.context(Action::Append, id.as_ref());
     let uploads = exchange.authorize(&context).await?.order_tolerance(ORDER_TOLERANCE);
     let limit = exchange.limit(context, exchange.settings.uploads.max_bytes()).await?;
@@ -43,7 +43,7 @@ pub(super) async fn receive<B: Payload>(
     }
     let upload = match kind? {
         BodyKind::Form(boundary) => request.receive_form(boundary, body).await?,
-        BodyKind::Raw(file) => request.receive_raw(file, body).await?,
+        BodyKind::Raw(file) => request.receive_raw(file, query?, body).await?,
     };
     let mut content = status_body(&upload);
     let context = exchange.context(Action::Append, Some(&upload.id));
@@ -73,17 +73,6 @@ enum BodyKind {
     Raw(File),
 }
 
-/// The upload that the bytes of a file belong to, as far as it is known when the file starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Target {
-    /// The upload that the request has named.
-    Existing,
-    /// A new upload, unless an id follows the file.
-    New,
-    /// An upload whose id must follow the file, since the chunk does not start at 0.
-    Unknown,
-}
-
 impl Request<'_> {
     /// Receives `multipart/form-data` with its parts in any order.
     async fn receive_form<B: Payload>(
@@ -93,7 +82,8 @@ impl Request<'_> {
     ) -> Result<Upload, Problem> {
         let limits = self.chunked.form_limits;
         self.check_size(body.exact_size(), overhead(&limits), self.provisional_limit())?;
-        let mut form = FormReader::new(&boundary, Arc::clone(&self.chunked.field), limits);
+        let field = Arc::clone(&self.chunked.field);
+        let mut form = FormReader::new(&boundary, Some(field), limits);
         let mut id = None;
         let mut fields = Vec::new();
         let mut receiver: Option<Receiver> = None;
@@ -119,7 +109,6 @@ impl Request<'_> {
                     Some(receiver) => receiver.take(bytes, self.range.as_ref()).await?,
                     None => return Err(no_file().into()),
                 },
-                FormEvent::FileEnd => {}
                 FormEvent::End => break,
             }
         }
@@ -135,9 +124,9 @@ impl Request<'_> {
     async fn receive_raw<B: Payload>(
         &self,
         file: File,
+        (id, fields): Query,
         body: &mut Incoming<B>,
     ) -> Result<Upload, Problem> {
-        let (id, fields) = query::read(self.exchange.parts)?;
         if id.is_none() {
             self.check_start()?;
         }
@@ -200,21 +189,18 @@ impl Request<'_> {
         fields: &[(String, String)],
         size: Option<u64>,
     ) -> Result<Receiver, Problem> {
-        let target = match (id, self.start()) {
-            (Some(_), _) => Target::Existing,
-            (None, 0) => Target::New,
-            (None, _) => Target::Unknown,
-        };
-        if target != Target::Existing {
+        if id.is_none() {
             self.check_size(size, 0, self.provisional_limit())?;
             self.check_total(self.provisional_limit())?;
         }
-        let append = match (target, id) {
-            (Target::Existing, Some(id)) => self.resume(id, &file, fields, size).await?,
-            (Target::Unknown, _) => self.uploads.stage().await?,
-            _ => self.create(&file, fields).await?,
+        let append = match (id, self.start()) {
+            (Some(id), _) => self.resume(id, &file, fields, size).await?,
+            // A new upload, unless an id follows the file.
+            (None, 0) => self.create(&file, fields).await?,
+            // An upload whose id must follow the file.
+            (None, _) => self.uploads.stage().await?,
         };
-        Ok(Receiver { append, file, received: 0, target })
+        Ok(Receiver { append, file, received: 0, is_resumed: id.is_some() })
     }
 
     /// Starts an upload if the application accepts it.
@@ -287,19 +273,19 @@ impl Request<'_> {
         id: Option<&str>,
         fields: Vec<(String, String)>,
     ) -> Result<Upload, Problem> {
-        let Receiver { mut append, file, received: size, target } = receiver;
-        match (target, id) {
+        let Receiver { mut append, file, received: size, is_resumed } = receiver;
+        match id {
+            _ if is_resumed => {}
             // The id followed the file: the staged bytes are moved to their upload.
-            (Target::New | Target::Unknown, Some(id)) => {
+            Some(id) => {
                 let staged = append;
                 append = self.resume(id, &file, &fields, Some(size)).await?;
                 append.take_from(staged).await?;
             }
-            (Target::New | Target::Unknown, None) => {
+            None => {
                 self.check_start()?;
                 append.set_fields(fields);
             }
-            (Target::Existing, _) => {}
         }
         // The append has already checked the limit.
         self.check_size(Some(size), 0, None)?;
@@ -317,9 +303,7 @@ impl Request<'_> {
             0 => Ok(()),
             // Without an offset in the answer: a client that continues from it would start one
             // upload after another.
-            _ if query::has_id(self.exchange.parts) => {
-                Err(Refusal::new(StatusCode::BAD_REQUEST, ID_IN_QUERY).into())
-            }
+            _ if query::has_id(self.exchange.parts) => Err(bad(ID_IN_QUERY).into()),
             _ => Err(ErrorKind::OffsetMismatch { offset: 0 }.into()),
         }
     }
@@ -354,7 +338,8 @@ struct Receiver {
     file: File,
     /// How many of its bytes have arrived.
     received: u64,
-    target: Target,
+    /// Whether the request has named its upload before the file.
+    is_resumed: bool,
 }
 
 impl Receiver {

@@ -5,9 +5,9 @@ use std::future::ready;
 
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
-use serde::de::{Deserialize, Deserializer, MapAccess};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-use super::answer::bad_headers;
+use super::answer::{bad, bad_headers};
 use super::config::Chunked;
 use super::form::{self, Boundary, FormError, FormLimits};
 use super::query::set_once;
@@ -32,27 +32,22 @@ pub(super) async fn complete<B: Payload>(
     if !is_self_delimiting(exchange.parts) {
         body.check_truncation()?;
     }
-    let (id, md5) = match (id, md5) {
-        (Some(id), Some(md5)) => (id, Some(md5)),
-        (Some(id), None) if !chunked.md5_check => (id, None),
+    let md5 = md5.filter(|_| chunked.md5_check);
+    let id = match id {
+        Some(id) if md5.is_some() || !chunked.md5_check => id,
         _ if chunked.md5_check => {
-            return Err(bad_request("Both 'upload_id' and 'md5' are required").into());
+            return Err(bad("Both 'upload_id' and 'md5' are required").into());
         }
-        _ => return Err(bad_request("'upload_id' is required").into()),
+        _ => return Err(bad("'upload_id' is required").into()),
     };
     let id: UploadId = id.parse().map_err(|_| ErrorKind::NotFound)?;
-    let digest = match md5.filter(|_| chunked.md5_check) {
-        None => None,
-        Some(md5) => match Digest::md5(&md5) {
-            Some(digest) => Some(digest),
-            // No file can have this MD5, but other problems with the upload take precedence.
-            None => {
-                let refuse = |_| ready(Err::<(), Error>(ErrorKind::ChecksumMismatch.into()));
-                let refused = uploads.acquire_if(&id, refuse).await.map(drop);
-                return Err(refused.map_or_else(completion_error, |()| ErrorKind::Store.into()));
-            }
-        },
-    };
+    let digest = md5.as_deref().and_then(Digest::md5);
+    if md5.is_some() && digest.is_none() {
+        // No file can have this MD5, but other problems with the upload take precedence.
+        let refuse = |_| ready(Err::<(), Error>(ErrorKind::ChecksumMismatch.into()));
+        let refused = uploads.acquire_if(&id, refuse).await.map(drop);
+        return Err(refused.map_or_else(completion_error, |()| ErrorKind::Store.into()));
+    }
     let completion = uploads.complete(&id, digest).await.map_err(completion_error)?;
     Ok(Reply::Finished(Box::new(completion), content))
 }
@@ -94,7 +89,7 @@ pub(crate) fn read_fields(
         }
         b"application/json" => {
             let Pairs(pairs) =
-                serde_json::from_slice(body).map_err(|_| bad_request("Error in the JSON body"))?;
+                serde_json::from_slice(body).map_err(|_| bad("Error in the JSON body"))?;
             for (name, value) in pairs {
                 take(&name, value.as_str().unwrap_or_default())?;
             }
@@ -115,38 +110,29 @@ struct Pairs(Vec<(String, serde_json::Value)>);
 
 impl<'de> Deserialize<'de> for Pairs {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Pairs;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-
-        from.deserialize_map(Visitor)
+        from.deserialize_map(Self(Vec::new()))
     }
 }
 
-fn bad_request(detail: &str) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, detail)
+impl<'de> Visitor<'de> for Pairs {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        while let Some(pair) = map.next_entry()? {
+            self.0.push(pair);
+        }
+        Ok(self)
+    }
 }
 
 /// The original protocol uses a different message here than for a chunk.
 fn completion_error(error: Error) -> Problem {
     match error.kind() {
-        ErrorKind::AlreadyComplete => {
-            bad_request("Upload has already been marked as complete").into()
-        }
+        ErrorKind::AlreadyComplete => bad("Upload has already been marked as complete").into(),
         _ => error.into(),
     }
 }

@@ -1,5 +1,7 @@
 //! The `Content-Range` of a chunk.
 
+use super::disposition::split_once;
+
 /// The position of a chunk in its file: `bytes start-end/total`.
 ///
 /// A value of this type has `start <= end < total`.
@@ -35,11 +37,6 @@ impl ContentRange {
         // Neither step can overflow, since `start <= end < total`.
         self.end - self.start + 1
     }
-}
-
-fn split_once(value: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
-    let at = memchr::memchr(at, value)?;
-    Some((&value[..at], &value[at + 1..]))
 }
 
 // Not `str::parse`, which takes a leading `+`.

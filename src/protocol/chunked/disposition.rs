@@ -283,7 +283,8 @@ pub(super) fn is_tchar(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || memchr(*byte, b"!#$%&'*+-.^_`|~").is_some()
 }
 
-fn split_once(value: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+/// Splits `value` at the first byte `at`, which is in neither part.
+pub(super) fn split_once(value: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     let at = memchr(at, value)?;
     Some((&value[..at], &value[at + 1..]))
 }

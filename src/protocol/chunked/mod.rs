@@ -63,7 +63,8 @@ impl Dialect for Chunked {
             (Action::Chunk, &Method::DELETE) if has_id() => status::cancel(exchange).await?,
             (_, method) => other_method(action, method, has_id())?,
         };
-        Ok(Reply::Answer(answer.into_response(self)))
+        let Answer { status, content, headers } = answer;
+        Ok(Reply::Answer(self.response(status, headers, content.as_ref())))
     }
 
     fn handler_uri(&self, uri: &Uri) -> Uri {
@@ -75,7 +76,7 @@ impl Dialect for Chunked {
     }
 
     fn encode(&self, refusal: &Refusal) -> Response<Bytes> {
-        Answer::from(refusal).into_response(self)
+        self.response(refusal.status(), refusal.headers().clone(), Some(refusal.content()))
     }
 
     fn cors(&self) -> Cors {

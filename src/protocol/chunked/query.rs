@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use http::StatusCode;
 use http::request::Parts;
 
+use super::answer::bad;
 use crate::id::UploadId;
 use crate::policy::Refusal;
 
@@ -13,10 +13,12 @@ pub(crate) fn has_id(parts: &Parts) -> bool {
     pairs(parts).any(|(key, value)| key == "upload_id" && !value.is_empty())
 }
 
-/// Returns the upload id in the query, if there is one, and the other fields.
-pub(crate) fn read(parts: &Parts) -> Result<(Option<String>, Vec<(String, String)>), Refusal> {
-    let mut id = None;
-    let mut fields = Vec::new();
+/// The upload id in a query, if there is one, and the other fields.
+pub(crate) type Query = (Option<String>, Vec<(String, String)>);
+
+/// Reads the query of a request.
+pub(crate) fn read(parts: &Parts) -> Result<Query, Refusal> {
+    let (mut id, mut fields) = Query::default();
     for (key, value) in pairs(parts) {
         if key == "upload_id" {
             set_once(&mut id, &value, "upload_id")?;
@@ -28,8 +30,9 @@ pub(crate) fn read(parts: &Parts) -> Result<(Option<String>, Vec<(String, String
 }
 
 /// Returns the upload id in the query, if there is exactly one and it is valid.
-pub(crate) fn id(parts: &Parts) -> Option<UploadId> {
-    read(parts).ok()?.0?.parse().ok()
+pub(super) fn id(query: &Result<Query, Refusal>) -> Option<UploadId> {
+    let (id, _) = query.as_ref().ok()?;
+    id.as_deref()?.parse().ok()
 }
 
 fn pairs(parts: &Parts) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
@@ -39,17 +42,12 @@ fn pairs(parts: &Parts) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
 /// Sets a value that may be sent only once, or repeatedly if it is the same. An empty value is
 /// ignored.
 pub(super) fn set_once(slot: &mut Option<String>, value: &str, name: &str) -> Result<(), Refusal> {
-    match slot {
-        _ if value.is_empty() => Ok(()),
-        None => {
-            *slot = Some(value.to_owned());
-            Ok(())
-        }
-        Some(known) if known == value => Ok(()),
-        Some(_) => {
-            let detail = format!("'{name}' was sent twice with different values");
-            Err(Refusal::new(StatusCode::BAD_REQUEST, detail))
-        }
+    if value.is_empty() {
+        return Ok(());
+    }
+    match slot.get_or_insert_with(|| value.to_owned()) == value {
+        true => Ok(()),
+        false => Err(bad(format!("'{name}' was sent twice with different values"))),
     }
 }
 

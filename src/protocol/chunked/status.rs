@@ -33,9 +33,10 @@ async fn requested_upload(
     exchange: &Exchange<'_>,
     action: Action,
 ) -> Result<(OwnerUploads, UploadId), Problem> {
-    let id = query::id(exchange.parts);
+    let query = query::read(exchange.parts);
+    let id = query::id(&query);
     let uploads = exchange.authorize(&exchange.context(action, id.as_ref())).await?;
     // Errors in the query are only reported to authorized callers.
-    query::read(exchange.parts)?;
+    query?;
     Ok((uploads, id.ok_or(ErrorKind::NotFound)?))
 }

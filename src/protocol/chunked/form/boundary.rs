@@ -1,5 +1,3 @@
-use std::borrow::Cow;
-
 use super::FormError;
 use crate::protocol::chunked::disposition::{Param, Params, is_tchar};
 
@@ -22,11 +20,8 @@ impl Boundary {
     pub(crate) fn from_content_type(value: &[u8]) -> Result<Self, FormError> {
         let (kind, params) = Params::after(value);
         if !kind.eq_ignore_ascii_case(FORM) {
-            return Err(if starts_with_form(kind) {
-                FormError::Boundary
-            } else {
-                FormError::NotForm
-            });
+            let is_form = starts_with_form(kind);
+            return Err(if is_form { FormError::Boundary } else { FormError::NotForm });
         }
         let mut boundary = None;
         for param in params {
@@ -35,11 +30,8 @@ impl Boundary {
                 return Err(FormError::Boundary);
             }
         }
-        boundary
-            .filter(|boundary| is_boundary(boundary))
-            .map(Cow::into_owned)
-            .map(Self)
-            .ok_or(FormError::Boundary)
+        let boundary = boundary.filter(|boundary| is_boundary(boundary));
+        boundary.map(|boundary| Self(boundary.into_owned())).ok_or(FormError::Boundary)
     }
 
     /// The boundary itself, without hyphens or line breaks around it.

@@ -37,8 +37,7 @@ pub(super) enum Piece {
 enum Step {
     Undecided,
     Content,
-    Next,
-    Close,
+    End(Piece),
 }
 
 impl Delimiter {
@@ -86,18 +85,8 @@ impl Delimiter {
                 }
             }
             match self.compare(frame)? {
-                Step::Undecided => return Ok(Piece::NeedData),
-                Step::Next => {
-                    self.in_preamble = false;
-                    return Ok(Piece::Next);
-                }
-                Step::Close => return Ok(Piece::Close),
-                Step::Content => {
-                    let content = self.release();
-                    if !content.is_empty() {
-                        return Ok(Piece::Content(content));
-                    }
-                }
+                Piece::Content(content) if content.is_empty() => {}
+                piece => return Ok(piece),
             }
         }
     }
@@ -161,7 +150,7 @@ impl Delimiter {
     }
 
     // Removes bytes as long as they continue the held match.
-    fn compare(&mut self, frame: &mut Bytes) -> Result<Step, FormError> {
+    fn compare(&mut self, frame: &mut Bytes) -> Result<Piece, FormError> {
         let expected = &self.line[self.held..];
         let equal = expected.iter().zip(frame.iter());
         let equal = equal.take_while(|(a, b)| a == b).count();
@@ -171,8 +160,8 @@ impl Delimiter {
         {
             self.examined += equal as u64 + 1;
         }
-        if self.held < self.line.len() {
-            return Ok(if frame.is_empty() { Step::Undecided } else { Step::Content });
+        if self.held < self.line.len() && !frame.is_empty() {
+            return Ok(Piece::Content(self.release()));
         }
         while let Some(&byte) = frame.first() {
             #[cfg(test)]
@@ -180,19 +169,20 @@ impl Delimiter {
                 self.examined += 1;
             }
             match step(self.after.last().copied(), byte) {
-                Step::Content => return Ok(Step::Content),
+                Step::Content => return Ok(Piece::Content(self.release())),
                 Step::Undecided if self.after.len() > MAX_PADDING => {
                     return Err(FormError::BoundaryLine);
                 }
                 Step::Undecided => self.after.push(byte),
-                end => {
+                Step::End(end) => {
                     frame.advance(1);
+                    self.in_preamble = false;
                     return Ok(end);
                 }
             }
             frame.advance(1);
         }
-        Ok(Step::Undecided)
+        Ok(Piece::NeedData)
     }
 
     // The held bytes, which turned out to be content.
@@ -217,8 +207,8 @@ fn is_blank_line(byte: u8) -> bool {
 // are either one hyphen, or whitespace with an optional CR after it.
 fn step(last: Option<u8>, byte: u8) -> Step {
     match (last, byte) {
-        (Some(b'-'), b'-') => Step::Close,
-        (Some(b'\r'), b'\n') => Step::Next,
+        (Some(b'-'), b'-') => Step::End(Piece::Close),
+        (Some(b'\r'), b'\n') => Step::End(Piece::Next),
         (None, b'-') | (None | Some(b' ' | b'\t'), b' ' | b'\t' | b'\r') => Step::Undecided,
         _ => Step::Content,
     }

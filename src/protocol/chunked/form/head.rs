@@ -2,7 +2,7 @@ use bytes::{Buf, Bytes};
 use memchr::{memchr, memchr2};
 
 use super::{FormError, encoding::Encoding};
-use crate::protocol::chunked::disposition::{Disposition, is_token};
+use crate::protocol::chunked::disposition::{Disposition, is_token, split_once};
 
 /// The headers of a part, as far as the reader needs them.
 #[derive(Debug, Default)]
@@ -59,8 +59,8 @@ impl Head {
             return Err(FormError::Header);
         }
         // A folded line starts with whitespace, so it has no name.
-        let colon = memchr(b':', line).ok_or(FormError::Header)?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        let (name, value) = split_once(line, b':').ok_or(FormError::Header)?;
+        let value = value.trim_ascii();
         if !is_token(name) {
             return Err(FormError::Header);
         }

@@ -47,8 +47,6 @@ pub(crate) enum FormEvent {
     },
     /// The next bytes of the file, never empty.
     Data(Bytes),
-    /// The file is complete.
-    FileEnd,
     /// The form is complete; anything that follows is ignored.
     End,
 }
@@ -71,16 +69,9 @@ enum State {
 }
 
 impl FormReader {
-    /// Creates a reader of a form with its file in the field `file_field`.
+    /// Creates a reader of a form with its file in the field `file_field`; without one, files are
+    /// ignored.
     pub(crate) fn new(
-        boundary: &Boundary,
-        file_field: impl Into<Arc<str>>,
-        limits: FormLimits,
-    ) -> Self {
-        Self::with_file_field(boundary, Some(file_field.into()), limits)
-    }
-
-    fn with_file_field(
         boundary: &Boundary,
         file_field: Option<Arc<str>>,
         limits: FormLimits,
@@ -177,8 +168,11 @@ impl FormReader {
                             self.keep_or_drop(&bytes)?;
                             None
                         }
+                        Piece::Next if self.parts >= self.limits.parts => {
+                            return Err(FormError::TooManyParts);
+                        }
                         Piece::Next => {
-                            self.count_part()?;
+                            self.parts += 1;
                             self.end_part(State::Head(Head::default()))?
                         }
                         Piece::Close => self.end_part(State::Closed)?,
@@ -189,14 +183,6 @@ impl FormReader {
                 return Ok(event);
             }
         }
-    }
-
-    fn count_part(&mut self) -> Result<(), FormError> {
-        if self.parts >= self.limits.parts {
-            return Err(FormError::TooManyParts);
-        }
-        self.parts += 1;
-        Ok(())
     }
 
     fn begin_part(&mut self, head: Head) -> Result<Option<FormEvent>, FormError> {
@@ -254,7 +240,6 @@ impl FormReader {
 
     fn end_part(&mut self, next: State) -> Result<Option<FormEvent>, FormError> {
         match mem::replace(&mut self.state, next) {
-            State::File => Ok(Some(FormEvent::FileEnd)),
             State::Field { name, value, encoding } => {
                 let value = encoding.decode(value).ok_or(FormError::Undecodable)?;
                 let value = String::from_utf8_lossy(&value).into_owned();
@@ -284,11 +269,8 @@ fn count_field_bytes(
 ) -> Result<(), FormError> {
     let left = limits.fields_bytes - *total;
     if bytes > left.min(left_of_field) {
-        return Err(if left_of_field <= left {
-            FormError::FieldTooLong
-        } else {
-            FormError::FieldsTooLong
-        });
+        let is_field = left_of_field <= left;
+        return Err(if is_field { FormError::FieldTooLong } else { FormError::FieldsTooLong });
     }
     *total += bytes;
     Ok(())
@@ -307,7 +289,7 @@ pub(crate) fn read_all(
 ) -> Result<Vec<(String, String)>, FormError> {
     let content_type = content_type.ok_or(FormError::NotForm)?;
     let boundary = Boundary::from_content_type(content_type)?;
-    let mut reader = FormReader::with_file_field(&boundary, None, limits);
+    let mut reader = FormReader::new(&boundary, None, limits);
     reader.feed(Bytes::copy_from_slice(body));
     let mut fields = Vec::new();
     loop {
@@ -315,7 +297,7 @@ pub(crate) fn read_all(
             FormEvent::Field { name, value } => fields.push((name, value)),
             FormEvent::End => return Ok(fields),
             FormEvent::NeedData => return Err(FormError::Truncated),
-            FormEvent::File { .. } | FormEvent::Data(_) | FormEvent::FileEnd => {}
+            FormEvent::File { .. } | FormEvent::Data(_) => {}
         }
     }
 }
