@@ -116,16 +116,12 @@ where
         let _guard = guard;
         let Finished { request, completion } = finished;
         let request = request.map(RequestBody::replay);
-        let result = match tokio::spawn(async move { inner.call(request).await }).await {
-            Ok(result) => result,
-            Err(error) => {
-                // The file was not taken, and there is no answer.
-                drop(protocol::settle(completion, false).await);
-                return or_pending(task::joined(Err(error))).await;
-            }
-        };
-        let taken = result.as_ref().is_ok_and(protocol::takes);
-        match protocol::settle(completion, taken).await {
+        let called = tokio::spawn(async move { inner.call(request).await }).await;
+        // If the call has panicked, the file was not taken, and there is no answer.
+        let taken = matches!(&called, Ok(Ok(answer)) if protocol::takes(answer));
+        let settled = protocol::settle(completion, taken).await;
+        let result = or_pending(task::joined(called)).await;
+        match settled {
             Ok(()) => result.map(|response| response.map(ResponseBody::theirs)),
             Err(error) => {
                 let answer = config.dialects.refuse(route, error.into());

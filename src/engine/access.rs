@@ -45,8 +45,8 @@ impl Access {
         Arrival { at, tolerance: self.tolerance }
     }
 
-    /// Starts an upload. `staged` bytes will later be moved to an existing upload.
-    pub(super) async fn create(&self, new: NewUpload, staged: bool) -> Result<Append, Error> {
+    /// Starts an upload, or stages bytes that will later be moved to an existing one.
+    pub(super) async fn create(&self, new: NewUpload, origin: Origin) -> Result<Append, Error> {
         let engine = &self.engine;
         let now = engine.now();
         let owner = match &self.scope {
@@ -62,9 +62,9 @@ impl Access {
         }
         let claim =
             engine.claims.claim(&upload.id, self.arrival(), engine.takeover_timeout).await?;
+        let staged = origin == Origin::Staged;
         let reservation = engine.ledger.open(&*engine.store, &upload, staged).await?;
         let lease = self.leased(engine.store.create(upload).await?, claim);
-        let origin = if staged { Origin::Staged } else { Origin::New };
         Ok(Append::new(lease, AppendMode::AllOrNothing, origin, limit, reservation))
     }
 

@@ -48,12 +48,6 @@ impl Pool {
         drop(idle);
         Some(Permit { pool: Arc::clone(self) })
     }
-
-    fn take(self: &Arc<Self>) -> Option<(Vec<u8>, Permit)> {
-        let permit = self.permit()?;
-        let buffer = lock(&self.idle).buffers.pop();
-        Some((buffer.unwrap_or_else(|| Vec::with_capacity(self.large)), permit))
-    }
 }
 
 impl Drop for Permit {
@@ -112,7 +106,9 @@ impl Buffer {
     }
 
     fn grow(&mut self) {
-        let Some((mut large, permit)) = self.pool.take() else { return };
+        let Some(permit) = self.pool.permit() else { return };
+        let idle = lock(&self.pool.idle).buffers.pop();
+        let mut large = idle.unwrap_or_else(|| Vec::with_capacity(self.pool.large));
         large.extend_from_slice(&self.bytes);
         self.bytes = large;
         self.permit = Some(permit);
@@ -170,9 +166,10 @@ mod tests {
         assert!(first.is_empty());
         let clone = frozen.clone();
         drop(frozen);
-        assert!(pool.take().is_none());
+        assert!(pool.permit().is_none());
         drop(clone);
-        assert_eq!(pool.take().unwrap().0.capacity(), 64 * 1024);
+        assert!(pool.permit().is_some());
+        assert_eq!(lock(&pool.idle).buffers.pop().unwrap().capacity(), 64 * 1024);
     }
 
     #[test]

@@ -70,8 +70,7 @@ impl Access {
         E: From<Error> + Send,
     {
         let mut lease = self.try_lease(id).await;
-        let mut rounds = 0;
-        loop {
+        for _ in 0..MAX_ROUNDS {
             let (checked, passed) = match lease.take() {
                 Some(lease) => {
                     self.engine.check_open(lease.upload()).map_err(Error::from)?;
@@ -94,12 +93,9 @@ impl Access {
             if length(fresh.upload()) == checked {
                 return Ok((fresh, passed));
             }
-            rounds += 1;
-            if rounds == MAX_ROUNDS {
-                return Err(Error::from(ErrorKind::Busy).into());
-            }
             lease = Some(fresh);
         }
+        Err(Error::from(ErrorKind::Busy).into())
     }
 
     /// Leases an idle upload in one hop. Returns `None` if it is held, or if there is any other

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::Extensions;
 
 use super::access::{Access, Scope};
-use super::append::{Append, AppendMode};
+use super::append::{Append, AppendMode, Origin};
 use super::builder::UploadsBuilder;
 use super::claim::ShutdownGuard;
 use super::complete::{self, Completion};
@@ -208,7 +208,7 @@ impl OwnerUploads {
     /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) if the announced total exceeds the
     /// limit; [`ErrorKind::QuotaExceeded`](crate::ErrorKind::QuotaExceeded).
     pub async fn create(&self, new: NewUpload) -> Result<Append, Error> {
-        self.access.create(new, false).await
+        self.access.create(new, Origin::New).await
     }
 
     /// Receives bytes whose upload is not known yet, for [`Append::take_from`]. They are not an
@@ -220,7 +220,7 @@ impl OwnerUploads {
     /// # Errors
     /// See [`create`](Self::create).
     pub async fn stage(&self) -> Result<Append, Error> {
-        self.access.create(NewUpload::new().limit(None), true).await
+        self.access.create(NewUpload::new().limit(None), Origin::Staged).await
     }
 }
 
