@@ -13,13 +13,8 @@ pub(crate) fn safe(raw: &str) -> Option<String> {
     let visible: String =
         base.chars().filter(|char| !is_hidden(*char)).map(without_drive).collect();
     let name = cut(trim(&visible));
-    if name.is_empty() {
-        return None;
-    }
-    if is_device(&name) {
-        return Some(cut(&format!("_{name}")));
-    }
-    Some(name)
+    let name = if is_device(&name) { cut(&format!("_{name}")) } else { name };
+    (!name.is_empty()).then_some(name)
 }
 
 fn is_hidden(char: char) -> bool {

@@ -71,12 +71,10 @@ impl FromStr for UploadId {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits: [u8; LENGTH] = text.as_bytes().try_into().map_err(|_| ParseIdError(()))?;
-        let known = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
-        if !digits.iter().all(known) {
-            return Err(ParseIdError(()));
-        }
-        Ok(Self(digits))
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let digits = text.as_bytes().try_into().ok();
+        let digits = digits.filter(|digits: &[u8; LENGTH]| digits.iter().all(is_digit));
+        digits.map(Self).ok_or(ParseIdError(()))
     }
 }
 

@@ -92,13 +92,11 @@ fn decode_extended(value: &[u8]) -> Option<String> {
         return None;
     }
     let bytes: Cow<'_, [u8]> = percent_decode(encoded).into();
-    if charset.eq_ignore_ascii_case(b"utf-8") {
-        return String::from_utf8(bytes.into_owned()).ok();
+    match charset.to_ascii_lowercase().as_slice() {
+        b"utf-8" => String::from_utf8(bytes.into_owned()).ok(),
+        b"iso-8859-1" => Some(latin_1(&bytes)),
+        _ => None,
     }
-    if charset.eq_ignore_ascii_case(b"iso-8859-1") {
-        return Some(latin_1(&bytes));
-    }
-    None
 }
 
 fn is_percent_encoded(value: &[u8]) -> bool {

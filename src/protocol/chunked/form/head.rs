@@ -85,10 +85,8 @@ impl Head {
 // and perhaps sent back.
 pub(crate) fn plain_media_type(value: &[u8]) -> Option<String> {
     let is_plain = value.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
-    if value.is_empty() || value.len() > MAX_CONTENT_TYPE || !is_plain {
-        return None;
-    }
-    Some(String::from_utf8_lossy(value).into_owned())
+    let is_kept = is_plain && (1..=MAX_CONTENT_TYPE).contains(&value.len());
+    is_kept.then(|| String::from_utf8_lossy(value).into_owned())
 }
 
 const MAX_CONTENT_TYPE: usize = 255;
