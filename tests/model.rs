@@ -660,7 +660,6 @@ impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
             uncertain => {
                 if let Some(Err(error)) = uncertain {
                     assert!(expected.contains(error.kind()), "{error:?} instead of {expected:?}");
-                    self.told(&[]);
                 }
                 if !known.exists() {
                     return;
@@ -683,7 +682,8 @@ impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
                 known.bytes.extend_from_slice(&bytes[..usize::try_from(now - offset).unwrap()]);
                 known.total = record.total();
                 known.expires = millis(record.expires());
-                self.told_at_most(Event::Grew, ended);
+                let kept = mode == Mode::KeepWhatCame && now > offset;
+                self.told_at_most(Event::Grew, ended || kept);
             }
         }
     }

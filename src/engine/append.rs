@@ -21,11 +21,13 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_core::Stream;
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::buffer::{Buffer, Permit};
 use super::claim::Claim;
@@ -48,7 +50,9 @@ pub enum AppendMode {
     /// that resend a whole chunk after a failure, and for chunks with their own checksum.
     #[default]
     AllOrNothing,
-    /// Every batch that reached the store is acknowledged, even if the rest never arrives.
+    /// All bytes that arrived are acknowledged, even if the rest never arrives: about twice a second
+    /// while they arrive, and at the end, also if the append is dropped. Only a newer request that
+    /// takes the upload over discards what was not yet acknowledged, since it brings it again.
     KeepWhatCame,
 }
 
@@ -57,7 +61,8 @@ pub enum AppendMode {
 /// Bytes are collected into batches. Each batch is hashed and written on another task while the
 /// next one is collected, so an append holds at most two batches.
 ///
-/// Dropping it releases the upload as it was last committed. A newer append to the same upload
+/// Dropping it releases the upload as it was last committed, or, with
+/// [`KeepWhatCame`](AppendMode::KeepWhatCame), commits what has arrived. A newer append to the same upload
 /// stops this one: its next call fails with [`ErrorKind::Superseded`].
 #[must_use = "an append that is not committed has no effect"]
 pub struct Append {
@@ -72,11 +77,15 @@ pub struct Append {
     position: u64,
     /// How many of these bytes were handed to the store.
     submitted: u64,
+    /// How many of these bytes were committed, and when. Only bytes that are kept as they come are
+    /// committed before the end.
+    committed: (u64, Instant),
     buffer: Buffer,
     state: WriterState,
     // Dropped before the claim: the next append must find the reserved bytes released.
     reservation: Option<Reservation>,
-    claim: Arc<Claim>,
+    /// `None` once the append has ended.
+    claim: Option<Arc<Claim>>,
 }
 
 /// The writer: idle here, or moved into the task that writes a batch.
@@ -92,6 +101,17 @@ struct BatchWriter {
     checksum: Checksum,
     /// Keeps the claim while a batch is being written, even if the append was dropped.
     _claim: Arc<Claim>,
+}
+
+/// The last step of an append.
+struct Ending {
+    engine: Arc<Engine>,
+    cause: Cause,
+    /// The record to be committed.
+    upload: Upload,
+    origin: Origin,
+    reservation: Option<Reservation>,
+    last: Bytes,
 }
 
 impl Append {
@@ -115,12 +135,13 @@ impl Append {
             limit,
             position: upload.offset(),
             submitted: upload.offset(),
+            committed: (upload.offset(), Instant::now()),
             buffer: Buffer::new(&engine.pool),
             state: WriterState::Idle(BatchWriter { writer, checksum, _claim: Arc::clone(&claim) }),
             engine,
             cause,
             upload,
-            claim,
+            claim: Some(claim),
             reservation,
         }
     }
@@ -188,7 +209,13 @@ impl Append {
     pub fn stopped(&self) -> impl Future<Output = ErrorKind> + Send + use<> {
         // Polling for hand-off requests starts as soon as an append waits for its client.
         self.engine.watch();
-        self.claim.stopped()
+        let stopped = self.claim.as_ref().map(|claim| claim.stopped());
+        async move {
+            match stopped {
+                Some(stopped) => stopped.await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Adds bytes. It only waits if a whole batch is already waiting to be written.
@@ -230,7 +257,7 @@ impl Append {
 
     /// Checks whether `more` bytes may be written, and reserves quota for them.
     async fn admit(&mut self, more: usize) -> Result<(), Error> {
-        self.claim.check()?;
+        self.check_claim()?;
         self.position = self.checked_position(more)?;
         self.reserve(self.position).await
     }
@@ -246,6 +273,9 @@ impl Append {
                 }
             }
             self.buffer.fill(bytes);
+        }
+        if self.must_commit() {
+            self.flush().await?;
         }
         Ok(())
     }
@@ -288,24 +318,44 @@ impl Append {
     }
 
     /// Writes the collected bytes because the next ones are slow to arrive, so that a slow client
-    /// uses very little memory. Less than 4 KiB stays in the buffer.
+    /// uses very little memory. Less than 4 KiB stays in the buffer, unless it is to be kept.
     ///
     /// # Errors
     /// See [`write`](Self::write).
     pub async fn flush_idle(&mut self) -> Result<(), Error> {
-        if self.is_worth_writing() {
+        if self.is_worth_writing() || self.must_commit() {
             self.flush().await?;
         }
         self.finish_write().await
     }
 
-    /// Whether [`flush_idle`](Self::flush_idle) would free memory.
-    pub fn wants_flush(&self) -> bool {
-        self.is_worth_writing() || matches!(self.state, WriterState::Busy(_))
+    /// How long the client may pause until [`flush_idle`](Self::flush_idle) should be called;
+    /// `None` if it would do nothing.
+    pub fn flush_delay(&self) -> Option<Duration> {
+        let wants = self.is_worth_writing() || matches!(self.state, WriterState::Busy(_));
+        let idle = wants.then_some(FLUSH_DELAY);
+        let commit = self
+            .has_uncommitted()
+            .then(|| COMMIT_INTERVAL.saturating_sub(self.committed.1.elapsed()).max(FLUSH_DELAY));
+        idle.into_iter().chain(commit).min()
     }
 
     fn is_worth_writing(&self) -> bool {
         self.buffer.is_large() || self.buffer.len() >= IDLE_FLUSH_BYTES
+    }
+
+    /// Whether there are bytes that are to be kept.
+    fn has_uncommitted(&self) -> bool {
+        self.mode == AppendMode::KeepWhatCame && self.contiguous() > self.committed.0
+    }
+
+    /// Whether the bytes that are to be kept have waited long enough.
+    fn must_commit(&self) -> bool {
+        self.has_uncommitted() && self.committed.1.elapsed() >= COMMIT_INTERVAL
+    }
+
+    fn check_claim(&self) -> Result<(), ErrorKind> {
+        self.claim.as_ref().map_or(Ok(()), |claim| claim.check())
     }
 
     /// Starts writing the collected bytes as soon as the previous batch is written.
@@ -323,7 +373,12 @@ impl Append {
         if let Some(reservation) = &mut self.reservation {
             reservation.record_written(self.submitted, self.mode == AppendMode::KeepWhatCame);
         }
-        let keep = (self.mode == AppendMode::KeepWhatCame).then(|| self.upload.clone());
+        let keep = self.must_commit().then(|| {
+            self.committed = (self.submitted, Instant::now());
+            let mut upload = self.upload.clone();
+            upload.progress.offset = self.submitted;
+            upload
+        });
         // The task owns the writer and thus the lease. If this future is dropped, the write still
         // completes before anybody else can write.
         self.state = WriterState::Busy(tokio::spawn(async move {
@@ -340,17 +395,9 @@ impl Append {
 
     /// Waits for the current write, and takes the writer.
     async fn take_writer(&mut self) -> Result<BatchWriter, Error> {
-        if let WriterState::Busy(task) = &mut self.state {
-            let joined = task.await;
-            self.state = WriterState::Failed;
-            let (writer, result) = task::joined(joined).ok_or(ErrorKind::Store)?;
-            result?;
-            return Ok(writer);
-        }
-        match std::mem::replace(&mut self.state, WriterState::Failed) {
-            WriterState::Idle(writer) => Ok(writer),
-            WriterState::Busy(_) | WriterState::Failed => Err(ErrorKind::Store.into()),
-        }
+        let writer = self.state.writer().await;
+        self.state = WriterState::Failed;
+        writer
     }
 
     /// Writes the remaining bytes and commits.
@@ -377,7 +424,7 @@ impl Append {
     }
 
     async fn end(mut self, keep: bool) -> Result<(Upload, Option<Lease>), Error> {
-        self.claim.check()?;
+        self.check_claim()?;
         if self.origin == Origin::Staged {
             return Err(ErrorKind::NotFound.into());
         }
@@ -387,25 +434,31 @@ impl Append {
         let BatchWriter { mut writer, checksum, _claim } = self.take_writer().await?;
         // The other clone of the claim is unwrapped below.
         drop(_claim);
-        let last = self.buffer.freeze();
-        let Self { engine, cause, mut upload, origin, position, claim, reservation, .. } = self;
-        let claim = Arc::into_inner(claim).ok_or(ErrorKind::Store)?;
-        upload.progress.offset = position;
-        upload.progress.expires = engine.expiry.after_chunk(&upload, engine.now());
-        upload.progress.status = Status::Open;
+        let ending = self.ending();
+        let claim = self.claim.take().and_then(Arc::into_inner).ok_or(ErrorKind::Store)?;
         super::detached(async move {
-            engine.commit(&mut *writer, checksum.into_commit(last, upload)).await?;
-            let upload = writer.upload().clone();
-            if let Some(reservation) = reservation {
-                reservation.commit(&upload);
-            }
-            let kept = keep.then_some(writer);
-            let event = if origin == Origin::New { Event::Created } else { Event::Grew };
-            // The claim is still held, so that events are reported in order.
-            engine.tell(event(upload.clone()), &cause).await;
-            Ok((upload, kept.map(|writer| Lease { engine, cause, writer, claim })))
+            let (engine, cause) = (Arc::clone(&ending.engine), ending.cause.clone());
+            // The claim is still held when the event is reported, so that events are in order.
+            let upload = ending.commit(&mut *writer, checksum).await?;
+            Ok((upload, keep.then(|| Lease { engine, cause, writer, claim })))
         })
         .await
+    }
+
+    /// What is left to do: committing all bytes that have arrived.
+    fn ending(&mut self) -> Ending {
+        let mut upload = self.upload.clone();
+        upload.progress.offset = self.contiguous();
+        upload.progress.expires = self.engine.expiry.after_chunk(&upload, self.engine.now());
+        upload.progress.status = Status::Open;
+        Ending {
+            engine: Arc::clone(&self.engine),
+            cause: self.cause.clone(),
+            upload,
+            origin: self.origin,
+            reservation: self.reservation.take(),
+            last: self.buffer.freeze(),
+        }
     }
 
     /// Appends the bytes of an append that was [staged](crate::OwnerUploads::stage), or that
@@ -437,9 +490,66 @@ impl Append {
         Ok(self.take_writer().await?.writer.into_reader().await?)
     }
 
+    /// The end of the bytes that were taken completely.
+    fn contiguous(&self) -> u64 {
+        self.submitted + self.buffer.len() as u64
+    }
+
     /// Whether no call of `write` was dropped before it completed.
     fn is_whole(&self) -> bool {
-        self.submitted + self.buffer.len() as u64 == self.position
+        self.contiguous() == self.position
+    }
+}
+
+impl Drop for Append {
+    /// Keeps what came.
+    fn drop(&mut self) {
+        let Some(claim) = self.claim.take() else { return };
+        // A newer request brings these bytes again, from where it has seen the upload.
+        let overtaken = claim.check() == Err(ErrorKind::Superseded);
+        if !self.has_uncommitted() || self.origin != Origin::Existing || overtaken {
+            return;
+        }
+        // Without a runtime nothing can be written.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let mut state = std::mem::replace(&mut self.state, WriterState::Failed);
+        let ending = self.ending();
+        runtime.spawn(async move {
+            if let Ok(BatchWriter { mut writer, checksum, _claim }) = state.writer().await {
+                // If this fails, what was committed before is kept.
+                drop(ending.commit(&mut *writer, checksum).await);
+            }
+            drop(claim);
+        });
+    }
+}
+
+impl Ending {
+    async fn commit(self, writer: &mut dyn DynWriter, checksum: Checksum) -> Result<Upload, Error> {
+        let Self { engine, cause, upload, origin, reservation, last } = self;
+        engine.commit(writer, checksum.into_commit(last, upload)).await?;
+        let upload = writer.upload().clone();
+        if let Some(reservation) = reservation {
+            reservation.commit(&upload);
+        }
+        let event = if origin == Origin::New { Event::Created } else { Event::Grew };
+        engine.tell(event(upload.clone()), &cause).await;
+        Ok(upload)
+    }
+}
+
+impl WriterState {
+    /// Waits for the current write.
+    async fn writer(&mut self) -> Result<BatchWriter, Error> {
+        if let Self::Busy(task) = self {
+            let (writer, result) = task::joined(task.await).ok_or(ErrorKind::Store)?;
+            result?;
+            return Ok(writer);
+        }
+        match std::mem::replace(self, Self::Failed) {
+            Self::Idle(writer) => Ok(writer),
+            Self::Busy(_) | Self::Failed => Err(ErrorKind::Store.into()),
+        }
     }
 }
 
@@ -459,11 +569,10 @@ impl BatchWriter {
     /// Hashes and writes one batch.
     async fn write(&mut self, batch: Bytes, keep: Option<Upload>) -> Result<(), StoreError> {
         let checksum = self.checksum.clone();
-        let Some(mut upload) = keep else {
+        let Some(upload) = keep else {
             let batch = Batch::looked_at(batch, move |bytes| checksum.update(bytes));
             return self.writer.write(batch).await;
         };
-        upload.progress.offset = self.writer.upload().offset() + batch.len() as u64;
         self.writer.commit(checksum.into_commit(batch, upload)).await
     }
 }
@@ -511,6 +620,10 @@ pub(super) enum Origin {
     Staged,
 }
 
+/// A client that pauses for this long does not need a large buffer.
+const FLUSH_DELAY: Duration = Duration::from_millis(10);
+/// How often bytes that are kept as they come are committed.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 /// Fewer bytes than this stay in the buffer of a slow client: writing them would cost more than
 /// keeping them.
 const IDLE_FLUSH_BYTES: usize = 4 * 1024;

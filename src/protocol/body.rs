@@ -146,11 +146,11 @@ impl<B: Payload> Incoming<B> {
         }
         let deadline = time::deadline(self.idle_timeout);
         loop {
-            let flush = append.as_deref().is_some_and(Append::wants_flush);
+            let flush = append.as_deref().and_then(Append::flush_delay);
             let start = Instant::now();
             let mut pause = deadline.min(time::deadline(self.rate.left()));
-            if flush {
-                pause = pause.min(start + FLUSH_DELAY);
+            if let Some(delay) = flush {
+                pause = pause.min(start + delay);
             }
             let stopped = append.as_deref().map(Append::stopped);
             // A request that is not receiving a file yet ends when a shutdown begins.
@@ -178,7 +178,7 @@ impl<B: Payload> Incoming<B> {
             if !self.rate.record(start.elapsed(), 0) {
                 return Err(BodyError::Slow.into());
             }
-            if let (Some(append), true) = (&mut append, flush) {
+            if let (Some(append), true) = (&mut append, flush.is_some()) {
                 append.flush_idle().await?;
             }
         }
@@ -346,5 +346,3 @@ const MAX_EMPTY_FRAMES: usize = 32;
 const LINGERING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The assumed size of a frame that a limit has swallowed.
 const OVERSIZED_FRAME_BYTES: u64 = 64 * 1024;
-/// A client that is idle for this long does not need a large buffer.
-const FLUSH_DELAY: Duration = Duration::from_millis(10);

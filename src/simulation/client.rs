@@ -212,7 +212,7 @@ impl Client {
         let bytes = fresh(&self.world, self.total.map(|total| total.saturating_sub(at)));
         let mode =
             if self.world.flip() { AppendMode::AllOrNothing } else { AppendMode::KeepWhatCame };
-        let in_parts = mode == AppendMode::KeepWhatCame && bytes.len() >= BATCH;
+        let in_parts = mode == AppendMode::KeepWhatCame;
         self.note(&format!("append {at}+{} {mode:?} on {node:?}", bytes.len()));
         let (request, number) = self.attempt(at, &bytes, in_parts);
         let work = self.send(&node, at, mode, &bytes);
@@ -276,7 +276,11 @@ impl Client {
         let world = &self.world;
         let mut append =
             node.uploads.for_operator().append(&self.id, at, mode).await.map_err(Failed::Begun)?;
-        let middle = world.dice().usize(0..=bytes.len());
+        let mut middle = world.dice().usize(0..=bytes.len());
+        if middle < TELLING {
+            // What is kept of it must tell whose it is.
+            middle = 0;
+        }
         append.write(&bytes[..middle]).await.map_err(Failed::Written)?;
         world.stall().await;
         if world.one_in(4) {
@@ -592,6 +596,5 @@ fn noise(world: &World, length: u64) -> Vec<u8> {
     bytes
 }
 
-const BATCH: usize = 16 * 1024;
 /// Longer than a dead node is taken to be completing an upload.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,230 @@
+//! The layer's own answers.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use super::checksum;
+use super::config::{Location, Tus};
+use super::headers::{
+    TUS_CHECKSUM_ALGORITHM, TUS_EXTENSION, TUS_MAX_SIZE, TUS_RESUMABLE, TUS_VERSION,
+    UPLOAD_EXPIRES, UPLOAD_OFFSET, VERSION,
+};
+use crate::engine::{Error, ErrorKind, Quota};
+use crate::id::UploadId;
+use crate::policy::Refusal;
+use crate::protocol::{BodyError, Exchange, Problem};
+use crate::time;
+use crate::upload::{Status, Upload};
+
+/// Returns the offset that a client is told. The last byte only counts when the application has
+/// taken the file.
+pub(super) fn shown_offset(upload: &Upload) -> u64 {
+    let offset = upload.offset();
+    match upload.status() {
+        Status::Complete => offset,
+        _ if upload.total() == Some(offset) => offset.saturating_sub(1),
+        _ => offset,
+    }
+}
+
+pub(super) fn empty(status: StatusCode, mut headers: HeaderMap) -> Response<Bytes> {
+    headers.insert(TUS_RESUMABLE, VERSION);
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// A header whose value consists of visible characters.
+pub(super) fn insert(headers: &mut HeaderMap, name: HeaderName, value: impl ToString) {
+    if let Ok(value) = HeaderValue::try_from(value.to_string()) {
+        headers.insert(name, value);
+    }
+}
+
+impl Tus {
+    pub(super) fn options(&self, exchange: &Exchange<'_>) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::new());
+        let headers = response.headers_mut();
+        headers.insert(TUS_VERSION, VERSION);
+        let extensions = self.extensions.names();
+        if !extensions.is_empty() {
+            insert(headers, TUS_EXTENSION, extensions);
+        }
+        if let Some(bytes) = exchange.settings.uploads.max_bytes() {
+            insert(headers, TUS_MAX_SIZE, bytes);
+        }
+        if self.extensions.checksum {
+            insert(headers, TUS_CHECKSUM_ALGORITHM, checksum::names());
+        }
+        response
+    }
+
+    /// The headers that every answer about an upload has: where it stands, and how long it lives.
+    pub(super) fn headers(&self, upload: &Upload) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        insert(&mut headers, UPLOAD_OFFSET, shown_offset(upload));
+        self.insert_expires(&mut headers, upload);
+        headers
+    }
+
+    pub(super) fn insert_expires(&self, headers: &mut HeaderMap, upload: &Upload) {
+        // Only unfinished uploads expire as far as clients are concerned.
+        if self.extensions.expiration && upload.status() != Status::Complete {
+            let expires = upload.expires().map(|expires: SystemTime| time::to_imf_fixdate(expires));
+            expires.into_iter().for_each(|time| insert(headers, UPLOAD_EXPIRES, time));
+        }
+    }
+
+    /// The URL of an upload that a request to this target has created.
+    pub(super) fn location(&self, parts: &Parts, id: &UploadId) -> String {
+        let path = || parts.uri.path().trim_end_matches('/');
+        match &self.location {
+            Location::Path => format!("{}/{id}", path()),
+            Location::Base(base) => format!("{base}/{id}"),
+            Location::Host { forwarded } => {
+                let forwarded = |name: &str| {
+                    let value = parts.headers.get(name).filter(|_| *forwarded)?;
+                    // The first proxy saw the client.
+                    value.to_str().ok()?.split(',').next().map(str::trim)
+                };
+                let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+                let host = forwarded("x-forwarded-host").or(host);
+                let host = host.or_else(|| Some(parts.uri.authority()?.as_str()));
+                let scheme = forwarded("x-forwarded-proto").or(parts.uri.scheme_str());
+                match host {
+                    Some(host) => {
+                        format!("{}://{host}{}/{id}", scheme.unwrap_or("http"), path())
+                    }
+                    None => format!("{}/{id}", path()),
+                }
+            }
+        }
+    }
+}
+
+/// Returns the protocol's status and message for a problem, without the details of the store.
+///
+/// Clients give up after most statuses of 4xx. After 423 and 5xx they ask where the upload stands,
+/// and continue.
+pub(super) fn refusal(problem: Problem) -> Refusal {
+    match problem {
+        Problem::Refused(refused) => refused.in_words_of(|error| refusal(error.into())),
+        Problem::Engine(error) => engine_refusal(error.kind()).because_of(error),
+        Problem::Body(error) => body_refusal(error),
+    }
+}
+
+fn body_refusal(error: BodyError) -> Refusal {
+    match error {
+        BodyError::Idle => later("The request brought no data for too long"),
+        BodyError::Slow => later("The request brought too little data"),
+        BodyError::TooLarge(_, error) => {
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large")
+                .because_of(Error::source_failed(error))
+        }
+        BodyError::Failed(error) => refusal(Error::source_failed(error).into()),
+    }
+}
+
+fn engine_refusal(kind: &ErrorKind) -> Refusal {
+    match kind {
+        ErrorKind::NotFound => Refusal::new(StatusCode::NOT_FOUND, "Upload not found"),
+        ErrorKind::Expired => Refusal::new(StatusCode::GONE, "Upload has expired"),
+        ErrorKind::Damaged => Refusal::new(StatusCode::GONE, "The stored upload is damaged"),
+        ErrorKind::AlreadyComplete => {
+            Refusal::new(StatusCode::FORBIDDEN, "Upload is already complete")
+        }
+        ErrorKind::Finishing => locked("Upload is being completed"),
+        ErrorKind::Busy => locked("Upload is held by another request"),
+        ErrorKind::OffsetMismatch { offset } => {
+            let mut headers = HeaderMap::new();
+            insert(&mut headers, UPLOAD_OFFSET, offset);
+            let refusal = Refusal::new(StatusCode::CONFLICT, "Offsets do not match");
+            match headers.remove(UPLOAD_OFFSET) {
+                Some(value) => refusal.header(UPLOAD_OFFSET, value),
+                None => refusal,
+            }
+        }
+        ErrorKind::TotalMismatch { total } => {
+            bad(format!("Length of the upload was announced as {total} bytes"))
+        }
+        ErrorKind::TooLong { total } => Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("The upload was announced with {total} bytes"),
+        ),
+        ErrorKind::TooLarge { limit } => Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("Size of file exceeds the limit ({limit} bytes)"),
+        ),
+        ErrorKind::QuotaExceeded { quota, limit } => {
+            let status = match quota {
+                Quota::OwnerUploads => StatusCode::TOO_MANY_REQUESTS,
+                Quota::OwnerBytes => StatusCode::PAYLOAD_TOO_LARGE,
+                Quota::AllBytes | Quota::FreeBytes => StatusCode::INSUFFICIENT_STORAGE,
+            };
+            Refusal::new(status, format!("The limit is {limit} {quota}"))
+        }
+        ErrorKind::Incomplete { offset, total } => {
+            bad(format!("{offset} of {total} bytes have arrived"))
+        }
+        ErrorKind::ChecksumMismatch => checksum_mismatch(),
+        ErrorKind::Superseded => later("Upload was taken over by a newer request"),
+        ErrorKind::ShuttingDown => later("The server is shutting down"),
+        ErrorKind::Source => later("The request ended before its end"),
+        ErrorKind::Full => {
+            Refusal::new(StatusCode::INSUFFICIENT_STORAGE, "There is no room for the upload")
+        }
+        ErrorKind::Store | ErrorKind::AlreadyExists => {
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "The upload could not be stored")
+        }
+    }
+}
+
+pub(super) fn bad(detail: impl Into<String>) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, detail)
+}
+
+/// A client asks where the upload stands, and continues there.
+fn later(detail: &str) -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail).header(RETRY_AFTER, SOON)
+}
+
+/// A client tries again.
+fn locked(detail: &str) -> Refusal {
+    Refusal::new(StatusCode::LOCKED, detail).header(RETRY_AFTER, SOON)
+}
+
+/// The status that the checksum extension defines.
+pub(super) fn checksum_mismatch() -> Refusal {
+    let status = StatusCode::from_u16(460).unwrap_or(StatusCode::BAD_REQUEST);
+    Refusal::new(status, "Checksum does not match")
+}
+
+pub(super) fn wrong_media_type() -> Refusal {
+    Refusal::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "The media type of the bytes is application/offset+octet-stream",
+    )
+}
+
+pub(super) fn not_allowed() -> Refusal {
+    let allow = HeaderValue::from_static("OPTIONS, POST, HEAD, PATCH, DELETE");
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "This method is not allowed here")
+        .header(ALLOW, allow)
+}
+
+pub(super) fn encode(refusal: &Refusal) -> Response<Bytes> {
+    let mut response = empty(refusal.status(), refusal.headers().clone());
+    *response.body_mut() = Bytes::from(refusal.detail().to_owned());
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+const SOON: HeaderValue = HeaderValue::from_static("1");

@@ -1,0 +1,359 @@
+//! Appending bytes, and what follows the last one.
+
+use std::io::SeekFrom;
+
+use bytes::Bytes;
+use http::header::TRAILER;
+use http::{HeaderMap, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+
+use super::answer::{self, bad, checksum_mismatch, empty, insert, shown_offset, wrong_media_type};
+use super::checksum::Expected;
+use super::config::Tus;
+use super::headers::{
+    TUS_RESUMABLE, UPLOAD_CHECKSUM, UPLOAD_LENGTH, UPLOAD_OFFSET, VERSION, has_bytes, number, value,
+};
+use crate::checksum::{DigestAlgorithm, Running};
+use crate::engine::{Append, AppendMode, CompletedUpload, Error, ErrorKind, Lease, OwnerUploads};
+use crate::id::UploadId;
+use crate::policy::{Action, Candidate, Context, Refusal};
+use crate::protocol::{
+    BodyError, Exchange, Finish, Framing, Incoming, Payload, Problem, Reply, Taken,
+};
+use crate::upload::Upload;
+
+pub(super) async fn append<B: Payload>(
+    tus: &Tus,
+    exchange: &Exchange<'_>,
+    body: &mut Incoming<B>,
+) -> Result<Reply, Problem> {
+    let id = tus.upload_id(exchange.parts);
+    let context = exchange.context(Action::Append, id.as_ref());
+    let uploads = exchange.authorize(&context).await?;
+    let id = id.ok_or(ErrorKind::NotFound)?;
+    let result = match Request::read(tus, exchange, context, body.exact_size()) {
+        Ok(request) => request.append(&uploads, &id, body).await,
+        Err(refusal) => Err(refusal.into()),
+    };
+    let Err(problem) = result else { return result };
+    // Clients are told in every answer how long the upload lives.
+    let mut refusal = answer::refusal(problem);
+    if let Ok(upload) = uploads.status(&id).await {
+        let mut headers = HeaderMap::new();
+        tus.insert_expires(&mut headers, &upload);
+        for (name, value) in headers {
+            refusal =
+                name.into_iter().fold(refusal, |refusal, name| refusal.header(name, value.clone()));
+        }
+    }
+    Err(refusal.into())
+}
+
+/// A request that brings bytes, as its headers describe it.
+struct Request<'a> {
+    tus: &'a Tus,
+    exchange: &'a Exchange<'a>,
+    context: Context<'a>,
+    at: u64,
+    /// The length of the upload, if it was not known before.
+    length: Option<u64>,
+    /// The number of bytes, if it is known.
+    size: Option<u64>,
+    check: Check,
+}
+
+impl<'a> Request<'a> {
+    fn read(
+        tus: &'a Tus,
+        exchange: &'a Exchange<'a>,
+        context: Context<'a>,
+        size: Option<u64>,
+    ) -> Result<Self, Refusal> {
+        let headers = &exchange.parts.headers;
+        if !has_bytes(headers) {
+            return Err(wrong_media_type());
+        }
+        let at = number(headers, &UPLOAD_OFFSET)?;
+        let at = at.ok_or_else(|| bad("Upload-Offset is required"))?;
+        let length = number(headers, &UPLOAD_LENGTH)?;
+        let check = Check::announced(tus, headers)?;
+        Ok(Self { tus, exchange, context, at, length, size, check })
+    }
+
+    async fn append<B: Payload>(
+        &self,
+        uploads: &OwnerUploads,
+        id: &UploadId,
+        body: &mut Incoming<B>,
+    ) -> Result<Reply, Problem> {
+        let acquired = uploads.acquire_if(id, |upload| self.check_upload(upload)).await;
+        let (lease, limit) = match acquired {
+            Err(Problem::Engine(error)) if *error.kind() == ErrorKind::AlreadyComplete => {
+                return self.repeat(&uploads.status(id).await?);
+            }
+            acquired => acquired?,
+        };
+        let upload = lease.upload();
+        if upload.total() == Some(upload.offset()) {
+            return self.repeat_last_byte(lease, body).await;
+        }
+        if upload.total().is_none() && self.length == Some(upload.offset()) {
+            return self.end(lease, body).await;
+        }
+        let mut append = lease.append(self.check.mode());
+        append.set_limit(limit);
+        if let Some(length) = self.length {
+            append.set_total(length).await?;
+        }
+        if let Err(problem) = self.check.receive(body, &mut append).await {
+            if self.check.mode() == AppendMode::KeepWhatCame {
+                // What came is there before the client asks. If this fails, it is kept on a task,
+                // or else it was not acknowledged.
+                drop(append.commit().await);
+            }
+            return Err(problem);
+        }
+        let lease = append.commit_and_keep().await?;
+        let upload = lease.upload();
+        if upload.total() == Some(upload.offset()) {
+            return self.finish(lease).await;
+        }
+        Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, self.tus.headers(upload))))
+    }
+
+    /// Refuses bytes that do not fit their upload or that the application does not accept. Returns
+    /// the limit of the file's size.
+    async fn check_upload(&self, upload: Upload) -> Result<Option<u64>, Problem> {
+        let offset = shown_offset(&upload);
+        if self.at != offset {
+            return Err(ErrorKind::OffsetMismatch { offset }.into());
+        }
+        let total = match (upload.total(), self.length) {
+            (Some(total), Some(length)) if total != length => {
+                return Err(ErrorKind::TotalMismatch { total }.into());
+            }
+            (total, length) => total.or(length),
+        };
+        if let Some(total) = total
+            && self.size.is_some_and(|size| size > total.saturating_sub(offset))
+        {
+            return Err(ErrorKind::TooLong { total }.into());
+        }
+        if total < Some(upload.offset()) && total.is_some() {
+            return Err(bad("Upload-Length is less than the offset").into());
+        }
+        let context = Context { upload_id: Some(&upload.id), ..self.context };
+        let configured = upload.max_bytes.or(self.exchange.settings.uploads.max_bytes());
+        let limit = self.exchange.limit(context, configured).await?;
+        let end = total.max(self.size.map(|size| offset.saturating_add(size)));
+        if let Some(limit) = limit.filter(|limit| end > Some(*limit)) {
+            return Err(ErrorKind::TooLarge { limit }.into());
+        }
+        let candidate = Candidate {
+            context,
+            raw_filename: &upload.raw_filename,
+            content_type: upload.content_type.as_deref(),
+            total,
+            offset,
+            fields: &upload.fields,
+            upload: Some(&upload),
+        };
+        self.exchange.ask(self.exchange.settings.policy.validate(&candidate)).await?;
+        Ok(limit)
+    }
+
+    /// Answers a request for an upload that is complete. Only an empty one fits it.
+    fn repeat(&self, upload: &Upload) -> Result<Reply, Problem> {
+        let offset = upload.offset();
+        match self.size {
+            _ if self.at != offset => Err(ErrorKind::OffsetMismatch { offset }.into()),
+            Some(0) => Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, self.tus.headers(upload)))),
+            _ => Err(ErrorKind::TooLong { total: offset }.into()),
+        }
+    }
+
+    /// Handles the last byte of an upload that the application has not taken. The byte is there
+    /// already.
+    async fn repeat_last_byte<B: Payload>(
+        &self,
+        lease: Lease,
+        body: &mut Incoming<B>,
+    ) -> Result<Reply, Problem> {
+        let total = lease.upload().offset();
+        let content = tokio::select! {
+            biased;
+            content = body.read_small(1) => content?.ok_or(ErrorKind::TooLong { total })?,
+            why = lease.stopped() => return Err(why.into()),
+        };
+        self.check.verify_small(&content, body.trailers())?;
+        if content.is_empty() {
+            let headers = self.tus.headers(lease.upload());
+            return Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, headers)));
+        }
+        let ending = self.ending(lease.upload());
+        let finish = ending.complete(self.tus, lease).await?;
+        if last_byte(finish.completion.file()).await? != content[0] {
+            finish.completion.reopen().await?;
+            return Err(bad("The last byte is not the one that was sent before").into());
+        }
+        Ok(Reply::Finished(Box::new(finish)))
+    }
+
+    /// Handles a request that says that the upload has ended. If the application does not take it,
+    /// its length is as unknown as before: otherwise the client would see it complete.
+    async fn end<B: Payload>(
+        &self,
+        lease: Lease,
+        body: &mut Incoming<B>,
+    ) -> Result<Reply, Problem> {
+        let total = lease.upload().offset();
+        let content = tokio::select! {
+            biased;
+            content = body.read_small(0) => content?.ok_or(ErrorKind::TooLong { total })?,
+            why = lease.stopped() => return Err(why.into()),
+        };
+        self.check.verify_small(&content, body.trailers())?;
+        self.finish(lease).await
+    }
+
+    async fn finish(&self, lease: Lease) -> Result<Reply, Problem> {
+        let ending = self.ending(lease.upload());
+        ending.finish(self.tus, lease).await
+    }
+
+    fn ending(&self, upload: &Upload) -> Ending {
+        let mut headers = HeaderMap::new();
+        self.tus.insert_expires(&mut headers, upload);
+        Ending { status: StatusCode::NO_CONTENT, headers, discards: false }
+    }
+}
+
+async fn last_byte(file: &CompletedUpload) -> Result<u8, Error> {
+    let mut reader = file.open().await?;
+    let read = async {
+        reader.seek(SeekFrom::End(-1)).await?;
+        reader.read_u8().await
+    };
+    read.await.map_err(|_| ErrorKind::Store.into())
+}
+
+/// How a request that completes an upload is answered.
+pub(super) struct Ending {
+    /// If the application takes the file.
+    pub(super) status: StatusCode,
+    /// Whether or not it does.
+    pub(super) headers: HeaderMap,
+    /// Whether the upload ends if it does not.
+    pub(super) discards: bool,
+}
+
+impl Ending {
+    pub(super) async fn finish(self, tus: &Tus, lease: Lease) -> Result<Reply, Problem> {
+        Ok(Reply::Finished(Box::new(self.complete(tus, lease).await?)))
+    }
+
+    async fn complete(self, tus: &Tus, lease: Lease) -> Result<Finish, Error> {
+        let Self { mut status, mut headers, discards } = self;
+        headers.insert(TUS_RESUMABLE, VERSION);
+        let completion = lease.complete(None).await?;
+        let mut taken = HeaderMap::new();
+        insert(&mut taken, UPLOAD_OFFSET, completion.file().size());
+        let has_body = tus.answers_body;
+        if has_body && status == StatusCode::NO_CONTENT {
+            status = StatusCode::OK;
+        }
+        let taken = Some(Taken { status, headers: taken, has_body });
+        let framing = Framing { headers, taken, discards };
+        Ok(Finish { completion, replay: Bytes::new(), framing })
+    }
+}
+
+/// The checksum of a request's body.
+pub(super) enum Check {
+    None,
+    Header(Expected),
+    /// It follows the body, which is all that is known of it.
+    Trailer,
+}
+
+impl Check {
+    pub(super) fn announced(tus: &Tus, headers: &HeaderMap) -> Result<Self, Refusal> {
+        if !tus.extensions.checksum {
+            return Ok(Self::None);
+        }
+        if let Some(value) = value(headers, &UPLOAD_CHECKSUM)? {
+            return Ok(Self::Header(parse(value.as_bytes())?));
+        }
+        let mut trailers = headers.get_all(TRAILER).iter();
+        let is_announced = tus.extensions.checksum_trailer
+            && trailers.any(|names| {
+                let mut names = names.as_bytes().split(|byte| *byte == b',');
+                names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upload-checksum"))
+            });
+        Ok(if is_announced { Self::Trailer } else { Self::None })
+    }
+
+    /// Bytes with a checksum of their own are kept if it is right, and otherwise not at all.
+    fn mode(&self) -> AppendMode {
+        match self {
+            Self::None => AppendMode::KeepWhatCame,
+            Self::Header(_) | Self::Trailer => AppendMode::AllOrNothing,
+        }
+    }
+
+    fn algorithms(&self) -> Vec<DigestAlgorithm> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Header(expected) => vec![expected.algorithm],
+            Self::Trailer => DigestAlgorithm::ALL.to_vec(),
+        }
+    }
+
+    /// Receives the body.
+    pub(super) async fn receive<B: Payload>(
+        &self,
+        body: &mut Incoming<B>,
+        append: &mut Append,
+    ) -> Result<(), Problem> {
+        let algorithms = self.algorithms();
+        if !algorithms.is_empty() {
+            append.compute_digests(&algorithms).await?;
+        }
+        while let Some(bytes) = body.next(Some(append)).await? {
+            append.write_bytes(bytes).await?;
+        }
+        let Some(expected) = self.expected(body.trailers())? else { return Ok(()) };
+        let digests = append.computed_digests().await?;
+        match digests.into_iter().any(|digest| expected.digest == Some(digest)) {
+            true => Ok(()),
+            false => Err(checksum_mismatch().into()),
+        }
+    }
+
+    fn expected(&self, trailers: Option<&HeaderMap>) -> Result<Option<Expected>, Problem> {
+        match self {
+            Self::None => Ok(None),
+            Self::Header(expected) => Ok(Some(*expected)),
+            Self::Trailer => {
+                let trailers = trailers.and_then(|trailers| trailers.get(UPLOAD_CHECKSUM));
+                let missing = || BodyError::Failed("it lacks the announced trailer".into());
+                Ok(Some(parse(trailers.ok_or_else(missing)?.as_bytes())?))
+            }
+        }
+    }
+
+    /// Verifies a body that was read as a whole.
+    fn verify_small(&self, body: &[u8], trailers: Option<&HeaderMap>) -> Result<(), Problem> {
+        let Some(expected) = self.expected(trailers)? else { return Ok(()) };
+        let mut running = Running::new(expected.algorithm);
+        running.update(body);
+        match running.digest() == expected.digest {
+            true => Ok(()),
+            false => Err(checksum_mismatch().into()),
+        }
+    }
+}
+
+fn parse(text: &[u8]) -> Result<Expected, Refusal> {
+    Expected::parse(text).map_err(|error| bad(error.detail()))
+}

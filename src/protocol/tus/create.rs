@@ -1,0 +1,130 @@
+//! Creating an upload.
+
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+
+use super::answer::{bad, empty, insert, not_allowed, wrong_media_type};
+use super::append::{Check, Ending};
+use super::config::Tus;
+use super::headers::{
+    UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA, UPLOAD_OFFSET, has_bytes,
+    number, value,
+};
+use super::metadata::Metadata;
+use crate::engine::{ErrorKind, NewUpload};
+use crate::policy::{Action, Candidate, Refusal};
+use crate::protocol::{Exchange, Incoming, Payload, Problem, Reply};
+
+pub(super) async fn create<B: Payload>(
+    tus: &Tus,
+    exchange: &Exchange<'_>,
+    body: &mut Incoming<B>,
+) -> Result<Reply, Problem> {
+    let (parts, policy) = (exchange.parts, &exchange.settings.policy);
+    if !tus.extensions.creation {
+        return Err(not_allowed().into());
+    }
+    let context = exchange.context(Action::Append, None);
+    let uploads = exchange.authorize(&context).await?;
+    let limit = exchange.limit(context, exchange.settings.uploads.max_bytes()).await?;
+    let described = Described::read(tus, parts)?;
+    if parts.headers.contains_key(UPLOAD_CONCAT) {
+        return Err(bad("Upload-Concat is not offered").into());
+    }
+    let size = body.exact_size();
+    let brings_bytes = size != Some(0);
+    if brings_bytes && !(tus.extensions.creation_with_upload && has_bytes(&parts.headers)) {
+        return Err(wrong_media_type().into());
+    }
+    let check = Check::announced(tus, &parts.headers)?;
+    check_size(described.total, size, limit)?;
+    let fields = described.metadata.fields();
+    let candidate = Candidate {
+        context,
+        raw_filename: described.filename(),
+        content_type: described.content_type(),
+        total: described.total,
+        offset: 0,
+        fields: &fields,
+        upload: None,
+    };
+    exchange.ask(policy.validate(&candidate)).await?;
+    let attributes = exchange.ask(policy.attributes(&candidate)).await?;
+    let new = NewUpload::new()
+        .filename(described.filename())
+        .content_type(described.content_type().map(str::to_owned))
+        .metadata(described.raw.clone())
+        .attributes(attributes)
+        .total(described.total)
+        .limit(limit);
+    let mut append = uploads.create(new.fields(fields.clone())).await?;
+    check.receive(body, &mut append).await?;
+    body.check_truncation()?;
+    let lease = append.commit_and_keep().await?;
+    let upload = lease.upload();
+    let mut headers = HeaderMap::new();
+    insert(&mut headers, http::header::LOCATION, tus.location(parts, &upload.id));
+    if upload.total() == Some(upload.offset()) {
+        let discards = upload.offset() == 0;
+        let ending = Ending { status: StatusCode::CREATED, headers, discards };
+        return ending.finish(tus, lease).await;
+    }
+    tus.insert_expires(&mut headers, upload);
+    if brings_bytes {
+        insert(&mut headers, UPLOAD_OFFSET, upload.offset());
+    }
+    Ok(Reply::Answer(empty(StatusCode::CREATED, headers)))
+}
+
+/// What the headers say of the file.
+struct Described {
+    total: Option<u64>,
+    /// As the client sent it.
+    raw: Option<String>,
+    metadata: Metadata,
+}
+
+impl Described {
+    fn read(tus: &Tus, parts: &Parts) -> Result<Self, Refusal> {
+        let total = length(tus, &parts.headers)?;
+        let raw = value(&parts.headers, &UPLOAD_METADATA)?;
+        if raw.is_some_and(|raw| raw.len() > tus.metadata_bytes) {
+            let detail = format!("Upload-Metadata has more than {} bytes", tus.metadata_bytes);
+            return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail));
+        }
+        let metadata = Metadata::parse(raw.map_or(b"", |raw| raw.as_bytes()));
+        let metadata = metadata.map_err(|error| bad(error.detail()))?;
+        let raw = raw.and_then(|raw| raw.to_str().ok()).filter(|raw| !raw.is_empty());
+        Ok(Self { total, raw: raw.map(str::to_owned), metadata })
+    }
+
+    fn filename(&self) -> &str {
+        self.metadata.text(&["filename", "name"]).unwrap_or_default()
+    }
+
+    fn content_type(&self) -> Option<&str> {
+        self.metadata.text(&["filetype", "type"])
+    }
+}
+
+/// Returns the announced length; `None` if it will be known later.
+fn length(tus: &Tus, headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+    let length = number(headers, &UPLOAD_LENGTH)?;
+    match (length, value(headers, &UPLOAD_DEFER_LENGTH)?) {
+        (Some(length), None) => Ok(Some(length)),
+        (None, Some(defers)) if defers == "1" && tus.extensions.creation_defer_length => Ok(None),
+        (None, Some(_)) => Err(bad("Upload-Defer-Length is not 1, or not offered")),
+        (Some(_), Some(_)) => Err(bad("Upload-Length and Upload-Defer-Length exclude each other")),
+        (None, None) => Err(bad("Upload-Length is required")),
+    }
+}
+
+/// Refuses a file that is too large, and a body that is longer than its file.
+fn check_size(total: Option<u64>, size: Option<u64>, limit: Option<u64>) -> Result<(), ErrorKind> {
+    let largest = total.max(size);
+    match (limit, total, size) {
+        (Some(limit), ..) if largest > Some(limit) => Err(ErrorKind::TooLarge { limit }),
+        (_, Some(total), Some(size)) if size > total => Err(ErrorKind::TooLong { total }),
+        _ => Ok(()),
+    }
+}
