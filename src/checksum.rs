@@ -4,16 +4,38 @@ use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
-use md5::digest::common::hazmat::SerializableState;
+use md5::digest::common::hazmat::{SerializableState, SerializedState};
 use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
+use sha1::Sha1;
+use sha2::{Sha256, Sha512};
 
-/// The digest of a whole file.
+/// The digest of a whole file, or of some bytes of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Digest {
     /// MD5 (RFC 1321): protects against transmission errors, not against attackers.
     Md5([u8; 16]),
+    /// SHA-1 (RFC 3174): protects against transmission errors, not against attackers.
+    Sha1([u8; 20]),
+    /// SHA-256 (RFC 6234).
+    Sha256([u8; 32]),
+    /// SHA-512 (RFC 6234).
+    Sha512([u8; 64]),
+}
+
+/// An algorithm for a [`Digest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DigestAlgorithm {
+    /// See [`Digest::Md5`].
+    Md5,
+    /// See [`Digest::Sha1`].
+    Sha1,
+    /// See [`Digest::Sha256`].
+    Sha256,
+    /// See [`Digest::Sha512`].
+    Sha512,
 }
 
 impl Digest {
@@ -22,16 +44,65 @@ impl Digest {
         Some(Self::Md5(from_hex(text)?))
     }
 
+    /// Returns the digest with these bytes; `None` if they are too few or too many.
+    pub fn from_bytes(algorithm: DigestAlgorithm, bytes: &[u8]) -> Option<Self> {
+        Some(match algorithm {
+            DigestAlgorithm::Md5 => Self::Md5(bytes.try_into().ok()?),
+            DigestAlgorithm::Sha1 => Self::Sha1(bytes.try_into().ok()?),
+            DigestAlgorithm::Sha256 => Self::Sha256(bytes.try_into().ok()?),
+            DigestAlgorithm::Sha512 => Self::Sha512(bytes.try_into().ok()?),
+        })
+    }
+
+    /// The algorithm of the digest.
+    pub fn algorithm(&self) -> DigestAlgorithm {
+        match self {
+            Self::Md5(_) => DigestAlgorithm::Md5,
+            Self::Sha1(_) => DigestAlgorithm::Sha1,
+            Self::Sha256(_) => DigestAlgorithm::Sha256,
+            Self::Sha512(_) => DigestAlgorithm::Sha512,
+        }
+    }
+
+    /// The bytes of the digest.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Md5(bytes) => bytes,
+            Self::Sha1(bytes) => bytes,
+            Self::Sha256(bytes) => bytes,
+            Self::Sha512(bytes) => bytes,
+        }
+    }
+
     /// Returns the hex digits in lower case, without the name of the algorithm.
     pub fn to_hex(&self) -> String {
-        let Self::Md5(bytes) = self;
-        HEXLOWER.encode(bytes)
+        HEXLOWER.encode(self.as_bytes())
     }
 }
 
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Md5({})", self.to_hex())
+        write!(f, "{:?}({})", self.algorithm(), self.to_hex())
+    }
+}
+
+impl DigestAlgorithm {
+    /// All algorithms.
+    pub const ALL: [Self; 4] = [Self::Sha1, Self::Sha256, Self::Sha512, Self::Md5];
+
+    /// The name in lower case, without a hyphen: `sha256`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Md5 => "md5",
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    /// Returns the algorithm with this [name](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 }
 
@@ -47,11 +118,23 @@ pub struct ChecksumState(String);
 #[derive(Clone, Debug)]
 pub(crate) enum Running {
     Md5(Md5),
+    Sha1(Sha1),
+    Sha256(Sha256),
+    Sha512(Sha512),
     /// For files that need no digest: it detects damage at almost no cost.
     Crc32(crc32fast::Hasher),
 }
 
 impl Running {
+    pub(crate) fn new(algorithm: DigestAlgorithm) -> Self {
+        match algorithm {
+            DigestAlgorithm::Md5 => Self::md5(),
+            DigestAlgorithm::Sha1 => Self::Sha1(Sha1::new()),
+            DigestAlgorithm::Sha256 => Self::Sha256(Sha256::new()),
+            DigestAlgorithm::Sha512 => Self::Sha512(Sha512::new()),
+        }
+    }
+
     pub(crate) fn md5() -> Self {
         Self::Md5(Md5::new())
     }
@@ -62,10 +145,7 @@ impl Running {
 
     /// Returns a checksum of the same kind over no bytes.
     pub(crate) fn restarted(&self) -> Self {
-        match self {
-            Self::Md5(_) => Self::md5(),
-            Self::Crc32(_) => Self::crc32(),
-        }
+        self.digest().map_or_else(Self::crc32, |digest| Self::new(digest.algorithm()))
     }
 
     /// Resumes a checksum from a saved state, if this version can read it.
@@ -74,34 +154,49 @@ impl Running {
     }
 
     fn read(state: &ChecksumState) -> Option<Self> {
-        if let Some(text) = state.0.strip_prefix(CRC32) {
+        let (name, text) = state.0.split_once(':')?;
+        if name == CRC32 {
             let sum = u32::from_be_bytes(from_hex(text)?);
             return Some(Self::Crc32(crc32fast::Hasher::new_with_initial(sum)));
         }
-        let bytes = from_hex::<STATE_LENGTH>(state.0.strip_prefix(MD5)?)?;
-        Md5::deserialize(&bytes.into()).ok().map(Self::Md5)
+        Some(match DigestAlgorithm::from_name(name)? {
+            DigestAlgorithm::Md5 => Self::Md5(from_state(text)?),
+            DigestAlgorithm::Sha1 => Self::Sha1(from_state(text)?),
+            DigestAlgorithm::Sha256 => Self::Sha256(from_state(text)?),
+            DigestAlgorithm::Sha512 => Self::Sha512(from_state(text)?),
+        })
     }
 
     pub(crate) fn save(&self) -> ChecksumState {
-        ChecksumState(match self {
-            Self::Md5(md5) => format!("{MD5}{}", HEXLOWER.encode(&md5.serialize())),
-            Self::Crc32(crc32) => format!("{CRC32}{:08x}", crc32.clone().finalize()),
-        })
+        let (name, state) = match self {
+            Self::Md5(md5) => ("md5", HEXLOWER.encode(&md5.serialize())),
+            Self::Sha1(sha) => ("sha1", HEXLOWER.encode(&sha.serialize())),
+            Self::Sha256(sha) => ("sha256", HEXLOWER.encode(&sha.serialize())),
+            Self::Sha512(sha) => ("sha512", HEXLOWER.encode(&sha.serialize())),
+            Self::Crc32(crc32) => (CRC32, format!("{:08x}", crc32.clone().finalize())),
+        };
+        ChecksumState(format!("{name}:{state}"))
     }
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Md5(md5) => update(md5, bytes),
+            Self::Sha1(sha) => sha.update(bytes),
+            Self::Sha256(sha) => sha.update(bytes),
+            Self::Sha512(sha) => sha.update(bytes),
             Self::Crc32(crc32) => crc32.update(bytes),
         }
     }
 
     /// Returns the digest, unless the checksum only serves to detect damage.
     pub(crate) fn digest(&self) -> Option<Digest> {
-        match self {
-            Self::Md5(md5) => Some(Digest::Md5(md5.clone().finalize().into())),
-            Self::Crc32(_) => None,
-        }
+        Some(match self {
+            Self::Md5(md5) => Digest::Md5(md5.clone().finalize().into()),
+            Self::Sha1(sha) => Digest::Sha1(sha.clone().finalize().into()),
+            Self::Sha256(sha) => Digest::Sha256(sha.clone().finalize().into()),
+            Self::Sha512(sha) => Digest::Sha512(sha.clone().finalize().into()),
+            Self::Crc32(_) => return None,
+        })
     }
 }
 
@@ -154,9 +249,13 @@ fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     (fits && HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut out).is_ok()).then_some(out)
 }
 
-const MD5: &str = "md5:";
-const CRC32: &str = "crc32:";
-const STATE_LENGTH: usize = 88;
+/// Parses the hex digits of a saved state.
+fn from_state<T: SerializableState>(text: &str) -> Option<T> {
+    let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
+    T::deserialize(&SerializedState::<T>::try_from(&*bytes).ok()?).ok()
+}
+
+const CRC32: &str = "crc32";
 
 #[cfg(test)]
 mod tests {
@@ -168,11 +267,14 @@ mod tests {
     #[test]
     fn a_saved_state_goes_on_where_it_stopped() {
         let bytes: Vec<u8> = (0..300_u16).map(|n| n.to_le_bytes()[0]).collect();
-        for new in [Running::md5, Running::crc32] {
-            let mut whole = new();
+        let new = |algorithm: Option<DigestAlgorithm>| {
+            algorithm.map_or_else(Running::crc32, Running::new)
+        };
+        for kind in DigestAlgorithm::ALL.map(Some).into_iter().chain([None]) {
+            let mut whole = new(kind);
             whole.update(&bytes);
             for cut in [0, 1, 55, 56, 63, 64, 65, 127, 128, 299, 300] {
-                let mut first = new();
+                let mut first = new(kind);
                 first.update(&bytes[..cut]);
                 let mut second = Running::resume(&first.save()).unwrap();
                 second.update(&bytes[cut..]);
@@ -201,7 +303,7 @@ mod tests {
     fn the_state_of_nothing_is_pinned() {
         assert_eq!(Running::crc32().save().0, "crc32:00000000");
         let text = Running::md5().save().0;
-        assert_eq!(text.len(), MD5.len() + 2 * STATE_LENGTH);
+        assert_eq!(text.len(), "md5:".len() + 2 * 88);
         assert!(text.starts_with("md5:0123456789abcdeffedcba9876543210"), "{text}");
     }
 

@@ -5,12 +5,13 @@ use http::{Request, Response};
 use crate::cors::Cors;
 use crate::layer::ChunkedUploadLayer;
 use crate::protocol::chunked::{self, Chunked};
+use crate::protocol::tus::{self, Tus};
 use crate::protocol::{self, Caller, Dialect, Outcome, Payload, Problem, Settings};
 
 macro_rules! dialects {
     ($($variant:ident: $field:ident, $dialect:ty, $action:ty;)+) => {
         /// The dialects that a layer speaks.
-        #[derive(Clone, Debug, Default)]
+        #[derive(Clone, Debug)]
         pub(crate) struct Dialects {
             $($field: $dialect,)+
         }
@@ -31,10 +32,10 @@ macro_rules! dialects {
                 None
             }
 
-            /// Whether the inner service may be called for a request.
-            pub(crate) fn may_finish(&self, route: Route) -> bool {
+            /// Whether a request is there to call the inner service.
+            pub(crate) fn reserves_inner(route: Route) -> bool {
                 match route {
-                    $(Route::$variant(action) => <$dialect>::may_finish(action),)+
+                    $(Route::$variant(action) => <$dialect>::reserves_inner(action),)+
                 }
             }
 
@@ -70,6 +71,13 @@ macro_rules! dialects {
 
 dialects! {
     Chunked: chunked, Chunked, chunked::Action;
+    Tus: tus, Tus, tus::Action;
+}
+
+impl Default for Dialects {
+    fn default() -> Self {
+        Self { chunked: Chunked::default(), tus: Tus::off() }
+    }
 }
 
 impl ChunkedUploadLayer {
@@ -88,5 +96,22 @@ impl ChunkedUploadLayer {
     /// ```
     pub fn chunked(self, dialect: Chunked) -> Self {
         self.set(|config| config.dialects.chunked = dialect)
+    }
+
+    /// Also speaks [tus 1.0](https://tus.io/protocols/resumable-upload), with these paths and
+    /// rules. Default: off.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), tower_chunked_upload::ConfigError> {
+    /// use tower_chunked_upload::store::FsStore;
+    /// use tower_chunked_upload::{ChunkedUploadLayer, Tus, Uploads};
+    ///
+    /// let uploads = Uploads::builder(FsStore::default()).build()?;
+    /// let layer = ChunkedUploadLayer::new(uploads).tus(Tus::new("/files").handler_path("/done"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tus(self, dialect: Tus) -> Self {
+        self.set(|config| config.dialects.tus = dialect)
     }
 }

@@ -141,6 +141,24 @@ pub fn record(input: &[u8]) {
     }
 }
 
+/// The metadata of tus: read again, it is the same.
+pub fn tus_metadata(input: &[u8]) {
+    use crate::protocol::tus::metadata::Metadata;
+
+    if let Ok(metadata) = Metadata::parse(input) {
+        assert_eq!(Metadata::parse(input), Ok(metadata));
+    }
+}
+
+/// A checksum of tus.
+pub fn tus_checksum(input: &[u8]) {
+    use crate::protocol::tus::checksum::Expected;
+
+    if let Ok(Expected { algorithm, digest: Some(digest) }) = Expected::parse(input) {
+        assert_eq!(digest.algorithm(), algorithm);
+    }
+}
+
 /// A state, a digest and an id are texts of the same kind.
 pub fn checksum(input: &[u8]) {
     let text = String::from_utf8_lossy(input);

@@ -127,7 +127,7 @@ mod upload;
 #[cfg(feature = "axum")]
 pub use self::axum::NoUpload;
 pub use body::{RequestBody, ResponseBody};
-pub use checksum::{ChecksumState, Digest};
+pub use checksum::{ChecksumState, Digest, DigestAlgorithm};
 pub use cors::Cors;
 pub use engine::{
     Append, AppendMode, CompletedUpload, Completion, ConfigError, Error, ErrorKind, Event, Expired,
@@ -139,12 +139,18 @@ pub use id::{ParseIdError, UploadId};
 pub use layer::ChunkedUploadLayer;
 pub use policy::{Candidate, Context, Policy, Refusal};
 pub use protocol::chunked::Chunked;
+pub use protocol::tus::Tus;
 pub use service::ChunkedUpload;
 pub use upload::{Owner, Progress, Status, Upload};
 
 /// The protocol of django-chunked-upload: what can be set beside the paths and rules of [`Chunked`].
 pub mod chunked {
     pub use crate::protocol::chunked::{Encoder, FormLimits, JsonEncoder};
+}
+
+/// What tus 1.0 has in addition.
+pub mod tus {
+    pub use crate::protocol::tus::Extensions;
 }
 
 #[cfg(any(test, fuzzing))]

@@ -14,6 +14,7 @@ use crate::engine::{CompletedUpload, Error};
 use crate::erased::erased;
 use crate::filename;
 use crate::id::UploadId;
+pub use crate::upload::Dialect;
 use crate::upload::{Owner, Upload};
 
 /// The application's decisions about uploads. Every method has a default.
@@ -199,14 +200,6 @@ pub enum Action {
     Status,
     /// Cancel an upload.
     Cancel,
-}
-
-/// A protocol that the layer speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Dialect {
-    /// The protocol of django-chunked-upload.
-    Chunked,
 }
 
 /// The argument of [`Policy::max_bytes`].

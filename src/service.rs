@@ -1,6 +1,6 @@
 //! The service.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -10,10 +10,10 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::body::{RequestBody, ResponseBody};
-use crate::dialects::Route;
+use crate::dialects::{Dialects, Route};
 use crate::future::ResponseFuture;
 use crate::layer::Config;
-use crate::protocol::{self, BoxError, Caller, Finished, Outcome};
+use crate::protocol::{BoxError, Caller, Finished, Outcome, takes};
 use crate::task;
 
 /// The service that [`ChunkedUploadLayer`](crate::ChunkedUploadLayer) creates.
@@ -76,9 +76,9 @@ where
             return ResponseFuture::inner(self.inner.call(request.map(RequestBody::theirs)));
         };
         let mut inner = self.inner.clone();
-        if self.config.dialects.may_finish(route) {
-            // The ready service moves into the future, since its clone may not be ready. A chunk
-            // calls neither, and must not keep a place that the ready service may have reserved.
+        if Dialects::reserves_inner(route) {
+            // The ready service moves into the future, since its clone may not be ready. Other
+            // requests must not keep a place that the ready service may have reserved.
             std::mem::swap(&mut inner, &mut self.inner);
         }
         let config = Arc::clone(&self.config);
@@ -114,15 +114,24 @@ where
     let guard = config.settings.uploads.shutdown_guard();
     let task = tokio::spawn(async move {
         let _guard = guard;
-        let Finished { request, completion } = finished;
+        let Finished { request, pending } = finished;
         let request = request.map(RequestBody::replay);
-        let called = tokio::spawn(async move { inner.call(request).await }).await;
+        let call = tokio::spawn(async move {
+            poll_fn(|cx| inner.poll_ready(cx)).await?;
+            inner.call(request).await
+        });
+        let called = call.await;
         // If the call has panicked, the file was not taken, and there is no answer.
-        let taken = matches!(&called, Ok(Ok(answer)) if protocol::takes(answer));
-        let settled = protocol::settle(completion, taken).await;
+        let taken = matches!(&called, Ok(Ok(answer)) if takes(answer));
+        let settled = pending.settle(taken).await;
         let result = or_pending(task::joined(called)).await;
         match settled {
-            Ok(()) => result.map(|response| response.map(ResponseBody::theirs)),
+            Ok(framing) => result.map(|response| {
+                framing.frame(response).map(|body| match body {
+                    Some(body) => ResponseBody::theirs(body),
+                    None => ResponseBody::ours(Bytes::new(), None),
+                })
+            }),
             Err(error) => {
                 let answer = config.dialects.refuse(route, error.into());
                 Ok(answer.map(|bytes| ResponseBody::ours(bytes, None)))

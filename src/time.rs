@@ -27,6 +27,15 @@ pub(crate) fn to_rfc3339(time: SystemTime) -> String {
     format!("{timestamp:.3}")
 }
 
+/// `Sun, 06 Nov 1994 08:49:37 GMT`: the date format of HTTP (RFC 9110, 5.6.7).
+pub(crate) fn to_imf_fixdate(time: SystemTime) -> String {
+    let millis = i64::try_from(millis_since_epoch(time)).unwrap_or(i64::MAX);
+    let timestamp = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    // Years after 9999 cannot be written.
+    printer.timestamp_to_rfc9110_string(&timestamp).unwrap_or_default()
+}
+
 /// Serialises a `SystemTime` as milliseconds since the Unix epoch.
 pub(crate) mod millis {
     use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -33,7 +33,7 @@ use tower::Layer;
 use tower_chunked_upload::store::{BucketStore, Durability, FsStore};
 use tower_chunked_upload::{
     Chunked, ChunkedUploadLayer, CompletedUpload, Context, Owner, Policy, Refusal, RequestBody,
-    Uploads,
+    Tus, Uploads,
 };
 
 use self::nodes::{Nodes, told_to_end};
@@ -107,6 +107,7 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
                 .require_content_range(is_set("WIRE_FAIL_IF_NO_HEADER"))
                 .md5_check(md5_check),
         )
+        .tus(tus())
         .idle_timeout(Duration::from_secs(number("WIRE_IDLE_SECONDS")?.unwrap_or(60)))
         .policy(Users { required: is_set("WIRE_AUTH") });
     let application = tower::service_fn(move |request| application(Arc::clone(&hook), request));
@@ -129,6 +130,11 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
     });
     sweeper.stop().await;
     Ok(())
+}
+
+fn tus() -> Tus {
+    let tus = Tus::new("/files").handler_path("/api/chunked_upload_complete");
+    if is_set("WIRE_ABSOLUTE") { tus.absolute_urls(false) } else { tus }
 }
 
 /// `X-User` names the user.

@@ -14,7 +14,7 @@ use super::new::NewUpload;
 use super::sweep;
 use crate::id::UploadId;
 use crate::store::StoreError;
-use crate::upload::{Owner, Status, Upload};
+use crate::upload::{Dialect, Owner, Status, Upload};
 
 /// The shared implementation of the handles.
 #[derive(Clone)]
@@ -27,6 +27,8 @@ pub(super) struct Access {
     /// How far apart requests may arrive to count as equally new.
     pub(super) tolerance: Duration,
     pub(super) cause: Cause,
+    /// The protocol that the uploads belong to, unless all may be seen.
+    pub(super) dialect: Option<Dialect>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,7 +39,7 @@ pub(super) enum Scope {
 
 impl Access {
     pub(super) fn new(engine: Arc<Engine>, scope: Scope) -> Self {
-        Self { engine, scope, arrived: None, tolerance: Duration::ZERO, cause: None }
+        Self { engine, scope, arrived: None, tolerance: Duration::ZERO, cause: None, dialect: None }
     }
 
     pub(super) fn arrival(&self) -> Arrival {
@@ -54,7 +56,8 @@ impl Access {
             Scope::Of(owner) => owner.clone(),
         };
         let limit = engine.within_reach(new.limit_within(engine.max_bytes));
-        let upload = new.into_record(owner, now, engine.expiry.at_creation(now));
+        let mut upload = new.into_record(owner, now, engine.expiry.at_creation(now));
+        upload.dialect = self.dialect;
         if let (Some(total), Some(limit)) = (upload.total(), limit)
             && total > limit
         {
@@ -96,9 +99,15 @@ impl Access {
         Ok(upload)
     }
 
+    /// Whether the caller may access the upload.
+    pub(super) fn contains(&self, upload: &Upload) -> bool {
+        let other = |dialect| upload.dialect.is_some_and(|of| of != dialect);
+        self.scope.contains(upload) && !self.dialect.is_some_and(other)
+    }
+
     async fn find(&self, id: &UploadId) -> Result<Upload, Error> {
         match self.engine.store.load(id).await {
-            Ok(upload) if self.scope.contains(&upload) => Ok(upload),
+            Ok(upload) if self.contains(&upload) => Ok(upload),
             Ok(_) => Err(ErrorKind::NotFound.into()),
             Err(error) => Err(self.load_error(id, error).await),
         }

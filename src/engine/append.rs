@@ -37,7 +37,7 @@ use super::event::{Cause, Event};
 use super::lease::Lease;
 use super::lock;
 use super::quota::Reservation;
-use crate::checksum::Running;
+use crate::checksum::{Digest, DigestAlgorithm, Running};
 use crate::store::{Batch, Commit, DynWriter, Reader, StoreError};
 use crate::task;
 use crate::upload::{Status, Upload};
@@ -128,7 +128,8 @@ impl Append {
             Some(state) => Running::resume(state),
             None => (upload.offset() == 0).then(|| engine.new_checksum()),
         };
-        let checksum = Checksum(Arc::new(Mutex::new(checksum)));
+        let sums = Sums { upload: checksum, added: Vec::new() };
+        let checksum = Checksum(Arc::new(Mutex::new(sums)));
         Self {
             mode,
             origin,
@@ -289,6 +290,38 @@ impl Append {
             Some(total) => ErrorKind::TooLong { total }.into(),
             None => ErrorKind::TooLarge { limit }.into(),
         })
+    }
+
+    /// Computes digests of the bytes that are added from now on.
+    ///
+    /// # Errors
+    /// See [`write`](Self::write).
+    pub async fn compute_digests(&mut self, algorithms: &[DigestAlgorithm]) -> Result<(), Error> {
+        let writer = self.flushed().await?;
+        let running = algorithms.iter().map(|algorithm| Running::new(*algorithm));
+        lock(&writer.checksum.0).added = running.collect();
+        self.state = WriterState::Idle(writer);
+        Ok(())
+    }
+
+    /// Returns the digests of the bytes that were added since
+    /// [`compute_digests`](Self::compute_digests).
+    ///
+    /// # Errors
+    /// See [`write`](Self::write).
+    pub async fn computed_digests(&mut self) -> Result<Vec<Digest>, Error> {
+        let writer = self.flushed().await?;
+        let digests = lock(&writer.checksum.0).added.iter().filter_map(Running::digest).collect();
+        self.state = WriterState::Idle(writer);
+        Ok(digests)
+    }
+
+    /// Writes the collected bytes, and takes the writer.
+    async fn flushed(&mut self) -> Result<BatchWriter, Error> {
+        if !self.buffer.is_empty() {
+            self.flush().await?;
+        }
+        self.take_writer().await
     }
 
     /// Adds all bytes of a stream.
@@ -484,10 +517,7 @@ impl Append {
         if !uncommitted || !self.is_whole() {
             return Err(ErrorKind::Store.into());
         }
-        if !self.buffer.is_empty() {
-            self.flush().await?;
-        }
-        Ok(self.take_writer().await?.writer.into_reader().await?)
+        Ok(self.flushed().await?.writer.into_reader().await?)
     }
 
     /// The end of the bytes that were taken completely.
@@ -577,25 +607,33 @@ impl BatchWriter {
     }
 }
 
-/// The incremental checksum, which moves with each batch to the thread that writes it.
+/// The incremental checksums, which move with each batch to the thread that writes it.
 ///
 /// Hashing and writing one after the other, while the next batch is collected, is faster than doing
 /// both in parallel: fetching the batch to a third core costs more than it saves.
 #[derive(Clone)]
-struct Checksum(Arc<Mutex<Option<Running>>>);
+struct Checksum(Arc<Mutex<Sums>>);
+
+#[derive(Default)]
+struct Sums {
+    /// Of the whole upload.
+    upload: Option<Running>,
+    /// Of the bytes that this append adds.
+    added: Vec<Running>,
+}
 
 impl Checksum {
     fn update(&self, bytes: &[u8]) {
-        if let Some(running) = &mut *lock(&self.0) {
-            running.update(bytes);
-        }
+        let mut sums = lock(&self.0);
+        let Sums { upload, added } = &mut *sums;
+        upload.iter_mut().chain(added).for_each(|sum| sum.update(bytes));
     }
 
     /// The commit of these bytes, with the checksum's state after them.
     fn into_commit(self, last: Bytes, mut upload: Upload) -> Commit {
         Commit::computed(last, move |last| {
             self.update(last);
-            upload.progress.checksum = lock(&self.0).as_ref().map(Running::save);
+            upload.progress.checksum = lock(&self.0).upload.as_ref().map(Running::save);
             upload
         })
     }

@@ -42,9 +42,7 @@ impl Lease {
         let Self { engine, cause, claim, mut writer } = self;
         let mut upload = writer.upload().clone();
         check_all_received(&upload)?;
-        // The size is final even if the application does not take the file, because it may have
-        // moved the file away.
-        upload.progress.total = Some(upload.offset());
+        let known_total = upload.total();
         // Reading the file may take long. It must not start again each time an impatient client
         // retries.
         claim.finish()?;
@@ -62,11 +60,13 @@ impl Lease {
             }
             upload.progress.status = Status::Finishing;
             engine.commit(&mut *writer, record(&upload, Handover::Given)).await?;
+            upload.progress.total = Some(upload.offset());
             let shared = Shared {
                 engine,
                 cause,
                 filename: upload.filename().unwrap_or_else(|| DEFAULT_FILENAME.to_owned()),
                 path: Mutex::new(writer.path()),
+                known_total: Mutex::new(known_total),
                 state: tokio::sync::Mutex::new(FileState::HandedOver(writer)),
                 upload,
                 digest: computed,
@@ -119,10 +119,10 @@ async fn verify(
     let unverified = writer.needs_verification();
     // If this version cannot read the saved checksum, there is nothing to compare the bytes with.
     let compares = unverified || engine.read_back && saved.is_some();
-    let lacks_digest = expected.is_some() && saved.as_ref().and_then(Running::digest).is_none();
+    let computes = saved.as_ref().and_then(Running::digest).map(|digest| digest.algorithm());
+    let lacks = expected.map(|digest| digest.algorithm()).filter(|it| computes != Some(*it));
     let restarted = saved.as_ref().filter(|_| compares).map(Running::restarted);
-    let mut computed: Vec<Running> =
-        restarted.into_iter().chain(lacks_digest.then(Running::md5)).collect();
+    let mut computed: Vec<Running> = restarted.into_iter().chain(lacks.map(Running::new)).collect();
     let reads = !computed.is_empty();
     if reads {
         read(engine, upload, &mut computed).await?;
@@ -209,8 +209,7 @@ impl Completion {
 impl Shared {
     /// Records the verdict. Other calls for the file wait for it.
     async fn settle(&self, status: Status) -> Result<Upload, Error> {
-        let mut upload = self.upload.clone();
-        upload.progress.status = status;
+        let upload = self.settled(status);
         let taken = status == Status::Complete;
         let mut state = self.state.lock().await;
         let mut writer = state.take_writer()?;
@@ -218,6 +217,7 @@ impl Shared {
         writer.commit(record(&upload, handover)).await?;
         drop(writer);
         if taken {
+            *lock(&self.known_total) = upload.total();
             *state = FileState::Taken;
             drop(state);
             self.engine.ledger.close(&upload.id);
@@ -275,7 +275,22 @@ struct Shared {
     filename: String,
     digest: Option<Digest>,
     path: Mutex<Option<PathBuf>>,
+    /// The total in the record unless the application takes the file.
+    known_total: Mutex<Option<u64>>,
     state: tokio::sync::Mutex<FileState>,
+}
+
+impl Shared {
+    /// The record once the application has decided. Without a total that was announced, an upload
+    /// that was not taken may still grow.
+    fn settled(&self, status: Status) -> Upload {
+        let mut upload = self.upload.clone();
+        upload.progress.status = status;
+        if status != Status::Complete {
+            upload.progress.total = *lock(&self.known_total);
+        }
+        upload
+    }
 }
 
 /// The state of the file in its hand-over.
@@ -431,6 +446,14 @@ impl CompletedUpload {
                 }
                 ended @ (FileState::NotTaken | FileState::Discarded) => return Err(ended.error()),
             };
+            if lock(&shared.known_total).is_none() {
+                // A file that the application may have moved cannot grow any more.
+                shared
+                    .engine
+                    .commit(&mut **writer, record(&shared.upload, Handover::Given))
+                    .await?;
+                *lock(&shared.known_total) = shared.upload.total();
+            }
             writer.persist(&target, overwrite).await?;
             *lock(&shared.path) = writer.path();
             Ok(())

@@ -98,6 +98,14 @@ impl Access {
         Err(Error::from(ErrorKind::Busy).into())
     }
 
+    pub(super) async fn remove_complete(&self, id: &UploadId) -> Result<(), Error> {
+        let lease = self.lease(id).await?;
+        match self.contains(lease.upload()) {
+            true => lease.cancel().await.map(drop),
+            false => Err(ErrorKind::NotFound.into()),
+        }
+    }
+
     /// Leases an idle upload in one hop. Returns `None` if it is held, or if there is any other
     /// problem.
     async fn try_lease(&self, id: &UploadId) -> Option<Lease> {
@@ -107,7 +115,7 @@ impl Access {
             return None;
         };
         let writer = self.engine.store.writer(id).await.ok()?;
-        self.scope.contains(writer.upload()).then(|| self.leased(writer, claim))
+        self.contains(writer.upload()).then(|| self.leased(writer, claim))
     }
 
     /// Asks the current holder of the upload to stop, and waits for it.

@@ -11,6 +11,7 @@ use crate::upload::{Owner, Upload};
 pub struct NewUpload {
     filename: String,
     content_type: Option<String>,
+    metadata: Option<String>,
     fields: Vec<(String, String)>,
     attributes: serde_json::Value,
     total: Option<u64>,
@@ -42,6 +43,12 @@ impl NewUpload {
     /// Sets the media type that the client sent.
     pub fn content_type(mut self, media_type: impl Into<Option<String>>) -> Self {
         self.content_type = media_type.into();
+        self
+    }
+
+    /// Sets the metadata that the protocol gives back exactly as the client sent it.
+    pub fn metadata(mut self, metadata: impl Into<Option<String>>) -> Self {
+        self.metadata = metadata.into();
         self
     }
 
@@ -100,6 +107,7 @@ impl NewUpload {
         upload.owner = owner;
         upload.raw_filename = self.filename;
         upload.content_type = self.content_type;
+        upload.metadata = self.metadata;
         upload.fields = self.fields;
         upload.attributes = self.attributes;
         upload.max_bytes = self.max_bytes;

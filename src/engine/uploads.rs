@@ -13,7 +13,7 @@ use super::builder::UploadsBuilder;
 use super::claim::ShutdownGuard;
 use super::complete::{self, Completion};
 use super::core::{self, Engine};
-use super::error::Error;
+use super::error::{Error, ErrorKind};
 use super::lease::Lease;
 use super::list::{Filter, Listing};
 use super::new::NewUpload;
@@ -21,7 +21,7 @@ use super::sweep::{self, Expired, Sweeper};
 use crate::checksum::Digest;
 use crate::id::UploadId;
 use crate::store::Store;
-use crate::upload::{Owner, Upload};
+use crate::upload::{Dialect, Owner, Upload};
 
 /// Uploads in a store, for use with or without HTTP. A clone refers to the same uploads.
 ///
@@ -189,6 +189,13 @@ impl OwnerUploads {
         self
     }
 
+    /// Restricts the handle to the uploads of one protocol. Those that it starts belong to it.
+    #[must_use]
+    pub fn for_dialect(mut self, dialect: Dialect) -> Self {
+        self.access.dialect = Some(dialect);
+        self
+    }
+
     /// Sets how far apart two requests may arrive to count as equally new, if both say so. Default:
     /// zero.
     ///
@@ -350,6 +357,20 @@ macro_rules! handle {
             /// The errors of [`acquire`](Self::acquire).
             pub async fn cancel(&self, id: &UploadId) -> Result<Upload, Error> {
                 self.acquire(id).await?.cancel().await
+            }
+
+            /// Removes an upload and its bytes, whether or not it is complete. A file that the
+            /// application has [persisted](crate::CompletedUpload::persist) stays.
+            ///
+            /// # Errors
+            /// The errors of [`acquire`](Self::acquire), except that the upload may be complete.
+            pub async fn remove(&self, id: &UploadId) -> Result<(), Error> {
+                match self.cancel(id).await {
+                    Err(error) if *error.kind() == ErrorKind::AlreadyComplete => {
+                        self.access.remove_complete(id).await
+                    }
+                    removed => removed.map(drop),
+                }
             }
 
             /// Sets when an incomplete upload expires, and returns its record; `None` means never.

@@ -57,6 +57,7 @@ pub(crate) struct Incoming<B> {
     ended: bool,
     /// Whether the body may have been truncated where it ended.
     maybe_truncated: bool,
+    trailers: Option<HeaderMap>,
     caller: Caller,
     guard: ShutdownGuard,
 }
@@ -75,6 +76,7 @@ impl<B: Payload> Incoming<B> {
             idle_for: Duration::ZERO,
             awaits_continue: headers.contains_key(EXPECT),
             maybe_truncated: false,
+            trailers: None,
             caller,
             guard: settings.uploads.shutdown_guard(),
         }
@@ -105,6 +107,11 @@ impl<B: Payload> Incoming<B> {
             content.extend_from_slice(&bytes);
         }
         Ok(Some(content.freeze()))
+    }
+
+    /// The trailers, once the body has been read.
+    pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
     }
 
     /// Refuses a body that may have been truncated. Bodies that show their own length or end, such
@@ -215,8 +222,8 @@ impl<B: Payload> Incoming<B> {
                     self.received = self.received.saturating_add(bytes.len() as u64);
                     return Poll::Ready(Ok(Some(bytes)));
                 }
-                // Trailers, or an empty frame.
-                Some(Ok(_)) => {}
+                Some(Ok(Ok(_))) => {}
+                Some(Ok(Err(frame))) => self.trailers = frame.into_trailers().ok(),
                 Some(Err(error)) => return Poll::Ready(Err(self.failed(error.into()))),
                 None => return Poll::Ready(self.end().map(|()| None)),
             }

@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderValue, Request, Response, Version};
 
 use super::body::{BodyError, Incoming, Payload};
 use super::caller::Caller;
-use super::hand_over::{self, Finished, Outcome};
+use super::hand_over::{self, Finish, Finished, Outcome, Pending};
 use crate::cors::Cors;
-use crate::engine::{Completion, Error, ErrorKind, OwnerUploads, ShutdownGuard, Uploads};
+use crate::engine::{Error, ErrorKind, OwnerUploads, ShutdownGuard, Uploads};
 use crate::id::UploadId;
 use crate::log;
 use crate::policy::{self, Action, Context, DynPolicy, MaxBytes, Refusal, SizeLimit};
@@ -32,8 +32,9 @@ pub(crate) trait Dialect: Send + Sync {
     /// Returns the action of the request, if it belongs to this dialect.
     fn route<B>(&self, request: &Request<B>) -> Option<Self::Action>;
 
-    /// Whether such a request may call the inner service.
-    fn may_finish(action: Self::Action) -> bool;
+    /// Whether such a request is there to call the inner service, which is then reserved for it.
+    /// Others call it too if they finish an upload, once it is ready.
+    fn reserves_inner(action: Self::Action) -> bool;
 
     /// Handles the request.
     fn handle<B: Payload>(
@@ -43,8 +44,9 @@ pub(crate) trait Dialect: Send + Sync {
         body: &mut Incoming<B>,
     ) -> impl Future<Output = Result<Reply, Problem>> + Send;
 
-    /// Returns the target of the request that the inner service gets.
-    fn handler_uri(&self, uri: &Uri) -> Uri;
+    /// Changes the head of a request that finishes an upload into that of a request that the inner
+    /// service could have got without the layer.
+    fn prepare(&self, parts: &mut Parts);
 
     /// Returns the status, message and headers for a problem.
     fn refusal(&self, problem: Problem) -> Refusal;
@@ -60,8 +62,8 @@ pub(crate) trait Dialect: Send + Sync {
 pub(crate) enum Reply {
     /// The layer answers.
     Answer(Response<Bytes>),
-    /// The inner service answers the request, which has this body.
-    Finished(Box<Completion>, Bytes),
+    /// The inner service answers the request.
+    Finished(Box<Finish>),
 }
 
 /// Why a dialect could not handle a request.
@@ -118,7 +120,7 @@ impl<'a> Exchange<'a> {
     /// Returns the uploads of the caller. This is the first question to the application.
     pub(crate) async fn authorize(&self, context: &Context<'_>) -> Result<OwnerUploads, Problem> {
         let owner = self.ask(self.settings.policy.authorize(context)).await?;
-        let uploads = self.settings.uploads.for_owner(owner);
+        let uploads = self.settings.uploads.for_owner(owner).for_dialect(self.dialect);
         Ok(uploads.for_request(self.caller.arrived(), &self.parts.extensions))
     }
 
@@ -183,14 +185,15 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
     let exchange = Exchange { settings, parts: &parts, caller: &caller, guard, dialect: D::NAME };
     let mut response = match dialect.handle(action, &exchange, &mut body).await {
         Ok(Reply::Answer(response)) => response,
-        Ok(Reply::Finished(completion, replay)) => {
-            match hand_over::verify(&exchange, *completion).await {
+        Ok(Reply::Finished(finish)) => {
+            let Finish { completion, replay, framing } = *finish;
+            match hand_over::verify(&exchange, Pending { completion, framing }).await {
                 // The body has been read completely.
-                Ok(completion) => {
-                    parts.uri = dialect.handler_uri(&parts.uri);
-                    parts.extensions.insert(completion.file().clone());
+                Ok(pending) => {
+                    dialect.prepare(&mut parts);
+                    parts.extensions.insert(pending.completion.file().clone());
                     let request = Request::from_parts(parts, replay);
-                    return Outcome::Finished(Box::new(Finished { request, completion }));
+                    return Outcome::Finished(Box::new(Finished { request, pending }));
                 }
                 Err(problem) => refuse(dialect, problem),
             }

@@ -1,7 +1,8 @@
 //! Handing a finished upload to the inner service, and interpreting its answer.
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderMap, Request, Response, StatusCode};
 
 use super::body::Answered;
 use super::exchange::{Exchange, Problem};
@@ -19,40 +20,106 @@ pub(crate) enum Outcome {
 /// A finished upload, and the request for the inner service.
 pub(crate) struct Finished {
     pub(crate) request: Request<Bytes>,
+    pub(crate) pending: Pending,
+}
+
+/// A finished upload that the inner service shall get.
+pub(crate) struct Finish {
     pub(crate) completion: Completion,
+    /// The body of the request for the inner service.
+    pub(crate) replay: Bytes,
+    pub(crate) framing: Framing,
+}
+
+/// How a dialect changes the answer of the inner service.
+#[derive(Clone, Default)]
+pub(crate) struct Framing {
+    /// Set in every answer.
+    pub(crate) headers: HeaderMap,
+    /// For an answer that takes the file. Default: it is passed on as it is.
+    pub(crate) taken: Option<Taken>,
+    /// Whether an upload that is not taken is discarded.
+    pub(crate) discards: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct Taken {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// Whether the body of the answer is passed on.
+    pub(crate) has_body: bool,
+}
+
+/// An upload whose file the inner service has, until its answer is known.
+pub(crate) struct Pending {
+    pub(super) completion: Completion,
+    pub(super) framing: Framing,
 }
 
 /// Asks the application whether it accepts a finished file.
-pub(super) async fn verify(
-    exchange: &Exchange<'_>,
-    completion: Completion,
-) -> Result<Completion, Problem> {
-    let file = completion.file();
+pub(super) async fn verify(exchange: &Exchange<'_>, pending: Pending) -> Result<Pending, Problem> {
+    let file = pending.completion.file();
     let context = exchange.context(Action::Complete, Some(file.id()));
     let question = Verification { context, file };
     let verified = exchange.ask(exchange.settings.policy.verify(&question)).await;
-    if completion.is_discarded().await {
+    if pending.completion.is_discarded().await {
         return Err(verified.err().unwrap_or_else(|| ErrorKind::NotFound.into()));
     }
     if let Err(refusal) = verified {
-        completion.reopen().await?;
+        pending.give_back().await?;
         return Err(refusal);
     }
-    Ok(completion)
+    Ok(pending)
 }
 
-/// Records whether the inner service has taken the file. If this fails, the upload could not be
-/// marked as complete, and the inner service's answer must not be sent.
-pub(crate) async fn settle(completion: Completion, taken: bool) -> Result<(), Error> {
-    if !taken {
-        // The upload can be completed again even if this fails.
-        drop(completion.reopen().await);
-        return Ok(());
+impl Pending {
+    /// Records whether the inner service has taken the file. If this fails, the upload could not be
+    /// marked as complete, and the inner service's answer must not be sent.
+    pub(crate) async fn settle(self, taken: bool) -> Result<Framing, Error> {
+        let framing = self.framing.clone();
+        if !taken {
+            // The upload can be completed again even if this fails.
+            drop(self.give_back().await);
+        } else if !self.completion.is_discarded().await {
+            self.completion.finish().await?;
+        }
+        Ok(framing)
     }
-    if completion.is_discarded().await {
-        return Ok(());
+
+    async fn give_back(self) -> Result<(), Error> {
+        match self.framing.discards {
+            true => self.completion.file().discard().await,
+            false => self.completion.reopen().await.map(drop),
+        }
     }
-    completion.finish().await.map(drop)
+}
+
+impl Framing {
+    /// Changes an answer of the inner service, and drops its body if the dialect has no place for
+    /// it.
+    pub(crate) fn frame<B>(self, answer: Response<B>) -> Response<Option<B>> {
+        let taken = self.taken.filter(|_| takes(&answer));
+        let (mut parts, body) = answer.into_parts();
+        set(&mut parts.headers, self.headers);
+        let Some(taken) = taken else { return Response::from_parts(parts, Some(body)) };
+        set(&mut parts.headers, taken.headers);
+        parts.status = taken.status;
+        if taken.has_body {
+            return Response::from_parts(parts, Some(body));
+        }
+        for name in [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING] {
+            parts.headers.remove(name);
+        }
+        Response::from_parts(parts, None)
+    }
+}
+
+fn set(headers: &mut HeaderMap, more: HeaderMap) {
+    for (name, value) in more {
+        if let Some(name) = name {
+            headers.insert(name, value);
+        }
+    }
 }
 
 /// Whether the answer means that the inner service has taken the file.

@@ -9,8 +9,9 @@ mod exchange;
 mod hand_over;
 mod headers;
 mod path;
+pub(crate) mod tus;
 
 pub(crate) use self::body::{Answered, BodyError, BoxError, Incoming, Payload};
 pub(crate) use self::caller::Caller;
 pub(crate) use self::exchange::{Dialect, Exchange, Problem, Reply, Settings, refuse, serve};
-pub(crate) use self::hand_over::{Finished, Outcome, settle, takes};
+pub(crate) use self::hand_over::{Finish, Finished, Framing, Outcome, Taken, takes};

@@ -32,6 +32,12 @@ impl Path {
         short == self.short
     }
 
+    /// Returns the segment that a path has below this one.
+    pub(crate) fn below<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let rest = path.strip_prefix(self.short.trim_end_matches('/'))?.strip_prefix('/')?;
+        Some(rest).filter(|rest| !rest.is_empty() && !rest.contains('/'))
+    }
+
     /// Returns the target with this path, keeping its query.
     pub(crate) fn replace(&self, uri: &Uri) -> Uri {
         if uri.path() == self.given {

@@ -14,7 +14,8 @@ pub(crate) mod query;
 mod status;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
 pub use self::answer::{Encoder, JsonEncoder};
 pub use self::config::Chunked;
@@ -41,7 +42,7 @@ impl Dialect for Chunked {
         self.action(request.uri().path())
     }
 
-    fn may_finish(action: Action) -> bool {
+    fn reserves_inner(action: Action) -> bool {
         action == Action::Complete
     }
 
@@ -67,8 +68,8 @@ impl Dialect for Chunked {
         Ok(Reply::Answer(self.response(status, headers, content.as_ref())))
     }
 
-    fn handler_uri(&self, uri: &Uri) -> Uri {
-        self.complete_path.replace(uri)
+    fn prepare(&self, parts: &mut Parts) {
+        parts.uri = self.complete_path.replace(&parts.uri);
     }
 
     fn refusal(&self, problem: Problem) -> Refusal {
