@@ -188,6 +188,7 @@ pub(crate) enum Piece {
     Stall,
     Fail,
     Trailers,
+    TrailersOf(HeaderMap),
 }
 
 /// A body that does what a test wants.
@@ -314,6 +315,7 @@ impl Body for TestBody {
             }
             Some(Piece::Fail) => Poll::Ready(Some(Err(BodyFailed))),
             Some(Piece::Trailers) => Poll::Ready(Some(Ok(Frame::trailers(HeaderMap::new())))),
+            Some(Piece::TrailersOf(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
         }
     }
 
