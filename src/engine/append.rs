@@ -20,26 +20,24 @@
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_core::Stream;
 use tokio::io::AsyncReadExt;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::buffer::{Buffer, Permit};
+use super::batch::{BatchWriter, Checksum, LargeFrame, WriterState};
+use super::buffer::Buffer;
 use super::claim::Claim;
 use super::core::Engine;
 use super::error::{Error, ErrorKind};
 use super::event::{Cause, Event};
 use super::lease::Lease;
-use super::lock;
 use super::quota::Reservation;
 use crate::checksum::{Digest, DigestAlgorithm, Running};
-use crate::store::{Batch, Commit, DynWriter, Reader, StoreError};
-use crate::task;
+use crate::store::{DynWriter, Reader};
 use crate::upload::{Status, Upload};
 
 /// When the bytes of an append are acknowledged.
@@ -88,21 +86,6 @@ pub struct Append {
     claim: Option<Arc<Claim>>,
 }
 
-/// The writer: idle here, or moved into the task that writes a batch.
-enum WriterState {
-    Idle(BatchWriter),
-    Busy(JoinHandle<(BatchWriter, Result<(), StoreError>)>),
-    Failed,
-}
-
-/// The store's writer and the running checksum.
-struct BatchWriter {
-    writer: Box<dyn DynWriter>,
-    checksum: Checksum,
-    /// Keeps the claim while a batch is being written, even if the append was dropped.
-    _claim: Arc<Claim>,
-}
-
 /// The last step of an append.
 struct Ending {
     engine: Arc<Engine>,
@@ -128,8 +111,7 @@ impl Append {
             Some(state) => Running::resume(state),
             None => (upload.offset() == 0).then(|| engine.new_checksum()),
         };
-        let sums = Sums { upload: checksum, added: Vec::new() };
-        let checksum = Checksum(Arc::new(Mutex::new(sums)));
+        let checksum = Checksum::new(checksum);
         Self {
             mode,
             origin,
@@ -298,8 +280,7 @@ impl Append {
     /// See [`write`](Self::write).
     pub async fn compute_digests(&mut self, algorithms: &[DigestAlgorithm]) -> Result<(), Error> {
         let writer = self.flushed().await?;
-        let running = algorithms.iter().map(|algorithm| Running::new(*algorithm));
-        lock(&writer.checksum.0).added = running.collect();
+        writer.checksum.compute(algorithms);
         self.state = WriterState::Idle(writer);
         Ok(())
     }
@@ -311,7 +292,7 @@ impl Append {
     /// See [`write`](Self::write).
     pub async fn computed_digests(&mut self) -> Result<Vec<Digest>, Error> {
         let writer = self.flushed().await?;
-        let digests = lock(&writer.checksum.0).added.iter().filter_map(Running::digest).collect();
+        let digests = writer.checksum.computed();
         self.state = WriterState::Idle(writer);
         Ok(digests)
     }
@@ -565,77 +546,6 @@ impl Ending {
         let event = if origin == Origin::New { Event::Created } else { Event::Grew };
         engine.tell(event(upload.clone()), &cause).await;
         Ok(upload)
-    }
-}
-
-impl WriterState {
-    /// Waits for the current write.
-    async fn writer(&mut self) -> Result<BatchWriter, Error> {
-        if let Self::Busy(task) = self {
-            let (writer, result) = task::joined(task.await).ok_or(ErrorKind::Store)?;
-            result?;
-            return Ok(writer);
-        }
-        match std::mem::replace(self, Self::Failed) {
-            Self::Idle(writer) => Ok(writer),
-            Self::Busy(_) | Self::Failed => Err(ErrorKind::Store.into()),
-        }
-    }
-}
-
-/// A frame that is written without being copied.
-struct LargeFrame {
-    bytes: Bytes,
-    _permit: Option<Permit>,
-}
-
-impl AsRef<[u8]> for LargeFrame {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl BatchWriter {
-    /// Hashes and writes one batch.
-    async fn write(&mut self, batch: Bytes, keep: Option<Upload>) -> Result<(), StoreError> {
-        let checksum = self.checksum.clone();
-        let Some(upload) = keep else {
-            let batch = Batch::looked_at(batch, move |bytes| checksum.update(bytes));
-            return self.writer.write(batch).await;
-        };
-        self.writer.commit(checksum.into_commit(batch, upload)).await
-    }
-}
-
-/// The incremental checksums, which move with each batch to the thread that writes it.
-///
-/// Hashing and writing one after the other, while the next batch is collected, is faster than doing
-/// both in parallel: fetching the batch to a third core costs more than it saves.
-#[derive(Clone)]
-struct Checksum(Arc<Mutex<Sums>>);
-
-#[derive(Default)]
-struct Sums {
-    /// Of the whole upload.
-    upload: Option<Running>,
-    /// Of the bytes that this append adds.
-    added: Vec<Running>,
-}
-
-impl Checksum {
-    fn update(&self, bytes: &[u8]) {
-        let mut sums = lock(&self.0);
-        let Sums { upload, added } = &mut *sums;
-        upload.iter_mut().chain(added).for_each(|sum| sum.update(bytes));
-    }
-
-    /// The commit of these bytes, with the checksum's state after them.
-    fn into_commit(self, last: Bytes, mut upload: Upload) -> Commit {
-        Commit::computed(last, move |last| {
-            self.update(last);
-            upload.progress.checksum = lock(&self.0).upload.as_ref().map(Running::save);
-            upload
-        })
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod access;
 mod append;
+mod batch;
 mod buffer;
 mod builder;
 mod claim;
