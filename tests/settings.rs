@@ -20,9 +20,10 @@ use tower_chunked_upload::chunked::{Encoder, FormLimits};
 use tower_chunked_upload::policy::{Answering, MaxBytes, SizeLimit, Verification};
 use tower_chunked_upload::store::{Durability, FsStore, MemoryStore};
 use tower_chunked_upload::{
-    AppendMode, Candidate, Chunked, ChunkedUploadLayer, CompletedUpload, Context, Digest, Error,
-    ErrorKind, Event, Expired, Expiry, Filter, Listing, NewUpload, Observer, Owner, OwnerUploads,
-    Policy, Quota, Refusal, Status, Upload, UploadId, Uploads, UploadsBuilder,
+    AppendMode, Candidate, Chunked, ChunkedUploadLayer, CompletedUpload, Context, Digest,
+    DigestAlgorithm, Error, ErrorKind, Event, Expired, Expiry, Filter, Listing, NewUpload,
+    Observer, Owner, OwnerUploads, Policy, Quota, Refusal, Status, Upload, UploadId, Uploads,
+    UploadsBuilder,
 };
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -452,6 +453,43 @@ async fn with_the_running_checksum_completing_does_not_open_the_file() {
         uploads.for_operator().complete(&support::id(&id), Some(digest)).await.unwrap();
     assert_eq!(completion.file().digest(), Some(digest));
     assert!(!store.calls().contains(&Call::Open), "{:?}", store.calls());
+}
+
+#[tokio::test]
+async fn the_running_digest_is_of_the_algorithm_that_is_set() {
+    for algorithm in DigestAlgorithm::ALL {
+        let store = Double::default();
+        let builder = Uploads::builder(store.clone()).digest_algorithm(algorithm);
+        let uploads = builder.build().unwrap().for_owner(None);
+        let mut append = uploads.create(NewUpload::new()).await.unwrap();
+        append.write(&b"sand"[..]).await.unwrap();
+        let id = append.commit().await.unwrap().id;
+        let mut append = uploads.append(&id, 4, AppendMode::default()).await.unwrap();
+        append.compute_digests(&DigestAlgorithm::ALL).await.unwrap();
+        append.write(&b" and foam"[..]).await.unwrap();
+        let added = append.computed_digests().await.unwrap();
+        append.commit().await.unwrap();
+        let completion = uploads.complete(&id, None).await.unwrap();
+        let digest = completion.file().digest().unwrap();
+        assert_eq!(digest.algorithm(), algorithm);
+        assert!(!store.calls().contains(&Call::Open), "{:?}", store.calls());
+        // What was added is another text.
+        let algorithms: Vec<_> = added.iter().map(Digest::algorithm).collect();
+        assert_eq!(algorithms, DigestAlgorithm::ALL);
+        assert!(!added.contains(&digest));
+        completion.reopen().await.unwrap();
+        // Another digest takes one reading, and is as right.
+        let other = match algorithm {
+            DigestAlgorithm::Sha1 => Digest::md5(&md5(b"sand and foam")).unwrap(),
+            _ => Digest::from_bytes(
+                DigestAlgorithm::Sha1,
+                b"\xbe\x7f\x11\x8c\x3a\x7c\x53\xe4\xe9\x16\x7f\x38\xe3\x35\x9b\xbb\xb7\xef\x64\x10",
+            )
+            .unwrap(),
+        };
+        uploads.complete(&id, Some(other)).await.unwrap().finish().await.unwrap();
+        assert!(store.calls().contains(&Call::Open));
+    }
 }
 
 /// Remembers what happened.

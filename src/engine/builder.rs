@@ -12,6 +12,7 @@ use super::event::Observer;
 use super::quota::{Ledger, Quotas};
 use super::sweep::Swept;
 use super::uploads::Uploads;
+use crate::checksum::DigestAlgorithm;
 use crate::store::DynStore;
 use crate::upload::Upload;
 
@@ -37,6 +38,7 @@ impl UploadsBuilder {
                 expiry: Expiry::AfterCreation(DAY),
                 max_bytes: None,
                 checksum: true,
+                digest_algorithm: DigestAlgorithm::Md5,
                 read_back: false,
                 takeover_timeout: Duration::from_secs(2),
                 clock: Arc::new(SystemTime::now),
@@ -65,13 +67,24 @@ impl UploadsBuilder {
         self
     }
 
-    /// Sets whether an MD5 is computed incrementally. Default: on.
+    /// Sets whether a digest of the file is computed incrementally. Default: on.
     ///
     /// If it is off, completing with a digest reads the whole file. A CRC-32, which costs almost
     /// nothing, is computed instead, so that damage from a power cut is noticed and
     /// [`read_back`](Self::read_back) has something to compare with.
     pub fn checksum(mut self, on: bool) -> Self {
         self.engine.checksum = on;
+        self
+    }
+
+    /// Sets the algorithm of this digest. Default: MD5, which the protocol of django-chunked-upload
+    /// compares.
+    ///
+    /// Its state is part of the record, so that a file of any size has its digest as soon as the
+    /// last byte has arrived ([`CompletedUpload::digest`](crate::CompletedUpload::digest)).
+    /// Completing with a digest of another algorithm reads the whole file.
+    pub fn digest_algorithm(mut self, algorithm: DigestAlgorithm) -> Self {
+        self.engine.digest_algorithm = algorithm;
         self
     }
 

@@ -10,7 +10,7 @@ use super::error::{Error, ErrorKind};
 use super::event::DynObserver;
 use super::quota::Ledger;
 use super::sweep::Swept;
-use crate::checksum::Running;
+use crate::checksum::{DigestAlgorithm, Running};
 use crate::store::DynStore;
 use crate::upload::{Status, Upload};
 
@@ -24,6 +24,7 @@ pub(super) struct Engine {
     pub(super) expiry: Expiry,
     pub(super) max_bytes: Option<u64>,
     pub(super) checksum: bool,
+    pub(super) digest_algorithm: DigestAlgorithm,
     pub(super) read_back: bool,
     pub(super) takeover_timeout: Duration,
     pub(super) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
@@ -41,7 +42,7 @@ impl Engine {
     }
 
     pub(super) fn new_checksum(&self) -> Running {
-        if self.checksum { Running::md5() } else { Running::crc32() }
+        if self.checksum { Running::new(self.digest_algorithm) } else { Running::crc32() }
     }
 
     /// Fails with the reason if the upload accepts no more changes.
