@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper_util::service::TowerToHyperService;
 use object_store::{ObjectStore, ObjectStoreExt as _};
@@ -32,8 +33,8 @@ use tokio::net::TcpListener;
 use tower::Layer;
 use tower_chunked_upload::store::{BucketStore, Durability, FsStore};
 use tower_chunked_upload::{
-    Chunked, ChunkedUploadLayer, CompletedUpload, Context, Owner, Policy, Refusal, RequestBody,
-    Tus, Uploads,
+    Chunked, ChunkedUploadLayer, CompletedUpload, Context, OperatorUploads, Owner, Policy, Refusal,
+    RequestBody, Status, Tus, Uploads,
 };
 
 use self::nodes::{Nodes, told_to_end};
@@ -110,7 +111,9 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
         .tus(tus())
         .idle_timeout(Duration::from_secs(number("WIRE_IDLE_SECONDS")?.unwrap_or(60)))
         .policy(Users { required: is_set("WIRE_AUTH") });
-    let application = tower::service_fn(move |request| application(Arc::clone(&hook), request));
+    let finished = uploads.for_operator();
+    let application =
+        tower::service_fn(move |request| application(Arc::clone(&hook), finished.clone(), request));
     let service = TowerToHyperService::new(layer.layer(application));
 
     let listener = match node {
@@ -156,9 +159,14 @@ impl Policy for Users {
 /// The service inside the layer.
 async fn application<B>(
     hook: Arc<Hook>,
+    uploads: OperatorUploads,
     request: Request<RequestBody<B>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let Some(upload) = request.extensions().get::<CompletedUpload>().cloned() else {
+        let (parts, _) = request.into_parts();
+        if let Some(content) = hook.finished(&uploads, &parts).await {
+            return Ok(Response::new(Full::new(content.into())));
+        }
         return Ok(answer(StatusCode::NOT_FOUND, &json!({ "detail": "Not found" })));
     };
     let status = request.headers().get("x-hook-status");
@@ -192,6 +200,22 @@ impl Hook {
             Err(_) => None,
         };
         Ok(Self { folder: env::var_os("WIRE_FINAL").map(PathBuf::from), bucket })
+    }
+
+    /// The bytes of the finished upload that a `GET` names by its URL.
+    async fn finished(&self, uploads: &OperatorUploads, request: &Parts) -> Option<Vec<u8>> {
+        let id = request.uri.path().strip_prefix("/files/")?.parse().ok()?;
+        if request.method != Method::GET
+            || uploads.status(&id).await.ok()?.status() != Status::Complete
+        {
+            return None;
+        }
+        if let Some(folder) = &self.folder {
+            return tokio::fs::read(folder.join(format!("{id}.bin"))).await.ok();
+        }
+        let mut content = Vec::new();
+        uploads.open(&id).await.ok()?.read_to_end(&mut content).await.ok()?;
+        Some(content)
     }
 
     async fn completed(&self, upload: &CompletedUpload) -> Result<Value, BoxError> {

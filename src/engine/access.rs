@@ -13,7 +13,7 @@ use super::event::Cause;
 use super::new::NewUpload;
 use super::sweep;
 use crate::id::UploadId;
-use crate::store::StoreError;
+use crate::store::{Reader, StoreError};
 use crate::upload::{Dialect, Owner, Status, Upload};
 
 /// The shared implementation of the handles.
@@ -86,6 +86,14 @@ impl Access {
             upload.progress.status = Status::Open;
         }
         Ok(upload)
+    }
+
+    pub(super) async fn open(&self, id: &UploadId) -> Result<Reader, Error> {
+        let upload = self.find(id).await?;
+        match upload.is_expired(self.engine.now()) {
+            true => Err(ErrorKind::Expired.into()),
+            false => Ok(self.engine.store.open(id).await?),
+        }
     }
 
     pub(super) async fn delete_if_expired(&self, id: &UploadId) -> Result<bool, Error> {

@@ -20,7 +20,7 @@ use super::new::NewUpload;
 use super::sweep::{self, Expired, Sweeper};
 use crate::checksum::Digest;
 use crate::id::UploadId;
-use crate::store::Store;
+use crate::store::{Reader, Store};
 use crate::upload::{Dialect, Owner, Upload};
 
 /// Uploads in a store, for use with or without HTTP. A clone refers to the same uploads.
@@ -322,6 +322,15 @@ macro_rules! handle {
             /// [`ErrorKind::Expired`](crate::ErrorKind::Expired) and the errors of the store.
             pub async fn status(&self, id: &UploadId) -> Result<Upload, Error> {
                 self.access.status(id).await
+            }
+
+            /// Opens the bytes of an upload up to its offset, for as long as they are in the store:
+            /// until it expires, or until the application moves the file.
+            ///
+            /// # Errors
+            /// The errors of [`status`](Self::status).
+            pub async fn open(&self, id: &UploadId) -> Result<Reader, Error> {
+                self.access.open(id).await
             }
 
             /// Hands over a finished upload. If a `digest` is given, it must match the file.
