@@ -34,11 +34,17 @@ fn tus() -> Client {
     Client::new(layer(memory()))
 }
 
-/// The same on both stores.
-fn on_both_stores<R: Future<Output = ()>>(test: impl Fn(UploadsBuilder) -> R) {
+/// The same in memory, in a folder and in a bucket.
+fn on_all_stores<R: Future<Output = ()>>(test: impl Fn(UploadsBuilder) -> R) {
     run(test(memory()));
     let (_folder, store) = folder();
     run(test(Uploads::builder(store)));
+    #[cfg(feature = "object-store")]
+    run(async {
+        let bucket = Arc::new(object_store::memory::InMemory::new());
+        let store = tower_chunked_upload::store::BucketStore::builder(bucket);
+        test(Uploads::builder(store.connect().await.unwrap())).await;
+    });
 }
 
 /// A request of the protocol.
@@ -106,7 +112,7 @@ fn refused(reply: &Reply, status: u16) -> String {
 
 #[test]
 fn an_upload_is_created_filled_and_handed_over() {
-    on_both_stores(|uploads| async move {
+    on_all_stores(|uploads| async move {
         let client = Client::new(layer(uploads));
         let metadata = "filename c2FuZC50eHQ=,filetype dGV4dC9wbGFpbg==,wet";
         let path = client.create(&[("upload-length", "13"), ("upload-metadata", metadata)]).await;
@@ -312,7 +318,7 @@ async fn the_request_that_creates_an_upload_may_bring_bytes() {
 
 #[test]
 fn a_length_may_become_known_later() {
-    on_both_stores(|uploads| async move {
+    on_all_stores(|uploads| async move {
         let client = Client::new(layer(uploads.max_bytes(1000)));
         let path = client.create(&[("upload-defer-length", "1")]).await;
         let reply = client.head(&path).await;
@@ -339,7 +345,7 @@ fn a_length_may_become_known_later() {
 
 #[test]
 fn a_cut_keeps_every_byte() {
-    on_both_stores(|uploads| async move {
+    on_all_stores(|uploads| async move {
         let client = Client::new(layer(uploads));
         let path = client.create(&[("upload-length", "2000000")]).await;
         let content = noise(2_000_000);
@@ -359,7 +365,7 @@ fn a_cut_keeps_every_byte() {
 
 #[test]
 fn a_request_that_is_dropped_keeps_every_byte() {
-    on_both_stores(|uploads| async move {
+    on_all_stores(|uploads| async move {
         let client = Client::new(layer(uploads));
         let path = client.create(&[("upload-length", "13")]).await;
         let (more, body) = TestBody::live();
@@ -411,7 +417,7 @@ async fn the_newest_request_takes_over_at_once() {
 
 #[test]
 fn a_request_with_a_checksum_is_taken_whole_or_not_at_all() {
-    on_both_stores(|uploads| async move {
+    on_all_stores(|uploads| async move {
         let client = Client::new(layer(uploads));
         let path = client.create(&[("upload-length", "26")]).await;
         let right = "sha1 vn8RjDp8U+TpFn844zWbu7fvZBA=";
@@ -471,7 +477,7 @@ fn fails_at_first(uploads: UploadsBuilder) -> (Client, Arc<AtomicU16>) {
 
 #[test]
 fn the_last_byte_counts_when_the_application_has_taken_the_file() {
-    on_both_stores(|uploads| async move {
+    on_all_stores(|uploads| async move {
         let (client, status) = fails_at_first(uploads);
         let path = client.create(&[("upload-length", "4")]).await;
         for says in [500, 422, 404] {
@@ -501,7 +507,7 @@ fn the_last_byte_counts_when_the_application_has_taken_the_file() {
 
 #[test]
 fn an_empty_request_that_ends_an_upload_leaves_no_length_if_it_fails() {
-    on_both_stores(|uploads| async move {
+    on_all_stores(|uploads| async move {
         let (client, status) = fails_at_first(uploads);
         let path = client.create(&[("upload-defer-length", "1")]).await;
         assert_eq!(client.patch(&path, 0, "sand").await.status, 204);
@@ -520,7 +526,7 @@ fn an_empty_request_that_ends_an_upload_leaves_no_length_if_it_fails() {
 
 #[test]
 fn an_empty_file_that_is_not_taken_is_not_made() {
-    on_both_stores(|uploads| async move {
+    on_all_stores(|uploads| async move {
         let (client, status) = fails_at_first(uploads);
         let create = || request("POST", "/files", &[("upload-length", "0")], TestBody::empty());
         let reply = client.send(create()).await;
@@ -572,7 +578,7 @@ async fn while_the_application_has_the_file_others_are_told_to_wait() {
 
 #[test]
 fn an_upload_can_be_removed_at_any_time() {
-    on_both_stores(|uploads| async move {
+    on_all_stores(|uploads| async move {
         let client = Client::new(layer(uploads));
         let remove =
             async |path: &str| client.send(request("DELETE", path, &[], TestBody::empty())).await;
@@ -686,4 +692,41 @@ fn a_file_store_has_no_bytes_left_of_what_was_removed() {
         client.send(request("DELETE", &path, &[], TestBody::empty())).await;
     });
     assert_eq!(files_below(folder.path()), Vec::<std::path::PathBuf>::new());
+}
+
+#[tokio::test]
+async fn it_can_be_mounted_and_nested() {
+    use axum::Router;
+    use axum::routing::post;
+    use tower::ServiceExt;
+
+    async fn done(upload: CompletedUpload) -> String {
+        upload.filename().to_owned()
+    }
+
+    let dialect = || Tus::new("/").public_url("/api/files");
+    let layer = |tus| ChunkedUploadLayer::new(in_memory()).tus(tus);
+    let mounted = layer(dialect()).mount(post(done));
+    let routed = Tus::new("/files").handler_path("/done").public_url("/api/files");
+    let routed = layer(routed).around(Router::new().route("/done", post(done)));
+    for app in [
+        Router::new().nest_service("/api/files", mounted.clone()),
+        Router::new().nest("/api", Router::new().nest_service("/files", mounted)),
+        Router::new().nest_service("/api", routed),
+    ] {
+        let send = async |request: Request<TestBody>| {
+            let request = request.map(axum::body::Body::new);
+            let (parts, body) = app.clone().oneshot(request).await.unwrap().into_parts();
+            let body = axum::body::to_bytes(body, 1000).await.unwrap();
+            Reply { status: parts.status, headers: parts.headers, body }
+        };
+        let create = [("upload-length", "4")];
+        let reply = send(request("POST", "/api/files", &create, TestBody::empty())).await;
+        let path = reply.header("location").unwrap().to_owned();
+        assert!(path.starts_with("/api/files/"), "{path}");
+        let reply = send(patch(&path, 0, &[], TestBody::of("sand"))).await;
+        assert_eq!((reply.status.as_u16(), reply.header("upload-offset")), (204, Some("4")));
+        let reply = send(request("HEAD", &path, &[], TestBody::empty())).await;
+        assert_eq!(reply.header("upload-offset"), Some("4"));
+    }
 }
