@@ -33,8 +33,8 @@ pub struct Upload {
     /// The media type that the client sent, unchecked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
-    /// The protocol that started the upload; `None` if the application did. A protocol does not see
-    /// the uploads of another one.
+    /// The protocol whose clients continue the upload; `None` for that of django-chunked-upload. The
+    /// others do not see it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialect: Option<Dialect>,
     /// The metadata exactly as the client sent it, if the protocol gives it back.

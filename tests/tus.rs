@@ -670,6 +670,34 @@ async fn an_upload_expires() {
 }
 
 #[tokio::test]
+async fn a_store_that_fails_makes_no_client_begin_anew() {
+    let store = Double::default();
+    let client = Client::new(layer(Uploads::builder(store.clone())));
+    let path = client.create(&[("upload-length", "4")]).await;
+    store.fail(Call::Load, 5);
+    let reply = client.head(&path).await;
+    refused(&reply, 423);
+    assert_eq!(reply.headers.get_all("retry-after").iter().count(), 1);
+    store.mend();
+    let path = client.create(&[("upload-length", "1000000")]).await;
+    store.fail(Call::Commit(1), 5);
+    let bytes = TestBody::of(noise(1_000_000));
+    refused(&client.send(patch(&path, 0, &[], bytes)).await, 500);
+    store.mend();
+    assert_eq!(client.stands_at(&path).await, "0");
+}
+
+#[tokio::test]
+async fn bytes_with_a_content_coding_are_not_taken() {
+    let client = tus();
+    let path = client.create(&[("upload-length", "4")]).await;
+    let encoded = patch(&path, 0, &[("content-encoding", "gzip")], TestBody::of("sand"));
+    refused(&client.send(encoded).await, 415);
+    let plain = patch(&path, 0, &[("content-encoding", "identity")], TestBody::of("sand"));
+    assert_eq!(client.send(plain).await.status, 204);
+}
+
+#[tokio::test]
 async fn requests_that_are_not_of_the_protocol_reach_the_application() {
     let client = tus();
     for (method, path) in

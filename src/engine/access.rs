@@ -57,7 +57,7 @@ impl Access {
         };
         let limit = engine.within_reach(new.limit_within(engine.max_bytes));
         let mut upload = new.into_record(owner, now, engine.expiry.at_creation(now));
-        upload.dialect = self.dialect;
+        upload.dialect = self.dialect.filter(|dialect| *dialect != Dialect::Chunked);
         if let (Some(total), Some(limit)) = (upload.total(), limit)
             && total > limit
         {
@@ -109,8 +109,8 @@ impl Access {
 
     /// Whether the caller may access the upload.
     pub(super) fn contains(&self, upload: &Upload) -> bool {
-        let other = |dialect| upload.dialect.is_some_and(|of| of != dialect);
-        self.scope.contains(upload) && !self.dialect.is_some_and(other)
+        let own = upload.dialect.unwrap_or(Dialect::Chunked);
+        self.scope.contains(upload) && self.dialect.is_none_or(|dialect| dialect == own)
     }
 
     async fn find(&self, id: &UploadId) -> Result<Upload, Error> {

@@ -189,7 +189,8 @@ impl OwnerUploads {
         self
     }
 
-    /// Restricts the handle to the uploads of one protocol. Those that it starts belong to it.
+    /// Restricts the handle to the uploads of one protocol. Those that it starts belong to it; those
+    /// of a handle without a protocol belong to that of django-chunked-upload.
     #[must_use]
     pub fn for_dialect(mut self, dialect: Dialect) -> Self {
         self.access.dialect = Some(dialect);

@@ -1,7 +1,5 @@
 //! The layer's own answers.
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::request::Parts;
@@ -73,11 +71,14 @@ impl Tus {
     }
 
     pub(super) fn insert_expires(&self, headers: &mut HeaderMap, upload: &Upload) {
-        // Only unfinished uploads expire as far as clients are concerned.
-        if self.extensions.expiration && upload.status() != Status::Complete {
-            let expires = upload.expires().map(|expires: SystemTime| time::to_imf_fixdate(expires));
-            expires.into_iter().for_each(|time| insert(headers, UPLOAD_EXPIRES, time));
-        }
+        headers.extend(self.expires(upload).map(|expires| (UPLOAD_EXPIRES, expires)));
+    }
+
+    /// Only unfinished uploads expire as far as clients are concerned.
+    pub(super) fn expires(&self, upload: &Upload) -> Option<HeaderValue> {
+        let expires = upload.expires().filter(|_| self.extensions.expiration)?;
+        let unfinished = upload.status() != Status::Complete;
+        HeaderValue::try_from(time::to_imf_fixdate(expires)).ok().filter(|_| unfinished)
     }
 
     /// The URL of an upload that a request to this target has created.
@@ -203,6 +204,17 @@ fn locked(detail: &str) -> Refusal {
 pub(super) fn checksum_mismatch() -> Refusal {
     let status = StatusCode::from_u16(460).unwrap_or(StatusCode::BAD_REQUEST);
     Refusal::new(status, "Checksum does not match")
+}
+
+/// Clients of tus begin a new upload after most other statuses of a `HEAD`.
+pub(super) fn not_now(problem: Problem) -> Refusal {
+    let refusal = refusal(problem);
+    if !refusal.status().is_server_error() {
+        return refusal;
+    }
+    let says_when = refusal.headers().contains_key(RETRY_AFTER);
+    let refusal = refusal.with_status(StatusCode::LOCKED);
+    if says_when { refusal } else { refusal.header(RETRY_AFTER, SOON) }
 }
 
 pub(super) fn wrong_media_type() -> Refusal {

@@ -11,7 +11,8 @@ use super::answer::{self, bad, checksum_mismatch, empty, insert, shown_offset, w
 use super::checksum::Expected;
 use super::config::Tus;
 use super::headers::{
-    TUS_RESUMABLE, UPLOAD_CHECKSUM, UPLOAD_LENGTH, UPLOAD_OFFSET, VERSION, has_bytes, number, value,
+    TUS_RESUMABLE, UPLOAD_CHECKSUM, UPLOAD_EXPIRES, UPLOAD_LENGTH, UPLOAD_OFFSET, VERSION,
+    has_bytes, number, value,
 };
 use crate::checksum::{DigestAlgorithm, Running};
 use crate::engine::{Append, AppendMode, CompletedUpload, Error, ErrorKind, Lease, OwnerUploads};
@@ -36,17 +37,21 @@ pub(super) async fn append<B: Payload>(
         Err(refusal) => Err(refusal.into()),
     };
     let Err(problem) = result else { return result };
-    // Clients are told in every answer how long the upload lives.
-    let mut refusal = answer::refusal(problem);
-    if let Ok(upload) = uploads.status(&id).await {
-        let mut headers = HeaderMap::new();
-        tus.insert_expires(&mut headers, &upload);
-        for (name, value) in headers {
-            refusal =
-                name.into_iter().fold(refusal, |refusal, name| refusal.header(name, value.clone()));
+    let Ok(upload) = uploads.status(&id).await else { return Err(problem) };
+    let problem = match problem {
+        // The engine knows nothing of the last byte.
+        Problem::Engine(error) if matches!(error.kind(), ErrorKind::OffsetMismatch { .. }) => {
+            ErrorKind::OffsetMismatch { offset: shown_offset(&upload) }.into()
         }
+        problem => problem,
+    };
+    // Clients are told in every answer how long the upload lives.
+    let refusal = answer::refusal(problem);
+    Err(match tus.expires(&upload) {
+        Some(expires) => refusal.header(UPLOAD_EXPIRES, expires),
+        None => refusal,
     }
-    Err(refusal.into())
+    .into())
 }
 
 /// A request that brings bytes, as its headers describe it.

@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::answer::bad;
 use crate::policy::Refusal;
-use crate::protocol::headers::{essence, single};
+use crate::protocol::headers::{essence, is_plain, single};
 
 pub(super) const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
 pub(super) const TUS_CHECKSUM_ALGORITHM: HeaderName =
@@ -44,8 +44,11 @@ pub(super) fn creates(headers: &HeaderMap) -> bool {
         || has_bytes(headers)
 }
 
-/// Whether the body consists of the bytes of an upload.
+/// Whether the body consists of the bytes of an upload, as they are.
 pub(super) fn has_bytes(headers: &HeaderMap) -> bool {
+    if !is_plain(headers) {
+        return false;
+    }
     let media_type = single(headers, &CONTENT_TYPE).ok().flatten();
     media_type.is_some_and(|it| essence(it.as_bytes()) == b"application/offset+octet-stream")
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use super::answer::{empty, insert, not_allowed};
+use super::answer::{empty, insert, not_allowed, not_now};
 use super::config::Tus;
 use super::headers::{UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA};
 use crate::engine::{ErrorKind, OwnerUploads};
@@ -13,6 +13,10 @@ use crate::protocol::{Exchange, Problem};
 use crate::upload::{Status, Upload};
 
 pub(super) async fn status(tus: &Tus, exchange: &Exchange<'_>) -> Result<Response<Bytes>, Problem> {
+    shown(tus, exchange).await.map_err(|problem| not_now(problem).into())
+}
+
+async fn shown(tus: &Tus, exchange: &Exchange<'_>) -> Result<Response<Bytes>, Problem> {
     let (uploads, id) = named(tus, exchange, Action::Status).await?;
     let upload = uploads.status(&id).await?;
     // Where it stands shows when the application has answered.
