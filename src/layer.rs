@@ -82,7 +82,7 @@ impl ChunkedUploadLayer {
         self.layer(inner)
     }
 
-    /// Creates a service for the protocol's paths only, which passes finished uploads to `handler`.
+    /// Creates a service for the protocols' paths only, which passes finished uploads to `handler`.
     /// All other paths get a 404.
     ///
     /// Mount it like any service: in axum with `nest_service` or `route_service`, in hyper as the
@@ -127,19 +127,21 @@ impl ChunkedUploadLayer {
         self.set(|config| config.settings.policy = Arc::new(policy))
     }
 
-    /// Sets the maximum size of the body of a completion, in bytes. Default: 64 KiB.
+    /// Sets the maximum size of the body of a completion, in bytes. Default: 64 KiB. In tus, no
+    /// request has such a body.
     pub fn max_completion_bytes(self, bytes: usize) -> Self {
         self.set(|config| config.settings.replayed_bytes = bytes)
     }
 
-    /// Sets how long a body may be idle before the request ends with a 408. Default: 60 seconds.
+    /// Sets how long a body may be idle before the request ends with a 408 (in tus, a 503).
+    /// Default: 60 seconds.
     pub fn idle_timeout(self, time: Duration) -> Self {
         self.set(|config| config.settings.idle_timeout = time)
     }
 
     /// Sets the minimum number of bytes that a body must bring in each period of `time`; a slower
-    /// request ends with a 408. Only the time spent waiting for the client counts. Default: no
-    /// minimum.
+    /// request ends with a 408 (in tus, a 503). Only the time spent waiting for the client counts.
+    /// Default: no minimum.
     ///
     /// [`idle_timeout`](Self::idle_timeout) stops clients that send nothing. This setting also
     /// stops clients that send a byte now and then to keep their connection.

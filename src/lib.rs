@@ -6,8 +6,10 @@
 //! it gets one ordinary request, with one finished, verified file in its extensions, a
 //! [`CompletedUpload`].
 //!
-//! [The protocol](guide::protocol) is that of django-chunked-upload, which browsers speak through
-//! jQuery-File-Upload.
+//! It speaks two protocols, with one handler for both: [that of
+//! django-chunked-upload](guide::protocol), which browsers speak through jQuery-File-Upload or a
+//! few lines of JavaScript, and, if you switch it on, [tus 1.0](guide::tus), which Uppy,
+//! tus-js-client, tuspy and others speak.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -47,7 +49,8 @@
 //! |---|---|
 //! | [Quick start](guide::quick_start) | How do I start? |
 //! | [Clients](guide::clients) | How does a page, a form or a script send a file? |
-//! | [The protocol](guide::protocol) | What goes over the wire? |
+//! | [The chunked protocol](guide::protocol) | What goes over the wire? |
+//! | [tus](guide::tus) | How do Uppy and the other clients of tus send a file? |
 //! | [Errors](guide::errors) | What does each error mean, and what should a client do? |
 //! | [Owners](guide::owners) | Who may upload, and who owns an upload? |
 //! | [Validation](guide::validation) | What may be uploaded? |
@@ -143,7 +146,8 @@ pub use protocol::tus::Tus;
 pub use service::ChunkedUpload;
 pub use upload::{Owner, Progress, Status, Upload};
 
-/// The protocol of django-chunked-upload: what can be set beside the paths and rules of [`Chunked`].
+/// The protocol of django-chunked-upload: what can be set beside the paths and rules of
+/// [`Chunked`].
 pub mod chunked {
     pub use crate::protocol::chunked::{Encoder, FormLimits, JsonEncoder};
 }

@@ -49,8 +49,8 @@ use crate::upload::{Owner, Upload};
 /// ```
 pub trait Policy: Send + Sync + 'static {
     /// Returns the owner that the caller acts for, or refuses the request. It is called first, for
-    /// every chunk, completion, status and cancellation; its refusal takes precedence over all
-    /// other errors.
+    /// every request of a protocol; its refusal takes precedence over all other errors, except that
+    /// tus first refuses requests of another version and those that are not offered.
     ///
     /// An upload belongs to the owner of its first chunk. For every other owner it does not exist.
     /// `None` is also an owner: that of the uploads without one.
@@ -79,9 +79,9 @@ pub trait Policy: Send + Sync + 'static {
         ready(Ok(MaxBytes::Configured))
     }
 
-    /// Accepts or refuses a chunk before any byte of it is written. (If the `upload_id` of a later
-    /// chunk follows its file, it is called when the id is known, before the bytes are added to
-    /// their upload.)
+    /// Accepts or refuses a chunk before any byte of it is written. In tus, that is each request
+    /// that creates an upload or brings bytes. (If the `upload_id` of a later chunk follows its
+    /// file, it is called when the id is known, before the bytes are added to their upload.)
     ///
     /// Default: accepts.
     fn validate(&self, chunk: &Candidate<'_>) -> impl Future<Output = Result<(), Refusal>> + Send {
@@ -115,7 +115,7 @@ pub trait Policy: Send + Sync + 'static {
     }
 
     /// Changes the content of the answer to a chunk or a status request. The inner service answers
-    /// completions.
+    /// completions. It is not called in tus, whose answers have no content.
     ///
     /// To learn what happens to uploads, use an [`Observer`](crate::Observer).
     ///
@@ -192,9 +192,9 @@ pub struct Context<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// Start an upload, or append to one.
+    /// Start an upload, or append to one. In tus, also the requests that complete an upload.
     Append,
-    /// Complete an upload.
+    /// Complete an upload. In tus, only [`Policy::verify`] sees this.
     Complete,
     /// Get the status of an upload.
     Status,
@@ -231,15 +231,17 @@ pub enum MaxBytes {
 pub struct Candidate<'a> {
     /// The request.
     pub context: Context<'a>,
-    /// The file's name as the client sent it. Never use it as a path.
+    /// The file's name as the client sent it. Never use it as a path. In tus, the metadata
+    /// `filename`, or else `name`. Empty if there is none.
     pub raw_filename: &'a str,
-    /// The media type that the client sent, unchecked.
+    /// The media type that the client sent, unchecked. In tus, the metadata `filetype`, or else
+    /// `type`.
     pub content_type: Option<&'a str>,
     /// The total size of the file in bytes; `None` if the client did not send it.
     pub total: Option<u64>,
     /// The offset of the chunk in the file, in bytes.
     pub offset: u64,
-    /// The text fields that preceded the file.
+    /// The text fields that preceded the file. In tus, all metadata whose values are text.
     pub fields: &'a [(String, String)],
     /// The upload that the chunk continues; `None` if it begins one.
     pub upload: Option<&'a Upload>,
@@ -296,8 +298,8 @@ dereference!(SizeLimit Candidate Verification Answering);
 
 /// A refusal, which becomes the answer to the request.
 ///
-/// Its content is `{"detail": …}` and whatever [`with`](Self::with) adds. Outer layers find it in
-/// the extensions of the response and can log it.
+/// Its content is `{"detail": …}` and whatever [`with`](Self::with) adds; in tus, it is the detail
+/// as plain text. Outer layers find it in the extensions of the response and can log it.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     inner: Box<Inner>,
@@ -352,7 +354,7 @@ impl Refusal {
         self
     }
 
-    /// Adds an entry to the content of the answer.
+    /// Adds an entry to the content of the answer, if the protocol has a place for it.
     #[must_use]
     pub fn with(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
         self.inner.content.insert(key.into(), value.into());

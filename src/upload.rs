@@ -40,7 +40,8 @@ pub struct Upload {
     /// The metadata exactly as the client sent it, if the protocol gives it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
-    /// The text fields of the first chunk, in the order in which they were sent.
+    /// The text fields of the first chunk, in the order in which they were sent. In tus, all
+    /// metadata whose values are text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<(String, String)>,
     /// The attributes that the application attached when the upload started; `null` if there are

@@ -48,9 +48,10 @@ pub enum AppendMode {
     /// that resend a whole chunk after a failure, and for chunks with their own checksum.
     #[default]
     AllOrNothing,
-    /// All bytes that arrived are acknowledged, even if the rest never arrives: about twice a second
-    /// while they arrive, and at the end, also if the append is dropped. Only a newer request that
-    /// takes the upload over discards what was not yet acknowledged, since it brings it again.
+    /// All bytes that arrived are acknowledged, even if the rest never arrives: about twice a
+    /// second while they arrive, and at the end, also if the append is dropped. Only a newer
+    /// request that takes the upload over discards what was not yet acknowledged, since it brings
+    /// it again.
     KeepWhatCame,
 }
 
@@ -60,8 +61,8 @@ pub enum AppendMode {
 /// next one is collected, so an append holds at most two batches.
 ///
 /// Dropping it releases the upload as it was last committed, or, with
-/// [`KeepWhatCame`](AppendMode::KeepWhatCame), commits what has arrived. A newer append to the same upload
-/// stops this one: its next call fails with [`ErrorKind::Superseded`].
+/// [`KeepWhatCame`](AppendMode::KeepWhatCame), commits what has arrived. A newer append to the same
+/// upload stops this one: its next call fails with [`ErrorKind::Superseded`].
 #[must_use = "an append that is not committed has no effect"]
 pub struct Append {
     engine: Arc<Engine>,

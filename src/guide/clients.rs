@@ -1,9 +1,9 @@
 //! Recipes for clients: a page, a form, a script.
 //!
-//! Any client of django-chunked-upload works unchanged. The clients here are complete files in the
-//! folder `examples/clients` of the repository. What they have in common is in [the
-//! protocol](super::protocol), and what to do about each response is in [the
-//! errors](super::errors).
+//! Any client of django-chunked-upload works unchanged, and so does any client of
+//! [tus](super::tus), once that is switched on. The recipes here speak [the chunked
+//! protocol](super::protocol), and are complete files in the folder `examples/clients` of the
+//! repository. What to do about each response is in [the errors](super::errors).
 //!
 //! # Which one?
 //!
@@ -11,13 +11,16 @@
 //! |---|---|---|
 //! | a page without a library | [`fetch`](#fetch) | yes |
 //! | a page with jQuery | [jQuery-File-Upload](#jquery-file-upload) | yes |
+//! | a page with a ready-made file picker | [Uppy](super::tus#uppy-in-thirty-lines), over tus | yes |
 //! | a page without JavaScript | [a form](#a-plain-form) | no: it is one request |
 //! | a shell | [`curl`](#curl) | yes |
-//! | Python | [`requests`](#python) | yes |
+//! | Python | [`requests`](#python), or tuspy over [tus](super::tus) | yes |
+//! | an app | a client of [tus](super::tus), such as TUSKit or tus-java-client | yes |
 //! | something else | [your own library](#another-library) | if you implement that |
 //!
-//! 4 to 16 MiB is a good chunk size: larger chunks cost more when they fail, smaller ones wait for
-//! a response more often. On [nodes](super::nodes) that share a bucket, 8 MiB is best.
+//! In the chunked protocol, 4 to 16 MiB is a good chunk size: larger chunks cost more when they
+//! fail, smaller ones wait for a response more often. On [nodes](super::nodes) that share a bucket,
+//! 8 MiB is best.
 //!
 //! # fetch
 //!

@@ -2,8 +2,8 @@
 //!
 //! # Do clients have to change?
 //!
-//! No: the [protocol](super::protocol) is the same. Clients often send a slash at the end of the
-//! path, so put the layer [around the router](super::layers#around-a-router).
+//! No: the [chunked protocol](super::protocol) is the same. Clients often send a slash at the end
+//! of the path, so put the layer [around the router](super::layers#around-a-router).
 //!
 //! # Where are my settings?
 //!

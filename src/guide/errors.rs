@@ -1,5 +1,8 @@
 //! What each error means, and what a client should do.
 //!
+//! This is about [the chunked protocol](super::protocol). In tus, errors are plain text, and [their
+//! statuses](super::tus#what-does-each-status-mean) are those that its clients expect.
+//!
 //! # What does a client do in general?
 //!
 //! Every response of the layer is JSON, and each refusal has a `detail` for a person to read. Most
@@ -65,7 +68,7 @@
 //!
 //! In a [`Policy`](crate::Policy), use `?`. An [`Error`](crate::Error) of
 //! [`Uploads`](crate::Uploads) becomes a [`Refusal`](crate::Refusal), and the client gets the same
-//! response as if the layer itself had met that error:
+//! response, in the words of its protocol, as if the layer itself had met that error:
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));

@@ -5,7 +5,7 @@
 //! A day after it began, unless [`expires_after`](crate::UploadsBuilder::expires_after) sets
 //! another time, or [`expiry`](crate::UploadsBuilder::expiry) another rule: after the last chunk,
 //! or never. [`set_expires`](crate::OperatorUploads::set_expires) changes it for one upload. Every
-//! response to a chunk says when, as `expires`.
+//! response to a chunk says when, as `expires`, and in [tus](super::tus) as `Upload-Expires`.
 //!
 //! # What happens then?
 //!

@@ -5,7 +5,7 @@
 //! | your application | what to use |
 //! |---|---|
 //! | an axum router | [`around`](#around-a-router) the whole router |
-//! | an axum router, if all clients send the paths exactly as they are set | the router's own [`.layer(…)`](#as-a-routers-own-layer), added last |
+//! | an axum router, if all clients send the paths exactly as they are set, and none speaks [tus](super::tus) | the router's own [`.layer(…)`](#as-a-routers-own-layer), added last |
 //! | uploads below a prefix, or beside routes that are put together elsewhere | [`mount`](#mounted) in `nest_service` or `route_service` |
 //! | hyper or tonic | [`around`](#around-a-router) your service, or [`mount`](#mounted) if it takes nothing but uploads |
 //!
@@ -14,7 +14,8 @@
 //! [`around`](crate::ChunkedUploadLayer::around) puts the layer in front of everything, so it sees
 //! each request before the router looks for a route. Your handler gets the path that it has a route
 //! for, even if the client sent a slash at the end of it, as clients of django-chunked-upload do.
-//! The router may nest and merge others; only the complete path needs a route.
+//! The router may nest and merge others; only the complete path needs a route, and with
+//! [tus](super::tus) the path of its handler.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -50,7 +51,9 @@
 //!
 //! axum looks for the route before it calls a router's layers, and by the path as the client sent
 //! it. So with `.layer(…)`, which the other examples of this guide use for brevity, a completion
-//! with a slash at its end is answered with 404, and the upload stays to be completed again.
+//! with a slash at its end is answered with 404, and the upload stays to be completed again. The
+//! bytes of [tus](super::tus) come to the URL of their upload, which has no route, so your handler
+//! is never found: with tus, use [`around`](#around-a-router) or [`mount`](#mounted).
 //!
 //! Add the layer last, after every route and every `merge`. The chunk path has no route, so it is
 //! the router's fallback that the layer wraps, and a later `merge` replaces that.
@@ -114,7 +117,9 @@
 //!
 //! A handler with state is mounted as `post(done).with_state(state)`; layers that belong inside are
 //! added to it. Without a prefix, pass a clone of the service to `route_service` for each of the
-//! two paths. hyper takes the service as it is:
+//! two paths, and for `/files` and `/files/{id}` if [tus](super::tus) is spoken there. Below a
+//! prefix, tus has to know [what clients see](super::tus#where-is-an-upload). hyper takes the
+//! service as it is:
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -175,7 +180,7 @@
 //! | compression of answers | anywhere | the layer's own answers are short |
 //! | authentication, sessions | outside | the [`Policy`](crate::Policy) finds the user in the request's extensions |
 //! | decompression of requests | outside, if clients compress chunks | `Content-Range` counts the bytes of the file |
-//! | limits of the body's size | outside, at least as large as the largest chunk with its form | they apply to chunks too; the layer has [finer ones](super::limits) |
+//! | limits of the body's size | outside, at least as large as the largest chunk with its form; clients of [tus](super::tus) send whole files | they apply to chunks too; the layer has [finer ones](super::limits) |
 //! | timeouts of a whole request | inside | outside, one ends a slow chunk; that costs the chunk, never the upload |
 //!
 //! axum's `DefaultBodyLimit` affects extractors only, never a chunk, so it may go anywhere. For

@@ -4,10 +4,11 @@
 //!
 //! Everything that a client can prolong: the form around the file
 //! ([`FormLimits`](crate::chunked::FormLimits)), a completion
-//! ([`max_completion_bytes`](crate::ChunkedUploadLayer::max_completion_bytes)), the time in which a
-//! body brings nothing ([`idle_timeout`](crate::ChunkedUploadLayer::idle_timeout)), what is read of
-//! a refused body ([`drain`](crate::ChunkedUploadLayer::drain)), and the memory of each upload and
-//! of all uploads together.
+//! ([`max_completion_bytes`](crate::ChunkedUploadLayer::max_completion_bytes)), the metadata of tus
+//! ([`max_metadata_bytes`](crate::Tus::max_metadata_bytes)), the time in which a body brings
+//! nothing ([`idle_timeout`](crate::ChunkedUploadLayer::idle_timeout)), what is read of a refused
+//! body ([`drain`](crate::ChunkedUploadLayer::drain)), and the memory of each upload and of all
+//! uploads together.
 //!
 //! # And what is not?
 //!
@@ -64,7 +65,8 @@
 //! # How large may a chunk be?
 //!
 //! As large as the client likes; memory does not depend on it. But a chunk is all or nothing, so a
-//! large one costs more when the connection breaks.
+//! large one costs more when the connection breaks. With [tus](super::tus), all bytes that arrived
+//! are kept, so a client may as well send the whole file in one request.
 //!
 //! # What ends a silent connection?
 //!

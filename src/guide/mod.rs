@@ -20,4 +20,5 @@ pub mod proxy;
 #[cfg(not(doctest))]
 pub mod quick_start;
 pub mod testing;
+pub mod tus;
 pub mod validation;

@@ -176,11 +176,13 @@
 //! the limit. A chunk beyond it is answered with 507.
 //!
 //! Provide memory for as many chunks as arrive at the same time: 200 uploads that share 256 MiB are
-//! written in pieces of 1.3 MiB, which cost more requests. An
-//! [`append`](crate::AppendMode::KeepWhatCame) of your own that keeps what came commits each batch,
-//! so set [`batch_bytes`](crate::UploadsBuilder::batch_bytes) to the size of a segment for it. A
-//! form whose `upload_id` comes after its file costs one more small `PUT`, and is written twice if
-//! it is larger than a segment.
+//! written in pieces of 1.3 MiB, which cost more requests. A form whose `upload_id` comes after its
+//! file costs one more small `PUT`, and is written twice if it is larger than a segment.
+//!
+//! A request of [tus](super::tus) without a checksum, and an append of your own that [keeps what
+//! came](crate::AppendMode::KeepWhatCame), commit twice a second while bytes arrive. Each commit is
+//! an object, so an upload whose bytes arrive for an hour makes 7,200 of them, and one whose bytes
+//! arrive for 14 hours reaches the limit.
 //!
 //! # How fast is it?
 //!

@@ -8,8 +8,8 @@
 //!
 //! # How do I restrict it?
 //!
-//! With [`Policy::authorize`](crate::Policy::authorize). It is called first, for each chunk,
-//! status, completion and cancellation, and returns the [`Owner`](crate::Owner): a name such as a
+//! With [`Policy::authorize`](crate::Policy::authorize). It is called first, for each request of
+//! each protocol, and returns the [`Owner`](crate::Owner): a name such as a
 //! user's key. Another layer, [outside this one](super::layers), authenticates the user and leaves
 //! it in the request's extensions.
 //!
@@ -97,8 +97,8 @@
 //! # }
 //! ```
 //!
-//! In general, [`Refusal::unauthenticated`](crate::Refusal::unauthenticated) is a 401. This
-//! protocol answers it with 403, as django-chunked-upload does.
+//! In general, [`Refusal::unauthenticated`](crate::Refusal::unauthenticated) is a 401, as in
+//! [tus](super::tus). The chunked protocol answers it with 403, as django-chunked-upload does.
 //!
 //! # What do others see of an upload?
 //!
@@ -117,4 +117,6 @@
 //! If cookies identify your users, require a token as well. Send it in a header, and check it in
 //! `authorize`. Or send it in a field of the form, and check it in [`validate`](super::validation),
 //! since `authorize` does not see the body. Another site cannot continue an upload whose id it does
-//! not know, so only the chunk that begins an upload needs the token.
+//! not know, so only the chunk that begins an upload needs the token. Requests of
+//! [tus](super::tus) need none: without the header `Tus-Resumable` they do nothing, and a browser
+//! sends that header from another site only if your CORS layer allows it.

@@ -1,8 +1,9 @@
-//! Everything that goes over the wire.
+//! The chunked protocol: everything that goes over the wire.
 //!
 //! The protocol is that of django-chunked-upload, which browsers speak through jQuery-File-Upload,
 //! with a status request and a cancellation added. The paths and the field's name are
-//! [settings](crate::Chunked). Both paths are accepted with or without a slash at the end.
+//! [settings](crate::Chunked). Both paths are accepted with or without a slash at the end. The
+//! other protocol, [tus](super::tus), has a chapter of its own.
 //!
 //! # How does a client send a chunk?
 //!
@@ -100,5 +101,5 @@
 //! lost its connection need not wait until the server notices. Chunks that arrive within a second
 //! of each other may have been sent in either order, so the later one waits until the earlier one
 //! has ended or has received nothing for half a second, but no longer than the takeover timeout. If
-//! the requests come to two [nodes](super::nodes), the first to arrive in full counts, and the other
-//! is answered with 400 and the right `offset`.
+//! the requests come to two [nodes](super::nodes), the first to arrive in full counts, and the
+//! other is answered with 400 and the right `offset`.

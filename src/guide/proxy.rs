@@ -22,12 +22,34 @@
 //! For TLS and HTTP/2, use `listen 443 ssl http2;` and your certificate (from nginx 1.25.1 on,
 //! `listen 443 ssl;` and `http2 on;`). The `location` stays as it is.
 //!
+//! # And for tus?
+//!
+//! The same, in a `location` for the path of [tus](super::tus):
+//!
+//! ```nginx
+//! location /files {
+//!     proxy_pass http://127.0.0.1:3000;
+//!     proxy_http_version 1.1;
+//!     proxy_request_buffering off;
+//!     client_max_body_size 0;
+//!     client_body_timeout 75s;
+//!     client_body_buffer_size 1m;
+//!     proxy_read_timeout 120s;
+//! }
+//! ```
+//!
+//! Without `proxy_request_buffering off`, nginx keeps each request until it is complete, and passes
+//! on nothing of one that breaks: a client that sends the whole file in one request then starts at
+//! 0 each time. `Location` is a path, so a client behind HTTPS is not sent to HTTP. If nginx
+//! removes a prefix of the path, set [`public_url`](crate::Tus::public_url).
+//!
 //! # What does another proxy have to do?
 //!
 //! 1. **Stream the body.** A proxy that buffers it first writes each byte twice and answers late,
 //!    and a chunk that is cut off never reaches the layer.
 //! 2. **Not limit the body's size**, or set a limit above the largest chunk with its form.
-//! 3. **Wait for the response** as long as your handler takes for a completion.
+//! 3. **Wait for the response** as long as your handler takes for a completion, or for the last
+//!    byte of an upload over tus.
 //! 4. **Report a client that has left**, by closing its connection to the server. Even if it does
 //!    not, the next chunk need not wait: the newest request
 //!    [wins](super::protocol#may-two-requests-send-to-one-upload).

@@ -108,8 +108,9 @@
 //! # How do I send a file?
 //!
 //! With any of [the clients](super::clients): a page with jQuery-File-Upload or a few lines of
-//! JavaScript, a plain form, `curl`, or Python. In the repository, `cargo run --example axum` is
-//! this server with such a page.
+//! JavaScript, a plain form, `curl`, or Python. Uppy and other clients of tus can send files to the
+//! same handler, once [tus is switched on](super::tus). In the repository, `cargo run --example
+//! axum` is this server with such a page.
 //!
 //! # Where is the file?
 //!

@@ -16,11 +16,14 @@
 //! Each method gets one argument, which dereferences to the [`Context`](crate::Context): the head
 //! of the request, what it wants to do, and the upload that it names.
 //!
+//! In [tus](super::tus#what-does-my-policy-see), the first chunk is the request that creates an
+//! upload, with or without bytes, and each request that brings bytes later is a chunk.
+//!
 //! # What can be trusted?
 //!
 //! The name, media type and fields are what the client claims. Use them to refuse early, before the
-//! bytes are sent; trust only the bytes, in `verify`. Fields after the file in the form come too
-//! late for `validate`; `verify` sees them.
+//! bytes are sent; trust only the bytes, in `verify`. Fields after the file in a form come too late
+//! for `validate`; `verify` sees them.
 //!
 //! # What does that look like?
 //!
