@@ -3,8 +3,15 @@
 //!
 //!     cargo run --example axum
 //!
-//! Then open http://127.0.0.1:3000, and http://127.0.0.1:3000/operator beside it. The settings are
-//! environment variables, with these defaults:
+//! Then open http://127.0.0.1:3000, and http://127.0.0.1:3000/operator beside it. The page speaks
+//! the chunked protocol. The same handler takes files from clients of tus, whose endpoint is
+//! http://127.0.0.1:3000/files, and from `curl` in one request:
+//!
+//!     curl -i http://127.0.0.1:3000/files -H 'Tus-Resumable: 1.0.0' -H 'Upload-Length: 13' \
+//!         -H 'Upload-Metadata: filename aGVsbG8udHh0' \
+//!         -H 'Content-Type: application/offset+octet-stream' -d 'Hello, world!'
+//!
+//! The settings are environment variables, with these defaults:
 //!
 //! - `ADDR`: the address to listen on; `127.0.0.1:3000`. The operator's page has no authentication:
 //!   anyone who can reach it sees all uploads and can end them.
@@ -29,7 +36,7 @@ use page::{form, list, operator, user};
 use serde_json::{Value, json};
 use serve::Server;
 use tower_chunked_upload::store::FsStore;
-use tower_chunked_upload::{Chunked, ChunkedUploadLayer, CompletedUpload, Uploads};
+use tower_chunked_upload::{Chunked, ChunkedUploadLayer, CompletedUpload, Tus, Uploads};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -42,7 +49,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sweeper = uploads.sweep_every(Duration::from_secs(60));
     tokio::spawn(watch.clone().run(uploads.clone()));
 
-    let layer = ChunkedUploadLayer::new(uploads.clone()).policy(user::ByCookie);
+    let tus = Tus::new("/files").handler_path("/api/chunked_upload_complete");
+    let layer = ChunkedUploadLayer::new(uploads.clone()).policy(user::ByCookie).tus(tus);
     let takes_files = Router::new()
         .route("/api/chunked_upload_complete", post(done))
         .with_state(PathBuf::from(setting("MEDIA", "media")));

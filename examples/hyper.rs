@@ -13,6 +13,12 @@
 //!     printf 'world' | curl -sF upload_id=$id -F 'file=@-;filename=hello.txt' \
 //!         -H 'Content-Range: bytes 7-11/12' $url
 //!     curl -sd "upload_id=$id&md5=$(printf 'Hello, world' | md5sum | cut -c-32)" ${url}_complete
+//!
+//! It also speaks tus, at `/files`. To send the same file so, in one request:
+//!
+//!     curl -i http://127.0.0.1:3000/files -H 'Tus-Resumable: 1.0.0' -H 'Upload-Length: 12' \
+//!         -H 'Upload-Metadata: filename aGVsbG8udHh0' \
+//!         -H 'Content-Type: application/offset+octet-stream' -d 'Hello, world'
 
 use std::convert::Infallible;
 use std::env;
@@ -30,7 +36,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tower::Layer;
 use tower_chunked_upload::store::FsStore;
-use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Tus, Uploads};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,8 +46,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let media: Arc<Path> = PathBuf::from(setting("MEDIA", "media")).into();
     let application = tower::service_fn(move |request| application(Arc::clone(&media), request));
-    let service =
-        TowerToHyperService::new(ChunkedUploadLayer::new(uploads.clone()).layer(application));
+    let layer = ChunkedUploadLayer::new(uploads.clone()).tus(Tus::new("/files"));
+    let service = TowerToHyperService::new(layer.layer(application));
 
     let server = Server::new(Duration::from_secs(setting("HEAD_TIMEOUT", "10").parse()?));
     let listener = TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;
