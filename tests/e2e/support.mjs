@@ -10,6 +10,7 @@ import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { Transform, pipeline } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import { chromium } from "playwright-core";
@@ -45,6 +46,9 @@ export class Server {
         ADDR: `127.0.0.1:${this.port}`,
         UPLOADS: path.join(this.folder, "chunked_uploads/%Y/%m/%d"),
         MEDIA: this.media,
+        WIRE_ADDR: `127.0.0.1:${this.port}`,
+        WIRE_DATA: path.join(this.folder, "data"),
+        WIRE_FINAL: this.media,
         ...this.settings,
       },
       stdio: ["ignore", "ignore", "inherit"],
@@ -173,6 +177,15 @@ async function listens(port) {
 
 export function isChunk(request) {
   return request.method() === "POST" && new URL(request.url()).pathname === CHUNKS;
+}
+
+/** Waits until it is so. */
+export async function until(isSo) {
+  const deadline = Date.now() + 60_000;
+  while (!(await isSo())) {
+    assert.ok(Date.now() < deadline, `never: ${isSo}`);
+    await sleep(5);
+  }
 }
 
 export async function randomFile(folder, name, size) {

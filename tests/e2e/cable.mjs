@@ -1,0 +1,157 @@
+// A way to the server that notes the requests on it, and that a test can hold, cut and mend.
+
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
+
+const FIRST_LINE = /^([A-Z]+) (\S+) HTTP\/1\.1\r\n/;
+
+export class Cable {
+  #listener;
+  #links = new Set();
+  #left = Infinity;
+  #reached;
+  #additions = [];
+  #isCut = false;
+
+  /** In their order. Each has its method, path and offset, the bytes of it that went on, and the status
+   * that the client got. */
+  requests = [];
+
+  static async to({ port }) {
+    const cable = new Cable();
+    cable.#listener = createServer((client) => cable.#join(client, port)).listen(0, "127.0.0.1");
+    await once(cable.#listener, "listening");
+    ({ port: cable.port } = cable.#listener.address());
+    cable.url = `http://127.0.0.1:${cable.port}`;
+    return cable;
+  }
+
+  /** The requests, as in `PATCH 0 204`. */
+  get log() {
+    return this.requests.map(({ method, offset, status }) => {
+      return [method, offset, status].filter((part) => part !== undefined).join(" ");
+    });
+  }
+
+  /** Waits until so many bytes came; the connection that brings the last of them is held. */
+  heldAfter(bytes) {
+    this.#left = bytes;
+    return new Promise((resolve) => {
+      this.#reached = resolve;
+    });
+  }
+
+  /** Lets what is held go on. */
+  release() {
+    for (const link of this.#links) {
+      const { held } = link;
+      if (!held) continue;
+      link.held = null;
+      this.#pass(link, held);
+      link.client.resume();
+    }
+  }
+
+  /**
+   * Disconnects all clients, now and later. What went on arrives, what is held does not. Waits until
+   * the server has noticed.
+   */
+  async cut() {
+    this.#isCut = true;
+    const closed = [...this.#links].map(({ client, server }) => {
+      const closed = once(server, "close");
+      client.destroy();
+      server.end();
+      return closed;
+    });
+    await Promise.all(closed);
+  }
+
+  mend() {
+    this.#isCut = false;
+  }
+
+  /** Adds a header to the next request whose head has these words. */
+  addOnce(words, header) {
+    this.#additions.push({ words, header });
+  }
+
+  async close() {
+    const closed = once(this.#listener, "close");
+    this.#listener.close();
+    for (const { client, server } of this.#links) {
+      client.destroy();
+      server.destroy();
+    }
+    await closed;
+  }
+
+  #join(client, port) {
+    client.on("error", () => {});
+    if (this.#isCut) return client.destroy();
+    const server = connect({ host: "127.0.0.1", port, allowHalfOpen: true });
+    const link = { client, server, held: null, request: null };
+    this.#links.add(link);
+    client.on("data", (bytes) => this.#bring(link, bytes));
+    client.on("close", () => {
+      // Whatever waits to be sent is sent.
+      if (!link.held) server.end();
+    });
+    server.on("data", (bytes) => {
+      const status = /^HTTP\/1\.1 ([2-5]\d\d)/.exec(bytes.toString("latin1", 0, 12));
+      if (status && !client.destroyed) link.request.status = Number(status[1]);
+      client.write(bytes);
+    });
+    // A close follows.
+    server.on("error", () => {});
+    server.on("end", () => {
+      client.end();
+      server.end();
+    });
+    server.on("close", () => {
+      this.#links.delete(link);
+      client.destroy();
+    });
+  }
+
+  #bring(link, bytes) {
+    this.#left -= bytes.length;
+    if (this.#left > 0) return this.#pass(link, bytes);
+    this.#left = Infinity;
+    link.held = bytes;
+    link.client.pause();
+    this.#reached();
+  }
+
+  #pass(link, bytes) {
+    const { client, server } = link;
+    // The server does not want it any more.
+    if (server.writableEnded) return;
+    if (!server.write(this.#note(link, bytes))) {
+      client.pause();
+      server.once("drain", () => link.held ?? client.resume());
+    }
+  }
+
+  /** Clients send one request after the other, so that each begins with a piece. */
+  #note(link, bytes) {
+    const end = bytes.indexOf("\r\n\r\n");
+    const head = end < 0 ? "" : bytes.toString("latin1", 0, end);
+    const first = FIRST_LINE.exec(head);
+    if (!first) {
+      if (link.request.hasLength) link.request.bytes += bytes.length;
+      return bytes;
+    }
+    const [line, method, path] = first;
+    const offset = /^upload-offset: *(\d+)/im.exec(head)?.[1];
+    // A body without a length is that of an empty request, and its end mark.
+    const hasLength = /^content-length:/im.test(head);
+    link.request = { method, path, hasLength, bytes: hasLength ? bytes.length - end - 4 : 0 };
+    if (offset !== undefined) link.request.offset = Number(offset);
+    this.requests.push(link.request);
+    const addition = this.#additions.findIndex(({ words }) => head.includes(words));
+    if (addition < 0) return bytes;
+    const [{ header }] = this.#additions.splice(addition, 1);
+    return Buffer.concat([Buffer.from(`${line}${header}\r\n`), bytes.subarray(line.length)]);
+  }
+}
