@@ -3,6 +3,8 @@
 // Clients of tus, unmodified, against the real server. Environment:
 //   WIRE_EXAMPLE  the server, default target/debug/examples/wire
 //   PYTHONPATH    where Python finds tuspy, default target/python
+//   CHROMIUM      the browser, default /usr/bin/chromium
+//   SCREENSHOTS   folder for the screenshots, default a temporary one
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -11,14 +13,24 @@ import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { Readable } from "node:stream";
-import { afterEach, beforeEach, describe, test } from "node:test";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 import tus from "tus-js-client";
 
 import { Cable } from "./cable.mjs";
-import { MIB, ROOT, Server, randomFile, sameBytes, until } from "./support.mjs";
+import {
+  MIB,
+  ROOT,
+  Server,
+  launchBrowser,
+  photograph,
+  randomFile,
+  sameBytes,
+  troubles,
+  until,
+} from "./support.mjs";
 import { Wire, having } from "./wire.mjs";
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
@@ -27,6 +39,7 @@ const FILES = "/files";
 const ODD_NAME = `Größe "zwei" 'drei'; 100%, 📦.bin`;
 const SIZE = 6 * MIB + 7;
 const TIMEOUT = { timeout: 120_000 };
+const RELEASE = /https:\/\/releases\.transloadit\.com\/uppy\/v[\d.]+\//g;
 /** As long as a test may take. */
 const PATIENT = Array(10_000).fill(10);
 
@@ -565,4 +578,220 @@ describe("tuspy", TIMEOUT, () => {
       });
     });
   }
+});
+
+/** A browser with the page, as it is in the examples but for the place of Uppy's own files. */
+class Visit {
+  static async open(context) {
+    const visit = new Visit();
+    visit.page = await context.newPage();
+    const { page } = visit;
+    page.setDefaultTimeout(60_000);
+    visit.found = await troubles(page);
+    const serve = async (route) => {
+      const [, name] = new URL(route.request().url()).pathname.split("/uppy/");
+      if (name) return route.fulfill({ path: path.join(HERE, "node_modules/uppy/dist", name) });
+      const html = await readFile(path.join(ROOT, "examples/uppy.html"), "utf8");
+      const body = html.replaceAll(RELEASE, "/uppy/");
+      return route.fulfill({ contentType: "text/html", body });
+    };
+    await page.route("**/uppy/**", serve);
+    await page.goto(`${cable.url}/uppy/`);
+    await page.getByText("Drop files here").waitFor();
+    // A route takes uploads on a detour, wherever it leads.
+    await page.unroute("**/uppy/**", serve);
+    return visit;
+  }
+
+  async drop(...files) {
+    const input = await this.page.evaluateHandle(() => {
+      return Object.assign(document.createElement("input"), { type: "file", multiple: true });
+    });
+    await input.setInputFiles(files);
+    const dataTransfer = await input.evaluateHandle(({ files }) => {
+      const transfer = new DataTransfer();
+      for (const file of files) transfer.items.add(file);
+      return transfer;
+    });
+    await this.page.dispatchEvent(".uppy-Dashboard-inner", "drop", { dataTransfer });
+  }
+
+  /** Drops files, and starts the upload. */
+  async send(...files) {
+    await this.drop(...files);
+    await this.click(files.length === 1 ? "Upload 1 file" : `Upload ${files.length} files`);
+  }
+
+  /** Clicks a button, the one at the bottom if there are several of this name. */
+  click(name) {
+    return this.page.getByRole("button", { name, exact: true }).last().click();
+  }
+
+  /** Waits until the page says this. While it is moved there, it is there twice. */
+  shows(text) {
+    return this.page.getByText(text, { exact: true }).first().waitFor();
+  }
+
+  /** Cuts the cable when so much has gone on, waits until the page has noticed, and mends it. */
+  async cutAfter(bytes, start) {
+    const held = cable.heldAfter(bytes);
+    await start();
+    await held;
+    const noticed = this.page.waitForEvent("requestfailed", (request) => request.method() === "PATCH");
+    await cable.cut();
+    await noticed;
+    const kept = await keptWhatCame();
+    cable.mend();
+    return kept;
+  }
+}
+
+describe("Uppy", { timeout: 300_000 }, () => {
+  let browser;
+  let context;
+  let visit;
+
+  before(async () => {
+    browser = await launchBrowser();
+  });
+
+  after(() => browser?.close());
+
+  async function open(settings) {
+    await serve(settings);
+    context = await browser.newContext();
+    visit = await Visit.open(context);
+  }
+
+  afterEach(async () => {
+    await context?.close();
+    // It writes to the console why an upload failed.
+    const errors = visit?.found.errors.filter((text) => !text.startsWith("[Uppy]")) ?? [];
+    context = visit = null;
+    assert.deepEqual(errors, []);
+  });
+
+  test("sends a file that was dropped", async () => {
+    await open();
+    const file = await randomFile(folder, ODD_NAME, SIZE);
+    await visit.send(file);
+    await visit.shows("Complete");
+    assert.deepEqual(cable.log, ["POST 201", "PATCH 0 204"]);
+    const answer = await head(server.url + cable.requests[1].path);
+    const name = Buffer.from(ODD_NAME).toString("base64");
+    assert.ok(answer.headers.get("Upload-Metadata").split(",").includes(`filename ${name}`));
+    await arrived(file);
+    await photograph(visit.page, "uppy");
+    assert.deepEqual(visit.found.failedLoads, []);
+  });
+
+  test("sends several files, one of them empty, and one of them again", async () => {
+    await open();
+    const sizes = [0, 1, SIZE];
+    const files = await Promise.all(sizes.map((size) => randomFile(folder, `${size}.bin`, size)));
+    await visit.send(...files);
+    await visit.shows("Complete");
+    assert.equal((await delivered()).length, 3);
+    await visit.click("Done");
+    await visit.send(files[2]);
+    await visit.shows("Complete");
+    const saved = await Promise.all((await delivered()).map(async (file) => (await stat(file)).size));
+    assert.deepEqual(saved.sort((one, other) => one - other), [...sizes, SIZE]);
+  });
+
+  test("pauses and resumes", async () => {
+    await open();
+    const file = await randomFile(folder, "paused.bin", SIZE);
+    const held = cable.heldAfter(3 * MIB);
+    await visit.send(file);
+    await held;
+    await visit.click("Pause");
+    await visit.shows("Paused");
+    await cable.cut();
+    const kept = await keptWhatCame();
+    cable.mend();
+    await visit.click("Resume");
+    await visit.shows("Complete");
+    assert.deepEqual(cable.log, ["POST 201", "PATCH 0", "HEAD 200", `PATCH ${kept} 204`]);
+    assert.equal(bytesSent(), SIZE);
+    await arrived(file);
+  });
+
+  test("goes on at the byte at which it was cut off", async () => {
+    await open();
+    const file = await randomFile(folder, "cut.bin", SIZE);
+    const kept = await visit.cutAfter(3 * MIB, () => visit.send(file));
+    await visit.shows("Complete");
+    assert.deepEqual(cable.log, ["POST 201", "PATCH 0", "HEAD 200", `PATCH ${kept} 204`]);
+    assert.equal(bytesSent(), SIZE);
+    await arrived(file);
+  });
+
+  test("goes on in another tab after the first was closed and the server was killed", async () => {
+    await open();
+    const file = await randomFile(folder, "later.bin", SIZE);
+    const held = cable.heldAfter(3 * MIB);
+    await visit.send(file);
+    await held;
+    await visit.page.close();
+    await cable.cut();
+    const kept = await keptWhatCame();
+    cable.mend();
+    await server.restart("SIGKILL");
+
+    cable.requests.length = 0;
+    visit = await Visit.open(context);
+    cable.requests.length = 0;
+    await visit.send(file);
+    await visit.shows("Complete");
+    assert.deepEqual(cable.log, ["HEAD 200", `PATCH ${kept} 204`]);
+    await arrived(file);
+  });
+
+  test("goes on when the application fails once", async () => {
+    await open();
+    const file = await randomFile(folder, "retried.bin", SIZE);
+    cable.addOnce("PATCH", "X-Hook-Status: 500");
+    await visit.send(file);
+    await visit.shows("Complete");
+    const again = `PATCH ${SIZE - 1} 204`;
+    assert.deepEqual(cable.log, ["POST 201", "PATCH 0 500", "HEAD 200", again]);
+    await arrived(file);
+  });
+
+  test("shows what the application says when it refuses a file", async () => {
+    await open();
+    const file = await randomFile(folder, "refused.bin", SIZE);
+    cable.addOnce("PATCH", "X-Hook-Status: 422");
+    await visit.send(file);
+    await visit.shows("refused.bin: {}");
+    assert.deepEqual(cable.log, ["POST 201", "PATCH 0 422"]);
+    assert.deepEqual(await delivered(), []);
+    await visit.click("Retry upload");
+    await visit.shows("Complete");
+    assert.deepEqual(cable.log.slice(2), ["HEAD 200", `PATCH ${SIZE - 1} 204`]);
+    await arrived(file);
+  });
+
+  test("shows the message if a file is over the limit", async () => {
+    await open({ WIRE_MAX_BYTES: String(MIB) });
+    const file = await randomFile(folder, "large.bin", MIB + 1);
+    await visit.send(file);
+    await visit.shows("large.bin: Size of file exceeds the limit (1048576 bytes)");
+    assert.deepEqual(cable.log, ["POST 413"]);
+  });
+
+  test("cancels", async () => {
+    await open();
+    const file = await randomFile(folder, "unwanted.bin", SIZE);
+    const held = cable.heldAfter(3 * MIB);
+    await visit.send(file);
+    await held;
+    const { path } = cable.requests.at(-1);
+    const removed = visit.page.waitForResponse((answer) => answer.request().method() === "DELETE");
+    await visit.click("Cancel");
+    assert.equal((await removed).status(), 204);
+    assert.equal((await head(server.url + path)).status, 404);
+    assert.deepEqual(await server.saved(), []);
+  });
 });
