@@ -84,8 +84,9 @@
 //! your handler.
 //!
 //! Each protocol has its own uploads. An upload that one has begun is a 404 in the other, and
-//! [`Upload::dialect`](crate::Upload::dialect) says which one it was. Uploads that [your own
-//! code](crate::OwnerUploads::create) has created can be continued by both.
+//! [`Upload::dialect`](crate::Upload::dialect) says which one it is. If [your own
+//! code](crate::OwnerUploads::create) creates an upload that clients of tus shall continue, say so
+//! with [`for_dialect`](crate::OwnerUploads::for_dialect).
 //!
 //! # What goes over the wire?
 //!
@@ -205,6 +206,7 @@
 //! # use http::Request;
 //! # use tower::ServiceExt;
 //! # use tower_chunked_upload::CompletedUpload;
+//! use tower_chunked_upload::policy::Dialect;
 //! use tower_chunked_upload::tus::Extensions;
 //! use tower_chunked_upload::{ChunkedUploadLayer, NewUpload, Tus, Uploads};
 //!
@@ -218,7 +220,8 @@
 //! let tus = Tus::new("/files").extensions(extensions);
 //! let layer = ChunkedUploadLayer::new(uploads.clone()).tus(tus);
 //!
-//! let new = uploads.for_owner(None).create(NewUpload::new().total(5)).await?;
+//! let uploads = uploads.for_owner(None).for_dialect(Dialect::Tus);
+//! let new = uploads.create(NewUpload::new().total(5)).await?;
 //! let url = format!("/files/{}", new.commit().await?.id);
 //! # let app = layer.mount(post(done));
 //! # let request = |method: &str, url: &str| {
@@ -358,6 +361,9 @@
 //! | 503 | `The server is shutting down` | the same |
 //! | 507 | `There is no room for the upload` | try again later |
 //! | 507 | `The limit is N bytes of all unfinished uploads`, or `bytes that stay free` | try again later |
+//!
+//! A `HEAD` that cannot be answered now gets 423 instead of any 5xx, because clients would begin a
+//! new upload after that.
 //!
 //! [Refusals](crate::Refusal) of your policy come in addition. Their status, text and headers are
 //! sent, and what was added by [`with`](crate::Refusal::with) is not. What clients do is in their
