@@ -357,8 +357,8 @@
 //! | 500 | `The upload could not be stored` | with feature `tracing`, the log says why |
 //! | 503 | `The request ended before its end`, with `Retry-After` | ask where the upload stands, and continue |
 //! | 503 | `The request brought no data for too long`, or `too little data` | the same |
-//! | 503 | `Upload was taken over by a newer request` | the newer request brings the rest |
 //! | 503 | `The server is shutting down` | the same |
+//! | 503 | `Upload was taken over by a newer request` | the newer request brings the rest |
 //! | 507 | `There is no room for the upload` | try again later |
 //! | 507 | `The limit is N bytes of all unfinished uploads`, or `bytes that stay free` | try again later |
 //!
@@ -449,8 +449,8 @@
 //!
 //! A whole URL (`https://example.org/api/files`) is possible too. A client that insists on whole
 //! URLs is also served by [`absolute_urls`](crate::Tus::absolute_urls), which takes the host from
-//! the request. Behind a proxy, that works only if the proxy sets `X-Forwarded-Proto` and
-//! `X-Forwarded-Host`, and only then may they be trusted.
+//! the request. If a proxy always sets `X-Forwarded-Proto` and `X-Forwarded-Host`, it can take the
+//! scheme and the host from these.
 //!
 //! # What does a client get of my handler's answer?
 //!
@@ -458,7 +458,7 @@
 //! |---|---|
 //! | 2xx or 3xx | 204 (201 for a `POST`) with `Upload-Offset` and your headers, without a body |
 //! | the same, with [`response_body`](crate::Tus::response_body) | 200 (201 for a `POST`), and your body as well |
-//! | anything else | your answer as it is; the upload can be completed again |
+//! | anything else | your answer as it is, with `Tus-Resumable`; the upload can be completed again |
 //!
 //! With tus-js-client, a page reads your headers in `onAfterResponse`. A `Location` of your own is
 //! lost in a 201, where it names the upload.
