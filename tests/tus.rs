@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use tower_chunked_upload::policy::Verification;
 use tower_chunked_upload::store::{FsStore, MemoryStore};
 use tower_chunked_upload::tus::Extensions;
 use tower_chunked_upload::{
@@ -488,6 +489,7 @@ fn the_last_byte_counts_when_the_application_has_taken_the_file() {
             assert_eq!(reply.header("x-saved-as"), Some("a"));
             assert_eq!(reply.header("tus-resumable"), Some("1.0.0"));
             assert_eq!(reply.header("upload-offset"), None);
+            assert!(reply.headers.contains_key("upload-expires"), "{reply:?}");
             assert_eq!(client.stands_at(&path).await, "3");
         }
         refused(&client.patch(&path, 3, "D").await, 400);
@@ -499,6 +501,7 @@ fn the_last_byte_counts_when_the_application_has_taken_the_file() {
         status.store(303, Ordering::Relaxed);
         let reply = client.patch(&path, 3, "d").await;
         assert_eq!((reply.status.as_u16(), reply.header("upload-offset")), (204, Some("4")));
+        assert!(!reply.headers.contains_key("upload-expires"), "{reply:?}");
         assert_eq!(reply.header("x-saved-as"), Some("a"));
         assert!(reply.body.is_empty());
         assert_eq!(client.stands_at(&path).await, "4");
@@ -537,6 +540,28 @@ fn an_empty_file_that_is_not_taken_is_not_made() {
         assert_eq!(reply.status, 201);
         assert_eq!(client.stands_at(reply.header("location").unwrap()).await, "0");
     });
+}
+
+struct Rejects;
+
+impl Policy for Rejects {
+    async fn verify(&self, _: &Verification<'_>) -> Result<(), Refusal> {
+        Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "not this one"))
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_the_policy_rejects_can_be_found_again() {
+    let client = Client::new(layer(memory()).policy(Rejects));
+    let headers = [("upload-length", "4"), ("content-type", BYTES)];
+    let reply = client.send(request("POST", "/files", &headers, TestBody::of("sand"))).await;
+    assert_eq!(refused(&reply, 422), "not this one");
+    let path = reply.header("location").unwrap();
+    assert_eq!(client.stands_at(path).await, "3");
+    let reply = client.patch(path, 3, "d").await;
+    refused(&reply, 422);
+    assert!(reply.headers.contains_key("upload-expires"), "{reply:?}");
+    assert!(client.deliveries().is_empty());
 }
 
 #[tokio::test]

@@ -189,8 +189,9 @@ impl OwnerUploads {
         self
     }
 
-    /// Restricts the handle to the uploads of one protocol. Those that it starts belong to it; those
-    /// of a handle without a protocol belong to that of django-chunked-upload.
+    /// Restricts the calls that name an upload to the uploads of one protocol. Those that the handle
+    /// starts belong to it; without this they belong to the protocol of django-chunked-upload.
+    /// [`list`](Self::list) gives the uploads of all protocols.
     #[must_use]
     pub fn for_dialect(mut self, dialect: Dialect) -> Self {
         self.access.dialect = Some(dialect);

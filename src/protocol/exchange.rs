@@ -187,6 +187,7 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
         Ok(Reply::Answer(response)) => response,
         Ok(Reply::Finished(finish)) => {
             let Finish { completion, replay, framing } = *finish;
+            let refused = framing.clone();
             match hand_over::verify(&exchange, Pending { completion, framing }).await {
                 // The body has been read completely.
                 Ok(pending) => {
@@ -195,7 +196,7 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
                     let request = Request::from_parts(parts, replay);
                     return Outcome::Finished(Box::new(Finished { request, pending }));
                 }
-                Err(problem) => refuse(dialect, problem),
+                Err(problem) => refused.frame_refusal(refuse(dialect, problem)),
             }
         }
         Err(problem) => refuse(dialect, problem),

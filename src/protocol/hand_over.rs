@@ -36,6 +36,8 @@ pub(crate) struct Finish {
 pub(crate) struct Framing {
     /// Set in every answer.
     pub(crate) headers: HeaderMap,
+    /// Set in an answer that does not take the file.
+    pub(crate) not_taken: HeaderMap,
     /// For an answer that takes the file. Default: it is passed on as it is.
     pub(crate) taken: Option<Taken>,
     /// Whether an upload that is not taken is discarded.
@@ -98,10 +100,12 @@ impl Framing {
     /// Changes an answer of the inner service, and drops its body if the dialect has no place for
     /// it.
     pub(crate) fn frame<B>(self, answer: Response<B>) -> Response<Option<B>> {
-        let taken = self.taken.filter(|_| takes(&answer));
+        if !takes(&answer) {
+            return self.frame_refusal(answer).map(Some);
+        }
         let (mut parts, body) = answer.into_parts();
         set(&mut parts.headers, self.headers);
-        let Some(taken) = taken else { return Response::from_parts(parts, Some(body)) };
+        let Some(taken) = self.taken else { return Response::from_parts(parts, Some(body)) };
         set(&mut parts.headers, taken.headers);
         parts.status = taken.status;
         if taken.has_body {
@@ -111,6 +115,13 @@ impl Framing {
             parts.headers.remove(name);
         }
         Response::from_parts(parts, None)
+    }
+
+    /// Changes an answer that does not take the file.
+    pub(super) fn frame_refusal<B>(self, mut answer: Response<B>) -> Response<B> {
+        set(answer.headers_mut(), self.headers);
+        set(answer.headers_mut(), self.not_taken);
+        answer
     }
 }
 

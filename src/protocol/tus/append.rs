@@ -195,8 +195,7 @@ impl<'a> Request<'a> {
             let headers = self.tus.headers(lease.upload());
             return Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, headers)));
         }
-        let ending = self.ending(lease.upload());
-        let finish = ending.complete(self.tus, lease).await?;
+        let finish = ending().complete(self.tus, lease).await?;
         if last_byte(finish.completion.file()).await? != content[0] {
             finish.completion.reopen().await?;
             return Err(bad("The last byte is not the one that was sent before").into());
@@ -222,15 +221,13 @@ impl<'a> Request<'a> {
     }
 
     async fn finish(&self, lease: Lease) -> Result<Reply, Problem> {
-        let ending = self.ending(lease.upload());
-        ending.finish(self.tus, lease).await
+        ending().finish(self.tus, lease).await
     }
+}
 
-    fn ending(&self, upload: &Upload) -> Ending {
-        let mut headers = HeaderMap::new();
-        self.tus.insert_expires(&mut headers, upload);
-        Ending { status: StatusCode::NO_CONTENT, headers, discards: false }
-    }
+/// How a `PATCH` is answered that completes its upload.
+fn ending() -> Ending {
+    Ending { status: StatusCode::NO_CONTENT, headers: HeaderMap::new(), discards: false }
 }
 
 async fn last_byte(file: &CompletedUpload) -> Result<u8, Error> {
@@ -260,6 +257,8 @@ impl Ending {
     async fn complete(self, tus: &Tus, lease: Lease) -> Result<Finish, Error> {
         let Self { mut status, mut headers, discards } = self;
         headers.insert(TUS_RESUMABLE, VERSION);
+        let mut not_taken = HeaderMap::new();
+        tus.insert_expires(&mut not_taken, lease.upload());
         let completion = lease.complete(None).await?;
         let mut taken = HeaderMap::new();
         insert(&mut taken, UPLOAD_OFFSET, completion.file().size());
@@ -268,7 +267,7 @@ impl Ending {
             status = StatusCode::OK;
         }
         let taken = Some(Taken { status, headers: taken, has_body });
-        let framing = Framing { headers, taken, discards };
+        let framing = Framing { headers, not_taken, taken, discards };
         Ok(Finish { completion, replay: Bytes::new(), framing })
     }
 }
