@@ -484,30 +484,7 @@
 //! This page takes files of any size, shows their progress, and continues after a reload if the
 //! user drops the same file again. Serve it from the same origin.
 //!
-//! ```text
-//! <!doctype html>
-//! <html lang="en">
-//!   <head>
-//!     <meta charset="utf-8">
-//!     <title>Upload</title>
-//!     <link href="https://releases.transloadit.com/uppy/v5.2.4/uppy.min.css" rel="stylesheet">
-//!   </head>
-//!   <body>
-//!     <div id="files"></div>
-//!     <script type="module">
-//!       import { Uppy, Dashboard, Tus } from
-//!         "https://releases.transloadit.com/uppy/v5.2.4/uppy.min.mjs";
-//!
-//!       const uppy = new Uppy();
-//!       uppy.use(Dashboard, { target: "#files", inline: true });
-//!       uppy.use(Tus, { endpoint: "/files", retryDelays: [0, 1000, 3000, 5000] });
-//!       uppy.on("complete", ({ successful, failed }) => {
-//!         console.log(`${successful.length} arrived, ${failed.length} did not`);
-//!       });
-//!     </script>
-//!   </body>
-//! </html>
-//! ```
+#![doc = concat!("```text\n", include_str!("../../examples/uppy.html"), "```\n")]
 //!
 //! In the repository, `cargo run --example axum` serves tus at `/files`.
 
