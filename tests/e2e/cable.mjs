@@ -3,7 +3,8 @@
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 
-const FIRST_LINE = /^([A-Z]+) (\S+) HTTP\/1\.1\r\n/;
+/** Of a body in chunks. */
+const END = "0\r\n\r\n";
 
 export class Cable {
   #listener;
@@ -67,6 +68,11 @@ export class Cable {
     await Promise.all(closed);
   }
 
+  /** Disconnects the clients of what is held, which the server does not notice. */
+  lose() {
+    for (const { client, held } of this.#links) if (held) client.destroy();
+  }
+
   mend() {
     this.#isCut = false;
   }
@@ -90,7 +96,7 @@ export class Cable {
     client.on("error", () => {});
     if (this.#isCut) return client.destroy();
     const server = connect({ host: "127.0.0.1", port, allowHalfOpen: true });
-    const link = { client, server, held: null, request: null };
+    const link = { client, server, held: null, request: null, rest: Buffer.alloc(0), left: 0 };
     this.#links.add(link);
     client.on("data", (bytes) => this.#bring(link, bytes));
     client.on("close", () => {
@@ -99,7 +105,7 @@ export class Cable {
     });
     server.on("data", (bytes) => {
       const status = /^HTTP\/1\.1 ([2-5]\d\d)/.exec(bytes.toString("latin1", 0, 12));
-      if (status && !client.destroyed) link.request.status = Number(status[1]);
+      if (status && link.request && !client.destroyed) link.request.status = Number(status[1]);
       client.write(bytes);
     });
     // A close follows.
@@ -133,25 +139,41 @@ export class Cable {
     }
   }
 
-  /** Clients send one request after the other, so that each begins with a piece. */
+  /** Notes the requests, and returns the bytes for the server. */
   #note(link, bytes) {
-    const end = bytes.indexOf("\r\n\r\n");
-    const head = end < 0 ? "" : bytes.toString("latin1", 0, end);
-    const first = FIRST_LINE.exec(head);
-    if (!first) {
-      if (link.request.hasLength) link.request.bytes += bytes.length;
-      return bytes;
+    const noted = [];
+    let rest = Buffer.concat([link.rest, bytes]);
+    while (rest.length > 0) {
+      if (link.left === 0) {
+        const end = rest.indexOf("\r\n\r\n") + 4;
+        if (end < 4) break;
+        noted.push(this.#begin(link, rest.subarray(0, end)));
+        rest = rest.subarray(end);
+      }
+      const body = rest.subarray(0, link.left);
+      link.left -= body.length;
+      if (link.request.hasLength) link.request.bytes += body.length;
+      noted.push(body);
+      rest = rest.subarray(body.length);
     }
-    const [line, method, path] = first;
-    const offset = /^upload-offset: *(\d+)/im.exec(head)?.[1];
-    // A body without a length is that of an empty request, and its end mark.
-    const hasLength = /^content-length:/im.test(head);
-    link.request = { method, path, hasLength, bytes: hasLength ? bytes.length - end - 4 : 0 };
+    link.rest = rest;
+    return Buffer.concat(noted);
+  }
+
+  #begin(link, bytes) {
+    const head = bytes.toString("latin1");
+    const [line, method, path] = /^([A-Z]+) (\S+) HTTP\/1\.1\r\n/.exec(head);
+    const number = (name) => new RegExp(`^${name}: *(\\d+)`, "im").exec(head)?.[1];
+    const length = number("content-length");
+    const offset = number("upload-offset");
+    link.request = { method, path, hasLength: length !== undefined, bytes: 0 };
     if (offset !== undefined) link.request.offset = Number(offset);
     this.requests.push(link.request);
+    // Only empty bodies come in chunks.
+    link.left = Number(length ?? (/^transfer-encoding: *chunked/im.test(head) ? END.length : 0));
     const addition = this.#additions.findIndex(({ words }) => head.includes(words));
     if (addition < 0) return bytes;
     const [{ header }] = this.#additions.splice(addition, 1);
-    return Buffer.concat([Buffer.from(`${line}${header}\r\n`), bytes.subarray(line.length)]);
+    return Buffer.from(`${line}${header}\r\n${head.slice(line.length)}`, "latin1");
   }
 }
