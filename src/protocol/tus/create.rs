@@ -12,7 +12,7 @@ use super::headers::{
 };
 use super::metadata::Metadata;
 use crate::engine::{ErrorKind, NewUpload};
-use crate::policy::{Action, Candidate, Refusal};
+use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::{Exchange, Incoming, Payload, Problem, Reply};
 
 pub(super) async fn create<B: Payload>(
@@ -20,7 +20,7 @@ pub(super) async fn create<B: Payload>(
     exchange: &Exchange<'_>,
     body: &mut Incoming<B>,
 ) -> Result<Reply, Problem> {
-    let (parts, policy) = (exchange.parts, &exchange.settings.policy);
+    let parts = exchange.parts;
     if !tus.extensions.creation {
         return Err(not_allowed().into());
     }
@@ -38,26 +38,8 @@ pub(super) async fn create<B: Payload>(
     }
     let check = Check::announced(tus, &parts.headers)?;
     check_size(described.total, size, limit)?;
-    let fields = described.metadata.fields();
-    let candidate = Candidate {
-        context,
-        raw_filename: described.filename(),
-        content_type: described.content_type(),
-        total: described.total,
-        offset: 0,
-        fields: &fields,
-        upload: None,
-    };
-    exchange.ask(policy.validate(&candidate)).await?;
-    let attributes = exchange.ask(policy.attributes(&candidate)).await?;
-    let new = NewUpload::new()
-        .filename(described.filename())
-        .content_type(described.content_type().map(str::to_owned))
-        .metadata(described.raw.clone())
-        .attributes(attributes)
-        .total(described.total)
-        .limit(limit);
-    let mut append = uploads.create(new.fields(fields.clone())).await?;
+    let new = described.accept(exchange, context).await?.limit(limit);
+    let mut append = uploads.create(new).await?;
     check.receive(body, &mut append).await?;
     body.check_truncation()?;
     let lease = append.commit_and_keep().await?;
@@ -96,6 +78,33 @@ impl Described {
         let metadata = metadata.map_err(|error| bad(error.detail()))?;
         let raw = raw.and_then(|raw| raw.to_str().ok()).filter(|raw| !raw.is_empty());
         Ok(Self { total, raw: raw.map(str::to_owned), metadata })
+    }
+
+    /// Asks the application whether it takes such a file.
+    async fn accept(
+        &self,
+        exchange: &Exchange<'_>,
+        context: Context<'_>,
+    ) -> Result<NewUpload, Problem> {
+        let (policy, fields) = (&exchange.settings.policy, self.metadata.fields());
+        let candidate = Candidate {
+            context,
+            raw_filename: self.filename(),
+            content_type: self.content_type(),
+            total: self.total,
+            offset: 0,
+            fields: &fields,
+            upload: None,
+        };
+        exchange.ask(policy.validate(&candidate)).await?;
+        let attributes = exchange.ask(policy.attributes(&candidate)).await?;
+        Ok(NewUpload::new()
+            .filename(self.filename())
+            .content_type(self.content_type().map(str::to_owned))
+            .metadata(self.raw.clone())
+            .attributes(attributes)
+            .total(self.total)
+            .fields(fields))
     }
 
     fn filename(&self) -> &str {
