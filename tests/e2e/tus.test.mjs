@@ -525,6 +525,15 @@ describe("tus-js-client", TIMEOUT, () => {
     });
   }
 
+  test("shows the message if the file is over the limit while it is still sent", async () => {
+    await serve({ WIRE_MAX_BYTES: "1000" });
+    const file = await randomFile(folder, "large.bin", 48 * MIB);
+    const upload = begin(createReadStream(file), { uploadDataDuringCreation: true });
+    const { originalResponse: answer } = await failure(upload);
+    assert.equal(answer.getStatus(), 413);
+    assert.equal(answer.getBody(), "Size of file exceeds the limit (1000 bytes)");
+  });
+
   test("finds only uploads of its own user", async () => {
     await serve({ WIRE_AUTH: "1" });
     const file = await randomFile(folder, "owned.bin", SIZE);
