@@ -117,7 +117,10 @@ where
         let Finished { request, pending } = finished;
         let request = request.map(RequestBody::replay);
         let call = tokio::spawn(async move {
-            poll_fn(|cx| inner.poll_ready(cx)).await?;
+            // A service that was reserved is ready, and need not be asked again.
+            if !Dialects::reserves_inner(route) {
+                poll_fn(|cx| inner.poll_ready(cx)).await?;
+            }
             inner.call(request).await
         });
         let called = call.await;

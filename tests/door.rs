@@ -27,7 +27,7 @@ use tower_chunked_upload::policy::Verification;
 use tower_chunked_upload::store::MemoryStore;
 use tower_chunked_upload::{
     Chunked, ChunkedUploadLayer, CompletedUpload, ErrorKind, Event, Observer, Owner, Policy,
-    Refusal, RequestBody, UploadId, Uploads,
+    Refusal, RequestBody, Tus, UploadId, Uploads,
 };
 
 const CHUNK: &str = "/api/chunked_upload";
@@ -332,6 +332,32 @@ mod readiness {
         let future = call(&mut service, complete(&id)).await;
         gate.open.store(false, Ordering::SeqCst);
         assert_eq!(future.await.unwrap().status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn bytes_of_tus_reserve_nothing_and_the_last_of_them_wait_until_it_is_ready() {
+        let gate = Gate::new(true);
+        let mut service = layer().tus(Tus::new("/files")).layer(gate.clone());
+        let request = |method: &str, path: &str, at: &str, bytes: &'static str| {
+            Request::builder()
+                .method(method)
+                .uri(path)
+                .header("tus-resumable", "1.0.0")
+                .header("upload-length", "8")
+                .header("upload-offset", at)
+                .header("content-type", "application/offset+octet-stream")
+                .body(Full::from(bytes))
+                .unwrap()
+        };
+        let create = call(&mut service, request("POST", "/files", "0", "sand"));
+        let created = create.await.await.unwrap();
+        let path = created.headers()["location"].to_str().unwrap();
+        let bytes = call(&mut service, request("PATCH", path, "4", "foam")).await;
+        drop(service);
+        assert_eq!(gate.held.load(Ordering::SeqCst), 0);
+        let taken = bytes.await.unwrap();
+        assert_eq!(taken.status(), StatusCode::NO_CONTENT);
+        assert_eq!(gate.held.load(Ordering::SeqCst), 0);
     }
 
     #[tokio::test]
