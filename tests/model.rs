@@ -803,7 +803,10 @@ impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
             }
             Some(Ok(upload)) => {
                 assert_eq!(expected, [], "it was completed");
-                now.total = Some(total);
+                // What was not taken may still grow, unless the application has moved the file.
+                if then.persist || then.verdict == Verdict::Taken {
+                    now.total = Some(total);
+                }
                 if then.persist {
                     now.persisted = Some(target);
                 }
