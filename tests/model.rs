@@ -1062,7 +1062,9 @@ async fn hands_off(uploads: &Uploads, known: &Known) {
 fn agrees(record: &Upload, known: &Known) -> bool {
     let status = match record.status() {
         // A completion without verdict leaves it open for another.
-        Status::Finishing if record.total() == Some(record.offset()) => State::Open,
+        Status::Finishing if record.total().is_none_or(|total| total == record.offset()) => {
+            State::Open
+        }
         Status::Open => State::Open,
         Status::Complete => State::Complete,
         _ => return false,
