@@ -415,6 +415,8 @@ describe("the demo page", { timeout: 300_000 }, () => {
     await visit.choose(file);
     await visit.acknowledged(name, MIB);
     const { id } = await visit.remembered(name);
+    // Its chunks take long, so that the other tab's do not begin together with them.
+    await visit.throttle(MIB / 2);
     const other = await visit.anotherTab();
     await other.go("?chunk=1048576");
     await other.throttle(2 * MIB);

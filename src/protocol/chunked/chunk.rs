@@ -391,7 +391,8 @@ fn overhead(limits: &FormLimits) -> u64 {
 
 /// A raw body names its upload in the query, and a form in a field.
 const ID_IN_QUERY: &str = "A form names its upload in the field 'upload_id', not in the query";
-/// A chunk is sent again as a whole, so the broken request before it must not stop it.
-const ORDER_TOLERANCE: Duration = Duration::from_secs(1);
+/// A chunk is sent again as a whole, so the broken request before it must not stop it. Servers that
+/// read two connections in the wrong order do so within a few milliseconds.
+const ORDER_TOLERANCE: Duration = Duration::from_millis(25);
 /// The size of a delimiter with its line ends and padding.
 const DELIMITER: usize = 512;
