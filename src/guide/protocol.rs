@@ -99,7 +99,7 @@
 //!
 //! The newest wins: the request before it is stopped and answered with 409. So a client that has
 //! lost its connection need not wait until the server notices. Chunks that arrive within 25
-//! milliseconds of each other may have been sent in either order, so the later one waits until the earlier one
-//! has ended or has received nothing for half a second, but no longer than the takeover timeout. If
-//! the requests come to two [nodes](super::nodes), the first to arrive in full counts, and the
-//! other is answered with 400 and the right `offset`.
+//! milliseconds of each other may have been sent in either order, so the later one waits until the
+//! earlier one has ended or has received nothing for half a second, but no longer than the takeover
+//! timeout. If the requests come to two [nodes](super::nodes), the first to arrive in full counts,
+//! and the other is answered with 400 and the right `offset`.
