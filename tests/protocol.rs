@@ -783,7 +783,7 @@ async fn empty_frames_bring_nothing() {
     client.send(form_request(TestBody::new(drip()))).await.refused(408);
 }
 
-/// Requests that arrive within this time of each other count as equally new.
+/// Longer than requests may be apart that count as equally new.
 const TOGETHER: Duration = Duration::from_secs(1);
 
 /// A chunk of which half has come.
@@ -796,8 +796,14 @@ struct Stalled {
 impl Stalled {
     /// Bytes 3 to 9 of 10, of which the first three have come.
     async fn begin(client: &Client, id: &str, is_raw: bool) -> Self {
+        let mut stalled = Self::start(client, id, is_raw);
+        stalled.probe.waiting().await;
+        stalled
+    }
+
+    fn start(client: &Client, id: &str, is_raw: bool) -> Self {
         let (more, body) = TestBody::live();
-        let mut probe = body.probe();
+        let probe = body.probe();
         let place = "bytes 3-9/10";
         let request = if is_raw { raw(Some(id), Some(place), body) } else { ranged(place, body) };
         if !is_raw {
@@ -805,7 +811,6 @@ impl Stalled {
         }
         more.send(Piece::Data("OLD".into())).unwrap();
         let reply = client.spawn(request);
-        probe.waiting().await;
         Self { more, probe, reply }
     }
 
@@ -879,9 +884,10 @@ async fn a_broken_chunk_that_is_read_late_does_not_stop_the_next_one() {
     for is_raw in [false, true] {
         let client = client();
         let id = client.begin(10, b"abc").await;
-        let next = Stalled::begin(&client, &id, is_raw).await;
+        let mut next = Stalled::start(&client, &id, is_raw);
         let broken = TestBody::new([Piece::Data("OL".into()), Piece::Fail]);
         let broken = client.spawn(raw(Some(&id), Some("bytes 3-9/10"), broken));
+        next.probe.waiting().await;
         tokio::time::advance(Duration::from_millis(400)).await;
         next.go_on(is_raw);
         assert_eq!(next.end().await.json()["offset"], 10);
