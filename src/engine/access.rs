@@ -72,10 +72,7 @@ impl Access {
     }
 
     pub(super) async fn status(&self, id: &UploadId) -> Result<Upload, Error> {
-        let (mut upload, store) = (self.find(id).await?, &self.engine.store);
-        if upload.is_expired(self.engine.now()) {
-            return Err(ErrorKind::Expired.into());
-        }
+        let (mut upload, store) = (self.find_unexpired(id).await?, &self.engine.store);
         if upload.status() != Status::Complete {
             // An offset is only valid if the bytes up to it exist.
             drop(store.open(id).await?);
@@ -89,10 +86,15 @@ impl Access {
     }
 
     pub(super) async fn open(&self, id: &UploadId) -> Result<Reader, Error> {
+        self.find_unexpired(id).await?;
+        Ok(self.engine.store.open(id).await?)
+    }
+
+    async fn find_unexpired(&self, id: &UploadId) -> Result<Upload, Error> {
         let upload = self.find(id).await?;
         match upload.is_expired(self.engine.now()) {
             true => Err(ErrorKind::Expired.into()),
-            false => Ok(self.engine.store.open(id).await?),
+            false => Ok(upload),
         }
     }
 

@@ -143,13 +143,8 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
         ErrorKind::Finishing => locked("Upload is being completed"),
         ErrorKind::Busy => locked("Upload is held by another request"),
         ErrorKind::OffsetMismatch { offset } => {
-            let mut headers = HeaderMap::new();
-            insert(&mut headers, UPLOAD_OFFSET, offset);
-            let refusal = Refusal::new(StatusCode::CONFLICT, "Offsets do not match");
-            match headers.remove(UPLOAD_OFFSET) {
-                Some(value) => refusal.header(UPLOAD_OFFSET, value),
-                None => refusal,
-            }
+            Refusal::new(StatusCode::CONFLICT, "Offsets do not match")
+                .header(UPLOAD_OFFSET, HeaderValue::from(*offset))
         }
         ErrorKind::TotalMismatch { total } => {
             bad(format!("Length of the upload was announced as {total} bytes"))

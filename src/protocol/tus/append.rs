@@ -144,7 +144,7 @@ impl<'a> Request<'a> {
         {
             return Err(ErrorKind::TooLong { total }.into());
         }
-        if total < Some(upload.offset()) && total.is_some() {
+        if total.is_some_and(|total| total < upload.offset()) {
             return Err(bad("Upload-Length is less than the offset").into());
         }
         let context = Context { upload_id: Some(&upload.id), ..self.context };
@@ -184,13 +184,8 @@ impl<'a> Request<'a> {
         lease: Lease,
         body: &mut Incoming<B>,
     ) -> Result<Reply, Problem> {
-        let total = lease.upload().offset();
-        let content = tokio::select! {
-            biased;
-            content = body.read_small(1) => content?.ok_or(ErrorKind::TooLong { total })?,
-            why = lease.stopped() => return Err(why.into()),
-        };
-        self.check.verify_small(&content, body.trailers())?;
+        let (total, stopped) = (lease.upload().offset(), lease.stopped());
+        let content = self.read_at_most(1, total, stopped, body).await?;
         if content.is_empty() {
             let headers = self.tus.headers(lease.upload());
             return Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, headers)));
@@ -210,14 +205,26 @@ impl<'a> Request<'a> {
         lease: Lease,
         body: &mut Incoming<B>,
     ) -> Result<Reply, Problem> {
-        let total = lease.upload().offset();
+        let (total, stopped) = (lease.upload().offset(), lease.stopped());
+        self.read_at_most(0, total, stopped, body).await?;
+        self.finish(lease).await
+    }
+
+    /// Reads the body of a request for an upload that has all its bytes, unless it is stopped.
+    async fn read_at_most<B: Payload>(
+        &self,
+        limit: usize,
+        total: u64,
+        stopped: impl Future<Output = ErrorKind> + Send,
+        body: &mut Incoming<B>,
+    ) -> Result<Bytes, Problem> {
         let content = tokio::select! {
             biased;
-            content = body.read_small(0) => content?.ok_or(ErrorKind::TooLong { total })?,
-            why = lease.stopped() => return Err(why.into()),
+            content = body.read_small(limit) => content?.ok_or(ErrorKind::TooLong { total })?,
+            why = stopped => return Err(why.into()),
         };
         self.check.verify_small(&content, body.trailers())?;
-        self.finish(lease).await
+        Ok(content)
     }
 
     async fn finish(&self, lease: Lease) -> Result<Reply, Problem> {
