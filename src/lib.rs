@@ -144,7 +144,7 @@ pub use policy::{Candidate, Context, Policy, Refusal};
 pub use protocol::chunked::Chunked;
 pub use protocol::tus::Tus;
 pub use service::ChunkedUpload;
-pub use upload::{Owner, Progress, Status, Upload};
+pub use upload::{Kind, Owner, Part, Progress, Status, Upload};
 
 /// The protocol of django-chunked-upload: what can be set beside the paths and rules of
 /// [`Chunked`].

@@ -40,6 +40,13 @@ pub struct Upload {
     /// The metadata exactly as the client sent it, if the protocol gives it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
+    /// Whether the upload is a file of its own, or is joined with others to one.
+    #[serde(default, skip_serializing_if = "Kind::is_whole")]
+    pub kind: Kind,
+    /// The list of the [parts](Self::parts) exactly as the client sent it, if the protocol gives it
+    /// back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts_as_sent: Option<String>,
     /// The text fields of the first chunk, in the order in which they were sent. In tus, all
     /// metadata whose values are text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -77,6 +84,51 @@ pub struct Progress {
     pub expires: Option<SystemTime>,
     /// The status of the upload.
     pub status: Status,
+    /// The uploads that are joined from this one, among them perhaps some that are gone. As long as
+    /// one of them exists, the bytes stay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needed_by: Vec<UploadId>,
+    /// The upload among those that is complete as soon as this one has its last byte.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaited_by: Option<UploadId>,
+}
+
+/// How an upload is related to others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Kind {
+    /// It is a file of its own.
+    #[default]
+    Whole,
+    /// It is a part of files that are joined from several uploads.
+    Part,
+    /// It is joined from these parts, in this order. It has no bytes of its own.
+    Joined(Vec<Part>),
+}
+
+/// A part of an upload that is joined from several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Part {
+    /// The id of the part.
+    pub id: UploadId,
+    /// How many bytes it has, once it has all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+}
+
+impl Kind {
+    fn is_whole(&self) -> bool {
+        *self == Self::Whole
+    }
+}
+
+impl Part {
+    /// A part with this id and size.
+    pub fn new(id: UploadId, size: impl Into<Option<u64>>) -> Self {
+        Self { id, size: size.into() }
+    }
 }
 
 /// A protocol that the layer speaks.
@@ -118,6 +170,8 @@ impl Upload {
             content_type: None,
             dialect: None,
             metadata: None,
+            kind: Kind::Whole,
+            parts_as_sent: None,
             fields: Vec::new(),
             attributes: serde_json::Value::Null,
             max_bytes: None,
@@ -128,7 +182,26 @@ impl Upload {
                 checksum: None,
                 expires: None,
                 status: Status::Open,
+                needed_by: Vec::new(),
+                awaited_by: None,
             },
+        }
+    }
+
+    /// The parts from which the upload is joined; none if it has bytes of its own.
+    pub fn parts(&self) -> &[Part] {
+        match &self.kind {
+            Kind::Joined(parts) => parts,
+            Kind::Whole | Kind::Part => &[],
+        }
+    }
+
+    /// How many of the bytes up to the offset were written to this upload: all of them, or none if
+    /// it is joined from others.
+    pub fn own_bytes(&self) -> u64 {
+        match self.kind {
+            Kind::Joined(_) => 0,
+            Kind::Whole | Kind::Part => self.offset(),
         }
     }
 
@@ -238,6 +311,16 @@ mod tests {
         upload.progress.total = Some(u64::MAX);
         upload.progress.expires = Some(UNIX_EPOCH + Duration::from_millis(1));
         upload.progress.status = Status::Finishing;
+        upload.progress.needed_by = vec![UploadId::random(), UploadId::random()];
+        upload.progress.awaited_by = Some(UploadId::random());
+        upload.parts_as_sent = Some("final;/a /b".to_owned());
+        for kind in
+            [Kind::Part, Kind::Joined(vec![Part::new(upload.id, 5), Part::new(upload.id, None)])]
+        {
+            upload.kind = kind;
+            let full = serde_json::to_string(&upload).unwrap();
+            assert_eq!(serde_json::from_str::<Upload>(&full).unwrap(), upload);
+        }
         let full = serde_json::to_string(&upload).unwrap();
         assert_eq!(serde_json::from_str::<Upload>(&full).unwrap(), upload);
     }
@@ -250,7 +333,7 @@ mod tests {
         let mut want = Upload::new(id, UNIX_EPOCH + Duration::from_millis(7));
         want.progress.offset = 3;
         assert_eq!(serde_json::from_str::<Upload>(&least).unwrap(), want);
-        let unknown = r#","kind":{"part":1},"head":["POST","/a"]}"#;
+        let unknown = r#","later":{"part":1},"head":["POST","/a"]}"#;
         let newer = format!("{}{unknown}", least.trim_end_matches('}'));
         assert_eq!(serde_json::from_str::<Upload>(&newer).unwrap(), want);
         for key in ["id", "created", "offset", "status"] {

@@ -48,6 +48,22 @@ impl MemoryStore {
         let upload = entry.upload.clone().ok_or(StoreError::NotFound)?;
         work(entry, upload)
     }
+
+    fn read(&self, id: &UploadId) -> Result<Vec<u8>> {
+        let (persisted, mut bytes, upload) = self.committed(id, |entry, upload| {
+            Ok((entry.persisted.clone(), entry.bytes.clone(), upload))
+        })?;
+        if let Some(path) = persisted {
+            let failed = |error| StoreError::io(format!("read {}", path.display()), error);
+            return std::fs::read(&path).map_err(failed);
+        }
+        if upload.offset() > 0 {
+            for part in upload.parts() {
+                bytes.extend(self.read(&part.id)?);
+            }
+        }
+        Ok(bytes)
+    }
 }
 
 impl Store for MemoryStore {
@@ -81,11 +97,7 @@ impl Store for MemoryStore {
     }
 
     async fn open(&self, id: &UploadId) -> Result<Reader> {
-        let bytes = self.committed(id, |entry, _| match &entry.persisted {
-            None => Ok(entry.bytes.clone()),
-            Some(path) => std::fs::read(path)
-                .map_err(|error| StoreError::io(format!("read {}", path.display()), error)),
-        })?;
+        let bytes = self.read(id)?;
         let size = bytes.len() as u64;
         Ok(Reader::new(IoCursor::new(bytes), size))
     }
@@ -174,7 +186,7 @@ impl Writer for MemoryWriter {
         self.written.extend_from_slice(&last);
         let mut entries = self.store.entries();
         let entry = entries.entry(upload.id).or_default();
-        let end = usize::try_from(upload.offset()).unwrap_or(usize::MAX);
+        let end = usize::try_from(upload.own_bytes()).unwrap_or(usize::MAX);
         if entry.persisted.is_some() && !self.written.is_empty() {
             let why = std::io::Error::other("the application has it");
             return Err(StoreError::io("add to a file that was moved away", why));
@@ -200,6 +212,7 @@ impl Writer for MemoryWriter {
         if let Some(folder) = target.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
+        let bytes = self.store.read(&self.upload.id)?;
         self.store.committed(&self.upload.id, |entry, _| {
             let again = entry.persisted.as_deref() == Some(target);
             if !overwrite && !again && target.exists() {
@@ -208,7 +221,7 @@ impl Writer for MemoryWriter {
             match &entry.persisted {
                 Some(_) if again => {}
                 Some(old) => std::fs::rename(old, target).map_err(failed)?,
-                None => std::fs::write(target, &entry.bytes).map_err(failed)?,
+                None => std::fs::write(target, &bytes).map_err(failed)?,
             }
             entry.bytes = Vec::new();
             entry.persisted = Some(target.to_owned());

@@ -25,6 +25,11 @@
 //!   to another thread goes on holding the lease until it is done; where there are no leases, it may
 //!   come true until [`Store::settle`] has returned.
 //! - **Reading takes no lease** and waits for none.
+//! - **An upload that is joined from others has no bytes of its own.** Its record names its
+//!   [parts](Upload::parts), whose sizes add up to its offset. [`Store::open`] reads them one after
+//!   the other, each under its own id ([`Reader::joined`]), and [`Writer::persist`] makes one file of
+//!   them and leaves them where they are. After that, the upload has bytes of its own, at the target.
+//!   Whoever removes uploads sees to it that no part goes before the upload that needs it.
 //!
 //! A store keeps bytes, records, and perhaps an index of when records expire. What an expiry or a status
 //! means is decided above it, in [`Uploads`](crate::Uploads).
@@ -38,6 +43,7 @@ mod commit;
 mod erased;
 mod error;
 pub mod fs;
+mod joined;
 pub mod memory;
 
 use std::future::Future;
@@ -61,7 +67,7 @@ pub use fs::{Durability, FsStore};
 pub use memory::MemoryStore;
 
 use crate::id::UploadId;
-use crate::upload::Upload;
+use crate::upload::{Part, Upload};
 
 /// A place for uploads; the [module docs](self) are its contract.
 pub trait Store: Send + Sync + 'static {
@@ -244,6 +250,20 @@ impl Reader {
     /// Reads `size` bytes from `inner`.
     pub fn new(inner: impl AsyncRead + AsyncSeek + Send + Sync + 'static, size: u64) -> Self {
         Self::part(inner, 0..size, ())
+    }
+
+    /// Reads these parts one after the other. Each is opened when its first byte is needed.
+    pub fn joined(
+        parts: &[Part],
+        open: impl Fn(UploadId) -> Pin<Box<dyn Future<Output = Result<Self, StoreError>> + Send>>
+        + Send
+        + Sync
+        + Unpin
+        + 'static,
+    ) -> Self {
+        let joined = joined::Joined::new(parts, open);
+        let size = joined.size();
+        Self::new(joined, size)
     }
 
     /// Reads a range of the bytes of `inner`, which is at the start of that.

@@ -184,6 +184,8 @@ mod tests {
                 checksum: None,
                 expires: None,
                 status: Status::Open,
+                needed_by: Vec::new(),
+                awaited_by: None,
             },
         }
     }

@@ -187,13 +187,18 @@ fn time() -> impl Strategy<Value = SystemTime> {
 fn progress() -> impl Strategy<Value = Progress> {
     let status = prop_oneof![Just("open"), Just("finishing"), Just("complete")];
     let sizes = (any::<u64>(), option::of(any::<u64>()));
-    (sizes, option::of("crc32:[0-9a-f]{8}"), option::of(time()), status).prop_map(
-        |((offset, total), checksum, expires, status)| {
+    let joins = (prop::collection::vec(upload_id(), 0..3), option::of(upload_id()));
+    (sizes, option::of("crc32:[0-9a-f]{8}"), option::of(time()), status, joins).prop_map(
+        |((offset, total), checksum, expires, status, (needed_by, awaited_by))| {
             let checksum = checksum.map(|checksum| checksum.parse().unwrap());
             let status = serde_json::from_value(status.into()).unwrap();
-            Progress { offset, total, checksum, expires, status }
+            Progress { offset, total, checksum, expires, status, needed_by, awaited_by }
         },
     )
+}
+
+fn upload_id() -> impl Strategy<Value = UploadId> {
+    "[0-9a-f]{32}".prop_map(|text| text.parse().unwrap())
 }
 
 fn attributes() -> impl Strategy<Value = Value> {
