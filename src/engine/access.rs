@@ -50,14 +50,8 @@ impl Access {
     /// Starts an upload, or stages bytes that will later be moved to an existing one.
     pub(super) async fn create(&self, new: NewUpload, origin: Origin) -> Result<Append, Error> {
         let engine = &self.engine;
-        let now = engine.now();
-        let owner = match &self.scope {
-            Scope::All => None,
-            Scope::Of(owner) => owner.clone(),
-        };
         let limit = engine.within_reach(new.limit_within(engine.max_bytes));
-        let mut upload = new.into_record(owner, now, engine.expiry.at_creation(now));
-        upload.dialect = self.dialect.filter(|dialect| *dialect != Dialect::Chunked);
+        let upload = self.new_record(new);
         if let (Some(total), Some(limit)) = (upload.total(), limit)
             && total > limit
         {
@@ -69,6 +63,17 @@ impl Access {
         let reservation = engine.ledger.open(&*engine.store, &upload, staged).await?;
         let lease = self.leased(engine.store.create(upload).await?, claim);
         Ok(Append::new(lease, AppendMode::AllOrNothing, origin, limit, reservation))
+    }
+
+    pub(super) fn new_record(&self, new: NewUpload) -> Upload {
+        let now = self.engine.now();
+        let owner = match &self.scope {
+            Scope::All => None,
+            Scope::Of(owner) => owner.clone(),
+        };
+        let mut upload = new.into_record(owner, now, self.engine.expiry.at_creation(now));
+        upload.dialect = self.dialect.filter(|dialect| *dialect != Dialect::Chunked);
+        upload
     }
 
     pub(super) async fn status(&self, id: &UploadId) -> Result<Upload, Error> {
@@ -90,7 +95,7 @@ impl Access {
         Ok(self.engine.store.open(id).await?)
     }
 
-    async fn find_unexpired(&self, id: &UploadId) -> Result<Upload, Error> {
+    pub(super) async fn find_unexpired(&self, id: &UploadId) -> Result<Upload, Error> {
         let upload = self.find(id).await?;
         match upload.is_expired(self.engine.now()) {
             true => Err(ErrorKind::Expired.into()),

@@ -8,12 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 
+use super::access::{Access, Scope};
 use super::claim::Claim;
 use super::core::Engine;
 use super::error::{Error, ErrorKind};
 use super::event::{Cause, Event};
 use super::lease::Lease;
-use super::{detached, lock};
+use super::{detached, join, lock};
 use crate::checksum::{Digest, Running};
 use crate::id::UploadId;
 use crate::store::{Commit, DynWriter, Handover, Reader, StoreError};
@@ -47,6 +48,7 @@ impl Lease {
         // retries.
         claim.finish()?;
         detached(async move {
+            verify_parts(&engine, &upload).await?;
             let (running, read) = verify(&engine, &mut writer, &upload, digest).await?;
             let computed = running.as_ref().and_then(Running::digest);
             if digest.is_some() && digest != computed {
@@ -96,13 +98,31 @@ async fn reacquire(engine: &Engine, id: &UploadId) -> Result<Box<dyn DynWriter>,
     }
 }
 
-/// Checks that all bytes have arrived. An upload without a total ends at its offset.
+/// Checks that all bytes have arrived. An upload without a total ends at its offset, unless it
+/// waits for parts.
 pub(super) fn check_all_received(upload: &Upload) -> Result<(), Error> {
     let offset = upload.offset();
     match upload.total() {
         Some(total) if total != offset => Err(ErrorKind::Incomplete { offset, total }.into()),
+        None if !upload.parts().is_empty() => {
+            Err(ErrorKind::Incomplete { offset, total: offset }.into())
+        }
         _ => Ok(()),
     }
+}
+
+/// Verifies the parts of a joined upload, as they would be if they were completed.
+async fn verify_parts(engine: &Engine, joined: &Upload) -> Result<(), Error> {
+    for part in join::distinct(joined) {
+        let mut writer = reacquire(engine, &part).await?;
+        let mut upload = writer.upload().clone();
+        let (running, read) = verify(engine, &mut writer, &upload, None).await?;
+        if read {
+            upload.progress.checksum = running.map(|running| running.save());
+            engine.commit(&mut *writer, record(&upload, Handover::None)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the checksum of the file, and whether the file was read for it.
@@ -116,7 +136,8 @@ async fn verify(
     expected: Option<Digest>,
 ) -> Result<(Option<Running>, bool), Error> {
     let saved = upload.progress.checksum.as_ref().and_then(Running::resume);
-    let unverified = writer.needs_verification();
+    // The parts of a joined upload were verified.
+    let unverified = writer.needs_verification() && upload.parts().is_empty();
     // If this version cannot read the saved checksum, there is nothing to compare the bytes with.
     let compares = unverified || engine.read_back && saved.is_some();
     let computes = saved.as_ref().and_then(Running::digest).map(|digest| digest.algorithm());
@@ -220,6 +241,8 @@ impl Shared {
             *lock(&self.known_total) = upload.total();
             *state = FileState::Taken;
             drop(state);
+            let access = Access::new(Arc::clone(&self.engine), Scope::Of(upload.owner.clone()));
+            access.release_parts(&upload).await;
             self.engine.ledger.close(&upload.id);
             self.engine.tell(Event::Completed(upload.clone()), &self.cause).await;
         }

@@ -119,7 +119,7 @@ impl Access {
     }
 
     /// Asks the current holder of the upload to stop, and waits for it.
-    async fn lease(&self, id: &UploadId) -> Result<Lease, Error> {
+    pub(super) async fn lease(&self, id: &UploadId) -> Result<Lease, Error> {
         let engine = &self.engine;
         let claim = engine.claims.claim(id, self.arrival(), engine.takeover_timeout).await?;
         let writer = engine.writer(id, &claim).await?;
@@ -177,16 +177,24 @@ impl Lease {
         .await
     }
 
-    /// Removes the upload and its bytes, and returns its last record.
+    /// Removes the upload and its bytes, and returns its last record. If another upload is joined
+    /// from it, the upload only expires, and its bytes stay as long as they are needed.
     ///
     /// # Errors
     /// The errors of the store.
     pub async fn cancel(self) -> Result<Upload, Error> {
         let Self { engine, cause, writer, claim } = self;
         super::detached(async move {
-            let upload = writer.upload().clone();
-            writer.remove().await?;
-            engine.ledger.close(&upload.id);
+            let mut writer = writer;
+            let mut upload = writer.upload().clone();
+            if engine.is_needed(&upload).await? {
+                // A sweep removes it when nothing needs it any more.
+                upload.progress.expires = Some(time::to_millis(engine.now()));
+                writer.commit(Commit::new(Bytes::new(), upload.clone())).await?;
+            } else {
+                writer.remove().await?;
+                engine.ledger.close(&upload.id);
+            }
             engine.tell(Event::Cancelled(upload.clone()), &cause).await;
             drop(claim);
             Ok(upload)

@@ -17,6 +17,7 @@ mod complete;
 mod core;
 mod error;
 mod event;
+mod join;
 mod lease;
 mod list;
 mod new;

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use crate::id::UploadId;
-use crate::upload::{Owner, Upload};
+use crate::upload::{Kind, Owner, Part, Upload};
 
 /// The properties of a new upload.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +12,8 @@ pub struct NewUpload {
     filename: String,
     content_type: Option<String>,
     metadata: Option<String>,
+    kind: Kind,
+    parts_as_sent: Option<String>,
     fields: Vec<(String, String)>,
     attributes: serde_json::Value,
     total: Option<u64>,
@@ -49,6 +51,23 @@ impl NewUpload {
     /// Sets the metadata that the protocol gives back exactly as the client sent it.
     pub fn metadata(mut self, metadata: impl Into<Option<String>>) -> Self {
         self.metadata = metadata.into();
+        self
+    }
+
+    /// Makes the upload a part of files that are [joined](crate::OwnerUploads::join) from several.
+    pub fn part(mut self) -> Self {
+        self.kind = Kind::Part;
+        self
+    }
+
+    pub(super) fn joined_from(mut self, parts: Vec<Part>) -> Self {
+        self.kind = Kind::Joined(parts);
+        self
+    }
+
+    /// Sets the list of parts that the protocol gives back exactly as the client sent it.
+    pub fn parts_as_sent(mut self, list: impl Into<Option<String>>) -> Self {
+        self.parts_as_sent = list.into();
         self
     }
 
@@ -108,6 +127,8 @@ impl NewUpload {
         upload.raw_filename = self.filename;
         upload.content_type = self.content_type;
         upload.metadata = self.metadata;
+        upload.kind = self.kind;
+        upload.parts_as_sent = self.parts_as_sent;
         upload.fields = self.fields;
         upload.attributes = self.attributes;
         upload.max_bytes = self.max_bytes;

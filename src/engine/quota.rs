@@ -275,7 +275,8 @@ impl Scan {
 
     /// Records an upload that was found in the store.
     fn observe(&self, upload: &Upload) {
-        if upload.status() == Status::Complete {
+        // The bytes of a joined upload are reserved by its parts.
+        if upload.status() == Status::Complete || !upload.parts().is_empty() {
             return;
         }
         let mut accounts = self.ledger.accounts();

@@ -195,6 +195,9 @@ pub(super) async fn remove(
     if !upload.is_expired(engine.now()) {
         return Ok(None);
     }
+    if engine.is_needed(&upload).await? {
+        return Err(StoreError::Busy);
+    }
     writer.remove().await?;
     engine.ledger.close(id);
     engine.swept.remember(&upload);

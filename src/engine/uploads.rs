@@ -220,6 +220,27 @@ impl OwnerUploads {
         self.access.create(new, Origin::New).await
     }
 
+    /// Starts an upload that is joined from [parts](NewUpload::part), in this order, without copying
+    /// them, and holds it. A part may occur several times, and in several uploads.
+    ///
+    /// If all parts are complete, the upload can be completed. Otherwise it waits, and
+    /// [`Lease::end_part`] of the last part returns it. If the same parts were joined before with
+    /// the same description, that upload is returned, which may be complete.
+    ///
+    /// The parts expire on their own. The bytes of one that has expired or was cancelled stay as
+    /// long as an upload that is joined from it exists. They count towards the quotas of the parts
+    /// until the application has taken a file with them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) or
+    /// [`ErrorKind::Expired`](crate::ErrorKind::Expired) if there is no such part,
+    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge),
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if another upload waits for one of the parts or
+    /// eight uploads are joined from it, and the errors of the store.
+    pub async fn join(&self, new: NewUpload, parts: &[UploadId]) -> Result<Lease, Error> {
+        self.access.join(new, parts).await
+    }
+
     /// Receives bytes whose upload is not known yet, for [`Append::take_from`]. They are not an
     /// upload themselves and cannot be committed.
     ///
