@@ -16,14 +16,15 @@ use crate::id::UploadId;
 use crate::policy::Refusal;
 use crate::protocol::{BodyError, Exchange, Problem};
 use crate::time;
-use crate::upload::{Status, Upload};
+use crate::upload::{Kind, Status, Upload};
 
 /// Returns the offset that a client is told. The last byte only counts when the application has
-/// taken the file.
+/// taken the file. The application gets no part, but perhaps the upload that waits for it.
 pub(super) fn shown_offset(upload: &Upload) -> u64 {
     let offset = upload.offset();
     match upload.status() {
         Status::Complete => offset,
+        _ if upload.kind == Kind::Part && upload.progress.awaited_by.is_none() => offset,
         _ if upload.total() == Some(offset) => offset.saturating_sub(1),
         _ => offset,
     }
@@ -87,17 +88,9 @@ impl Tus {
         match &self.location {
             Location::Path => format!("{}/{id}", path()),
             Location::Base(base) => format!("{base}/{id}"),
-            Location::Host { forwarded } => {
-                let forwarded = |name: &str| {
-                    let value = parts.headers.get(name).filter(|_| *forwarded)?;
-                    // The first proxy saw the client.
-                    value.to_str().ok()?.split(',').next().map(str::trim)
-                };
-                let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-                let host = forwarded("x-forwarded-host").or(host);
-                let host = host.or_else(|| Some(parts.uri.authority()?.as_str()));
-                let scheme = forwarded("x-forwarded-proto").or(parts.uri.scheme_str());
-                match host {
+            Location::Host { .. } => {
+                let scheme = self.forwarded(parts, "x-forwarded-proto").or(parts.uri.scheme_str());
+                match self.host(parts) {
                     Some(host) => {
                         format!("{}://{host}{}/{id}", scheme.unwrap_or("http"), path())
                     }
@@ -105,6 +98,21 @@ impl Tus {
                 }
             }
         }
+    }
+
+    /// The host that the client has asked.
+    pub(super) fn host<'a>(&self, parts: &'a Parts) -> Option<&'a str> {
+        let host = || parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let forwarded = self.forwarded(parts, "x-forwarded-host");
+        forwarded.or_else(host).or_else(|| Some(parts.uri.authority()?.as_str()))
+    }
+
+    /// Returns a header of a proxy, if those are trusted.
+    fn forwarded<'a>(&self, parts: &'a Parts, name: &str) -> Option<&'a str> {
+        let trusted = matches!(self.location, Location::Host { forwarded: true });
+        let value = parts.headers.get(name).filter(|_| trusted)?;
+        // The first proxy saw the client.
+        value.to_str().ok()?.split(',').next().map(str::trim)
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::SeekFrom;
 use bytes::Bytes;
 use http::header::TRAILER;
 use http::{HeaderMap, StatusCode};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeek, AsyncSeekExt as _};
 
 use super::answer::{self, bad, checksum_mismatch, empty, insert, shown_offset, wrong_media_type};
 use super::checksum::Expected;
@@ -15,13 +15,13 @@ use super::headers::{
     has_bytes, number, value,
 };
 use crate::checksum::{DigestAlgorithm, Running};
-use crate::engine::{Append, AppendMode, CompletedUpload, Error, ErrorKind, Lease, OwnerUploads};
+use crate::engine::{Append, AppendMode, Error, ErrorKind, Lease, OwnerUploads};
 use crate::id::UploadId;
 use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::{
     BodyError, Exchange, Finish, Framing, Incoming, Payload, Problem, Reply, Taken,
 };
-use crate::upload::Upload;
+use crate::upload::{Kind, Upload};
 
 pub(super) async fn append<B: Payload>(
     tus: &Tus,
@@ -99,10 +99,14 @@ impl<'a> Request<'a> {
             acquired => acquired?,
         };
         let upload = lease.upload();
+        let is_part = upload.kind == Kind::Part;
         if upload.total() == Some(upload.offset()) {
-            return self.repeat_last_byte(lease, body).await;
+            return match is_part && upload.progress.awaited_by.is_none() {
+                true => self.repeat(upload),
+                false => self.repeat_last_byte(uploads, lease, body).await,
+            };
         }
-        if upload.total().is_none() && self.length == Some(upload.offset()) {
+        if upload.total().is_none() && self.length == Some(upload.offset()) && !is_part {
             return self.end(lease, body).await;
         }
         let mut append = lease.append(self.check.mode());
@@ -129,6 +133,9 @@ impl<'a> Request<'a> {
     /// Refuses bytes that do not fit their upload or that the application does not accept. Returns
     /// the limit of the file's size.
     async fn check_upload(&self, upload: Upload) -> Result<Option<u64>, Problem> {
+        if matches!(upload.kind, Kind::Joined(_)) {
+            return Err(joined().into());
+        }
         let offset = shown_offset(&upload);
         if self.at != offset {
             return Err(ErrorKind::OffsetMismatch { offset }.into());
@@ -171,6 +178,7 @@ impl<'a> Request<'a> {
     fn repeat(&self, upload: &Upload) -> Result<Reply, Problem> {
         let offset = upload.offset();
         match self.size {
+            _ if matches!(upload.kind, Kind::Joined(_)) => Err(joined().into()),
             _ if self.at != offset => Err(ErrorKind::OffsetMismatch { offset }.into()),
             Some(0) => Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, self.tus.headers(upload)))),
             _ => Err(ErrorKind::TooLong { total: offset }.into()),
@@ -181,6 +189,7 @@ impl<'a> Request<'a> {
     /// already.
     async fn repeat_last_byte<B: Payload>(
         &self,
+        uploads: &OwnerUploads,
         lease: Lease,
         body: &mut Incoming<B>,
     ) -> Result<Reply, Problem> {
@@ -190,12 +199,10 @@ impl<'a> Request<'a> {
             let headers = self.tus.headers(lease.upload());
             return Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, headers)));
         }
-        let finish = ending().complete(self.tus, lease).await?;
-        if last_byte(finish.completion.file()).await? != content[0] {
-            finish.completion.reopen().await?;
+        if last_byte(uploads.open(&lease.upload().id).await?).await? != content[0] {
             return Err(bad("The last byte is not the one that was sent before").into());
         }
-        Ok(Reply::Finished(Box::new(finish)))
+        self.finish(lease).await
     }
 
     /// Handles a request that says that the upload has ended. If the application does not take it,
@@ -227,18 +234,29 @@ impl<'a> Request<'a> {
         Ok(content)
     }
 
+    /// Handles what follows the last byte.
     async fn finish(&self, lease: Lease) -> Result<Reply, Problem> {
-        ending().finish(self.tus, lease).await
+        let upload = lease.upload().clone();
+        if upload.kind != Kind::Part {
+            return Ending::default().finish(self.tus, lease).await;
+        }
+        let mut taken = self.tus.headers(&upload);
+        insert(&mut taken, UPLOAD_OFFSET, upload.offset());
+        match lease.end_part().await? {
+            None => Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, taken))),
+            Some(joined) => {
+                let ending = Ending { taken: Some(taken), ..Ending::default() };
+                ending.finish(self.tus, joined).await
+            }
+        }
     }
 }
 
-/// How a `PATCH` is answered that completes its upload.
-fn ending() -> Ending {
-    Ending { status: StatusCode::NO_CONTENT, headers: HeaderMap::new(), discards: false }
+fn joined() -> Refusal {
+    Refusal::new(StatusCode::FORBIDDEN, "The bytes of the upload are those of its parts")
 }
 
-async fn last_byte(file: &CompletedUpload) -> Result<u8, Error> {
-    let mut reader = file.open().await?;
+async fn last_byte(mut reader: impl AsyncRead + AsyncSeek + Unpin) -> Result<u8, Error> {
     let read = async {
         reader.seek(SeekFrom::End(-1)).await?;
         reader.read_u8().await
@@ -252,30 +270,39 @@ pub(super) struct Ending {
     pub(super) status: StatusCode,
     /// Whether or not it does.
     pub(super) headers: HeaderMap,
+    /// If it does. Default: how many bytes it has taken.
+    pub(super) taken: Option<HeaderMap>,
     /// Whether the upload ends if it does not.
     pub(super) discards: bool,
 }
 
+impl Default for Ending {
+    /// For a `PATCH`.
+    fn default() -> Self {
+        let (status, headers) = (StatusCode::NO_CONTENT, HeaderMap::new());
+        Self { status, headers, taken: None, discards: false }
+    }
+}
+
 impl Ending {
     pub(super) async fn finish(self, tus: &Tus, lease: Lease) -> Result<Reply, Problem> {
-        Ok(Reply::Finished(Box::new(self.complete(tus, lease).await?)))
-    }
-
-    async fn complete(self, tus: &Tus, lease: Lease) -> Result<Finish, Error> {
-        let Self { mut status, mut headers, discards } = self;
+        let Self { mut status, mut headers, taken, discards } = self;
         headers.insert(TUS_RESUMABLE, VERSION);
         let mut not_taken = HeaderMap::new();
         tus.insert_expires(&mut not_taken, lease.upload());
         let completion = lease.complete(None).await?;
-        let mut taken = HeaderMap::new();
-        insert(&mut taken, UPLOAD_OFFSET, completion.file().size());
+        let taken = taken.unwrap_or_else(|| {
+            let mut taken = HeaderMap::new();
+            insert(&mut taken, UPLOAD_OFFSET, completion.file().size());
+            taken
+        });
         let has_body = tus.answers_body;
         if has_body && status == StatusCode::NO_CONTENT {
             status = StatusCode::OK;
         }
         let taken = Some(Taken { status, headers: taken, has_body });
         let framing = Framing { headers, not_taken, taken, discards };
-        Ok(Finish { completion, replay: Bytes::new(), framing })
+        Ok(Reply::Finished(Box::new(Finish { completion, replay: Bytes::new(), framing })))
     }
 }
 

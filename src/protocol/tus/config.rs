@@ -49,6 +49,10 @@ pub struct Extensions {
     pub checksum_trailer: bool,
     /// `DELETE` removes uploads.
     pub termination: bool,
+    /// A file may be sent in parts, which are uploads of their own and are joined at the end.
+    pub concatenation: bool,
+    /// Parts may be joined before they are complete.
+    pub concatenation_unfinished: bool,
 }
 
 impl Default for Extensions {
@@ -61,6 +65,8 @@ impl Default for Extensions {
             checksum: true,
             checksum_trailer: true,
             termination: true,
+            concatenation: true,
+            concatenation_unfinished: true,
         }
     }
 }
@@ -76,6 +82,11 @@ impl Extensions {
             (self.checksum, "checksum"),
             (self.checksum && self.checksum_trailer, "checksum-trailer"),
             (self.termination, "termination"),
+            (self.creation && self.concatenation, "concatenation"),
+            (
+                self.creation && self.concatenation && self.concatenation_unfinished,
+                "concatenation-unfinished",
+            ),
         ];
         let on: Vec<_> = all.into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect();
         on.join(",")

@@ -5,15 +5,16 @@ use http::{HeaderMap, StatusCode};
 
 use super::answer::{bad, empty, insert, not_allowed, wrong_media_type};
 use super::append::{Check, Ending};
+use super::concat::{self, Concat};
 use super::config::Tus;
 use super::headers::{
-    UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA, UPLOAD_OFFSET, has_bytes,
-    number, value,
+    UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA, UPLOAD_OFFSET, has_bytes, number, value,
 };
 use super::metadata::Metadata;
 use crate::engine::{ErrorKind, NewUpload};
 use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::{Exchange, Incoming, Payload, Problem, Reply};
+use crate::upload::Kind;
 
 pub(super) async fn create<B: Payload>(
     tus: &Tus,
@@ -26,19 +27,28 @@ pub(super) async fn create<B: Payload>(
     }
     let context = exchange.context(Action::Append, None);
     let uploads = exchange.authorize(&context).await?;
-    let limit = exchange.limit(context, exchange.settings.uploads.max_bytes()).await?;
-    let described = Described::read(tus, parts)?;
-    if parts.headers.contains_key(UPLOAD_CONCAT) {
-        return Err(bad("Upload-Concat is not offered").into());
-    }
+    let concat = tus.concat(&parts.headers)?;
     let size = body.exact_size();
     let brings_bytes = size != Some(0);
+    if let Some(Concat::Final(urls)) = &concat {
+        if brings_bytes {
+            return Err(bad("The bytes of the upload are those of its parts").into());
+        }
+        return concat::join(tus, exchange, context, &uploads, urls).await;
+    }
+    let limit = exchange.limit(context, exchange.settings.uploads.max_bytes()).await?;
+    let described = Described::read(tus, parts, length(tus, &parts.headers)?)?;
     if brings_bytes && !(tus.extensions.creation_with_upload && has_bytes(&parts.headers)) {
         return Err(wrong_media_type().into());
     }
     let check = Check::announced(tus, &parts.headers)?;
     check_size(described.total, size, limit)?;
-    let new = described.accept(exchange, context).await?.limit(limit);
+    let new = match concat {
+        // The application decides on the file that is joined from them.
+        Some(_) => described.new_upload().part(),
+        None => described.accept(exchange, context).await?,
+    };
+    let new = new.limit(limit);
     let mut append = uploads.create(new).await?;
     check.receive(body, &mut append).await?;
     body.check_truncation()?;
@@ -46,9 +56,9 @@ pub(super) async fn create<B: Payload>(
     let upload = lease.upload();
     let mut headers = HeaderMap::new();
     insert(&mut headers, http::header::LOCATION, tus.location(parts, &upload.id));
-    if upload.total() == Some(upload.offset()) {
+    if upload.total() == Some(upload.offset()) && upload.kind != Kind::Part {
         let discards = upload.offset() == 0;
-        let ending = Ending { status: StatusCode::CREATED, headers, discards };
+        let ending = Ending { status: StatusCode::CREATED, headers, discards, ..Ending::default() };
         return ending.finish(tus, lease).await;
     }
     tus.insert_expires(&mut headers, upload);
@@ -59,7 +69,7 @@ pub(super) async fn create<B: Payload>(
 }
 
 /// What the headers say of the file.
-struct Described {
+pub(super) struct Described {
     total: Option<u64>,
     /// As the client sent it.
     raw: Option<String>,
@@ -67,8 +77,7 @@ struct Described {
 }
 
 impl Described {
-    fn read(tus: &Tus, parts: &Parts) -> Result<Self, Refusal> {
-        let total = length(tus, &parts.headers)?;
+    pub(super) fn read(tus: &Tus, parts: &Parts, total: Option<u64>) -> Result<Self, Refusal> {
         let raw = value(&parts.headers, &UPLOAD_METADATA)?;
         if raw.is_some_and(|raw| raw.len() > tus.metadata_bytes) {
             let detail = format!("Upload-Metadata has more than {} bytes", tus.metadata_bytes);
@@ -81,7 +90,7 @@ impl Described {
     }
 
     /// Asks the application whether it takes such a file.
-    async fn accept(
+    pub(super) async fn accept(
         &self,
         exchange: &Exchange<'_>,
         context: Context<'_>,
@@ -98,13 +107,16 @@ impl Described {
         };
         exchange.ask(policy.validate(&candidate)).await?;
         let attributes = exchange.ask(policy.attributes(&candidate)).await?;
-        Ok(NewUpload::new()
+        Ok(self.new_upload().attributes(attributes))
+    }
+
+    fn new_upload(&self) -> NewUpload {
+        NewUpload::new()
             .filename(self.filename())
             .content_type(self.content_type().map(str::to_owned))
             .metadata(self.raw.clone())
-            .attributes(attributes)
             .total(self.total)
-            .fields(fields))
+            .fields(self.metadata.fields())
     }
 
     fn filename(&self) -> &str {

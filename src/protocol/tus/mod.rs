@@ -11,6 +11,7 @@
 mod answer;
 mod append;
 pub(crate) mod checksum;
+pub(crate) mod concat;
 mod config;
 mod create;
 mod headers;

@@ -5,12 +5,14 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::answer::{empty, insert, not_allowed, not_now};
 use super::config::Tus;
-use super::headers::{UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA};
+use super::headers::{
+    UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA, UPLOAD_OFFSET,
+};
 use crate::engine::{ErrorKind, OwnerUploads};
 use crate::id::UploadId;
 use crate::policy::Action;
 use crate::protocol::{Exchange, Problem};
-use crate::upload::{Status, Upload};
+use crate::upload::{Kind, Status, Upload};
 
 pub(super) async fn status(tus: &Tus, exchange: &Exchange<'_>) -> Result<Response<Bytes>, Problem> {
     shown(tus, exchange).await.map_err(|problem| not_now(problem).into())
@@ -24,14 +26,32 @@ async fn shown(tus: &Tus, exchange: &Exchange<'_>) -> Result<Response<Bytes>, Pr
         return Err(ErrorKind::Finishing.into());
     }
     let mut headers = tus.headers(&upload);
+    insert_concat(&mut headers, &upload);
     insert_description(&mut headers, &upload);
     Ok(empty(StatusCode::OK, headers))
+}
+
+fn insert_concat(headers: &mut HeaderMap, upload: &Upload) {
+    match &upload.kind {
+        Kind::Part => insert(headers, UPLOAD_CONCAT, "partial"),
+        Kind::Joined(_) => {
+            if let Some(list) = &upload.parts_as_sent {
+                insert(headers, UPLOAD_CONCAT, list);
+            }
+            if upload.status() != Status::Complete {
+                headers.remove(UPLOAD_OFFSET);
+            }
+        }
+        Kind::Whole => {}
+    }
 }
 
 fn insert_description(headers: &mut HeaderMap, upload: &Upload) {
     let complete = (upload.status() == Status::Complete).then(|| upload.offset());
     match upload.total().or(complete) {
         Some(total) => insert(headers, UPLOAD_LENGTH, total),
+        // It will be the sum of its parts.
+        None if matches!(upload.kind, Kind::Joined(_)) => {}
         None => {
             headers.insert(UPLOAD_DEFER_LENGTH, HeaderValue::from_static("1"));
         }
