@@ -1,0 +1,446 @@
+//! tus 1.0: files that are sent in parts.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+#[path = "support/tus.rs"]
+mod tus_client;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::StatusCode;
+use tower_chunked_upload::policy::Candidate;
+use tower_chunked_upload::tus::Extensions;
+use tower_chunked_upload::{
+    ChunkedUploadLayer, Context, Expiry, Owner, Policy, Refusal, Tus, UploadId, Uploads,
+    UploadsBuilder,
+};
+
+use support::*;
+use tus_client::*;
+
+const PARTIAL: (&str, &str) = ("upload-concat", "partial");
+
+/// Creates a part with these bytes.
+async fn part(client: &Client, bytes: &'static str) -> String {
+    let headers = [PARTIAL, ("upload-length", &bytes.len().to_string()), ("content-type", BYTES)];
+    let reply = client.send(request("POST", "/files", &headers, TestBody::of(bytes))).await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    let taken = (!bytes.is_empty()).then(|| bytes.len().to_string());
+    assert_eq!(reply.header("upload-offset"), taken.as_deref());
+    reply.header("location").unwrap().to_owned()
+}
+
+/// Creates a part without bytes.
+async fn empty_part(client: &Client, length: &str) -> String {
+    client.create(&[PARTIAL, ("upload-length", length)]).await
+}
+
+async fn join(client: &Client, list: &str, headers: &[(&str, &str)]) -> Reply {
+    let list = format!("final;{list}");
+    let all = [&[("upload-concat", &*list), ("host", "localhost")], headers].concat();
+    client.send(request("POST", "/files", &all, TestBody::empty())).await
+}
+
+async fn joined(client: &Client, list: &str) -> String {
+    let reply = join(client, list, &[]).await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    reply.header("location").unwrap().to_owned()
+}
+
+fn served(uploads: UploadsBuilder) -> (Client, Uploads) {
+    let uploads = uploads.build().unwrap();
+    let layer = ChunkedUploadLayer::new(uploads.clone()).tus(Tus::new("/files"));
+    (Client::new(layer), uploads)
+}
+
+async fn remove(client: &Client, path: &str) {
+    assert_eq!(client.send(request("DELETE", path, &[], TestBody::empty())).await.status, 204);
+}
+
+fn contents(client: &Client) -> Vec<String> {
+    let deliveries = client.deliveries();
+    deliveries.iter().map(|it| String::from_utf8(it.content.clone()).unwrap()).collect()
+}
+
+fn id_of(path: &str) -> UploadId {
+    id(path.trim_start_matches("/files/"))
+}
+
+#[test]
+fn parts_are_joined_and_handed_over() {
+    on_all_stores(|uploads| async move {
+        let client = Client::new(layer(uploads));
+        let a = empty_part(&client, "4").await;
+        let reply = client.head(&a).await;
+        assert_eq!(reply.header("upload-concat"), Some("partial"));
+        assert_eq!(reply.header("upload-offset"), Some("0"));
+        let all = patch(&a, 0, &[PARTIAL], TestBody::of("sand"));
+        assert_eq!(client.send(all).await.header("upload-offset"), Some("4"));
+        assert_eq!(client.stands_at(&a).await, "4");
+        assert_eq!(client.patch(&a, 4, "").await.status, 204);
+        refused(&client.patch(&a, 4, "x").await, 413);
+        let b = part(&client, " and foam").await;
+        assert!(client.deliveries().is_empty());
+        let list = format!("{a} {b}");
+        let metadata = ("upload-metadata", "filename c2FuZC50eHQ=");
+        let reply = join(&client, &list, &[metadata]).await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+        assert_eq!(reply.header("upload-offset"), Some("13"));
+        let path = reply.header("location").unwrap();
+        assert_eq!(contents(&client), ["sand and foam"]);
+        assert_eq!(client.deliveries()[0].upload.filename(), "sand.txt");
+        let reply = client.head(path).await;
+        assert_eq!(reply.header("upload-concat"), Some(&*format!("final;{list}")));
+        assert_eq!(reply.header("upload-length"), Some("13"));
+        assert_eq!(reply.header("upload-offset"), Some("13"));
+        assert_eq!(reply.header("upload-metadata"), Some(metadata.1));
+        for (at, bytes) in [(13, "x"), (13, ""), (0, "sand")] {
+            assert_eq!(client.patch(path, at, bytes).await.status, 403);
+        }
+        assert_eq!(client.stands_at(&a).await, "4");
+    });
+}
+
+#[test]
+fn parts_can_be_used_again_and_twice() {
+    on_all_stores(|uploads| async move {
+        let client = Client::new(layer(uploads));
+        let (a, b) = (part(&client, "ab").await, part(&client, "").await);
+        let c = part(&client, "cde").await;
+        let first = joined(&client, &format!("{c} {a} {b} {c}")).await;
+        let second = joined(&client, &format!("http://localhost{a} {c}")).await;
+        assert_ne!(first, second);
+        assert_eq!(contents(&client), ["cdeabcde", "abcde"]);
+        // The answer was lost, and the client tries again.
+        assert_eq!(joined(&client, &format!("http://localhost{a} {c}")).await, second);
+        assert_eq!(client.deliveries().len(), 2);
+        let other = ("upload-metadata", "name YQ==");
+        let reply = join(&client, &format!("http://localhost{a} {c}"), &[other]).await;
+        assert_ne!(reply.header("location").unwrap(), second);
+    });
+}
+
+#[test]
+fn what_is_joined_can_be_read_in_any_place() {
+    use tokio::io::{AsyncReadExt, AsyncSeekExt};
+
+    on_all_stores(|uploads| async move {
+        let (client, uploads) = served(uploads);
+        let (a, b) = (part(&client, "0123").await, part(&client, "456789").await);
+        let path = joined(&client, &format!("{a} {b} {a}")).await;
+        let mut reader = uploads.for_owner(None).open(&id_of(&path)).await.unwrap();
+        assert_eq!(reader.size(), 14);
+        for at in [3, 0, 10, 9, 13, 14] {
+            reader.seek(std::io::SeekFrom::Start(at)).await.unwrap();
+            let mut rest = String::new();
+            reader.read_to_string(&mut rest).await.unwrap();
+            assert_eq!(rest, "01234567890123"[usize::try_from(at).unwrap()..]);
+        }
+    });
+}
+
+#[test]
+fn a_file_that_is_not_taken_can_be_joined_again() {
+    on_all_stores(|uploads| async move {
+        let (client, status) = fails_at_first(uploads);
+        let (a, b) = (part(&client, "ab").await, part(&client, "c").await);
+        let list = format!("{a} {b}");
+        let mut location = None;
+        for says in [500, 422] {
+            status.store(says, Ordering::Relaxed);
+            let reply = join(&client, &list, &[]).await;
+            assert_eq!((reply.status.as_u16(), &*reply.body), (says, &b"3 bytes"[..]));
+            let path = reply.header("location").unwrap().to_owned();
+            let reply = client.head(&path).await;
+            assert_eq!(reply.header("upload-offset"), None, "{reply:?}");
+            assert_eq!(reply.header("upload-length"), Some("3"));
+            assert_eq!(*location.get_or_insert(path.clone()), path);
+        }
+        status.store(200, Ordering::Relaxed);
+        assert_eq!(Some(joined(&client, &list).await), location);
+        assert_eq!(client.stands_at(&location.unwrap()).await, "3");
+    });
+}
+
+#[test]
+fn unfinished_parts_complete_the_file_with_their_last_byte() {
+    on_all_stores(|uploads| async move {
+        let client = Client::new(layer(uploads));
+        let (a, b) = (empty_part(&client, "4").await, part(&client, " and ").await);
+        let c = client.create(&[PARTIAL, ("upload-defer-length", "1")]).await;
+        assert_eq!(client.patch(&c, 0, "fo").await.status, 204);
+        let path = joined(&client, &format!("{a} {b} {c}")).await;
+        let reply = client.head(&path).await;
+        assert_eq!((reply.header("upload-offset"), reply.header("upload-length")), (None, None));
+        assert!(!reply.headers.contains_key("upload-defer-length"), "{reply:?}");
+        refused(&client.patch(&path, 0, "x").await, 403);
+        assert_eq!(client.patch(&a, 0, "sand").await.header("upload-offset"), Some("4"));
+        assert_eq!(client.stands_at(&a).await, "4");
+        assert!(client.deliveries().is_empty());
+        let last = patch(&c, 2, &[("upload-length", "4")], TestBody::of("am"));
+        let reply = client.send(last).await;
+        assert_eq!((reply.status.as_u16(), reply.header("upload-offset")), (204, Some("4")));
+        assert_eq!(contents(&client), ["sand and foam"]);
+        assert_eq!(client.stands_at(&path).await, "13");
+        assert_eq!(client.stands_at(&c).await, "4");
+    });
+}
+
+#[test]
+fn an_empty_request_may_be_the_end_of_the_last_part() {
+    on_all_stores(|uploads| async move {
+        let client = Client::new(layer(uploads));
+        let a = client.create(&[PARTIAL, ("upload-defer-length", "1")]).await;
+        let path = joined(&client, &a).await;
+        assert_eq!(client.patch(&a, 0, "sand").await.status, 204);
+        let end = patch(&a, 4, &[("upload-length", "4")], TestBody::empty());
+        assert_eq!(client.send(end).await.header("upload-offset"), Some("4"));
+        assert_eq!(contents(&client), ["sand"]);
+        assert_eq!(client.stands_at(&path).await, "4");
+    });
+}
+
+#[test]
+fn the_last_byte_of_the_last_part_counts_when_the_application_has_taken_the_file() {
+    on_all_stores(|uploads| async move {
+        let (client, status) = fails_at_first(uploads);
+        let (a, b) = (empty_part(&client, "2").await, empty_part(&client, "3").await);
+        let path = joined(&client, &format!("{a} {b}")).await;
+        assert_eq!(client.head(&path).await.header("upload-length"), Some("5"));
+        assert_eq!(client.patch(&b, 0, "cde").await.header("upload-offset"), Some("3"));
+        assert_eq!(client.patch(&a, 0, "ab").await.status, 500);
+        assert_eq!(client.stands_at(&b).await, "3");
+        assert_eq!(client.stands_at(&a).await, "1");
+        assert_eq!(client.head(&path).await.header("upload-offset"), None);
+        refused(&client.patch(&a, 1, "B").await, 400);
+        assert_eq!(client.patch(&a, 1, "b").await.status, 500);
+        status.store(200, Ordering::Relaxed);
+        assert_eq!(client.patch(&a, 1, "b").await.header("upload-offset"), Some("2"));
+        assert_eq!(client.stands_at(&a).await, "2");
+        assert_eq!(client.stands_at(&path).await, "5");
+        assert_eq!(client.patch(&a, 2, "").await.status, 204);
+    });
+}
+
+#[test]
+fn an_unfinished_part_is_awaited_by_one_upload() {
+    on_all_stores(|uploads| async move {
+        let client = Client::new(layer(uploads));
+        let (a, b) = (empty_part(&client, "2").await, part(&client, "c").await);
+        let first = joined(&client, &format!("{a} {b}")).await;
+        assert_eq!(joined(&client, &format!("{a} {b}")).await, first);
+        refused(&join(&client, &format!("{b} {a}"), &[]).await, 423);
+        remove(&client, &first).await;
+        joined(&client, &format!("{b} {a}")).await;
+        assert_eq!(client.patch(&a, 0, "ab").await.status, 204);
+        assert_eq!(contents(&client), ["cab"]);
+    });
+}
+
+#[test]
+fn a_part_whose_upload_is_gone_needs_nothing_more() {
+    on_all_stores(|uploads| async move {
+        let (client, _) = fails_at_first(uploads);
+        let a = empty_part(&client, "2").await;
+        let path = joined(&client, &a).await;
+        assert_eq!(client.patch(&a, 0, "ab").await.status, 500);
+        assert_eq!(client.stands_at(&a).await, "1");
+        remove(&client, &path).await;
+        assert_eq!(client.patch(&a, 1, "b").await.header("upload-offset"), Some("2"));
+        assert_eq!(client.stands_at(&a).await, "2");
+    });
+}
+
+#[test]
+fn the_bytes_of_a_part_stay_as_long_as_they_are_needed() {
+    on_all_stores(|uploads| async move {
+        let (client, uploads) = served(uploads);
+        let (a, b) = (part(&client, "ab").await, part(&client, "c").await);
+        let path = joined(&client, &format!("{a} {b}")).await;
+        remove(&client, &a).await;
+        refused(&client.head(&a).await, 410);
+        refused(&join(&client, &a, &[]).await, 400);
+        let operator = uploads.for_operator();
+        operator.delete_expired().await.unwrap();
+        let mut file = operator.open(&id_of(&path)).await.unwrap();
+        let mut content = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut file, &mut content).await.unwrap();
+        assert_eq!(content, "abc");
+        drop(file);
+        remove(&client, &path).await;
+        assert_eq!(operator.delete_expired().await.unwrap().incomplete, 0);
+        assert!(operator.open(&id_of(&a)).await.is_err());
+        assert_eq!(client.stands_at(&b).await, "1");
+    });
+}
+
+#[tokio::test]
+async fn a_part_expires_on_its_own() {
+    let clock = Clock::new();
+    let uploads =
+        memory().clock(clock.read()).expiry(Expiry::AfterCreation(Duration::from_secs(60)));
+    let (client, uploads) = served(uploads);
+    let a = part(&client, "ab").await;
+    clock.advance(Duration::from_secs(50));
+    let path = joined(&client, &a).await;
+    clock.advance(Duration::from_secs(20));
+    refused(&client.head(&a).await, 410);
+    let swept = uploads.delete_expired().await.unwrap();
+    assert_eq!((swept.complete, swept.skipped), (0, 1));
+    assert_eq!(client.stands_at(&path).await, "2");
+    clock.advance(Duration::from_secs(50));
+    uploads.delete_expired().await.unwrap();
+    let swept = uploads.delete_expired().await.unwrap();
+    assert_eq!(swept.skipped, 0);
+    refused(&client.head(&path).await, 410);
+}
+
+#[tokio::test]
+async fn a_quota_counts_each_byte_once() {
+    let (client, uploads) = served(memory().max_bytes_per_owner(8).max_uploads_per_owner(2));
+    let (a, b) = (part(&client, "abcd").await, part(&client, "efgh").await);
+    let more = request("POST", "/files", &[("upload-length", "1")], TestBody::empty());
+    refused(&client.send(more).await, 429);
+    joined(&client, &format!("{a} {b}")).await;
+    // What the application has taken is not counted.
+    part(&client, "abcdefgh").await;
+    let swept = uploads.delete_expired().await.unwrap();
+    assert_eq!(swept.skipped, 0);
+    let more = request("POST", "/files", &[("upload-length", "1")], TestBody::empty());
+    refused(&client.send(more).await, 413);
+}
+
+#[tokio::test]
+async fn the_sum_of_all_parts_is_limited() {
+    let client = Client::new(layer(memory().max_bytes(10)));
+    let (a, b) = (part(&client, "abcdefgh").await, part(&client, "efg").await);
+    refused(&join(&client, &format!("{a} {b}"), &[]).await, 413);
+    let deferred = client.create(&[PARTIAL, ("upload-defer-length", "1")]).await;
+    joined(&client, &format!("{a} {deferred}")).await;
+    let last = patch(&deferred, 0, &[("upload-length", "3")], TestBody::of("xyz"));
+    refused(&client.send(last).await, 413);
+    assert!(client.deliveries().is_empty());
+}
+
+#[tokio::test]
+async fn totals_that_overflow_are_too_large() {
+    let client = tus();
+    let huge = (u64::MAX / 2).to_string();
+    let part = empty_part(&client, &(isize::MAX as u64).to_string()).await;
+    assert_eq!(huge.len(), 19);
+    refused(&join(&client, &format!("{part} {part} {part}"), &[]).await, 413);
+}
+
+/// Refuses all files but those of one name.
+struct OneName;
+
+impl Policy for OneName {
+    async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+        let owner = asked.request.headers.get("x-owner");
+        Ok(owner.map(|owner| Owner::new(owner.to_str().unwrap())))
+    }
+
+    async fn validate(&self, file: &Candidate<'_>) -> Result<(), Refusal> {
+        match file.raw_filename {
+            "a" => Ok(()),
+            _ => Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "not a")),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_application_decides_on_the_file_and_not_on_its_parts() {
+    let uploads = memory().build().unwrap();
+    let client =
+        Client::new(ChunkedUploadLayer::new(uploads).policy(OneName).tus(Tus::new("/files")));
+    let a = part(&client, "ab").await;
+    refused(&join(&client, &a, &[("upload-metadata", "name Yg==")]).await, 422);
+    let reply = join(&client, &a, &[("upload-metadata", "name YQ==")]).await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    let foreign = join(&client, &a, &[("upload-metadata", "name YQ=="), ("x-owner", "b")]).await;
+    refused(&foreign, 400);
+}
+
+#[tokio::test]
+async fn hostile_lists_are_refused_and_leave_nothing() {
+    let (client, uploads) = served(memory());
+    let (a, whole) = (part(&client, "ab").await, client.create(&[("upload-length", "4")]).await);
+    let taken = joined(&client, &a).await;
+    let count = async || all_ids(&uploads).await.len();
+    let there = count().await;
+    let id = id_of(&a);
+    let many = format!("{a} ").repeat(1001);
+    for list in [
+        "",
+        " ",
+        "/",
+        "../../etc/passwd",
+        "/files/../../etc/passwd",
+        &taken,
+        &whole,
+        "/files/",
+        &format!("{a} {taken}"),
+        &format!("{a} {}", &a[..a.len() - 1]),
+        &format!("{a}/"),
+        &format!("{a}%00"),
+        &format!("/files%2f{id}"),
+        &format!("/files//{id}"),
+        &format!("/files/./{id}"),
+        &format!("http://evil.example{a}"),
+        &format!("//localhost{a}"),
+        &format!("http://localhost@evil.example{a}"),
+        &format!("file://localhost{a}"),
+        &format!("{a},{a}"),
+        &format!("{a};{a}"),
+        &format!("{a}\t{a}"),
+        &many,
+        &format!("/files/{}", UploadId::random()),
+        &a.to_uppercase().replace("FILES", "files"),
+    ] {
+        // An id may consist of digits.
+        if *list != a {
+            refused(&join(&client, list, &[]).await, 400);
+        }
+    }
+    for bad in ["final", "Final;/a", "partial;", "partial, partial", "final,/a", "0"] {
+        let headers = [("upload-concat", bad), ("upload-length", "4")];
+        refused(&client.send(request("POST", "/files", &headers, TestBody::empty())).await, 400);
+    }
+    let twice = [PARTIAL, PARTIAL, ("upload-length", "4")];
+    refused(&client.send(request("POST", "/files", &twice, TestBody::empty())).await, 400);
+    refused(&join(&client, &a, &[("upload-length", "2")]).await, 400);
+    refused(&join(&client, &a, &[("upload-defer-length", "1")]).await, 400);
+    let list = format!("final;{a}");
+    let headers = [("upload-concat", &*list), ("content-type", BYTES)];
+    refused(&client.send(request("POST", "/files", &headers, TestBody::of("x"))).await, 400);
+    assert_eq!(count().await, there);
+    assert_eq!(client.deliveries().len(), 1);
+}
+
+#[tokio::test]
+async fn each_extension_can_be_switched_off() {
+    let with = |change: fn(&mut Extensions)| {
+        let mut extensions = Extensions::default();
+        change(&mut extensions);
+        let tus = Tus::new("/files").extensions(extensions);
+        Client::new(ChunkedUploadLayer::new(memory().build().unwrap()).tus(tus))
+    };
+    let client = with(|on| on.concatenation_unfinished = false);
+    let (a, b) = (part(&client, "a").await, empty_part(&client, "1").await);
+    refused(&join(&client, &format!("{a} {b}"), &[]).await, 400);
+    joined(&client, &a).await;
+    let client = with(|on| on.concatenation = false);
+    let headers = [PARTIAL, ("upload-length", "4")];
+    refused(&client.send(request("POST", "/files", &headers, TestBody::empty())).await, 400);
+}
+
+#[tokio::test]
+async fn a_thousand_parts_are_one_file() {
+    let client = tus();
+    let a = part(&client, "ab").await;
+    let list = format!("{a} ").repeat(1000);
+    joined(&client, list.trim_end()).await;
+    assert_eq!(contents(&client), ["ab".repeat(1000)]);
+}
