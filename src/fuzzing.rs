@@ -159,6 +159,34 @@ pub fn tus_checksum(input: &[u8]) {
     }
 }
 
+/// The list of parts of tus: what is read names an upload of this server.
+pub fn tus_concat(input: &[u8]) {
+    use crate::protocol::tus::concat::Concat;
+
+    let tus = crate::protocol::tus::Tus::new("/files");
+    let Ok(request) = http::Request::post("/files").header("host", "a").body(()) else { return };
+    let (parts, ()) = request.into_parts();
+    if let Ok(Concat::Final(urls)) = Concat::parse(input) {
+        assert!(!urls.is_empty() && urls.len() <= 1000);
+        for url in urls {
+            if let Some(id) = tus.part(&parts, url) {
+                assert!(url.ends_with(&format!("/files/{id}")), "{url}");
+                assert!(url.starts_with('/') || url[..8].to_lowercase().starts_with("http"));
+            }
+        }
+    }
+}
+
+/// A number in a header of tus: digits and nothing else.
+pub fn tus_number(input: &[u8]) {
+    let number = crate::protocol::tus::headers::parse_number(input);
+    if let Some(number) = number {
+        let text = String::from_utf8_lossy(input);
+        let digits = text.trim_start_matches('0');
+        assert_eq!(if digits.is_empty() { "0" } else { digits }, number.to_string());
+    }
+}
+
 /// A state, a digest and an id are texts of the same kind.
 pub fn checksum(input: &[u8]) {
     let text = String::from_utf8_lossy(input);

@@ -14,7 +14,7 @@ pub(crate) mod checksum;
 pub(crate) mod concat;
 mod config;
 mod create;
-mod headers;
+pub(crate) mod headers;
 pub(crate) mod metadata;
 mod status;
 
