@@ -53,7 +53,7 @@ impl BucketStore {
             buffered: 256 * 1024 * 1024,
             remembered: 4096,
             lease: Duration::from_secs(15),
-            max_commits: 100_000,
+            max_commits: 500_000,
             clock: Clock {
                 wall: Arc::new(SystemTime::now),
                 grace: Duration::from_secs(60 * 60),
@@ -123,7 +123,7 @@ impl BucketStoreBuilder {
         self
     }
 
-    /// How many commits with bytes an upload may have, which are mostly its chunks: 100,000 unless
+    /// How many commits with bytes an upload may have, which are mostly its chunks: 500,000 unless
     /// set. One more is refused as if the store were full, 507 on the wire. Each is an object, and
     /// a request on the bill.
     pub fn max_commits(mut self, count: u32) -> Self {

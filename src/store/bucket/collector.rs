@@ -7,7 +7,7 @@ use object_store::path::Path;
 use super::keys::{IndexKey, stamp};
 use super::log::Tail;
 use super::node::Node;
-use super::objects::{AT_ONCE, Context};
+use super::objects::{AT_ONCE, Context, DELETED_AT_ONCE};
 use crate::id::UploadId;
 use crate::store::{Cursor, Handover, Page, Remains, Result, StoreError};
 use crate::upload::Upload;
@@ -129,18 +129,26 @@ impl Node {
         self.snapshots.forget(id);
         log.delete(&[keys.record(id)]).await?;
         let mut left = self.pieces(id).await?;
-        left.extend((1..tombstone.seq).map(|seq| keys.entry(id, seq)));
         left.push(keys.heartbeat(id));
         log.delete(&left).await?;
+        self.delete_commits(id, tombstone.seq, None).await?;
         log.delete(&[keys.entry(id, tombstone.seq)]).await
     }
 
     /// Deletes the bytes of an upload whose file was moved away.
     async fn trim(&self, id: &UploadId, tail: &Tail) -> Result<()> {
-        let mut left = self.pieces(id).await?;
-        let bytes = (1..tail.seq).filter(|seq| tail.entry.described != Some(*seq));
-        left.extend(bytes.map(|seq| self.log.keys.entry(id, seq)));
-        self.log.delete(&left).await
+        self.log.delete(&self.pieces(id).await?).await?;
+        self.delete_commits(id, tail.seq, tail.entry.described).await
+    }
+
+    /// Deletes the commits before `end` except one, some at a time.
+    async fn delete_commits(&self, id: &UploadId, end: u32, except: Option<u32>) -> Result<()> {
+        let seqs: Vec<_> = (1..end).filter(|seq| except != Some(*seq)).collect();
+        for seqs in seqs.chunks(DELETED_AT_ONCE) {
+            let keys: Vec<_> = seqs.iter().map(|seq| self.log.keys.entry(id, *seq)).collect();
+            self.log.delete(&keys).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn remove_damaged(&self, id: &UploadId) -> Result<bool> {

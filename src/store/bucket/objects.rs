@@ -165,4 +165,4 @@ pub(super) const AT_ONCE: usize = 16;
 const LOOKS: usize = 3;
 const MOST_RETRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(20);
-const DELETED_AT_ONCE: usize = 100;
+pub(super) const DELETED_AT_ONCE: usize = 100;
