@@ -355,7 +355,8 @@ async fn the_application_decides_on_the_file_and_not_on_its_parts() {
     let uploads = memory().build().unwrap();
     let client =
         Client::new(ChunkedUploadLayer::new(uploads).policy(OneName).tus(Tus::new("/files")));
-    let a = part(&client, "ab").await;
+    let a = empty_part(&client, "2").await;
+    assert_eq!(client.patch(&a, 0, "ab").await.status, 204);
     refused(&join(&client, &a, &[("upload-metadata", "name Yg==")]).await, 422);
     let reply = join(&client, &a, &[("upload-metadata", "name YQ==")]).await;
     assert_eq!(reply.status, 201, "{reply:?}");
@@ -443,4 +444,58 @@ async fn a_thousand_parts_are_one_file() {
     let list = format!("{a} ").repeat(1000);
     joined(&client, list.trim_end()).await;
     assert_eq!(contents(&client), ["ab".repeat(1000)]);
+}
+
+/// Whichever request finds that all parts are there hands the file over, and no other does.
+#[test]
+fn parts_that_end_at_the_same_time_are_handed_over_once() {
+    on_all_stores(|uploads| async move {
+        let client = Client::new(layer(uploads));
+        for round in 0..30 {
+            let (a, b) = (empty_part(&client, "2").await, empty_part(&client, "2").await);
+            let list = format!("{a} {b}");
+            let path = if round % 2 == 0 { Some(joined(&client, &list).await) } else { None };
+            let both = [(&a, "ab"), (&b, "cd")]
+                .map(|(path, bytes)| client.spawn(patch(path, 0, &[PARTIAL], TestBody::of(bytes))));
+            let path = match path {
+                Some(path) => path,
+                None => eventually_joined(&client, &list).await,
+            };
+            for (part, path) in both.into_iter().zip([&a, &b]) {
+                let reply = part.await.unwrap();
+                if reply.status != 204 {
+                    eventually_sent(&client, path, if path == &a { "ab" } else { "cd" }).await;
+                }
+            }
+            assert_eq!(client.stands_at(&path).await, "4");
+            assert_eq!(client.stands_at(&a).await, "2");
+            assert_eq!(client.stands_at(&b).await, "2");
+            assert_eq!(contents(&client).len(), round + 1);
+            assert_eq!(contents(&client)[round], "abcd");
+        }
+    });
+}
+
+/// Joins parts as a client does that tries again.
+async fn eventually_joined(client: &Client, list: &str) -> String {
+    loop {
+        let reply = join(client, list, &[]).await;
+        match reply.status.as_u16() {
+            201 => return reply.header("location").unwrap().to_owned(),
+            423 | 503 => {}
+            _ => panic!("{reply:?}"),
+        }
+    }
+}
+
+/// Sends what is missing as a client does that tries again.
+async fn eventually_sent(client: &Client, path: &str, bytes: &'static str) {
+    loop {
+        let at: usize = client.stands_at(path).await.parse().unwrap();
+        if at == bytes.len() {
+            return;
+        }
+        let reply = client.patch(path, at as u64, &bytes[at..]).await;
+        assert!([204, 409, 423, 503].contains(&reply.status.as_u16()), "{reply:?}");
+    }
 }

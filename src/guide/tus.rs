@@ -193,9 +193,8 @@
 //! | `checksum` | send a checksum of the bytes in a request: `sha1`, `sha256`, `sha512` or `md5` |
 //! | `checksum-trailer` | send it after the bytes |
 //! | `termination` | remove an upload |
-//!
-//! Concatenation is not offered yet: a request with `Upload-Concat` that creates an upload is
-//! answered with 400. So leave `parallelUploads` of tus-js-client at 1.
+//! | `concatenation` | send a file [in parts](#what-about-files-in-parts) and have them joined |
+//! | `concatenation-unfinished` | have them joined before they are complete |
 //!
 //! What is off is neither announced nor done. In this example, the application decides which
 //! uploads there are, and tells the client their URLs:
@@ -320,6 +319,68 @@
 //! file has no last byte: if your handler does not take it, the upload is removed, and the client
 //! creates it anew.
 //!
+//! # What about files in parts?
+//!
+//! tus-js-client with `parallelUploads: 4` sends the four parts of a file at the same time, each as an
+//! upload of its own, and then has them joined. Your handler gets the joined file, and nothing of its
+//! parts:
+//!
+//! ```
+//! # use axum::{body::Body, routing::post};
+//! # use http::{Request, StatusCode, request};
+//! # use tower::ServiceExt;
+//! # use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Tus, Uploads};
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let done = async |upload: CompletedUpload| assert_eq!(upload.size(), 10);
+//! # let uploads = Uploads::builder(tower_chunked_upload::store::MemoryStore::new()).build()?;
+//! # let app = ChunkedUploadLayer::new(uploads).tus(Tus::new("/files")).mount(post(done));
+//! # let tus = |method: &str, url: &str| {
+//! #     Request::builder().method(method).uri(url).header("tus-resumable", "1.0.0")
+//! # };
+//! # let send = async |request: request::Builder, bytes: &'static str| {
+//! #     app.clone().oneshot(request.body(Body::from(bytes)).unwrap()).await.unwrap()
+//! # };
+//! let part = || {
+//!     tus("POST", "/files")
+//!         .header("upload-concat", "partial")
+//!         .header("upload-length", "5")
+//!         .header("content-type", "application/offset+octet-stream")
+//! };
+//! let first = send(part(), "Hello").await;
+//! let second = send(part(), "World").await;
+//!
+//! let urls = [&first, &second].map(|part| part.headers()["location"].to_str().unwrap());
+//! let list = format!("final;{}", urls.join(" "));
+//! let joined = send(tus("POST", "/files").header("upload-concat", list), "").await;
+//! assert_eq!(joined.status(), StatusCode::CREATED);
+//! assert_eq!(joined.headers()["upload-offset"], "10");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing is copied: joining 1 TiB takes as long as joining 1 KiB. The file is read from its parts,
+//! and [`persist`](crate::CompletedUpload::persist) writes it once, with the blocks of the parts where
+//! the filesystem can share them. Until then it has no [`path`](crate::CompletedUpload::path). It has a
+//! [`digest`](crate::CompletedUpload::digest) only if that can be computed from those of its parts,
+//! which is so for CRC-32C.
+//!
+//! - [`authorize`](crate::Policy::authorize) and [`max_bytes`](crate::Policy::max_bytes) are asked about
+//!   parts too, [`validate`](crate::Policy::validate) and [`attributes`](crate::Policy::attributes) only
+//!   about the joined file, whose metadata come with the request that joins it.
+//! - Parts of one owner can be joined by that owner, in any order, again and again. If your handler
+//!   does not take the file, or the answer is lost, the same request gives the same upload.
+//! - A part expires on its own. Its bytes stay in the store as long as an upload that is joined from it
+//!   exists.
+//! - [Quotas](super::limits) count the bytes of parts until your handler has taken a file with them.
+//! - If parts are joined before they are complete, the request that brings the last byte of the last
+//!   part calls your handler, and its answer goes there. An unfinished part can be awaited by one upload
+//!   at a time.
+//! - A file has at most 1,000 parts, and eight uploads can be joined from one part at the same time.
+//! - The URLs in the list are paths as in `Location`, or absolute. The host of an absolute one must be
+//!   that of the request, so a proxy in front must pass `Host` on; otherwise set
+//!   [`public_url`](crate::Tus::public_url).
+//!
 //! # What does each status mean?
 //!
 //! The content of a refusal is plain text for a person to read. Clients look at the status:
@@ -331,13 +392,17 @@
 //! | 400 | `… is not a number`, `… was sent twice` | a header is wrong |
 //! | 400 | `Upload-Metadata has …` | a key is empty or comes twice, or a value is not Base64 |
 //! | 400 | `Upload-Defer-Length is not 1, or not offered` | the extension may be off |
-//! | 400 | `Upload-Concat is not offered` | see [above](#which-extensions-are-offered) |
+//! | 400 | `Upload-Concat is not offered` | its extension is off |
+//! | 400 | `Upload-Concat is neither partial nor final with a list`, `… names more than 1000 parts` | a header is wrong |
+//! | 400 | `Upload-Concat names something that is no part of this server` | a part has expired, or was never there; or the URL has another host |
+//! | 400 | `A part is not complete` | its extension is off |
 //! | 400 | `The algorithm of Upload-Checksum is not offered` | `OPTIONS` lists those that are |
 //! | 400 | `Upload-Checksum is not Base64` | a bug in the client |
 //! | 400 | `Length of the upload was announced as N bytes` | the file has changed |
 //! | 400 | `The last byte is not the one that was sent before` | the file has changed |
 //! | 401 | `Authentication credentials were not provided` | log in |
 //! | 403 | `Upload is already complete` | another [node](super::nodes) has completed it |
+//! | 403 | `The bytes of the upload are those of its parts` | it is joined from them |
 //! | 404 | `Upload not found` | there is none with this id, or it belongs to another [owner](super::owners) or protocol |
 //! | 405 | `This method is not allowed here`, with `Allow` | also if its extension is off |
 //! | 409 | `Offsets do not match`, with `Upload-Offset` | continue there |
@@ -350,7 +415,7 @@
 //! | 413 | `The request is too large` | [a layer outside](super::layers) has that limit |
 //! | 415 | `The media type of the bytes is application/offset+octet-stream` | bytes have another type, or none; or `creation-with-upload` is off |
 //! | 423 | `Upload is being completed`, with `Retry-After` | your handler has the file |
-//! | 423 | `Upload is held by another request`, with `Retry-After` | that request did not stop in time |
+//! | 423 | `Upload is held by another request`, with `Retry-After` | that request did not stop in time, or another upload waits for the part |
 //! | 429 | `The limit is N unfinished uploads of one owner` | another upload has to be completed or removed first |
 //! | 431 | `Upload-Metadata has more than 4096 bytes` | unless [another limit](crate::Tus::max_metadata_bytes) is set |
 //! | 460 | `Checksum does not match` | the bytes have changed on their way; nothing of them is kept |
@@ -559,7 +624,7 @@
 ///     for (request, status) in [
 ///         (Request::post("/files"), 400),
 ///         (no_offset, 400),
-///         (post().header("upload-concat", "partial"), 400),
+///         (post().header("upload-concat", "final"), 400),
 ///         (post().header("upload-checksum", "sha1 !"), 400),
 ///         (Request::put(&unknown), 405),
 ///         (Request::delete(&unknown), 404),

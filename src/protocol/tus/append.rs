@@ -161,6 +161,10 @@ impl<'a> Request<'a> {
         if let Some(limit) = limit.filter(|limit| end > Some(*limit)) {
             return Err(ErrorKind::TooLarge { limit }.into());
         }
+        if upload.kind == Kind::Part {
+            // The application decides on the file that is joined from it.
+            return Ok(limit);
+        }
         let candidate = Candidate {
             context,
             raw_filename: &upload.raw_filename,
