@@ -409,6 +409,105 @@ describe("tus-js-client", TIMEOUT, () => {
     });
   });
 
+  describe("with four parts at the same time", () => {
+    const parallel = { parallelUploads: 4 };
+    const isPatch = ({ method }) => method === "PATCH";
+
+    for (const size of [4, SIZE]) {
+      test(`sends ${size} bytes`, async () => {
+        await serve();
+        const file = await randomFile(folder, "parts.bin", size);
+        const metadata = { filename: ODD_NAME };
+        const upload = begin(createReadStream(file), { ...parallel, metadata });
+        await upload.done;
+        assert.equal(bytesSent(), size);
+        assert.equal(cable.requests.filter(isPatch).length, 4);
+        assert.equal(await offset(upload.url), size);
+        const answer = await head(upload.url);
+        assert.match(answer.headers.get("Upload-Concat"), /^final;(\S+ ){3}\S+$/);
+        await arrived(file);
+      });
+    }
+
+    test("sends them in chunks, the first with the request that creates a part", async () => {
+      await serve();
+      const file = await randomFile(folder, "parts.bin", SIZE);
+      const options = { ...parallel, chunkSize: MIB / 2, uploadDataDuringCreation: true };
+      await begin(createReadStream(file), options).done;
+      assert.equal(bytesSent(), SIZE);
+      await arrived(file);
+    });
+
+    test("goes on when all of them are cut off", async () => {
+      await serve();
+      const file = await randomFile(folder, "parts.bin", SIZE);
+      const held = cable.heldAfter(3 * MIB);
+      const upload = begin(createReadStream(file), parallel);
+      await held;
+      await cable.cut();
+      for (const { path, offset: at, bytes } of cable.requests.filter(isPatch)) {
+        await until(async () => (await offset(server.url + path)) === at + bytes);
+      }
+      cable.mend();
+      await upload.done;
+      assert.equal(bytesSent(), SIZE);
+      await arrived(file);
+    });
+
+    test("another run goes on after the server was killed", async () => {
+      await serve();
+      const file = await randomFile(folder, "parts.bin", SIZE);
+      const urlStorage = new tus.FileUrlStorage(path.join(folder, "urls.json"));
+      const held = cable.heldAfter(3 * MIB);
+      const first = begin(createReadStream(file), { ...parallel, urlStorage, retryDelays: [] });
+      await held;
+      const [{ path: begun }] = cable.requests.filter(isPatch);
+      await until(async () => (await offset(server.url + begun)) > 0);
+      await first.abort();
+      await server.restart("SIGKILL");
+      cable.release();
+
+      cable.requests.length = 0;
+      const second = prepare(createReadStream(file), { ...parallel, urlStorage });
+      const [previous, ...others] = await second.findPreviousUploads();
+      assert.deepEqual(others, []);
+      assert.equal(previous.parallelUploadUrls.length, 4);
+      second.resumeFromPreviousUpload(previous);
+      second.start();
+      await second.done;
+      assert.ok(bytesSent() < SIZE, `${bytesSent()} bytes were sent again`);
+      await arrived(file);
+    });
+
+    test("another run has the parts joined if the application failed", async () => {
+      await serve();
+      const file = await randomFile(folder, "parts.bin", SIZE);
+      const urlStorage = new tus.FileUrlStorage(path.join(folder, "urls.json"));
+      cable.addOnce("Upload-Concat: final", "X-Hook-Status: 500");
+      const first = begin(createReadStream(file), { ...parallel, urlStorage });
+      assert.equal((await failure(first)).originalResponse.getStatus(), 500);
+      assert.deepEqual(await delivered(), []);
+
+      cable.requests.length = 0;
+      const second = prepare(createReadStream(file), { ...parallel, urlStorage });
+      second.resumeFromPreviousUpload((await second.findPreviousUploads())[0]);
+      second.start();
+      await second.done;
+      assert.equal(bytesSent(), 0);
+      assert.equal(cable.log.at(-1), "POST 201");
+      await arrived(file);
+    });
+
+    test("shows the message if the file is over the limit", async () => {
+      await serve({ WIRE_MAX_BYTES: String(2 * MIB) });
+      const file = await randomFile(folder, "parts.bin", SIZE);
+      const { originalResponse: answer } = await failure(begin(createReadStream(file), parallel));
+      assert.equal(answer.getStatus(), 413);
+      assert.equal(answer.getBody(), "Size of file exceeds the limit (2097152 bytes)");
+      assert.deepEqual(await delivered(), []);
+    });
+  });
+
   describe("cancels", () => {
     async function isGone(url) {
       const answer = await head(url);
