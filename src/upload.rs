@@ -196,13 +196,19 @@ impl Upload {
         }
     }
 
+    /// The parts that have the bytes up to the offset: none before all sizes are known.
+    pub(crate) fn parts_with_bytes(&self) -> &[Part] {
+        if self.offset() > 0 { self.parts() } else { &[] }
+    }
+
     /// How many of the bytes up to the offset were written to this upload: all of them, or none if
     /// it is joined from others.
     pub fn own_bytes(&self) -> u64 {
-        match self.kind {
-            Kind::Joined(_) => 0,
-            Kind::Whole | Kind::Part => self.offset(),
-        }
+        if self.is_joined() { 0 } else { self.offset() }
+    }
+
+    pub(crate) fn is_joined(&self) -> bool {
+        matches!(self.kind, Kind::Joined(_))
     }
 
     /// The file's name, made safe: its last component, without control characters or characters

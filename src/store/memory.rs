@@ -57,10 +57,8 @@ impl MemoryStore {
             let failed = |error| StoreError::io(format!("read {}", path.display()), error);
             return std::fs::read(&path).map_err(failed);
         }
-        if upload.offset() > 0 {
-            for part in upload.parts() {
-                bytes.extend(self.read(&part.id)?);
-            }
+        for part in upload.parts_with_bytes() {
+            bytes.extend(self.read(&part.id)?);
         }
         Ok(bytes)
     }

@@ -48,7 +48,7 @@ pub(super) enum Place {
 
 impl DataFile {
     pub(super) fn create(layout: &Layout, upload: &Upload, data_path: &Path) -> Result<Self> {
-        let (id, path, position) = (upload.id, layout.data(data_path), upload.offset());
+        let (id, path, position) = (upload.id, layout.data(data_path), upload.own_bytes());
         let bytes = Bytes::Whole(layout.disk.create_with_folders(&path).context("create", &path)?);
         Ok(Self { id, path, bytes, place: Place::Store, position, dirty: false })
     }
@@ -78,14 +78,14 @@ impl DataFile {
             Place::Store => open(&layout.disk, &path),
             Place::Application => layout.disk.open_to_read(&path),
         };
-        let (id, position) = (upload.id, upload.offset());
+        let (id, position) = (upload.id, place.length(upload));
         let bytes = Bytes::of(opened, position).context("open", &path)?;
         Ok(Self { id, path, bytes, place, position, dirty: false })
     }
 
-    /// Whether there are too few bytes, but all of those before this offset.
-    pub(super) fn is_cut_to(&self, offset: u64) -> bool {
-        matches!(self.bytes, Bytes::Short(_, length) if length >= offset)
+    /// Whether there are too few bytes, but as many as this earlier record says.
+    pub(super) fn is_cut_to(&self, before: &Upload) -> bool {
+        matches!(self.bytes, Bytes::Short(_, length) if length >= self.place.length(before))
     }
 
     /// Fails if there are fewer bytes than the record says.
@@ -107,17 +107,23 @@ impl DataFile {
         Ok(())
     }
 
-    /// Marks the bytes before the offset as committed. The next byte is written there.
-    pub(super) fn commit(&mut self, offset: u64) {
-        self.dirty = self.position != offset;
-        self.position = offset;
+    /// Marks the bytes of this record as committed. The next byte is written after them.
+    pub(super) fn commit(&mut self, upload: &Upload) {
+        let end = self.place.length(upload);
+        self.dirty = self.position != end;
+        self.position = end;
     }
 
-    /// Cuts off the bytes after the offset, unless the file belongs to the application.
-    pub(super) fn cut(&self, offset: u64) -> Result<()> {
-        let file = self.file()?;
-        if self.place == Place::Store && file.len().context("look at", &self.path)? != offset {
-            file.set_len(offset).context("cut", &self.path)?;
+    /// All bytes, which end there, are now where the application wanted them.
+    pub(super) fn moved(&mut self, end: u64) {
+        (self.place, self.position) = (Place::Application, end);
+    }
+
+    /// Cuts off the bytes after those of this record, unless the file belongs to the application.
+    pub(super) fn cut(&self, upload: &Upload) -> Result<()> {
+        let (file, end) = (self.file()?, self.place.length(upload));
+        if self.place == Place::Store && file.len().context("look at", &self.path)? != end {
+            file.set_len(end).context("cut", &self.path)?;
         }
         Ok(())
     }
@@ -141,12 +147,22 @@ impl DataFile {
     }
 }
 
+impl Place {
+    /// How long the file of an upload is there. What is joined from others has no bytes in the store.
+    pub(super) fn length(self, upload: &Upload) -> u64 {
+        match self {
+            Self::Store => upload.own_bytes(),
+            Self::Application => upload.offset(),
+        }
+    }
+}
+
 impl Bytes {
-    /// Compares the length of a file with the offset. If there is a link or a folder in its place,
+    /// Compares the length of a file with what it must be. If there is a link or a folder in its place,
     /// it is missing.
-    fn of(opened: io::Result<File>, offset: u64) -> io::Result<Self> {
+    fn of(opened: io::Result<File>, least: u64) -> io::Result<Self> {
         match opened.and_then(|file| Ok((file.len()?, file))) {
-            Ok((length, file)) if length < offset => Ok(Self::Short(file, length)),
+            Ok((length, file)) if length < least => Ok(Self::Short(file, length)),
             Ok((_, file)) => Ok(Self::Whole(file)),
             Err(error) if is_absent(&error) || error.kind() == io::ErrorKind::InvalidInput => {
                 Ok(Self::Missing)

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::data_file::{self, DataFile};
+use super::data_file::{self, DataFile, Place};
 use super::journal::{Line, Notes};
 use super::layout::Layout;
 use super::record_file::RecordFile;
@@ -44,7 +44,7 @@ impl Lease {
         // A commit failed and its bytes were rolled back, but its line could not be cut off. No
         // client was told of it.
         if let Some(before) = before
-            && data.is_cut_to(before.offset())
+            && data.is_cut_to(&before)
         {
             record.reject_pending();
             upload = before;
@@ -73,9 +73,11 @@ impl Lease {
         self.files.as_ref().is_some_and(|files| files.data.check().is_err())
     }
 
+    /// The file with the bytes. What is joined from others has none before it is persisted.
     pub(super) fn path(&self) -> Option<PathBuf> {
         let notes = &self.files.as_ref()?.record.notes;
-        Some(data_file::find(&self.layout, notes).0)
+        let (path, place) = data_file::find(&self.layout, notes);
+        (place == Place::Application || !self.upload.is_joined()).then_some(path)
     }
 
     pub(super) fn files(&mut self) -> Result<&mut Files> {
@@ -100,12 +102,13 @@ impl Lease {
         }
         if handover == Handover::Given {
             // The application gets the acknowledged bytes and nothing after them.
-            data.cut(upload.offset())?;
+            data.cut(&upload)?;
         }
         if layout.syncs() && (grown || record.notes.unsynced_since.is_some()) {
             data.sync()?;
         }
-        let mut lines = sync_lines(layout, &record.notes, grown, *verified);
+        // Whether the bytes of parts are synced is in the records of those.
+        let mut lines = sync_lines(layout, &record.notes, grown && !upload.is_joined(), *verified);
         let same = Upload { progress: upload.progress.clone(), ..before.clone() } == upload;
         lines.push(if same && record.is_committed() {
             Line::Progress(Box::new(upload.progress.clone()))
@@ -113,15 +116,18 @@ impl Lease {
             Line::Record(Box::new(upload.clone()))
         });
         record.commit(lines, &upload)?;
-        data.commit(upload.offset());
+        data.commit(&upload);
         (*before, *verified) = (upload, false);
         Ok(())
     }
 
     /// The bytes that were written and not committed: a file, and where they are in it.
     pub(super) fn uncommitted_bytes(&mut self) -> Result<(std::fs::File, Range<u64>)> {
-        let start = self.upload.offset();
-        let Files { data, .. } = self.ensure_files()?;
+        self.ensure_files()?;
+        let Self { upload, files: Some(Files { data, .. }), .. } = self else {
+            return Err(StoreError::NotFound);
+        };
+        let start = data.place.length(upload);
         Ok((data.reader_at(start)?, start..data.position))
     }
 
@@ -173,7 +179,7 @@ impl Drop for Lease {
             drop(self.clear());
         } else if data.dirty && !record.is_torn() {
             // This only frees disk space: nobody reads beyond the offset of the record.
-            drop(data.cut(self.upload.offset()));
+            drop(data.cut(&self.upload));
         }
     }
 }

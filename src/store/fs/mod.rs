@@ -103,6 +103,19 @@ impl FsStore {
         self
     }
 
+    /// The bytes of an upload's parts.
+    fn joined(&self, upload: &Upload) -> Reader {
+        let store = self.clone();
+        Reader::joined(upload.parts_with_bytes(), move |id| {
+            let store = store.clone();
+            Box::pin(async move {
+                let open = move |layout: &_| read::open_part(layout, &id);
+                let (file, end) = store.blocking(open).await?;
+                Ok(Reader::new(File::from_std(file.into_inner()), end))
+            })
+        })
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Arc<Layout>) -> Result<T> + Send + 'static,
@@ -160,8 +173,11 @@ impl Store for FsStore {
 
     async fn open(&self, id: &UploadId) -> Result<Reader> {
         let id = *id;
-        let (file, end) = self.blocking(move |layout| read::open(layout, &id)).await?;
-        Ok(Reader::new(File::from_std(file.into_inner()), end))
+        let (upload, file) = self.blocking(move |layout| read::open(layout, &id)).await?;
+        Ok(match file {
+            Some(file) => Reader::new(File::from_std(file.into_inner()), upload.offset()),
+            None => self.joined(&upload),
+        })
     }
 
     async fn discard(&self, id: &UploadId) -> Result<()> {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::data_file::DataFile;
+use super::data_file::{self, DataFile, Place};
 use super::disk::File;
 use super::journal::Journal;
 use super::layout::Layout;
@@ -13,6 +13,7 @@ use super::lease::Lease;
 use super::record_file;
 use crate::id::UploadId;
 use crate::store::{Cursor, Page, Result, StoreError};
+use crate::upload::Upload;
 
 /// Reads a record. If a line is pending, it is confirmed first. If somebody holds the record, the
 /// line is being synced; the holder is given a moment to finish, or another reader to confirm it.
@@ -43,18 +44,30 @@ fn accept(layout: &Layout, id: &UploadId) -> Result<Journal> {
     Ok(journal)
 }
 
-/// Opens the bytes of an upload for reading, wherever they are.
-pub(super) fn open(layout: &Arc<Layout>, id: &UploadId) -> Result<(File, u64)> {
+/// Opens the bytes of an upload for reading, wherever they are. There is no file if they are those of
+/// its parts.
+pub(super) fn open(layout: &Arc<Layout>, id: &UploadId) -> Result<(Upload, Option<File>)> {
     loop {
         let journal = load(layout, id)?;
         let end = journal.end;
         let (upload, notes) = journal.committed()?;
+        if upload.is_joined() && data_file::find(layout, &notes).1 == Place::Store {
+            return Ok((upload, None));
+        }
         match DataFile::open_to_read(layout, &upload, &notes) {
             // They may have been moved or removed after the record was read.
             Err(StoreError::Damaged { .. }) if record_file::read(layout, id)?.end != end => {}
-            opened => return Ok((opened?, upload.offset())),
+            opened => return Ok((upload, Some(opened?))),
         }
     }
+}
+
+/// Opens the bytes of a part for reading, and says how many there are.
+pub(super) fn open_part(layout: &Arc<Layout>, id: &UploadId) -> Result<(File, u64)> {
+    let (upload, file) = open(layout, id)?;
+    let file =
+        file.ok_or_else(|| StoreError::damaged(id, "a part is itself joined from others"))?;
+    Ok((file, upload.offset()))
 }
 
 /// Reads a page of records.
