@@ -70,9 +70,18 @@ impl Appender {
     pub(super) fn next(&self, upload: &Upload) -> Entry {
         let log = &self.snapshots.log;
         let entry = Entry::new(&log.node, log.clock.now(), upload.progress.clone());
-        let Some(last) = self.last() else { return entry };
-        let Entry { described, moved, handover, .. } = last.clone();
-        Entry { at: last.progress.offset, described, moved, handover, ..entry }
+        let mut entry = match self.last().cloned() {
+            Some(Entry { described, moved, handover, progress, .. }) => {
+                Entry { at: progress.offset, described, moved, handover, ..entry }
+            }
+            None => entry,
+        };
+        // What is joined from others has no bytes in its log. Once it is moved, it is a file like any
+        // other.
+        if upload.is_joined() && entry.moved.is_empty() {
+            entry.at = upload.offset();
+        }
+        entry
     }
 
     pub(super) async fn append(

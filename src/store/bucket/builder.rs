@@ -186,7 +186,7 @@ impl BucketStoreBuilder {
         let log = Arc::new(CommitLog { objects, keys, clock: self.clock, node: nonce() });
         let snapshots = Arc::new(Snapshots::new(Arc::clone(&log), self.remembered));
         let (targets, part) = (Targets { objects: targets }, self.segment as u64);
-        let files = Arc::new(Files { log: Arc::clone(&log), targets, part });
+        let files = Arc::new(Files { snapshots: Arc::clone(&snapshots), targets, part });
         let tasks = task::tracker();
         let part = self.segment.max(self.smallest_part) as u64;
         let mover = Mover::new(&files, index.clone(), tasks.clone(), part, self.buffered);

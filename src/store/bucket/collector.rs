@@ -154,8 +154,8 @@ impl Node {
     pub(super) async fn remove_damaged(&self, id: &UploadId) -> Result<bool> {
         let sound = async {
             let snapshot = self.snapshots.current(id).await?;
-            self.snapshots.describe(&snapshot).await?;
-            self.files.check(id, snapshot.tail).await
+            let upload = self.snapshots.describe(&snapshot).await?;
+            self.files.check(&upload, snapshot.tail).await
         };
         match sound.await {
             Ok(()) => return Ok(false),

@@ -84,14 +84,14 @@ impl Mover {
         }
         let mut places = note(log, upload, places).await?;
         let (id, noted, this) = (log.id, log.seq(), Arc::clone(self));
-        let to = Move { id, noted, size, key, mark, overwrite };
+        let (to, from) = (Move { id, noted, size, key, mark, overwrite }, upload.clone());
         let copied = async move {
-            let file = this.files.open(&id, tail).await?;
+            let file = this.files.open(&from, tail).await?;
             this.copy(file, &to).await
         };
         tasks::finish(&self.tasks, copied).await?;
         // What is in the store is deleted when nobody can be reading it any more.
-        let clock = &self.files.log.clock;
+        let clock = &self.files.log().clock;
         self.index.put(&id, clock.now() + clock.grace).await?;
         places[0].done = true;
         let places = note(log, upload, places).await?;
@@ -101,7 +101,7 @@ impl Mover {
 
     /// The key of a target, which is none of the store's own.
     fn key(&self, target: &Path) -> Result<Key> {
-        let (key, log) = (key(target)?, &self.files.log);
+        let (key, log) = (key(target)?, &self.files.log());
         if self.files.targets.objects.is(&log.objects) && log.keys.is_own(&key) {
             let problem = format!("{key} is a key of the store's own");
             return Err(StoreError::Config { problem });
@@ -135,7 +135,7 @@ impl Mover {
     async fn was_at(&self, id: &UploadId, tail: &Tail, key: &Key) -> Result<bool> {
         let mut seq = tail.seq;
         while let Some(before) = seq.checked_sub(1)
-            && let Some(entry) = self.files.log.entry(id, before).await?
+            && let Some(entry) = self.files.log().entry(id, before).await?
             && !entry.moved.is_empty()
         {
             if entry.moved.iter().any(|place| place.target == key.as_ref()) {
@@ -211,7 +211,7 @@ impl Mover {
     /// Fails if somebody has gone on from the note. A node that stood still for long must not write
     /// any more.
     async fn check_last(&self, to: &Move) -> Result<()> {
-        match self.files.log.entry(&to.id, to.noted + 1).await? {
+        match self.files.log().entry(&to.id, to.noted + 1).await? {
             None => Ok(()),
             Some(_) => Err(StoreError::Conflict),
         }

@@ -16,24 +16,46 @@ use super::entry::{Body, Entry, List, Piece};
 use super::log::{CommitLog, Tail, missing};
 use super::objects::{AT_ONCE, Chunks, Context as _, Objects, present};
 use super::pool::Buffer;
+use super::snapshot::Snapshots;
 use super::targets::{Found, Targets};
 use crate::id::UploadId;
 use crate::store::{Reader, Result, StoreError};
+use crate::upload::Upload;
 
 /// The files of uploads, wherever they are.
+#[derive(Clone)]
 pub(super) struct Files {
-    pub(super) log: Arc<CommitLog>,
+    pub(super) snapshots: Arc<Snapshots>,
     pub(super) targets: Targets,
     /// How much of a persisted file is asked for at once.
     pub(super) part: u64,
 }
 
 impl Files {
-    /// The bytes up to the offset of `tail`.
-    pub(super) async fn open(&self, id: &UploadId, tail: Tail) -> Result<Reader> {
+    pub(super) fn log(&self) -> &Arc<CommitLog> {
+        &self.snapshots.log
+    }
+
+    /// The bytes up to the offset of `tail`, at which the upload is described so.
+    pub(super) async fn open(&self, upload: &Upload, tail: Tail) -> Result<Reader> {
+        if !upload.is_joined() || tail.entry.place().is_some() {
+            return self.open_own(&upload.id, tail).await;
+        }
+        let files = self.clone();
+        Ok(Reader::joined(upload.parts_with_bytes(), move |part| {
+            let files = files.clone();
+            Box::pin(async move {
+                let tail = files.snapshots.current(&part).await?.tail;
+                files.open_own(&part, tail).await
+            })
+        }))
+    }
+
+    /// The bytes of an upload that has its own.
+    async fn open_own(&self, id: &UploadId, tail: Tail) -> Result<Reader> {
         let size = tail.entry.progress.offset;
         let Some(place) = tail.entry.place() else {
-            let (log, spans) = (Arc::clone(&self.log), Mutex::default());
+            let (log, spans) = (Arc::clone(self.log()), Mutex::default());
             let log = Log { log, id: *id, last: tail.seq, spans };
             return Ok(Reader::new(LogReader::new(Source::Log(log), size), size));
         };
@@ -51,12 +73,14 @@ impl Files {
         Err(StoreError::damaged(id, problem))
     }
 
-    /// Fails unless all bytes up to the offset of `tail` are there. It reads none.
-    pub(super) async fn check(&self, id: &UploadId, tail: Tail) -> Result<()> {
-        if tail.entry.place().is_some() {
-            return self.open(id, tail).await.map(drop);
+    /// Fails unless all bytes up to the offset of `tail` are there, those of parts excepted. It reads
+    /// none.
+    pub(super) async fn check(&self, upload: &Upload, tail: Tail) -> Result<()> {
+        if upload.is_joined() || tail.entry.place().is_some() {
+            return self.open(upload, tail).await.map(drop);
         }
-        let measured = stream::iter(1..=tail.seq).map(|seq| self.log.measure(id, seq));
+        let id = &upload.id;
+        let measured = stream::iter(1..=tail.seq).map(|seq| self.log().measure(id, seq));
         let mut measured = measured.buffered(AT_ONCE);
         let mut end = 0;
         while let Some(commit) = measured.next().await {

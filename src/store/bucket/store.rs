@@ -46,9 +46,10 @@ impl Store for BucketStore {
     async fn open(&self, id: &UploadId) -> Result<Reader> {
         let snapshots = &self.node.snapshots;
         loop {
-            let tail = snapshots.current(id).await?.tail;
-            let seq = tail.seq;
-            match self.node.files.open(id, tail).await {
+            let snapshot = snapshots.current(id).await?;
+            let upload = snapshots.describe(&snapshot).await?;
+            let seq = snapshot.tail.seq;
+            match self.node.files.open(&upload, snapshot.tail).await {
                 // It may have been moved elsewhere since.
                 Err(StoreError::Damaged { .. }) if snapshots.current(id).await?.tail.seq != seq => {
                 }
