@@ -35,7 +35,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use crate::id::UploadId;
 use crate::store::{Batch, Commit, Handover, Reader, Store, StoreError, Writer};
-use crate::upload::{Status, Upload};
+use crate::upload::{Kind, Part, Status, Upload};
 
 /// What the suite does at the places that [`Writer::persist`] moves files to, as the application and
 /// others would.
@@ -117,7 +117,8 @@ impl<S: Store> Suite<S> {
         self
     }
 
-    /// Says that [`Writer::path`] names a file for every upload that was committed.
+    /// Says that [`Writer::path`] names a file for every upload that was committed, and for one that is
+    /// joined from others when it was persisted.
     pub fn local_files(mut self) -> Self {
         self.local_files = true;
         self
@@ -303,6 +304,16 @@ cases! {
     nothing_is_added_to_a_persisted_file,
     an_upload_whose_persisted_file_is_gone_can_be_removed,
     a_removed_upload_is_gone,
+    a_joined_upload_reads_as_its_parts,
+    a_joined_upload_is_empty_until_all_sizes_are_known,
+    a_joined_upload_may_have_many_parts,
+    a_joined_upload_is_sound_without_bytes_of_its_own,
+    persisting_a_joined_upload_makes_one_file_and_leaves_its_parts,
+    persisting_a_joined_upload_again_ends_in_the_same_place,
+    persisting_a_joined_upload_replaces_a_file_only_if_told,
+    a_failed_persist_of_a_joined_upload_leaves_its_parts,
+    nothing_is_added_to_a_joined_upload_that_was_persisted,
+    a_removed_joined_upload_leaves_its_parts,
     every_upload_is_listed_once,
     a_listing_is_not_upset_by_uploads_that_come_and_go,
     discarding_spares_what_exists,
@@ -945,6 +956,214 @@ async fn a_removed_upload_is_gone<S: Store>(suite: &Suite<S>) {
     assert_eq!(listed(&*store).await, [neighbour]);
 }
 
+async fn a_joined_upload_reads_as_its_parts<S: Store>(suite: &Suite<S>) {
+    let store = suite.store();
+    let (parts, bytes) = parts(&*store).await;
+    let upload = joined(&*store, &parts).await;
+    holds(&*store, &upload, &bytes).await;
+    seeks_like(store.open(&upload.id).await.must("open"), &bytes).await;
+    // The first commit may know all sizes already.
+    let upload = sized(&Upload { id: UploadId::random(), ..upload }, &parts);
+    let mut writer = store.create(upload.clone()).await.must("create");
+    writer.commit(Commit::new(Bytes::new(), upload.clone())).await.must("commit");
+    drop(writer);
+    holds(&*store, &upload, &bytes).await;
+    suite.holds(&store, PARTS.iter().sum::<usize>() as u64).await;
+}
+
+async fn a_joined_upload_is_empty_until_all_sizes_are_known<S: Store>(suite: &Suite<S>) {
+    let store = suite.store();
+    let (parts, bytes) = parts(&*store).await;
+    let mut upload = new();
+    let known = |part: &Upload, size| Part::new(part.id, size);
+    upload.kind =
+        Kind::Joined(vec![known(&parts[0], Some(PARTS[0] as u64)), known(&parts[1], None)]);
+    let mut writer = store.create(upload.clone()).await.must("create");
+    writer.commit(Commit::new(Bytes::new(), upload.clone())).await.must("commit");
+    assert_eq!(writer.path(), None);
+    drop(writer);
+    holds(&*store, &upload, b"").await;
+    assert!(listed(&*store).await.contains(&upload), "it is listed otherwise");
+
+    let mut writer = self::writer(&*store, &upload.id).await;
+    assert_eq!(writer.upload(), &upload);
+    let upload = sized(&upload, &parts);
+    writer.commit(Commit::new(Bytes::new(), upload.clone())).await.must("commit");
+    holds(&*store, &upload, &bytes).await;
+    assert!(listed(&*store).await.contains(&upload), "it is listed otherwise");
+    drop(writer);
+    assert_eq!(self::writer(&*store, &upload.id).await.upload(), &upload);
+}
+
+async fn a_joined_upload_may_have_many_parts<S: Store>(suite: &Suite<S>) {
+    let store = suite.store();
+    let (mut parts, mut bytes) = (Vec::new(), Vec::new());
+    for seed in 0..10 {
+        parts.push(born(&*store, &data(seed, 3)).await);
+        bytes.extend_from_slice(&data(seed, 3));
+    }
+    let (parts, bytes) = ([&*parts; 100].concat(), bytes.repeat(100));
+    let upload = joined(&*store, &parts).await;
+    holds(&*store, &upload, &bytes).await;
+    let (_, mut writer) = given(&*store, &upload).await;
+    let target = suite.target();
+    writer.persist(&target, false).await.must("persist");
+    assert!(suite.file(&target).await == bytes, "the target has other bytes");
+}
+
+async fn a_joined_upload_is_sound_without_bytes_of_its_own<S: Store>(suite: &Suite<S>) {
+    let store = suite.store();
+    let (parts, bytes) = parts(&*store).await;
+    let upload = joined(&*store, &parts).await;
+    let sound = async |upload: &Upload| {
+        assert!(!store.remove_damaged(&upload.id).await.must("remove_damaged"), "it was sound");
+        eventually_ok("discard", || store.discard(&upload.id)).await;
+        holds(&*store, upload, &bytes).await;
+    };
+    sound(&upload).await;
+    let (finishing, mut writer) = given(&*store, &upload).await;
+    assert!(!writer.needs_verification());
+    let open = with_status(&finishing, Status::Open);
+    writer.commit(Commit::new(Bytes::new(), open.clone())).await.must("give back");
+    drop(writer);
+    sound(&open).await;
+    let (finishing, mut writer) = given(&*store, &open).await;
+    writer.persist(&suite.target(), true).await.must("persist");
+    drop(writer);
+    sound(&finishing).await;
+}
+
+async fn persisting_a_joined_upload_makes_one_file_and_leaves_its_parts<S: Store>(
+    suite: &Suite<S>,
+) {
+    let store = suite.store();
+    for overwrite in [true, false] {
+        let (parts, bytes) = parts(&*store).await;
+        let upload = joined(&*store, &parts).await;
+        let (upload, mut writer) = given(&*store, &upload).await;
+        assert_eq!(writer.path(), None);
+        let target = suite.target();
+        writer.persist(&target, overwrite).await.must("persist");
+        assert!(suite.file(&target).await == bytes, "the target has other bytes");
+        suite.alone(&target).await;
+        holds(&*store, &upload, &bytes).await;
+        if suite.local_files {
+            assert_eq!(writer.path(), Some(target.clone()));
+        }
+        let complete = with_status(&upload, Status::Complete);
+        let taken = Commit::new(Bytes::new(), complete.clone()).with_handover(Handover::Taken);
+        writer.commit(taken).await.must("commit");
+        drop(writer);
+        parts_stand(&*store, &parts).await;
+        suite.holds(&store, PARTS.iter().sum::<usize>() as u64).await;
+        // From then on it needs them no longer.
+        for part in &parts[..PARTS.len()] {
+            self::writer(&*store, &part.id).await.remove().await.must("remove");
+        }
+        suite.holds(&store, 0).await;
+        holds(&*store, &complete, &bytes).await;
+        assert!(suite.file(&target).await == bytes, "the target has other bytes");
+    }
+}
+
+async fn persisting_a_joined_upload_again_ends_in_the_same_place<S: Store>(suite: &Suite<S>) {
+    let store = suite.store();
+    let (parts, bytes) = parts(&*store).await;
+    let upload = joined(&*store, &parts).await;
+    let (upload, mut writer) = given(&*store, &upload).await;
+    let (first, second) = (suite.target(), suite.target());
+    for target in [&first, &second] {
+        for overwrite in [false, true, false] {
+            writer.persist(target, overwrite).await.must("persist");
+            drop(writer);
+            writer = self::writer(&*store, &upload.id).await;
+            assert!(suite.file(target).await == bytes, "the target has other bytes");
+            holds(&*store, &upload, &bytes).await;
+        }
+        suite.alone(target).await;
+    }
+    assert!(!suite.exists(&first).await, "there are two files");
+    parts_stand(&*store, &parts).await;
+}
+
+async fn persisting_a_joined_upload_replaces_a_file_only_if_told<S: Store>(suite: &Suite<S>) {
+    let store = suite.store();
+    let (parts, bytes) = parts(&*store).await;
+    let upload = joined(&*store, &parts).await;
+    let (upload, mut writer) = given(&*store, &upload).await;
+    let target = suite.target();
+    suite.targets.write(&target, b"somebody's").await;
+    match writer.persist(&target, false).await {
+        Err(StoreError::AlreadyExists { .. }) => {}
+        other => panic!("gave {other:?}"),
+    }
+    assert_eq!(suite.file(&target).await, b"somebody's");
+    holds(&*store, &upload, &bytes).await;
+    writer.persist(&target, true).await.must("replace");
+    assert!(suite.file(&target).await == bytes, "the target has other bytes");
+    suite.alone(&target).await;
+    holds(&*store, &upload, &bytes).await;
+}
+
+async fn a_failed_persist_of_a_joined_upload_leaves_its_parts<S: Store>(suite: &Suite<S>) {
+    let store = suite.store();
+    let (parts, bytes) = parts(&*store).await;
+    let upload = joined(&*store, &parts).await;
+    let (upload, mut writer) = given(&*store, &upload).await;
+    let impossible = suite.targets.impossible();
+    assert!(writer.persist(&impossible, true).await.is_err(), "there can be no file");
+    holds(&*store, &upload, &bytes).await;
+    assert_eq!(writer.path(), None);
+    drop(writer);
+    parts_stand(&*store, &parts).await;
+    let mut writer = self::writer(&*store, &upload.id).await;
+    let target = suite.target();
+    writer.persist(&target, false).await.must("persist after a failure");
+    assert!(suite.file(&target).await == bytes, "the target has other bytes");
+    holds(&*store, &upload, &bytes).await;
+}
+
+async fn nothing_is_added_to_a_joined_upload_that_was_persisted<S: Store>(suite: &Suite<S>) {
+    let store = suite.store();
+    let (parts, bytes) = parts(&*store).await;
+    let upload = joined(&*store, &parts).await;
+    let (upload, mut writer) = given(&*store, &upload).await;
+    let target = suite.target();
+    writer.persist(&target, true).await.must("persist");
+    drop(writer);
+    let mut writer = self::writer(&*store, &upload.id).await;
+    let mut longer = upload.clone();
+    longer.progress.offset += 3;
+    let adding = async {
+        writer.write(Batch::new(data(99, 3))).await?;
+        writer.commit(Commit::new(Bytes::new(), longer)).await
+    };
+    assert!(adding.await.is_err(), "bytes were added to a file of the application's");
+    drop(writer);
+    holds(&*store, &upload, &bytes).await;
+    assert!(suite.file(&target).await == bytes, "the target has other bytes");
+}
+
+async fn a_removed_joined_upload_leaves_its_parts<S: Store>(suite: &Suite<S>) {
+    let store = suite.store();
+    let (parts, bytes) = parts(&*store).await;
+    for persisted in [false, true] {
+        let upload = joined(&*store, &parts).await;
+        let (upload, mut writer) = given(&*store, &upload).await;
+        let target = suite.target();
+        if persisted {
+            writer.persist(&target, true).await.must("persist");
+        }
+        writer.remove().await.must("remove");
+        nothing_left(&*store, &upload.id).await;
+        parts_stand(&*store, &parts).await;
+        assert_eq!(suite.exists(&target).await, persisted);
+        if persisted {
+            assert!(suite.file(&target).await == bytes, "the target has other bytes");
+        }
+    }
+}
+
 async fn every_upload_is_listed_once<S: Store>(suite: &Suite<S>) {
     let store = suite.store();
     assert!(listed(&*store).await.is_empty());
@@ -1444,11 +1663,57 @@ async fn grow<S: Store>(store: &S, id: &UploadId, bytes: &Bytes) -> Upload {
 
 async fn finishing<S: Store>(store: &S, bytes: &Bytes) -> (Upload, S::Writer) {
     let upload = born(store, bytes).await;
+    given(store, &upload).await
+}
+
+async fn given<S: Store>(store: &S, upload: &Upload) -> (Upload, S::Writer) {
     let mut writer = writer(store, &upload.id).await;
-    let upload = with_status(&upload, Status::Finishing);
+    let upload = with_status(upload, Status::Finishing);
     let given = Commit::new(Bytes::new(), upload.clone()).with_handover(Handover::Given);
     writer.commit(given).await.must("commit");
     (upload, writer)
+}
+
+/// Three uploads of which one is empty, then the first of them again; and their bytes.
+async fn parts<S: Store>(store: &S) -> (Vec<Upload>, Vec<u8>) {
+    let (mut parts, mut bytes) = (Vec::new(), Vec::new());
+    for (seed, length) in PARTS.into_iter().enumerate() {
+        let mut part = new();
+        part.kind = Kind::Part;
+        let mut writer = store.create(part.clone()).await.must("create");
+        let part = at(&part, length);
+        writer.commit(Commit::new(data(seed, length), part.clone())).await.must("commit");
+        parts.push(part);
+        bytes.extend_from_slice(&data(seed, length));
+    }
+    parts.push(parts[0].clone());
+    bytes.extend_from_slice(&data(0, PARTS[0]));
+    (parts, bytes)
+}
+
+async fn parts_stand<S: Store>(store: &S, parts: &[Upload]) {
+    for (seed, length) in PARTS.into_iter().enumerate() {
+        holds(store, &parts[seed], &data(seed, length)).await;
+    }
+}
+
+/// An upload that is joined from these, of which a first commit did not know the sizes.
+async fn joined<S: Store>(store: &S, parts: &[Upload]) -> Upload {
+    let mut upload = new();
+    upload.kind = Kind::Joined(parts.iter().map(|part| Part::new(part.id, None)).collect());
+    let mut writer = store.create(upload.clone()).await.must("create");
+    writer.commit(Commit::new(Bytes::new(), upload.clone())).await.must("commit");
+    let upload = sized(&upload, parts);
+    writer.commit(Commit::new(Bytes::new(), upload.clone())).await.must("commit");
+    upload
+}
+
+fn sized(upload: &Upload, parts: &[Upload]) -> Upload {
+    let mut upload = upload.clone();
+    upload.progress.offset = parts.iter().map(Upload::offset).sum();
+    upload.progress.total = Some(upload.offset());
+    upload.kind = Kind::Joined(parts.iter().map(|it| Part::new(it.id, it.offset())).collect());
+    upload
 }
 
 /// The lease, as soon as what a dropped writer started has come to rest.
@@ -1610,6 +1875,8 @@ impl<T, E: fmt::Debug> Must<T> for Result<T, E> {
     }
 }
 
+/// How long the parts of a joined upload are.
+const PARTS: [usize; 3] = [70_005, 0, 50_000];
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(1);
 /// More than any sequence of calls here takes, in a store that waits now and then.
