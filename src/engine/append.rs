@@ -38,7 +38,7 @@ use super::lease::Lease;
 use super::quota::Reservation;
 use crate::checksum::{Digest, DigestAlgorithm, Running};
 use crate::store::{DynWriter, Reader};
-use crate::upload::{Kind, Status, Upload};
+use crate::upload::{Status, Upload};
 
 /// When the bytes of an append are acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -242,7 +242,7 @@ impl Append {
     /// Checks whether `more` bytes may be written, and reserves quota for them.
     async fn admit(&mut self, more: usize) -> Result<(), Error> {
         self.check_claim()?;
-        if more > 0 && matches!(self.upload.kind, Kind::Joined(_)) {
+        if more > 0 && self.upload.is_joined() {
             return Err(ErrorKind::AlreadyComplete.into());
         }
         self.position = self.checked_position(more)?;

@@ -104,9 +104,7 @@ pub(super) fn check_all_received(upload: &Upload) -> Result<(), Error> {
     let offset = upload.offset();
     match upload.total() {
         Some(total) if total != offset => Err(ErrorKind::Incomplete { offset, total }.into()),
-        None if !upload.parts().is_empty() => {
-            Err(ErrorKind::Incomplete { offset, total: offset }.into())
-        }
+        None if upload.is_joined() => Err(ErrorKind::Incomplete { offset, total: offset }.into()),
         _ => Ok(()),
     }
 }
@@ -136,10 +134,11 @@ async fn verify(
     expected: Option<Digest>,
 ) -> Result<(Option<Running>, bool), Error> {
     let saved = upload.progress.checksum.as_ref().and_then(Running::resume);
-    // The parts of a joined upload were verified.
-    let unverified = writer.needs_verification() && upload.parts().is_empty();
+    let unverified = writer.needs_verification();
     // If this version cannot read the saved checksum, there is nothing to compare the bytes with.
     let compares = unverified || engine.read_back && saved.is_some();
+    // The parts of a joined upload were verified.
+    let compares = compares && !upload.is_joined();
     let computes = saved.as_ref().and_then(Running::digest).map(|digest| digest.algorithm());
     let lacks = expected.map(|digest| digest.algorithm()).filter(|it| computes != Some(*it));
     let restarted = saved.as_ref().filter(|_| compares).map(Running::restarted);
@@ -382,7 +381,9 @@ impl CompletedUpload {
         self.record().content_type.as_deref()
     }
 
-    /// The digest of the file; `None` if checksums are switched off.
+    /// The digest of the file; `None` if checksums are switched off. A file that is
+    /// [joined](crate::OwnerUploads::join) from parts has one only if it can be computed from theirs,
+    /// which is so for CRC-32C.
     pub fn digest(&self) -> Option<Digest> {
         self.shared.digest
     }
@@ -416,7 +417,9 @@ impl CompletedUpload {
         Ok(self.shared.engine.store.open(self.id()).await?)
     }
 
-    /// The path of the local file with the bytes, if there is one.
+    /// The path of the local file with the bytes, if there is one. A file that is
+    /// [joined](crate::OwnerUploads::join) from parts has none before it is
+    /// [persisted](Self::persist).
     ///
     /// The file belongs to the store until [`persist`](Self::persist): you may read it, but do not
     /// keep the path.
@@ -428,7 +431,8 @@ impl CompletedUpload {
     /// the application, and this crate never removes it. Missing parent folders are created.
     ///
     /// On the same filesystem the move is a rename; to another filesystem it is a copy, a sync and
-    /// a rename. With [`Durability::Sync`](crate::store::Durability::Sync) it survives a power cut.
+    /// a rename. So it is for a file that is [joined](crate::OwnerUploads::join) from parts; it shares
+    /// their blocks where the filesystem can. With [`Durability::Sync`](crate::store::Durability::Sync) it survives a power cut.
     /// It is safe to repeat: after a crash the upload is completed again, and a `persist` to the
     /// same target ends with the same file. A `persist` to another target moves the file again.
     ///

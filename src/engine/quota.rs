@@ -146,7 +146,7 @@ impl Ledger {
 
     /// Returns the reservation of an existing upload. Returns `None` without quotas.
     pub(super) fn resume(self: &Arc<Self>, upload: &Upload) -> Option<Reservation> {
-        if !self.quotas.is_set() {
+        if !self.quotas.is_set() || upload.is_joined() {
             return None;
         }
         let mut accounts = self.accounts();
@@ -276,7 +276,7 @@ impl Scan {
     /// Records an upload that was found in the store.
     fn observe(&self, upload: &Upload) {
         // The bytes of a joined upload are reserved by its parts.
-        if upload.status() == Status::Complete || !upload.parts().is_empty() {
+        if upload.status() == Status::Complete || upload.is_joined() {
             return;
         }
         let mut accounts = self.ledger.accounts();

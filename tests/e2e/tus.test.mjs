@@ -479,12 +479,23 @@ describe("tus-js-client", TIMEOUT, () => {
       await arrived(file);
     });
 
+    test("goes on when the application fails once", async () => {
+      await serve();
+      const file = await randomFile(folder, "parts.bin", SIZE);
+      cable.addOnce("Upload-Concat: final", "X-Hook-Status: 500");
+      await begin(createReadStream(file), parallel).done;
+      assert.equal(bytesSent(), SIZE);
+      const joined = cable.log.filter((line) => /^POST (500|201)$/.test(line)).slice(-2);
+      assert.deepEqual(joined, ["POST 500", "POST 201"]);
+      await arrived(file);
+    });
+
     test("another run has the parts joined if the application failed", async () => {
       await serve();
       const file = await randomFile(folder, "parts.bin", SIZE);
       const urlStorage = new tus.FileUrlStorage(path.join(folder, "urls.json"));
       cable.addOnce("Upload-Concat: final", "X-Hook-Status: 500");
-      const first = begin(createReadStream(file), { ...parallel, urlStorage });
+      const first = begin(createReadStream(file), { ...parallel, urlStorage, retryDelays: [] });
       assert.equal((await failure(first)).originalResponse.getStatus(), 500);
       assert.deepEqual(await delivered(), []);
 

@@ -133,7 +133,7 @@ impl<'a> Request<'a> {
     /// Refuses bytes that do not fit their upload or that the application does not accept. Returns
     /// the limit of the file's size.
     async fn check_upload(&self, upload: Upload) -> Result<Option<u64>, Problem> {
-        if matches!(upload.kind, Kind::Joined(_)) {
+        if upload.is_joined() {
             return Err(joined().into());
         }
         let offset = shown_offset(&upload);
@@ -182,7 +182,7 @@ impl<'a> Request<'a> {
     fn repeat(&self, upload: &Upload) -> Result<Reply, Problem> {
         let offset = upload.offset();
         match self.size {
-            _ if matches!(upload.kind, Kind::Joined(_)) => Err(joined().into()),
+            _ if upload.is_joined() => Err(joined().into()),
             _ if self.at != offset => Err(ErrorKind::OffsetMismatch { offset }.into()),
             Some(0) => Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, self.tus.headers(upload)))),
             _ => Err(ErrorKind::TooLong { total: offset }.into()),

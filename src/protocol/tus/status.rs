@@ -51,7 +51,7 @@ fn insert_description(headers: &mut HeaderMap, upload: &Upload) {
     match upload.total().or(complete) {
         Some(total) => insert(headers, UPLOAD_LENGTH, total),
         // It will be the sum of its parts.
-        None if matches!(upload.kind, Kind::Joined(_)) => {}
+        None if upload.is_joined() => {}
         None => {
             headers.insert(UPLOAD_DEFER_LENGTH, HeaderValue::from_static("1"));
         }
