@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::task::{JoinError, JoinSet};
 
 use super::access::{Access, Scope};
 use super::core::Engine;
@@ -19,6 +20,7 @@ use super::lease::Lease;
 use super::new::NewUpload;
 use crate::id::UploadId;
 use crate::store::{Commit, DynWriter, StoreError};
+use crate::task;
 use crate::upload::{Kind, Part, Status, Upload};
 
 impl Access {
@@ -102,18 +104,44 @@ impl Access {
     /// This is best effort: a part that does not know stays reserved until it expires, and the
     /// client finds out when it sends the last byte again.
     pub(super) async fn release_parts(&self, joined: &Upload) {
+        let release = |access: Self, part, joined| async move {
+            drop(access.release(&part, &joined).await);
+            Ok(())
+        };
+        drop(self.for_each_part(joined, release).await);
+    }
+
+    async fn release(&self, part: &UploadId, joined: &UploadId) -> Result<(), Error> {
+        let Lease { engine, mut writer, claim: _claim, .. } = self.lease(part).await?;
+        let mut upload = writer.upload().clone();
+        upload.progress.status = Status::Complete;
+        upload.progress.awaited_by = upload.progress.awaited_by.filter(|id| id != joined);
+        commit_changed(&engine, &mut *writer, upload).await?;
+        engine.ledger.close(part);
+        Ok(())
+    }
+
+    /// Does something with each part, and with some at the same time, since a store may be far
+    /// away.
+    async fn for_each_part<F>(
+        &self,
+        joined: &Upload,
+        work: impl Fn(Self, UploadId, UploadId) -> F,
+    ) -> Result<(), Error>
+    where
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let mut running = JoinSet::new();
         for part in distinct(joined) {
-            let Ok(Lease { engine, mut writer, claim: _claim, .. }) = self.lease(&part).await
-            else {
-                continue;
-            };
-            let mut upload = writer.upload().clone();
-            upload.progress.status = Status::Complete;
-            upload.progress.awaited_by = upload.progress.awaited_by.filter(|id| *id != joined.id);
-            if commit_changed(&engine, &mut *writer, upload).await.is_ok() {
-                engine.ledger.close(&part);
+            if running.len() == AT_ONCE {
+                ended(running.join_next().await)?;
             }
+            running.spawn(work(self.clone(), part, joined.id));
         }
+        while !running.is_empty() {
+            ended(running.join_next().await)?;
+        }
+        Ok(())
     }
 }
 
@@ -160,9 +188,8 @@ impl Lease {
         if self.upload().status() == Status::Complete {
             return Ok(self);
         }
-        for part in distinct(self.upload()) {
-            access.pin(&part, &self.upload().id).await?;
-        }
+        let pin = |access: Access, part, joined| async move { access.pin(&part, &joined).await };
+        access.for_each_part(self.upload(), pin).await?;
         self.gather().await
     }
 
@@ -238,6 +265,10 @@ fn has_all_bytes(upload: &Upload) -> bool {
     upload.total() == Some(upload.offset())
 }
 
+fn ended(task: Option<Result<Result<(), Error>, JoinError>>) -> Result<(), Error> {
+    task.and_then(task::joined).unwrap_or_else(|| Err(ErrorKind::Store.into()))
+}
+
 async fn commit_changed(
     engine: &Engine,
     writer: &mut dyn DynWriter,
@@ -249,5 +280,7 @@ async fn commit_changed(
     engine.commit(writer, Commit::new(Bytes::new(), upload)).await
 }
 
+/// How many parts are changed at the same time.
+const AT_ONCE: usize = 16;
 /// How many uploads may be joined from one part at the same time.
 const MAX_JOINED: usize = 8;
