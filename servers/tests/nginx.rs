@@ -26,10 +26,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tower_chunked_upload::store::FsStore;
-use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Tus, Uploads};
 
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/tus.rs"]
+mod tus;
 
 use server::{
     Answer, DEADLINE, Plan, Shape, cancel_request, complete_request, has_extension, read_answer,
@@ -38,6 +40,10 @@ use server::{
 
 const NGINX_CONF: &str = include_str!("../../examples/nginx/nginx.conf");
 const UPLOAD_CONF: &str = include_str!("../../examples/nginx/upload.conf");
+const TUS_CONF: &str = include_str!("../../examples/nginx/tus.conf");
+/// Where clients see the uploads of tus, and where the server does.
+const PUBLIC: &str = "/api/files";
+const PRIVATE: &str = "/files";
 /// Where the files of the guide expect the server.
 const UPSTREAM: &str = "127.0.0.1:3000";
 /// More than nginx takes unless it is told to, and than sockets hold on the way.
@@ -143,10 +149,11 @@ impl Server {
 fn app(folder: &Path, under_way: Arc<AtomicUsize>) -> Router {
     let store = FsStore::new(folder.join("uploads/%Y"));
     let uploads = Uploads::builder(store).max_bytes(LARGEST_FILE).build().unwrap();
+    let complete_path = "/api/chunked_upload_complete";
+    let tus = Tus::new(PRIVATE).handler_path(complete_path).public_url(PUBLIC);
+    let routes = Router::new().route(complete_path, post(done)).with_state(folder.join("media"));
     Router::new()
-        .route("/api/chunked_upload_complete", post(done))
-        .with_state(folder.join("media"))
-        .layer(ChunkedUploadLayer::new(uploads))
+        .fallback_service(ChunkedUploadLayer::new(uploads).tus(tus).around(routes))
         .layer(middleware::from_fn_with_state(under_way, count))
 }
 
@@ -193,6 +200,11 @@ impl Nginx {
         let conf = replaced(&conf, "http {", &format!("http {{ {}", files_in(folder)));
         fs::write(folder.join("nginx.conf"), conf).unwrap();
         fs::write(folder.join("upload.conf"), to_here(UPLOAD_CONF)).unwrap();
+        let prefixed =
+            replaced(TUS_CONF, &format!("location {PRIVATE} "), &format!("location {PUBLIC} "));
+        let removed = format!("http://{UPSTREAM}{PRIVATE};");
+        let prefixed = replaced(&prefixed, &format!("http://{UPSTREAM};"), &removed);
+        fs::write(folder.join("tus.conf"), to_here(&prefixed)).unwrap();
 
         let log = folder.join("error.log");
         // It takes over the sockets, so that nobody else can have their ports.
@@ -374,6 +386,64 @@ fn a_question_and_a_cancellation_pass() {
     assert_eq!(world.ask(&cancel_request(&id)).status, 204);
     assert_eq!(world.ask(&status_request(&id)).status, 404);
     assert_eq!(world.stored(), 0);
+}
+
+/// nginx removes a prefix of the path, which the URLs of uploads have.
+#[test]
+fn an_upload_of_tus_that_is_cut_goes_on_where_the_server_had_it() {
+    let world = World::start();
+    let plan = Plan::of_length(7, 0, 2 * CHUNK);
+    let total = plan.content.len();
+    let path = created(&world, &format!("Upload-Length: {total}\r\n"));
+    let mut stream = world.nginx.connect();
+    let head = tus::patch_head(&path, 0, &format!("Content-Length: {total}\r\n"));
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&plan.content[..CHUNK]).unwrap();
+    let standing = || asked(&world, "HEAD", &path, "", b"").offset().unwrap();
+    until("the server has all of it", || standing() == CHUNK);
+    drop(stream);
+    until("the server sees it", || world.server.requests_under_way() == 0);
+    let rest = asked(&world, "PATCH", &path, &tus::patch_headers(CHUNK), &plan.content[CHUNK..]);
+    assert_eq!(rest.told(), (204, Some(total)));
+    is_kept(&world, &path, &plan.content);
+}
+
+#[test]
+fn parts_are_joined_by_the_urls_that_the_client_sees() {
+    let world = World::start();
+    let plan = Plan::of_length(8, 0, 3 * CHUNK);
+    let urls = [0..CHUNK, CHUNK..3 * CHUNK].map(|range| {
+        let length = range.len();
+        let path =
+            created(&world, &format!("Upload-Concat: partial\r\nUpload-Length: {length}\r\n"));
+        let sent = asked(&world, "PATCH", &path, &tus::patch_headers(0), &plan.content[range]);
+        assert_eq!(sent.told(), (204, Some(length)));
+        // `Host` has no port when it comes to the server.
+        format!("http://{}{path}", world.nginx.http1)
+    });
+    let path = created(&world, &format!("Upload-Concat: final;{}\r\n", urls.join(" ")));
+    is_kept(&world, &path, &plan.content);
+}
+
+fn asked(world: &World, method: &str, path: &str, headers: &str, body: &[u8]) -> tus::Reply {
+    let headers = format!("Host: {}\r\nTus-Resumable: 1.0.0\r\n{headers}", world.nginx.http1);
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.1\r\n{headers}Content-Length: {length}\r\n\r\n");
+    tus::ask(world.nginx.http1, method, &[head.as_bytes(), body].concat())
+}
+
+fn created(world: &World, headers: &str) -> String {
+    let reply = asked(world, "POST", PUBLIC, headers, b"");
+    assert_eq!(reply.status, 201, "{reply:?}");
+    let path = reply.header("location").unwrap();
+    assert!(path.starts_with(&format!("{PUBLIC}/")), "{path}");
+    path.to_owned()
+}
+
+fn is_kept(world: &World, path: &str, content: &[u8]) {
+    let id = path.rsplit('/').next().unwrap();
+    let kept = fs::read(world.folder.path().join("media").join(id)).unwrap();
+    assert!(kept == content, "the file is another one");
 }
 
 #[test]

@@ -27,21 +27,15 @@
 //! The same, in a `location` for the path of [tus](super::tus):
 //!
 //! ```nginx
-//! location /files {
-//!     proxy_pass http://127.0.0.1:3000;
-//!     proxy_http_version 1.1;
-//!     proxy_request_buffering off;
-//!     client_max_body_size 0;
-//!     client_body_timeout 75s;
-//!     client_body_buffer_size 1m;
-//!     proxy_read_timeout 120s;
-//! }
+#![doc = include_str!("../../examples/nginx/tus.conf")]
 //! ```
 //!
 //! Without `proxy_request_buffering off`, nginx keeps each request until it is complete, and passes
 //! on nothing of one that breaks: a client that sends the whole file in one request then starts at
 //! 0 each time. `Location` is a path, so a client behind HTTPS is not sent to HTTP. If nginx
-//! removes a prefix of the path, set [`public_url`](crate::Tus::public_url).
+//! removes a prefix of the path, set [`public_url`](crate::Tus::public_url). A client that sends [a
+//! file in parts](super::tus#what-about-files-in-parts) names them by their whole URLs, whose host must
+//! be that in `Host`, as `proxy_set_header Host $host` in the configuration above sets it.
 //!
 //! # What does another proxy have to do?
 //!

@@ -91,7 +91,22 @@ impl Tus {
             Location::Path | Location::Host { .. } => None,
         };
         let mut own = self.host(parts).into_iter().chain(base);
-        own.any(|own| own.eq_ignore_ascii_case(authority))
+        own.any(|own| is_same_host(own, authority))
+    }
+}
+
+/// Whether two authorities name the same host. A proxy may have removed the port from one of them.
+fn is_same_host(one: &str, other: &str) -> bool {
+    let ((host, port), (other_host, other_port)) = (host_and_port(one), host_and_port(other));
+    host.eq_ignore_ascii_case(other_host)
+        && (port.is_none() || other_port.is_none() || port == other_port)
+}
+
+fn host_and_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        // The last colon of an IPv6 address is within brackets.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
     }
 }
 
@@ -230,7 +245,8 @@ mod tests {
             "/files/%00ID",
             "/files%2fID",
             "http://b.example/files/ID",
-            "http://a.example/files/ID",
+            "http://a.example:80/files/ID",
+            "http://a.example:/files/ID",
             "http://a.example:8080",
             "http://x@a.example:8080/files/ID",
             "ftp://a.example:8080/files/ID",
