@@ -22,6 +22,9 @@ pub enum Digest {
     Sha256([u8; 32]),
     /// SHA-512 (RFC 6234).
     Sha512([u8; 64]),
+    /// CRC-32C (Castagnoli, RFC 3720), the most significant byte first, as object stores have it: by
+    /// far the fastest. It protects against transmission errors, not against attackers.
+    Crc32c([u8; 4]),
 }
 
 /// An algorithm for a [`Digest`].
@@ -36,6 +39,8 @@ pub enum DigestAlgorithm {
     Sha256,
     /// See [`Digest::Sha512`].
     Sha512,
+    /// See [`Digest::Crc32c`].
+    Crc32c,
 }
 
 impl Digest {
@@ -51,6 +56,7 @@ impl Digest {
             DigestAlgorithm::Sha1 => Self::Sha1(bytes.try_into().ok()?),
             DigestAlgorithm::Sha256 => Self::Sha256(bytes.try_into().ok()?),
             DigestAlgorithm::Sha512 => Self::Sha512(bytes.try_into().ok()?),
+            DigestAlgorithm::Crc32c => Self::Crc32c(bytes.try_into().ok()?),
         })
     }
 
@@ -61,6 +67,7 @@ impl Digest {
             Self::Sha1(_) => DigestAlgorithm::Sha1,
             Self::Sha256(_) => DigestAlgorithm::Sha256,
             Self::Sha512(_) => DigestAlgorithm::Sha512,
+            Self::Crc32c(_) => DigestAlgorithm::Crc32c,
         }
     }
 
@@ -71,6 +78,7 @@ impl Digest {
             Self::Sha1(bytes) => bytes,
             Self::Sha256(bytes) => bytes,
             Self::Sha512(bytes) => bytes,
+            Self::Crc32c(bytes) => bytes,
         }
     }
 
@@ -88,7 +96,7 @@ impl fmt::Debug for Digest {
 
 impl DigestAlgorithm {
     /// All algorithms.
-    pub const ALL: [Self; 4] = [Self::Sha1, Self::Sha256, Self::Sha512, Self::Md5];
+    pub const ALL: [Self; 5] = [Self::Sha1, Self::Sha256, Self::Sha512, Self::Md5, Self::Crc32c];
 
     /// The name in lower case, without a hyphen: `sha256`.
     pub fn name(self) -> &'static str {
@@ -97,6 +105,7 @@ impl DigestAlgorithm {
             Self::Sha1 => "sha1",
             Self::Sha256 => "sha256",
             Self::Sha512 => "sha512",
+            Self::Crc32c => "crc32c",
         }
     }
 
@@ -122,6 +131,7 @@ pub(crate) enum Running {
     Sha256(Sha256),
     /// Boxed because it is as large as two of the others.
     Sha512(Box<Sha512>),
+    Crc32c(u32),
     /// For files that need no digest: it detects damage at almost no cost.
     Crc32(crc32fast::Hasher),
 }
@@ -133,6 +143,7 @@ impl Running {
             DigestAlgorithm::Sha1 => Self::Sha1(Sha1::new()),
             DigestAlgorithm::Sha256 => Self::Sha256(Sha256::new()),
             DigestAlgorithm::Sha512 => Self::Sha512(Box::default()),
+            DigestAlgorithm::Crc32c => Self::Crc32c(0),
         }
     }
 
@@ -157,7 +168,7 @@ impl Running {
     fn read(state: &ChecksumState) -> Option<Self> {
         let (name, text) = state.0.split_once(':')?;
         if name == CRC32 {
-            let sum = u32::from_be_bytes(from_hex(text)?);
+            let sum = from_crc(text)?;
             return Some(Self::Crc32(crc32fast::Hasher::new_with_initial(sum)));
         }
         Some(match DigestAlgorithm::from_name(name)? {
@@ -165,6 +176,7 @@ impl Running {
             DigestAlgorithm::Sha1 => Self::Sha1(from_state(text)?),
             DigestAlgorithm::Sha256 => Self::Sha256(from_state(text)?),
             DigestAlgorithm::Sha512 => Self::Sha512(Box::new(from_state(text)?)),
+            DigestAlgorithm::Crc32c => Self::Crc32c(from_crc(text)?),
         })
     }
 
@@ -174,6 +186,7 @@ impl Running {
             Self::Sha1(sha) => ("sha1", HEXLOWER.encode(&sha.serialize())),
             Self::Sha256(sha) => ("sha256", HEXLOWER.encode(&sha.serialize())),
             Self::Sha512(sha) => ("sha512", HEXLOWER.encode(&sha.serialize())),
+            Self::Crc32c(sum) => ("crc32c", format!("{sum:08x}")),
             Self::Crc32(crc32) => (CRC32, format!("{:08x}", crc32.clone().finalize())),
         };
         ChecksumState(format!("{name}:{state}"))
@@ -185,6 +198,7 @@ impl Running {
             Self::Sha1(sha) => sha.update(bytes),
             Self::Sha256(sha) => sha.update(bytes),
             Self::Sha512(sha) => sha.update(bytes),
+            Self::Crc32c(sum) => *sum = crc32c::crc32c_append(*sum, bytes),
             Self::Crc32(crc32) => crc32.update(bytes),
         }
     }
@@ -196,6 +210,7 @@ impl Running {
             Self::Sha1(sha) => Digest::Sha1(sha.clone().finalize().into()),
             Self::Sha256(sha) => Digest::Sha256(sha.clone().finalize().into()),
             Self::Sha512(sha) => Digest::Sha512(Sha512::clone(sha).finalize().into()),
+            Self::Crc32c(sum) => Digest::Crc32c(sum.to_be_bytes()),
             Self::Crc32(_) => return None,
         })
     }
@@ -250,6 +265,11 @@ fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     (fits && HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut out).is_ok()).then_some(out)
 }
 
+/// Parses the hex digits of a CRC.
+fn from_crc(text: &str) -> Option<u32> {
+    from_hex(text).map(u32::from_be_bytes)
+}
+
 /// Parses the hex digits of a saved state.
 fn from_state<T: SerializableState>(text: &str) -> Option<T> {
     let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
@@ -265,18 +285,43 @@ mod tests {
     use super::*;
     use crate::fuzzing;
 
+    /// One of each kind, over no bytes.
+    fn kinds() -> impl Iterator<Item = Running> {
+        DigestAlgorithm::ALL.into_iter().map(Running::new).chain([Running::crc32()])
+    }
+
+    /// The checksum of the same kind over these bytes.
+    fn over(kind: &Running, bytes: &[u8]) -> Running {
+        let mut running = kind.restarted();
+        running.update(bytes);
+        running
+    }
+
+    #[test]
+    fn a_crc32c_is_that_of_its_standard() {
+        let ascending: Vec<u8> = (0..32).collect();
+        let descending: Vec<u8> = (0..32).rev().collect();
+        for (bytes, sum) in [
+            (&b""[..], "00000000"),
+            (b"123456789", "e3069283"),
+            (&[0; 32], "8a9136aa"),
+            (&[0xff; 32], "62a8ab43"),
+            (&ascending, "46dd794e"),
+            (&descending, "113fdb5c"),
+        ] {
+            let running = over(&Running::new(DigestAlgorithm::Crc32c), bytes);
+            assert_eq!(running.digest().unwrap().to_hex(), sum, "{bytes:?}");
+            assert_eq!(running.save().0, format!("crc32c:{sum}"), "{bytes:?}");
+        }
+    }
+
     #[test]
     fn a_saved_state_goes_on_where_it_stopped() {
         let bytes: Vec<u8> = (0..300_u16).map(|n| n.to_le_bytes()[0]).collect();
-        let new = |algorithm: Option<DigestAlgorithm>| {
-            algorithm.map_or_else(Running::crc32, Running::new)
-        };
-        for kind in DigestAlgorithm::ALL.map(Some).into_iter().chain([None]) {
-            let mut whole = new(kind);
-            whole.update(&bytes);
+        for kind in kinds() {
+            let whole = over(&kind, &bytes);
             for cut in [0, 1, 55, 56, 63, 64, 65, 127, 128, 299, 300] {
-                let mut first = new(kind);
-                first.update(&bytes[..cut]);
+                let first = over(&kind, &bytes[..cut]);
                 let mut second = Running::resume(&first.save()).unwrap();
                 second.update(&bytes[cut..]);
                 assert_eq!(second.save(), whole.save(), "{whole:?} cut at {cut}");
@@ -310,9 +355,20 @@ mod tests {
 
     #[test]
     fn an_unreadable_state_is_none() {
-        for text in
-            ["", "md5:", "md5:zz", "sha1:00", "md5:00", "é", "crc32:", "crc32:0", "crc32:CBF43926"]
-        {
+        for text in [
+            "",
+            "md5:",
+            "md5:zz",
+            "sha1:00",
+            "md5:00",
+            "é",
+            "crc32:",
+            "crc32:0",
+            "crc32:CBF43926",
+            "crc32c:",
+            "crc32c:0",
+            "crc32c:E3069283",
+        ] {
             assert!(Running::resume(&text.parse().unwrap()).is_none(), "{text}");
         }
     }
@@ -322,7 +378,7 @@ mod tests {
         fn any_text_is_a_state_that_saves_to_itself_or_none(
             text in prop_oneof![
                 ".{0,20}",
-                "crc32:[0-9a-fA-F]{7,9}",
+                "crc32c?:[0-9a-fA-F]{7,9}",
                 "md5:[0-9a-f]{32}[0-9a-f]{16}[0-4][0-9a-f]0{126}",
                 "md5:[0-9a-f]{48}[0-4][0-9a-f][0-9a-f]{0,8}0{118}",
                 "[0-9a-fA-F]{32}",
@@ -337,11 +393,9 @@ mod tests {
             cut in 0..300_usize,
         ) {
             let (first, second) = bytes.split_at(cut.min(bytes.len()));
-            for mut whole in [Running::md5(), Running::crc32()] {
-                let mut parts = whole.restarted();
-                whole.update(&bytes);
-                parts.update(first);
-                let mut parts = Running::resume(&parts.save()).unwrap();
+            for kind in kinds() {
+                let whole = over(&kind, &bytes);
+                let mut parts = Running::resume(&over(&kind, first).save()).unwrap();
                 parts.update(second);
                 prop_assert_eq!((parts.save(), parts.digest()), (whole.save(), whole.digest()));
             }

@@ -77,8 +77,8 @@ impl UploadsBuilder {
         self
     }
 
-    /// Sets the algorithm of this digest. Default: MD5, which the protocol of django-chunked-upload
-    /// compares.
+    /// Sets the algorithm of this digest: MD5, SHA-1, SHA-256, SHA-512 or CRC-32C. Default: MD5,
+    /// which the protocol of django-chunked-upload compares.
     ///
     /// Its state is part of the record, so that a file of any size has its digest as soon as the
     /// last byte has arrived ([`CompletedUpload::digest`](crate::CompletedUpload::digest)).

@@ -112,3 +112,7 @@
 //!
 //! Against transmission errors, yes. It does not protect against somebody who crafts a file, and
 //! need not: whoever sends the file also sends the MD5.
+//!
+//! If your application needs another digest of each file, choose it with
+//! [`digest_algorithm`](crate::UploadsBuilder::digest_algorithm): SHA-256 for one that nobody can
+//! forge, CRC-32C for the one that costs least.

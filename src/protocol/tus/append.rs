@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeek, AsyncSeekExt as _};
 
 use super::answer::{self, bad, checksum_mismatch, empty, insert, shown_offset, wrong_media_type};
-use super::checksum::Expected;
+use super::checksum::{Expected, OFFERED};
 use super::config::Tus;
 use super::headers::{
     TUS_RESUMABLE, UPLOAD_CHECKSUM, UPLOAD_EXPIRES, UPLOAD_LENGTH, UPLOAD_OFFSET, VERSION,
@@ -347,7 +347,7 @@ impl Check {
         match self {
             Self::None => Vec::new(),
             Self::Header(expected) => vec![expected.algorithm],
-            Self::Trailer => DigestAlgorithm::ALL.to_vec(),
+            Self::Trailer => OFFERED.to_vec(),
         }
     }
 
