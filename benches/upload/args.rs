@@ -57,8 +57,7 @@ impl Args {
                 self.scenarios = names.split(',').map(str::to_owned).collect();
             }
             ("--rounds", count) => self.rounds = number(count)?,
-            ("--only", "raw") => self.only = Some(Shape::Raw),
-            ("--only", "multipart") => self.only = Some(Shape::Multipart),
+            ("--only", shape) => self.only = Some(Shape::parse(shape)?),
             ("--md5", "on") => self.md5 = Some(true),
             ("--md5", "off") => self.md5 = Some(false),
             ("--servers", names) => {
@@ -90,7 +89,7 @@ impl Args {
         }
     }
 
-    /// The form and the raw body are only the crate's.
+    /// Bodies that differ are only the crate's.
     pub(crate) fn wants_row(&self, row: &Row) -> bool {
         let is_shape = self.only.is_none_or(|shape| shape == row.shape);
         // Of what it stores, nothing is a whole file that could be looked at.

@@ -24,6 +24,8 @@ impl Request {
 
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// The URL of what was created.
+    pub(crate) location: Option<String>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -47,7 +49,7 @@ impl Client {
             Self::One(connection) => connection.ask(request).unwrap(),
             Self::Two(connection) => connection.ask(request).unwrap(),
         };
-        if !matches!(answer.status, 200 | 201) {
+        if !matches!(answer.status, 200 | 201 | 204) {
             let body = String::from_utf8_lossy(&answer.body);
             panic!("{} {:?}: {} {body}", request.path, request.headers, answer.status);
         }

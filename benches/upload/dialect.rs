@@ -35,7 +35,23 @@ pub(crate) fn chunk(
             let body = [before(id).into(), content, Bytes::from_static(b"\r\n--frontier--\r\n")];
             Request { body, ..post(CHUNK.to_owned(), vec![range, form], Bytes::new()) }
         }
+        (Kind::Crate, Shape::Tus | Shape::TusWithUpload) => {
+            let Some(id) = id else { return creation(row, content) };
+            let headers = vec![tus_version(), tus_bytes(), ("upload-offset", start.to_string())];
+            Request { method: "PATCH", ..post(format!("{TUS}/{id}"), headers, content) }
+        }
     }
+}
+
+/// Creates an upload of tus, with its first bytes unless there are none.
+pub(crate) fn creation(row: &Row, content: Bytes) -> Request {
+    let length = ("upload-length", row.work.size.to_string());
+    let name = ("upload-metadata", "filename Zi5iaW4=".to_owned());
+    let mut headers = vec![tus_version(), length, name];
+    if !content.is_empty() {
+        headers.push(tus_bytes());
+    }
+    post(TUS.to_owned(), headers, content)
 }
 
 pub(crate) fn completion(id: &str, md5: Option<&str>) -> Request {
@@ -49,14 +65,26 @@ pub(crate) fn empty(name: &str) -> Request {
     post(format!("/{name}"), Vec::new(), Bytes::new())
 }
 
-/// The id that the answer to a first chunk gives.
+/// The id that the answer to a creation or a first chunk gives.
 pub(crate) fn upload_id(answer: &Answer) -> String {
+    if let Some((_, id)) = answer.location.as_ref().and_then(|url| url.rsplit_once('/')) {
+        return id.to_owned();
+    }
     let answer: Value = serde_json::from_slice(&answer.body).unwrap();
     answer["upload_id"].as_str().unwrap().to_owned()
 }
 
 fn post(path: String, headers: Vec<(&'static str, String)>, content: Bytes) -> Request {
     Request { method: "POST", path, headers, body: [Bytes::new(), content, Bytes::new()] }
+}
+
+fn tus_version() -> (&'static str, String) {
+    ("tus-resumable", "1.0.0".to_owned())
+}
+
+/// The type of a body that has bytes of the file.
+fn tus_bytes() -> (&'static str, String) {
+    ("content-type", "application/offset+octet-stream".to_owned())
 }
 
 /// What stands before the content in a form.
@@ -68,3 +96,4 @@ fn before(id: Option<&str>) -> String {
 
 const CHUNK: &str = "/api/chunked_upload";
 const COMPLETE: &str = "/api/chunked_upload_complete";
+const TUS: &str = "/files";

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::client::{Answer, Client, Request};
 use crate::content::Content;
 use crate::dialect;
-use crate::row::Row;
+use crate::row::{Row, Shape};
 
 pub(crate) struct Plan<'a> {
     /// Keeps the files of one plan apart from those of another.
@@ -57,8 +59,12 @@ impl Plan<'_> {
     }
 
     fn upload(&self, client: &mut Client, name: &str, latencies: &mut Latencies) {
-        let Row { setup, work, two_requests, .. } = &self.row;
+        let Row { setup, shape, work, two_requests, .. } = &self.row;
         let mut id = None;
+        if *shape == Shape::Tus {
+            let created = client.ask(&dialect::creation(&self.row, Bytes::new()));
+            id = Some(dialect::upload_id(&created));
+        }
         let mut start = 0;
         while start < work.size {
             let place = start..work.size.min(start + work.chunk);
@@ -74,6 +80,7 @@ impl Plan<'_> {
             self.check(folder, id.as_deref().unwrap_or(name));
         }
         let request = match id {
+            Some(_) if shape.is_tus() => return,
             Some(id) => dialect::completion(&id, self.md5.as_deref()),
             None if *two_requests => dialect::empty(name),
             None => return,

@@ -34,12 +34,13 @@ impl Connection {
                 count => filled += count,
             }
             let Some((head, body)) = split(&self.buffer[..filled]) else { continue };
-            let Some(length) = content_length(head) else {
+            let status = head[9..12].parse().map_err(io::Error::other)?;
+            let Some(length) = content_length(head).or((status == 204).then_some(0)) else {
                 return Err(io::Error::other(format!("no length: {head}")));
             };
             if body.len() >= length {
-                let status = head[9..12].parse().map_err(io::Error::other)?;
-                return Ok(Answer { status, body: body.to_vec() });
+                let location = header(head, "location").map(str::to_owned);
+                return Ok(Answer { status, location, body: body.to_vec() });
             }
         }
     }

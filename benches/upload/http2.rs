@@ -53,7 +53,9 @@ async fn ask(sender: SendRequest<Bytes>, request: &Request) -> Result<Answer, Er
     stream.send_data(Bytes::new(), true)?;
 
     let (head, mut body) = response.await?.into_parts();
-    let mut answer = Answer { status: head.status.as_u16(), body: Vec::new() };
+    let location = head.headers.get("location").and_then(|url| url.to_str().ok());
+    let location = location.map(str::to_owned);
+    let mut answer = Answer { status: head.status.as_u16(), location, body: Vec::new() };
     while let Some(bytes) = poll_fn(|cx| body.poll_data(cx)).await.transpose()? {
         body.flow_control().release_capacity(bytes.len())?;
         answer.body.extend_from_slice(&bytes);

@@ -54,7 +54,7 @@ impl<'a> Summary<'a> {
             let other = row.against(server);
             Ratio::new(own, of(&other).filter(|_| other != *row)?)
         };
-        let is_multipart = row.shape == Shape::Multipart;
+        let is_raw = row.shape == Shape::Raw;
         Self {
             row,
             rounds: own.len(),
@@ -63,7 +63,7 @@ impl<'a> Summary<'a> {
             to_std: to(Kind::Std),
             to_hyper: to(Kind::Hyper),
             to_nginx: to(Kind::Nginx),
-            to_raw: if is_multipart { to(row.setup.server) } else { None },
+            to_raw: if is_raw { None } else { to(row.setup.server) },
             chunk: times(own.iter().map(|sample| sample.chunk)),
             completion: times(own.iter().map(|sample| sample.completion)),
             peak: median(own.iter().map(|sample| Some(sample.peak as f64))),
@@ -107,7 +107,7 @@ impl<'a> Summary<'a> {
             "scenario": scenario.name,
             "row": self.row.label(),
             "server": setup.server,
-            "shape": if *shape == Shape::Raw { "raw" } else { "multipart" },
+            "shape": shape.name(),
             "md5": setup.md5,
             "sync": setup.sync,
             "http": if setup.http == Http::One { 1 } else { 2 },

@@ -19,6 +19,32 @@ pub(crate) struct Row {
 pub(crate) enum Shape {
     Raw,
     Multipart,
+    /// `POST` creates the upload, and each chunk is a `PATCH`.
+    Tus,
+    /// The `POST` brings the first chunk.
+    TusWithUpload,
+}
+
+impl Shape {
+    pub(crate) fn parse(word: &str) -> Result<Self, String> {
+        let all = [Self::Raw, Self::Multipart, Self::Tus, Self::TusWithUpload];
+        let shape = all.into_iter().find(|shape| shape.name() == word);
+        shape.ok_or_else(|| format!("no such body: {word}"))
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Multipart => "multipart",
+            Self::Tus => "tus",
+            Self::TusWithUpload => "tus-with-upload",
+        }
+    }
+
+    /// Whether an upload is complete with its last byte.
+    pub(crate) fn is_tus(self) -> bool {
+        matches!(self, Self::Tus | Self::TusWithUpload)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +61,8 @@ impl Row {
         Self { setup, shape: Shape::Raw, work, two_requests: false, note: None }
     }
 
-    pub(crate) fn multipart(self) -> Self {
-        Self { shape: Shape::Multipart, ..self }
+    pub(crate) fn shaped(self, shape: Shape) -> Self {
+        Self { shape, ..self }
     }
 
     pub(crate) fn two_requests(self) -> Self {
@@ -65,8 +91,8 @@ impl Row {
         if let Some(word) = self.note {
             words.push(word.to_owned());
         }
-        if self.shape == Shape::Multipart {
-            words.push("multipart".to_owned());
+        if self.shape != Shape::Raw {
+            words.push(self.shape.name().to_owned());
         }
         if self.setup.md5 {
             words.push("md5".to_owned());

@@ -1,7 +1,7 @@
 //! What is measured, and what with what is compared.
 
 use crate::args::Args;
-use crate::row::{Row, Work};
+use crate::row::{Row, Shape, Work};
 use crate::setup::{Http, Kind, Windows};
 
 pub(crate) struct Scenario {
@@ -124,12 +124,15 @@ fn both(work: Work, rows: impl Fn(Work) -> Vec<Row>) -> Vec<Row> {
 
 fn plain(work: Work) -> Vec<Row> {
     let [std, hyper, layer] = SERVERS.map(|server| Row::new(server, work));
-    vec![std, hyper, layer, layer.multipart()]
+    let [form, tus] = [Shape::Multipart, Shape::Tus].map(|shape| layer.shaped(shape));
+    vec![std, hyper, layer, form, tus]
 }
 
 fn small_files(work: Work) -> Vec<Row> {
     let [std, hyper, layer] = SERVERS.map(|server| Row::new(server, work));
-    vec![std, std.two_requests(), hyper, hyper.two_requests(), layer, layer.multipart()]
+    let others = [Shape::Multipart, Shape::Tus, Shape::TusWithUpload];
+    let references = [std, std.two_requests(), hyper, hyper.two_requests()];
+    references.into_iter().chain([layer]).chain(others.map(|shape| layer.shaped(shape))).collect()
 }
 
 fn completions() -> Vec<Row> {
@@ -147,7 +150,7 @@ fn completions() -> Vec<Row> {
 fn slow_uploads(work: Work) -> Vec<Row> {
     let narrow = |row: Row| row.with(|setup| setup.read_buffer = Some(8 << 10));
     let [std, hyper, layer] = SERVERS.map(|server| Row::new(server, work));
-    vec![std, hyper, layer, layer.multipart(), narrow(hyper), narrow(layer)]
+    vec![std, hyper, layer, layer.shaped(Shape::Multipart), narrow(hyper), narrow(layer)]
 }
 
 fn http2(work: Work, windows: Windows) -> Vec<Row> {

@@ -11,7 +11,7 @@ use hyper::body::Bytes;
 use hyper_util::service::TowerToHyperService;
 use tower::{Layer, service_fn};
 use tower_chunked_upload::store::{Durability, FsStore};
-use tower_chunked_upload::{Chunked, ChunkedUploadLayer, Uploads};
+use tower_chunked_upload::{Chunked, ChunkedUploadLayer, Tus, Uploads};
 
 use super::listen;
 use crate::setup::Setup;
@@ -20,7 +20,8 @@ pub(crate) fn serve(listener: TcpListener, setup: Setup, data: &Path) -> io::Res
     let durability = if setup.sync { Durability::Sync } else { Durability::Process };
     let store = FsStore::new(data.join("%Y/%m/%d")).durability(durability);
     let uploads = Uploads::builder(store).checksum(setup.md5).build().map_err(io::Error::other)?;
-    let layer = ChunkedUploadLayer::new(uploads).chunked(Chunked::new().md5_check(setup.md5));
+    let chunked = Chunked::new().md5_check(setup.md5);
+    let layer = ChunkedUploadLayer::new(uploads).chunked(chunked).tus(Tus::new("/files"));
     let inner = service_fn(async |_: Request<_>| {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"{}"))))
     });
