@@ -217,7 +217,6 @@ impl Running {
 
     /// Returns the checksum of these bytes followed by the `other_len` bytes of `other`, without
     /// reading any of them. `None` if the algorithm does not allow it, or if the two differ in it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for uploads that are joined from parts"))]
     pub(crate) fn combine(&self, other: &Self, other_len: u64) -> Option<Self> {
         match (self, other) {
             (Self::Crc32(first), Self::Crc32(second)) => {

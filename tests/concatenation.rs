@@ -13,8 +13,8 @@ use http::StatusCode;
 use tower_chunked_upload::policy::Candidate;
 use tower_chunked_upload::tus::Extensions;
 use tower_chunked_upload::{
-    ChunkedUploadLayer, Context, Expiry, Owner, Policy, Refusal, Tus, UploadId, Uploads,
-    UploadsBuilder,
+    ChunkedUploadLayer, Context, Digest, DigestAlgorithm, Expiry, Owner, Policy, Refusal, Tus,
+    UploadId, Uploads, UploadsBuilder,
 };
 
 use support::*;
@@ -138,6 +138,30 @@ fn what_is_joined_can_be_read_in_any_place() {
             reader.read_to_string(&mut rest).await.unwrap();
             assert_eq!(rest, "01234567890123"[usize::try_from(at).unwrap()..]);
         }
+    });
+}
+
+#[test]
+fn a_joined_file_has_a_digest_that_can_be_combined() {
+    on_all_stores(|uploads| async move {
+        let client = Client::new(layer(uploads.digest_algorithm(DigestAlgorithm::Crc32c)));
+        let (a, b) = (part(&client, "1234").await, part(&client, "56789").await);
+        let empty = part(&client, "").await;
+        joined(&client, &format!("{a} {empty} {b}")).await;
+        let digest = client.deliveries()[0].upload.digest();
+        assert_eq!(
+            digest,
+            Digest::from_bytes(DigestAlgorithm::Crc32c, &0xe306_9283_u32.to_be_bytes())
+        );
+        assert!(digest.is_some());
+    });
+    on_all_stores(|uploads| async move {
+        let client = Client::new(layer(uploads));
+        let a = part(&client, "1234").await;
+        joined(&client, &a).await;
+        joined(&client, &format!("{a} {a}")).await;
+        let digests: Vec<_> = client.deliveries().iter().map(|it| it.upload.digest()).collect();
+        assert_eq!(digests, [Digest::md5("81dc9bdb52d04dc20036dbd8313ed055"), None]);
     });
 }
 

@@ -18,6 +18,7 @@ use super::error::{Error, ErrorKind};
 use super::event::Event;
 use super::lease::Lease;
 use super::new::NewUpload;
+use crate::checksum::Running;
 use crate::id::UploadId;
 use crate::store::{Commit, DynWriter, StoreError};
 use crate::task;
@@ -212,6 +213,7 @@ impl Lease {
             let size = |id| Part::new(id, parts.get(&id).map(Upload::offset));
             upload.kind = Kind::Joined(ids(&upload).map(size).collect());
             upload.progress.offset = upload.total().unwrap_or_default();
+            upload.progress.checksum = checksum(&upload, &parts).map(|sum| sum.save());
         }
         commit_changed(&self.engine, &mut *self.writer, upload).await?;
         Ok(self)
@@ -259,6 +261,19 @@ fn ids(joined: &Upload) -> impl Iterator<Item = UploadId> {
 /// The sum of the sizes of all parts, as often as they occur.
 fn total(joined: &Upload, size: impl Fn(&UploadId) -> Option<u64>) -> Option<u128> {
     joined.parts().iter().map(|part| size(&part.id).map(u128::from)).sum()
+}
+
+/// Returns the checksum of the whole file, if it can be computed from those of its parts.
+fn checksum(joined: &Upload, parts: &BTreeMap<UploadId, Upload>) -> Option<Running> {
+    let mut sums = ids(joined).map(|id| {
+        let part = parts.get(&id)?;
+        Some((Running::resume(part.progress.checksum.as_ref()?)?, part.offset()))
+    });
+    let (first, _) = sums.next()??;
+    sums.try_fold(first, |sum, next| {
+        let (next, length) = next?;
+        sum.combine(&next, length)
+    })
 }
 
 fn has_all_bytes(upload: &Upload) -> bool {
