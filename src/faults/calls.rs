@@ -5,7 +5,7 @@ use crate::store::Durability;
 use crate::store::fs::disk::plan::{Fault, IO_ERROR, NO_SPACE, READ_ONLY};
 use crate::{AppendMode, Error, ErrorKind, UploadId};
 
-const FAULTS: [Fault; 5] = [
+pub(super) const FAULTS: [Fault; 5] = [
     Fault::Errno(IO_ERROR),
     Fault::Errno(NO_SPACE),
     Fault::Errno(READ_ONLY),

@@ -5,6 +5,7 @@ mod calls;
 mod dropped;
 mod hang;
 mod image;
+mod joined;
 mod power;
 mod scale;
 

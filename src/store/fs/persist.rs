@@ -32,10 +32,6 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
     let (layout, upload) = (Arc::clone(&lease.layout), lease.upload.clone());
     let (disk, files) = (&layout.disk, lease.files()?);
     let source = Source::of(&layout, &upload, &files.record.notes);
-    let folder = target.parent().unwrap_or(Path::new("/")).to_owned();
-    let changed: Vec<_> = new_entries(&folder).collect();
-    disk.create_application_folders(&folder).context("make", &folder)?;
-
     let begun = files.record.notes.moving.as_deref() == Some(&target);
     let same_content = || source.is_at(&layout, &target).unwrap_or(false);
     let ours = same_file(&source.path, &target) || begun && same_content();
@@ -43,6 +39,9 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
         return Err(already_there(&target));
     }
     files.record.append(vec![Line::Moving(target.clone())])?;
+    let folder = target.parent().unwrap_or(Path::new("/")).to_owned();
+    let changed = changed_folders(disk, &folder, begun);
+    disk.create_application_folders(&folder).context("make", &folder)?;
     let copied = source.put(&layout, &target, overwrite || ours)?;
     if layout.syncs() {
         for folder in changed {
@@ -185,10 +184,13 @@ fn already_there(target: &Path) -> StoreError {
 }
 
 /// The folders that get a new entry when a file is put into `folder`: the folder itself, and the
-/// parents of those that have to be created.
-fn new_entries(folder: &Path) -> impl Iterator<Item = &Path> {
+/// parents of those that have to be created. If the move was begun before, nobody knows which those
+/// were.
+fn changed_folders<'a>(disk: &Disk, folder: &'a Path, begun: bool) -> Vec<&'a Path> {
     let missing = folder.ancestors().take_while(|folder| !folder.is_dir()).count();
-    folder.ancestors().take(missing + 1)
+    let above = folder.ancestors().skip(missing + 1);
+    let above = above.filter(|folder| begun && disk.is_readable(folder));
+    folder.ancestors().take(missing + 1).chain(above).collect()
 }
 
 /// Renames a file, unless there is something at the target.
