@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::store::Handover;
+use crate::upload::{Kind, Part};
 
 async fn begin(store: &FsStore, bytes: &'static [u8]) -> (FsWriter, Upload) {
     let mut upload = Upload::new(UploadId::random(), SystemTime::now());
@@ -66,5 +67,131 @@ async fn a_file_that_was_persisted_in_its_place_is_never_cut() {
         assert_eq!(fs::read(&path).unwrap(), b"bytes and more", "taken: {taken}");
         store.writer(&upload.id).await.unwrap().remove().await.unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"bytes and more", "taken: {taken}");
+    }
+}
+
+async fn join(store: &FsStore, parts: &[Part]) -> (FsWriter, Upload) {
+    let mut upload = Upload::new(UploadId::random(), SystemTime::now());
+    upload.kind = Kind::Joined(parts.to_vec());
+    upload.progress.offset = parts.iter().filter_map(|part| part.size).sum();
+    let mut writer = store.create(upload.clone()).await.unwrap();
+    writer.commit(note(&upload, Handover::Given)).await.unwrap();
+    (writer, upload)
+}
+
+/// The bytes of the parts, and not a file of as many zeros, are what its length stands for.
+#[tokio::test]
+async fn the_file_of_a_joined_upload_stays_empty_until_it_goes() {
+    let home = TempDir::new().unwrap();
+    let store = FsStore::new(home.path().join("up"));
+    let (part, record) = begin(&store, b"bytes").await;
+    drop(part);
+    let (mut writer, upload) = join(&store, &[Part::new(record.id, 5)]).await;
+    let own = home.path().join("up").join(format!("{}.part", upload.id));
+    assert_eq!(fs::metadata(&own).unwrap().len(), 0);
+    writer.persist(&home.path().join("target"), false).await.unwrap();
+    assert!(!own.exists());
+    drop(writer);
+    // Its own place is as good as any other.
+    let (mut writer, upload) = join(&store, &[Part::new(record.id, 5)]).await;
+    let own = home.path().join("up").join(format!("{}.part", upload.id));
+    writer.persist(&own, false).await.unwrap();
+    writer.remove().await.unwrap();
+    assert_eq!(fs::read(&own).unwrap(), b"bytes");
+}
+
+#[tokio::test]
+async fn a_joined_upload_whose_part_is_short_or_gone_is_damaged() {
+    let home = TempDir::new().unwrap();
+    let store = FsStore::new(home.path().join("up"));
+    let (part, record) = begin(&store, b"bytes").await;
+    // What was never acknowledged does not count.
+    append(&part.path().unwrap(), b"rubbish");
+    drop(part);
+    for bad in [Part::new(record.id, 6), Part::new(UploadId::random(), 5)] {
+        let (mut writer, upload) = join(&store, &[Part::new(record.id, 5), bad]).await;
+        let error = writer.persist(&home.path().join("target"), false).await.unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "something is at the target");
+        let mut reader = store.open(&upload.id).await.unwrap();
+        assert!(tokio::io::copy(&mut reader, &mut tokio::io::sink()).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_joined_upload_goes_on_after_a_crash_at_any_step() {
+    for overwrite in [false, true] {
+        let home = TempDir::new().unwrap();
+        let (root, target) = (home.path().join("up"), home.path().join("taken/target"));
+        let store = FsStore::new(&root);
+        let (part, record) = begin(&store, b"bytes").await;
+        drop(part);
+        let (mut writer, upload) = join(&store, &[Part::new(record.id, 5); 2]).await;
+        let id = upload.id.as_str();
+        let log = root.join(".records").join(&id[..2]).join(format!("{id}.log"));
+        let own = root.join(format!("{id}.part"));
+        let near = home.path().join("taken").join(format!(".{id}.part.moving"));
+        let before = fs::read(&log).unwrap();
+        writer.persist(&target, overwrite).await.unwrap();
+        drop(writer);
+        let after = fs::read(&log).unwrap();
+        let moving =
+            before.len() + after[before.len()..].iter().position(|it| *it == b'\n').unwrap();
+        for step in ["noted", "copying", "copied", "linked", "removed", "moved"] {
+            let told = if step == "moved" { &after[..] } else { &after[..=moving] };
+            fs::write(&log, told).unwrap();
+            let (is_own, is_there) = match step {
+                "noted" | "copying" | "copied" => (true, false),
+                "linked" => (true, true),
+                _ => (false, true),
+            };
+            drop((fs::remove_file(&own), fs::remove_file(&target)));
+            if is_own {
+                fs::write(&own, b"").unwrap();
+            }
+            if is_there {
+                fs::write(&target, b"bytesbytes").unwrap();
+            }
+            match step {
+                "copying" => fs::write(&near, b"byte").unwrap(),
+                "copied" | "linked" => fs::write(&near, b"bytesbytes").unwrap(),
+                _ => {}
+            }
+            let read = async || {
+                let mut bytes = Vec::new();
+                let mut reader = store.open(&upload.id).await.unwrap();
+                tokio::io::copy(&mut reader, &mut bytes).await.unwrap();
+                bytes
+            };
+            assert_eq!(read().await, b"bytesbytes", "{step}");
+            let mut writer = store.writer(&upload.id).await.unwrap();
+            let done = writer.persist(&target, overwrite).await;
+            done.unwrap_or_else(|error| panic!("{step}: {error}"));
+            assert_eq!(writer.path(), Some(target.clone()), "{step}");
+            drop(writer);
+            assert_eq!(read().await, b"bytesbytes", "{step}");
+            assert_eq!(fs::read(&target).unwrap(), b"bytesbytes", "{step}");
+            assert!(!own.exists() && !near.exists(), "{step}: two files");
+        }
+    }
+}
+
+/// What somebody else has put there after the crash is not taken for the file.
+#[tokio::test]
+async fn another_file_at_the_target_is_not_that_of_a_joined_upload() {
+    let home = TempDir::new().unwrap();
+    let target = home.path().join("target");
+    let store = FsStore::new(home.path().join("up"));
+    let (part, record) = begin(&store, b"bytes").await;
+    drop(part);
+    let (mut writer, _) = join(&store, &[Part::new(record.id, 5); 2]).await;
+    fs::create_dir(&target).unwrap();
+    writer.persist(&target, true).await.unwrap_err();
+    fs::remove_dir(&target).unwrap();
+    for other in [&b"bytesbyte"[..], b"bytesbytes!", b"bytesBytes", b""] {
+        fs::write(&target, other).unwrap();
+        let error = writer.persist(&target, false).await.unwrap_err();
+        assert!(matches!(error, StoreError::AlreadyExists { .. }), "{error:?}");
+        assert_eq!(fs::read(&target).unwrap(), other);
     }
 }
