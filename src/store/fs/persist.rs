@@ -31,7 +31,7 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
     let target = std::path::absolute(target).context("find", target)?;
     let (layout, upload) = (Arc::clone(&lease.layout), lease.upload.clone());
     let (disk, files) = (&layout.disk, lease.files()?);
-    let source = Source::of(&layout, &upload, &files.record.notes);
+    let source = Source::of(&layout, &upload, &files.record.notes)?;
     let begun = files.record.notes.moving.as_deref() == Some(&target);
     let same_content = || source.is_at(&layout, &target).unwrap_or(false);
     let ours = same_file(&source.path, &target) || begun && same_content();
@@ -59,13 +59,14 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
 }
 
 impl Source {
-    fn of(layout: &Layout, upload: &Upload, notes: &Notes) -> Self {
+    fn of(layout: &Layout, upload: &Upload, notes: &Notes) -> Result<Self> {
         let (path, place) = data_file::find(layout, notes);
+        let path = std::path::absolute(&path).context("find", &path)?;
         let parts = match place {
             Place::Store => upload.parts_with_bytes().to_vec(),
             Place::Application => Vec::new(),
         };
-        Self { path, parts }
+        Ok(Self { path, parts })
     }
 
     /// Puts the file at the target. Says whether it is a copy, so that the file of the upload is still

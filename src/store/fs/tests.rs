@@ -195,3 +195,18 @@ async fn another_file_at_the_target_is_not_that_of_a_joined_upload() {
         assert_eq!(fs::read(&target).unwrap(), other);
     }
 }
+
+/// The path of a file below a relative root is relative, and that of a target is not.
+#[tokio::test]
+async fn a_file_is_persisted_in_its_place_below_a_relative_root() {
+    let home = TempDir::new().unwrap();
+    let depth = std::env::current_dir().unwrap().components().count() - 1;
+    let below = home.path().strip_prefix("/").unwrap();
+    let store = FsStore::new(Path::new(&"../".repeat(depth)).join(below));
+    let (mut writer, _) = begin(&store, b"bytes").await;
+    let path = writer.path().unwrap();
+    assert!(path.is_relative());
+    writer.persist(&path, true).await.unwrap();
+    writer.remove().await.unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"bytes");
+}
