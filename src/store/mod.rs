@@ -29,6 +29,8 @@
 //!   [parts](Upload::parts), whose sizes add up to its offset. [`Store::open`] reads them one after
 //!   the other, each under its own id ([`Reader::joined`]), and [`Writer::persist`] makes one file of
 //!   them and leaves them where they are. After that, the upload has bytes of its own, at the target.
+//!   Whether the bytes of a part [need verification](Writer::needs_verification), the part's own writer
+//!   says.
 //!   Whoever removes uploads sees to it that no part goes before the upload that needs it.
 //!
 //! A store keeps bytes, records, and perhaps an index of when records expire. What an expiry or a status
@@ -181,7 +183,8 @@ pub trait Writer: Send + 'static {
     /// The record as last committed; for a new upload, as given to [`Store::create`].
     fn upload(&self) -> &Upload;
 
-    /// The local file that holds the bytes, where there is one.
+    /// The local file that holds the bytes, where there is one. An upload that is joined from others has
+    /// none before it is persisted.
     fn path(&self) -> Option<PathBuf>;
 
     /// Whether the bytes up to the record's offset may be others than were written, since the machine
