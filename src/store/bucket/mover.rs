@@ -279,6 +279,32 @@ const PARTS_AT_ONCE: usize = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DigestAlgorithm;
+    use crate::checksum::Running;
+    use crate::store::Handover;
+    use crate::store::bucket::entry::{Body, Entry};
+    use crate::upload::{Progress, Status};
+
+    /// The longest state of a checksum, and as many uploads as the engine lets need a part.
+    #[test]
+    fn the_longest_entry_fits() {
+        let mut upload = Upload::new(UploadId::random(), std::time::SystemTime::now());
+        let mut sum = Running::new(DigestAlgorithm::Sha512);
+        sum.update(&[0xff; 127]);
+        upload.progress = Progress {
+            offset: u64::MAX,
+            total: Some(u64::MAX),
+            checksum: Some(sum.save()),
+            expires: Some(upload.created),
+            status: Status::Finishing,
+            needed_by: vec![upload.id; 8],
+            awaited_by: Some(upload.id),
+        };
+        let mut entry = Entry::new(&nonce(), upload.created, upload.progress);
+        (entry.at, entry.body, entry.described) = (u64::MAX, Body::List, Some(u32::MAX));
+        entry.handover = Handover::Given;
+        assert!(entry.size() <= LARGEST_ENTRY, "{}", entry.size());
+    }
 
     #[test]
     fn a_target_is_a_key_and_leads_nowhere_else() {
