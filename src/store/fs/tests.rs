@@ -176,6 +176,19 @@ async fn a_joined_upload_goes_on_after_a_crash_at_any_step() {
     }
 }
 
+/// After a power cut, its parts have to be compared with their checksums, and it has none.
+#[tokio::test]
+async fn a_joined_upload_leaves_verification_to_its_parts() {
+    let home = TempDir::new().unwrap();
+    let start = |boot| FsStore::new(home.path()).with_plan(disk::plan::Plan::new(boot));
+    let (part, record) = begin(&start("first"), b"bytes").await;
+    let (writer, upload) = join(&start("first"), &[Part::new(record.id, 5)]).await;
+    drop((part, writer));
+    let store = start("second");
+    assert!(store.writer(&record.id).await.unwrap().needs_verification());
+    assert!(!store.writer(&upload.id).await.unwrap().needs_verification());
+}
+
 /// What somebody else has put there after the crash is not taken for the file.
 #[tokio::test]
 async fn another_file_at_the_target_is_not_that_of_a_joined_upload() {
