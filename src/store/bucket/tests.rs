@@ -19,7 +19,7 @@ use super::{BucketStore, BucketStoreBuilder, BucketWriter};
 use crate::engine::{AppendMode, ErrorKind, Filter, NewUpload, Uploads};
 use crate::id::UploadId;
 use crate::store::{Batch, Commit, Handover, Store, StoreError, Writer};
-use crate::upload::{Status, Upload};
+use crate::upload::{Kind, Part, Status, Upload};
 
 fn builder(double: &Double) -> BucketStoreBuilder {
     BucketStore::builder(Arc::new(double.clone())).segment_bytes(100)
@@ -1459,4 +1459,76 @@ async fn a_node_remembers_as_many_uploads_as_it_is_told() {
             double.counts().iter().find(|(call, _)| *call == Call::List).map_or(0, |at| at.1);
         assert_eq!(lists, 3 - known, "{limit}");
     }
+}
+
+/// An upload of which the first commit does not know how long its parts are.
+async fn joined(store: &BucketStore, parts: &[&Upload]) -> Upload {
+    let mut upload = Upload::new(UploadId::random(), SystemTime::now());
+    let list = |sized: bool| {
+        let sized = |it: &&Upload| Part::new(it.id, sized.then(|| it.offset()));
+        Kind::Joined(parts.iter().map(sized).collect())
+    };
+    upload.kind = list(false);
+    let mut writer = store.create(upload.clone()).await.unwrap();
+    writer.commit(Commit::new(Bytes::new(), upload.clone())).await.unwrap();
+    upload.kind = list(true);
+    upload.progress.offset = parts.iter().map(|part| part.offset()).sum();
+    writer.commit(Commit::new(Bytes::new(), upload.clone())).await.unwrap();
+    upload
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_the_log_of_a_joined_upload_is_trimmed_and_its_parts_stay() {
+    let double = Double::default();
+    let (store, uploads, ahead) = timed(&double);
+    let large: &'static [u8] = Vec::leak(vec![7; 1000]);
+    let (one, two) = (born(&store, b"first").await, born(&store, large).await);
+    let upload = joined(&store, &[&one, &two, &one]).await;
+    let bytes = [b"first", large, b"first"].concat();
+    assert_eq!(content(&node(&double), &upload.id).await, bytes);
+    let given = uploads.for_operator().complete(&upload.id, None).await.unwrap();
+    given.file().persist("media/file").await.unwrap();
+    given.finish().await.unwrap();
+    ahead.store(2 * 3600, Ordering::Relaxed);
+    uploads.delete_expired().await.unwrap();
+    let log = keys().log(&upload.id);
+    let left = double.keys().await.iter().filter(|key| key.starts_with(log.as_ref())).count();
+    // The commit with the list of the parts, and the last one.
+    assert_eq!(left, 2, "{:?}", double.keys().await);
+    for store in [store, node(&double)] {
+        assert_eq!(content(&store, &upload.id).await, bytes);
+        assert_eq!(store.load(&upload.id).await.unwrap().parts().len(), 3);
+        assert!(!store.remove_damaged(&upload.id).await.unwrap());
+        assert_eq!(content(&store, &one.id).await, b"first");
+        assert_eq!(content(&store, &two.id).await, large);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_a_commit_of_a_joined_upload_is_no_loss() {
+    let double = Double::default();
+    let store = node(&double);
+    let part = born(&store, b"first").await;
+    for fates in [&[Fate::Lost][..], &[Fate::Refused, Fate::Lost], &[Fate::Contended]] {
+        double.plan(Call::Put, "/log/", fates);
+        let upload = joined(&store, &[&part, &part]).await;
+        assert!(double.is_done());
+        assert_eq!(content(&node(&double), &upload.id).await, b"firstfirst");
+        assert_eq!(node(&double).load(&upload.id).await.unwrap(), upload);
+        assert!(!node(&double).remove_damaged(&upload.id).await.unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_joined_upload_whose_part_is_gone_is_not_persisted() {
+    let double = Double::default();
+    let store = node(&double);
+    let (part, other) = (born(&store, b"first").await, born(&store, b"other").await);
+    let upload = joined(&store, &[&part, &other]).await;
+    store.writer(&other.id).await.unwrap().remove().await.unwrap();
+    let mut writer = store.writer(&upload.id).await.unwrap();
+    writer.persist(FilePath::new("media/file"), true).await.unwrap_err();
+    assert!(!double.keys().await.iter().any(|key| key.contains("media")));
+    let mut reader = store.open(&upload.id).await.unwrap();
+    reader.read_to_end(&mut Vec::new()).await.unwrap_err();
 }
