@@ -321,6 +321,30 @@ async fn a_part_expires_on_its_own() {
     refused(&client.head(&path).await, 410);
 }
 
+#[test]
+fn an_upload_lives_as_long_as_the_part_that_it_waits_for() {
+    on_all_stores(|uploads| async move {
+        let (clock, life) = (Clock::new(), Duration::from_secs(60));
+        let uploads = uploads.clock(clock.read()).expiry(Expiry::AfterLastChunk(life));
+        let (client, uploads) = served(uploads);
+        let (a, b) = (empty_part(&client, "3").await, empty_part(&client, "1").await);
+        let path = joined(&client, &a).await;
+        let lost = joined(&client, &b).await;
+        for (at, bytes) in ["x", "y"].into_iter().enumerate() {
+            clock.advance(life - Duration::from_secs(1));
+            assert_eq!(client.patch(&a, at as u64, bytes).await.status, 204);
+            uploads.delete_expired().await.unwrap();
+        }
+        assert_eq!(client.head(&path).await.status, 200);
+        refused(&client.head(&lost).await, 410);
+        assert_eq!(client.patch(&a, 2, "z").await.status, 204);
+        assert_eq!(contents(&client), ["xyz"]);
+        assert_eq!(client.stands_at(&path).await, "3");
+        clock.advance(life);
+        refused(&client.head(&path).await, 410);
+    });
+}
+
 #[tokio::test]
 async fn a_quota_counts_each_byte_once() {
     let (client, uploads) = served(memory().max_bytes_per_owner(8).max_uploads_per_owner(2));

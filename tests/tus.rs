@@ -17,7 +17,7 @@ use tower_chunked_upload::policy::Verification;
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::tus::Extensions;
 use tower_chunked_upload::{
-    ChunkedUploadLayer, CompletedUpload, Context, Owner, Policy, Refusal, Tus, Uploads,
+    ChunkedUploadLayer, CompletedUpload, Context, Expiry, Owner, Policy, Refusal, Tus, Uploads,
 };
 
 use support::*;
@@ -307,6 +307,22 @@ async fn the_offset_grows_while_bytes_come_slowly() {
         }
         let offset: u64 = client.stands_at(&path).await.parse().unwrap();
         assert!(offset > (second - 1) * 10 && offset <= second * 10, "{second}: {offset}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_does_not_expire_while_bytes_come() {
+    let clock = Clock::new();
+    let life = Duration::from_secs(60);
+    let uploads = memory().clock(clock.read()).expiry(Expiry::AfterLastChunk(life));
+    let client = Client::new(layer(uploads));
+    let path = client.create(&[("upload-length", "100")]).await;
+    let (more, body) = TestBody::live();
+    let _patching = client.spawn(patch(&path, 0, &[], body));
+    for offset in 1..4 {
+        more.send(Piece::Data("x".into())).unwrap();
+        until("it is kept", async || client.stands_at(&path).await == offset.to_string()).await;
+        clock.advance(life * 2 / 3);
     }
 }
 

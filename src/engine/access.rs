@@ -97,7 +97,7 @@ impl Access {
 
     pub(super) async fn find_unexpired(&self, id: &UploadId) -> Result<Upload, Error> {
         let upload = self.find(id).await?;
-        match upload.is_expired(self.engine.now()) {
+        match self.engine.is_expired(&upload).await? {
             true => Err(ErrorKind::Expired.into()),
             false => Ok(upload),
         }

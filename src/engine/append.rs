@@ -393,9 +393,7 @@ impl Append {
         }
         let keep = self.must_commit().then(|| {
             self.committed = (self.submitted, Instant::now());
-            let mut upload = self.upload.clone();
-            upload.progress.offset = self.submitted;
-            upload
+            self.record(self.submitted)
         });
         // The task owns the writer and thus the lease. If this future is dropped, the write still
         // completes before anybody else can write.
@@ -463,16 +461,21 @@ impl Append {
         .await
     }
 
-    /// What is left to do: committing all bytes that have arrived.
-    fn ending(&mut self) -> Ending {
+    /// The record with the bytes up to there.
+    fn record(&self, offset: u64) -> Upload {
         let mut upload = self.upload.clone();
-        upload.progress.offset = self.contiguous();
+        upload.progress.offset = offset;
         upload.progress.expires = self.engine.expiry.after_chunk(&upload, self.engine.now());
         upload.progress.status = Status::Open;
+        upload
+    }
+
+    /// What is left to do: committing all bytes that have arrived.
+    fn ending(&mut self) -> Ending {
         Ending {
             engine: Arc::clone(&self.engine),
             cause: self.cause.clone(),
-            upload,
+            upload: self.record(self.contiguous()),
             origin: self.origin,
             reservation: self.reservation.take(),
             last: self.buffer.freeze(),

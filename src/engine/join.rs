@@ -159,10 +159,11 @@ impl Lease {
         let Some(joined) = self.upload().progress.awaited_by else { return Ok(None) };
         let access = Access::new(Arc::clone(&self.engine), self.owner());
         let access = Access { cause: self.cause.clone(), ..access };
-        let waits = match access.find_open(&joined).await {
+        let waits = match access.find_unexpired(&joined).await {
+            Ok(upload) if upload.status() == Status::Complete => false,
             Ok(upload) => self.engine.parts(&upload).await?.values().all(has_all_bytes),
             Err(error) => match error.kind() {
-                ErrorKind::NotFound | ErrorKind::Expired | ErrorKind::AlreadyComplete => false,
+                ErrorKind::NotFound | ErrorKind::Expired => false,
                 _ => return Err(error),
             },
         };
@@ -213,6 +214,7 @@ impl Lease {
             let size = |id| Part::new(id, parts.get(&id).map(Upload::offset));
             upload.kind = Kind::Joined(ids(&upload).map(size).collect());
             upload.progress.offset = upload.total().unwrap_or_default();
+            upload.progress.expires = self.engine.expiry.after_chunk(&upload, self.engine.now());
             upload.progress.checksum = checksum(&upload, &parts).map(|sum| sum.save());
         }
         commit_changed(&self.engine, &mut *self.writer, upload).await?;
@@ -226,6 +228,23 @@ impl Engine {
         let mut needed_by = upload.progress.needed_by.clone();
         self.forget_removed(&mut needed_by).await?;
         Ok(!needed_by.is_empty())
+    }
+
+    /// Whether the time of an upload is up. One that waits for a part lives as long as that.
+    pub(super) async fn is_expired(&self, upload: &Upload) -> Result<bool, StoreError> {
+        if !upload.is_expired(self.now()) || !upload.is_joined() || has_all_bytes(upload) {
+            return Ok(upload.is_expired(self.now()));
+        }
+        for part in distinct(upload) {
+            let awaits = |part: &Upload| part.progress.awaited_by == Some(upload.id);
+            match self.store.load(&part).await {
+                Ok(part) if awaits(&part) && !part.is_expired(self.now()) => return Ok(false),
+                Ok(_) | Err(StoreError::NotFound | StoreError::Removed { .. }) => {}
+                Err(StoreError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     async fn forget_removed(&self, ids: &mut Vec<UploadId>) -> Result<(), StoreError> {

@@ -192,7 +192,7 @@ pub(super) async fn remove(
         writer => writer?,
     };
     let upload: Upload = writer.upload().clone();
-    if !upload.is_expired(engine.now()) {
+    if !engine.is_expired(&upload).await? {
         return Ok(None);
     }
     if engine.is_needed(&upload).await? {
