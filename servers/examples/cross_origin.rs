@@ -57,7 +57,8 @@ use serve::Server;
 use tower_chunked_upload::policy::Verification;
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{
-    Candidate, ChunkedUploadLayer, CompletedUpload, Context, Cors, Owner, Policy, Refusal, Uploads,
+    Candidate, ChunkedUploadLayer, CompletedUpload, Context, Cors, Owner, Policy, Refusal, Tus,
+    Uploads,
 };
 use tower_http::cors::{AllowHeaders, CorsLayer};
 use uuid::Uuid;
@@ -74,7 +75,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/session", get(session).with_state(tokens.clone()))
         .route("/api/chunked_upload_complete", post(done))
         .with_state(PathBuf::from(setting("MEDIA", "media")));
-    let layer = ChunkedUploadLayer::new(uploads.clone()).policy(tokens);
+    let tus = Tus::new("/files").handler_path("/api/chunked_upload_complete");
+    let layer = ChunkedUploadLayer::new(uploads.clone()).policy(tokens).tus(tus);
     let app = Router::new()
         .fallback_service(layer.around(routes))
         // Outside, so that pages can read refusals too.

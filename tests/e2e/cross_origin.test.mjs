@@ -28,6 +28,7 @@ const PROGRAM = path.resolve(
   ROOT,
   process.env.CROSS_ORIGIN_EXAMPLE ?? "target/debug/examples/cross_origin",
 );
+const TUS = path.resolve(ROOT, "tests/e2e/node_modules/tus-js-client/dist/tus.min.js");
 const COMPLETE = "/api/chunked_upload_complete";
 const ODD_NAME = `Größe "zwei" 'drei'; 100%, 📦.bin`;
 const SIZE = 2 * MIB + 7;
@@ -119,6 +120,24 @@ class Visitor {
     const headers = { ...contentRange(range), ...disposition, ...csrf(token) };
     const target = id ? `${CHUNKS}?upload_id=${id}` : CHUNKS;
     return this.fetch(target, { method: "POST", headers, body: { range } });
+  }
+
+  /** Sends the file with tus-js-client. */
+  async tus(options) {
+    await this.page.addScriptTag({ path: TUS });
+    await this.page.evaluate(
+      ([endpoint, options]) =>
+        new Promise((onSuccess, onError) => {
+          const [file] = document.querySelector("input").files;
+          const onBeforeRequest = (request) => {
+            request.getUnderlyingObject().withCredentials = true;
+          };
+          const metadata = { filename: file.name };
+          const all = { endpoint, metadata, onBeforeRequest, onSuccess, onError, ...options };
+          new tus.Upload(file, all).start();
+        }),
+      [`${this.server.url}/files`, options],
+    );
   }
 
   status(id) {
@@ -236,6 +255,26 @@ describe("a page of another origin", { timeout: 90_000 }, () => {
       assert.deepEqual(visitor.found.errors, []);
     });
   }
+
+  for (const parallelUploads of [1, 3]) {
+    test(`sends a file by tus in parts: ${parallelUploads}`, async () => {
+      const visitor = await visit(home);
+      const token = await visitor.begin();
+      await visitor.tus({ parallelUploads, headers: csrf(token) });
+      const saved = await server.saved();
+      assert.equal(saved.length, 1, saved.join());
+      await sameBytes(saved[0], file);
+      assert.deepEqual(visitor.found.errors, []);
+    });
+  }
+
+  test("sends nothing by tus without its token", async () => {
+    const visitor = await visit(home);
+    await visitor.begin();
+    const failed = await visitor.tus({ retryDelays: [] }).then(() => null, (error) => error.message);
+    assert.match(failed, /response code: 403.*The CSRF token is missing or wrong/s);
+    assert.deepEqual(await stored(), []);
+  });
 
   test("cancels", async () => {
     const visitor = await visit(home);
