@@ -9,6 +9,8 @@
 
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/tus.rs"]
+mod tus;
 
 use std::env;
 use std::fs::{self, File};
@@ -22,6 +24,7 @@ use server::{
     Answer, Form, Plan, Random, Server, Shape, World, ask, cancel_request, complete_request,
     is_long, is_set, rerun, seed, status, status_request, until, upload_id,
 };
+use tus::{BYTES, Reply, Upload, read_reply, tus};
 
 #[test]
 fn an_upload_that_runs_out_of_room_goes_on_when_there_is_room() {
@@ -381,6 +384,393 @@ fn a_line_that_a_kill_cut_short_can_be_read_where_nothing_can_be_written() {
     }
 }
 
+/// What was shown is there while the rest finds no room, whether the request came at once or is
+/// under way for a while.
+#[test]
+fn a_patch_that_runs_out_of_room_goes_on_from_where_head_shows_it() {
+    if !may_mount("a_patch_that_runs_out_of_room_goes_on_from_where_head_shows_it") {
+        return;
+    }
+    for settings in DURABILITIES {
+        let (mut found, mut kept) = (0, 0);
+        let mut random = Random::new(seed());
+        for _ in 0..if is_long() { 20 } else { 1 } {
+            let (disk, world) = disk("size=8m");
+            let server = world.start(settings);
+            let other = Plan::of_length(random.next(), 0, 200_000);
+            let id = server.begin(&other, 1000);
+            let mut beside = Upload::create(server.addr, other.clone());
+            assert_eq!(beside.patch(0..1000, "").told(), (204, Some(1000)));
+            let plan = Plan::of_length(random.next(), 2, 5_000_000);
+            let mut upload = Upload::create(server.addr, plan);
+
+            // It is under way when the room goes.
+            let first = 1 + random.below(300_000) as usize;
+            let mut stream = upload.begin_patch(&upload.length());
+            stream.write_all(&upload.plan.content[..first]).unwrap();
+            upload.shows(first);
+            disk.leave(random.below(50));
+            // The refusal may come before its end.
+            drop(stream.write_all(&upload.plan.content[first..]));
+            refused_with(&read_reply(&mut stream, "PATCH").unwrap(), &[507]);
+            kept += usize::from(upload.offset() > first);
+            only_what_counts_is_stored(&world, &mut upload);
+
+            // It comes at once, for the rest of the file or for a part of it.
+            disk.make_room();
+            disk.leave(500);
+            let full = loop {
+                let end = upload.shown + [300_000, 1, 5_000_000][random.below(3) as usize];
+                let reply = upload.patch(upload.shown..end.min(upload.total()), "");
+                if reply.status != 204 {
+                    break reply;
+                }
+                found += 1;
+            };
+            refused_with(&full, &[507]);
+            only_what_counts_is_stored(&world, &mut upload);
+            assert_eq!((server.offset(&id), beside.offset()), (1000, 1000));
+
+            disk.leave(0);
+            creations_leave_nothing(&world, &server);
+            let stands = upload.offset();
+            server.kill();
+            let server = world.start(settings);
+            (upload.addr, beside.addr) = (server.addr, server.addr);
+            assert_eq!((upload.offset_when_free(), beside.offset_when_free()), (stands, 1000));
+            refused_with(&upload.patch(stands..stands + 9000, ""), &[507]);
+            assert_eq!(beside.delete().status, 204);
+            only_what_counts_is_stored(&world, &mut upload);
+            let at = upload.shown;
+            assert_eq!(upload.patch(at..at + 1, "").told(), (204, Some(at + 1)));
+            disk.make_room();
+            upload.finish(&world);
+            world.finish(server.addr, &id, &other, 1000).unwrap();
+            world.no_panic();
+        }
+        println!(
+            "{settings:?}: {found} requests found room; {kept} of those that lost it on their way \
+             kept more than was shown"
+        );
+    }
+}
+
+/// The bytes of a refused request that do not count take no room.
+fn only_what_counts_is_stored(world: &World, upload: &mut Upload) {
+    let stands = upload.offset();
+    until("the room of the refused request is free again", || {
+        world.stored_of(upload.id()) == stands as u64
+    });
+    upload.is_kept(world);
+}
+
+/// On a disk without room.
+fn creations_leave_nothing(world: &World, server: &Server) {
+    let files = world.files();
+    for (length, with) in [(0, 0), (1, 0), (100_000, 0), (1, 1), (100_000, 1), (100_000, 100_000)] {
+        refused_with(&create(server, length, &vec![7; with]), &[507]);
+    }
+    until("a refused upload leaves no file", || world.files() == files);
+}
+
+/// Whatever part of the bytes, of the line or of a new record finds no room.
+#[test]
+fn whatever_part_of_a_patch_finds_no_room_the_upload_stands() {
+    if !may_mount("whatever_part_of_a_patch_finds_no_room_the_upload_stands") {
+        return;
+    }
+    for settings in DURABILITIES {
+        let (disk, world) = disk("size=8m");
+        let server = world.start(settings);
+        let seed = seed();
+        let (mut accepted, mut full) = ([0; 2], [0; 2]);
+        for pages in (0..16).filter(|pages| is_long() || *pages < 3 || (7..11).contains(pages)) {
+            for record_room in [2000, 100, 0] {
+                let plan = Plan::of_length(seed, 0, 100_000);
+                let mut upload = begin_tus(&world, &server, &plan, 1000, record_room);
+                let end = 1000 + 32 * KIB;
+                let before = world.files();
+                disk.leave(pages);
+                let reply = upload.patch(1000..end, "");
+                if reply.status == 204 {
+                    accepted[0] += 1;
+                    assert_eq!(reply.offset(), Some(end));
+                } else {
+                    full[0] += 1;
+                    refused_with(&reply, &[507]);
+                }
+                only_what_counts_is_stored(&world, &mut upload);
+                assert!(upload.shown <= end);
+                until("no file is left", || world.files() == before);
+                disk.make_room();
+                upload.finish(&world);
+            }
+            for with in [0, 32 * KIB] {
+                let before = world.files();
+                disk.leave(pages);
+                let reply = create(&server, 100_000, &vec![7; with]);
+                if reply.status == 201 {
+                    accepted[1] += 1;
+                    let path = reply.header("location").unwrap();
+                    let shown = server::ask(server.addr, &tus("HEAD", path, "", b"")).unwrap();
+                    assert!(shown.head.contains(&format!("\nupload-offset: {with}\r")));
+                    let deleted = server.ask(&tus("DELETE", path, "", b""));
+                    assert_eq!(deleted.status, 204, "{deleted:?}");
+                } else {
+                    full[1] += 1;
+                    refused_with(&reply, &[507]);
+                }
+                until("no file is left", || world.files() == before);
+                disk.make_room();
+            }
+        }
+        println!(
+            "{settings:?}: {} requests and {} creations found room, {} and {} did not",
+            accepted[0], accepted[1], full[0], full[1]
+        );
+        for count in accepted.into_iter().chain(full) {
+            assert_ne!(count, 0, "there was always room, or never");
+        }
+        world.no_panic();
+    }
+}
+
+/// The last byte, and then three lines of the record: any of them may be the one without room. A
+/// client that is refused must not find the upload complete.
+#[test]
+fn the_last_byte_on_a_full_disk_counts_or_can_be_sent_again() {
+    if !may_mount("the_last_byte_on_a_full_disk_counts_or_can_be_sent_again") {
+        return;
+    }
+    let step = if is_long() { 10 } else { 70 };
+    for settings in DURABILITIES {
+        let (disk, world) = disk("size=8m");
+        let server = world.start(settings);
+        let mut random = Random::new(seed());
+        let plan = Plan::of_length(random.next(), 0, 5000);
+        let total = plan.content.len();
+        let jitter = random.below(step as u64) as usize;
+        let (mut worked, mut by_layer, mut by_hook) = (0, 0, 0);
+        for record_room in (jitter..1400).step_by(step) {
+            // The page of the last bytes is there.
+            let begun = [total - 1, 4097][random.below(2) as usize];
+            let mut upload = begin_tus(&world, &server, &plan, begun, record_room);
+            disk.leave(0);
+            let reply = upload.patch(begun..total, "");
+            if reply.status == 204 {
+                worked += 1;
+            } else {
+                let called = world.deliveries(upload.id());
+                *(if called > 0 { &mut by_hook } else { &mut by_layer }) += 1;
+                is_not_taken(&world, &mut upload, &reply);
+                let again = upload.patch(upload.shown..total, "");
+                if again.status != 204 {
+                    is_not_taken(&world, &mut upload, &again);
+                    disk.make_room();
+                    let reply = upload.patch(upload.shown..total, "");
+                    assert_eq!(reply.told(), (204, Some(total)), "{record_room}: {reply:?}");
+                }
+            }
+            disk.make_room();
+            let called = world.deliveries(upload.id());
+            assert_eq!(upload.patch(total - 1..total, "").told(), (409, Some(total)));
+            upload.is_delivered(&world, called..=called);
+        }
+        println!(
+            "{settings:?}: {worked} last bytes counted on a full disk, {by_layer} were refused \
+             before the hook and {by_hook} after it, and counted later"
+        );
+        assert_ne!(worked * by_layer, 0, "the disk was never full, or always");
+        world.no_panic();
+    }
+}
+
+/// The end of an upload was refused.
+fn is_not_taken(world: &World, upload: &mut Upload, reply: &Reply) {
+    // The hook moves the file, which writes to the record as well.
+    let called = world.deliveries(upload.id()) > 0;
+    assert!(reply.status == 507 || called && reply.status == 500, "{reply:?}");
+    assert!(upload.offset() < upload.total());
+    assert!(!called || upload.shown == upload.total() - 1);
+}
+
+#[test]
+fn without_an_inode_a_patch_goes_on_and_a_creation_is_refused() {
+    if !may_mount("without_an_inode_a_patch_goes_on_and_a_creation_is_refused") {
+        return;
+    }
+    for settings in DURABILITIES {
+        let (disk, world) = disk("size=8m,nr_inodes=200");
+        let server = world.start(settings);
+        let mut random = Random::new(seed());
+        let [mut upload, beside] = [0, 2].map(|number| {
+            Upload::create(server.addr, Plan::of_length(random.next(), number, 300_000))
+        });
+        let (mut begun, mut full) = (0, 0);
+        for inodes in 0..8 {
+            for with in [0, 1000] {
+                disk.leave_inodes(inodes);
+                let before = world.files();
+                let reply = create(&server, 100_000, &vec![7; with]);
+                if reply.status == 201 {
+                    begun += 1;
+                    let path = reply.header("location").unwrap();
+                    assert_eq!(server.ask(&tus("DELETE", path, "", b"")).status, 204);
+                } else {
+                    full += 1;
+                    refused_with(&reply, &[507]);
+                }
+                until("no file is left", || world.files() == before);
+            }
+        }
+        assert_ne!(begun * full, 0, "there was always room, or never");
+
+        // The bytes of this upload have no file yet.
+        disk.leave_inodes(1);
+        for length in [1, 1000, 100_000] {
+            let at = upload.shown;
+            let reply = upload.patch(at..at + length, "");
+            assert_eq!(reply.told(), (204, Some(at + length)), "{reply:?}");
+        }
+        disk.leave_inodes(0);
+        let stands = upload.shown;
+        server.kill();
+        let server = world.start(settings);
+        (upload.addr, upload.shown) = (server.addr, stands);
+        assert_eq!(upload.offset_when_free(), stands);
+        let deleted = server.ask(&tus("DELETE", &beside.path, "", b""));
+        assert_eq!(deleted.status, 204, "{deleted:?}");
+        upload.finish(&world);
+        println!("{settings:?}: {full} creations refused for want of an inode, {begun} begun");
+        world.no_panic();
+    }
+}
+
+#[test]
+fn a_patch_to_a_disk_that_is_read_only_for_a_while_goes_on_afterwards() {
+    if !may_mount("a_patch_to_a_disk_that_is_read_only_for_a_while_goes_on_afterwards") {
+        return;
+    }
+    for settings in DURABILITIES {
+        let (disk, world) = disk("size=8m");
+        let server = world.start(settings);
+        let seed = seed();
+        let mut uploads = [0, 1, 2, 3, 4]
+            .map(|number| Upload::create(server.addr, Plan::of_length(seed, number, 300_000)));
+        let total = uploads[0].total();
+        let [open, deleted, whole, done, _] = &mut uploads;
+        for upload in [open, deleted] {
+            assert_eq!(upload.patch(0..100_000, "").told(), (204, Some(100_000)));
+        }
+        // The application did not take it.
+        let refused = whole.patch(0..total, "X-Hook-Status: 503\r\n");
+        assert_eq!((refused.status, whole.offset()), (503, total - 1));
+        done.finish(&world);
+
+        disk.remount("ro");
+        let files = world.files();
+        let mut tried = try_all(&server, &mut uploads);
+        server.kill();
+        let server = world.start(settings);
+        tried += try_all(&server, &mut uploads);
+        assert_eq!(world.files(), files);
+        disk.remount("rw");
+        let [open, deleted, whole, done, empty] = &mut uploads;
+        assert_eq!(deleted.delete().status, 204);
+        for upload in [open, whole, empty] {
+            upload.finish(&world);
+        }
+        done.is_delivered(&world, 1..=1);
+        println!("{settings:?}: {tried} requests refused while the disk was read-only");
+        world.no_panic();
+    }
+}
+
+/// Everything that writes, to a server whose disk is read-only; gives how much it was. `HEAD`
+/// answers as before.
+fn try_all(server: &Server, uploads: &mut [Upload; 5]) -> usize {
+    let stand = uploads.each_ref().map(|upload| upload.shown);
+    for upload in uploads.iter_mut() {
+        upload.addr = server.addr;
+        upload.offset_when_free();
+    }
+    let mut tried = 0;
+    for which in [OPEN, WHOLE, EMPTY] {
+        for length in [1, 5000, 300_000] {
+            let upload = &mut uploads[which];
+            let end = upload.total().min(upload.shown + length);
+            refused_with(&upload.patch(upload.shown..end, ""), &[500, 507]);
+            assert_eq!(uploads.each_mut().map(Upload::offset), stand);
+            tried += 1;
+        }
+    }
+    for which in [OPEN, DELETED, DONE] {
+        refused_with(&uploads[which].delete(), &[500, 507]);
+        tried += 1;
+    }
+    for (length, with) in [(0, 0), (1000, 0), (1000, 100), (1000, 1000)] {
+        refused_with(&create(server, length, &vec![7; with]), &[500, 507]);
+        tried += 1;
+    }
+    assert_eq!(uploads.each_mut().map(Upload::offset), stand);
+    tried
+}
+
+const OPEN: usize = 0;
+const DELETED: usize = 1;
+const WHOLE: usize = 2;
+const DONE: usize = 3;
+const EMPTY: usize = 4;
+
+fn create(server: &Server, length: usize, bytes: &[u8]) -> Reply {
+    let mut headers = format!("Upload-Length: {length}\r\n");
+    if !bytes.is_empty() {
+        headers += &format!("Content-Type: {BYTES}\r\n");
+    }
+    tus::ask(server.addr, "POST", &tus("POST", "/files", &headers, bytes))
+}
+
+/// A refusal in the words of tus.
+fn refused_with(reply: &Reply, statuses: &[u16]) {
+    assert!(statuses.contains(&reply.status), "{reply:?}");
+    assert_eq!(reply.header("tus-resumable"), Some("1.0.0"), "{reply:?}");
+    let detail = String::from_utf8_lossy(&reply.body);
+    assert!(!detail.contains('/') && !detail.contains("os error"), "{detail}");
+}
+
+/// Begins an upload of tus with so many bytes, so that its record has so much room left in its last
+/// page.
+fn begin_tus(
+    world: &World,
+    server: &Server,
+    plan: &Plan,
+    length: usize,
+    record_room: usize,
+) -> Upload {
+    let mut padding = 0;
+    for _ in 0..20 {
+        // Each quotation mark takes two bytes in the record. A value that is no text is there once.
+        let key = "\"".repeat(padding / 2) + &"x".repeat(padding % 2 + 1);
+        let metadata = format!("Upload-Metadata: {key} /w==\r\n");
+        let mut upload = Upload::create_with(server.addr, plan.clone(), &metadata);
+        assert_eq!(upload.patch(0..length, "").told(), (204, Some(length)));
+        let left = room_of(world, upload.id());
+        if left == record_room {
+            return upload;
+        }
+        assert_eq!(upload.delete().status, 204);
+        // Times of different lengths change the record's length by a little.
+        padding = (padding + PAGE + left - record_room) % PAGE;
+    }
+    panic!("no record got the length that it should have");
+}
+
+/// How much is left of the last page of an upload's record.
+fn room_of(world: &World, id: &str) -> usize {
+    let length = fs::metadata(record(world, id)).unwrap().len();
+    (PAGE - usize::try_from(length).unwrap() % PAGE) % PAGE
+}
+
 /// Begins an upload with chunks up to these places, so that its record has so much room left in its
 /// last page.
 fn begin_with(
@@ -404,8 +794,7 @@ fn begin_with(
             start = end;
         }
         let id = id.unwrap();
-        let length = fs::metadata(record(world, &id)).unwrap().len();
-        let left = (PAGE - usize::try_from(length).unwrap() % PAGE) % PAGE;
+        let left = room_of(world, &id);
         if left == record_room {
             return id;
         }

@@ -134,9 +134,13 @@ impl World {
 
     /// How many bytes of this upload there are, those included that do not count.
     pub(crate) fn stored_of(&self, id: &str) -> u64 {
+        self.part_of(id).and_then(|path| fs::metadata(path).ok()).map_or(0, |file| file.len())
+    }
+
+    /// Where the bytes of this upload are.
+    pub(crate) fn part_of(&self, id: &str) -> Option<PathBuf> {
         let name = format!("{id}.part");
-        let part = self.files().into_iter().find(|path| path.ends_with(&name));
-        part.and_then(|path| fs::metadata(path).ok()).map_or(0, |file| file.len())
+        self.files().into_iter().find(|path| path.ends_with(&name))
     }
 
     /// Sends a chunk but its last byte, and waits until the server has written something of it

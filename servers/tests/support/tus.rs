@@ -33,6 +33,8 @@ pub(crate) const BYTES: &str = "application/offset+octet-stream";
 pub(crate) struct Reply {
     pub(crate) status: u16,
     headers: Vec<(String, String)>,
+    /// Of HTTP/1.1.
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
@@ -82,10 +84,11 @@ pub(crate) fn read_reply(stream: &mut TcpStream, method: &str) -> io::Result<Rep
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
     let headers = head.lines().filter_map(|line| line.split_once(':'));
     let headers = headers.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect();
-    let reply = Reply { status, headers };
+    let mut reply = Reply { status, headers, body: Vec::new() };
     if method != "HEAD" {
         let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
-        stream.read_exact(&mut vec![0; length])?;
+        reply.body.resize(length, 0);
+        stream.read_exact(&mut reply.body)?;
     }
     Ok(reply)
 }
@@ -98,8 +101,11 @@ pub(crate) fn ask(addr: SocketAddr, method: &str, request: &[u8]) -> Reply {
 /// The same from a server that may end.
 pub(crate) fn try_ask(addr: SocketAddr, method: &str, request: &[u8]) -> io::Result<Reply> {
     let mut stream = connect(addr)?;
-    stream.write_all(request)?;
-    read_reply(&mut stream, method)
+    let written = stream.write_all(request);
+    // Also after a failed write: a refusal may be on its way.
+    let reply = read_reply(&mut stream, method)?;
+    assert!(written.is_ok() || reply.status >= 400, "answered before its end: {reply:?}");
+    Ok(reply)
 }
 
 /// What ends a request that was cut or whose server goes: an error after which clients go on, or
@@ -126,7 +132,11 @@ pub(crate) struct Upload {
 
 impl Upload {
     pub(crate) fn create(addr: SocketAddr, plan: Plan) -> Self {
-        let headers = format!("Upload-Length: {}\r\n", plan.content.len());
+        Self::create_with(addr, plan, "")
+    }
+
+    pub(crate) fn create_with(addr: SocketAddr, plan: Plan, headers: &str) -> Self {
+        let headers = format!("Upload-Length: {}\r\n{headers}", plan.content.len());
         let reply = ask(addr, "POST", &tus("POST", "/files", &headers, b""));
         assert_eq!(reply.status, 201, "{reply:?}");
         let path = reply.header("location").unwrap().to_owned();
@@ -232,6 +242,16 @@ impl Upload {
         assert!(file == self.plan.content, "{} is another file", self.path);
         let deliveries = world.deliveries(self.id());
         assert!(times.contains(&deliveries), "delivered {deliveries} times");
+    }
+
+    /// What was told to be there is in the server's folder.
+    pub(crate) fn is_kept(&self, world: &World) {
+        let kept = world.part_of(self.id()).map_or(Vec::new(), |part| fs::read(part).unwrap());
+        assert!(kept.get(..self.shown) == Some(&self.plan.content[..self.shown]), "{}", self.path);
+    }
+
+    pub(crate) fn delete(&self) -> Reply {
+        ask(self.addr, "DELETE", &tus("DELETE", &self.path, "", b""))
     }
 
     /// Whether a request has it: the server has its bytes open, and not only to read them.
@@ -340,7 +360,8 @@ impl Http2 {
         let text = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
             (name.to_string(), value.to_str().unwrap().to_owned())
         };
-        Ok(Reply { status: answer.status().as_u16(), headers: headers.map(text).collect() })
+        let (status, headers) = (answer.status().as_u16(), headers.map(text).collect());
+        Ok(Reply { status, headers, body: Vec::new() })
     }
 
     /// Breaks the request off; gives how many bytes of it the server has got.
