@@ -9,10 +9,13 @@
 
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/tus.rs"]
+mod tus;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
+use std::net::{Shutdown, TcpStream};
 use std::process::Command;
 use std::sync::Barrier;
 use std::thread;
@@ -22,6 +25,7 @@ use server::{
     Answer, Plan, Random, Server, Shape, World, cancel_request, complete_request, exchange,
     is_long, read_answer, seed, status, status_request, until,
 };
+use tus::{Upload, patch_headers, read_end, tus};
 
 #[test]
 fn of_two_chunks_at_one_offset_one_wins_and_the_file_is_its() {
@@ -243,14 +247,7 @@ fn a_dead_connection_to_one_process_gives_way_to_a_request_at_the_other() {
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(other.offset(&id), 400_000);
         pair.world.finish(dead.addr, &id, &plan, 400_000).unwrap();
-        assert_eq!(
-            pair.world
-                .files()
-                .iter()
-                .filter(|path| path.parent().unwrap().ends_with("asked"))
-                .count(),
-            0
-        );
+        assert_eq!(pair.asked(), 0);
     }
     println!("{tries} dead connections to one process gave way to the other");
 }
@@ -299,6 +296,246 @@ fn the_lease_of_a_killed_process_is_free() {
     world.no_panic();
 }
 
+#[test]
+fn of_two_patches_at_one_offset_one_writes_and_the_bytes_are_its() {
+    let pair = Pair::start(&[]);
+    let mut random = Random::new(seed());
+    let mut found = BTreeMap::new();
+    for round in 0..rounds() {
+        let plan = Plan::of_length(random.next(), 0, 400_000);
+        let plans = [plan.fork(BEGUN), plan];
+        let mut upload = pair.begin_tus(&plans[0], BEGUN);
+        let ends = [(); 2].map(|()| BEGUN + [1, 20_000, 300_000][random.below(3) as usize]);
+        let patches =
+            [0, 1].map(|which| patch(&upload, &plans[which].content[..ends[which]], BEGUN));
+        let answers = pair.race(&mut random, patches.each_ref().map(Vec::as_slice));
+        let stands = pair.shown_by_both(&mut upload);
+        let kept = fs::read(pair.world.part_of(upload.id()).unwrap()).unwrap();
+        let writer = plans.iter().position(|plan| plan.content[..stands] == kept[..stands]);
+        let writer = writer.unwrap_or_else(|| panic!("round {round}: the bytes are of both"));
+        for (which, answer) in answers.iter().enumerate() {
+            match answer.status {
+                204 => assert_eq!((which, ends[which]), (writer, stands), "{answers:?}"),
+                // It came too late, or gave way to the other one.
+                status => assert!([409, 423, 503].contains(&status), "{answer:?}"),
+            }
+        }
+        upload.plan = plans[writer].clone();
+        upload.addr = pair.servers[random.below(2) as usize].addr;
+        upload.finish(&pair.world);
+        count(&mut found, "PATCH + PATCH", &answers);
+    }
+    pair.conclude(&found);
+}
+
+#[test]
+fn of_two_last_patches_one_is_delivered() {
+    let pair = Pair::start(&[]);
+    let mut random = Random::new(seed());
+    let mut found = BTreeMap::new();
+    for number in 0..rounds() {
+        let plan = Plan::of_length(random.next(), number, 5000);
+        let total = plan.content.len();
+        let begun = total - [1, 1, 1000, total][random.below(4) as usize];
+        let mut upload = pair.begin_tus(&plan, begun);
+        let last = patch(&upload, &plan.content, begun);
+        let answers = pair.race(&mut random, [&last, &last]);
+        let taken = answers.iter().filter(|answer| answer.status == 204).count();
+        assert!(answers.iter().all(|answer| [204, 409, 423, 503].contains(&answer.status)));
+        assert_eq!(pair.world.deliveries(upload.id()), taken as u64, "{answers:?}");
+        let stands = pair.shown_by_both(&mut upload);
+        match taken {
+            1 => upload.is_delivered(&pair.world, 1..=1),
+            // Each gave way to the other one.
+            _ => {
+                assert!(taken == 0 && stands < total, "{answers:?}");
+                upload.finish(&pair.world);
+            }
+        }
+        count(&mut found, "last PATCH + last PATCH", &answers);
+    }
+    pair.conclude(&found);
+}
+
+#[test]
+fn an_upload_that_was_deleted_beside_a_patch_is_gone_or_stands() {
+    let pair = Pair::start(&[]);
+    let mut random = Random::new(seed());
+    let mut found = BTreeMap::new();
+    for round in 0..2 * rounds() {
+        let plan = Plan::of_length(random.next(), 0, 100_000);
+        let total = plan.content.len();
+        let (kind, begun, end) = if round % 2 == 0 {
+            ("DELETE + last PATCH", total - [1, 50_000][random.below(2) as usize], total)
+        } else {
+            ("DELETE + PATCH", BEGUN, total - 1)
+        };
+        let mut upload = pair.begin_tus(&plan, begun);
+        let delete = tus("DELETE", &upload.path, "", b"");
+        let brings = patch(&upload, &plan.content[..end], begun);
+        let answers = pair.race(&mut random, [&delete, &brings]);
+        let [delete, brings] = &answers;
+        let delivered = end == total && brings.status == 204;
+        let deliveries = pair.world.deliveries(upload.id());
+        assert_eq!(deliveries, u64::from(delivered), "{answers:?}");
+        if delete.status == 204 {
+            let allowed = [204, 404, 409, 410, 423, 503];
+            assert!(allowed.contains(&brings.status), "{answers:?}");
+            pair.is_gone(&mut upload);
+            let kept = fs::read(pair.world.final_of(upload.id())).ok();
+            assert!(kept == delivered.then_some(plan.content), "{answers:?}");
+        } else {
+            assert_eq!((delete.status, [204, 503].contains(&brings.status)), (423, true));
+            match pair.shown_by_both(&mut upload) {
+                stands if stands == total => upload.is_delivered(&pair.world, 1..=1),
+                _ => upload.finish(&pair.world),
+            }
+        }
+        count(&mut found, kind, &answers);
+    }
+    pair.conclude(&found);
+}
+
+/// What becomes of a request for an upload whose client is back at the other process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Older {
+    /// Its connection died without a word.
+    Stalls,
+    /// It wakes up later, with other bytes.
+    Wakes,
+    /// It brings bytes as before.
+    GoesOn,
+    /// Its process is killed.
+    Dies,
+}
+
+/// What either process has shown stays, and the newer request gets the upload.
+#[test]
+fn a_patch_at_one_process_gives_way_to_a_newer_one_at_the_other() {
+    let mut pair = Pair::start(&[]);
+    let mut random = Random::new(seed());
+    let mut found = BTreeMap::new();
+    for number in 0..if is_long() { 100 } else { 8 } {
+        let fate = Older::ALL[number as usize % 4];
+        let [old, new] = if random.below(2) == 0 { [0, 1] } else { [1, 0] };
+        let plan = Plan::of_length(random.next(), number, 400_000);
+        let mut upload = Upload::create(pair.servers[old].addr, plan);
+        let first = 1 + random.below(200_000) as usize;
+        let mut older = upload.begin_patch(&upload.length());
+        older.write_all(&upload.plan.content[..first]).unwrap();
+        upload.addr = pair.servers[new].addr;
+        upload.shows(first);
+        if fate == Older::Dies {
+            pair.restart(old, &random.durability());
+        }
+        let tries = thread::scope(|scope| {
+            if fate == Older::GoesOn {
+                let (older, plan) = (&older, upload.plan.clone());
+                scope.spawn(move || trickle(older, &plan.content[first..]));
+            }
+            take_over(&mut upload, &mut random)
+        });
+        if fate == Older::Wakes {
+            // It may have been answered and closed.
+            drop(older.write_all(&vec![0; 100_000]));
+        }
+        drop(older.shutdown(Shutdown::Write));
+        read_end(&mut older);
+        let stands = upload.shown;
+        assert_eq!(pair.shown_by_both(&mut upload), stands);
+        upload.is_kept(&pair.world);
+        upload.addr = pair.servers[random.below(2) as usize].addr;
+        upload.finish(&pair.world);
+        *found.entry(format!("{fate:?}: after {tries} tries")).or_insert(0) += 1;
+    }
+    until("no process asks for an upload any more", || pair.asked() == 0);
+    pair.conclude(&found);
+}
+
+/// Sends some bytes, but not the last, wherever the upload stands, until they are taken; gives how
+/// many requests that took.
+fn take_over(upload: &mut Upload, random: &mut Random) -> u32 {
+    let mut tries = 0;
+    until("the newer request gets the upload", || {
+        tries += 1;
+        let at = upload.offset_when_free();
+        let end = at + 1 + random.below((upload.total() - 1 - at) as u64) as usize;
+        let reply = upload.patch(at..end, "");
+        // It has grown meanwhile, or the other process had no time to hear of it.
+        assert!([204, 409, 423].contains(&reply.status), "{reply:?}");
+        reply.status == 204
+    });
+    tries
+}
+
+/// Sends bytes bit by bit, but not the last ones, until nobody wants them.
+fn trickle(mut stream: &TcpStream, bytes: &[u8]) {
+    for piece in bytes[..bytes.len() - 100_000].chunks(100) {
+        if stream.write_all(piece).is_err() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_delete_at_one_process_ends_a_patch_at_the_other() {
+    let pair = Pair::start(&[]);
+    let mut random = Random::new(seed());
+    let tries = if is_long() { 50 } else { 4 };
+    let mut again = 0;
+    for number in 0..tries {
+        let [old, new] = if random.below(2) == 0 { [0, 1] } else { [1, 0] };
+        let plan = Plan::of_length(random.next(), number, 400_000);
+        let mut upload = Upload::create(pair.servers[old].addr, plan);
+        let first = 1 + random.below(300_000) as usize;
+        let mut older = upload.begin_patch(&upload.length());
+        older.write_all(&upload.plan.content[..first]).unwrap();
+        upload.addr = pair.servers[new].addr;
+        upload.shows(first);
+        until("it is deleted", || {
+            let reply = upload.delete();
+            // The other process had no time to hear of it.
+            assert!([204, 423].contains(&reply.status), "{reply:?}");
+            again += u32::from(reply.status == 423);
+            reply.status == 204
+        });
+        drop(older.write_all(&upload.plan.content[first..]));
+        read_end(&mut older);
+        pair.is_gone(&mut upload);
+        assert_eq!(pair.world.deliveries(upload.id()), 0);
+    }
+    println!("{tries} requests at one process ended by the other, which asked {again} times more");
+    pair.world.no_panic();
+}
+
+#[test]
+fn an_upload_of_tus_wanders_between_processes() {
+    let pair = Pair::start(&[]);
+    let mut random = Random::new(seed());
+    let mut requests = 0;
+    for number in 0..rounds() {
+        let plan = Plan::of_length(random.next(), number, 300_000);
+        let mut upload = pair.begin_tus(&plan, BEGUN);
+        while upload.shown < upload.total() {
+            upload.addr = pair.servers[random.below(2) as usize].addr;
+            let length = [1, 1000, 100_000, 300_000][random.below(4) as usize];
+            let (at, end) = (upload.shown, upload.total().min(upload.shown + length));
+            assert_eq!(upload.patch(at..end, "").told(), (204, Some(end)));
+            assert_eq!(pair.shown_by_both(&mut upload), end);
+            requests += 1;
+        }
+        upload.is_delivered(&pair.world, 1..=1);
+    }
+    println!("{} uploads in {requests} requests, each to one of two processes", rounds());
+    pair.world.no_panic();
+}
+
+/// A request with the bytes from some place on.
+fn patch(upload: &Upload, content: &[u8], at: usize) -> Vec<u8> {
+    tus("PATCH", &upload.path, &patch_headers(at), &content[at..])
+}
+
 /// Two servers on one folder.
 struct Pair {
     servers: [Server; 2],
@@ -337,6 +574,44 @@ impl Pair {
         self.world.files().iter().filter(ours).count()
     }
 
+    /// Begins an upload of tus at the first server.
+    fn begin_tus(&self, plan: &Plan, length: usize) -> Upload {
+        let mut upload = Upload::create(self.servers[0].addr, plan.clone());
+        if length > 0 {
+            assert_eq!(upload.patch(0..length, "").told(), (204, Some(length)));
+        }
+        upload
+    }
+
+    /// Where both show an upload that nobody works on.
+    fn shown_by_both(&self, upload: &mut Upload) -> usize {
+        let [one, other] = self.servers.each_ref().map(|server| {
+            upload.addr = server.addr;
+            upload.offset_when_free()
+        });
+        assert_eq!(one, other);
+        one
+    }
+
+    fn is_gone(&self, upload: &mut Upload) {
+        for server in &self.servers {
+            upload.addr = server.addr;
+            assert_eq!(upload.head().status, 404);
+        }
+        until("nothing is left of it", || self.files_of(upload.id()) == 0);
+    }
+
+    fn restart(&mut self, which: usize, settings: &[(&str, &str)]) {
+        let server = self.world.start(settings);
+        std::mem::replace(&mut self.servers[which], server).kill();
+    }
+
+    /// How many requests for uploads of the other process there are.
+    fn asked(&self) -> usize {
+        let files = self.world.files();
+        files.iter().filter(|path| path.parent().unwrap().ends_with("asked")).count()
+    }
+
     fn conclude(&self, found: &BTreeMap<String, u32>) {
         println!("{found:?}");
         self.world.no_panic();
@@ -346,6 +621,10 @@ impl Pair {
 fn count(found: &mut BTreeMap<String, u32>, kind: &str, answers: &[Answer; 2]) {
     let [one, other] = answers.each_ref().map(|answer| answer.status);
     *found.entry(format!("{kind}: {one} + {other}")).or_insert(0) += 1;
+}
+
+impl Older {
+    const ALL: [Self; 4] = [Self::Stalls, Self::Wakes, Self::GoesOn, Self::Dies];
 }
 
 impl Random {
