@@ -1,8 +1,9 @@
 //! Three nodes on one bucket behind a balancer that gives each request to the next of them: the
 //! protocol is as on one server, and `kill -9` of nodes and of the bucket's gateways loses nothing
-//! that was acknowledged.
+//! that was acknowledged. Half of the clients speak tus, whose requests also leave what came of them
+//! when they are cut.
 //!
-//! The default run uploads fifty files, `LONG=1` two thousand. `SEED=N` repeats the random choices,
+//! The default run uploads fifty files and cuts fifty requests, `LONG=1` two thousand and five hundred. `SEED=N` repeats the random choices,
 //! though not their moments.
 
 #![cfg(unix)]
@@ -12,6 +13,8 @@
 mod engines;
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/tus.rs"]
+mod tus;
 #[path = "wire/main.rs"]
 #[allow(dead_code, reason = "it is a program of its own")]
 mod wire;
@@ -19,7 +22,7 @@ mod wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::read_to_string;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +32,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use engines::{Ceph, ceph};
 use object_store::{ObjectStore, ObjectStoreExt as _, RetryConfig};
+use rustix::net::sockopt::set_socket_linger;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use server::{
@@ -37,6 +41,7 @@ use server::{
 };
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
+use tus::{BYTES, Http2, Reply, Upload, patch_headers, read_end, try_ask, tus};
 
 /// One Ceph at a time is enough for a machine.
 static ONE: Mutex<()> = Mutex::new(());
@@ -94,6 +99,100 @@ fn kills_of_nodes_and_gateways_lose_no_byte_and_move_no_offset_back() {
     });
     run.compare(&*object_store(&ceph, &settings), &uploads);
     run.conclude(balancer, count, kills, uploads.len());
+}
+
+/// How a request to a node ends in its middle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Cut {
+    Fin,
+    /// After the node has read what came.
+    Rst,
+    Http2Reset,
+}
+
+/// Two nodes without a balancer: what one of them was given is there, and the other one shows it.
+#[test]
+fn a_request_to_a_node_that_is_cut_at_any_byte_leaves_all_that_came() {
+    const CUTS: usize = 50;
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut random = Random::new(seed());
+    let ceph = ceph(1, "memstore");
+    let world = World::new();
+    let mut settings = settings(&ceph);
+    settings.retain(|(name, _)| *name != "WIRE_NODES");
+    settings.push(("WIRE_SEGMENT_BYTES", (MIB / 2).to_string()));
+    let texts: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let nodes = [(); 2].map(|()| world.start(&texts));
+    let mut found = BTreeMap::<Cut, [usize; 2]>::new();
+    for number in 0..if is_long() { 10 } else { 1 } {
+        let plan = Plan::of_length(random.next(), number, 8 << 20);
+        let mut upload = Upload::create(nodes[0].addr, plan);
+        for left in (1..=CUTS).rev() {
+            let [node, other] = random.order();
+            let at = upload.shown;
+            let rest = upload.total() - 1 - at;
+            let length = random.up_to((2 * rest / left).max(1) as u64).min(rest);
+            let cut = Cut::ALL[random.below(3) as usize];
+            upload.addr = nodes[node].addr;
+            let given = cut_after(&mut upload, length, cut, &mut random);
+            upload.addr = nodes[other].addr;
+            upload.shows(at + given);
+            let count = found.entry(cut).or_default();
+            count[0] += 1;
+            count[1] += given;
+        }
+        upload.finish(&world);
+    }
+    for (cut, [cuts, given]) in &found {
+        println!("{cut:?}: {cuts} cuts, {given} bytes given, 0 of them not kept");
+    }
+    world.no_panic();
+}
+
+/// Sends at most so many bytes and ends the request; gives how many the node has got.
+fn cut_after(upload: &mut Upload, length: usize, cut: Cut, random: &mut Random) -> usize {
+    let at = upload.shown;
+    let bytes = upload.plan.content[at..at + length].to_vec();
+    let shows = random.below(4) == 0;
+    if cut == Cut::Http2Reset {
+        let client = Http2::connect(upload.addr);
+        let mut stream = client.begin_patch(&upload.path, at, &[]);
+        client.send(&mut stream, &bytes);
+        client.sends(&stream, if shows { length } else { 1 });
+        if shows {
+            upload.shows(at + length);
+        }
+        return client.reset(stream);
+    }
+    let mut stream = upload.begin_patch(&upload.length());
+    stream.write_all(&bytes).unwrap();
+    if shows {
+        upload.shows(at + length);
+    }
+    if cut == Cut::Fin {
+        stream.shutdown(Shutdown::Write).unwrap();
+        read_end(&mut stream);
+    } else {
+        until("the node has read it", || is_read(&stream));
+        set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+    }
+    length
+}
+
+/// Whether nothing that was sent waits in the kernel any more.
+fn is_read(stream: &TcpStream) -> bool {
+    let ends = [stream.local_addr().unwrap(), stream.peer_addr().unwrap()];
+    let [here, there] = ends.map(|end| {
+        let SocketAddr::V4(end) = end else { panic!("{end}") };
+        format!("{:08X}:{:04X}", u32::from_ne_bytes(end.ip().octets()), end.port())
+    });
+    let table = read_to_string("/proc/net/tcp").unwrap();
+    // What is to be sent, and what is to be read.
+    let waits = |from: &str, to: &str| {
+        let row = table.lines().find(|row| row.contains(&format!(" {from} {to} "))).unwrap();
+        row.split_whitespace().nth(4).unwrap() != "00000000:00000000"
+    };
+    !waits(&here, &there) && !waits(&there, &here)
 }
 
 #[test]
@@ -378,10 +477,19 @@ impl<'a> Client<'a> {
     }
 
     /// `None` if it cannot be brought to its end, which is then noted.
-    fn upload(mut self) -> Option<(String, Plan)> {
+    fn upload(self) -> Option<(String, Plan)> {
+        if self.plan.number % 4 < 2 { self.upload_chunked() } else { self.upload_with_tus() }
+    }
+
+    /// How much a request brings at most.
+    fn most(&mut self) -> u64 {
+        let most = [1000, 64 * KIB, MIB, 3 * MIB][self.random.below(4) as usize];
+        most.max(self.plan.content.len() as u64 / 20 + 1)
+    }
+
+    fn upload_chunked(mut self) -> Option<(String, Plan)> {
         let total = self.plan.content.len();
-        let most = [1000, 64 * KIB, MIB, 3 * MIB][self.random.below(4) as usize]
-            .max(total as u64 / 20 + 1);
+        let most = self.most();
         let id = loop {
             let end = total.min(self.random.up_to(most));
             let shape = self.random.shape();
@@ -433,20 +541,124 @@ impl<'a> Client<'a> {
         Some((id, self.plan))
     }
 
+    fn upload_with_tus(mut self) -> Option<(String, Plan)> {
+        let total = self.plan.content.len();
+        let most = self.most();
+        let path = self.create(most)?;
+        while self.offset < total {
+            let end = total.min(self.offset + self.random.up_to(most));
+            let bytes = &self.plan.content[self.offset..end];
+            let mut patch = tus("PATCH", &path, &patch_headers(self.offset), bytes);
+            match self.random.below(6) {
+                0 => self.let_hang(&patch),
+                1 => {
+                    patch.truncate(patch.len() - self.random.below(bytes.len() as u64) as usize);
+                    self.let_hang(&patch);
+                    // It ends there.
+                    self.hanging.pop();
+                }
+                _ => match self.call_with_tus("PATCH", &patch)? {
+                    reply if reply.told() == (204, Some(end)) => {
+                        self.learn_told(&reply)?;
+                        continue;
+                    }
+                    reply if !may_pass(reply.status) => return self.stuck_with(&reply),
+                    _ => {}
+                },
+            }
+            self.look_with_tus(&path)?;
+        }
+        let id = path.rsplit('/').next().unwrap().to_owned();
+        Some((id, self.plan))
+    }
+
+    /// Gives the path of a new upload, which may have bytes already.
+    fn create(&mut self, most: u64) -> Option<String> {
+        let total = self.plan.content.len();
+        loop {
+            let with = total.min(self.random.up_to(most)) * self.random.below(2) as usize;
+            let mut headers = format!("Upload-Length: {total}\r\n");
+            if with > 0 {
+                headers += &format!("Content-Type: {BYTES}\r\n");
+            }
+            let post = tus("POST", "/files", &headers, &self.plan.content[..with]);
+            let reply = self.call_with_tus("POST", &post)?;
+            match reply.status {
+                201 => {
+                    if with > 0 {
+                        self.learn_told(&reply)?;
+                    }
+                    return Some(reply.header("location").unwrap().to_owned());
+                }
+                // An upload may be there now whose path nobody knows.
+                status if !may_pass(status) => return self.stuck_with(&reply),
+                _ => {}
+            }
+        }
+    }
+
+    fn look_with_tus(&mut self, path: &str) -> Option<()> {
+        let head = tus("HEAD", path, "", b"");
+        loop {
+            let reply = self.call_with_tus("HEAD", &head)?;
+            match reply.status {
+                200 => {
+                    let total = self.plan.content.len().to_string();
+                    if reply.header("upload-length") != Some(&total) {
+                        return self.stuck_with(&reply);
+                    }
+                    let before = self.offset;
+                    self.learn_told(&reply)?;
+                    let grown = u64::from(self.offset > before);
+                    self.run.findings.resumed.fetch_add(grown, Ordering::Relaxed);
+                    return Some(());
+                }
+                status if !may_pass(status) => return self.stuck_with(&reply),
+                _ => {}
+            }
+        }
+    }
+
+    /// An answer; `None` if there is no more time.
+    fn call_with_tus(&mut self, method: &str, request: &[u8]) -> Option<Reply> {
+        self.is_in_time()?;
+        let reply = try_ask(self.run.addr, method, request);
+        let reply = reply.unwrap_or_else(|_| Reply::of_status(BROKEN_OFF));
+        self.note_refusal(reply.status);
+        Some(reply)
+    }
+
+    fn learn_told(&mut self, reply: &Reply) -> Option<()> {
+        self.learn_offset(reply.offset(), &format!("{reply:?}"))
+    }
+
+    fn stuck_with<T>(&self, reply: &Reply) -> Option<T> {
+        self.stuck(reply.status, &json!(format!("{reply:?}")))
+    }
+
     /// Status and content of an answer; `None` if there is no more time.
     fn call(&mut self, request: &[u8]) -> Option<(u16, Value)> {
+        self.is_in_time()?;
+        // The balancer says the same if a node ends before it has answered.
+        let (status, json) = ask(self.run.addr, request)
+            .map_or((BROKEN_OFF, Value::Null), |answer| (answer.status, answer.json));
+        self.note_refusal(status);
+        Some((status, json))
+    }
+
+    fn is_in_time(&self) -> Option<()> {
         if Instant::now() > self.patience {
             self.run.findings.wrong(&self.plan, "it comes to no end");
             return None;
         }
-        // The balancer says the same if a node ends before it has answered.
-        let (status, json) = ask(self.run.addr, request)
-            .map_or((BROKEN_OFF, Value::Null), |answer| (answer.status, answer.json));
+        Some(())
+    }
+
+    fn note_refusal(&mut self, status: u16) {
         if may_pass(status) {
             *self.run.findings.refused.lock().unwrap().entry(status).or_default() += 1;
             self.random.sleep(200);
         }
-        Some((status, json))
     }
 
     /// Sends a request and waits for no answer, as if the connection had died on the way back.
@@ -487,16 +699,20 @@ impl<'a> Client<'a> {
         Some(())
     }
 
-    /// Takes the offset that a server says.
     fn learn(&mut self, standing: &Value) -> Option<()> {
-        let total = self.plan.content.len();
         let offset = standing["offset"].as_u64().and_then(|offset| usize::try_from(offset).ok());
+        self.learn_offset(offset, &standing.to_string())
+    }
+
+    /// Takes the offset that a server says.
+    fn learn_offset(&mut self, offset: Option<usize>, said: &str) -> Option<()> {
+        let total = self.plan.content.len();
         match offset {
             Some(offset) if offset < self.offset => {
                 let lost = (self.offset - offset) as u64;
                 self.run.findings.back.fetch_add(1, Ordering::Relaxed);
                 self.run.findings.lost.fetch_add(lost, Ordering::Relaxed);
-                self.run.findings.note(&self.plan, &format!("{standing} after {}", self.offset));
+                self.run.findings.note(&self.plan, &format!("{said} after {}", self.offset));
                 None
             }
             Some(offset) if offset <= total => {
@@ -504,7 +720,7 @@ impl<'a> Client<'a> {
                 Some(())
             }
             _ => {
-                self.run.findings.wrong(&self.plan, &standing.to_string());
+                self.run.findings.wrong(&self.plan, said);
                 None
             }
         }
@@ -521,12 +737,21 @@ impl<'a> Client<'a> {
 
 /// Whether what was refused with this status may be taken later.
 fn may_pass(status: u16) -> bool {
-    status >= 500 || status == 409
+    status >= 500 || [409, 423].contains(&status)
+}
+
+impl Cut {
+    const ALL: [Self; 3] = [Self::Fin, Self::Rst, Self::Http2Reset];
 }
 
 impl Random {
     fn shape(&mut self) -> Shape {
         Shape::ALL[self.below(3) as usize]
+    }
+
+    /// Two nodes in some order.
+    fn order(&mut self) -> [usize; 2] {
+        [[0, 1], [1, 0]][self.below(2) as usize]
     }
 
     fn up_to(&mut self, most: u64) -> usize {

@@ -38,6 +38,10 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    pub(crate) fn of_status(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Vec::new() }
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut named = self.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
         named.next().map(|(_, value)| value.as_str())
