@@ -345,6 +345,34 @@ async fn the_newest_request_takes_over_at_once() {
     assert_eq!(client.stands_at(&path).await, "8");
 }
 
+/// Two nodes may begin to write behind one byte. After a 403 clients would give up, though the
+/// application may have the file.
+#[cfg(feature = "object-store")]
+#[tokio::test(start_paused = true)]
+async fn a_request_that_another_node_overtakes_is_told_where_the_upload_stands() {
+    let bucket = Arc::new(object_store::memory::InMemory::new());
+    let node = async || {
+        let store = tower_chunked_upload::store::BucketStore::builder(bucket.clone());
+        Client::new(layer(Uploads::builder(store.connect().await.unwrap())))
+    };
+    let [slow, fast] = [node().await, node().await];
+    for (bytes, stands) in [(" and", "8"), (" and foam", "13")] {
+        let path = slow.create(&[("upload-length", "13")]).await;
+        assert_eq!(slow.patch(&path, 0, "sand").await.status, 204);
+        let (more, body) = TestBody::live();
+        let mut probe = body.probe();
+        let late = slow.spawn(patch(&path, 4, &[], body));
+        probe.waiting().await;
+        assert_eq!(fast.patch(&path, 4, bytes).await.status, 204);
+        more.send(Piece::Data(" and foam".into())).unwrap();
+        drop(more);
+        let reply = late.await.unwrap();
+        refused(&reply, 409);
+        assert_eq!(reply.header("upload-offset"), Some(stands));
+        assert_eq!(fast.stands_at(&path).await, stands);
+    }
+}
+
 #[test]
 fn a_request_with_a_checksum_is_taken_whole_or_not_at_all() {
     on_all_stores(|uploads| async move {

@@ -401,7 +401,7 @@
 //! | 400 | `Length of the upload was announced as N bytes` | the file has changed |
 //! | 400 | `The last byte is not the one that was sent before` | the file has changed |
 //! | 401 | `Authentication credentials were not provided` | log in |
-//! | 403 | `Upload is already complete` | another [node](super::nodes) has completed it |
+//! | 403 | `Upload is already complete` | it cannot be changed any more |
 //! | 403 | `The bytes of the upload are those of its parts` | it is joined from them |
 //! | 404 | `Upload not found` | there is none with this id, or it belongs to another [owner](super::owners) or protocol |
 //! | 405 | `This method is not allowed here`, with `Allow` | also if its extension is off |

@@ -39,8 +39,15 @@ pub(super) async fn append<B: Payload>(
     let Err(problem) = result else { return result };
     let Ok(upload) = uploads.status(&id).await else { return Err(problem) };
     let problem = match problem {
-        // The engine knows nothing of the last byte.
-        Problem::Engine(error) if matches!(error.kind(), ErrorKind::OffsetMismatch { .. }) => {
+        // The engine knows nothing of the last byte. If another node has completed the upload
+        // meanwhile, a client that asks where it stands finds that out; after a 403 it would give
+        // up.
+        Problem::Engine(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::OffsetMismatch { .. } | ErrorKind::AlreadyComplete
+            ) =>
+        {
             ErrorKind::OffsetMismatch { offset: shown_offset(&upload) }.into()
         }
         problem => problem,
