@@ -41,7 +41,7 @@ use server::{
 };
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
-use tus::{BYTES, Http2, Reply, Upload, patch_headers, read_end, try_ask, tus};
+use tus::{BYTES, Http2, Reply, Upload, patch_headers, read_end, read_reply, try_ask, tus};
 
 /// One Ceph at a time is enough for a machine.
 static ONE: Mutex<()> = Mutex::new(());
@@ -116,13 +116,8 @@ fn a_request_to_a_node_that_is_cut_at_any_byte_leaves_all_that_came() {
     const CUTS: usize = 50;
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut random = Random::new(seed());
-    let ceph = ceph(1, "memstore");
-    let world = World::new();
-    let mut settings = settings(&ceph);
-    settings.retain(|(name, _)| *name != "WIRE_NODES");
-    settings.push(("WIRE_SEGMENT_BYTES", (MIB / 2).to_string()));
-    let texts: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let nodes = [(); 2].map(|()| world.start(&texts));
+    let (ceph, world) = (ceph(1, "memstore"), World::new());
+    let nodes = two_nodes(&ceph, &world);
     let mut found = BTreeMap::<Cut, [usize; 2]>::new();
     for number in 0..if is_long() { 10 } else { 1 } {
         let plan = Plan::of_length(random.next(), number, 8 << 20);
@@ -134,7 +129,7 @@ fn a_request_to_a_node_that_is_cut_at_any_byte_leaves_all_that_came() {
             let length = random.up_to((2 * rest / left).max(1) as u64).min(rest);
             let cut = Cut::ALL[random.below(3) as usize];
             upload.addr = nodes[node].addr;
-            let given = cut_after(&mut upload, length, cut, &mut random);
+            let (given, _connection) = cut_after(&mut upload, length, cut, &mut random);
             upload.addr = nodes[other].addr;
             upload.shows(at + given);
             let count = found.entry(cut).or_default();
@@ -149,8 +144,23 @@ fn a_request_to_a_node_that_is_cut_at_any_byte_leaves_all_that_came() {
     world.no_panic();
 }
 
-/// Sends at most so many bytes and ends the request; gives how many the node has got.
-fn cut_after(upload: &mut Upload, length: usize, cut: Cut, random: &mut Random) -> usize {
+/// On a new bucket.
+fn two_nodes(ceph: &Ceph, world: &World) -> [Server; 2] {
+    let mut settings = settings(ceph);
+    settings.retain(|(name, _)| *name != "WIRE_NODES");
+    settings.push(("WIRE_SEGMENT_BYTES", (MIB / 2).to_string()));
+    let texts: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    [(); 2].map(|()| world.start(&texts))
+}
+
+/// Sends at most so many bytes and ends the request; gives how many the node has got, and the
+/// connection if there still is one: h2 forgets a request that it has not handed on when that ends.
+fn cut_after(
+    upload: &mut Upload,
+    length: usize,
+    cut: Cut,
+    random: &mut Random,
+) -> (usize, Option<Http2>) {
     let at = upload.shown;
     let bytes = upload.plan.content[at..at + length].to_vec();
     let shows = random.below(4) == 0;
@@ -162,7 +172,7 @@ fn cut_after(upload: &mut Upload, length: usize, cut: Cut, random: &mut Random) 
         if shows {
             upload.shows(at + length);
         }
-        return client.reset(stream);
+        return (client.reset(stream), Some(client));
     }
     let mut stream = upload.begin_patch(&upload.length());
     stream.write_all(&bytes).unwrap();
@@ -176,7 +186,7 @@ fn cut_after(upload: &mut Upload, length: usize, cut: Cut, random: &mut Random) 
         until("the node has read it", || is_read(&stream));
         set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
     }
-    length
+    (length, None)
 }
 
 /// Whether nothing that was sent waits in the kernel any more.
@@ -193,6 +203,74 @@ fn is_read(stream: &TcpStream) -> bool {
         row.split_whitespace().nth(4).unwrap() != "00000000:00000000"
     };
     !waits(&here, &there) && !waits(&there, &here)
+}
+
+/// What the other node does to an upload while a request for it is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Overtaken {
+    Grows,
+    /// The application has all of it.
+    Completes,
+    /// The application does not take it.
+    IsNotTaken,
+    IsRemoved,
+}
+
+/// Two nodes may begin to write behind one byte, and one of them can. The client of the other one
+/// asks where the upload stands, as after any answer of 409, and goes on there.
+#[test]
+fn a_request_that_another_node_overtakes_is_told_where_the_upload_stands() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (ceph, world) = (ceph(1, "memstore"), World::new());
+    let nodes = two_nodes(&ceph, &world);
+    let mut random = Random::new(seed());
+    let not_taken = "X-Hook-Status: 503\r\n";
+    let mut found = BTreeMap::new();
+    for number in 0..if is_long() { 100 } else { 8 } {
+        let how = Overtaken::ALL[number as usize % 4];
+        let [slow, fast] = random.order();
+        let total = 2 + random.below(2 * MIB) as usize;
+        let plan = Plan::of_length(random.next(), number, total);
+        let mut upload = Upload::create(nodes[slow].addr, plan);
+        // Of the last byte there may be nothing more to write.
+        if random.below(3) == 0 {
+            assert_eq!(upload.patch(0..total, not_taken).told(), (503, None));
+            assert_eq!(upload.offset(), total - 1);
+        }
+        let begun = upload.shown;
+        let mut late = upload.begin_patch(&(upload.length() + "Expect: 100-continue\r\n"));
+        // It has the upload now.
+        assert_eq!(read_reply(&mut late, "PATCH").unwrap().told(), (100, None));
+
+        upload.addr = nodes[fast].addr;
+        let grown = begun + random.below((total - begun) as u64) as usize;
+        let reply = match how {
+            Overtaken::Grows => upload.patch(begun..grown, ""),
+            Overtaken::Completes => upload.patch(begun..total, ""),
+            Overtaken::IsNotTaken => upload.patch(begun..total, not_taken),
+            Overtaken::IsRemoved => upload.delete(),
+        };
+        assert!([204, 503].contains(&reply.status), "{how:?}: {reply:?}");
+        late.write_all(&upload.plan.content[begun..]).unwrap();
+        let reply = read_reply(&mut late, "PATCH").unwrap();
+        let refused = format!("{how:?}: {}", reply.status);
+        match (how, reply.told()) {
+            (Overtaken::IsRemoved, (404 | 503, None)) => assert_eq!(upload.head().status, 404),
+            (Overtaken::Grows, (204, Some(end))) if grown == begun => {
+                assert_eq!(end, total);
+                upload.is_delivered(&world, 1..=1);
+            }
+            (_, (503, None)) => upload.is_brought_to_its_end(&world),
+            (_, (409, Some(offset))) => {
+                assert_eq!(upload.offset(), offset);
+                upload.is_brought_to_its_end(&world);
+            }
+            _ => panic!("{how:?}: {reply:?}"),
+        }
+        *found.entry(refused).or_insert(0) += 1;
+    }
+    println!("{found:?}");
+    world.no_panic();
 }
 
 #[test]
@@ -738,6 +816,20 @@ impl<'a> Client<'a> {
 /// Whether what was refused with this status may be taken later.
 fn may_pass(status: u16) -> bool {
     status >= 500 || [409, 423].contains(&status)
+}
+
+impl Upload {
+    /// It is complete, or will be if what is missing is sent.
+    fn is_brought_to_its_end(&mut self, world: &World) {
+        match self.offset() == self.total() {
+            true => self.is_delivered(world, 1..=1),
+            false => self.finish(world),
+        }
+    }
+}
+
+impl Overtaken {
+    const ALL: [Self; 4] = [Self::Grows, Self::Completes, Self::IsNotTaken, Self::IsRemoved];
 }
 
 impl Cut {
