@@ -350,12 +350,7 @@ async fn the_newest_request_takes_over_at_once() {
 #[cfg(feature = "object-store")]
 #[tokio::test(start_paused = true)]
 async fn a_request_that_another_node_overtakes_is_told_where_the_upload_stands() {
-    let bucket = Arc::new(object_store::memory::InMemory::new());
-    let node = async || {
-        let store = tower_chunked_upload::store::BucketStore::builder(bucket.clone());
-        Client::new(layer(Uploads::builder(store.connect().await.unwrap())))
-    };
-    let [slow, fast] = [node().await, node().await];
+    let [slow, fast] = two_nodes().await;
     for (bytes, stands) in [(" and", "8"), (" and foam", "13")] {
         let path = slow.create(&[("upload-length", "13")]).await;
         assert_eq!(slow.patch(&path, 0, "sand").await.status, 204);
@@ -371,6 +366,40 @@ async fn a_request_that_another_node_overtakes_is_told_where_the_upload_stands()
         assert_eq!(reply.header("upload-offset"), Some(stands));
         assert_eq!(fast.stands_at(&path).await, stands);
     }
+}
+
+/// A connection has died, and its node notices when the client is back at another one.
+#[cfg(feature = "object-store")]
+#[tokio::test(start_paused = true)]
+async fn a_request_that_ends_late_takes_no_byte_from_a_newer_one_on_another_node() {
+    let [old, new] = two_nodes().await;
+    let path = old.create(&[("upload-length", "13")]).await;
+    let (dead, body) = TestBody::live();
+    let older = old.spawn(patch(&path, 0, &[], body));
+    dead.send(Piece::Data("sand".into())).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(new.stands_at(&path).await, "4");
+
+    let (more, body) = TestBody::live();
+    let mut probe = body.probe();
+    let newer = new.spawn(patch(&path, 4, &[], body));
+    probe.waiting().await;
+    dead.send(Piece::Fail).unwrap();
+    refused(&older.await.unwrap(), 503);
+    more.send(Piece::Data(" and".into())).unwrap();
+    drop(more);
+    assert_eq!(newer.await.unwrap().status, 204);
+    assert_eq!(new.stands_at(&path).await, "8");
+}
+
+#[cfg(feature = "object-store")]
+async fn two_nodes() -> [Client; 2] {
+    let bucket = Arc::new(object_store::memory::InMemory::new());
+    let node = async || {
+        let store = tower_chunked_upload::store::BucketStore::builder(bucket.clone());
+        Client::new(layer(Uploads::builder(store.connect().await.unwrap())))
+    };
+    [node().await, node().await]
 }
 
 #[test]

@@ -439,6 +439,15 @@ impl Append {
         self.end(true).await?.1.ok_or_else(|| ErrorKind::Store.into())
     }
 
+    /// Commits what has arrived and is to be kept, unless all of it is committed: a commit without
+    /// bytes would take the place of a newer request's on another node.
+    pub(crate) async fn commit_what_came(mut self) -> Result<(), Error> {
+        match self.has_uncommitted() {
+            true => self.commit().await.map(drop),
+            false => self.finish_write().await,
+        }
+    }
+
     async fn end(mut self, keep: bool) -> Result<(Upload, Option<Lease>), Error> {
         self.check_claim()?;
         if self.origin == Origin::Staged {

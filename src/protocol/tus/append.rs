@@ -125,7 +125,7 @@ impl<'a> Request<'a> {
             if self.check.mode() == AppendMode::KeepWhatCame {
                 // What came is there before the client asks. If this fails, it is kept on a task,
                 // or else it was not acknowledged.
-                drop(append.commit().await);
+                drop(append.commit_what_came().await);
             }
             return Err(problem);
         }
