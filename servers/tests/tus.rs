@@ -645,7 +645,7 @@ const EXCHANGES: &str = r"
 1
 > OPTIONS /files | Tus-Resumable: -
 < 200 | Tus-Version: 1.0.0 | Tus-Max-Size: 1000 | Tus-Checksum-Algorithm: sha1,sha256,sha512,md5
-      | Tus-Extension: creation,creation-with-upload,creation-defer-length,expiration,checksum,checksum-trailer,termination
+      | Tus-Extension: creation,creation-with-upload,creation-defer-length,expiration,checksum,checksum-trailer,termination,concatenation,concatenation-unfinished
 T2
 > POST /files | Upload-Length: 13 | Upload-Metadata: name c2FuZC50eHQ=,wet
 < 201 | Location: … | Upload-Expires: … | Upload-Offset: -
