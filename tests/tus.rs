@@ -396,7 +396,8 @@ async fn a_request_that_ends_late_takes_no_byte_from_a_newer_one_on_another_node
 async fn two_nodes() -> [Client; 2] {
     let bucket = Arc::new(object_store::memory::InMemory::new());
     let node = async || {
-        let store = tower_chunked_upload::store::BucketStore::builder(bucket.clone());
+        let bucket = Arc::<object_store::memory::InMemory>::clone(&bucket);
+        let store = tower_chunked_upload::store::BucketStore::builder(bucket);
         Client::new(layer(Uploads::builder(store.connect().await.unwrap())))
     };
     [node().await, node().await]
