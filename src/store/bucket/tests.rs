@@ -1473,6 +1473,7 @@ async fn joined(store: &BucketStore, parts: &[&Upload]) -> Upload {
     writer.commit(Commit::new(Bytes::new(), upload.clone())).await.unwrap();
     upload.kind = list(true);
     upload.progress.offset = parts.iter().map(|part| part.offset()).sum();
+    upload.progress.total = Some(upload.offset());
     writer.commit(Commit::new(Bytes::new(), upload.clone())).await.unwrap();
     upload
 }
