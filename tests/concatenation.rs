@@ -547,3 +547,17 @@ async fn eventually_sent(client: &Client, path: &str, bytes: &'static str) {
         assert!([204, 409, 423, 503].contains(&reply.status.as_u16()), "{reply:?}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_about_a_part_tells_how_long_the_part_lives() {
+    let clock = Clock::new();
+    let uploads =
+        memory().clock(clock.read()).expiry(Expiry::AfterCreation(Duration::from_secs(600)));
+    let (client, _) = fails_at_first(uploads);
+    let a = empty_part(&client, "2").await;
+    clock.advance(Duration::from_secs(300));
+    joined(&client, &a).await;
+    let expires = client.head(&a).await.header("upload-expires").unwrap().to_owned();
+    let reply = client.patch(&a, 0, "ab").await;
+    assert_eq!((reply.status.as_u16(), reply.header("upload-expires")), (500, Some(&*expires)));
+}

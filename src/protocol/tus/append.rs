@@ -300,7 +300,14 @@ impl Ending {
         let Self { mut status, mut headers, taken, discards } = self;
         headers.insert(TUS_RESUMABLE, VERSION);
         let mut not_taken = HeaderMap::new();
-        tus.insert_expires(&mut not_taken, lease.upload());
+        match &taken {
+            // The request was one to a part.
+            Some(part) => {
+                let expires = part.get(UPLOAD_EXPIRES).cloned();
+                not_taken.extend(expires.map(|expires| (UPLOAD_EXPIRES, expires)));
+            }
+            None => tus.insert_expires(&mut not_taken, lease.upload()),
+        }
         let completion = lease.complete(None).await?;
         let taken = taken.unwrap_or_else(|| {
             let mut taken = HeaderMap::new();
