@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tower_chunked_upload::policy::Candidate;
+use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::tus::Extensions;
 use tower_chunked_upload::{
     ChunkedUploadLayer, Context, Digest, DigestAlgorithm, Expiry, Owner, Policy, Refusal, Tus,
@@ -524,13 +525,18 @@ fn parts_that_end_at_the_same_time_are_handed_over_once() {
     });
 }
 
+/// Lets other requests go on, also those of the same task.
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
 /// Joins parts as a client does that tries again.
 async fn eventually_joined(client: &Client, list: &str) -> String {
     loop {
         let reply = join(client, list, &[]).await;
         match reply.status.as_u16() {
             201 => return reply.header("location").unwrap().to_owned(),
-            423 | 503 => {}
+            423 | 503 => pause().await,
             _ => panic!("{reply:?}"),
         }
     }
@@ -545,7 +551,87 @@ async fn eventually_sent(client: &Client, path: &str, bytes: &'static str) {
         }
         let reply = client.patch(path, at as u64, &bytes[at..]).await;
         assert!([204, 409, 423, 503].contains(&reply.status.as_u16()), "{reply:?}");
+        pause().await;
     }
+}
+
+/// A client joins parts again before the first request is answered, which goes on.
+#[test]
+fn what_is_joined_twice_at_the_same_time_is_handed_over_once() {
+    on_all_stores(|uploads| async move {
+        let client = Client::new(layer(uploads));
+        for round in 0..20 {
+            let (a, b) = (part(&client, "ab").await, part(&client, "c").await);
+            let list = format!("final;{a} {b}");
+            let twice = [(); 2].map(|()| {
+                let headers = [("upload-concat", &*list), ("host", "localhost")];
+                client.spawn(request("POST", "/files", &headers, TestBody::empty()))
+            });
+            for answer in twice {
+                let status = answer.await.unwrap().status.as_u16();
+                assert!([201, 423, 503].contains(&status), "{status}");
+            }
+            let path = eventually_joined(&client, &format!("{a} {b}")).await;
+            assert_eq!(client.stands_at(&path).await, "3");
+            assert_eq!(contents(&client).len(), round + 1);
+        }
+    });
+}
+
+/// Two clients of two servers that share a store join the same parts while those are being sent.
+async fn joined_by_two(servers: [UploadsBuilder; 2]) {
+    let clients = servers.map(|uploads| Client::new(layer(uploads)));
+    for round in 0..20 {
+        let [one, two] = &clients;
+        let (a, b) = (empty_part(one, "3").await, empty_part(two, "2").await);
+        let list = format!("{a} {b}");
+        let (first, second, (), ()) = tokio::join!(
+            eventually_joined(one, &list),
+            eventually_joined(two, &list),
+            eventually_sent(two, &a, "abc"),
+            eventually_sent(one, &b, "de"),
+        );
+        assert_eq!(first, second);
+        assert_eq!(one.stands_at(&first).await, "5");
+        let taken = [contents(one), contents(two)].concat();
+        assert_eq!((taken.len(), &*taken[0]), (round + 1, "abcde"));
+    }
+}
+
+#[test]
+fn two_processes_join_the_same_parts_once() {
+    let (home, store) = folder();
+    let other = FsStore::new(home.path().join("up/%Y/%m/%d"));
+    run(joined_by_two([Uploads::builder(store), Uploads::builder(other)]));
+}
+
+#[cfg(feature = "object-store")]
+#[test]
+fn two_nodes_join_the_same_parts_once() {
+    use tower_chunked_upload::store::BucketStore;
+
+    run(async {
+        let bucket = std::sync::Arc::new(object_store::memory::InMemory::new());
+        let node = async || BucketStore::builder(bucket.clone()).connect().await.unwrap();
+        joined_by_two([Uploads::builder(node().await), Uploads::builder(node().await)]).await;
+    });
+}
+
+#[tokio::test]
+async fn an_upload_that_has_expired_waits_for_no_part() {
+    let clock = Clock::new();
+    let uploads =
+        memory().clock(clock.read()).expiry(Expiry::AfterLastChunk(Duration::from_secs(60)));
+    let (client, _) = served(uploads);
+    let a = empty_part(&client, "2").await;
+    let first = joined(&client, &a).await;
+    clock.advance(Duration::from_secs(40));
+    assert_eq!(client.patch(&a, 0, "a").await.status, 204);
+    clock.advance(Duration::from_secs(40));
+    // No sweep has removed it.
+    assert_ne!(joined(&client, &a).await, first);
+    assert_eq!(client.patch(&a, 1, "b").await.status, 204);
+    assert_eq!(contents(&client), ["ab"]);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::task::{JoinError, JoinSet};
 
 use super::access::{Access, Scope};
+use super::builder::Expiry;
 use super::core::Engine;
 use super::detached;
 use super::error::{Error, ErrorKind};
@@ -35,12 +36,29 @@ impl Access {
         detached(async move {
             let new = new.joined_from(ids.iter().map(|id| Part::new(*id, None)).collect());
             let record = access.new_record(new);
-            if let Some(before) = access.joined_before(&record).await? {
-                return access.lease(&before).await?.pin_parts(&access).await;
+            match access.joined_before(&record).await? {
+                Some(before) => access.join_again(&before).await,
+                None => access.create_joined(record).await,
             }
-            access.create_joined(record).await
         })
         .await
+    }
+
+    /// Continues with an upload that was joined before, perhaps by a request that still does it.
+    async fn join_again(&self, joined: &UploadId) -> Result<Lease, Error> {
+        let again = async {
+            let mut lease = self.lease(joined).await?;
+            if lease.upload().status() != Status::Complete {
+                self.pin_all(lease.upload()).await?;
+                lease.gather().await?;
+            }
+            Ok(lease)
+        };
+        again.await.map_err(|error: Error| match error.kind() {
+            // That request could not join it after all.
+            ErrorKind::NotFound => ErrorKind::Busy.into(),
+            _ => error,
+        })
     }
 
     /// Returns the upload that was joined from the same parts with the same description: a client
@@ -48,14 +66,22 @@ impl Access {
     async fn joined_before(&self, record: &Upload) -> Result<Option<UploadId>, Error> {
         let Some(first) = record.parts().first() else { return Ok(None) };
         let part = self.find_unexpired(&first.id).await?;
-        for id in part.progress.needed_by {
-            let Ok(upload) = self.find_unexpired(&id).await else { continue };
+        self.same_among(&part.progress.needed_by, record).await
+    }
+
+    async fn same_among(
+        &self,
+        joined: &[UploadId],
+        record: &Upload,
+    ) -> Result<Option<UploadId>, Error> {
+        for id in joined {
+            let Ok(upload) = self.find_unexpired(id).await else { continue };
             let same = ids(&upload).eq(ids(record))
                 && upload.metadata == record.metadata
                 && upload.parts_as_sent == record.parts_as_sent
                 && upload.fields == record.fields;
             if same {
-                return Ok(Some(id));
+                return Ok(Some(*id));
             }
         }
         Ok(None)
@@ -67,37 +93,115 @@ impl Access {
             engine.claims.claim(&record.id, self.arrival(), engine.takeover_timeout).await?;
         let mut writer = engine.store.create(record.clone()).await?;
         writer.commit(Commit::new(Bytes::new(), record)).await?;
-        let created = writer.upload().clone();
-        let joined = self.leased(writer, claim).pin_parts(self).await;
-        match &joined {
-            Ok(lease) => engine.tell(Event::Created(lease.upload().clone()), &self.cause).await,
-            // Nobody knows it.
-            Err(_) => drop(self.lease(&created.id).await?.writer.remove().await),
+        let mut lease = self.leased(writer, claim);
+        let joined = async {
+            if let Some(before) = self.pin_first(lease.upload()).await? {
+                return Ok(Some(before));
+            }
+            self.pin_all(lease.upload()).await?;
+            lease.gather().await?;
+            Ok(None)
+        };
+        match joined.await {
+            Ok(None) => {
+                engine.tell(Event::Created(lease.upload().clone()), &self.cause).await;
+                Ok(lease)
+            }
+            Ok(Some(before)) => {
+                lease.remove().await;
+                self.join_again(&before).await
+            }
+            Err(error) => {
+                lease.remove().await;
+                Err(error)
+            }
         }
-        joined
     }
 
-    /// Notes in a part that an upload needs it, and waits for it if bytes are missing.
-    async fn pin(&self, part: &UploadId, joined: &UploadId) -> Result<(), Error> {
-        // First, so that a request that is refused stops nobody.
-        if self.find_unexpired(part).await?.kind != Kind::Part {
+    /// Notes in the first part that an upload needs it, before all other parts: whoever joins the
+    /// same parts again, at the same time or after a crash, looks there.
+    ///
+    /// If another request has come first, this returns its upload and notes nothing.
+    async fn pin_first(&self, joined: &Upload) -> Result<Option<UploadId>, Error> {
+        let Some(first) = joined.parts().first() else { return Ok(None) };
+        self.pin(&first.id, &joined.id, Some(joined)).await
+    }
+
+    async fn pin_all(&self, joined: &Upload) -> Result<(), Error> {
+        let pin = |access: Self, part, joined| async move {
+            access.pin(&part, &joined, None).await.map(drop)
+        };
+        self.for_each_part(joined, pin).await
+    }
+
+    /// Notes in a part that an upload needs it, and waits for it if bytes are missing; unless there
+    /// is an upload already that is the same as this `record`.
+    async fn pin(
+        &self,
+        part: &UploadId,
+        joined: &UploadId,
+        record: Option<&Upload>,
+    ) -> Result<Option<UploadId>, Error> {
+        for _ in 0..MAX_ROUNDS {
+            match self.try_pin(part, joined, record).await {
+                Err(error) if has_changed(&error) => {}
+                pinned => return pinned,
+            }
+        }
+        Err(ErrorKind::Busy.into())
+    }
+
+    async fn try_pin(
+        &self,
+        part: &UploadId,
+        joined: &UploadId,
+        record: Option<&Upload>,
+    ) -> Result<Option<UploadId>, Error> {
+        // First, so that a request that is refused, or that has been here before, stops nobody.
+        let upload = self.find_unexpired(part).await?;
+        if upload.kind != Kind::Part {
             return Err(ErrorKind::NotFound.into());
+        }
+        let waits = has_all_bytes(&upload) || upload.progress.awaited_by == Some(*joined);
+        if waits && upload.progress.needed_by.contains(joined) {
+            return Ok(None);
         }
         let Lease { engine, mut writer, claim: _claim, .. } = self.lease(part).await?;
         let mut upload = writer.upload().clone();
         let complete = has_all_bytes(&upload);
         let progress = &mut upload.progress;
         engine.forget_removed(&mut progress.needed_by).await?;
+        if let Some(record) = record
+            && let Some(same) = self.same_among(&progress.needed_by, record).await?
+        {
+            return Ok(Some(same));
+        }
         let awaited_by = progress.awaited_by.filter(|id| progress.needed_by.contains(id));
-        let taken = !complete && awaited_by.is_some_and(|id| id != *joined);
         if !progress.needed_by.contains(joined) {
+            let taken = match awaited_by {
+                // One that has expired waits for nothing, even if no sweep has removed it yet.
+                Some(other) if !complete => self.find_waiting(&other).await?.is_some(),
+                _ => false,
+            };
             if taken || progress.needed_by.len() >= MAX_JOINED {
                 return Err(ErrorKind::Busy.into());
             }
             progress.needed_by.push(*joined);
         }
         progress.awaited_by = if complete { awaited_by } else { Some(*joined) };
-        commit_changed(&engine, &mut *writer, upload).await
+        commit_changed(&engine, &mut *writer, upload).await?;
+        Ok(None)
+    }
+
+    /// Returns the joined upload, unless it needs its parts no more.
+    async fn find_waiting(&self, joined: &UploadId) -> Result<Option<Upload>, Error> {
+        match self.find_unexpired(joined).await {
+            Ok(upload) => Ok(Some(upload).filter(|it| it.status() != Status::Complete)),
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound | ErrorKind::Expired => Ok(None),
+                _ => Err(error),
+            },
+        }
     }
 
     /// Notes in each part that the application has taken a file with it.
@@ -159,18 +263,28 @@ impl Lease {
         let Some(joined) = self.upload().progress.awaited_by else { return Ok(None) };
         let access = Access::new(Arc::clone(&self.engine), self.owner());
         let access = Access { cause: self.cause.clone(), ..access };
-        let waits = match access.find_unexpired(&joined).await {
-            Ok(upload) if upload.status() == Status::Complete => false,
-            Ok(upload) => self.engine.parts(&upload).await?.values().all(has_all_bytes),
-            Err(error) => match error.kind() {
-                ErrorKind::NotFound | ErrorKind::Expired => false,
-                _ => return Err(error),
+        let waits = match access.find_waiting(&joined).await? {
+            Some(upload) => match self.engine.parts(&upload).await {
+                Ok(parts) => parts.values().all(has_all_bytes),
+                // One is gone, so the others wait in vain.
+                Err(StoreError::NotFound | StoreError::Removed { .. }) => false,
+                Err(error) => return Err(error.into()),
             },
+            None => false,
         };
         if waits {
             // The application gets the parts, so they are held no longer.
             drop(self);
-            let lease = access.lease(&joined).await?.gather().await?;
+            let gathered = async {
+                let mut lease = access.lease(&joined).await?;
+                lease.gather().await?;
+                Ok(lease)
+            };
+            let lease = gathered.await.map_err(|error: Error| match error.kind() {
+                // It was removed in between.
+                ErrorKind::NotFound => ErrorKind::Busy.into(),
+                _ => error,
+            })?;
             return match lease.upload().status() {
                 Status::Complete => Err(ErrorKind::Busy.into()),
                 _ => Ok(Some(lease)),
@@ -178,28 +292,28 @@ impl Lease {
         }
         let mut upload = self.upload().clone();
         upload.progress.awaited_by = None;
-        commit_changed(&self.engine, &mut *self.writer, upload).await?;
-        Ok(None)
+        match commit_changed(&self.engine, &mut *self.writer, upload).await {
+            // On another node the application has taken the file in between.
+            Err(error) if *error.kind() == ErrorKind::AlreadyComplete => Ok(None),
+            committed => committed.map(|()| None),
+        }
+    }
+
+    /// Removes an upload that could not be joined, unless another node has gone on with it.
+    async fn remove(self) {
+        let Self { writer, claim: _claim, .. } = self;
+        drop(writer.remove().await);
     }
 
     fn owner(&self) -> Scope {
         Scope::Of(self.upload().owner.clone())
     }
 
-    async fn pin_parts(self, access: &Access) -> Result<Self, Error> {
-        if self.upload().status() == Status::Complete {
-            return Ok(self);
-        }
-        let pin = |access: Access, part, joined| async move { access.pin(&part, &joined).await };
-        access.for_each_part(self.upload(), pin).await?;
-        self.gather().await
-    }
-
     /// Makes the parts the bytes of this upload, if all of them are complete.
-    async fn gather(mut self) -> Result<Self, Error> {
+    async fn gather(&mut self) -> Result<(), Error> {
         let mut upload = self.upload().clone();
         if has_all_bytes(&upload) {
-            return Ok(self);
+            return Ok(());
         }
         let parts = self.engine.parts(&upload).await?;
         let total = total(&upload, |part| parts.get(part)?.total());
@@ -217,8 +331,10 @@ impl Lease {
             upload.progress.expires = self.engine.expiry.after_chunk(&upload, self.engine.now());
             upload.progress.checksum = checksum(&upload, &parts).map(|sum| sum.save());
         }
-        commit_changed(&self.engine, &mut *self.writer, upload).await?;
-        Ok(self)
+        match commit_changed(&self.engine, &mut *self.writer, upload).await {
+            Err(error) if has_changed(&error) => Err(ErrorKind::Busy.into()),
+            committed => committed,
+        }
     }
 }
 
@@ -230,9 +346,12 @@ impl Engine {
         Ok(!needed_by.is_empty())
     }
 
-    /// Whether the time of an upload is up. One that waits for a part lives as long as that.
+    /// Whether the time of an upload is up. If chunks prolong it, one that waits for a part lives as
+    /// long as that.
     pub(super) async fn is_expired(&self, upload: &Upload) -> Result<bool, StoreError> {
-        if !upload.is_expired(self.now()) || !upload.is_joined() || has_all_bytes(upload) {
+        let prolonged = matches!(self.expiry, Expiry::AfterLastChunk(_));
+        let waits = prolonged && upload.is_joined() && !has_all_bytes(upload);
+        if !upload.is_expired(self.now()) || !waits {
             return Ok(upload.is_expired(self.now()));
         }
         for part in distinct(upload) {
@@ -299,6 +418,11 @@ fn has_all_bytes(upload: &Upload) -> bool {
     upload.total() == Some(upload.offset())
 }
 
+/// Whether another node has added bytes to an upload, or has completed it, before a commit.
+fn has_changed(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::OffsetMismatch { .. } | ErrorKind::AlreadyComplete)
+}
+
 fn ended(task: Option<Result<Result<(), Error>, JoinError>>) -> Result<(), Error> {
     task.and_then(task::joined).unwrap_or_else(|| Err(ErrorKind::Store.into()))
 }
@@ -316,5 +440,7 @@ async fn commit_changed(
 
 /// How many parts are changed at the same time.
 const AT_ONCE: usize = 16;
+/// How often a part that another node changes in between is looked at again.
+const MAX_ROUNDS: usize = 8;
 /// How many uploads may be joined from one part at the same time.
 const MAX_JOINED: usize = 8;

@@ -308,7 +308,11 @@ impl Ending {
             }
             None => tus.insert_expires(&mut not_taken, lease.upload()),
         }
-        let completion = lease.complete(None).await?;
+        let completion = lease.complete(None).await.map_err(|error| match error.kind() {
+            // Another node has completed it. The client asks where it stands, and sees that.
+            ErrorKind::AlreadyComplete => ErrorKind::Busy.into(),
+            _ => error,
+        })?;
         let taken = taken.unwrap_or_else(|| {
             let mut taken = HeaderMap::new();
             insert(&mut taken, UPLOAD_OFFSET, completion.file().size());
