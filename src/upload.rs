@@ -85,9 +85,13 @@ pub struct Progress {
     /// The status of the upload.
     pub status: Status,
     /// The uploads that are joined from this one, among them perhaps some that are gone. As long as
-    /// one of them exists, the bytes stay.
+    /// one of them exists and is not [`persisted`](Self::persisted), the bytes stay.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needed_by: Vec<UploadId>,
+    /// Whether the application has taken the file and has moved it out of the store, so that its parts
+    /// are not needed any more. Noted only of an upload that is joined.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub persisted: bool,
     /// The upload among those that is complete as soon as this one has its last byte.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaited_by: Option<UploadId>,
@@ -183,6 +187,7 @@ impl Upload {
                 expires: None,
                 status: Status::Open,
                 needed_by: Vec::new(),
+                persisted: false,
                 awaited_by: None,
             },
         }

@@ -14,8 +14,8 @@ use tower_chunked_upload::policy::Candidate;
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::tus::Extensions;
 use tower_chunked_upload::{
-    ChunkedUploadLayer, Context, Digest, DigestAlgorithm, Expiry, Owner, Policy, Refusal, Tus,
-    UploadId, Uploads, UploadsBuilder,
+    ChunkedUploadLayer, CompletedUpload, Context, Digest, DigestAlgorithm, Expiry, Owner, Policy,
+    Refusal, Tus, UploadId, Uploads, UploadsBuilder,
 };
 
 use support::*;
@@ -246,6 +246,104 @@ fn the_last_byte_of_the_last_part_counts_when_the_application_has_taken_the_file
         assert_eq!(client.stands_at(&a).await, "2");
         assert_eq!(client.stands_at(&path).await, "5");
         assert_eq!(client.patch(&a, 2, "").await.status, 204);
+    });
+}
+
+/// Like that of a whole upload, its length is not kept, or its offset would fall.
+#[test]
+fn an_empty_request_that_ends_the_last_part_leaves_no_length_if_the_file_is_not_taken() {
+    on_all_stores(|uploads| async move {
+        let (client, status) = fails_at_first(uploads);
+        for (bytes, length) in [("sand", "4"), ("", "0")] {
+            status.store(500, Ordering::Relaxed);
+            let a = client.create(&[PARTIAL, ("upload-defer-length", "1")]).await;
+            let b = part(&client, "foam").await;
+            let path = joined(&client, &format!("{b} {a}")).await;
+            assert_eq!(client.patch(&a, 0, bytes).await.status, 204);
+            let at = length.parse().unwrap();
+            let end = || patch(&a, at, &[("upload-length", length)], TestBody::empty());
+            assert_eq!(client.send(end()).await.status, 500);
+            let reply = client.head(&a).await;
+            assert_eq!(reply.header("upload-offset"), Some(length));
+            assert_eq!(reply.header("upload-defer-length"), Some("1"));
+            status.store(200, Ordering::Relaxed);
+            assert_eq!(client.send(end()).await.header("upload-offset"), Some(length));
+            assert_eq!(client.head(&a).await.header("upload-length"), Some(length));
+            assert_eq!(client.stands_at(&path).await, (4 + at).to_string());
+        }
+    });
+}
+
+#[test]
+fn a_part_that_another_file_has_taken_is_still_awaited() {
+    on_all_stores(|uploads| async move {
+        let (client, status) = fails_at_first(uploads);
+        let a = empty_part(&client, "2").await;
+        let first = joined(&client, &a).await;
+        assert_eq!(client.patch(&a, 0, "ab").await.status, 500);
+        status.store(200, Ordering::Relaxed);
+        let b = part(&client, "c").await;
+        joined(&client, &format!("{a} {b}")).await;
+        assert_eq!(client.stands_at(&a).await, "1");
+        assert_eq!(client.patch(&a, 1, "b").await.header("upload-offset"), Some("2"));
+        assert_eq!(client.stands_at(&first).await, "2");
+        assert_eq!(client.stands_at(&a).await, "2");
+    });
+}
+
+#[test]
+fn the_length_of_a_file_is_shown_as_soon_as_those_of_its_parts_are_known() {
+    on_all_stores(|uploads| async move {
+        let client = Client::new(layer(uploads));
+        let (a, b) = (empty_part(&client, "4").await, part(&client, "xy").await);
+        let c = client.create(&[PARTIAL, ("upload-defer-length", "1")]).await;
+        let path = joined(&client, &format!("{a} {b} {c}")).await;
+        assert_eq!(client.head(&path).await.header("upload-length"), None);
+        let known = patch(&c, 0, &[("upload-length", "3")], TestBody::of("z"));
+        assert_eq!(client.send(known).await.status, 204);
+        assert_eq!(client.head(&path).await.header("upload-length"), Some("9"));
+    });
+}
+
+#[test]
+fn a_file_that_was_persisted_needs_its_parts_no_more() {
+    let (folder, store) = folder();
+    let target = folder.path().join("kept");
+    run(async {
+        let uploads = Uploads::builder(store).max_bytes_per_owner(4).build().unwrap();
+        let layer = ChunkedUploadLayer::new(uploads.clone()).tus(Tus::new("/files"));
+        let client = Client::around(layer, move |request| {
+            let target = target.clone();
+            async move {
+                let upload = request.extensions().get::<CompletedUpload>().unwrap().clone();
+                upload.persist(&target).await.unwrap();
+                http::Response::default()
+            }
+        });
+        let (a, b) = (part(&client, "ab").await, part(&client, "cd").await);
+        let path = joined(&client, &format!("{a} {b}")).await;
+        assert_eq!(std::fs::read(folder.path().join("kept")).unwrap(), b"abcd");
+        remove(&client, &a).await;
+        refused(&client.head(&a).await, 404);
+        remove(&client, &b).await;
+        assert_eq!(client.stands_at(&path).await, "4");
+        let parts = files_below(folder.path());
+        assert!(parts.iter().all(|it| it.extension().is_none_or(|it| it != "part")), "{parts:?}");
+        part(&client, "abcd").await;
+    });
+}
+
+#[test]
+fn parts_that_were_cancelled_go_with_the_file_that_needs_them() {
+    on_all_stores(|uploads| async move {
+        let (client, uploads) = served(uploads.max_bytes_per_owner(4));
+        let a = part(&client, "abcd").await;
+        let path = joined(&client, &format!("{a} {a}")).await;
+        remove(&client, &a).await;
+        refused(&client.head(&a).await, 410);
+        remove(&client, &path).await;
+        assert_eq!(all_ids(&uploads).await, []);
+        part(&client, "abcd").await;
     });
 }
 
@@ -619,16 +717,13 @@ fn two_nodes_join_the_same_parts_once() {
 
 #[tokio::test]
 async fn an_upload_that_has_expired_waits_for_no_part() {
-    let clock = Clock::new();
-    let uploads =
-        memory().clock(clock.read()).expiry(Expiry::AfterLastChunk(Duration::from_secs(60)));
-    let (client, _) = served(uploads);
+    let (client, uploads) = served(memory());
     let a = empty_part(&client, "2").await;
     let first = joined(&client, &a).await;
-    clock.advance(Duration::from_secs(40));
     assert_eq!(client.patch(&a, 0, "a").await.status, 204);
-    clock.advance(Duration::from_secs(40));
     // No sweep has removed it.
+    let now = std::time::SystemTime::now();
+    uploads.for_operator().set_expires(&id_of(&first), now).await.unwrap();
     assert_ne!(joined(&client, &a).await, first);
     assert_eq!(client.patch(&a, 1, "b").await.status, 204);
     assert_eq!(contents(&client), ["ab"]);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -69,6 +70,7 @@ impl Lease {
                 filename: upload.filename().unwrap_or_else(|| DEFAULT_FILENAME.to_owned()),
                 path: Mutex::new(writer.path()),
                 known_total: Mutex::new(known_total),
+                persisted: AtomicBool::new(false),
                 state: tokio::sync::Mutex::new(FileState::HandedOver(writer)),
                 upload,
                 digest: computed,
@@ -113,6 +115,8 @@ pub(super) fn check_all_received(upload: &Upload) -> Result<(), Error> {
 async fn verify_parts(engine: &Engine, joined: &Upload) -> Result<(), Error> {
     for part in join::distinct(joined) {
         let mut writer = reacquire(engine, &part).await?;
+        // Its bytes must be there.
+        drop(engine.store.open(&part).await?);
         let mut upload = writer.upload().clone();
         let (running, read) = verify(engine, &mut writer, &upload, None).await?;
         if read {
@@ -299,6 +303,8 @@ struct Shared {
     path: Mutex<Option<PathBuf>>,
     /// The total in the record unless the application takes the file.
     known_total: Mutex<Option<u64>>,
+    /// Whether the application has moved the file.
+    persisted: AtomicBool,
     state: tokio::sync::Mutex<FileState>,
 }
 
@@ -308,6 +314,9 @@ impl Shared {
     fn settled(&self, status: Status) -> Upload {
         let mut upload = self.upload.clone();
         upload.progress.status = status;
+        upload.progress.persisted = status == Status::Complete
+            && upload.is_joined()
+            && self.persisted.load(Ordering::Relaxed);
         if status != Status::Complete {
             upload.progress.total = *lock(&self.known_total);
         }
@@ -482,6 +491,7 @@ impl CompletedUpload {
                 *lock(&shared.known_total) = shared.upload.total();
             }
             writer.persist(&target, overwrite).await?;
+            shared.persisted.store(true, Ordering::Relaxed);
             *lock(&shared.path) = writer.path();
             Ok(())
         })

@@ -1,8 +1,8 @@
 //! Uploads that are joined from others.
 //!
 //! A joined upload names its parts and has no bytes of its own. Each part names the uploads that
-//! need it: as long as one of them exists, its bytes stay, even if the part has expired or was
-//! cancelled. A part without its last byte also names the upload that waits for it. The joined
+//! need it: as long as one of them exists and was not persisted, its bytes stay, even if the part has
+//! expired or was cancelled. A part without its last byte also names the upload that waits for it. The joined
 //! upload is committed first, so whatever a part names either exists or is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,7 @@ use super::error::{Error, ErrorKind};
 use super::event::Event;
 use super::lease::Lease;
 use super::new::NewUpload;
+use super::sweep;
 use crate::checksum::Running;
 use crate::id::UploadId;
 use crate::store::{Commit, DynWriter, StoreError};
@@ -219,8 +220,16 @@ impl Access {
     async fn release(&self, part: &UploadId, joined: &UploadId) -> Result<(), Error> {
         let Lease { engine, mut writer, claim: _claim, .. } = self.lease(part).await?;
         let mut upload = writer.upload().clone();
-        upload.progress.status = Status::Complete;
+        upload.progress.total = Some(upload.offset());
         upload.progress.awaited_by = upload.progress.awaited_by.filter(|id| id != joined);
+        if let Some(other) = upload.progress.awaited_by
+            && self.find_waiting(&other).await?.is_some()
+        {
+            // Its last byte counts when the application has taken that file.
+            return Ok(());
+        }
+        upload.progress.awaited_by = None;
+        upload.progress.status = Status::Complete;
         commit_changed(&engine, &mut *writer, upload).await?;
         engine.ledger.close(part);
         Ok(())
@@ -255,17 +264,24 @@ impl Lease {
     /// has all its parts and can be completed. The part is complete when this returns `None`, or
     /// when the application has taken that upload.
     ///
+    /// The total of a part that has none is its offset, which is noted only when it is complete.
+    ///
     /// # Errors
     /// [`ErrorKind::Finishing`], [`ErrorKind::Busy`] and [`ErrorKind::Superseded`] if another
     /// request is at work on that upload, [`ErrorKind::TooLarge`] if its parts are larger than it
     /// may be, and the errors of the store.
     pub async fn end_part(mut self) -> Result<Option<Self>, Error> {
-        let Some(joined) = self.upload().progress.awaited_by else { return Ok(None) };
+        let mut part = self.upload().clone();
+        part.progress.total = Some(part.offset());
+        let Some(joined) = part.progress.awaited_by else {
+            commit_changed(&self.engine, &mut *self.writer, part).await?;
+            return Ok(None);
+        };
         let access = Access::new(Arc::clone(&self.engine), self.owner());
         let access = Access { cause: self.cause.clone(), ..access };
         let waits = match access.find_waiting(&joined).await? {
             Some(upload) => match self.engine.parts(&upload).await {
-                Ok(parts) => parts.values().all(has_all_bytes),
+                Ok(parts) => parts.values().all(|it| it.id == part.id || has_all_bytes(it)),
                 // One is gone, so the others wait in vain.
                 Err(StoreError::NotFound | StoreError::Removed { .. }) => false,
                 Err(error) => return Err(error.into()),
@@ -277,7 +293,7 @@ impl Lease {
             drop(self);
             let gathered = async {
                 let mut lease = access.lease(&joined).await?;
-                lease.gather().await?;
+                lease.gather_with(Some(&part)).await?;
                 Ok(lease)
             };
             let lease = gathered.await.map_err(|error: Error| match error.kind() {
@@ -290,9 +306,8 @@ impl Lease {
                 _ => Ok(Some(lease)),
             };
         }
-        let mut upload = self.upload().clone();
-        upload.progress.awaited_by = None;
-        match commit_changed(&self.engine, &mut *self.writer, upload).await {
+        part.progress.awaited_by = None;
+        match commit_changed(&self.engine, &mut *self.writer, part).await {
             // On another node the application has taken the file in between.
             Err(error) if *error.kind() == ErrorKind::AlreadyComplete => Ok(None),
             committed => committed.map(|()| None),
@@ -309,13 +324,23 @@ impl Lease {
         Scope::Of(self.upload().owner.clone())
     }
 
-    /// Makes the parts the bytes of this upload, if all of them are complete.
     async fn gather(&mut self) -> Result<(), Error> {
+        self.gather_with(None).await
+    }
+
+    /// Makes the parts the bytes of this upload, if all of them are complete. The record of the last
+    /// one may lack its total.
+    async fn gather_with(&mut self, last: Option<&Upload>) -> Result<(), Error> {
         let mut upload = self.upload().clone();
         if has_all_bytes(&upload) {
-            return Ok(());
+            return last.map_or(Ok(()), |part| check_size(&upload, part));
         }
-        let parts = self.engine.parts(&upload).await?;
+        let mut parts = self.engine.parts(&upload).await?;
+        if let Some(last) = last
+            && let Some(part) = parts.get_mut(&last.id).filter(|it| it.offset() == last.offset())
+        {
+            part.progress.total = last.total();
+        }
         let total = total(&upload, |part| parts.get(part)?.total());
         let limit = self.engine.within_reach(upload.max_bytes.or(self.engine.max_bytes));
         if let Some(limit) =
@@ -341,9 +366,23 @@ impl Lease {
 impl Engine {
     /// Whether there is an upload that is joined from this one.
     pub(super) async fn is_needed(&self, upload: &Upload) -> Result<bool, StoreError> {
-        let mut needed_by = upload.progress.needed_by.clone();
-        self.forget_removed(&mut needed_by).await?;
-        Ok(!needed_by.is_empty())
+        for id in &upload.progress.needed_by {
+            match self.store.load(id).await {
+                Ok(joined) if joined.progress.persisted => {}
+                Err(StoreError::NotFound | StoreError::Removed { .. }) => {}
+                Ok(_) | Err(StoreError::Damaged { .. }) => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes the parts that have expired or were cancelled, and were kept for this upload. If this
+    /// fails, a sweep does it.
+    pub(super) async fn remove_expired_parts(&self, joined: &Upload) {
+        for part in distinct(joined) {
+            drop(sweep::remove(self, &Scope::All, &part).await);
+        }
     }
 
     /// Whether the time of an upload is up. If chunks prolong it, one that waits for a part lives as
@@ -399,6 +438,15 @@ fn ids(joined: &Upload) -> impl Iterator<Item = UploadId> {
 /// The sum of the sizes of all parts, as often as they occur.
 fn total(joined: &Upload, size: impl Fn(&UploadId) -> Option<u64>) -> Option<u128> {
     joined.parts().iter().map(|part| size(&part.id).map(u128::from)).sum()
+}
+
+/// Fails if a part has grown since its total was noted, which only its own client can have done.
+fn check_size(joined: &Upload, part: &Upload) -> Result<(), Error> {
+    let noted = joined.parts().iter().find(|it| it.id == part.id).and_then(|it| it.size);
+    match noted.filter(|size| *size != part.offset()) {
+        Some(total) => Err(ErrorKind::TooLong { total }.into()),
+        None => Ok(()),
+    }
 }
 
 /// Returns the checksum of the whole file, if it can be computed from those of its parts.

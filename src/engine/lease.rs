@@ -194,6 +194,7 @@ impl Lease {
             } else {
                 writer.remove().await?;
                 engine.ledger.close(&upload.id);
+                engine.remove_expired_parts(&upload).await;
             }
             engine.tell(Event::Cancelled(upload.clone()), &cause).await;
             drop(claim);

@@ -228,7 +228,7 @@ impl OwnerUploads {
     /// the same description, that upload is returned, which may be complete.
     ///
     /// The parts expire on their own. The bytes of one that has expired or was cancelled stay as
-    /// long as an upload that is joined from it exists. They count towards the quotas of the parts
+    /// long as an upload that is joined from it exists, unless the application has persisted it. They count towards the quotas of the parts
     /// until the application has taken a file with them.
     ///
     /// # Errors

@@ -369,14 +369,22 @@
 //!   parts too, [`validate`](crate::Policy::validate) and [`attributes`](crate::Policy::attributes) only
 //!   about the joined file, whose metadata come with the request that joins it.
 //! - Parts of one owner can be joined by that owner, in any order, again and again. If your handler
-//!   does not take the file, or the answer is lost, the same request gives the same upload.
-//! - A part expires on its own. Its bytes stay in the store as long as an upload that is joined from it
-//!   exists.
+//!   does not take the file, or the answer is lost, the same request gives the same upload, as long as
+//!   the parts have not expired.
+//! - A part and the joined upload [expire](super::expiry) on their own; an upload that waits for a part
+//!   lives at least as long as that if [chunks prolong it](crate::Expiry::AfterLastChunk). The bytes of
+//!   a part stay in the store as long as an upload that is joined from it needs them: until your handler
+//!   has persisted the file and has taken it, or until the joined upload is gone.
 //! - [Quotas](super::limits) count the bytes of parts until your handler has taken a file with them.
 //! - If parts are joined before they are complete, the request that brings the last byte of the last
 //!   part calls your handler, and its answer goes there. An unfinished part can be awaited by one upload
 //!   at a time.
-//! - A file has at most 1,000 parts, and eight uploads can be joined from one part at the same time.
+//! - If a request that sends a part is under way when the parts are joined, it is answered with 503, and
+//!   continues where `HEAD` says.
+//! - A file has at most 1,000 parts, of which one may be named several times: set
+//!   [`max_bytes`](crate::UploadsBuilder::max_bytes), which holds for the sum. Lists of more than a few
+//!   hundred parts exceed what proxies and HTTP/2 allow in headers unless told otherwise. Eight uploads
+//!   that exist can be joined from one part.
 //! - The URLs in the list are paths as in `Location`, or absolute. The host of an absolute one must be
 //!   that of the request, so a proxy in front must pass `Host` on; otherwise set
 //!   [`public_url`](crate::Tus::public_url).
@@ -415,7 +423,7 @@
 //! | 413 | `The request is too large` | [a layer outside](super::layers) has that limit |
 //! | 415 | `The media type of the bytes is application/offset+octet-stream` | bytes have another type, or none; or `creation-with-upload` is off |
 //! | 423 | `Upload is being completed`, with `Retry-After` | your handler has the file |
-//! | 423 | `Upload is held by another request`, with `Retry-After` | that request did not stop in time, or another upload waits for the part |
+//! | 423 | `Upload is held by another request`, with `Retry-After` | that request did not stop in time; or another upload waits for the part, or eight are joined from it |
 //! | 429 | `The limit is N unfinished uploads of one owner` | another upload has to be completed or removed first |
 //! | 431 | `Upload-Metadata has more than 4096 bytes` | unless [another limit](crate::Tus::max_metadata_bytes) is set |
 //! | 460 | `Checksum does not match` | the bytes have changed on their way; nothing of them is kept |

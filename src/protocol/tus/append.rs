@@ -113,7 +113,7 @@ impl<'a> Request<'a> {
                 false => self.repeat_last_byte(uploads, lease, body).await,
             };
         }
-        if upload.total().is_none() && self.length == Some(upload.offset()) && !is_part {
+        if upload.total().is_none() && self.length == Some(upload.offset()) {
             return self.end(lease, body).await;
         }
         let mut append = lease.append(self.check.mode());

@@ -15,7 +15,7 @@ use crate::id::UploadId;
 use crate::policy::{Context, Refusal};
 use crate::protocol::path::Path;
 use crate::protocol::{Exchange, Problem, Reply};
-use crate::upload::{Kind, Status};
+use crate::upload::{Kind, Part, Status};
 
 /// What an upload is, according to the request that creates it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,6 +160,15 @@ pub(super) async fn join(
     }
     tus.insert_expires(&mut headers, upload);
     Ok(Reply::Answer(empty(StatusCode::CREATED, headers)))
+}
+
+/// Returns the length of an upload that waits for its parts, if theirs are known by now.
+pub(super) async fn length(uploads: &OwnerUploads, parts: &[Part]) -> Option<u64> {
+    let mut sum = 0_u64;
+    for part in parts {
+        sum = sum.checked_add(uploads.status(&part.id).await.ok()?.total()?)?;
+    }
+    Some(sum)
 }
 
 /// Returns the sum of the lengths of all parts, if all are known.

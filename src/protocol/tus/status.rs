@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::answer::{empty, insert, not_allowed, not_now};
+use super::concat;
 use super::config::Tus;
 use super::headers::{
     UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA, UPLOAD_OFFSET,
@@ -20,7 +21,10 @@ pub(super) async fn status(tus: &Tus, exchange: &Exchange<'_>) -> Result<Respons
 
 async fn shown(tus: &Tus, exchange: &Exchange<'_>) -> Result<Response<Bytes>, Problem> {
     let (uploads, id) = named(tus, exchange, Action::Status).await?;
-    let upload = uploads.status(&id).await?;
+    let mut upload = uploads.status(&id).await?;
+    if upload.is_joined() && upload.total().is_none() {
+        upload.progress.total = concat::length(&uploads, upload.parts()).await;
+    }
     // Where it stands shows when the application has answered.
     if upload.status() == Status::Finishing {
         return Err(ErrorKind::Finishing.into());

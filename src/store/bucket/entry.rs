@@ -185,6 +185,7 @@ mod tests {
                 expires: None,
                 status: Status::Open,
                 needed_by: Vec::new(),
+                persisted: false,
                 awaited_by: None,
             },
         }

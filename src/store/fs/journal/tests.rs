@@ -192,7 +192,8 @@ fn progress() -> impl Strategy<Value = Progress> {
         |((offset, total), checksum, expires, status, (needed_by, awaited_by))| {
             let checksum = checksum.map(|checksum| checksum.parse().unwrap());
             let status = serde_json::from_value(status.into()).unwrap();
-            Progress { offset, total, checksum, expires, status, needed_by, awaited_by }
+            let persisted = awaited_by.is_some();
+            Progress { offset, total, checksum, expires, status, needed_by, persisted, awaited_by }
         },
     )
 }
