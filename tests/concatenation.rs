@@ -6,6 +6,7 @@ mod support;
 #[path = "support/tus.rs"]
 mod tus_client;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -709,8 +710,9 @@ fn two_nodes_join_the_same_parts_once() {
     use tower_chunked_upload::store::BucketStore;
 
     run(async {
-        let bucket = std::sync::Arc::new(object_store::memory::InMemory::new());
-        let node = async || BucketStore::builder(bucket.clone()).connect().await.unwrap();
+        let bucket: Arc<dyn object_store::ObjectStore> =
+            Arc::new(object_store::memory::InMemory::new());
+        let node = async || BucketStore::builder(Arc::clone(&bucket)).connect().await.unwrap();
         joined_by_two([Uploads::builder(node().await), Uploads::builder(node().await)]).await;
     });
 }
