@@ -297,6 +297,7 @@ mod tests {
             checksum: Some(sum.save()),
             expires: Some(upload.created),
             status: Status::Finishing,
+            persisted: true,
             needed_by: vec![upload.id; 8],
             awaited_by: Some(upload.id),
         };
