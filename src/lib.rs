@@ -51,6 +51,7 @@
 //! | [Clients](guide::clients) | How does a page, a form or a script send a file? |
 //! | [The chunked protocol](guide::protocol) | What goes over the wire? |
 //! | [tus](guide::tus) | How do Uppy and the other clients of tus send a file? |
+//! | [Uppy](guide::uppy) | What does a page with Uppy look like? |
 //! | [Errors](guide::errors) | What does each error mean, and what should a client do? |
 //! | [Owners](guide::owners) | Who may upload, and who owns an upload? |
 //! | [Validation](guide::validation) | What may be uploaded? |
@@ -144,7 +145,7 @@ pub use policy::{Candidate, Context, Policy, Refusal};
 pub use protocol::chunked::Chunked;
 pub use protocol::tus::Tus;
 pub use service::ChunkedUpload;
-pub use upload::{Kind, Owner, Part, Progress, Status, Upload};
+pub use upload::{Kind, Owner, Part, Progress, Status, Ties, Upload};
 
 /// The protocol of django-chunked-upload: what can be set beside the paths and rules of
 /// [`Chunked`].

@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | a page without a library | [`fetch`](#fetch) | yes |
 //! | a page with jQuery | [jQuery-File-Upload](#jquery-file-upload) | yes |
-//! | a page with a ready-made file picker | [Uppy](super::tus#uppy-in-thirty-lines), over tus | yes |
+//! | a page with a ready-made file picker | [Uppy](super::uppy), over tus | yes |
 //! | a page without JavaScript | [a form](#a-plain-form) | no: it is one request |
 //! | a shell | [`curl`](#curl) | yes |
 //! | Python | [`requests`](#python), or tuspy over [tus](super::tus) | yes |

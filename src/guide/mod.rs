@@ -21,4 +21,5 @@ pub mod proxy;
 pub mod quick_start;
 pub mod testing;
 pub mod tus;
+pub mod uppy;
 pub mod validation;

@@ -367,7 +367,8 @@
 //!
 //! - [`authorize`](crate::Policy::authorize) and [`max_bytes`](crate::Policy::max_bytes) are asked about
 //!   parts too, [`validate`](crate::Policy::validate) and [`attributes`](crate::Policy::attributes) only
-//!   about the joined file, whose metadata come with the request that joins it.
+//!   about the joined file, whose metadata come with the request that joins it. So check in `authorize`
+//!   what must hold before a byte is stored.
 //! - Parts of one owner can be joined by that owner, in any order, again and again. If your handler
 //!   does not take the file, or the answer is lost, the same request gives the same upload, as long as
 //!   the parts have not expired.
@@ -552,14 +553,9 @@
 //! body either, because many clients send the whole file in one request. [The
 //! settings](super::proxy#and-for-tus) are those of the chunked protocol.
 //!
-//! # Uppy in thirty lines
+//! # And a page?
 //!
-//! This page takes files of any size, shows their progress, and continues after a reload if the
-//! user drops the same file again. Serve it from the same origin.
-//!
-#![doc = concat!("```text\n", include_str!("../../examples/uppy.html"), "```\n")]
-//!
-//! In the repository, `cargo run --example axum` serves tus at `/files`.
+//! [The chapter about Uppy](super::uppy) has one in thirty lines.
 
 /// The table of statuses is true.
 ///

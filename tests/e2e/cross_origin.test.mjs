@@ -268,13 +268,16 @@ describe("a page of another origin", { timeout: 90_000 }, () => {
     });
   }
 
-  test("sends nothing by tus without its token", async () => {
-    const visitor = await visit(home);
-    await visitor.begin();
-    const failed = await visitor.tus({ retryDelays: [] }).then(() => null, (error) => error.message);
-    assert.match(failed, /response code: 403.*The CSRF token is missing or wrong/s);
-    assert.deepEqual(await stored(), []);
-  });
+  for (const parallelUploads of [1, 3]) {
+    test(`sends nothing by tus without its token, in parts: ${parallelUploads}`, async () => {
+      const visitor = await visit(home);
+      await visitor.begin();
+      const sent = visitor.tus({ parallelUploads, retryDelays: [] });
+      const failed = await sent.then(() => null, (error) => error.message);
+      assert.match(failed, /response code: 403.*The CSRF token is missing or wrong/s);
+      assert.deepEqual(await stored(), []);
+    });
+  }
 
   test("cancels", async () => {
     const visitor = await visit(home);
