@@ -260,7 +260,7 @@ fn a_request_that_another_node_overtakes_is_told_where_the_upload_stands() {
                 assert_eq!(end, total);
                 upload.is_delivered(&world, 1..=1);
             }
-            (_, (503, None)) => upload.is_brought_to_its_end(&world),
+            (_, (423 | 503, None)) => upload.is_brought_to_its_end(&world),
             (_, (409, Some(offset))) => {
                 assert_eq!(upload.offset(), offset);
                 upload.is_brought_to_its_end(&world);
