@@ -46,7 +46,7 @@ pub struct Upload {
     /// The list of the [parts](Self::parts) exactly as the client sent it, if the protocol gives it
     /// back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parts_as_sent: Option<String>,
+    pub parts_as_sent: Option<Box<str>>,
     /// The text fields of the first chunk, in the order in which they were sent. In tus, all
     /// metadata whose values are text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -84,17 +84,42 @@ pub struct Progress {
     pub expires: Option<SystemTime>,
     /// The status of the upload.
     pub status: Status,
+    /// What ties the upload to others.
+    // Behind a pointer, since most uploads have none and a request holds the record several times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ties: Option<Box<Ties>>,
+}
+
+/// What ties a part to the uploads that are joined from it, and such an upload to its parts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Ties {
     /// The uploads that are joined from this one, among them perhaps some that are gone. As long as
     /// one of them exists and is not [`persisted`](Self::persisted), the bytes stay.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needed_by: Vec<UploadId>,
-    /// Whether the application has taken the file and has moved it out of the store, so that its parts
-    /// are not needed any more. Noted only of an upload that is joined.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub persisted: bool,
     /// The upload among those that is complete as soon as this one has its last byte.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaited_by: Option<UploadId>,
+    /// Whether the application has taken the file and has moved it out of the store, so that its
+    /// parts are not needed any more. Noted only of an upload that is joined.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub persisted: bool,
+}
+
+impl Progress {
+    /// What ties the upload to others.
+    pub fn ties(&self) -> &Ties {
+        const NONE: &Ties = &Ties { needed_by: Vec::new(), awaited_by: None, persisted: false };
+        self.ties.as_deref().unwrap_or(NONE)
+    }
+
+    /// Changes what ties the upload to others.
+    pub fn change_ties(&mut self, change: impl FnOnce(&mut Ties)) {
+        let mut ties = self.ties().clone();
+        change(&mut ties);
+        self.ties = (ties != Ties::default()).then(|| Box::new(ties));
+    }
 }
 
 /// How an upload is related to others.
@@ -186,9 +211,7 @@ impl Upload {
                 checksum: None,
                 expires: None,
                 status: Status::Open,
-                needed_by: Vec::new(),
-                persisted: false,
-                awaited_by: None,
+                ties: None,
             },
         }
     }
@@ -322,9 +345,12 @@ mod tests {
         upload.progress.total = Some(u64::MAX);
         upload.progress.expires = Some(UNIX_EPOCH + Duration::from_millis(1));
         upload.progress.status = Status::Finishing;
-        upload.progress.needed_by = vec![UploadId::random(), UploadId::random()];
-        upload.progress.awaited_by = Some(UploadId::random());
-        upload.parts_as_sent = Some("final;/a /b".to_owned());
+        upload.progress.change_ties(|ties| {
+            ties.needed_by = vec![UploadId::random(), UploadId::random()];
+            ties.awaited_by = Some(UploadId::random());
+            ties.persisted = true;
+        });
+        upload.parts_as_sent = Some("final;/a /b".into());
         for kind in
             [Kind::Part, Kind::Joined(vec![Part::new(upload.id, 5), Part::new(upload.id, None)])]
         {

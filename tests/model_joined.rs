@@ -220,7 +220,7 @@ impl<S: Store, F: Fn() -> S> World<S, F> {
             (None, None) => {
                 self.parts[part].awaited_by = None;
                 let upload = self.owner().status(&id).await.unwrap();
-                assert_eq!(upload.progress.awaited_by, None);
+                assert_eq!(upload.progress.ties().awaited_by, None);
             }
             (Some(lease), Some(joined)) => {
                 assert_eq!(lease.upload().id, self.joined[joined].id);

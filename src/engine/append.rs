@@ -68,7 +68,8 @@ pub struct Append {
     engine: Arc<Engine>,
     cause: Cause,
     /// The record to be committed, except for its offset and checksum.
-    upload: Upload,
+    // Behind a pointer, since the futures of a request hold an append more than once.
+    upload: Box<Upload>,
     mode: AppendMode,
     origin: Origin,
     limit: Option<u64>,
@@ -107,7 +108,7 @@ impl Append {
         reservation: Option<Reservation>,
     ) -> Self {
         let Lease { engine, cause, writer, claim } = lease;
-        let (upload, claim) = (writer.upload().clone(), Arc::new(claim));
+        let (upload, claim) = (Box::new(writer.upload().clone()), Arc::new(claim));
         let checksum = match &upload.progress.checksum {
             Some(state) => Running::resume(state),
             None => (upload.offset() == 0).then(|| engine.new_checksum()),
@@ -472,7 +473,7 @@ impl Append {
 
     /// The record with the bytes up to there.
     fn record(&self, offset: u64) -> Upload {
-        let mut upload = self.upload.clone();
+        let mut upload = Upload::clone(&self.upload);
         upload.progress.offset = offset;
         upload.progress.expires = self.engine.expiry.after_chunk(&upload, self.engine.now());
         upload.progress.status = Status::Open;

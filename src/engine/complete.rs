@@ -314,9 +314,12 @@ impl Shared {
     fn settled(&self, status: Status) -> Upload {
         let mut upload = self.upload.clone();
         upload.progress.status = status;
-        upload.progress.persisted = status == Status::Complete
+        if status == Status::Complete
             && upload.is_joined()
-            && self.persisted.load(Ordering::Relaxed);
+            && self.persisted.load(Ordering::Relaxed)
+        {
+            upload.progress.change_ties(|ties| ties.persisted = true);
+        }
         if status != Status::Complete {
             upload.progress.total = *lock(&self.known_total);
         }

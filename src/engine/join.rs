@@ -67,7 +67,7 @@ impl Access {
     async fn joined_before(&self, record: &Upload) -> Result<Option<UploadId>, Error> {
         let Some(first) = record.parts().first() else { return Ok(None) };
         let part = self.find_unexpired(&first.id).await?;
-        self.same_among(&part.progress.needed_by, record).await
+        self.same_among(&part.progress.ties().needed_by, record).await
     }
 
     async fn same_among(
@@ -163,33 +163,35 @@ impl Access {
         if upload.kind != Kind::Part {
             return Err(ErrorKind::NotFound.into());
         }
-        let waits = has_all_bytes(&upload) || upload.progress.awaited_by == Some(*joined);
-        if waits && upload.progress.needed_by.contains(joined) {
+        let ties = upload.progress.ties();
+        let waits = has_all_bytes(&upload) || ties.awaited_by == Some(*joined);
+        if waits && ties.needed_by.contains(joined) {
             return Ok(None);
         }
         let Lease { engine, mut writer, claim: _claim, .. } = self.lease(part).await?;
         let mut upload = writer.upload().clone();
         let complete = has_all_bytes(&upload);
-        let progress = &mut upload.progress;
-        engine.forget_removed(&mut progress.needed_by).await?;
+        let mut ties = upload.progress.ties().clone();
+        engine.forget_removed(&mut ties.needed_by).await?;
         if let Some(record) = record
-            && let Some(same) = self.same_among(&progress.needed_by, record).await?
+            && let Some(same) = self.same_among(&ties.needed_by, record).await?
         {
             return Ok(Some(same));
         }
-        let awaited_by = progress.awaited_by.filter(|id| progress.needed_by.contains(id));
-        if !progress.needed_by.contains(joined) {
+        let awaited_by = ties.awaited_by.filter(|id| ties.needed_by.contains(id));
+        if !ties.needed_by.contains(joined) {
             let taken = match awaited_by {
                 // One that has expired waits for nothing, even if no sweep has removed it yet.
                 Some(other) if !complete => self.find_waiting(&other).await?.is_some(),
                 _ => false,
             };
-            if taken || progress.needed_by.len() >= MAX_JOINED {
+            if taken || ties.needed_by.len() >= MAX_JOINED {
                 return Err(ErrorKind::Busy.into());
             }
-            progress.needed_by.push(*joined);
+            ties.needed_by.push(*joined);
         }
-        progress.awaited_by = if complete { awaited_by } else { Some(*joined) };
+        ties.awaited_by = if complete { awaited_by } else { Some(*joined) };
+        upload.progress.change_ties(|old| *old = ties);
         commit_changed(&engine, &mut *writer, upload).await?;
         Ok(None)
     }
@@ -221,14 +223,13 @@ impl Access {
         let Lease { engine, mut writer, claim: _claim, .. } = self.lease(part).await?;
         let mut upload = writer.upload().clone();
         upload.progress.total = Some(upload.offset());
-        upload.progress.awaited_by = upload.progress.awaited_by.filter(|id| id != joined);
-        if let Some(other) = upload.progress.awaited_by
+        if let Some(other) = upload.progress.ties().awaited_by.filter(|id| id != joined)
             && self.find_waiting(&other).await?.is_some()
         {
             // Its last byte counts when the application has taken that file.
             return Ok(());
         }
-        upload.progress.awaited_by = None;
+        upload.progress.change_ties(|ties| ties.awaited_by = None);
         upload.progress.status = Status::Complete;
         commit_changed(&engine, &mut *writer, upload).await?;
         engine.ledger.close(part);
@@ -273,7 +274,7 @@ impl Lease {
     pub async fn end_part(mut self) -> Result<Option<Self>, Error> {
         let mut part = self.upload().clone();
         part.progress.total = Some(part.offset());
-        let Some(joined) = part.progress.awaited_by else {
+        let Some(joined) = part.progress.ties().awaited_by else {
             commit_changed(&self.engine, &mut *self.writer, part).await?;
             return Ok(None);
         };
@@ -306,7 +307,7 @@ impl Lease {
                 _ => Ok(Some(lease)),
             };
         }
-        part.progress.awaited_by = None;
+        part.progress.change_ties(|ties| ties.awaited_by = None);
         match commit_changed(&self.engine, &mut *self.writer, part).await {
             // On another node the application has taken the file in between.
             Err(error) if *error.kind() == ErrorKind::AlreadyComplete => Ok(None),
@@ -366,9 +367,9 @@ impl Lease {
 impl Engine {
     /// Whether there is an upload that is joined from this one.
     pub(super) async fn is_needed(&self, upload: &Upload) -> Result<bool, StoreError> {
-        for id in &upload.progress.needed_by {
+        for id in &upload.progress.ties().needed_by {
             match self.store.load(id).await {
-                Ok(joined) if joined.progress.persisted => {}
+                Ok(joined) if joined.progress.ties().persisted => {}
                 Err(StoreError::NotFound | StoreError::Removed { .. }) => {}
                 Ok(_) | Err(StoreError::Damaged { .. }) => return Ok(true),
                 Err(error) => return Err(error),
@@ -394,7 +395,7 @@ impl Engine {
             return Ok(upload.is_expired(self.now()));
         }
         for part in distinct(upload) {
-            let awaits = |part: &Upload| part.progress.awaited_by == Some(upload.id);
+            let awaits = |part: &Upload| part.progress.ties().awaited_by == Some(upload.id);
             match self.store.load(&part).await {
                 Ok(part) if awaits(&part) && !part.is_expired(self.now()) => return Ok(false),
                 Ok(_) | Err(StoreError::NotFound | StoreError::Removed { .. }) => {}

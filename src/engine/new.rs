@@ -13,7 +13,7 @@ pub struct NewUpload {
     content_type: Option<String>,
     metadata: Option<String>,
     kind: Kind,
-    parts_as_sent: Option<String>,
+    parts_as_sent: Option<Box<str>>,
     fields: Vec<(String, String)>,
     attributes: serde_json::Value,
     total: Option<u64>,
@@ -67,7 +67,7 @@ impl NewUpload {
 
     /// Sets the list of parts that the protocol gives back exactly as the client sent it.
     pub fn parts_as_sent(mut self, list: impl Into<Option<String>>) -> Self {
-        self.parts_as_sent = list.into();
+        self.parts_as_sent = list.into().map(String::into_boxed_str);
         self
     }
 

@@ -24,7 +24,7 @@ pub(super) fn shown_offset(upload: &Upload) -> u64 {
     let offset = upload.offset();
     match upload.status() {
         Status::Complete => offset,
-        _ if upload.kind == Kind::Part && upload.progress.awaited_by.is_none() => offset,
+        _ if upload.kind == Kind::Part && upload.progress.ties().awaited_by.is_none() => offset,
         _ if upload.total() == Some(offset) => offset.saturating_sub(1),
         _ => offset,
     }

@@ -108,13 +108,13 @@ impl<'a> Request<'a> {
         let upload = lease.upload();
         let is_part = upload.kind == Kind::Part;
         if upload.total() == Some(upload.offset()) {
-            return match is_part && upload.progress.awaited_by.is_none() {
+            return match is_part && upload.progress.ties().awaited_by.is_none() {
                 true => self.repeat(upload),
-                false => self.repeat_last_byte(uploads, lease, body).await,
+                false => Box::pin(self.repeat_last_byte(uploads, lease, body)).await,
             };
         }
         if upload.total().is_none() && self.length == Some(upload.offset()) {
-            return self.end(lease, body).await;
+            return Box::pin(self.end(lease, body)).await;
         }
         let mut append = lease.append(self.check.mode());
         append.set_limit(limit);
@@ -132,7 +132,7 @@ impl<'a> Request<'a> {
         let lease = append.commit_and_keep().await?;
         let upload = lease.upload();
         if upload.total() == Some(upload.offset()) {
-            return self.finish(lease).await;
+            return Box::pin(self.finish(lease)).await;
         }
         Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, self.tus.headers(upload))))
     }

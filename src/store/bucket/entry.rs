@@ -184,9 +184,7 @@ mod tests {
                 checksum: None,
                 expires: None,
                 status: Status::Open,
-                needed_by: Vec::new(),
-                persisted: false,
-                awaited_by: None,
+                ties: None,
             },
         }
     }

@@ -283,7 +283,7 @@ mod tests {
     use crate::checksum::Running;
     use crate::store::Handover;
     use crate::store::bucket::entry::{Body, Entry};
-    use crate::upload::{Progress, Status};
+    use crate::upload::{Progress, Status, Ties};
 
     /// The longest state of a checksum, and as many uploads as the engine lets need a part.
     #[test]
@@ -291,15 +291,15 @@ mod tests {
         let mut upload = Upload::new(UploadId::random(), std::time::SystemTime::now());
         let mut sum = Running::new(DigestAlgorithm::Sha512);
         sum.update(&[0xff; 127]);
+        let ties =
+            Ties { needed_by: vec![upload.id; 8], awaited_by: Some(upload.id), persisted: true };
         upload.progress = Progress {
             offset: u64::MAX,
             total: Some(u64::MAX),
             checksum: Some(sum.save()),
             expires: Some(upload.created),
             status: Status::Finishing,
-            persisted: true,
-            needed_by: vec![upload.id; 8],
-            awaited_by: Some(upload.id),
+            ties: Some(Box::new(ties)),
         };
         let mut entry = Entry::new(&nonce(), upload.created, upload.progress);
         (entry.at, entry.body, entry.described) = (u64::MAX, Body::List, Some(u32::MAX));

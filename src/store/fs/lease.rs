@@ -18,7 +18,7 @@ use crate::upload::Upload;
 pub(super) struct Lease {
     pub(super) layout: Arc<Layout>,
     /// The record as last committed, or that of a new upload.
-    pub(super) upload: Upload,
+    pub(super) upload: Arc<Upload>,
     /// `None` before the first byte of a new upload, and after the removal.
     files: Option<Files>,
     /// Whether the bytes were compared with their checksum since the last commit.
@@ -34,7 +34,7 @@ pub(super) struct Files {
 impl Lease {
     /// The lease on a new upload. Nothing of it is on the disk yet.
     pub(super) fn uncommitted(layout: Arc<Layout>, upload: Upload) -> Self {
-        Self { layout, upload, files: None, verified: false }
+        Self { layout, upload: Arc::new(upload), files: None, verified: false }
     }
 
     /// Takes the lease on an upload that exists.
@@ -51,7 +51,8 @@ impl Lease {
             data = DataFile::open_to_write(&layout, &upload, &record.notes)?;
         }
         record.confirm(&upload)?;
-        Ok(Self { layout, upload, files: Some(Files { record, data }), verified: false })
+        let (upload, files) = (Arc::new(upload), Some(Files { record, data }));
+        Ok(Self { layout, upload, files, verified: false })
     }
 
     /// Whether dropping the lease removes bytes or files.
@@ -109,7 +110,7 @@ impl Lease {
         }
         // Whether the bytes of parts are synced is in the records of those.
         let mut lines = sync_lines(layout, &record.notes, grown && !upload.is_joined(), *verified);
-        let same = Upload { progress: upload.progress.clone(), ..before.clone() } == upload;
+        let same = Upload { progress: upload.progress.clone(), ..Upload::clone(before) } == upload;
         lines.push(if same && record.is_committed() {
             Line::Progress(Box::new(upload.progress.clone()))
         } else {
@@ -117,7 +118,7 @@ impl Lease {
         });
         record.commit(lines, &upload)?;
         data.commit(&upload);
-        (*before, *verified) = (upload, false);
+        (*before, *verified) = (Arc::new(upload), false);
         Ok(())
     }
 

@@ -227,13 +227,13 @@ pub struct FsWriter {
     // `None` while a blocking thread works with it, and for good if the future of that work was
     // dropped.
     lease: Option<Lease>,
-    upload: Upload,
+    upload: Arc<Upload>,
     tasks: TaskTracker,
 }
 
 impl FsWriter {
     fn new(lease: Lease, tasks: TaskTracker) -> Self {
-        Self { upload: lease.upload.clone(), lease: Some(lease), tasks }
+        Self { upload: Arc::clone(&lease.upload), lease: Some(lease), tasks }
     }
 
     /// Does `work` on a blocking thread and moves the lease there. If this future is dropped, the
@@ -244,7 +244,7 @@ impl FsWriter {
     ) -> Result<T> {
         let mut lease = self.lease.take().ok_or(StoreError::Busy)?;
         let (result, lease) = run(&self.tasks, move || (work(&mut lease), lease)).await?;
-        self.upload.clone_from(&lease.upload);
+        self.upload = Arc::clone(&lease.upload);
         self.lease = Some(lease);
         result
     }

@@ -29,7 +29,7 @@ struct Source {
 /// the store after a crash, the bytes are at the target, and repeating the move has the same result.
 pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Result<()> {
     let target = std::path::absolute(target).context("find", target)?;
-    let (layout, upload) = (Arc::clone(&lease.layout), lease.upload.clone());
+    let (layout, upload) = (Arc::clone(&lease.layout), Arc::clone(&lease.upload));
     let (disk, files) = (&layout.disk, lease.files()?);
     let source = Source::of(&layout, &upload, &files.record.notes)?;
     let begun = files.record.notes.moving.as_deref() == Some(&target);

@@ -192,8 +192,12 @@ fn progress() -> impl Strategy<Value = Progress> {
         |((offset, total), checksum, expires, status, (needed_by, awaited_by))| {
             let checksum = checksum.map(|checksum| checksum.parse().unwrap());
             let status = serde_json::from_value(status.into()).unwrap();
-            let persisted = awaited_by.is_some();
-            Progress { offset, total, checksum, expires, status, needed_by, persisted, awaited_by }
+            let mut progress = Progress { offset, total, checksum, expires, status, ties: None };
+            progress.change_ties(|ties| {
+                (ties.needed_by, ties.awaited_by) = (needed_by, awaited_by);
+                ties.persisted = awaited_by.is_some();
+            });
+            progress
         },
     )
 }
