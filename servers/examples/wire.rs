@@ -2,7 +2,7 @@
 //!
 //! `WIRE_ADDR` and `WIRE_DATA` are required. `WIRE_READ_BUFFER` (64 KiB) is the size of hyper's
 //! read buffer in bytes, and `WIRE_HEAD_SECONDS` (10) is how long a client may be silent before and
-//! between its requests. The server speaks HTTP/1.1 and cleartext HTTP/2 on one port. A completion
+//! between its requests. `WIRE_BLOCKING_THREADS` bounds the threads that block. The server speaks HTTP/1.1 and cleartext HTTP/2 on one port. A completion
 //! with a header `X-Hook-Status` is answered with that status, and its file is not touched.
 //!
 //! With `WIRE_BUCKET`, named as in the example `cluster`, the uploads are in a bucket, and
@@ -48,8 +48,15 @@ mod nodes;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-#[tokio::main]
-async fn main() -> Result<(), BoxError> {
+fn main() -> Result<(), BoxError> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(count) = number("WIRE_BLOCKING_THREADS")? {
+        runtime.max_blocking_threads(usize::try_from(count)?);
+    }
+    runtime.enable_all().build()?.block_on(run())
+}
+
+async fn run() -> Result<(), BoxError> {
     // This fails only if there is a provider already.
     drop(rustls::crypto::ring::default_provider().install_default());
     match (number("WIRE_NODES")?, nodes::own_number()) {
