@@ -2,8 +2,9 @@
 //!
 //! `WIRE_ADDR` and `WIRE_DATA` are required. `WIRE_READ_BUFFER` (64 KiB) is the size of hyper's
 //! read buffer in bytes, and `WIRE_HEAD_SECONDS` (10) is how long a client may be silent before and
-//! between its requests. `WIRE_BLOCKING_THREADS` bounds the threads that block. The server speaks HTTP/1.1 and cleartext HTTP/2 on one port. A completion
-//! with a header `X-Hook-Status` is answered with that status, and its file is not touched.
+//! between its requests. `WIRE_BLOCKING_THREADS` bounds the threads that block. The server speaks
+//! HTTP/1.1 and cleartext HTTP/2 on one port. A completion with a header `X-Hook-Status` is
+//! answered with that status, and its file is not touched.
 //!
 //! With `WIRE_BUCKET`, named as in the example `cluster`, the uploads are in a bucket, and
 //! `WIRE_LEASE_SECONDS` (1) is the lease for completions. With `WIRE_NODES`, that number of servers
