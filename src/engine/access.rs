@@ -42,6 +42,11 @@ impl Access {
         Self { engine, scope, arrived: None, tolerance: Duration::ZERO, cause: None, dialect: None }
     }
 
+    /// The uploads of the owner of this one.
+    pub(super) fn like(engine: &Arc<Engine>, upload: &Upload) -> Self {
+        Self::new(Arc::clone(engine), Scope::Of(upload.owner.clone()))
+    }
+
     pub(super) fn arrival(&self) -> Arrival {
         let at = self.arrived.unwrap_or_else(Instant::now);
         Arrival { at, tolerance: self.tolerance }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 
-use super::access::{Access, Scope};
+use super::access::Access;
 use super::claim::Claim;
 use super::core::Engine;
 use super::error::{Error, ErrorKind};
@@ -244,8 +244,7 @@ impl Shared {
             *lock(&self.known_total) = upload.total();
             *state = FileState::Taken;
             drop(state);
-            let access = Access::new(Arc::clone(&self.engine), Scope::Of(upload.owner.clone()));
-            access.release_parts(&upload).await;
+            Access::like(&self.engine, &upload).release_parts(&upload).await;
             self.engine.ledger.close(&upload.id);
             self.engine.tell(Event::Completed(upload.clone()), &self.cause).await;
         }
@@ -443,8 +442,9 @@ impl CompletedUpload {
     /// the application, and this crate never removes it. Missing parent folders are created.
     ///
     /// On the same filesystem the move is a rename; to another filesystem it is a copy, a sync and
-    /// a rename. So it is for a file that is [joined](crate::OwnerUploads::join) from parts; it shares
-    /// their blocks where the filesystem can. With [`Durability::Sync`](crate::store::Durability::Sync) it survives a power cut.
+    /// a rename. So it is for a file that is [joined](crate::OwnerUploads::join) from parts; it
+    /// shares their blocks where the filesystem can. With
+    /// [`Durability::Sync`](crate::store::Durability::Sync) it survives a power cut.
     /// It is safe to repeat: after a crash the upload is completed again, and a `persist` to the
     /// same target ends with the same file. A `persist` to another target moves the file again.
     ///

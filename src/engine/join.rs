@@ -1,12 +1,11 @@
 //! Uploads that are joined from others.
 //!
 //! A joined upload names its parts and has no bytes of its own. Each part names the uploads that
-//! need it: as long as one of them exists and was not persisted, its bytes stay, even if the part has
-//! expired or was cancelled. A part without its last byte also names the upload that waits for it. The joined
-//! upload is committed first, so whatever a part names either exists or is gone.
+//! need it: as long as one of them exists and was not persisted, its bytes stay, even if the part
+//! has expired or was cancelled. A part without its last byte also names the upload that waits for
+//! it. The joined upload is committed first, so whatever a part names either exists or is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::task::{JoinError, JoinSet};
@@ -222,7 +221,6 @@ impl Access {
     async fn release(&self, part: &UploadId, joined: &UploadId) -> Result<(), Error> {
         let Lease { engine, mut writer, claim: _claim, .. } = self.lease(part).await?;
         let mut upload = writer.upload().clone();
-        upload.progress.total = Some(upload.offset());
         if let Some(other) = upload.progress.ties().awaited_by.filter(|id| id != joined)
             && self.find_waiting(&other).await?.is_some()
         {
@@ -230,6 +228,7 @@ impl Access {
             return Ok(());
         }
         upload.progress.change_ties(|ties| ties.awaited_by = None);
+        upload.progress.total = Some(upload.offset());
         upload.progress.status = Status::Complete;
         commit_changed(&engine, &mut *writer, upload).await?;
         engine.ledger.close(part);
@@ -278,7 +277,7 @@ impl Lease {
             commit_changed(&self.engine, &mut *self.writer, part).await?;
             return Ok(None);
         };
-        let access = Access::new(Arc::clone(&self.engine), self.owner());
+        let access = Access::like(&self.engine, &part);
         let access = Access { cause: self.cause.clone(), ..access };
         let waits = match access.find_waiting(&joined).await? {
             Some(upload) => match self.engine.parts(&upload).await {
@@ -319,10 +318,6 @@ impl Lease {
     async fn remove(self) {
         let Self { writer, claim: _claim, .. } = self;
         drop(writer.remove().await);
-    }
-
-    fn owner(&self) -> Scope {
-        Scope::Of(self.upload().owner.clone())
     }
 
     async fn gather(&mut self) -> Result<(), Error> {
