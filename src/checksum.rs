@@ -1,6 +1,7 @@
 //! The incremental checksum of an upload, and the resulting digest.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
@@ -172,10 +173,10 @@ impl Running {
             return Some(Self::Crc32(crc32fast::Hasher::new_with_initial(sum)));
         }
         Some(match DigestAlgorithm::from_name(name)? {
-            DigestAlgorithm::Md5 => Self::Md5(from_state(text)?),
-            DigestAlgorithm::Sha1 => Self::Sha1(from_state(text)?),
-            DigestAlgorithm::Sha256 => Self::Sha256(from_state(text)?),
-            DigestAlgorithm::Sha512 => Self::Sha512(Box::new(from_state(text)?)),
+            DigestAlgorithm::Md5 => Self::Md5(from_state(text, 16..24)?),
+            DigestAlgorithm::Sha1 => Self::Sha1(from_state(text, 20..28)?),
+            DigestAlgorithm::Sha256 => Self::Sha256(from_state(text, 32..40)?),
+            DigestAlgorithm::Sha512 => Self::Sha512(Box::new(from_state(text, 64..80)?)),
             DigestAlgorithm::Crc32c => Self::Crc32c(from_crc(text)?),
         })
     }
@@ -289,11 +290,19 @@ fn from_crc(text: &str) -> Option<u32> {
     from_hex(text).map(u32::from_be_bytes)
 }
 
-/// Parses the hex digits of a saved state.
-fn from_state<T: SerializableState>(text: &str) -> Option<T> {
+/// Parses the hex digits of a saved state, whose number of blocks is in the bytes `count`.
+fn from_state<T: SerializableState>(text: &str, count: Range<usize>) -> Option<T> {
     let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
+    // The libraries compute the number of bits without a check.
+    let blocks = bytes.get(count)?.iter().rev().fold(0, |sum, byte| sum << 8 | u128::from(*byte));
+    if blocks > MAX_BLOCKS {
+        return None;
+    }
     T::deserialize(&SerializedState::<T>::try_from(&*bytes).ok()?).ok()
 }
+
+/// So many blocks of at most 128 bytes have a number of bits that fits 64 bits, with room for more.
+const MAX_BLOCKS: u128 = 1 << 53;
 
 const CRC32: &str = "crc32";
 
@@ -392,6 +401,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_state_of_more_bytes_than_can_be_counted_is_none() {
+        for algorithm in DigestAlgorithm::ALL {
+            let ChecksumState(none) = Running::new(algorithm).save();
+            for count in ["ffffffffffffffff", "0000000000002001"] {
+                let count_at = match algorithm {
+                    DigestAlgorithm::Md5 => 16,
+                    DigestAlgorithm::Sha1 => 20,
+                    DigestAlgorithm::Sha256 => 32,
+                    DigestAlgorithm::Sha512 => 64,
+                    DigestAlgorithm::Crc32c => continue,
+                };
+                let at = algorithm.name().len() + 1 + 2 * count_at;
+                let mut text = none.clone();
+                text.replace_range(at..at + 16, count);
+                assert!(Running::resume(&ChecksumState(text)).is_none(), "{algorithm:?} {count}");
+                let mut text = none.clone();
+                text.replace_range(at..at + 16, "0000000000002000");
+                let mut most = Running::resume(&ChecksumState(text)).unwrap();
+                most.update(&[0; 1000]);
+                assert!(most.digest().is_some(), "{algorithm:?}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn any_text_is_a_state_that_saves_to_itself_or_none(
@@ -400,6 +434,8 @@ mod tests {
                 "crc32c?:[0-9a-fA-F]{7,9}",
                 "md5:[0-9a-f]{32}[0-9a-f]{16}[0-4][0-9a-f]0{126}",
                 "md5:[0-9a-f]{48}[0-4][0-9a-f][0-9a-f]{0,8}0{118}",
+                "sha1:[0-9a-f]{54}[0-9a-f]{2}[0-4][0-9a-f]0{126}",
+                "sha256:[0-9a-f]{80}[0-4][0-9a-f]0{126}",
                 "[0-9a-fA-F]{32}",
             ],
         ) {
