@@ -403,26 +403,24 @@ mod tests {
 
     #[test]
     fn a_state_of_more_bytes_than_can_be_counted_is_none() {
-        for algorithm in DigestAlgorithm::ALL {
-            let ChecksumState(none) = Running::new(algorithm).save();
-            for count in ["ffffffffffffffff", "0000000000002001"] {
-                let count_at = match algorithm {
-                    DigestAlgorithm::Md5 => 16,
-                    DigestAlgorithm::Sha1 => 20,
-                    DigestAlgorithm::Sha256 => 32,
-                    DigestAlgorithm::Sha512 => 64,
-                    DigestAlgorithm::Crc32c => continue,
-                };
+        for (algorithm, count_at) in [
+            (DigestAlgorithm::Md5, 16),
+            (DigestAlgorithm::Sha1, 20),
+            (DigestAlgorithm::Sha256, 32),
+            (DigestAlgorithm::Sha512, 64),
+        ] {
+            let with_count = |count| {
+                let ChecksumState(mut text) = Running::new(algorithm).save();
                 let at = algorithm.name().len() + 1 + 2 * count_at;
-                let mut text = none.clone();
                 text.replace_range(at..at + 16, count);
-                assert!(Running::resume(&ChecksumState(text)).is_none(), "{algorithm:?} {count}");
-                let mut text = none.clone();
-                text.replace_range(at..at + 16, "0000000000002000");
-                let mut most = Running::resume(&ChecksumState(text)).unwrap();
-                most.update(&[0; 1000]);
-                assert!(most.digest().is_some(), "{algorithm:?}");
+                Running::resume(&ChecksumState(text))
+            };
+            for count in ["ffffffffffffffff", "0000000000002001"] {
+                assert!(with_count(count).is_none(), "{algorithm:?} {count}");
             }
+            let mut most = with_count("0000000000002000").unwrap();
+            most.update(&[0; 1000]);
+            assert!(most.digest().is_some(), "{algorithm:?}");
         }
     }
 
@@ -434,8 +432,8 @@ mod tests {
                 "crc32c?:[0-9a-fA-F]{7,9}",
                 "md5:[0-9a-f]{32}[0-9a-f]{16}[0-4][0-9a-f]0{126}",
                 "md5:[0-9a-f]{48}[0-4][0-9a-f][0-9a-f]{0,8}0{118}",
-                "sha1:[0-9a-f]{54}[0-9a-f]{2}[0-4][0-9a-f]0{126}",
-                "sha256:[0-9a-f]{80}[0-4][0-9a-f]0{126}",
+                "sha1:[0-9a-f]{52}(0{4}|[0-9a-f]{4})[0-4][0-9a-f]0{126}",
+                "sha256:[0-9a-f]{76}(0{4}|[0-9a-f]{4})[0-4][0-9a-f]0{126}",
                 "[0-9a-fA-F]{32}",
             ],
         ) {
