@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use crate::checksum::{ChecksumState, Running};
 use crate::protocol::chunked::content_range::ContentRange;
-use crate::protocol::chunked::disposition::Disposition;
 use crate::protocol::chunked::form::{Boundary, FormEvent, FormLimits, FormReader};
+use crate::protocol::disposition::Disposition;
 
 /// Reads a form with a file in the field `file` and says how long that is; `None` if it is no form.
 pub fn form(content_type: &str, frames: impl IntoIterator<Item = Bytes>) -> Option<usize> {

@@ -1,22 +1,34 @@
 //! The bodies of requests and responses: ours or theirs.
 
+use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::protocol::{Answered, BoxError};
+use crate::protocol::{Answered, BoxError, Replay};
+use crate::store::Reader;
 
 pin_project! {
     /// The body of a request to the inner service: the client's, or, when an upload is completed, a
-    /// replay of the small form that requested it.
+    /// replay: of the small form that requested it, or of the file.
     #[derive(Debug)]
     pub struct RequestBody<B> {
-        // The body of an answer is also theirs or ours.
         #[pin]
-        inner: ResponseBody<B>,
+        inner: RequestInner<B>,
+    }
+}
+
+pin_project! {
+    #[project = RequestProjection]
+    #[derive(Debug)]
+    enum RequestInner<B> {
+        // The body of an answer is also theirs or ours.
+        Whole { #[pin] body: ResponseBody<B> },
+        Stored { body: StoredBody },
     }
 }
 
@@ -38,13 +50,29 @@ pin_project! {
     }
 }
 
+/// The bytes of a stored file.
+#[derive(Debug)]
+struct StoredBody {
+    reader: Reader,
+    left: u64,
+    /// Empty, or as long as the frame that is being read.
+    buffer: Vec<u8>,
+}
+
 impl<B> RequestBody<B> {
     pub(crate) fn theirs(body: B) -> Self {
-        Self { inner: ResponseBody::theirs(body) }
+        Self { inner: RequestInner::Whole { body: ResponseBody::theirs(body) } }
     }
 
-    pub(crate) fn replay(bytes: Bytes) -> Self {
-        Self { inner: ResponseBody::ours(bytes, None) }
+    pub(crate) fn replay(replay: Replay) -> Self {
+        let inner = match replay {
+            Replay::Bytes(bytes) => RequestInner::Whole { body: ResponseBody::ours(bytes, None) },
+            Replay::File(reader) => {
+                let left = reader.size();
+                RequestInner::Stored { body: StoredBody { reader, left, buffer: Vec::new() } }
+            }
+        };
+        Self { inner }
     }
 }
 
@@ -57,6 +85,29 @@ impl<B> ResponseBody<B> {
     pub(crate) fn ours(bytes: Bytes, answered: Option<Answered>) -> Self {
         let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
         Self { inner: Inner::Ours { bytes, answered } }
+    }
+}
+
+impl StoredBody {
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        if self.buffer.is_empty() {
+            let frame = usize::try_from(self.left).map_or(FRAME, |left| left.min(FRAME));
+            self.buffer = vec![0; frame];
+        }
+        let mut buffer = ReadBuf::new(&mut self.buffer);
+        ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer))?;
+        let read = buffer.filled().len();
+        if read == 0 {
+            self.left = 0;
+            return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
+        }
+        self.left = self.left.saturating_sub(read as u64);
+        let mut bytes = std::mem::take(&mut self.buffer);
+        bytes.truncate(read);
+        Poll::Ready(Some(Ok(bytes.into())))
     }
 }
 
@@ -74,15 +125,30 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
-        self.project().inner.poll_frame(cx).map_err(Into::into)
+        match self.project().inner.project() {
+            RequestProjection::Whole { body } => body.poll_frame(cx).map_err(Into::into),
+            RequestProjection::Stored { body } => {
+                let bytes = ready!(body.poll_bytes(cx));
+                Poll::Ready(bytes.map(|bytes| match bytes {
+                    Ok(bytes) => Ok(Frame::data(bytes.into())),
+                    Err(error) => Err(error.into()),
+                }))
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        match &self.inner {
+            RequestInner::Whole { body } => body.is_end_stream(),
+            RequestInner::Stored { body } => body.left == 0,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match &self.inner {
+            RequestInner::Whole { body } => body.size_hint(),
+            RequestInner::Stored { body } => SizeHint::with_exact(body.left),
+        }
     }
 }
 
@@ -123,3 +189,6 @@ where
         }
     }
 }
+
+/// How much of a file is read at once.
+const FRAME: usize = 128 * 1024;

@@ -1,10 +1,12 @@
 //! The list of dialects. No other module names them.
 
+use http::request::Parts;
 use http::{Request, Response};
 
 use crate::cors::Cors;
 use crate::layer::ChunkedUploadLayer;
 use crate::protocol::chunked::{self, Chunked};
+use crate::protocol::resumable::{self, Resumable};
 use crate::protocol::tus::{self, Tus};
 use crate::protocol::{self, Caller, Dialect, Outcome, Payload, Problem, Settings};
 
@@ -25,7 +27,7 @@ macro_rules! dialects {
         impl Dialects {
             /// Returns the dialect and action of a request, if it belongs to a dialect. This runs
             /// for every request.
-            pub(crate) fn route<B>(&self, request: &Request<B>) -> Option<Route> {
+            pub(crate) fn route(&self, request: &Parts) -> Option<Route> {
                 $(if let Some(action) = self.$field.route(request) {
                     return Some(Route::$variant(action));
                 })+
@@ -72,11 +74,12 @@ macro_rules! dialects {
 dialects! {
     Chunked: chunked, Chunked, chunked::Action;
     Tus: tus, Tus, tus::Action;
+    Resumable: resumable, Resumable, resumable::Action;
 }
 
 impl Default for Dialects {
     fn default() -> Self {
-        Self { chunked: Chunked::default(), tus: Tus::off() }
+        Self { chunked: Chunked::default(), tus: Tus::off(), resumable: Resumable::off() }
     }
 }
 
@@ -113,5 +116,26 @@ impl ChunkedUploadLayer {
     /// ```
     pub fn tus(self, dialect: Tus) -> Self {
         self.set(|config| config.dialects.tus = dialect)
+    }
+
+    /// Also makes requests of the application resumable, by ["Resumable Uploads for
+    /// HTTP"](https://datatracker.ietf.org/doc/draft-ietf-httpbis-resumable-upload/), a draft of
+    /// the IETF. Default: off.
+    ///
+    /// The handler needs no change: it gets one ordinary request when all bytes have arrived.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), tower_chunked_upload::ConfigError> {
+    /// use tower_chunked_upload::store::FsStore;
+    /// use tower_chunked_upload::{ChunkedUploadLayer, Resumable, Uploads};
+    ///
+    /// let uploads = Uploads::builder(FsStore::default()).build()?;
+    /// let layer = ChunkedUploadLayer::new(uploads)
+    ///     .resumable(Resumable::new("/uploads").paths(["/inbox"]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn resumable(self, dialect: Resumable) -> Self {
+        self.set(|config| config.dialects.resumable = dialect)
     }
 }

@@ -16,13 +16,13 @@ use crate::{
     protocol::chunked::{
         complete::{Fields, read_fields},
         content_range::ContentRange,
-        disposition::Disposition,
         form::{
             Boundary, FormLimits, FormReader,
             trace::{Trace, cut, trace, trace_head},
         },
         query::{has_id, read as read_query},
     },
+    protocol::disposition::Disposition,
     store::{
         StoreError,
         fs::trace::{State, Trace as Journal, rewritten, trace as read_journal},
@@ -174,6 +174,22 @@ pub fn tus_concat(input: &[u8]) {
                 assert!(url.starts_with('/') || url[..8].to_lowercase().starts_with("http"));
             }
         }
+    }
+}
+
+/// The structured fields of resumable requests: what is read can be printed, and nothing panics.
+pub fn resumable_fields(input: &[u8]) {
+    use crate::protocol::resumable::fields;
+
+    let Ok(value) = http::HeaderValue::from_bytes(input) else { return };
+    let name = fields::UPLOAD_OFFSET;
+    let headers = http::HeaderMap::from_iter([(name.clone(), value)]);
+    if let Some(number) = fields::integer(&headers, &name) {
+        assert!(number < 1_000_000_000_000_000);
+        assert_eq!(fields::boolean(&headers, &name), None);
+    }
+    for digest in fields::digests(&headers, &name).unwrap_or_default() {
+        assert!(matches!(digest, Digest::Sha256(_) | Digest::Sha512(_)));
     }
 }
 

@@ -9,7 +9,8 @@
 //! It speaks two protocols, with one handler for both: [that of
 //! django-chunked-upload](guide::protocol), which browsers speak through jQuery-File-Upload or a
 //! few lines of JavaScript, and, if you switch it on, [tus 1.0](guide::tus), which Uppy,
-//! tus-js-client, tuspy and others speak.
+//! tus-js-client, tuspy and others speak. A third one, a draft of the IETF, lets any request of the
+//! application be continued ([`Resumable`]); it is not complete yet.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -143,9 +144,10 @@ pub use id::{ParseIdError, UploadId};
 pub use layer::ChunkedUploadLayer;
 pub use policy::{Candidate, Context, Policy, Refusal};
 pub use protocol::chunked::Chunked;
+pub use protocol::resumable::Resumable;
 pub use protocol::tus::Tus;
 pub use service::ChunkedUpload;
-pub use upload::{Kind, Owner, Part, Progress, Status, Ties, Upload};
+pub use upload::{Head, Kind, Owner, Part, Progress, Status, Ties, Upload};
 
 /// The protocol of django-chunked-upload: what can be set beside the paths and rules of
 /// [`Chunked`].

@@ -115,7 +115,8 @@ pub trait Policy: Send + Sync + 'static {
     }
 
     /// Changes the content of the answer to a chunk or a status request. The inner service answers
-    /// completions. It is not called in tus, whose answers have no content.
+    /// completions. It is called for chunks only, since the answers of other protocols have no
+    /// content.
     ///
     /// To learn what happens to uploads, use an [`Observer`](crate::Observer).
     ///
@@ -192,9 +193,10 @@ pub struct Context<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// Start an upload, or append to one. In tus, also the requests that complete an upload.
+    /// Start an upload, or append to one. In tus and in the draft of the IETF, also the requests
+    /// that complete an upload.
     Append,
-    /// Complete an upload. In tus, only [`Policy::verify`] sees this.
+    /// Complete an upload. In tus and in the draft, only [`Policy::verify`] sees this.
     Complete,
     /// Get the status of an upload.
     Status,
@@ -299,7 +301,8 @@ dereference!(SizeLimit Candidate Verification Answering);
 /// A refusal, which becomes the answer to the request.
 ///
 /// Its content is `{"detail": …}` and whatever [`with`](Self::with) adds; in tus, it is the detail
-/// as plain text. Outer layers find it in the extensions of the response and can log it.
+/// as plain text, and in the draft of the IETF a problem whose `title` is the detail. Outer layers
+/// find it in the extensions of the response and can log it.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     inner: Box<Inner>,

@@ -69,12 +69,15 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let Some(route) = self.config.dialects.route(&request) else {
+        let (parts, body) = request.into_parts();
+        let Some(route) = self.config.dialects.route(&parts) else {
             if self.mounted {
                 return ResponseFuture::not_found();
             }
-            return ResponseFuture::inner(self.inner.call(request.map(RequestBody::theirs)));
+            let request = Request::from_parts(parts, RequestBody::theirs(body));
+            return ResponseFuture::inner(self.inner.call(request));
         };
+        let request = Request::from_parts(parts, body);
         let mut inner = self.inner.clone();
         if Dialects::reserves_inner(route) {
             // The ready service moves into the future, since its clone may not be ready. Other

@@ -33,8 +33,8 @@ pub struct Upload {
     /// The media type that the client sent, unchecked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
-    /// The protocol whose clients continue the upload; `None` for that of django-chunked-upload. The
-    /// others do not see it.
+    /// The protocol whose clients continue the upload; `None` for that of django-chunked-upload.
+    /// The others do not see it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialect: Option<Dialect>,
     /// The metadata exactly as the client sent it, if the protocol gives it back.
@@ -47,6 +47,10 @@ pub struct Upload {
     /// back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts_as_sent: Option<Box<str>>,
+    /// The head of the request that began the upload, if the application gets that request when all
+    /// bytes have arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Box<Head>>,
     /// The text fields of the first chunk, in the order in which they were sent. In tus, all
     /// metadata whose values are text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -84,10 +88,34 @@ pub struct Progress {
     pub expires: Option<SystemTime>,
     /// The status of the upload.
     pub status: Status,
+    /// Whether the client was told that all bytes have arrived, although the application has not
+    /// taken the file. The last byte cannot be asked for again then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub end_acknowledged: bool,
     /// What ties the upload to others.
     // Behind a pointer, since most uploads have none and a request holds the record several times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ties: Option<Box<Ties>>,
+}
+
+/// The head of a request, without what belongs to one connection or proves who has sent it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Head {
+    /// The method.
+    pub method: String,
+    /// The target.
+    pub target: String,
+    /// Names and values of headers. A byte of a value is the character with this number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
+}
+
+impl Head {
+    /// A head without headers.
+    pub fn new(method: impl Into<String>, target: impl Into<String>) -> Self {
+        Self { method: method.into(), target: target.into(), headers: Vec::new() }
+    }
 }
 
 /// What ties a part to the uploads that are joined from it, and such an upload to its parts.
@@ -169,6 +197,8 @@ pub enum Dialect {
     Chunked,
     /// tus 1.0.
     Tus,
+    /// "Resumable Uploads for HTTP", a draft of the IETF.
+    Resumable,
     /// One that this version does not know.
     #[doc(hidden)]
     #[serde(other)]
@@ -201,6 +231,7 @@ impl Upload {
             metadata: None,
             kind: Kind::Whole,
             parts_as_sent: None,
+            head: None,
             fields: Vec::new(),
             attributes: serde_json::Value::Null,
             max_bytes: None,
@@ -211,6 +242,7 @@ impl Upload {
                 checksum: None,
                 expires: None,
                 status: Status::Open,
+                end_acknowledged: false,
                 ties: None,
             },
         }
@@ -370,7 +402,7 @@ mod tests {
         let mut want = Upload::new(id, UNIX_EPOCH + Duration::from_millis(7));
         want.progress.offset = 3;
         assert_eq!(serde_json::from_str::<Upload>(&least).unwrap(), want);
-        let unknown = r#","later":{"part":1},"head":["POST","/a"]}"#;
+        let unknown = r#","later":{"part":1},"tail":["POST","/a"]}"#;
         let newer = format!("{}{unknown}", least.trim_end_matches('}'));
         assert_eq!(serde_json::from_str::<Upload>(&newer).unwrap(), want);
         for key in ["id", "created", "offset", "status"] {

@@ -153,6 +153,12 @@ impl Append {
         Ok(())
     }
 
+    /// Sets whether the client will be told that all bytes have arrived, if the append ends with
+    /// the last one ([`Progress::end_acknowledged`](crate::Progress::end_acknowledged)).
+    pub fn set_end_acknowledged(&mut self, told: bool) {
+        self.upload.progress.end_acknowledged = told;
+    }
+
     /// Sets the maximum size of the file for this append, in bytes. It replaces all other limits;
     /// with `None` only the store's limit applies.
     pub fn set_limit(&mut self, bytes: impl Into<Option<u64>>) {

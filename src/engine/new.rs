@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use crate::id::UploadId;
-use crate::upload::{Kind, Owner, Part, Upload};
+use crate::upload::{Head, Kind, Owner, Part, Upload};
 
 /// The properties of a new upload.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +14,7 @@ pub struct NewUpload {
     metadata: Option<String>,
     kind: Kind,
     parts_as_sent: Option<Box<str>>,
+    head: Option<Box<Head>>,
     fields: Vec<(String, String)>,
     attributes: serde_json::Value,
     total: Option<u64>,
@@ -68,6 +69,12 @@ impl NewUpload {
     /// Sets the list of parts that the protocol gives back exactly as the client sent it.
     pub fn parts_as_sent(mut self, list: impl Into<Option<String>>) -> Self {
         self.parts_as_sent = list.into().map(String::into_boxed_str);
+        self
+    }
+
+    /// Sets the head of the request that the application gets when all bytes have arrived.
+    pub fn head(mut self, head: Head) -> Self {
+        self.head = Some(Box::new(head));
         self
     }
 
@@ -129,6 +136,7 @@ impl NewUpload {
         upload.metadata = self.metadata;
         upload.kind = self.kind;
         upload.parts_as_sent = self.parts_as_sent;
+        upload.head = self.head;
         upload.fields = self.fields;
         upload.attributes = self.attributes;
         upload.max_bytes = self.max_bytes;

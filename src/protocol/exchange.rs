@@ -17,6 +17,7 @@ use crate::engine::{Error, ErrorKind, OwnerUploads, ShutdownGuard, Uploads};
 use crate::id::UploadId;
 use crate::log;
 use crate::policy::{self, Action, Context, DynPolicy, MaxBytes, Refusal, SizeLimit};
+use crate::upload::Upload;
 
 /// A protocol for uploads, with its own messages, statuses and headers.
 ///
@@ -30,7 +31,7 @@ pub(crate) trait Dialect: Send + Sync {
     const NAME: policy::Dialect;
 
     /// Returns the action of the request, if it belongs to this dialect.
-    fn route<B>(&self, request: &Request<B>) -> Option<Self::Action>;
+    fn route(&self, request: &Parts) -> Option<Self::Action>;
 
     /// Whether such a request is there to call the inner service, which is then reserved for it.
     /// Others call it too if they finish an upload, once it is ready.
@@ -44,9 +45,9 @@ pub(crate) trait Dialect: Send + Sync {
         body: &mut Incoming<B>,
     ) -> impl Future<Output = Result<Reply, Problem>> + Send;
 
-    /// Changes the head of a request that finishes an upload into that of a request that the inner
+    /// Changes the head of a request that finishes this upload into that of a request that the inner
     /// service could have got without the layer.
-    fn prepare(&self, parts: &mut Parts);
+    fn prepare(&self, parts: &mut Parts, upload: &Upload);
 
     /// Returns the status, message and headers for a problem.
     fn refusal(&self, problem: Problem) -> Refusal;
@@ -191,7 +192,7 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
             match hand_over::verify(&exchange, Pending { completion, framing }).await {
                 // The body has been read completely.
                 Ok(pending) => {
-                    dialect.prepare(&mut parts);
+                    dialect.prepare(&mut parts, pending.completion.file().record());
                     parts.extensions.insert(pending.completion.file().clone());
                     let request = Request::from_parts(parts, replay);
                     return Outcome::Finished(Box::new(Finished { request, pending }));

@@ -8,6 +8,7 @@ use super::body::Answered;
 use super::exchange::{Exchange, Problem};
 use crate::engine::{Completion, Error, ErrorKind};
 use crate::policy::{Action, Verification};
+use crate::store::Reader;
 
 /// The outcome of a request that a dialect handles.
 pub(crate) enum Outcome {
@@ -19,16 +20,22 @@ pub(crate) enum Outcome {
 
 /// A finished upload, and the request for the inner service.
 pub(crate) struct Finished {
-    pub(crate) request: Request<Bytes>,
+    pub(crate) request: Request<Replay>,
     pub(crate) pending: Pending,
 }
 
 /// A finished upload that the inner service shall get.
 pub(crate) struct Finish {
     pub(crate) completion: Completion,
-    /// The body of the request for the inner service.
-    pub(crate) replay: Bytes,
+    pub(crate) replay: Replay,
     pub(crate) framing: Framing,
+}
+
+/// The body of the request for the inner service.
+#[derive(Debug)]
+pub(crate) enum Replay {
+    Bytes(Bytes),
+    File(Reader),
 }
 
 /// How a dialect changes the answer of the inner service.
@@ -38,6 +45,8 @@ pub(crate) struct Framing {
     pub(crate) headers: HeaderMap,
     /// Set in an answer that does not take the file.
     pub(crate) not_taken: HeaderMap,
+    /// Set after these in an answer of 5xx.
+    pub(crate) failed: HeaderMap,
     /// For an answer that takes the file. Default: it is passed on as it is.
     pub(crate) taken: Option<Taken>,
     /// Whether an upload that is not taken is discarded.
@@ -121,6 +130,9 @@ impl Framing {
     pub(super) fn frame_refusal<B>(self, mut answer: Response<B>) -> Response<B> {
         set(answer.headers_mut(), self.headers);
         set(answer.headers_mut(), self.not_taken);
+        if answer.status().is_server_error() {
+            set(answer.headers_mut(), self.failed);
+        }
         answer
     }
 }

@@ -5,13 +5,15 @@
 mod body;
 mod caller;
 pub(crate) mod chunked;
+pub(crate) mod disposition;
 mod exchange;
 mod hand_over;
 mod headers;
 mod path;
+pub(crate) mod resumable;
 pub(crate) mod tus;
 
 pub(crate) use self::body::{Answered, BodyError, BoxError, Incoming, Payload};
 pub(crate) use self::caller::Caller;
 pub(crate) use self::exchange::{Dialect, Exchange, Problem, Reply, Settings, refuse, serve};
-pub(crate) use self::hand_over::{Finish, Finished, Framing, Outcome, Taken, takes};
+pub(crate) use self::hand_over::{Finish, Finished, Framing, Outcome, Replay, Taken, takes};

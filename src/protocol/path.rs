@@ -38,6 +38,11 @@ impl Path {
         Some(rest).filter(|rest| !rest.is_empty() && !rest.contains('/'))
     }
 
+    /// Returns the path of a segment below this one.
+    pub(crate) fn segment(&self, segment: &str) -> String {
+        format!("{}/{segment}", self.short.trim_end_matches('/'))
+    }
+
     /// Returns the target with this path, keeping its query.
     pub(crate) fn replace(&self, uri: &Uri) -> Uri {
         if uri.path() == self.given {

@@ -57,7 +57,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 use std::{fmt, io};
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeek, ReadBuf, Take};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeek, AsyncSeekExt as _, ReadBuf, Take};
 
 #[cfg(feature = "object-store")]
 pub use bucket::{BucketStore, BucketStoreBuilder};
@@ -278,6 +278,15 @@ impl Reader {
         let inner: Pin<Box<dyn Read>> = Box::pin(inner);
         let (inner, position) = (inner.take(range.end - range.start), range.start);
         Self { inner, range, position, _guard: Box::new(guard) }
+    }
+
+    /// Reads the last byte.
+    pub(crate) async fn last_byte(mut self) -> Result<u8, StoreError> {
+        let read = async {
+            self.seek(SeekFrom::End(-1)).await?;
+            self.read_u8().await
+        };
+        read.await.map_err(|error| StoreError::io("read the last byte of an upload", error))
     }
 
     /// How many bytes there are.

@@ -10,13 +10,13 @@ use http::request::Parts;
 use super::answer::{Answer, bad, bad_headers, encoded_body, no_file, status_body, wrong_size};
 use super::config::Chunked;
 use super::content_range::ContentRange;
-use super::disposition::Disposition;
 use super::form::{Boundary, FormError, FormEvent, FormLimits, FormReader, plain_media_type};
 use super::query::{self, Query, set_once};
 use crate::engine::{Append, AppendMode, ErrorKind, NewUpload, OwnerUploads};
 use crate::filename;
 use crate::id::UploadId;
 use crate::policy::{Action, Answering, Candidate, Context, Refusal};
+use crate::protocol::disposition::Disposition;
 use crate::protocol::{Exchange, Incoming, Payload, Problem, headers};
 use crate::upload::Upload;
 

@@ -16,7 +16,7 @@ use crate::engine::{Error, ErrorKind};
 use crate::id::UploadId;
 use crate::policy::{Action, Refusal};
 use crate::protocol::headers::{essence, media_type};
-use crate::protocol::{Exchange, Finish, Framing, Incoming, Payload, Problem, Reply};
+use crate::protocol::{Exchange, Finish, Framing, Incoming, Payload, Problem, Replay, Reply};
 
 pub(super) async fn complete<B: Payload>(
     chunked: &Chunked,
@@ -49,7 +49,7 @@ pub(super) async fn complete<B: Payload>(
         return Err(refused.map_or_else(completion_error, |()| ErrorKind::Store.into()));
     }
     let completion = uploads.complete(&id, digest).await.map_err(completion_error)?;
-    let finish = Finish { completion, replay: content, framing: Framing::default() };
+    let finish = Finish { completion, replay: Replay::Bytes(content), framing: Framing::default() };
     Ok(Reply::Finished(Box::new(finish)))
 }
 

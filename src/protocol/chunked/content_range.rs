@@ -1,6 +1,6 @@
 //! The `Content-Range` of a chunk.
 
-use super::disposition::split_once;
+use crate::protocol::disposition::split_once;
 
 /// The position of a chunk in its file: `bytes start-end/total`.
 ///

@@ -8,14 +8,13 @@ mod chunk;
 pub(crate) mod complete;
 mod config;
 pub(crate) mod content_range;
-pub(crate) mod disposition;
 pub(crate) mod form;
 pub(crate) mod query;
 mod status;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 
 pub use self::answer::{Encoder, JsonEncoder};
 pub use self::config::Chunked;
@@ -25,6 +24,7 @@ use self::answer::Answer;
 use super::{Dialect, Exchange, Incoming, Payload, Problem, Reply};
 use crate::cors::Cors;
 use crate::policy::{self, Refusal};
+use crate::upload::Upload;
 
 /// Which of the two paths a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +38,8 @@ impl Dialect for Chunked {
 
     const NAME: policy::Dialect = policy::Dialect::Chunked;
 
-    fn route<B>(&self, request: &Request<B>) -> Option<Action> {
-        self.action(request.uri().path())
+    fn route(&self, request: &Parts) -> Option<Action> {
+        self.action(request.uri.path())
     }
 
     fn reserves_inner(action: Action) -> bool {
@@ -68,7 +68,7 @@ impl Dialect for Chunked {
         Ok(Reply::Answer(self.response(status, headers, content.as_ref())))
     }
 
-    fn prepare(&self, parts: &mut Parts) {
+    fn prepare(&self, parts: &mut Parts, _: &Upload) {
         parts.uri = self.complete_path.replace(&parts.uri);
     }
 

@@ -1,11 +1,8 @@
 //! Appending bytes, and what follows the last one.
 
-use std::io::SeekFrom;
-
 use bytes::Bytes;
 use http::header::TRAILER;
 use http::{HeaderMap, StatusCode};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeek, AsyncSeekExt as _};
 
 use super::answer::{self, bad, checksum_mismatch, empty, insert, shown_offset, wrong_media_type};
 use super::checksum::{Expected, OFFERED};
@@ -15,11 +12,11 @@ use super::headers::{
     has_bytes, number, value,
 };
 use crate::checksum::{DigestAlgorithm, Running};
-use crate::engine::{Append, AppendMode, Error, ErrorKind, Lease, OwnerUploads};
+use crate::engine::{Append, AppendMode, ErrorKind, Lease, OwnerUploads};
 use crate::id::UploadId;
 use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::{
-    BodyError, Exchange, Finish, Framing, Incoming, Payload, Problem, Reply, Taken,
+    BodyError, Exchange, Finish, Framing, Incoming, Payload, Problem, Replay, Reply, Taken,
 };
 use crate::upload::{Kind, Upload};
 
@@ -210,7 +207,7 @@ impl<'a> Request<'a> {
             let headers = self.tus.headers(lease.upload());
             return Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, headers)));
         }
-        if last_byte(uploads.open(&lease.upload().id).await?).await? != content[0] {
+        if uploads.open(&lease.upload().id).await?.last_byte().await? != content[0] {
             return Err(bad("The last byte is not the one that was sent before").into());
         }
         self.finish(lease).await
@@ -267,14 +264,6 @@ fn joined() -> Refusal {
     Refusal::new(StatusCode::FORBIDDEN, "The bytes of the upload are those of its parts")
 }
 
-async fn last_byte(mut reader: impl AsyncRead + AsyncSeek + Unpin) -> Result<u8, Error> {
-    let read = async {
-        reader.seek(SeekFrom::End(-1)).await?;
-        reader.read_u8().await
-    };
-    read.await.map_err(|_| ErrorKind::Store.into())
-}
-
 /// How a request that completes an upload is answered.
 pub(super) struct Ending {
     /// If the application takes the file.
@@ -323,8 +312,9 @@ impl Ending {
             status = StatusCode::OK;
         }
         let taken = Some(Taken { status, headers: taken, has_body });
-        let framing = Framing { headers, not_taken, taken, discards };
-        Ok(Reply::Finished(Box::new(Finish { completion, replay: Bytes::new(), framing })))
+        let framing = Framing { headers, not_taken, taken, discards, ..Framing::default() };
+        let replay = Replay::Bytes(Bytes::new());
+        Ok(Reply::Finished(Box::new(Finish { completion, replay, framing })))
     }
 }
 

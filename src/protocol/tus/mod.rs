@@ -24,7 +24,7 @@ use http::header::{
     TRANSFER_ENCODING,
 };
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Method, Response};
 
 pub use self::config::{Extensions, Tus};
 
@@ -37,6 +37,7 @@ use super::{Dialect, Exchange, Incoming, Payload, Problem, Reply};
 use crate::cors::Cors;
 use crate::id::UploadId;
 use crate::policy::{self, Refusal};
+use crate::upload::Upload;
 
 /// What a request is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,13 +65,13 @@ impl Dialect for Tus {
 
     const NAME: policy::Dialect = policy::Dialect::Tus;
 
-    fn route<B>(&self, request: &Request<B>) -> Option<Action> {
-        let target = self.target(request.uri().path())?;
-        let headers = request.headers();
+    fn route(&self, request: &Parts) -> Option<Action> {
+        let target = self.target(request.uri.path())?;
+        let headers = &request.headers;
         let speaks_tus = headers.contains_key(TUS_RESUMABLE);
         let method = match headers.get(METHOD_OVERRIDE) {
             Some(method) => &Method::from_bytes(method.as_bytes()).unwrap_or(Method::TRACE),
-            None => request.method(),
+            None => &request.method,
         };
         Some(match (target, method) {
             (_, &Method::OPTIONS) => Action::Options,
@@ -110,7 +111,7 @@ impl Dialect for Tus {
         }
     }
 
-    fn prepare(&self, parts: &mut Parts) {
+    fn prepare(&self, parts: &mut Parts, _: &Upload) {
         parts.method = Method::POST;
         parts.uri = self.handler_path.replace(&parts.uri);
         for name in
@@ -186,6 +187,8 @@ impl Tus {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
     #[test]
@@ -219,7 +222,7 @@ mod tests {
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
-            tus.route(&request.body(()).unwrap())
+            tus.route(&request.body(()).unwrap().into_parts().0)
         };
         let version = ("tus-resumable", "1.0.0");
         assert_eq!(route("POST", "/files", &[version]), Some(Action::Create));

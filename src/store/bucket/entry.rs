@@ -184,6 +184,7 @@ mod tests {
                 checksum: None,
                 expires: None,
                 status: Status::Open,
+                end_acknowledged: false,
                 ties: None,
             },
         }

@@ -299,6 +299,7 @@ mod tests {
             checksum: Some(sum.save()),
             expires: Some(upload.created),
             status: Status::Finishing,
+            end_acknowledged: true,
             ties: Some(Box::new(ties)),
         };
         let mut entry = Entry::new(&nonce(), upload.created, upload.progress);

@@ -1,5 +1,5 @@
 use super::FormError;
-use crate::protocol::chunked::disposition::{Param, Params, is_tchar};
+use crate::protocol::disposition::{Param, Params, is_tchar};
 
 /// The boundary of a form: 1 to 201 bytes of printable ASCII that do not end with a space.
 ///

@@ -2,7 +2,7 @@ use bytes::{Buf, Bytes};
 use memchr::{memchr, memchr2};
 
 use super::{FormError, encoding::Encoding};
-use crate::protocol::chunked::disposition::{Disposition, is_token, split_once};
+use crate::protocol::disposition::{Disposition, is_token, split_once};
 
 /// The headers of a part, as far as the reader needs them.
 #[derive(Debug, Default)]

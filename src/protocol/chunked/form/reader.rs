@@ -8,7 +8,7 @@ use super::{
     encoding::Encoding,
     head::Head,
 };
-use crate::{filename, protocol::chunked::disposition::Disposition};
+use crate::{filename, protocol::disposition::Disposition};
 
 /// Reads a form frame by frame.
 ///

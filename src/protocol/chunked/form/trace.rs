@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{
     Boundary, FormError, FormEvent, FormLimits, FormReader, encoding::Encoding, head::Head,
 };
-use crate::protocol::chunked::disposition::Disposition;
+use crate::protocol::disposition::Disposition;
 
 /// The events of a body, its file's data joined, and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -192,7 +192,15 @@ fn progress() -> impl Strategy<Value = Progress> {
         |((offset, total), checksum, expires, status, (needed_by, awaited_by))| {
             let checksum = checksum.map(|checksum| checksum.parse().unwrap());
             let status = serde_json::from_value(status.into()).unwrap();
-            let mut progress = Progress { offset, total, checksum, expires, status, ties: None };
+            let mut progress = Progress {
+                offset,
+                total,
+                checksum,
+                expires,
+                status,
+                end_acknowledged: false,
+                ties: None,
+            };
             progress.change_ties(|ties| {
                 (ties.needed_by, ties.awaited_by) = (needed_by, awaited_by);
                 ties.persisted = awaited_by.is_some();

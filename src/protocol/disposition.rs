@@ -117,22 +117,22 @@ fn is_percent_encoded(value: &[u8]) -> bool {
 
 /// One `key=value` of a header.
 #[derive(Debug)]
-pub(super) struct Param<'a> {
-    pub(super) key: &'a [u8],
+pub(crate) struct Param<'a> {
+    pub(crate) key: &'a [u8],
     /// Without its quotes and escapes.
-    pub(super) value: Cow<'a, [u8]>,
-    pub(super) quoted: bool,
+    pub(crate) value: Cow<'a, [u8]>,
+    pub(crate) quoted: bool,
 }
 
 /// The parameters of a header. An item of `None` is a malformed parameter, and the last item.
 #[derive(Debug)]
-pub(super) struct Params<'a> {
+pub(crate) struct Params<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Params<'a> {
     /// Splits a header value at its first `;` into the part before it and the parameters.
-    pub(super) fn after(value: &'a [u8]) -> (&'a [u8], Self) {
+    pub(crate) fn after(value: &'a [u8]) -> (&'a [u8], Self) {
         let end = memchr(b';', value).unwrap_or(value.len());
         let (first, rest) = value.split_at(end);
         (first.trim_ascii(), Self { rest })
@@ -272,17 +272,17 @@ fn latin_1(bytes: &[u8]) -> String {
 }
 
 /// Whether `value` is a token (RFC 9110, 5.6.2).
-pub(super) fn is_token(value: &[u8]) -> bool {
+pub(crate) fn is_token(value: &[u8]) -> bool {
     !value.is_empty() && value.iter().all(is_tchar)
 }
 
 /// Whether `byte` is allowed in a token.
-pub(super) fn is_tchar(byte: &u8) -> bool {
+pub(crate) fn is_tchar(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || memchr(*byte, b"!#$%&'*+-.^_`|~").is_some()
 }
 
 /// Splits `value` at the first byte `at`, which is in neither part.
-pub(super) fn split_once(value: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+pub(crate) fn split_once(value: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     let at = memchr(at, value)?;
     Some((&value[..at], &value[at + 1..]))
 }

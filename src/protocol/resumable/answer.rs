@@ -1,0 +1,229 @@
+//! The layer's own answers.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use super::config::Resumable;
+use super::fields::{
+    FALSE, TRUE, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT, UPLOAD_OFFSET, limits,
+};
+use crate::engine::{Error, ErrorKind, Quota};
+use crate::id::UploadId;
+use crate::policy::Refusal;
+use crate::protocol::{BodyError, Exchange, Problem};
+use crate::upload::{Status, Upload};
+
+const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+
+/// Returns the offset that a client is told. Some clients take an upload with all bytes for one
+/// that has succeeded, so the last byte only counts when the application has taken the request,
+/// unless the client has been told of it.
+pub(super) fn shown_offset(upload: &Upload) -> u64 {
+    let offset = upload.offset();
+    let counts = upload.status() == Status::Complete || upload.progress.end_acknowledged;
+    match upload.total() == Some(offset) && !counts {
+        true => offset.saturating_sub(1),
+        false => offset,
+    }
+}
+
+pub(super) fn empty(status: StatusCode, headers: HeaderMap) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+impl Resumable {
+    pub(super) fn options(&self, exchange: &Exchange<'_>) -> Response<Bytes> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT_PATCH, HeaderValue::from_static(PARTIAL_UPLOAD));
+        let limit = exchange.settings.uploads.max_bytes();
+        headers.insert(UPLOAD_LIMIT, self.limits(limit, None));
+        empty(StatusCode::OK, headers)
+    }
+
+    /// The headers that an answer about an upload has: where it stands, and its limits.
+    pub(super) fn headers(&self, exchange: &Exchange<'_>, upload: &Upload) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let complete = upload.status() == Status::Complete;
+        headers.insert(UPLOAD_OFFSET, shown_offset(upload).into());
+        headers.insert(UPLOAD_COMPLETE, if complete { TRUE } else { FALSE });
+        let total = upload.total().or(complete.then(|| upload.offset()));
+        headers.extend(total.map(|total| (UPLOAD_LENGTH, total.into())));
+        headers.insert(UPLOAD_LIMIT, self.limits_of(exchange, upload));
+        headers
+    }
+
+    pub(super) fn limits_of(&self, exchange: &Exchange<'_>, upload: &Upload) -> HeaderValue {
+        let limit = upload.max_bytes.or(exchange.settings.uploads.max_bytes());
+        self.limits(limit, upload.expires())
+    }
+
+    /// The limits, which older versions of the draft know by other names.
+    pub(super) fn limits(&self, max: Option<u64>, expires: Option<SystemTime>) -> HeaderValue {
+        let mut entries: Vec<_> = max.map(|max| ("max-size", max)).into_iter().collect();
+        entries.extend(self.max_append_bytes.map(|max| ("max-append-size", max)));
+        if let Some(expires) = expires {
+            let left = expires.duration_since(SystemTime::now()).unwrap_or_default().as_secs();
+            entries.extend([("max-age", left), ("expires", left)]);
+        }
+        if entries.is_empty() {
+            entries.push(("min-size", 0));
+        }
+        limits(&entries)
+    }
+
+    /// The URL of an upload.
+    pub(super) fn location(&self, id: &UploadId) -> Option<HeaderValue> {
+        let url = match (&self.public_url, &self.path) {
+            (Some(url), _) => format!("{url}/{id}"),
+            (None, Some(path)) => path.segment(id.as_str()),
+            (None, None) => return None,
+        };
+        HeaderValue::try_from(url).ok()
+    }
+
+    pub(super) fn insert_location(&self, headers: &mut HeaderMap, id: &UploadId) {
+        headers.extend(self.location(id).map(|url| (LOCATION, url)));
+    }
+}
+
+/// Returns the protocol's status and message for a problem, without the details of the store.
+///
+/// Clients ask where the upload stands after a 5xx, and give up after most statuses of 4xx.
+pub(super) fn refusal(problem: Problem) -> Refusal {
+    match problem {
+        Problem::Refused(refused) => refused.in_words_of(|error| refusal(error.into())),
+        Problem::Engine(error) => engine_refusal(error.kind()).because_of(error),
+        Problem::Body(error) => body_refusal(error),
+    }
+}
+
+fn body_refusal(error: BodyError) -> Refusal {
+    match error {
+        BodyError::Idle => later("The request brought no data for too long"),
+        BodyError::Slow => later("The request brought too little data"),
+        BodyError::TooLarge(_, error) => {
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large")
+                .because_of(Error::source_failed(error))
+        }
+        BodyError::Failed(error) => refusal(Error::source_failed(error).into()),
+    }
+}
+
+fn engine_refusal(kind: &ErrorKind) -> Refusal {
+    match kind {
+        ErrorKind::NotFound => Refusal::new(StatusCode::NOT_FOUND, "Upload not found"),
+        ErrorKind::Expired => Refusal::new(StatusCode::GONE, "Upload has expired"),
+        ErrorKind::Damaged => Refusal::new(StatusCode::GONE, "The stored upload is damaged"),
+        ErrorKind::AlreadyComplete => {
+            problem(bad("Upload is already complete"), "completed-upload")
+        }
+        ErrorKind::Finishing => later("The request is being handled"),
+        ErrorKind::Busy => later("Upload is held by another request"),
+        ErrorKind::OffsetMismatch { offset } => {
+            let refusal = Refusal::new(StatusCode::CONFLICT, "Offsets do not match");
+            problem(refusal, "mismatching-upload-offset")
+                .with("expected-offset", *offset)
+                .header(UPLOAD_OFFSET, HeaderValue::from(*offset))
+        }
+        ErrorKind::TotalMismatch { total } => {
+            inconsistent(format!("Length of the upload was announced as {total} bytes"))
+        }
+        ErrorKind::TooLong { total } => {
+            inconsistent(format!("The upload was announced with {total} bytes"))
+        }
+        ErrorKind::Incomplete { offset, total } => {
+            inconsistent(format!("{offset} of {total} bytes have arrived"))
+        }
+        ErrorKind::TooLarge { limit } => Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("Size of the content exceeds the limit ({limit} bytes)"),
+        ),
+        ErrorKind::QuotaExceeded { quota, limit } => {
+            let status = match quota {
+                Quota::OwnerUploads => StatusCode::TOO_MANY_REQUESTS,
+                Quota::OwnerBytes => StatusCode::PAYLOAD_TOO_LARGE,
+                Quota::AllBytes | Quota::FreeBytes => StatusCode::INSUFFICIENT_STORAGE,
+            };
+            Refusal::new(status, format!("The limit is {limit} {quota}"))
+        }
+        ErrorKind::ChecksumMismatch => wrong_digest(),
+        ErrorKind::Superseded => later("Upload was taken over by a newer request"),
+        ErrorKind::ShuttingDown => later("The server is shutting down"),
+        ErrorKind::Source => later("The request ended before its end"),
+        ErrorKind::Full => {
+            Refusal::new(StatusCode::INSUFFICIENT_STORAGE, "There is no room for the upload")
+        }
+        ErrorKind::Store | ErrorKind::AlreadyExists => {
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "The upload could not be stored")
+        }
+    }
+}
+
+pub(super) fn bad(detail: impl Into<String>) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, detail)
+}
+
+pub(super) fn inconsistent(detail: impl Into<String>) -> Refusal {
+    problem(bad(detail), "inconsistent-upload-length")
+}
+
+pub(super) fn wrong_digest() -> Refusal {
+    bad("A digest does not match the content")
+}
+
+/// Names a problem type (RFC 9457).
+fn problem(refusal: Refusal, name: &str) -> Refusal {
+    refusal.with("type", format!("https://iana.org/assignments/http-problem-types#{name}"))
+}
+
+/// A client asks where the upload stands, and continues there.
+fn later(detail: &str) -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail).header(RETRY_AFTER, SOON)
+}
+
+/// Some clients begin a new upload after a 5xx of a `HEAD`.
+pub(super) fn not_now(problem: Problem) -> Refusal {
+    let refusal = refusal(problem);
+    if !refusal.status().is_server_error() {
+        return refusal;
+    }
+    let says_when = refusal.headers().contains_key(RETRY_AFTER);
+    let refusal = refusal.with_status(StatusCode::LOCKED);
+    if says_when { refusal } else { refusal.header(RETRY_AFTER, SOON) }
+}
+
+pub(super) fn wrong_media_type() -> Refusal {
+    let partial = HeaderValue::from_static(PARTIAL_UPLOAD);
+    Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "The media type is application/partial-upload")
+        .header(ACCEPT_PATCH, partial)
+}
+
+pub(super) fn not_allowed() -> Refusal {
+    let allow = HeaderValue::from_static("OPTIONS, GET, HEAD, PATCH, DELETE");
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "This method is not allowed here")
+        .header(ALLOW, allow)
+}
+
+/// Encodes a refusal as a problem (RFC 9457).
+pub(super) fn encode(refusal: &Refusal) -> Response<Bytes> {
+    let mut content = refusal.content().clone();
+    let title = content.remove("detail").unwrap_or_default();
+    content.insert("title".to_owned(), title);
+    let mut response = empty(refusal.status(), refusal.headers().clone());
+    // A map from strings to values can always be encoded.
+    *response.body_mut() = serde_json::to_vec(&content).unwrap_or_default().into();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(UPLOAD_COMPLETE).or_insert(FALSE);
+    response
+}
+
+const SOON: HeaderValue = HeaderValue::from_static("1");
+pub(super) const PARTIAL_UPLOAD: &str = "application/partial-upload";

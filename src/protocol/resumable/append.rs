@@ -1,0 +1,342 @@
+//! Appending bytes, and what follows the last one.
+
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, StatusCode};
+
+use super::answer::{
+    self, PARTIAL_UPLOAD, bad, empty, shown_offset, wrong_digest, wrong_media_type,
+};
+use super::config::Resumable;
+use super::fields::{
+    CONTENT_DIGEST, FALSE, INTEROP_VERSION, REPR_DIGEST, TRUE, UPLOAD_COMPLETE, UPLOAD_LENGTH,
+    UPLOAD_LIMIT, UPLOAD_OFFSET, boolean, digests, integer,
+};
+use crate::checksum::{Digest, Running};
+use crate::engine::{Append, AppendMode, ErrorKind, Lease, OwnerUploads};
+use crate::id::UploadId;
+use crate::policy::{Action, Candidate, Context, Refusal};
+use crate::protocol::headers::{essence, single};
+use crate::protocol::{Exchange, Finish, Framing, Incoming, Payload, Problem, Replay, Reply};
+use crate::upload::Upload;
+
+pub(super) async fn append<B: Payload>(
+    resumable: &Resumable,
+    exchange: &Exchange<'_>,
+    body: &mut Incoming<B>,
+) -> Result<Reply, Problem> {
+    let id = resumable.upload_id(exchange.parts);
+    let context = exchange.context(Action::Append, id.as_ref());
+    let uploads = exchange.authorize(&context).await?;
+    let id = id.ok_or(ErrorKind::NotFound)?;
+    let request = Request::read(resumable, exchange, context, body.exact_size())?;
+    let result = request.append(&uploads, &id, body).await;
+    let Err(problem) = result else { return result };
+    if let Problem::Engine(error) = &problem
+        && matches!(error.kind(), ErrorKind::TooLong { .. })
+    {
+        // More bytes than were announced: nobody knows which are the right ones.
+        drop(uploads.remove(&id).await);
+    }
+    let Ok(upload) = uploads.status(&id).await else { return Err(problem) };
+    let refusal = match problem {
+        Problem::Engine(error) if matches!(error.kind(), ErrorKind::OffsetMismatch { .. }) => {
+            let offset = shown_offset(&upload);
+            let refusal = answer::refusal(ErrorKind::OffsetMismatch { offset }.into());
+            refusal.with("provided-offset", request.at)
+        }
+        problem => answer::refusal(problem),
+    };
+    Err(refusal.header(UPLOAD_LIMIT, resumable.limits_of(exchange, &upload)).into())
+}
+
+/// A request that brings bytes, as its headers describe it.
+struct Request<'a> {
+    resumable: &'a Resumable,
+    exchange: &'a Exchange<'a>,
+    context: Context<'a>,
+    at: u64,
+    complete: bool,
+    length: Option<u64>,
+    /// The number of bytes, if it is known.
+    size: Option<u64>,
+    content: Content,
+}
+
+impl<'a> Request<'a> {
+    fn read(
+        resumable: &'a Resumable,
+        exchange: &'a Exchange<'a>,
+        context: Context<'a>,
+        size: Option<u64>,
+    ) -> Result<Self, Refusal> {
+        let headers = &exchange.parts.headers;
+        check_media_type(headers)?;
+        let at = integer(headers, &UPLOAD_OFFSET);
+        let at = at.ok_or_else(|| bad("Upload-Offset is required"))?;
+        let complete = boolean(headers, &UPLOAD_COMPLETE);
+        let complete = complete.ok_or_else(|| bad("Upload-Complete is required"))?;
+        let length = integer(headers, &UPLOAD_LENGTH);
+        let content = Content::read(headers, complete)?;
+        Ok(Self { resumable, exchange, context, at, complete, length, size, content })
+    }
+
+    /// What the length of the whole is after this request.
+    fn total(&self) -> Option<u64> {
+        let end = self.size.filter(|_| self.complete).and_then(|size| self.at.checked_add(size));
+        self.length.or(end)
+    }
+
+    async fn append<B: Payload>(
+        &self,
+        uploads: &OwnerUploads,
+        id: &UploadId,
+        body: &mut Incoming<B>,
+    ) -> Result<Reply, Problem> {
+        let acquired = uploads.acquire_if(id, |upload| self.check_upload(upload)).await;
+        let (lease, limit) = match acquired {
+            Err(Problem::Engine(error)) if *error.kind() == ErrorKind::AlreadyComplete => {
+                return self.repeat(&uploads.status(id).await?);
+            }
+            acquired => acquired?,
+        };
+        if self.at < lease.upload().offset() {
+            return Box::pin(self.repeat_last_byte(uploads, lease, body)).await;
+        }
+        let mut append = lease.append(self.content.mode());
+        append.set_limit(limit);
+        if let Some(total) = self.total() {
+            append.set_total(total).await?;
+        }
+        if self.size != Some(0) {
+            append.set_end_acknowledged(!self.complete);
+        }
+        if let Err(problem) = self.content.receive(body, &mut append).await {
+            if self.content.mode() == AppendMode::KeepWhatCame {
+                // What came is there before the client asks. If this fails, it is kept on a task,
+                // or else it was not acknowledged.
+                drop(append.commit_what_came().await);
+            }
+            return Err(problem);
+        }
+        body.check_truncation()?;
+        let lease = append.commit_and_keep().await?;
+        self.answer(lease).await
+    }
+
+    async fn answer(&self, lease: Lease) -> Result<Reply, Problem> {
+        if self.complete {
+            return Box::pin(finish(self.resumable, self.exchange, lease)).await;
+        }
+        let headers = self.resumable.headers(self.exchange, lease.upload());
+        Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, headers)))
+    }
+
+    /// Refuses bytes that do not fit their upload or that the application does not accept. Returns
+    /// the limit of the whole size.
+    async fn check_upload(&self, upload: Upload) -> Result<Option<u64>, Problem> {
+        let offset = shown_offset(&upload);
+        if self.at != offset {
+            return Err(ErrorKind::OffsetMismatch { offset }.into());
+        }
+        if let Some(limit) = self.resumable.max_append_bytes.filter(|it| self.size > Some(*it)) {
+            return Err(ErrorKind::TooLarge { limit }.into());
+        }
+        let context = Context { upload_id: Some(&upload.id), ..self.context };
+        let configured = upload.max_bytes.or(self.exchange.settings.uploads.max_bytes());
+        let limit = self.exchange.limit(context, configured).await?;
+        let end = self.size.map(|size| offset.saturating_add(size));
+        if let Some(limit) = limit.filter(|limit| self.length.max(end) > Some(*limit)) {
+            return Err(ErrorKind::TooLarge { limit }.into());
+        }
+        self.check_length(&upload, end)?;
+        let candidate = Candidate {
+            context,
+            raw_filename: &upload.raw_filename,
+            content_type: upload.content_type.as_deref(),
+            total: upload.total().or(self.total()),
+            offset,
+            fields: &upload.fields,
+            upload: Some(&upload),
+        };
+        self.exchange.ask(self.exchange.settings.policy.validate(&candidate)).await?;
+        Ok(limit)
+    }
+
+    /// Refuses a request whose lengths differ from each other or from those of earlier ones. `end`
+    /// is where its bytes end.
+    fn check_length(&self, upload: &Upload, end: Option<u64>) -> Result<(), Problem> {
+        if let Some(total) = upload.total() {
+            if end.is_some_and(|end| end > total) {
+                return Err(ErrorKind::TooLong { total }.into());
+            }
+            if self.total().is_some_and(|it| it != total) {
+                return Err(ErrorKind::TotalMismatch { total }.into());
+            }
+        }
+        match (self.length, end) {
+            (Some(length), Some(end)) if end > length || self.complete && end != length => {
+                Err(answer::inconsistent("Upload-Length is not where the content ends").into())
+            }
+            (Some(length), _) if length < upload.offset() => {
+                Err(answer::inconsistent("Upload-Length is less than the offset").into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Answers a request for an upload that is complete. Only one that ends there fits it.
+    fn repeat(&self, upload: &Upload) -> Result<Reply, Problem> {
+        let fits = self.size.and_then(|size| self.at.checked_add(size)) == Some(upload.offset());
+        if !self.complete || !fits {
+            return Err(ErrorKind::AlreadyComplete.into());
+        }
+        let headers = self.resumable.headers(self.exchange, upload);
+        Ok(Reply::Answer(empty(StatusCode::OK, headers)))
+    }
+
+    /// Handles the last byte of an upload that the application has not taken. The byte is there
+    /// already.
+    async fn repeat_last_byte<B: Payload>(
+        &self,
+        uploads: &OwnerUploads,
+        lease: Lease,
+        body: &mut Incoming<B>,
+    ) -> Result<Reply, Problem> {
+        let (total, stopped) = (lease.upload().offset(), lease.stopped());
+        let content = tokio::select! {
+            biased;
+            content = body.read_small(1) => content?.ok_or(ErrorKind::TooLong { total })?,
+            why = stopped => return Err(why.into()),
+        };
+        self.content.verify_small(&content)?;
+        if content.is_empty() {
+            if self.complete {
+                return Err(ErrorKind::Incomplete { offset: self.at, total }.into());
+            }
+            let headers = self.resumable.headers(self.exchange, lease.upload());
+            return Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, headers)));
+        }
+        if uploads.open(&lease.upload().id).await?.last_byte().await? != content[0] {
+            return Err(bad("The last byte is not the one that was sent before").into());
+        }
+        let mut append = lease.append(AppendMode::AllOrNothing);
+        append.set_end_acknowledged(!self.complete);
+        let lease = append.commit_and_keep().await?;
+        self.answer(lease).await
+    }
+}
+
+/// Refuses bytes of another media type. Older versions of the draft have none.
+fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let media_type = single(headers, &CONTENT_TYPE).map_err(|_| wrong_media_type())?;
+    let version = integer(headers, &INTEROP_VERSION);
+    match media_type {
+        Some(it) if essence(it.as_bytes()) == PARTIAL_UPLOAD.as_bytes() => Ok(()),
+        _ if version.is_some_and(|version| version <= NO_MEDIA_TYPE) => Ok(()),
+        _ => Err(wrong_media_type()),
+    }
+}
+
+/// Hands over an upload that has all its bytes.
+pub(super) async fn finish(
+    resumable: &Resumable,
+    exchange: &Exchange<'_>,
+    lease: Lease,
+) -> Result<Reply, Problem> {
+    let upload = lease.upload().clone();
+    let promised = promised_digests(&upload)?;
+    // Where the client goes on if the application fails.
+    let mut failed = HeaderMap::new();
+    failed.insert(UPLOAD_COMPLETE, FALSE);
+    failed.insert(UPLOAD_LIMIT, resumable.limits_of(exchange, &upload));
+    failed.extend(resumable.location(&upload.id).map(|url| (LOCATION, url)));
+    let mut headers = HeaderMap::new();
+    headers.insert(UPLOAD_COMPLETE, TRUE);
+    headers.insert(UPLOAD_OFFSET, upload.offset().into());
+    let mut completion = None;
+    for digest in promised {
+        completion = Some(digest);
+    }
+    let completion = lease.complete(completion).await?;
+    let replay = Replay::File(completion.file().open().await?);
+    let framing = Framing { headers, failed, ..Framing::default() };
+    Ok(Reply::Finished(Box::new(Finish { completion, replay, framing })))
+}
+
+/// The digests of the whole that the first request has promised.
+fn promised_digests(upload: &Upload) -> Result<Vec<Digest>, Refusal> {
+    let Some(head) = &upload.head else { return Ok(Vec::new()) };
+    let mut headers = HeaderMap::new();
+    for (name, value) in &head.headers {
+        if name == REPR_DIGEST.as_str()
+            && let Ok(value) = value.try_into()
+        {
+            headers.append(REPR_DIGEST, value);
+        }
+    }
+    digests(&headers, &REPR_DIGEST).map_err(|_| wrong_digest())
+}
+
+/// The content of a request, and the digests that it must have.
+pub(super) struct Content {
+    complete: bool,
+    digests: Vec<Digest>,
+}
+
+impl Content {
+    pub(super) fn read(headers: &HeaderMap, complete: bool) -> Result<Self, Refusal> {
+        let digests = digests(headers, &CONTENT_DIGEST).map_err(|_| wrong_digest())?;
+        Ok(Self { complete, digests })
+    }
+
+    /// Content with a digest of its own is kept if that is right, and otherwise not at all.
+    fn mode(&self) -> AppendMode {
+        match self.digests.is_empty() {
+            true => AppendMode::KeepWhatCame,
+            false => AppendMode::AllOrNothing,
+        }
+    }
+
+    /// Receives the body.
+    pub(super) async fn receive<B: Payload>(
+        &self,
+        body: &mut Incoming<B>,
+        append: &mut Append,
+    ) -> Result<(), Problem> {
+        if !self.digests.is_empty() {
+            let algorithms: Vec<_> = self.digests.iter().map(Digest::algorithm).collect();
+            append.compute_digests(&algorithms).await?;
+        }
+        while let Some(bytes) = body.next(Some(append)).await? {
+            append.write_bytes(bytes).await?;
+        }
+        let (offset, total) = (append.position(), append.upload().total());
+        if let Some(total) = total.filter(|total| self.complete && *total != offset) {
+            return Err(ErrorKind::Incomplete { offset, total }.into());
+        }
+        if self.digests.is_empty() {
+            return Ok(());
+        }
+        let computed = append.computed_digests().await?;
+        match self.digests.iter().all(|digest| computed.contains(digest)) {
+            true => Ok(()),
+            false => Err(wrong_digest().into()),
+        }
+    }
+
+    /// Verifies a body that was read as a whole.
+    fn verify_small(&self, body: &[u8]) -> Result<(), Problem> {
+        let matches = self.digests.iter().all(|digest| {
+            let mut running = Running::new(digest.algorithm());
+            running.update(body);
+            running.digest() == Some(*digest)
+        });
+        match matches {
+            true => Ok(()),
+            false => Err(wrong_digest().into()),
+        }
+    }
+}
+
+/// The last version of the draft in which bytes have no media type.
+const NO_MEDIA_TYPE: u64 = 5;

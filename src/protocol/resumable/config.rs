@@ -1,0 +1,124 @@
+//! The settings of the dialect.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::header::HeaderName;
+use http::request::Parts;
+
+use super::head;
+use crate::protocol::path::Path;
+
+/// Settings of "Resumable Uploads for HTTP", for
+/// [`ChunkedUploadLayer::resumable`](crate::ChunkedUploadLayer::resumable).
+#[derive(Clone)]
+#[must_use]
+pub struct Resumable {
+    /// `None` if the protocol is not spoken.
+    pub(super) path: Option<Path>,
+    chosen: Chosen,
+    pub(super) public_url: Option<Arc<str>>,
+    head_bytes: usize,
+    pub(super) kept_headers: Vec<HeaderName>,
+    pub(super) max_append_bytes: Option<u64>,
+}
+
+/// Which requests are resumable.
+#[derive(Clone)]
+enum Chosen {
+    Paths(Vec<Path>),
+    Rule(Arc<dyn Fn(&Parts) -> bool + Send + Sync>),
+}
+
+impl Resumable {
+    /// Each upload has a URL one segment below this path: `/uploads` gives `/uploads/0123…`. No
+    /// request is resumable before [`paths`](Self::paths) or [`requests`](Self::requests) chooses
+    /// some.
+    ///
+    /// The path must be one that neither the application nor another protocol uses. It is compared
+    /// byte by byte with that of the request as the layer sees it.
+    pub fn new(path: impl Into<String>) -> Self {
+        Self { path: Some(Path::new(path)), ..Self::off() }
+    }
+
+    /// The protocol is not spoken.
+    pub(crate) fn off() -> Self {
+        Self {
+            path: None,
+            chosen: Chosen::Paths(Vec::new()),
+            public_url: None,
+            head_bytes: 8 * 1024,
+            kept_headers: Vec::new(),
+            max_append_bytes: None,
+        }
+    }
+
+    /// Makes the requests to these paths resumable, whatever their method is. A trailing slash
+    /// makes no difference.
+    ///
+    /// Requests that are not chosen pass as if the layer were not there, with all their headers:
+    /// some clients, among them Apple's URLSession, send those of the draft with any request.
+    pub fn paths(mut self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.chosen = Chosen::Paths(paths.into_iter().map(Path::new).collect());
+        self
+    }
+
+    /// Makes the requests resumable whose head fits this rule.
+    pub fn requests(mut self, rule: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.chosen = Chosen::Rule(Arc::new(rule));
+        self
+    }
+
+    /// Sets what clients see in front of an upload's id, such as `https://example.org/api/uploads`
+    /// or `/api/uploads`. Default: the path of the uploads, as the layer sees it.
+    ///
+    /// This is needed if a proxy or an outer router, such as axum's `nest`, removes a prefix of the
+    /// path.
+    pub fn public_url(mut self, url: impl AsRef<str>) -> Self {
+        self.public_url = Some(url.as_ref().trim_end_matches('/').into());
+        self
+    }
+
+    /// Sets the maximum size of what is kept of a request's head, in bytes: its method, target and
+    /// headers of the content. Default: 8 KiB. A whole request with more is an ordinary one, and a
+    /// part of one is refused with a 431.
+    pub fn max_head_bytes(mut self, bytes: usize) -> Self {
+        self.head_bytes = bytes;
+        self
+    }
+
+    /// Also keeps these headers of the request that begins an upload, for the handler. Default:
+    /// only those that describe the content. All others come from the request that completes the
+    /// upload.
+    ///
+    /// `Authorization`, `Cookie` and those of proxies are never kept.
+    pub fn keep_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.kept_headers = names.into_iter().collect();
+        self
+    }
+
+    /// Sets the maximum size of the content of one request, in bytes, which clients are told: for
+    /// proxies that limit bodies. Default: no limit.
+    pub fn max_append_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.max_append_bytes = bytes.into();
+        self
+    }
+
+    pub(super) fn is_chosen(&self, request: &Parts) -> bool {
+        match &self.chosen {
+            Chosen::Paths(paths) => paths.iter().any(|path| path.matches(request.uri.path())),
+            Chosen::Rule(rule) => rule(request),
+        }
+    }
+
+    /// Whether the head is small enough to be kept.
+    pub(super) fn can_keep(&self, request: &Parts) -> bool {
+        head::size(self, request) <= self.head_bytes
+    }
+}
+
+impl fmt::Debug for Resumable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resumable").field("path", &self.path).finish_non_exhaustive()
+    }
+}
