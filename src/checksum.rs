@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
-use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use data_encoding::{BASE64URL_NOPAD, Encoding, HEXLOWER, HEXLOWER_PERMISSIVE};
 use md5::digest::common::hazmat::{SerializableState, SerializedState};
 use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
@@ -163,34 +163,55 @@ impl Running {
 
     /// Resumes a checksum from a saved state, if this version can read it.
     pub(crate) fn resume(state: &ChecksumState) -> Option<Self> {
-        Self::read(state).filter(|running| running.save() == *state)
+        let at = state.0.find([PLAIN, COMPACT])?;
+        let (name, text) = (&state.0[..at], &state.0[at + 1..]);
+        let encoding = if state.0[at..].starts_with(PLAIN) { HEXLOWER } else { BASE64URL_NOPAD };
+        let bytes = encoding.decode(text.as_bytes()).ok()?;
+        let running = Self::read(name, &bytes)?;
+        (running.state() == (name, bytes)).then_some(running)
     }
 
-    fn read(state: &ChecksumState) -> Option<Self> {
-        let (name, text) = state.0.split_once(':')?;
+    fn read(name: &str, state: &[u8]) -> Option<Self> {
         if name == CRC32 {
-            let sum = from_crc(text)?;
+            let sum = from_crc(state)?;
             return Some(Self::Crc32(crc32fast::Hasher::new_with_initial(sum)));
         }
         Some(match DigestAlgorithm::from_name(name)? {
-            DigestAlgorithm::Md5 => Self::Md5(from_state(text, 16..24)?),
-            DigestAlgorithm::Sha1 => Self::Sha1(from_state(text, 20..28)?),
-            DigestAlgorithm::Sha256 => Self::Sha256(from_state(text, 32..40)?),
-            DigestAlgorithm::Sha512 => Self::Sha512(Box::new(from_state(text, 64..80)?)),
-            DigestAlgorithm::Crc32c => Self::Crc32c(from_crc(text)?),
+            DigestAlgorithm::Md5 => Self::Md5(from_state(state, 16..24)?),
+            DigestAlgorithm::Sha1 => Self::Sha1(from_state(state, 20..28)?),
+            DigestAlgorithm::Sha256 => Self::Sha256(from_state(state, 32..40)?),
+            DigestAlgorithm::Sha512 => Self::Sha512(Box::new(from_state(state, 64..80)?)),
+            DigestAlgorithm::Crc32c => Self::Crc32c(from_crc(state)?),
         })
     }
 
     pub(crate) fn save(&self) -> ChecksumState {
-        let (name, state) = match self {
-            Self::Md5(md5) => ("md5", HEXLOWER.encode(&md5.serialize())),
-            Self::Sha1(sha) => ("sha1", HEXLOWER.encode(&sha.serialize())),
-            Self::Sha256(sha) => ("sha256", HEXLOWER.encode(&sha.serialize())),
-            Self::Sha512(sha) => ("sha512", HEXLOWER.encode(&sha.serialize())),
-            Self::Crc32c(sum) => ("crc32c", format!("{sum:08x}")),
-            Self::Crc32(crc32) => (CRC32, format!("{:08x}", crc32.clone().finalize())),
-        };
-        ChecksumState(format!("{name}:{state}"))
+        self.save_as(PLAIN, &HEXLOWER)
+    }
+
+    /// Saves the same state in a third fewer characters.
+    pub(crate) fn save_compact(&self) -> ChecksumState {
+        self.save_as(COMPACT, &BASE64URL_NOPAD)
+    }
+
+    fn save_as(&self, separator: char, encoding: &Encoding) -> ChecksumState {
+        let (name, state) = self.state();
+        let mut text = String::with_capacity(name.len() + 1 + encoding.encode_len(state.len()));
+        text.push_str(name);
+        text.push(separator);
+        encoding.encode_append(&state, &mut text);
+        ChecksumState(text)
+    }
+
+    fn state(&self) -> (&'static str, Vec<u8>) {
+        match self {
+            Self::Md5(md5) => ("md5", md5.serialize().to_vec()),
+            Self::Sha1(sha) => ("sha1", sha.serialize().to_vec()),
+            Self::Sha256(sha) => ("sha256", sha.serialize().to_vec()),
+            Self::Sha512(sha) => ("sha512", sha.serialize().to_vec()),
+            Self::Crc32c(sum) => ("crc32c", sum.to_be_bytes().to_vec()),
+            Self::Crc32(crc32) => (CRC32, crc32.clone().finalize().to_be_bytes().to_vec()),
+        }
     }
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
@@ -285,26 +306,30 @@ fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     (fits && HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut out).is_ok()).then_some(out)
 }
 
-/// Parses the hex digits of a CRC.
-fn from_crc(text: &str) -> Option<u32> {
-    from_hex(text).map(u32::from_be_bytes)
+/// Reads the state of a CRC.
+fn from_crc(state: &[u8]) -> Option<u32> {
+    state.try_into().ok().map(u32::from_be_bytes)
 }
 
-/// Parses the hex digits of a saved state, whose number of blocks is in the bytes `count`.
-fn from_state<T: SerializableState>(text: &str, count: Range<usize>) -> Option<T> {
-    let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
+/// Reads a saved state, whose number of blocks is in the bytes `count`.
+fn from_state<T: SerializableState>(state: &[u8], count: Range<usize>) -> Option<T> {
     // The libraries compute the number of bits without a check.
-    let blocks = bytes.get(count)?.iter().rev().fold(0, |sum, byte| sum << 8 | u128::from(*byte));
+    let blocks = state.get(count)?.iter().rev().fold(0, |sum, byte| sum << 8 | u128::from(*byte));
     if blocks > MAX_BLOCKS {
         return None;
     }
-    T::deserialize(&SerializedState::<T>::try_from(&*bytes).ok()?).ok()
+    T::deserialize(&SerializedState::<T>::try_from(state).ok()?).ok()
 }
 
 /// So many blocks of at most 128 bytes have a number of bits that fits 64 bits, with room for more.
 const MAX_BLOCKS: u128 = 1 << 53;
 
 const CRC32: &str = "crc32";
+/// Ends the name before a state in hex digits.
+const PLAIN: char = ':';
+/// Ends the name before a state in the URL-safe alphabet of Base64, none of whose characters needs
+/// to be escaped where a bucket keeps it.
+const COMPACT: char = '.';
 
 #[cfg(test)]
 mod tests {
@@ -353,6 +378,8 @@ mod tests {
                 let mut second = Running::resume(&first.save()).unwrap();
                 second.update(&bytes[cut..]);
                 assert_eq!(second.save(), whole.save(), "{whole:?} cut at {cut}");
+                let compact = Running::resume(&first.save_compact()).unwrap();
+                assert_eq!(compact.save(), first.save(), "{whole:?} cut at {cut}");
                 assert_eq!(second.digest(), whole.digest(), "{whole:?} cut at {cut}");
             }
         }
@@ -376,6 +403,13 @@ mod tests {
     #[test]
     fn the_state_of_nothing_is_pinned() {
         assert_eq!(Running::crc32().save().0, "crc32:00000000");
+        assert_eq!(Running::crc32().save_compact().0, "crc32.AAAAAA");
+        let text = Running::new(DigestAlgorithm::Sha256).save_compact().0;
+        assert_eq!(text.len(), "sha256.".len() + 139);
+        assert!(
+            text.starts_with("sha256.Z-YJaoWuZ7ty8248OvVPpX9SDlGMaAWbq9mDHxnN4FsAAAAA"),
+            "{text}"
+        );
         let text = Running::md5().save().0;
         assert_eq!(text.len(), "md5:".len() + 2 * 88);
         assert!(text.starts_with("md5:0123456789abcdeffedcba9876543210"), "{text}");
@@ -396,6 +430,16 @@ mod tests {
             "crc32c:",
             "crc32c:0",
             "crc32c:E3069283",
+            "crc32",
+            "crc32.",
+            "crc32.AAAA",
+            "crc32.AAAAAB",
+            "crc32.AAAAAA==",
+            "crc32.00000000",
+            "crc32:AAAAAA",
+            "crc32-AAAAAA",
+            "sha3.AAAAAA",
+            "md5.AAAA",
         ] {
             assert!(Running::resume(&text.parse().unwrap()).is_none(), "{text}");
         }
@@ -430,6 +474,8 @@ mod tests {
             text in prop_oneof![
                 ".{0,20}",
                 "crc32c?:[0-9a-fA-F]{7,9}",
+                "crc32c?[.][A-Za-z0-9_-]{5}[AQgw]",
+                "(md5|sha1|sha256)[.][A-Za-z0-9_-]{30}A{50,120}",
                 "md5:[0-9a-f]{32}[0-9a-f]{16}[0-4][0-9a-f]0{126}",
                 "md5:[0-9a-f]{48}[0-4][0-9a-f][0-9a-f]{0,8}0{118}",
                 "sha1:[0-9a-f]{52}(0{4}|[0-9a-f]{4})[0-4][0-9a-f]0{126}",
@@ -448,9 +494,12 @@ mod tests {
             let (first, second) = bytes.split_at(cut.min(bytes.len()));
             for kind in kinds() {
                 let whole = over(&kind, &bytes);
-                let mut parts = Running::resume(&over(&kind, first).save()).unwrap();
-                parts.update(second);
-                prop_assert_eq!((parts.save(), parts.digest()), (whole.save(), whole.digest()));
+                let first = over(&kind, first);
+                for state in [first.save(), first.save_compact()] {
+                    let mut parts = Running::resume(&state).unwrap();
+                    parts.update(second);
+                    prop_assert_eq!((parts.save(), parts.digest()), (whole.save(), whole.digest()));
+                }
             }
         }
 

@@ -208,10 +208,10 @@ pub fn checksum(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let Ok(state) = text.parse::<ChecksumState>();
     if let Some(mut running) = Running::resume(&state) {
-        assert_eq!(running.save(), state);
+        assert!(running.save() == state || running.save_compact() == state);
         let other = running.clone();
         running.update(input);
-        let mut parts = Running::resume(&other.save());
+        let mut parts = Running::resume(&other.save_compact());
         if let Some(parts) = &mut parts {
             input.chunks(60).for_each(|bytes| parts.update(bytes));
         }
