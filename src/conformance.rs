@@ -1618,6 +1618,8 @@ fn rich(mut upload: Upload) -> Upload {
     });
     upload.progress.total = Some(u64::MAX);
     upload.progress.checksum = "a state of 1 checksum, or {another}".parse().ok();
+    let states = ["sha256.Z-YJ_w", "", "sha256.Z-YJ_w", "another \"{:,}"];
+    upload.progress.checksums = states.iter().filter_map(|state| state.parse().ok()).collect();
     upload.progress.expires = Some(UNIX_EPOCH + Duration::from_millis(1_800_000_000_123));
     upload
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checksum::{ChecksumState, Digest, Running};
+use crate::checksum::{ChecksumState, Digest, DigestAlgorithm, Running};
 use crate::filename;
 use crate::id::UploadId;
 use crate::time;
@@ -83,6 +83,9 @@ pub struct Progress {
     /// The checksum's state over the bytes up to `offset`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<ChecksumState>,
+    /// The states of the checksums that are computed beside that one, over the same bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checksums: Vec<ChecksumState>,
     /// When the upload may be removed; `None` means never.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time::millis_option")]
     pub expires: Option<SystemTime>,
@@ -240,6 +243,7 @@ impl Upload {
                 offset: 0,
                 total: None,
                 checksum: None,
+                checksums: Vec::new(),
                 expires: None,
                 status: Status::Open,
                 end_acknowledged: false,
@@ -302,6 +306,15 @@ impl Upload {
     /// `None` if no [`checksum`](crate::UploadsBuilder::checksum) is computed.
     pub fn digest(&self) -> Option<Digest> {
         self.progress.checksum.as_ref().and_then(Running::resume)?.digest()
+    }
+
+    /// The digest of the bytes up to the offset by this algorithm, if it is computed: because it is
+    /// the [configured](crate::UploadsBuilder::digest_algorithm) one, or because it was
+    /// [asked for](crate::NewUpload::digests) when the upload started.
+    pub fn digest_of(&self, algorithm: DigestAlgorithm) -> Option<Digest> {
+        let states = self.progress.checksum.iter().chain(&self.progress.checksums);
+        let mut digests = states.filter_map(|state| Running::resume(state)?.digest());
+        digests.find(|digest| digest.algorithm() == algorithm)
     }
 
     /// Whether the upload has expired at `now`.
@@ -375,6 +388,8 @@ mod tests {
         upload.max_bytes = Some(u64::MAX);
         upload.progress.offset = u64::MAX;
         upload.progress.total = Some(u64::MAX);
+        upload.progress.checksum = Some(Running::md5().save());
+        upload.progress.checksums = vec![Running::new(DigestAlgorithm::Sha1).save_compact()];
         upload.progress.expires = Some(UNIX_EPOCH + Duration::from_millis(1));
         upload.progress.status = Status::Finishing;
         upload.progress.change_ties(|ties| {
@@ -410,6 +425,28 @@ mod tests {
             assert!(serde_json::from_str::<Upload>(&lacks).is_err(), "{key}");
         }
         assert!(serde_json::from_str::<Upload>(&least.replace("open", "new")).is_err());
+    }
+
+    #[test]
+    fn a_digest_is_found_by_its_algorithm_wherever_its_state_is() {
+        let mut upload = Upload::new(UploadId::random(), UNIX_EPOCH);
+        let over = |algorithm| {
+            let mut sum = Running::new(algorithm);
+            sum.update(b"abc");
+            sum
+        };
+        upload.progress.checksum = Some(over(DigestAlgorithm::Md5).save());
+        upload.progress.checksums = vec![
+            "sha3.AAAA".parse().unwrap(),
+            over(DigestAlgorithm::Sha256).save_compact(),
+            over(DigestAlgorithm::Crc32c).save(),
+        ];
+        for algorithm in DigestAlgorithm::ALL {
+            let computed = !matches!(algorithm, DigestAlgorithm::Sha1 | DigestAlgorithm::Sha512);
+            let digest = over(algorithm).digest().filter(|_| computed);
+            assert_eq!(upload.digest_of(algorithm), digest, "{algorithm:?}");
+        }
+        assert_eq!(upload.digest(), upload.digest_of(DigestAlgorithm::Md5));
     }
 
     #[test]

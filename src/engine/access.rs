@@ -76,7 +76,9 @@ impl Access {
             Scope::All => None,
             Scope::Of(owner) => owner.clone(),
         };
-        let mut upload = new.into_record(owner, now, self.engine.expiry.at_creation(now));
+        let (expires, computed) =
+            (self.engine.expiry.at_creation(now), self.engine.computed_digest());
+        let mut upload = new.into_record(owner, now, expires, computed);
         upload.dialect = self.dialect.filter(|dialect| *dialect != Dialect::Chunked);
         upload
     }

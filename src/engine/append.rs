@@ -30,13 +30,14 @@ use tokio::time::Instant;
 
 use super::batch::{BatchWriter, Checksum, LargeFrame, WriterState};
 use super::buffer::Buffer;
+use super::checksums::Checksums;
 use super::claim::Claim;
 use super::core::Engine;
 use super::error::{Error, ErrorKind};
 use super::event::{Cause, Event};
 use super::lease::Lease;
 use super::quota::Reservation;
-use crate::checksum::{Digest, DigestAlgorithm, Running};
+use crate::checksum::{Digest, DigestAlgorithm};
 use crate::store::{DynWriter, Reader};
 use crate::upload::{Status, Upload};
 
@@ -67,7 +68,7 @@ pub enum AppendMode {
 pub struct Append {
     engine: Arc<Engine>,
     cause: Cause,
-    /// The record to be committed, except for its offset and checksum.
+    /// The record to be committed, except for its offset and checksums.
     // Behind a pointer, since the futures of a request hold an append more than once.
     upload: Box<Upload>,
     mode: AppendMode,
@@ -109,11 +110,11 @@ impl Append {
     ) -> Self {
         let Lease { engine, cause, writer, claim } = lease;
         let (upload, claim) = (Box::new(writer.upload().clone()), Arc::new(claim));
-        let checksum = match &upload.progress.checksum {
-            Some(state) => Running::resume(state),
-            None => (upload.offset() == 0).then(|| engine.new_checksum()),
-        };
-        let checksum = Checksum::new(checksum);
+        let mut checksums = Checksums::resume(&upload.progress);
+        if upload.progress.checksum.is_none() && upload.offset() == 0 {
+            checksums.main = Some(engine.new_checksum());
+        }
+        let checksum = Checksum::new(checksums);
         Self {
             mode,
             origin,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::buffer::Permit;
+use super::checksums::Checksums;
 use super::claim::Claim;
 use super::error::{Error, ErrorKind};
 use super::lock;
@@ -81,13 +82,13 @@ pub(super) struct Checksum(Arc<Mutex<Sums>>);
 
 struct Sums {
     /// Of the whole upload.
-    upload: Option<Running>,
+    upload: Checksums,
     /// Of the bytes that this append adds.
     added: Vec<Running>,
 }
 
 impl Checksum {
-    pub(super) fn new(upload: Option<Running>) -> Self {
+    pub(super) fn new(upload: Checksums) -> Self {
         Self(Arc::new(Mutex::new(Sums { upload, added: Vec::new() })))
     }
 
@@ -104,14 +105,15 @@ impl Checksum {
     fn update(&self, bytes: &[u8]) {
         let mut sums = lock(&self.0);
         let Sums { upload, added } = &mut *sums;
-        upload.iter_mut().chain(added).for_each(|sum| sum.update(bytes));
+        upload.update(bytes);
+        added.iter_mut().for_each(|sum| sum.update(bytes));
     }
 
-    /// The commit of these bytes, with the checksum's state after them.
+    /// The commit of these bytes, with the states of the checksums after them.
     pub(super) fn into_commit(self, last: Bytes, mut upload: Upload) -> Commit {
         Commit::computed(last, move |last| {
             self.update(last);
-            upload.progress.checksum = lock(&self.0).upload.as_ref().map(Running::save);
+            lock(&self.0).upload.save(&mut upload.progress);
             upload
         })
     }

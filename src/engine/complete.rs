@@ -10,13 +10,14 @@ use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 
 use super::access::Access;
+use super::checksums::Checksums;
 use super::claim::Claim;
 use super::core::Engine;
 use super::error::{Error, ErrorKind};
 use super::event::{Cause, Event};
 use super::lease::Lease;
 use super::{detached, join, lock};
-use crate::checksum::{Digest, Running};
+use crate::checksum::{Digest, DigestAlgorithm, Running};
 use crate::id::UploadId;
 use crate::store::{Commit, DynWriter, Handover, Reader, StoreError};
 use crate::upload::{Owner, Status, Upload};
@@ -35,12 +36,19 @@ pub struct Completion {
 }
 
 impl Lease {
-    /// Hands over the finished upload. If a `digest` is given, it must match the file.
+    /// Hands over the finished upload. Each of the `digests` that are given must match the file.
+    ///
+    /// The file is read, once, only for those that were not computed while its bytes arrived. See
+    /// [`OwnerUploads::complete`](crate::OwnerUploads::complete).
     ///
     /// # Errors
     /// [`ErrorKind::Incomplete`], [`ErrorKind::ChecksumMismatch`], [`ErrorKind::Superseded`], and
     /// the errors of the store.
-    pub async fn complete(self, digest: Option<Digest>) -> Result<Completion, Error> {
+    pub async fn complete(
+        self,
+        digests: impl IntoIterator<Item = Digest>,
+    ) -> Result<Completion, Error> {
+        let digests: Vec<Digest> = digests.into_iter().collect();
         let Self { engine, cause, claim, mut writer } = self;
         let mut upload = writer.upload().clone();
         check_all_received(&upload)?;
@@ -50,13 +58,12 @@ impl Lease {
         claim.finish()?;
         detached(async move {
             verify_parts(&engine, &upload).await?;
-            let (running, read) = verify(&engine, &mut writer, &upload, digest).await?;
-            let computed = running.as_ref().and_then(Running::digest);
-            if digest.is_some() && digest != computed {
+            let (sums, read) = verify(&engine, &mut writer, &upload, &digests).await?;
+            if digests.iter().any(|digest| sums.digest(digest.algorithm()) != Some(*digest)) {
                 return Err(ErrorKind::ChecksumMismatch.into());
             }
-            upload.progress.checksum = running.map(|running| running.save());
             if read {
+                sums.save(&mut upload.progress);
                 // Saved so that the file need not be read again if the process ends here.
                 upload.progress.status = Status::Open;
                 engine.commit(&mut *writer, record(&upload, Handover::None)).await?;
@@ -72,8 +79,8 @@ impl Lease {
                 known_total: Mutex::new(known_total),
                 persisted: AtomicBool::new(false),
                 state: tokio::sync::Mutex::new(FileState::HandedOver(writer)),
+                digest: upload.digest(),
                 upload,
-                digest: computed,
             };
             let file = CompletedUpload { shared: Arc::new(shared) };
             Ok(Completion { file, claim: Some(claim) })
@@ -118,43 +125,43 @@ async fn verify_parts(engine: &Engine, joined: &Upload) -> Result<(), Error> {
         // Its bytes must be there.
         drop(engine.store.open(&part).await?);
         let mut upload = writer.upload().clone();
-        let (running, read) = verify(engine, &mut writer, &upload, None).await?;
+        let (sums, read) = verify(engine, &mut writer, &upload, &[]).await?;
         if read {
-            upload.progress.checksum = running.map(|running| running.save());
+            sums.save(&mut upload.progress);
             engine.commit(&mut *writer, record(&upload, Handover::None)).await?;
         }
     }
     Ok(())
 }
 
-/// Returns the checksum of the file, and whether the file was read for it.
+/// Returns the checksums of the file, and whether the file was read for them.
 ///
-/// The file is only read if its bytes may have changed, if `read_back` is on, or if the saved
-/// checksum cannot be compared with the expected digest.
+/// The file is only read if its bytes may have changed, if `read_back` is on, or if no saved
+/// checksum can be compared with one of the expected digests.
 async fn verify(
     engine: &Engine,
     writer: &mut Box<dyn DynWriter>,
     upload: &Upload,
-    expected: Option<Digest>,
-) -> Result<(Option<Running>, bool), Error> {
-    let saved = upload.progress.checksum.as_ref().and_then(Running::resume);
+    expected: &[Digest],
+) -> Result<(Checksums, bool), Error> {
+    let mut sums = Checksums::resume(&upload.progress);
     let unverified = writer.needs_verification();
-    // If this version cannot read the saved checksum, there is nothing to compare the bytes with.
-    let compares = unverified || engine.read_back && saved.is_some();
+    // If this version can read no saved checksum, there is nothing to compare the bytes with.
+    let compares = unverified || engine.read_back && sums.iter().next().is_some();
     // The parts of a joined upload were verified.
     let compares = compares && !upload.is_joined();
-    let computes = saved.as_ref().and_then(Running::digest).map(|digest| digest.algorithm());
-    let lacks = expected.map(|digest| digest.algorithm()).filter(|it| computes != Some(*it));
-    let restarted = saved.as_ref().filter(|_| compares).map(Running::restarted);
-    let mut computed: Vec<Running> = restarted.into_iter().chain(lacks.map(Running::new)).collect();
+    let saved = if compares { sums.iter().collect() } else { Vec::new() };
+    let mut computed: Vec<Running> = saved.iter().map(|sum| sum.restarted()).collect();
+    computed.extend(lacking(engine, &sums, expected).into_iter().map(Running::new));
     let reads = !computed.is_empty();
     if reads {
         read(engine, upload, &mut computed).await?;
     }
     if compares {
-        let same = match &saved {
-            Some(saved) => computed.first().is_some_and(|computed| computed.save() == saved.save()),
-            None => expected.is_some() && computed.first().and_then(Running::digest) == expected,
+        let is_computed = |digest: &Digest| computed.iter().any(|it| it.digest() == Some(*digest));
+        let same = match saved.is_empty() {
+            false => saved.iter().zip(&computed).all(|(saved, read)| saved.save() == read.save()),
+            true => !expected.is_empty() && expected.iter().all(is_computed),
         };
         if !same {
             let problem = "its bytes differ from those received";
@@ -162,7 +169,21 @@ async fn verify(
         }
         writer.mark_verified();
     }
-    Ok((computed.pop().or(saved), reads))
+    computed.drain(..saved.len());
+    computed.into_iter().for_each(|sum| sums.add(sum));
+    Ok((sums, reads))
+}
+
+/// The algorithms of the expected digests that no saved checksum gives, the configured one first.
+fn lacking(engine: &Engine, saved: &Checksums, expected: &[Digest]) -> Vec<DigestAlgorithm> {
+    let mut lacks = Vec::new();
+    for algorithm in expected.iter().map(Digest::algorithm) {
+        if saved.digest(algorithm).is_none() && !lacks.contains(&algorithm) {
+            lacks.push(algorithm);
+        }
+    }
+    lacks.sort_by_key(|algorithm| *algorithm != engine.digest_algorithm);
+    lacks
 }
 
 async fn read(engine: &Engine, upload: &Upload, sums: &mut [Running]) -> Result<(), Error> {
@@ -397,6 +418,12 @@ impl CompletedUpload {
     /// which is so for CRC-32C.
     pub fn digest(&self) -> Option<Digest> {
         self.shared.digest
+    }
+
+    /// The digest of the file by this algorithm, if it was computed: see [`Upload::digest_of`]. A
+    /// digest that the client gave was compared, and is there as well.
+    pub fn digest_of(&self, algorithm: DigestAlgorithm) -> Option<Digest> {
+        self.record().digest_of(algorithm)
     }
 
     /// The text fields of the first chunk, in the order in which they were sent.

@@ -45,6 +45,11 @@ impl Engine {
         if self.checksum { Running::new(self.digest_algorithm) } else { Running::crc32() }
     }
 
+    /// The algorithm of the digest that is computed of each upload.
+    pub(super) fn computed_digest(&self) -> Option<DigestAlgorithm> {
+        self.checksum.then_some(self.digest_algorithm)
+    }
+
     /// Fails with the reason if the upload accepts no more changes.
     pub(super) fn check_open(&self, upload: &Upload) -> Result<(), ErrorKind> {
         if upload.is_expired(self.now()) {

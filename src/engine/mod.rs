@@ -12,6 +12,7 @@ mod append;
 mod batch;
 mod buffer;
 mod builder;
+mod checksums;
 mod claim;
 mod complete;
 mod core;

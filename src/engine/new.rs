@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use crate::checksum::{DigestAlgorithm, Running};
 use crate::id::UploadId;
 use crate::upload::{Head, Kind, Owner, Part, Upload};
 
@@ -19,6 +20,7 @@ pub struct NewUpload {
     attributes: serde_json::Value,
     total: Option<u64>,
     max_bytes: Option<u64>,
+    digests: Vec<DigestAlgorithm>,
     limit: Limit,
 }
 
@@ -107,6 +109,40 @@ impl NewUpload {
         self
     }
 
+    /// Sets the algorithms of the digests that are computed while the bytes arrive, in addition to
+    /// the [configured](crate::UploadsBuilder::digest_algorithm) one. Completing with any of them
+    /// then costs the same for every size, and
+    /// [`CompletedUpload::digest_of`](crate::CompletedUpload::digest_of) gives them. An algorithm
+    /// that occurs twice, or is the configured one, is computed once.
+    ///
+    /// An upload that is [joined](crate::OwnerUploads::join) from parts has none, since it has no
+    /// bytes of its own.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use tower_chunked_upload::store::MemoryStore;
+    /// # use tower_chunked_upload::{DigestAlgorithm, NewUpload, Uploads};
+    /// # let uploads = Uploads::builder(MemoryStore::new()).build()?.for_owner(None);
+    /// let new = NewUpload::new().digests([DigestAlgorithm::Sha256, DigestAlgorithm::Sha512]);
+    /// let mut append = uploads.create(new).await?;
+    /// append.write(&b"abc"[..]).await?;
+    /// let upload = append.commit().await?;
+    /// let digest = upload.digest_of(DigestAlgorithm::Sha256).expect("it is computed");
+    /// assert!(digest.to_hex().starts_with("ba7816bf"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn digests(mut self, algorithms: impl IntoIterator<Item = DigestAlgorithm>) -> Self {
+        self.digests.clear();
+        for algorithm in algorithms {
+            if !self.digests.contains(&algorithm) {
+                self.digests.push(algorithm);
+            }
+        }
+        self
+    }
+
     /// Sets the maximum size of the file for the [`Append`](crate::Append) that starts the upload,
     /// in bytes. It replaces all other limits; `None` means no limit. It is not stored with the
     /// upload.
@@ -128,6 +164,7 @@ impl NewUpload {
         owner: Option<Owner>,
         created: SystemTime,
         expires: Option<SystemTime>,
+        computed: Option<DigestAlgorithm>,
     ) -> Upload {
         let mut upload = Upload::new(UploadId::random(), created);
         upload.owner = owner;
@@ -140,6 +177,10 @@ impl NewUpload {
         upload.fields = self.fields;
         upload.attributes = self.attributes;
         upload.max_bytes = self.max_bytes;
+        if !upload.is_joined() {
+            let more = self.digests.into_iter().filter(|algorithm| computed != Some(*algorithm));
+            upload.progress.checksums = more.map(|it| Running::new(it).save_compact()).collect();
+        }
         upload.progress.total = self.total;
         upload.progress.expires = expires;
         upload

@@ -356,12 +356,14 @@ macro_rules! handle {
                 self.access.open(id).await
             }
 
-            /// Hands over a finished upload. If a `digest` is given, it must match the file.
+            /// Hands over a finished upload. Each of the `digests` that are given must match the
+            /// file: `None` for none, `Some(digest)`, or several.
             ///
             /// The cost does not depend on the file's size, unless the bytes are to be [read
-            /// back](UploadsBuilder::read_back), a power cut may have taken some of them, or no
-            /// checksum of the digest's kind was computed incrementally. In these cases the file is
-            /// read once.
+            /// back](UploadsBuilder::read_back), a power cut may have taken some of them, or a
+            /// digest is given whose algorithm was neither the
+            /// [configured](UploadsBuilder::digest_algorithm) one nor [asked
+            /// for](NewUpload::digests). In these cases the file is read once.
             ///
             /// # Errors
             /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound),
@@ -377,10 +379,10 @@ macro_rules! handle {
             pub async fn complete(
                 &self,
                 id: &UploadId,
-                digest: Option<Digest>,
+                digests: impl IntoIterator<Item = Digest>,
             ) -> Result<Completion, Error> {
                 let check = |upload: Upload| ready(complete::check_all_received(&upload));
-                self.acquire_if(id, check).await?.0.complete(digest).await
+                self.acquire_if(id, check).await?.0.complete(digests).await
             }
 
             /// Removes an incomplete upload and its bytes, and returns its last record.

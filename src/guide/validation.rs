@@ -115,4 +115,5 @@
 //!
 //! If your application needs another digest of each file, choose it with
 //! [`digest_algorithm`](crate::UploadsBuilder::digest_algorithm): SHA-256 for one that nobody can
-//! forge, CRC-32C for the one that costs least.
+//! forge, CRC-32C for the one that costs least. An upload that your code begins can have several
+//! ([`NewUpload::digests`](crate::NewUpload::digests)).

@@ -182,6 +182,7 @@ mod tests {
                 offset: 3,
                 total: None,
                 checksum: None,
+                checksums: Vec::new(),
                 expires: None,
                 status: Status::Open,
                 end_acknowledged: false,
@@ -218,6 +219,7 @@ mod tests {
         #[test]
         fn any_entry_comes_back_in_plain_ascii(
             nonce in ".{0,20}", target in ".{0,20}", checksum in ".{0,200}",
+            checksums in proptest::collection::vec(".{0,200}", 0..3),
             at in any::<u64>(), total in any::<Option<u64>>(), gone in any::<bool>(),
         ) {
             let mut entry = entry();
@@ -228,6 +230,7 @@ mod tests {
             entry.moved = vec![Moved { target, mark: "n".to_owned(), done: gone }, old];
             entry.progress.total = total;
             entry.progress.checksum = checksum.parse().ok();
+            entry.progress.checksums = checksums.iter().flat_map(|it| it.parse()).collect();
             let attributes = entry.attributes();
             let (_, value) = attributes.iter().next().unwrap();
             prop_assert!(value.chars().all(|c| c.is_ascii_graphic()));

@@ -285,18 +285,26 @@ mod tests {
     use crate::store::bucket::entry::{Body, Entry};
     use crate::upload::{Progress, Status, Ties};
 
-    /// The longest state of a checksum, and as many uploads as the engine lets need a part.
+    /// The state over bytes of which many are still to be hashed.
+    fn sum(algorithm: DigestAlgorithm) -> Running {
+        let mut sum = Running::new(algorithm);
+        sum.update(&[0xff; 127]);
+        sum
+    }
+
+    /// The states of all checksums that there are, the longest of them in hex digits, and as many
+    /// uploads as the engine lets need a part.
     #[test]
     fn the_longest_entry_fits() {
         let mut upload = Upload::new(UploadId::random(), std::time::SystemTime::now());
-        let mut sum = Running::new(DigestAlgorithm::Sha512);
-        sum.update(&[0xff; 127]);
+        let others = DigestAlgorithm::ALL.into_iter().filter(|it| *it != DigestAlgorithm::Sha512);
         let ties =
             Ties { needed_by: vec![upload.id; 8], awaited_by: Some(upload.id), persisted: true };
         upload.progress = Progress {
             offset: u64::MAX,
             total: Some(u64::MAX),
-            checksum: Some(sum.save()),
+            checksum: Some(sum(DigestAlgorithm::Sha512).save()),
+            checksums: others.map(|algorithm| sum(algorithm).save_compact()).collect(),
             expires: Some(upload.created),
             status: Status::Finishing,
             end_acknowledged: true,
@@ -305,6 +313,29 @@ mod tests {
         let mut entry = Entry::new(&nonce(), upload.created, upload.progress);
         (entry.at, entry.body, entry.described) = (u64::MAX, Body::List, Some(u32::MAX));
         entry.handover = Handover::Given;
+        assert!(entry.size() <= LARGEST_ENTRY, "{}", entry.size());
+    }
+
+    /// The name of a file has at most 200 bytes, of which each takes three characters here.
+    #[test]
+    fn where_a_file_with_three_checksums_goes_fits_whatever_its_name_is() {
+        let mut upload = Upload::new(UploadId::random(), std::time::SystemTime::now());
+        upload.progress = Progress {
+            offset: u64::MAX,
+            total: Some(u64::MAX),
+            checksum: Some(sum(DigestAlgorithm::Md5).save()),
+            checksums: [DigestAlgorithm::Sha256, DigestAlgorithm::Sha512]
+                .map(|algorithm| sum(algorithm).save_compact())
+                .into(),
+            expires: Some(upload.created),
+            status: Status::Finishing,
+            ties: None,
+        };
+        let mut entry = Entry::new(&nonce(), upload.created, upload.progress);
+        (entry.at, entry.body, entry.described) = (u64::MAX, Body::List, Some(u32::MAX));
+        entry.handover = Handover::Given;
+        let target = format!("media/{}/{}", upload.id, "é".repeat(100));
+        entry.moved = vec![Moved { target, mark: nonce(), done: false }];
         assert!(entry.size() <= LARGEST_ENTRY, "{}", entry.size());
     }
 

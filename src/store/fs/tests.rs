@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::store::Handover;
 use crate::upload::{Kind, Part};
+use crate::{DigestAlgorithm, ErrorKind, NewUpload, Uploads};
 
 async fn begin(store: &FsStore, bytes: &'static [u8]) -> (FsWriter, Upload) {
     let mut upload = Upload::new(UploadId::random(), SystemTime::now());
@@ -187,6 +188,45 @@ async fn a_joined_upload_leaves_verification_to_its_parts() {
     let store = start("second");
     assert!(store.writer(&record.id).await.unwrap().needs_verification());
     assert!(!store.writer(&upload.id).await.unwrap().needs_verification());
+}
+
+/// A checksum that this version cannot read does not keep the others from being compared.
+#[tokio::test]
+async fn after_a_power_cut_the_bytes_are_compared_with_every_checksum() {
+    for (main, spoilt) in [(false, false), (false, true), (true, false), (true, true)] {
+        let home = TempDir::new().unwrap();
+        let start = |boot| {
+            let store = FsStore::new(home.path()).with_plan(disk::plan::Plan::new(boot));
+            (store.clone(), Uploads::builder(store).build().unwrap().for_owner(None))
+        };
+        let (store, uploads) = start("first");
+        let new = NewUpload::new().digests([DigestAlgorithm::Sha256]);
+        let mut append = uploads.create(new).await.unwrap();
+        append.write(&b"bytes"[..]).await.unwrap();
+        let mut upload = append.commit().await.unwrap();
+        if !main {
+            upload.progress.checksum = "sha3.later".parse().ok();
+        }
+        let mut writer = store.writer(&upload.id).await.unwrap();
+        writer.commit(Commit::new(Bytes::new(), upload.clone())).await.unwrap();
+        let path = writer.path().unwrap();
+        drop((writer, uploads, store));
+        if spoilt {
+            fs::write(path, b"bytez").unwrap();
+        }
+        let (store, uploads) = start("second");
+        let completed = uploads.complete(&upload.id, None).await;
+        if spoilt {
+            assert_eq!(*completed.unwrap_err().kind(), ErrorKind::Damaged, "{main}");
+            continue;
+        }
+        let completion = completed.unwrap();
+        let (sha, file) = (DigestAlgorithm::Sha256, completion.file());
+        assert_eq!(file.digest_of(sha), upload.digest_of(sha), "{main}");
+        assert_eq!(file.digest().is_some(), main);
+        completion.reopen().await.unwrap();
+        assert!(!store.writer(&upload.id).await.unwrap().needs_verification(), "{main}");
+    }
 }
 
 /// What somebody else has put there after the crash is not taken for the file.

@@ -188,14 +188,17 @@ fn progress() -> impl Strategy<Value = Progress> {
     let status = prop_oneof![Just("open"), Just("finishing"), Just("complete")];
     let sizes = (any::<u64>(), option::of(any::<u64>()));
     let joins = (prop::collection::vec(upload_id(), 0..3), option::of(upload_id()));
-    (sizes, option::of("crc32:[0-9a-f]{8}"), option::of(time()), status, joins).prop_map(
-        |((offset, total), checksum, expires, status, (needed_by, awaited_by))| {
+    let sums = (option::of("crc32:[0-9a-f]{8}"), vec("sha1[.][0-9A-Za-z_-]{8}", 0..3));
+    (sizes, sums, option::of(time()), status, joins).prop_map(
+        |((offset, total), (checksum, checksums), expires, status, (needed_by, awaited_by))| {
             let checksum = checksum.map(|checksum| checksum.parse().unwrap());
+            let checksums = checksums.iter().map(|checksum| checksum.parse().unwrap()).collect();
             let status = serde_json::from_value(status.into()).unwrap();
             let mut progress = Progress {
                 offset,
                 total,
                 checksum,
+                checksums,
                 expires,
                 status,
                 end_acknowledged: false,
