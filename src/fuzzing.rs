@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 use form_urlencoded::Serializer;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{Request, Uri};
+use http::{HeaderMap, HeaderValue, Request, Uri};
 
 use crate::{
     checksum::{ChecksumState, Digest, Running},
@@ -177,22 +177,6 @@ pub fn tus_concat(input: &[u8]) {
     }
 }
 
-/// The structured fields of resumable requests: what is read can be printed, and nothing panics.
-pub fn resumable_fields(input: &[u8]) {
-    use crate::protocol::resumable::fields;
-
-    let Ok(value) = http::HeaderValue::from_bytes(input) else { return };
-    let name = fields::UPLOAD_OFFSET;
-    let headers = http::HeaderMap::from_iter([(name.clone(), value)]);
-    if let Some(number) = fields::integer(&headers, &name) {
-        assert!(number < 1_000_000_000_000_000);
-        assert_eq!(fields::boolean(&headers, &name), None);
-    }
-    for digest in fields::digests(&headers, &name).unwrap_or_default() {
-        assert!(matches!(digest, Digest::Sha256(_) | Digest::Sha512(_)));
-    }
-}
-
 /// A number in a header of tus: digits and nothing else.
 pub fn tus_number(input: &[u8]) {
     let number = crate::protocol::tus::headers::parse_number(input);
@@ -200,6 +184,51 @@ pub fn tus_number(input: &[u8]) {
         let text = String::from_utf8_lossy(input);
         let digits = text.trim_start_matches('0');
         assert_eq!(if digits.is_empty() { "0" } else { digits }, number.to_string());
+    }
+}
+
+/// The lines of a field of the draft, or of RFC 9530.
+pub fn resumable_fields(input: &[u8]) {
+    use crate::protocol::resumable::fields::{
+        WANT_REPR_DIGEST as NAME, boolean, digests, from_bool, from_digests, from_integer, integer,
+        wanted,
+    };
+
+    let field = |lines: &[&[u8]]| -> Option<HeaderMap> {
+        let lines = lines.iter().map(|line| Some((NAME, HeaderValue::from_bytes(line).ok()?)));
+        lines.collect()
+    };
+    let of = |value: HeaderValue| HeaderMap::from_iter([(NAME, value)]);
+    let lines: Vec<_> = input.splitn(8, |byte| *byte == b'\n').collect();
+    let Some(headers) = field(&lines) else { return };
+    let item = lines[0].trim_ascii().split(|byte| *byte == b';').next().unwrap_or_default();
+
+    let complete = boolean(&headers, &NAME);
+    if let Some(value) = complete {
+        assert!(lines.len() == 1 && item == from_bool(value).as_bytes());
+        assert_eq!(boolean(&of(from_bool(value)), &NAME), Some(value));
+    }
+    let number = integer(&headers, &NAME);
+    if let Some(number) = number {
+        let digits = str::from_utf8(item).unwrap_or_default();
+        assert!(lines.len() == 1 && !digits.starts_with('+') && digits.len() <= 16);
+        assert_eq!(digits.parse().ok(), i64::try_from(number).ok());
+        let again = from_integer(number).and_then(|value| integer(&of(value), &NAME));
+        assert_eq!(again, Some(number));
+    }
+    let is_number = (1..=15).contains(&input.len()) && input.iter().all(u8::is_ascii_digit);
+    assert!(number.is_some() || !is_number);
+    assert!(complete.is_none() || number.is_none());
+
+    let (found, algorithms) = (digests(&headers, &NAME), wanted(&headers));
+    let joined = field(&[&lines.join(&b", "[..])]).unwrap_or_default();
+    assert_eq!((digests(&joined, &NAME), wanted(&joined)), (found.clone(), algorithms.clone()));
+    // What is no digest is malformed.
+    assert!(algorithms.is_empty() || found.is_err());
+    assert!(algorithms.len() < 2 || algorithms[0] != algorithms[1]);
+    if let Ok(found) = found {
+        let again = from_digests(&found).map(of).unwrap_or_default();
+        assert_eq!(digests(&again, &NAME), Ok(found));
     }
 }
 

@@ -39,8 +39,10 @@ impl Disposition {
         Self::parse(value, |quoted| text(quoted).replace("%22", "\""))
     }
 
-    /// Parses the header of a request whose body is the chunk itself. Returns `None` if it is
-    /// malformed.
+    /// Parses the header of a request whose body is the file, or a chunk of it. Returns `None` if it
+    /// is malformed.
+    ///
+    /// The type is ignored here, too: a file is sent as `attachment` or as `inline`.
     ///
     /// jQuery-File-Upload sends `encodeURI(name)`, so a quoted name is percent-decoded if the
     /// result is UTF-8, and kept otherwise.
@@ -117,22 +119,22 @@ fn is_percent_encoded(value: &[u8]) -> bool {
 
 /// One `key=value` of a header.
 #[derive(Debug)]
-pub(crate) struct Param<'a> {
-    pub(crate) key: &'a [u8],
+pub(super) struct Param<'a> {
+    pub(super) key: &'a [u8],
     /// Without its quotes and escapes.
-    pub(crate) value: Cow<'a, [u8]>,
-    pub(crate) quoted: bool,
+    pub(super) value: Cow<'a, [u8]>,
+    pub(super) quoted: bool,
 }
 
 /// The parameters of a header. An item of `None` is a malformed parameter, and the last item.
 #[derive(Debug)]
-pub(crate) struct Params<'a> {
+pub(super) struct Params<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Params<'a> {
     /// Splits a header value at its first `;` into the part before it and the parameters.
-    pub(crate) fn after(value: &'a [u8]) -> (&'a [u8], Self) {
+    pub(super) fn after(value: &'a [u8]) -> (&'a [u8], Self) {
         let end = memchr(b';', value).unwrap_or(value.len());
         let (first, rest) = value.split_at(end);
         (first.trim_ascii(), Self { rest })
@@ -272,17 +274,17 @@ fn latin_1(bytes: &[u8]) -> String {
 }
 
 /// Whether `value` is a token (RFC 9110, 5.6.2).
-pub(crate) fn is_token(value: &[u8]) -> bool {
+pub(super) fn is_token(value: &[u8]) -> bool {
     !value.is_empty() && value.iter().all(is_tchar)
 }
 
 /// Whether `byte` is allowed in a token.
-pub(crate) fn is_tchar(byte: &u8) -> bool {
+pub(super) fn is_tchar(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || memchr(*byte, b"!#$%&'*+-.^_`|~").is_some()
 }
 
 /// Splits `value` at the first byte `at`, which is in neither part.
-pub(crate) fn split_once(value: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+pub(super) fn split_once(value: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     let at = memchr(at, value)?;
     Some((&value[..at], &value[at + 1..]))
 }
@@ -471,6 +473,28 @@ mod tests {
             assert_eq!(disposition.filename.as_deref(), filename, "{value}");
         }
         assert_eq!(Disposition::of_request(b"attachment; filename=\"a"), None);
+    }
+
+    #[test]
+    fn the_file_name_of_a_request_of_any_type() {
+        for kind in ["inline", "attachment", "form-data; name=\"a\"", "INLINE ", "x-any"] {
+            for (param, filename) in [
+                ("filename=\"a.txt\"", "a.txt"),
+                ("filename=a.txt", "a.txt"),
+                ("filename*=UTF-8''%e2%82%ac%20rates.txt", "€ rates.txt"),
+                ("filename=\"EURO.txt\"; filename*=utf-8''%e2%82%ac.txt", "€.txt"),
+                ("filename*=utf-8'en'%e2%82%ac.txt; filename=\"EURO.txt\"", "€.txt"),
+            ] {
+                let value = format!("{kind}; {param}");
+                let read = Disposition::of_request(value.as_bytes()).and_then(|it| it.filename);
+                assert_eq!(read.as_deref(), Some(filename), "{value}");
+            }
+            let without = Disposition::of_request(kind.as_bytes()).map(|it| it.filename);
+            assert_eq!(without, Some(None), "{kind}");
+        }
+        for value in ["inline filename=a", "filename=a", "in line; filename=a", "; filename=a"] {
+            assert_eq!(Disposition::of_request(value.as_bytes()), None, "{value}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::config::Resumable;
 use super::fields::{
-    FALSE, TRUE, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT, UPLOAD_OFFSET, limits,
+    UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT, UPLOAD_OFFSET, from_bool, limits,
 };
 use crate::engine::{Error, ErrorKind, Quota};
 use crate::id::UploadId;
@@ -51,7 +51,7 @@ impl Resumable {
         let mut headers = HeaderMap::new();
         let complete = upload.status() == Status::Complete;
         headers.insert(UPLOAD_OFFSET, shown_offset(upload).into());
-        headers.insert(UPLOAD_COMPLETE, if complete { TRUE } else { FALSE });
+        headers.insert(UPLOAD_COMPLETE, from_bool(complete));
         let total = upload.total().or(complete.then(|| upload.offset()));
         headers.extend(total.map(|total| (UPLOAD_LENGTH, total.into())));
         headers.insert(UPLOAD_LIMIT, self.limits_of(exchange, upload));
@@ -221,7 +221,7 @@ pub(super) fn encode(refusal: &Refusal) -> Response<Bytes> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.entry(UPLOAD_COMPLETE).or_insert(FALSE);
+    headers.entry(UPLOAD_COMPLETE).or_insert(from_bool(false));
     response
 }
 

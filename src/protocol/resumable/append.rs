@@ -8,8 +8,8 @@ use super::answer::{
 };
 use super::config::Resumable;
 use super::fields::{
-    CONTENT_DIGEST, FALSE, INTEROP_VERSION, REPR_DIGEST, TRUE, UPLOAD_COMPLETE, UPLOAD_LENGTH,
-    UPLOAD_LIMIT, UPLOAD_OFFSET, boolean, digests, integer,
+    CONTENT_DIGEST, INTEROP_VERSION, REPR_DIGEST, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT,
+    UPLOAD_OFFSET, boolean, digests, from_bool, integer,
 };
 use crate::checksum::{Digest, Running};
 use crate::engine::{Append, AppendMode, ErrorKind, Lease, OwnerUploads};
@@ -247,11 +247,11 @@ pub(super) async fn finish(
     let promised = promised_digests(&upload)?;
     // Where the client goes on if the application fails.
     let mut failed = HeaderMap::new();
-    failed.insert(UPLOAD_COMPLETE, FALSE);
+    failed.insert(UPLOAD_COMPLETE, from_bool(false));
     failed.insert(UPLOAD_LIMIT, resumable.limits_of(exchange, &upload));
     failed.extend(resumable.location(&upload.id).map(|url| (LOCATION, url)));
     let mut headers = HeaderMap::new();
-    headers.insert(UPLOAD_COMPLETE, TRUE);
+    headers.insert(UPLOAD_COMPLETE, from_bool(true));
     headers.insert(UPLOAD_OFFSET, upload.offset().into());
     let mut completion = None;
     for digest in promised {

@@ -7,7 +7,7 @@ use super::answer::{empty, inconsistent, wrong_digest};
 use super::append::{Content, finish};
 use super::config::Resumable;
 use super::fields::{
-    FALSE, REPR_DIGEST, UPLOAD_COMPLETE, UPLOAD_LENGTH, boolean, digests, integer,
+    REPR_DIGEST, UPLOAD_COMPLETE, UPLOAD_LENGTH, boolean, digests, from_bool, integer,
 };
 use super::head;
 use crate::engine::{ErrorKind, NewUpload};
@@ -48,7 +48,7 @@ pub(super) async fn create<B: Payload>(
     }
     let mut headers = resumable.headers(exchange, lease.upload());
     resumable.insert_location(&mut headers, &lease.upload().id);
-    headers.insert(UPLOAD_COMPLETE, FALSE);
+    headers.insert(UPLOAD_COMPLETE, from_bool(false));
     Ok(Reply::Answer(empty(StatusCode::CREATED, headers)))
 }
 

@@ -15,6 +15,7 @@ pub(super) const TUS_MAX_SIZE: HeaderName = HeaderName::from_static("tus-max-siz
 pub(super) const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 pub(super) const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
 pub(super) const UPLOAD_CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");
+const UPLOAD_COMPLETE: HeaderName = HeaderName::from_static("upload-complete");
 pub(super) const UPLOAD_CONCAT: HeaderName = HeaderName::from_static("upload-concat");
 pub(super) const UPLOAD_DEFER_LENGTH: HeaderName = HeaderName::from_static("upload-defer-length");
 pub(super) const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
@@ -37,11 +38,23 @@ pub(super) fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Whether a request is of this protocol although it names no version of it.
+///
+/// The draft of the IETF has `Upload-Length`, too, and always with `Upload-Complete`. FilePond sends
+/// it with a form, and whatever a form is for, it is not for this protocol.
 pub(super) fn creates(headers: &HeaderMap) -> bool {
+    if headers.contains_key(UPLOAD_COMPLETE) || is_form(headers) {
+        return false;
+    }
     headers.contains_key(UPLOAD_LENGTH)
         || headers.contains_key(UPLOAD_DEFER_LENGTH)
         || headers.contains_key(UPLOAD_CONCAT)
         || has_bytes(headers)
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let media_type = single(headers, &CONTENT_TYPE).ok().flatten();
+    let essence = media_type.map(|it| essence(it.as_bytes())).unwrap_or_default();
+    matches!(&*essence, b"multipart/form-data" | b"application/x-www-form-urlencoded")
 }
 
 /// Whether the body consists of the bytes of an upload, as they are.
@@ -100,6 +113,41 @@ mod tests {
         ] {
             assert_eq!(parse_number(text.as_bytes()), number, "{text}");
         }
+    }
+
+    #[test]
+    fn a_form_or_a_request_of_the_draft_creates_nothing() {
+        let creates = |fields: &[(&'static str, &'static str)]| {
+            let names = fields.iter().map(|(name, _)| HeaderName::from_static(name));
+            let values = fields.iter().map(|(_, value)| HeaderValue::from_static(value));
+            creates(&names.zip(values).collect())
+        };
+        let bytes = ("content-type", "application/offset+octet-stream");
+        for field in [
+            ("upload-length", "1"),
+            ("upload-defer-length", "1"),
+            ("upload-concat", "partial"),
+            bytes,
+        ] {
+            assert!(creates(&[field]), "{field:?}");
+            for complete in ["?1", "?0", "true"] {
+                assert!(!creates(&[field, ("upload-complete", complete)]), "{field:?} {complete}");
+            }
+        }
+        let length = ("upload-length", "1");
+        for form in [
+            "multipart/form-data; boundary=x",
+            "Multipart/Form-Data;boundary=x",
+            "application/x-www-form-urlencoded",
+            "application/x-www-form-urlencoded ; charset=utf-8",
+        ] {
+            assert!(!creates(&[length, ("content-type", form)]), "{form}");
+        }
+        for other in ["text/plain", "multipart/form-datax", "multipart/mixed", "", "form-data"] {
+            assert!(creates(&[length, ("content-type", other)]), "{other}");
+        }
+        assert!(creates(&[length, bytes]));
+        assert!(!creates(&[]));
     }
 
     proptest! {

@@ -228,6 +228,12 @@ mod tests {
         assert_eq!(route("POST", "/files", &[version]), Some(Action::Create));
         assert_eq!(route("POST", "/files", &[("upload-length", "1")]), Some(Action::Create));
         assert_eq!(route("POST", "/files", &[]), None);
+        for other in [("upload-complete", "?1"), ("content-type", "multipart/form-data")] {
+            let mut headers = vec![("upload-length", "1"), other];
+            assert_eq!(route("POST", "/files", &headers), None);
+            headers.push(version);
+            assert_eq!(route("POST", "/files", &headers), Some(Action::Create));
+        }
         assert_eq!(route("POST", "/files/x", &[]), None);
         assert_eq!(route("PATCH", "/files/x", &[]), Some(Action::Append));
         assert_eq!(route("GET", "/files/x", &[version]), None);

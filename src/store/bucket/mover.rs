@@ -329,6 +329,7 @@ mod tests {
                 .into(),
             expires: Some(upload.created),
             status: Status::Finishing,
+            end_acknowledged: true,
             ties: None,
         };
         let mut entry = Entry::new(&nonce(), upload.created, upload.progress);
