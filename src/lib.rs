@@ -94,6 +94,9 @@
 //!   x86-64. Records stay the same.
 //! - `object-store`: [`BucketStore`](store::BucketStore), for many nodes on S3, Azure or Google
 //!   Cloud Storage.
+//! - `informational`: [informational responses](informational) of HTTP/1.1 on hyper, such as
+//!   `103 Early Hints`.
+//! - `axum-serve`: the same for `axum::serve`.
 //! - `conformance`: the test suite that any implementation of [`Store`](store::Store) can run.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -102,6 +105,7 @@
 pub mod conformance;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+pub mod informational;
 pub mod policy;
 pub mod store;
 
