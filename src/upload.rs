@@ -220,6 +220,10 @@ pub enum Status {
     Finishing,
     /// The application has taken the file by answering with a 2xx or 3xx status.
     Complete,
+    /// The process ended while the application had the file, and nobody knows what it has done with
+    /// it. The upload is not handed over again
+    /// ([`Lease::end_interrupted`](crate::Lease::end_interrupted)).
+    Interrupted,
 }
 
 impl Upload {

@@ -230,7 +230,10 @@ async fn expire(
 fn status(kind: &ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::NotFound | ErrorKind::Expired => StatusCode::NOT_FOUND,
-        ErrorKind::AlreadyComplete | ErrorKind::Finishing | ErrorKind::Busy => StatusCode::CONFLICT,
+        ErrorKind::AlreadyComplete
+        | ErrorKind::Finishing
+        | ErrorKind::Interrupted
+        | ErrorKind::Busy => StatusCode::CONFLICT,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -81,6 +81,8 @@ pub struct Append {
     /// How many of these bytes were committed, and when. Only bytes that are kept as they come are
     /// committed before the end.
     committed: (u64, Instant),
+    /// How many of these bytes the store's record had when a write last ended.
+    acknowledged: u64,
     buffer: Buffer,
     state: WriterState,
     // Dropped before the claim: the next append must find the reserved bytes released.
@@ -122,6 +124,7 @@ impl Append {
             position: upload.offset(),
             submitted: upload.offset(),
             committed: (upload.offset(), Instant::now()),
+            acknowledged: upload.offset(),
             buffer: Buffer::new(&engine.pool),
             state: WriterState::Idle(BatchWriter { writer, checksum, _claim: Arc::clone(&claim) }),
             engine,
@@ -140,6 +143,12 @@ impl Append {
     /// How many bytes the upload has so far, including those received before this append.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// How many bytes the upload has for certain, whatever happens next: those that were committed.
+    /// With [`KeepWhatCame`](AppendMode::KeepWhatCame) it grows while bytes arrive.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 
     /// Sets the total size of the file, in bytes. It cannot be changed later.
@@ -421,7 +430,9 @@ impl Append {
     async fn take_writer(&mut self) -> Result<BatchWriter, Error> {
         let writer = self.state.writer().await;
         self.state = WriterState::Failed;
-        writer
+        let writer = writer?;
+        self.acknowledged = writer.writer.upload().offset();
+        Ok(writer)
     }
 
     /// Writes the remaining bytes and commits.

@@ -57,6 +57,7 @@ impl Engine {
         }
         match upload.status() {
             Status::Complete => Err(ErrorKind::AlreadyComplete),
+            Status::Interrupted => Err(ErrorKind::Interrupted),
             Status::Open | Status::Finishing => Ok(()),
         }
     }

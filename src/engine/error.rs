@@ -27,6 +27,9 @@ pub enum ErrorKind {
     AlreadyComplete,
     /// The upload is being completed right now.
     Finishing,
+    /// The upload has ended, because a crash interrupted its hand-over and it must not be handed
+    /// over again.
+    Interrupted,
     /// The bytes do not start at the upload's offset.
     OffsetMismatch {
         /// The upload's offset.
@@ -136,6 +139,7 @@ impl fmt::Display for ErrorKind {
             Self::Expired => f.write_str("the upload has expired"),
             Self::AlreadyComplete => f.write_str("the upload is already complete"),
             Self::Finishing => f.write_str("the upload is being completed"),
+            Self::Interrupted => f.write_str("the hand-over of the upload was interrupted"),
             Self::OffsetMismatch { offset } => write!(f, "the upload is at offset {offset}"),
             Self::TotalMismatch { total } => {
                 write!(f, "a total of {total} bytes was announced before")

@@ -177,6 +177,30 @@ impl Lease {
         .await
     }
 
+    /// Ends the upload if a crash has interrupted its hand-over, so that the application does not
+    /// get it twice; then this fails with [`ErrorKind::Interrupted`], as all later calls do. The
+    /// file stays until the upload expires or is removed.
+    ///
+    /// Without this an upload whose hand-over was interrupted can be completed again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Interrupted`], and the errors of the store.
+    pub async fn end_interrupted(self) -> Result<Self, Error> {
+        // Who holds an upload that is being handed over holds it until the application answers.
+        if self.upload().status() != Status::Finishing {
+            return Ok(self);
+        }
+        let Self { engine, mut writer, claim, .. } = self;
+        super::detached(async move {
+            let mut upload = writer.upload().clone();
+            upload.progress.status = Status::Interrupted;
+            engine.commit(&mut *writer, Commit::new(Bytes::new(), upload)).await?;
+            drop(claim);
+            Err(ErrorKind::Interrupted.into())
+        })
+        .await
+    }
+
     /// Removes the upload and its bytes, and returns its last record. If another upload is joined
     /// from it, the upload only expires, and its bytes stay as long as they are needed.
     ///

@@ -203,7 +203,7 @@ pub(super) async fn remove(
     engine.swept.remember(&upload);
     let removed = match upload.status() {
         Status::Complete => Removed::Complete,
-        Status::Open | Status::Finishing => Removed::Incomplete,
+        Status::Open | Status::Finishing | Status::Interrupted => Removed::Incomplete,
     };
     engine.tell(Event::Expired(upload), &None).await;
     Ok(Some(removed))

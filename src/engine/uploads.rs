@@ -393,16 +393,15 @@ macro_rules! handle {
                 self.acquire(id).await?.cancel().await
             }
 
-            /// Removes an upload and its bytes, whether or not it is complete. A file that the
+            /// Removes an upload and its bytes, whether or not it has ended. A file that the
             /// application has [persisted](crate::CompletedUpload::persist) stays.
             ///
             /// # Errors
-            /// The errors of [`acquire`](Self::acquire), except that the upload may be complete.
+            /// The errors of [`acquire`](Self::acquire), except that the upload may be complete or
+            /// interrupted.
             pub async fn remove(&self, id: &UploadId) -> Result<(), Error> {
                 match self.cancel(id).await {
-                    Err(error) if *error.kind() == ErrorKind::AlreadyComplete => {
-                        self.access.remove_complete(id).await
-                    }
+                    Err(error) if has_ended(error.kind()) => self.access.remove_complete(id).await,
                     removed => removed.map(drop),
                 }
             }
@@ -473,6 +472,10 @@ macro_rules! handle {
             }
         }
     };
+}
+
+fn has_ended(kind: &ErrorKind) -> bool {
+    matches!(kind, ErrorKind::AlreadyComplete | ErrorKind::Interrupted)
 }
 
 handle!(OwnerUploads);

@@ -531,7 +531,7 @@ impl Client {
         match stands.status() {
             Status::Finishing => return Err(ErrorKind::Finishing.into()),
             Status::Complete => return Err(ErrorKind::AlreadyComplete.into()),
-            Status::Open => {}
+            Status::Open | Status::Interrupted => {}
         }
         let at = stands.offset();
         let missing = stands.total().map(|total| total - at);

@@ -150,6 +150,7 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
         ErrorKind::Expired => Refusal::new(StatusCode::GONE, "Upload has expired"),
         ErrorKind::AlreadyComplete => bad("Upload has already been marked as \"complete\""),
         ErrorKind::Finishing => bad("Upload is being completed"),
+        ErrorKind::Interrupted => bad("Completion of the upload was interrupted"),
         ErrorKind::OffsetMismatch { offset } => bad("Offsets do not match").with("offset", *offset),
         ErrorKind::TotalMismatch { total } => {
             bad(format!("Size of file was announced as {total} bytes"))

@@ -3,13 +3,17 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use data_encoding::BASE64;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use serde_json::json;
 
 use super::config::Resumable;
 use super::fields::{
-    UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT, UPLOAD_OFFSET, from_bool, limits,
+    KNOWN, REPR_DIGEST, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT, UPLOAD_OFFSET, from_bool,
+    limits,
 };
+use crate::checksum::Digest;
 use crate::engine::{Error, ErrorKind, Quota};
 use crate::id::UploadId;
 use crate::policy::Refusal;
@@ -66,15 +70,35 @@ impl Resumable {
     /// The limits, which older versions of the draft know by other names.
     pub(super) fn limits(&self, max: Option<u64>, expires: Option<SystemTime>) -> HeaderValue {
         let mut entries: Vec<_> = max.map(|max| ("max-size", max)).into_iter().collect();
+        entries.extend((self.min_bytes > 0).then_some(("min-size", self.min_bytes)));
         entries.extend(self.max_append_bytes.map(|max| ("max-append-size", max)));
+        let min_append = (self.min_append_bytes > 0).then_some(self.min_append_bytes);
+        entries.extend(min_append.map(|min| ("min-append-size", min)));
         if let Some(expires) = expires {
             let left = expires.duration_since(SystemTime::now()).unwrap_or_default().as_secs();
             entries.extend([("max-age", left), ("expires", left)]);
         }
-        if entries.is_empty() {
-            entries.push(("min-size", 0));
-        }
         limits(&entries)
+    }
+
+    /// Refuses content of one request that is too large or too small.
+    pub(super) fn check_size(&self, size: Option<u64>, completes: bool) -> Result<(), Problem> {
+        if let Some(limit) = self.max_append_bytes.filter(|most| size > Some(*most)) {
+            return Err(ErrorKind::TooLarge { limit }.into());
+        }
+        let is_small = size.is_some_and(|size| size > 0 && size < self.min_append_bytes);
+        match is_small && !completes {
+            true => Err(too_small(self.min_append_bytes).into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses a whole that is too small.
+    pub(super) fn check_total(&self, total: Option<u64>) -> Result<(), Refusal> {
+        match total.is_some_and(|total| total < self.min_bytes) {
+            true => Err(too_small(self.min_bytes)),
+            false => Ok(()),
+        }
     }
 
     /// The URL of an upload.
@@ -124,6 +148,11 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
             problem(bad("Upload is already complete"), "completed-upload")
         }
         ErrorKind::Finishing => later("The request is being handled"),
+        ErrorKind::Interrupted => {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            Refusal::new(status, "A crash has interrupted the handling of the request")
+                .header(UPLOAD_COMPLETE, from_bool(true))
+        }
         ErrorKind::Busy => later("Upload is held by another request"),
         ErrorKind::OffsetMismatch { offset } => {
             let refusal = Refusal::new(StatusCode::CONFLICT, "Offsets do not match");
@@ -152,7 +181,7 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
             };
             Refusal::new(status, format!("The limit is {limit} {quota}"))
         }
-        ErrorKind::ChecksumMismatch => wrong_digest(),
+        ErrorKind::ChecksumMismatch => wrong_digest(&REPR_DIGEST, &[]),
         ErrorKind::Superseded => later("Upload was taken over by a newer request"),
         ErrorKind::ShuttingDown => later("The server is shutting down"),
         ErrorKind::Source => later("The request ended before its end"),
@@ -173,8 +202,27 @@ pub(super) fn inconsistent(detail: impl Into<String>) -> Refusal {
     problem(bad(detail), "inconsistent-upload-length")
 }
 
-pub(super) fn wrong_digest() -> Refusal {
-    bad("A digest does not match the content")
+/// The `digests` that the field has given are not those of the content.
+pub(super) fn wrong_digest(field: &HeaderName, digests: &[Digest]) -> Refusal {
+    let wrong = digests.iter().filter_map(|digest| {
+        let (_, key) = KNOWN.iter().find(|known| known.0 == digest.algorithm())?;
+        let provided = format!(":{}:", BASE64.encode(digest.as_bytes()));
+        let (algorithm, header) = (key.as_str(), field.as_str());
+        Some(json!({ "algorithm": algorithm, "provided-digest": provided, "header": header }))
+    });
+    let wrong: Vec<_> = wrong.collect();
+    problem(bad("A digest does not match the content"), "digest-mismatching-values")
+        .with("mismatching-digests", wrong)
+}
+
+/// The field has no digest that anything could have.
+pub(super) fn invalid_digest(field: &HeaderName) -> Refusal {
+    problem(bad(format!("The field {field} has no valid digest")), "digest-invalid-values")
+}
+
+/// The content is smaller than content may be.
+fn too_small(limit: u64) -> Refusal {
+    bad(format!("Size of the content is below the limit ({limit} bytes)"))
 }
 
 /// Names a problem type (RFC 9457).
@@ -190,7 +238,8 @@ fn later(detail: &str) -> Refusal {
 /// Some clients begin a new upload after a 5xx of a `HEAD`.
 pub(super) fn not_now(problem: Problem) -> Refusal {
     let refusal = refusal(problem);
-    if !refusal.status().is_server_error() {
+    let has_ended = refusal.headers().contains_key(UPLOAD_COMPLETE);
+    if has_ended || !refusal.status().is_server_error() {
         return refusal;
     }
     let says_when = refusal.headers().contains_key(RETRY_AFTER);

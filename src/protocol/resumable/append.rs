@@ -7,12 +7,15 @@ use super::answer::{
     self, PARTIAL_UPLOAD, bad, empty, shown_offset, wrong_digest, wrong_media_type,
 };
 use super::config::Resumable;
+use super::content::{Content, read_digests};
 use super::fields::{
-    CONTENT_DIGEST, INTEROP_VERSION, REPR_DIGEST, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT,
-    UPLOAD_OFFSET, boolean, digests, from_bool, integer,
+    INTEROP_VERSION, REPR_DIGEST, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT, UPLOAD_OFFSET,
+    boolean, from_bool, integer,
 };
-use crate::checksum::{Digest, Running};
-use crate::engine::{Append, AppendMode, ErrorKind, Lease, OwnerUploads};
+use super::head;
+use super::interim::Interim;
+use crate::checksum::Digest;
+use crate::engine::{AppendMode, ErrorKind, Lease, OwnerUploads};
 use crate::id::UploadId;
 use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::headers::{essence, single};
@@ -29,14 +32,10 @@ pub(super) async fn append<B: Payload>(
     let uploads = exchange.authorize(&context).await?;
     let id = id.ok_or(ErrorKind::NotFound)?;
     let request = Request::read(resumable, exchange, context, body.exact_size())?;
-    let result = request.append(&uploads, &id, body).await;
-    let Err(problem) = result else { return result };
-    if let Problem::Engine(error) = &problem
-        && matches!(error.kind(), ErrorKind::TooLong { .. })
-    {
-        // More bytes than were announced: nobody knows which are the right ones.
-        drop(uploads.remove(&id).await);
-    }
+    let problem = match request.append(&uploads, &id, body).await {
+        Ok(reply) => return Ok(reply),
+        Err(problem) => invalidate(&uploads, &id, problem).await,
+    };
     let Ok(upload) = uploads.status(&id).await else { return Err(problem) };
     let refusal = match problem {
         Problem::Engine(error) if matches!(error.kind(), ErrorKind::OffsetMismatch { .. }) => {
@@ -49,16 +48,24 @@ pub(super) async fn append<B: Payload>(
     Err(refusal.header(UPLOAD_LIMIT, resumable.limits_of(exchange, &upload)).into())
 }
 
+/// Removes an upload of which more bytes came than were announced, since nobody knows which are the
+/// right ones.
+pub(super) async fn invalidate(uploads: &OwnerUploads, id: &UploadId, problem: Problem) -> Problem {
+    if let Problem::Engine(error) = &problem
+        && matches!(error.kind(), ErrorKind::TooLong { .. })
+    {
+        drop(uploads.remove(id).await);
+    }
+    problem
+}
+
 /// A request that brings bytes, as its headers describe it.
 struct Request<'a> {
     resumable: &'a Resumable,
     exchange: &'a Exchange<'a>,
     context: Context<'a>,
     at: u64,
-    complete: bool,
     length: Option<u64>,
-    /// The number of bytes, if it is known.
-    size: Option<u64>,
     content: Content,
 }
 
@@ -76,14 +83,14 @@ impl<'a> Request<'a> {
         let complete = boolean(headers, &UPLOAD_COMPLETE);
         let complete = complete.ok_or_else(|| bad("Upload-Complete is required"))?;
         let length = integer(headers, &UPLOAD_LENGTH);
-        let content = Content::read(headers, complete)?;
-        Ok(Self { resumable, exchange, context, at, complete, length, size, content })
+        let content = Content::read(headers, complete, size)?;
+        Ok(Self { resumable, exchange, context, at, length, content })
     }
 
     /// What the length of the whole is after this request.
     fn total(&self) -> Option<u64> {
-        let end = self.size.filter(|_| self.complete).and_then(|size| self.at.checked_add(size));
-        self.length.or(end)
+        let size = self.content.size.filter(|_| self.content.complete);
+        self.length.or(size.and_then(|size| self.at.checked_add(size)))
     }
 
     async fn append<B: Payload>(
@@ -93,12 +100,15 @@ impl<'a> Request<'a> {
         body: &mut Incoming<B>,
     ) -> Result<Reply, Problem> {
         let acquired = uploads.acquire_if(id, |upload| self.check_upload(upload)).await;
-        let (lease, limit) = match acquired {
+        let (mut lease, limit) = match acquired {
             Err(Problem::Engine(error)) if *error.kind() == ErrorKind::AlreadyComplete => {
                 return self.repeat(&uploads.status(id).await?);
             }
             acquired => acquired?,
         };
+        if self.resumable.hands_over_once {
+            lease = lease.end_interrupted().await?;
+        }
         if self.at < lease.upload().offset() {
             return Box::pin(self.repeat_last_byte(uploads, lease, body)).await;
         }
@@ -107,25 +117,16 @@ impl<'a> Request<'a> {
         if let Some(total) = self.total() {
             append.set_total(total).await?;
         }
-        if self.size != Some(0) {
-            append.set_end_acknowledged(!self.complete);
-        }
-        if let Err(problem) = self.content.receive(body, &mut append).await {
-            if self.content.mode() == AppendMode::KeepWhatCame {
-                // What came is there before the client asks. If this fails, it is kept on a task,
-                // or else it was not acknowledged.
-                drop(append.commit_what_came().await);
-            }
-            return Err(problem);
-        }
-        body.check_truncation()?;
-        let lease = append.commit_and_keep().await?;
-        self.answer(lease).await
+        append.set_limit(self.resumable.limit_at(self.at, limit));
+        let interim = Interim::of(self.exchange.parts, self.at);
+        let lease = self.content.receive(body, interim, append).await?;
+        self.answer(lease, body.trailers()).await
     }
 
-    async fn answer(&self, lease: Lease) -> Result<Reply, Problem> {
-        if self.complete {
-            return Box::pin(finish(self.resumable, self.exchange, lease)).await;
+    async fn answer(&self, lease: Lease, trailers: Option<&HeaderMap>) -> Result<Reply, Problem> {
+        if self.content.complete {
+            let digests = self.content.of_whole(trailers)?;
+            return Box::pin(finish(self.resumable, self.exchange, lease, digests)).await;
         }
         let headers = self.resumable.headers(self.exchange, lease.upload());
         Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, headers)))
@@ -138,17 +139,16 @@ impl<'a> Request<'a> {
         if self.at != offset {
             return Err(ErrorKind::OffsetMismatch { offset }.into());
         }
-        if let Some(limit) = self.resumable.max_append_bytes.filter(|it| self.size > Some(*it)) {
-            return Err(ErrorKind::TooLarge { limit }.into());
-        }
+        self.resumable.check_size(self.content.size, self.content.complete)?;
         let context = Context { upload_id: Some(&upload.id), ..self.context };
         let configured = upload.max_bytes.or(self.exchange.settings.uploads.max_bytes());
         let limit = self.exchange.limit(context, configured).await?;
-        let end = self.size.map(|size| offset.saturating_add(size));
+        let end = self.content.size.map(|size| offset.saturating_add(size));
         if let Some(limit) = limit.filter(|limit| self.length.max(end) > Some(*limit)) {
             return Err(ErrorKind::TooLarge { limit }.into());
         }
         self.check_length(&upload, end)?;
+        self.resumable.check_total(self.total())?;
         let candidate = Candidate {
             context,
             raw_filename: &upload.raw_filename,
@@ -174,7 +174,7 @@ impl<'a> Request<'a> {
             }
         }
         match (self.length, end) {
-            (Some(length), Some(end)) if end > length || self.complete && end != length => {
+            (Some(length), Some(end)) if end > length || self.content.complete && end != length => {
                 Err(answer::inconsistent("Upload-Length is not where the content ends").into())
             }
             (Some(length), _) if length < upload.offset() => {
@@ -186,8 +186,9 @@ impl<'a> Request<'a> {
 
     /// Answers a request for an upload that is complete. Only one that ends there fits it.
     fn repeat(&self, upload: &Upload) -> Result<Reply, Problem> {
-        let fits = self.size.and_then(|size| self.at.checked_add(size)) == Some(upload.offset());
-        if !self.complete || !fits {
+        let fits =
+            self.content.size.and_then(|size| self.at.checked_add(size)) == Some(upload.offset());
+        if !self.content.complete || !fits {
             return Err(ErrorKind::AlreadyComplete.into());
         }
         let headers = self.resumable.headers(self.exchange, upload);
@@ -208,9 +209,9 @@ impl<'a> Request<'a> {
             content = body.read_small(1) => content?.ok_or(ErrorKind::TooLong { total })?,
             why = stopped => return Err(why.into()),
         };
-        self.content.verify_small(&content)?;
+        self.content.verify_small(body.trailers(), &content)?;
         if content.is_empty() {
-            if self.complete {
+            if self.content.complete {
                 return Err(ErrorKind::Incomplete { offset: self.at, total }.into());
             }
             let headers = self.resumable.headers(self.exchange, lease.upload());
@@ -220,9 +221,9 @@ impl<'a> Request<'a> {
             return Err(bad("The last byte is not the one that was sent before").into());
         }
         let mut append = lease.append(AppendMode::AllOrNothing);
-        append.set_end_acknowledged(!self.complete);
+        append.set_end_acknowledged(!self.content.complete);
         let lease = append.commit_and_keep().await?;
-        self.answer(lease).await
+        self.answer(lease, body.trailers()).await
     }
 }
 
@@ -237,14 +238,16 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// Hands over an upload that has all its bytes.
+/// Hands over an upload that has all its bytes, if it has these digests.
 pub(super) async fn finish(
     resumable: &Resumable,
     exchange: &Exchange<'_>,
     lease: Lease,
+    mut digests: Vec<Digest>,
 ) -> Result<Reply, Problem> {
     let upload = lease.upload().clone();
-    let promised = promised_digests(&upload)?;
+    resumable.check_total(Some(upload.offset()))?;
+    digests.extend(read_digests(&head::field(&upload, &REPR_DIGEST), &REPR_DIGEST)?);
     // Where the client goes on if the application fails.
     let mut failed = HeaderMap::new();
     failed.insert(UPLOAD_COMPLETE, from_bool(false));
@@ -253,89 +256,17 @@ pub(super) async fn finish(
     let mut headers = HeaderMap::new();
     headers.insert(UPLOAD_COMPLETE, from_bool(true));
     headers.insert(UPLOAD_OFFSET, upload.offset().into());
-    let mut completion = None;
-    for digest in promised {
-        completion = Some(digest);
-    }
-    let completion = lease.complete(completion).await?;
+    let completion =
+        lease.complete(digests.iter().copied()).await.map_err(|error| match error.kind() {
+            ErrorKind::ChecksumMismatch => {
+                digests.retain(|digest| upload.digest_of(digest.algorithm()) != Some(*digest));
+                Problem::from(wrong_digest(&REPR_DIGEST, &digests).because_of(error))
+            }
+            _ => error.into(),
+        })?;
     let replay = Replay::File(completion.file().open().await?);
     let framing = Framing { headers, failed, ..Framing::default() };
     Ok(Reply::Finished(Box::new(Finish { completion, replay, framing })))
-}
-
-/// The digests of the whole that the first request has promised.
-fn promised_digests(upload: &Upload) -> Result<Vec<Digest>, Refusal> {
-    let Some(head) = &upload.head else { return Ok(Vec::new()) };
-    let mut headers = HeaderMap::new();
-    for (name, value) in &head.headers {
-        if name == REPR_DIGEST.as_str()
-            && let Ok(value) = value.try_into()
-        {
-            headers.append(REPR_DIGEST, value);
-        }
-    }
-    digests(&headers, &REPR_DIGEST).map_err(|_| wrong_digest())
-}
-
-/// The content of a request, and the digests that it must have.
-pub(super) struct Content {
-    complete: bool,
-    digests: Vec<Digest>,
-}
-
-impl Content {
-    pub(super) fn read(headers: &HeaderMap, complete: bool) -> Result<Self, Refusal> {
-        let digests = digests(headers, &CONTENT_DIGEST).map_err(|_| wrong_digest())?;
-        Ok(Self { complete, digests })
-    }
-
-    /// Content with a digest of its own is kept if that is right, and otherwise not at all.
-    fn mode(&self) -> AppendMode {
-        match self.digests.is_empty() {
-            true => AppendMode::KeepWhatCame,
-            false => AppendMode::AllOrNothing,
-        }
-    }
-
-    /// Receives the body.
-    pub(super) async fn receive<B: Payload>(
-        &self,
-        body: &mut Incoming<B>,
-        append: &mut Append,
-    ) -> Result<(), Problem> {
-        if !self.digests.is_empty() {
-            let algorithms: Vec<_> = self.digests.iter().map(Digest::algorithm).collect();
-            append.compute_digests(&algorithms).await?;
-        }
-        while let Some(bytes) = body.next(Some(append)).await? {
-            append.write_bytes(bytes).await?;
-        }
-        let (offset, total) = (append.position(), append.upload().total());
-        if let Some(total) = total.filter(|total| self.complete && *total != offset) {
-            return Err(ErrorKind::Incomplete { offset, total }.into());
-        }
-        if self.digests.is_empty() {
-            return Ok(());
-        }
-        let computed = append.computed_digests().await?;
-        match self.digests.iter().all(|digest| computed.contains(digest)) {
-            true => Ok(()),
-            false => Err(wrong_digest().into()),
-        }
-    }
-
-    /// Verifies a body that was read as a whole.
-    fn verify_small(&self, body: &[u8]) -> Result<(), Problem> {
-        let matches = self.digests.iter().all(|digest| {
-            let mut running = Running::new(digest.algorithm());
-            running.update(body);
-            running.digest() == Some(*digest)
-        });
-        match matches {
-            true => Ok(()),
-            false => Err(wrong_digest().into()),
-        }
-    }
 }
 
 /// The last version of the draft in which bytes have no media type.

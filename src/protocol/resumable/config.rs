@@ -21,6 +21,9 @@ pub struct Resumable {
     head_bytes: usize,
     pub(super) kept_headers: Vec<HeaderName>,
     pub(super) max_append_bytes: Option<u64>,
+    pub(super) min_append_bytes: u64,
+    pub(super) min_bytes: u64,
+    pub(super) hands_over_once: bool,
 }
 
 /// Which requests are resumable.
@@ -50,6 +53,9 @@ impl Resumable {
             head_bytes: 8 * 1024,
             kept_headers: Vec::new(),
             max_append_bytes: None,
+            min_append_bytes: 0,
+            min_bytes: 0,
+            hands_over_once: false,
         }
     }
 
@@ -102,6 +108,38 @@ impl Resumable {
     pub fn max_append_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.max_append_bytes = bytes.into();
         self
+    }
+
+    /// Sets the minimum size of the content of one request, in bytes, which clients are told: so that
+    /// none of them sends a file in very many requests. Default: 0. Requests without content, and
+    /// those that complete an upload, may be smaller.
+    pub fn min_append_bytes(mut self, bytes: u64) -> Self {
+        self.min_append_bytes = bytes;
+        self
+    }
+
+    /// Sets the minimum size of the whole content, in bytes, which clients are told. Default: 0.
+    pub fn min_bytes(mut self, bytes: u64) -> Self {
+        self.min_bytes = bytes;
+        self
+    }
+
+    /// Ends an upload whose hand-over was interrupted by a crash, for a handler that must not run
+    /// twice. Default: off; the client's next request then runs the handler again.
+    ///
+    /// Nobody knows what the handler has done before the crash. The client is told with a 500, and
+    /// the upload stays in the listing as
+    /// [`Status::Interrupted`](crate::Status::Interrupted) until it expires or is removed.
+    pub fn hand_over_once(mut self, once: bool) -> Self {
+        self.hands_over_once = once;
+        self
+    }
+
+    /// The limit of the size for a request that begins at `offset`, where `whole` is that of the
+    /// whole.
+    pub(super) fn limit_at(&self, offset: u64, whole: Option<u64>) -> Option<u64> {
+        let request = self.max_append_bytes.map(|bytes| offset.saturating_add(bytes));
+        request.into_iter().chain(whole).min()
     }
 
     pub(super) fn is_chosen(&self, request: &Parts) -> bool {

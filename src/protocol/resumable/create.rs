@@ -3,14 +3,18 @@
 use http::header::CONTENT_DISPOSITION;
 use http::{HeaderMap, StatusCode};
 
-use super::answer::{empty, inconsistent, wrong_digest};
-use super::append::{Content, finish};
+use super::answer::{empty, inconsistent};
+use super::append::{finish, invalidate};
 use super::config::Resumable;
+use super::content::{Content, announces};
 use super::fields::{
-    REPR_DIGEST, UPLOAD_COMPLETE, UPLOAD_LENGTH, boolean, digests, from_bool, integer,
+    KNOWN, REPR_DIGEST, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT, boolean, from_bool, integer,
+    wanted,
 };
 use super::head;
-use crate::engine::{ErrorKind, NewUpload};
+use super::interim::Interim;
+use crate::checksum::{Digest, DigestAlgorithm};
+use crate::engine::{Append, ErrorKind, NewUpload, OwnerUploads};
 use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::disposition::Disposition;
 use crate::protocol::{Exchange, Incoming, Payload, Problem, Reply};
@@ -20,36 +24,89 @@ pub(super) async fn create<B: Payload>(
     exchange: &Exchange<'_>,
     body: &mut Incoming<B>,
 ) -> Result<Reply, Problem> {
-    let request = exchange.parts;
     let context = exchange.context(Action::Append, None);
     let uploads = exchange.authorize(&context).await?;
     let limit = exchange.limit(context, exchange.settings.uploads.max_bytes()).await?;
-    let described = Described::read(&request.headers, body.exact_size());
-    if let Err(problem) = described.check(resumable, limit) {
-        let refusal = super::answer::refusal(problem);
-        return Err(refusal
-            .header(super::fields::UPLOAD_LIMIT, resumable.limits(limit, None))
-            .into());
+    let creation = Creation { resumable, exchange, context, uploads, limit };
+    creation.receive(body).await.map_err(|problem| {
+        let limits = resumable.limits(limit, None);
+        super::answer::refusal(problem).header(UPLOAD_LIMIT, limits).into()
+    })
+}
+
+struct Creation<'a> {
+    resumable: &'a Resumable,
+    exchange: &'a Exchange<'a>,
+    context: Context<'a>,
+    uploads: OwnerUploads,
+    /// The limit of the whole size.
+    limit: Option<u64>,
+}
+
+impl Creation<'_> {
+    async fn receive<B: Payload>(&self, body: &mut Incoming<B>) -> Result<Reply, Problem> {
+        let Self { resumable, exchange, .. } = *self;
+        let described = Described::read(&exchange.parts.headers, body.exact_size());
+        described.check(resumable, self.limit)?;
+        if !resumable.can_keep(exchange.parts) {
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return Err(Refusal::new(status, "The headers of the request cannot be kept").into());
+        }
+        let headers = &exchange.parts.headers;
+        let content = Content::read(headers, described.complete, described.size)?;
+        let new = described.accept(exchange, self.context).await?;
+        let new = new.digests(digests(headers, content.of_whole(None)?)).limit(self.limit);
+        let append = self.uploads.create(new.head(head::of(resumable, exchange.parts))).await?;
+        let id = append.upload().id;
+        let interim = Interim::of(exchange.parts, 0);
+        let append = self.announce(append, &content, interim.as_ref()).await?;
+        let lease = match content.receive(body, interim, append).await {
+            Ok(lease) => lease,
+            Err(problem) => return Err(invalidate(&self.uploads, &id, problem).await),
+        };
+        if described.complete {
+            return finish(resumable, exchange, lease, content.of_whole(body.trailers())?).await;
+        }
+        let mut headers = resumable.headers(exchange, lease.upload());
+        resumable.insert_location(&mut headers, &id);
+        headers.insert(UPLOAD_COMPLETE, from_bool(false));
+        Ok(Reply::Answer(empty(StatusCode::CREATED, headers)))
     }
-    if !resumable.can_keep(request) {
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return Err(Refusal::new(status, "The headers of the request cannot be kept").into());
+
+    /// Tells the client where its upload is before the content comes. Then what has come is kept if
+    /// the connection breaks; without that, nobody would find it.
+    async fn announce(
+        &self,
+        append: Append,
+        content: &Content,
+        interim: Option<&Interim>,
+    ) -> Result<Append, Problem> {
+        let mut append = match interim {
+            None => append,
+            Some(interim) => {
+                let lease = append.commit_and_keep().await?;
+                let mut headers = HeaderMap::new();
+                self.resumable.insert_location(&mut headers, &lease.upload().id);
+                let limits = self.resumable.limits(self.limit, lease.upload().expires());
+                headers.insert(UPLOAD_LIMIT, limits);
+                interim.send(headers);
+                lease.append(content.mode())
+            }
+        };
+        append.set_limit(self.resumable.limit_at(0, self.limit));
+        Ok(append)
     }
-    let content = Content::read(&request.headers, described.complete)?;
-    digests(&request.headers, &REPR_DIGEST).map_err(|_| wrong_digest())?;
-    let new = described.accept(exchange, context).await?;
-    let new = new.head(head::of(resumable, request)).limit(limit);
-    let mut append = uploads.create(new).await?;
-    content.receive(body, &mut append).await?;
-    body.check_truncation()?;
-    let lease = append.commit_and_keep().await?;
-    if described.complete {
-        return finish(resumable, exchange, lease).await;
+}
+
+/// The algorithms of the digests of the whole that the client gives or wants.
+fn digests(headers: &HeaderMap, given: Vec<Digest>) -> Vec<DigestAlgorithm> {
+    let mut algorithms: Vec<_> = given.iter().map(Digest::algorithm).collect();
+    algorithms.extend(wanted(headers));
+    if announces(headers, &REPR_DIGEST) {
+        // Which ones they are shows at the end.
+        algorithms.extend(KNOWN.map(|(algorithm, _)| algorithm));
     }
-    let mut headers = resumable.headers(exchange, lease.upload());
-    resumable.insert_location(&mut headers, &lease.upload().id);
-    headers.insert(UPLOAD_COMPLETE, from_bool(false));
-    Ok(Reply::Answer(empty(StatusCode::CREATED, headers)))
+    algorithms
 }
 
 /// What the head says of the content.
@@ -76,9 +133,8 @@ impl<'a> Described<'a> {
         if let Some(limit) = limit.filter(|limit| self.total().max(self.size) > Some(*limit)) {
             return Err(ErrorKind::TooLarge { limit }.into());
         }
-        if let Some(limit) = resumable.max_append_bytes.filter(|most| self.size > Some(*most)) {
-            return Err(ErrorKind::TooLarge { limit }.into());
-        }
+        resumable.check_size(self.size, self.complete)?;
+        resumable.check_total(self.total())?;
         match (self.length, self.size) {
             (Some(length), Some(size)) if size > length || self.complete && size != length => {
                 Err(inconsistent("Upload-Length is not the length of the content").into())

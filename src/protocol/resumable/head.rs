@@ -5,7 +5,7 @@ use http::header::{
     TRANSFER_ENCODING,
 };
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::config::Resumable;
 use super::fields::{
@@ -66,8 +66,6 @@ pub(super) fn restore(request: &mut Parts, upload: &Upload) {
         UPLOAD_LENGTH,
         UPLOAD_LIMIT,
         INTEROP_VERSION,
-        REPR_DIGEST,
-        WANT_REPR_DIGEST,
         EXPECT,
         TRAILER,
         TRANSFER_ENCODING,
@@ -97,6 +95,13 @@ pub(super) fn restore(request: &mut Parts, upload: &Upload) {
             request.headers.append(name, value);
         }
     }
+}
+
+/// A field of the request that began the upload, if it was kept.
+pub(super) fn field(upload: &Upload, name: &HeaderName) -> HeaderMap {
+    let headers = upload.head.iter().flat_map(|head| &head.headers);
+    let values = headers.filter(|(other, _)| other == name.as_str());
+    values.filter_map(|(_, value)| Some((name.clone(), value.try_into().ok()?))).collect()
 }
 
 /// The media type of the whole.

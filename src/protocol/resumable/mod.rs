@@ -8,13 +8,17 @@
 mod answer;
 mod append;
 mod config;
+mod content;
 mod create;
 pub(crate) mod fields;
 mod head;
+mod interim;
 mod status;
 
 use bytes::Bytes;
-use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::header::{
+    ACCESS_CONTROL_REQUEST_METHOD, CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION, RETRY_AFTER,
+};
 use http::request::Parts;
 use http::{Method, Response};
 
@@ -60,6 +64,10 @@ impl Dialect for Resumable {
         }
         let begins = match request.method {
             Method::GET | Method::HEAD | Method::TRACE | Method::CONNECT => return None,
+            // A browser asks the application for its permission first.
+            Method::OPTIONS if request.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) => {
+                return None;
+            }
             Method::OPTIONS => false,
             _ => true,
         };

@@ -5,12 +5,16 @@ use http::{HeaderMap, Response, StatusCode};
 
 use super::answer::{bad, empty, not_now};
 use super::config::Resumable;
-use super::fields::{UPLOAD_COMPLETE, UPLOAD_OFFSET};
+use super::fields::{
+    REPR_DIGEST, UPLOAD_COMPLETE, UPLOAD_OFFSET, WANT_REPR_DIGEST, from_digests, wanted,
+};
+use super::head;
+use crate::checksum::Digest;
 use crate::engine::{ErrorKind, OwnerUploads};
 use crate::id::UploadId;
 use crate::policy::Action;
 use crate::protocol::{Exchange, Problem};
-use crate::upload::Status;
+use crate::upload::{Status, Upload};
 
 pub(super) async fn status(
     resumable: &Resumable,
@@ -22,11 +26,29 @@ pub(super) async fn status(
 async fn shown(resumable: &Resumable, exchange: &Exchange<'_>) -> Result<Response<Bytes>, Problem> {
     let (uploads, id) = named(resumable, exchange, Action::Status).await?;
     let upload = uploads.status(&id).await?;
-    // Where it stands shows when the application has answered.
-    if upload.status() == Status::Finishing {
-        return Err(ErrorKind::Finishing.into());
+    match upload.status() {
+        // Where it stands shows when the application has answered.
+        Status::Finishing => return Err(ErrorKind::Finishing.into()),
+        Status::Interrupted => return Err(ErrorKind::Interrupted.into()),
+        Status::Open if resumable.hands_over_once && upload.total() == Some(upload.offset()) => {
+            drop(uploads.acquire(&id).await?.end_interrupted().await?);
+        }
+        _ => {}
     }
-    Ok(empty(StatusCode::NO_CONTENT, resumable.headers(exchange, &upload)))
+    let mut headers = resumable.headers(exchange, &upload);
+    if upload.total() == Some(upload.offset()) {
+        let digests = digests_of(exchange, &upload);
+        headers.extend(from_digests(&digests).map(|value| (REPR_DIGEST, value)));
+    }
+    Ok(empty(StatusCode::NO_CONTENT, headers))
+}
+
+/// The digests that the client wants now, or has wanted when it began the upload.
+fn digests_of(exchange: &Exchange<'_>, upload: &Upload) -> Vec<Digest> {
+    let now = wanted(&exchange.parts.headers);
+    let before = wanted(&head::field(upload, &WANT_REPR_DIGEST));
+    let wanted = if now.is_empty() { before } else { now };
+    wanted.into_iter().filter_map(|algorithm| upload.digest_of(algorithm)).collect()
 }
 
 pub(super) async fn remove(

@@ -149,6 +149,9 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
             Refusal::new(StatusCode::FORBIDDEN, "Upload is already complete")
         }
         ErrorKind::Finishing => locked("Upload is being completed"),
+        ErrorKind::Interrupted => {
+            Refusal::new(StatusCode::GONE, "Completion of the upload was interrupted")
+        }
         ErrorKind::Busy => locked("Upload is held by another request"),
         ErrorKind::OffsetMismatch { offset } => {
             Refusal::new(StatusCode::CONFLICT, "Offsets do not match")

@@ -2,10 +2,16 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../support/mod.rs"]
 mod support;
-#[path = "support/tus.rs"]
+#[path = "../support/tus.rs"]
 #[expect(dead_code, reason = "it is a client of another protocol")]
 mod tus_client;
+
+mod digests;
+mod interim;
+mod limits;
+mod once;
 
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
@@ -325,37 +331,6 @@ async fn what_is_not_chosen_passes_with_its_headers() {
     let headers = [MORE, ("content-type", &*huge)];
     refused(&app.send(request("POST", "/inbox", &headers, TestBody::of("s"))).await, 431, None);
     assert!(app.got().is_empty());
-}
-
-#[tokio::test]
-async fn digests_are_compared() {
-    let app = App::new(layer(memory()));
-    let path = app.begin(&[], "sand").await;
-    let sum = "sha-256=:f6dk1TsscmXmmugN6c6MTvHNm09CYdyjpkWH9/5Ai/0=:";
-    let with = |bytes: &'static str, sum: &str| {
-        let mut request = patch(&path, 4, MORE, TestBody::of(bytes));
-        request.headers_mut().insert("content-digest", sum.parse().unwrap());
-        request
-    };
-    for (bytes, sum) in [
-        (" and fOam", sum),
-        (" and foam", "sha-256=:AAAA:"),
-        (" and foam", "sha-256=5"),
-        (" and foam", "sha-256"),
-    ] {
-        refused(&app.send(with(bytes, sum)).await, 400, None);
-        assert_eq!(app.stands_at(&path).await.0, "4", "{bytes} {sum}");
-    }
-    let reply = app.send(with(" and foam", sum)).await;
-    assert_eq!((reply.status.as_u16(), reply.header("upload-offset")), (204, Some("13")));
-
-    // Of the whole: that of `sand and foam` is not this one.
-    let promised = [LAST, ("repr-digest", sum)];
-    let body = || TestBody::of("sand and foam");
-    refused(&app.send(request("POST", "/inbox", &promised, body())).await, 400, None);
-    assert!(app.got().is_empty());
-    let body = || TestBody::of(" and foam");
-    assert_eq!(app.send(request("POST", "/inbox", &promised, body())).await.status, 200);
 }
 
 #[tokio::test]
