@@ -10,6 +10,7 @@ mod exchange;
 mod hand_over;
 mod headers;
 mod path;
+mod quota;
 pub(crate) mod resumable;
 pub(crate) mod tus;
 

@@ -12,6 +12,7 @@ mod digests;
 mod interim;
 mod limits;
 mod once;
+mod unchanged;
 
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};

@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use super::config::Chunked;
 use super::form::FormError;
-use crate::engine::{Error, ErrorKind, Quota};
+use crate::engine::{Error, ErrorKind};
 use crate::policy::Refusal;
-use crate::protocol::{BodyError, Problem};
+use crate::protocol::{BodyError, Problem, quota};
 use crate::time;
 use crate::upload::Upload;
 
@@ -160,12 +160,7 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
             bad(format!("Size of file exceeds the limit ({limit} bytes)"))
         }
         ErrorKind::QuotaExceeded { quota, limit } => {
-            let status = match quota {
-                Quota::OwnerUploads => StatusCode::TOO_MANY_REQUESTS,
-                Quota::OwnerBytes => StatusCode::PAYLOAD_TOO_LARGE,
-                Quota::AllBytes | Quota::FreeBytes => StatusCode::INSUFFICIENT_STORAGE,
-            };
-            Refusal::new(status, format!("The limit is {limit} {quota}")).with("limit", *limit)
+            quota::exceeded(quota, *limit).with("limit", *limit)
         }
         ErrorKind::Incomplete { offset, total } => {
             bad(format!("{offset} of {total} bytes have arrived")).with("offset", *offset)

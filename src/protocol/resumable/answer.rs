@@ -14,10 +14,10 @@ use super::fields::{
     limits,
 };
 use crate::checksum::Digest;
-use crate::engine::{Error, ErrorKind, Quota};
+use crate::engine::{Error, ErrorKind};
 use crate::id::UploadId;
 use crate::policy::Refusal;
-use crate::protocol::{BodyError, Exchange, Problem};
+use crate::protocol::{BodyError, Exchange, Problem, quota};
 use crate::upload::{Status, Upload};
 
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
@@ -173,14 +173,7 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("Size of the content exceeds the limit ({limit} bytes)"),
         ),
-        ErrorKind::QuotaExceeded { quota, limit } => {
-            let status = match quota {
-                Quota::OwnerUploads => StatusCode::TOO_MANY_REQUESTS,
-                Quota::OwnerBytes => StatusCode::PAYLOAD_TOO_LARGE,
-                Quota::AllBytes | Quota::FreeBytes => StatusCode::INSUFFICIENT_STORAGE,
-            };
-            Refusal::new(status, format!("The limit is {limit} {quota}"))
-        }
+        ErrorKind::QuotaExceeded { quota, limit } => quota::exceeded(quota, *limit),
         ErrorKind::ChecksumMismatch => wrong_digest(&REPR_DIGEST, &[]),
         ErrorKind::Superseded => later("Upload was taken over by a newer request"),
         ErrorKind::ShuttingDown => later("The server is shutting down"),

@@ -11,10 +11,10 @@ use super::headers::{
     TUS_CHECKSUM_ALGORITHM, TUS_EXTENSION, TUS_MAX_SIZE, TUS_RESUMABLE, TUS_VERSION,
     UPLOAD_EXPIRES, UPLOAD_OFFSET, VERSION,
 };
-use crate::engine::{Error, ErrorKind, Quota};
+use crate::engine::{Error, ErrorKind};
 use crate::id::UploadId;
 use crate::policy::Refusal;
-use crate::protocol::{BodyError, Exchange, Problem};
+use crate::protocol::{BodyError, Exchange, Problem, quota};
 use crate::time;
 use crate::upload::{Kind, Status, Upload};
 
@@ -168,14 +168,7 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("Size of file exceeds the limit ({limit} bytes)"),
         ),
-        ErrorKind::QuotaExceeded { quota, limit } => {
-            let status = match quota {
-                Quota::OwnerUploads => StatusCode::TOO_MANY_REQUESTS,
-                Quota::OwnerBytes => StatusCode::PAYLOAD_TOO_LARGE,
-                Quota::AllBytes | Quota::FreeBytes => StatusCode::INSUFFICIENT_STORAGE,
-            };
-            Refusal::new(status, format!("The limit is {limit} {quota}"))
-        }
+        ErrorKind::QuotaExceeded { quota, limit } => quota::exceeded(quota, *limit),
         ErrorKind::Incomplete { offset, total } => {
             bad(format!("{offset} of {total} bytes have arrived"))
         }
