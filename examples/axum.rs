@@ -31,7 +31,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use hyper_util::service::TowerToHyperService;
 use page::{form, list, operator, user};
 use serde_json::{Value, json};
 use serve::Server;
@@ -70,7 +69,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("drop files at http://{address}");
     println!("see how they come in at http://{address}/operator");
     let server = Server::new(Duration::from_secs(setting("HEAD_TIMEOUT", "10").parse()?));
-    let connections = server.serve(listener, TowerToHyperService::new(app), terminated()).await;
+    let connections = server.serve(listener, app, terminated()).await;
     tokio::join!(uploads.shutdown(PATIENCE), async {
         // A client that keeps an idle connection open must not keep the server running.
         drop(tokio::time::timeout(2 * PATIENCE, connections.shutdown()).await);

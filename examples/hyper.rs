@@ -29,7 +29,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use serve::Server;
 use tokio::net::TcpListener;
@@ -47,7 +46,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let media: Arc<Path> = PathBuf::from(setting("MEDIA", "media")).into();
     let application = tower::service_fn(move |request| application(Arc::clone(&media), request));
     let layer = ChunkedUploadLayer::new(uploads.clone()).tus(Tus::new("/files"));
-    let service = TowerToHyperService::new(layer.layer(application));
+    let service = layer.layer(application);
 
     let server = Server::new(Duration::from_secs(setting("HEAD_TIMEOUT", "10").parse()?));
     let listener = TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;

@@ -2,7 +2,8 @@
 //!
 //! `axum::serve` keeps a connection open for as long as its client likes, even if the client never
 //! sends anything or stops in the middle of a request's head. This server closes such connections.
-//! It can serve any tower service, including an axum router: `TowerToHyperService::new(router)`.
+//! It can serve any tower service, including an axum router. A request of HTTP/1.1 can be told
+//! something before its final response: it has an `Informational` in its extensions.
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -12,11 +13,13 @@ use std::time::Duration;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tower_chunked_upload::informational::Http1;
+use tower_service::Service;
 
 pub use self::begins::Begins;
 
@@ -77,8 +80,9 @@ impl Server {
             };
             // This fails only if the client has already left.
             drop(stream.set_nodelay(true));
-            let stream = TokioIo::new(Begins::new(stream, self.head_timeout));
-            let connection = self.hyper.serve_connection(stream, service.clone());
+            let stream = Http1::new(Begins::new(stream, self.head_timeout));
+            let service = TowerToHyperService::new(stream.serve(service.clone()));
+            let connection = self.hyper.serve_connection(TokioIo::new(stream), service);
             // A client that leaves in the middle is not an error here. (An async block around the
             // connection would make the task twice as large.)
             tokio::spawn(connections.watch(connection.into_owned()));

@@ -26,7 +26,6 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use hyper_util::service::TowerToHyperService;
 use page::{form, list, user};
 use serde_json::{Value, json};
 use serve::Server;
@@ -111,7 +110,7 @@ async fn node(bucket: &str, number: usize) -> Result<(), BoxError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     nodes::listens_at(listener.local_addr()?);
     let server = Server::new(head_timeout()?);
-    let connections = server.serve(listener, TowerToHyperService::new(app), told_to_end()).await;
+    let connections = server.serve(listener, app, told_to_end()).await;
     tokio::join!(uploads.shutdown(PATIENCE), async {
         // Responses are still sent, and an idle connection must not keep the node running.
         drop(tokio::time::timeout(2 * PATIENCE, connections.shutdown()).await);

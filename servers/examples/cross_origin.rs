@@ -49,7 +49,6 @@ use axum_extra::extract::CookieJar;
 use axum_extra::extract::cookie::{Cookie, SameSite};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
-use hyper_util::service::TowerToHyperService;
 use ring::rand::SystemRandom;
 use ring::{digest, hmac};
 use serde_json::{Value, json};
@@ -86,7 +85,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("takes files at http://{}", listener.local_addr()?);
     let server = Server::new(Duration::from_secs(setting("HEAD_TIMEOUT", "10").parse()?));
     let stop = async { drop(tokio::signal::ctrl_c().await) };
-    let connections = server.serve(listener, TowerToHyperService::new(app), stop).await;
+    let connections = server.serve(listener, app, stop).await;
     tokio::join!(uploads.shutdown(PATIENCE), async {
         // A client that keeps an idle connection open must not keep the server running.
         drop(tokio::time::timeout(2 * PATIENCE, connections.shutdown()).await);

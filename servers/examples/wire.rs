@@ -24,7 +24,6 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper_util::service::TowerToHyperService;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use serde_json::{Value, json};
 use serve::Server;
@@ -122,7 +121,7 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
     let finished = uploads.for_operator();
     let application =
         tower::service_fn(move |request| application(Arc::clone(&hook), finished.clone(), request));
-    let service = TowerToHyperService::new(layer.layer(application));
+    let service = layer.layer(application);
 
     let listener = match node {
         Some(_) => TcpListener::bind("127.0.0.1:0").await?,

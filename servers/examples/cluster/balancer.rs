@@ -15,12 +15,12 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::ext::on_informational;
-use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use serve::Server;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tower::service_fn;
 
 use crate::nodes::Addresses;
 
