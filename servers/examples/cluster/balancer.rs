@@ -21,6 +21,7 @@ use serve::Server;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tower::service_fn;
+use tower_chunked_upload::informational::Informational;
 
 use crate::nodes::Addresses;
 
@@ -63,7 +64,12 @@ async fn answer(nodes: &Addresses, request: Request<Incoming>) -> Answer {
     let body = Passed { body, wait, broken: Arc::clone(&broken) };
     let mut request = Request::from_parts(head, body);
     let wants_it = wants.clone();
-    on_informational(&mut request, move |_| wants_it.send_replace(()));
+    let client = request.extensions().get::<Informational>().cloned();
+    on_informational(&mut request, move |told| match &client {
+        _ if told.status() == StatusCode::CONTINUE => wants_it.send_replace(()),
+        Some(client) => tell(client, told.status(), told.headers()),
+        None => {}
+    });
 
     let Some((number, stream)) = connect(nodes).await else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "No node is there\n");
@@ -107,6 +113,15 @@ async fn exchange(
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     sender.send_request(request).await
+}
+
+/// Passes an informational response on. One that cannot be sent any more is not missed.
+fn tell(client: &Informational, status: StatusCode, headers: &HeaderMap) {
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers.clone();
+    without_hops(response.headers_mut());
+    drop(client.send(response));
 }
 
 fn refuse(status: StatusCode, text: &'static str) -> Answer {
