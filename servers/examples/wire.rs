@@ -6,6 +6,13 @@
 //! HTTP/1.1 and cleartext HTTP/2 on one port. A completion with a header `X-Hook-Status` is
 //! answered with that status, and its file is not touched.
 //!
+//! It speaks three protocols: the chunked one, tus at `/files`, and the draft of the IETF at
+//! `/inbox`. That is a resource of an application that knows nothing of uploads: a `POST` or `PUT`
+//! of any body is answered with its method, size, SHA-256 and media type. If the folder
+//! `WIRE_FINAL` is set, the body is kept there as `SHA256.bin`, and `SHA256.deliveries` grows by
+//! one byte each time that the application runs. Unfinished uploads to `/inbox` are below
+//! `/uploads`. For requests of HTTP/1.1, the server can send informational responses (104).
+//!
 //! With `WIRE_BUCKET`, named as in the example `cluster`, the uploads are in a bucket, and
 //! `WIRE_LEASE_SECONDS` (1) is the lease for completions. With `WIRE_NODES`, that number of servers
 //! share the uploads behind a balancer.
@@ -22,7 +29,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body::Body;
 use http_body_util::Full;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use serde_json::{Value, json};
@@ -34,7 +42,7 @@ use tower::Layer;
 use tower_chunked_upload::store::{BucketStore, Durability, FsStore};
 use tower_chunked_upload::{
     Chunked, ChunkedUploadLayer, CompletedUpload, Context, OperatorUploads, Owner, Policy, Refusal,
-    RequestBody, Status, Tus, Uploads,
+    RequestBody, Resumable, Status, Tus, Uploads,
 };
 
 use self::nodes::{Nodes, told_to_end};
@@ -43,6 +51,8 @@ use self::nodes::{Nodes, told_to_end};
 mod balancer;
 #[path = "cluster/bucket.rs"]
 mod bucket;
+#[path = "wire/inbox.rs"]
+mod inbox;
 #[path = "cluster/nodes.rs"]
 mod nodes;
 
@@ -116,6 +126,7 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
                 .md5_check(md5_check),
         )
         .tus(tus())
+        .resumable(resumable()?)
         .idle_timeout(Duration::from_secs(number("WIRE_IDLE_SECONDS")?.unwrap_or(60)))
         .policy(Users { required: is_set("WIRE_AUTH") });
     let finished = uploads.for_operator();
@@ -147,6 +158,14 @@ fn tus() -> Tus {
     if is_set("WIRE_ABSOLUTE") { tus.absolute_urls(false) } else { tus }
 }
 
+fn resumable() -> Result<Resumable, BoxError> {
+    let resumable = Resumable::new("/uploads").paths([inbox::PATH]);
+    if !is_set("WIRE_ABSOLUTE") {
+        return Ok(resumable);
+    }
+    Ok(resumable.public_url(format!("http://{}/uploads", env::var("WIRE_ADDR")?)))
+}
+
 /// `X-User` names the user.
 struct Users {
     required: bool,
@@ -168,7 +187,13 @@ async fn application<B>(
     hook: Arc<Hook>,
     uploads: OperatorUploads,
     request: Request<RequestBody<B>>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Full<Bytes>>, Infallible>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
+    if request.uri().path().trim_end_matches('/') == inbox::PATH {
+        return Ok(inbox::receive(hook.folder.as_deref(), request).await);
+    }
     let Some(upload) = request.extensions().get::<CompletedUpload>().cloned() else {
         let (parts, _) = request.into_parts();
         if let Some(content) = hook.finished(&uploads, &parts).await {
@@ -176,8 +201,7 @@ async fn application<B>(
         }
         return Ok(answer(StatusCode::NOT_FOUND, &json!({ "detail": "Not found" })));
     };
-    let status = request.headers().get("x-hook-status");
-    if let Some(status) = status.and_then(|it| StatusCode::from_bytes(it.as_bytes()).ok()) {
+    if let Some(status) = hook_status(request.headers()) {
         return Ok(answer(status, &json!({})));
     }
     Ok(match hook.completed(&upload).await {
@@ -187,6 +211,11 @@ async fn application<B>(
             answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "detail": "Internal error" }))
         }
     })
+}
+
+/// The status that a request wants to be answered with.
+fn hook_status(headers: &HeaderMap) -> Option<StatusCode> {
+    StatusCode::from_bytes(headers.get("x-hook-status")?.as_bytes()).ok()
 }
 
 struct Hook {
