@@ -97,6 +97,16 @@ impl Access {
         Ok(upload)
     }
 
+    pub(super) async fn end_append(&self, id: &UploadId) -> Result<Upload, Error> {
+        self.find_unexpired(id).await?;
+        let (claims, timeout) = (&self.engine.claims, self.engine.takeover_timeout);
+        match claims.end(id, self.arrival(), timeout).await {
+            // A newer request has the upload, or it cannot grow any more.
+            Ok(()) | Err(ErrorKind::Superseded | ErrorKind::Finishing) => self.status(id).await,
+            Err(kind) => Err(kind.into()),
+        }
+    }
+
     pub(super) async fn open(&self, id: &UploadId) -> Result<Reader, Error> {
         self.find_unexpired(id).await?;
         Ok(self.engine.store.open(id).await?)

@@ -52,7 +52,7 @@ pub enum AppendMode {
     /// All bytes that arrived are acknowledged, even if the rest never arrives: about twice a
     /// second while they arrive, and at the end, also if the append is dropped. Only a newer
     /// request that takes the upload over discards what was not yet acknowledged, since it brings
-    /// it again.
+    /// it again. One that only [asks where it stands](crate::OwnerUploads::end_append) does not.
     KeepWhatCame,
 }
 
@@ -227,7 +227,8 @@ impl Append {
     /// was dropped before it completed, the append can only be dropped.
     pub async fn write(&mut self, mut bytes: impl Buf + Send) -> Result<(), Error> {
         self.admit(bytes.remaining()).await?;
-        self.gather(&mut bytes).await
+        self.gather(&mut bytes).await?;
+        Ok(self.check_claim()?)
     }
 
     /// Adds bytes like [`write`](Self::write), and does not copy large ones, since the copy would
@@ -253,12 +254,16 @@ impl Append {
                 self.finish_write().await?;
             }
         }
-        self.gather(&mut bytes).await
+        self.gather(&mut bytes).await?;
+        Ok(self.check_claim()?)
     }
 
     /// Checks whether `more` bytes may be written, and reserves quota for them.
     async fn admit(&mut self, more: usize) -> Result<(), Error> {
-        self.check_claim()?;
+        // Bytes that were read before the append was stopped may be kept.
+        if self.is_overtaken() {
+            return Err(ErrorKind::Superseded.into());
+        }
         if more > 0 && self.upload.is_joined() {
             return Err(ErrorKind::AlreadyComplete.into());
         }
@@ -446,6 +451,7 @@ impl Append {
     /// [`ErrorKind::OffsetMismatch`] with the new offset, [`ErrorKind::Finishing`],
     /// [`ErrorKind::AlreadyComplete`], [`ErrorKind::NotFound`] or [`ErrorKind::Expired`].
     pub async fn commit(self) -> Result<Upload, Error> {
+        self.check_claim()?;
         Ok(self.end(false).await?.0)
     }
 
@@ -455,20 +461,28 @@ impl Append {
     /// # Errors
     /// See [`commit`](Self::commit).
     pub async fn commit_and_keep(self) -> Result<Lease, Error> {
+        self.check_claim()?;
         self.end(true).await?.1.ok_or_else(|| ErrorKind::Store.into())
     }
 
     /// Commits what has arrived and is to be kept, unless all of it is committed: a commit without
     /// bytes would take the place of a newer request's on another node.
     pub(crate) async fn commit_what_came(mut self) -> Result<(), Error> {
+        if self.is_overtaken() {
+            return Err(ErrorKind::Superseded.into());
+        }
         match self.has_uncommitted() {
-            true => self.commit().await.map(drop),
+            true => self.end(false).await.map(drop),
             false => self.finish_write().await,
         }
     }
 
+    /// Whether a newer request brings these bytes again, from where it has seen the upload.
+    fn is_overtaken(&self) -> bool {
+        self.claim.as_ref().is_some_and(|claim| claim.is_overtaken())
+    }
+
     async fn end(mut self, keep: bool) -> Result<(Upload, Option<Lease>), Error> {
-        self.check_claim()?;
         if self.origin == Origin::Staged {
             return Err(ErrorKind::NotFound.into());
         }
@@ -550,9 +564,8 @@ impl Append {
 impl Drop for Append {
     /// Keeps what came.
     fn drop(&mut self) {
+        let overtaken = self.is_overtaken();
         let Some(claim) = self.claim.take() else { return };
-        // A newer request brings these bytes again, from where it has seen the upload.
-        let overtaken = claim.check() == Err(ErrorKind::Superseded);
         if !self.has_uncommitted() || self.origin != Origin::Existing || overtaken {
             return;
         }

@@ -79,6 +79,8 @@ struct Signals {
     wanted: CancellationToken,
     /// Cancelled before `wanted` if that claim is newer. Equally new claims share this token.
     stop: CancellationToken,
+    /// Cancelled before `stop` if that claim brings no bytes and wants to know what has come.
+    keep: CancellationToken,
 }
 
 /// The right to work on an upload, until it is dropped or a newer claim supersedes it.
@@ -130,6 +132,30 @@ impl Claims {
         };
         claim.turn = Some(turn.map_err(|_| ErrorKind::Busy)?);
         Ok(claim)
+    }
+
+    /// Asks the current holder, if there is one, to stop and to keep what it has received, and waits
+    /// for it, but no longer than `timeout`.
+    pub(super) async fn end(
+        &self,
+        id: &UploadId,
+        arrival: Arrival,
+        timeout: Duration,
+    ) -> Result<(), ErrorKind> {
+        let (claim, turn) = {
+            let mut slots = self.shared.slots();
+            let Some(slot) = slots.uploads.get(id) else { return Ok(()) };
+            if arrival.at >= slot.arrival.at && !slot.finishing {
+                slot.signals.keep.cancel();
+            }
+            self.enter(&mut slots, id, arrival)?
+        };
+        let ended = tokio::select! {
+            biased;
+            () = claim.signals.stop.cancelled() => return Err(self.shared.why_stopped()),
+            turn = tokio::time::timeout(timeout, turn.lock_owned()) => turn,
+        };
+        ended.map(drop).map_err(|_| ErrorKind::Busy)
     }
 
     /// Claims an upload that has no other claim.
@@ -310,6 +336,11 @@ impl Claim {
         if is_stopped { Err(self.guard.shared.why_stopped()) } else { Ok(()) }
     }
 
+    /// Whether a newer claim brings again what this one has not committed.
+    pub(super) fn is_overtaken(&self) -> bool {
+        self.check() == Err(ErrorKind::Superseded) && !self.signals.keep.is_cancelled()
+    }
+
     /// Marks the upload as finishing, so that newer claims are refused and cannot stop this one.
     /// Fails if a newer claim has already asked for it.
     pub(super) fn finish(&self) -> Result<(), ErrorKind> {
@@ -371,6 +402,46 @@ mod tests {
         assert!(third.check().is_ok());
         drop(third);
         assert!(claims.shared.slots().uploads.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_only_wants_to_know_does_not_overtake() {
+        let (claims, id) = (Claims::default(), UploadId::random());
+        // Nobody holds it.
+        assert_eq!(claims.end(&id, Arrival::now(), TIMEOUT).await, Ok(()));
+        let first = claims.claim(&id, Arrival::now(), TIMEOUT).await.unwrap();
+        assert!(!first.is_overtaken());
+        let holder = async {
+            assert_eq!(first.stopped().await, ErrorKind::Superseded);
+            assert!(!first.is_overtaken());
+            drop(first);
+        };
+        let (ended, ()) = tokio::join!(claims.end(&id, Arrival::now(), TIMEOUT), holder);
+        assert_eq!(ended, Ok(()));
+        assert!(claims.shared.slots().uploads.is_empty());
+
+        // A later claim that brings bytes overtakes as ever, and so it does who wants to know.
+        let first = claims.claim(&id, Arrival::now(), TIMEOUT).await.unwrap();
+        let mut asks = std::pin::pin!(claims.end(&id, Arrival::now(), TIMEOUT));
+        assert!(tokio::time::timeout(Duration::ZERO, asks.as_mut()).await.is_err());
+        let mut brings = std::pin::pin!(claims.claim(&id, Arrival::now(), TIMEOUT));
+        assert!(tokio::time::timeout(Duration::ZERO, brings.as_mut()).await.is_err());
+        assert_eq!(asks.await, Err(ErrorKind::Superseded));
+        assert!(!first.is_overtaken());
+        drop(first);
+        let second = brings.await.unwrap();
+        let third = claims.claim(&id, Arrival::now(), Duration::ZERO).await;
+        assert_eq!(third.unwrap_err(), ErrorKind::Busy);
+        assert!(second.is_overtaken());
+
+        // An older question changes nothing.
+        let (claims, now) = (Claims::default(), Instant::now());
+        let holder = claims.claim(&id, exact(now + TOLERANCE), TIMEOUT).await.unwrap();
+        assert_eq!(claims.end(&id, exact(now), TIMEOUT).await, Err(ErrorKind::Superseded));
+        assert!(holder.check().is_ok());
+        holder.finish().unwrap();
+        let later = exact(now + 2 * TOLERANCE);
+        assert_eq!(claims.end(&id, later, TIMEOUT).await, Err(ErrorKind::Finishing));
     }
 
     #[tokio::test]

@@ -347,6 +347,19 @@ macro_rules! handle {
                 self.access.status(id).await
             }
 
+            /// Returns the record of an upload after ending an append that is in progress in this
+            /// process. What that has received is kept, if it [keeps what
+            /// came](AppendMode::KeepWhatCame): for clients that want to know where to go on after
+            /// their connection broke, while this server has not noticed that yet.
+            ///
+            /// # Errors
+            /// The errors of [`status`](Self::status),
+            /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if the append does not end in time, and
+            /// [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown).
+            pub async fn end_append(&self, id: &UploadId) -> Result<Upload, Error> {
+                self.access.end_append(id).await
+            }
+
             /// Opens the bytes of an upload up to its offset, for as long as they are in the store:
             /// until it expires, or until the application moves the file.
             ///

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::config::Resumable;
 use super::fields::{
-    KNOWN, REPR_DIGEST, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT, UPLOAD_OFFSET, from_bool,
-    limits,
+    KNOWN, MAX_INTEGER, REPR_DIGEST, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT, UPLOAD_OFFSET,
+    from_bool, limits,
 };
 use crate::checksum::Digest;
 use crate::engine::{Error, ErrorKind};
@@ -69,7 +69,9 @@ impl Resumable {
 
     /// The limits, which older versions of the draft know by other names.
     pub(super) fn limits(&self, max: Option<u64>, expires: Option<SystemTime>) -> HeaderValue {
-        let mut entries: Vec<_> = max.map(|max| ("max-size", max)).into_iter().collect();
+        // What a store can hold at most is no limit that a client comes near.
+        let max = max.filter(|max| *max < MAX_INTEGER).map(|max| ("max-size", max));
+        let mut entries: Vec<_> = max.into_iter().collect();
         entries.extend((self.min_bytes > 0).then_some(("min-size", self.min_bytes)));
         entries.extend(self.max_append_bytes.map(|max| ("max-append-size", max)));
         let min_append = (self.min_append_bytes > 0).then_some(self.min_append_bytes);

@@ -27,7 +27,7 @@ pub(crate) const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-off
 pub(crate) const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
 
 /// The largest integer of a structured field.
-const MAX_INTEGER: u64 = 999_999_999_999_999;
+pub(crate) const MAX_INTEGER: u64 = 999_999_999_999_999;
 
 /// A field with digests cannot be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,7 +25,7 @@ pub(super) async fn status(
 
 async fn shown(resumable: &Resumable, exchange: &Exchange<'_>) -> Result<Response<Bytes>, Problem> {
     let (uploads, id) = named(resumable, exchange, Action::Status).await?;
-    let upload = uploads.status(&id).await?;
+    let upload = uploads.end_append(&id).await?;
     match upload.status() {
         // Where it stands shows when the application has answered.
         Status::Finishing => return Err(ErrorKind::Finishing.into()),
