@@ -10,6 +10,7 @@
 //! | you have | use | resumes after a failure |
 //! |---|---|---|
 //! | a page without a library | [`fetch`](#fetch) | yes |
+//! | a page or Node, and [a handler that stays as it is](super::resumable) | [another `fetch`](super::resumable#a-page-or-node) | yes |
 //! | a page with jQuery | [jQuery-File-Upload](#jquery-file-upload) | yes |
 //! | a page with a ready-made file picker | [Uppy](super::uppy), over tus | yes |
 //! | a page without JavaScript | [a form](#a-plain-form) | no: it is one request |

@@ -19,6 +19,7 @@ pub mod protocol;
 pub mod proxy;
 #[cfg(not(doctest))]
 pub mod quick_start;
+pub mod resumable;
 pub mod testing;
 pub mod tus;
 pub mod uppy;

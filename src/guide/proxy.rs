@@ -34,8 +34,20 @@
 //! on nothing of one that breaks: a client that sends the whole file in one request then starts at
 //! 0 each time. `Location` is a path, so a client behind HTTPS is not sent to HTTP. If nginx
 //! removes a prefix of the path, set [`public_url`](crate::Tus::public_url). A client that sends [a
-//! file in parts](super::tus#what-about-files-in-parts) names them by their whole URLs, whose host must
-//! be that in `Host`, as `proxy_set_header Host $host` in the configuration above sets it.
+//! file in parts](super::tus#what-about-files-in-parts) names them by their whole URLs, whose host
+//! must be that in `Host`, as `proxy_set_header Host $host` in the configuration above sets it.
+//!
+//! # And for the draft of the IETF?
+//!
+//! For [requests that can be resumed](super::resumable), the `location` has the paths of these
+//! requests and that of the uploads:
+//!
+//! ```nginx
+#![doc = include_str!("../../examples/nginx/resumable.conf")]
+//! ```
+//!
+//! nginx does not expect a 104. It takes it for the final response, and a client of HTTP/2 gets an
+//! error instead of the response. Without the header that this removes, no 104 is sent.
 //!
 //! # What does another proxy have to do?
 //!
