@@ -6,11 +6,11 @@
 //! it gets one ordinary request, with one finished, verified file in its extensions, a
 //! [`CompletedUpload`].
 //!
-//! It speaks two protocols, with one handler for both: [that of
-//! django-chunked-upload](guide::protocol), which browsers speak through jQuery-File-Upload or a
-//! few lines of JavaScript, and, if you switch it on, [tus 1.0](guide::tus), which Uppy,
-//! tus-js-client, tuspy and others speak. A third one, a draft of the IETF, lets any request of the
-//! application be continued ([`Resumable`]); it is not complete yet.
+//! It speaks three protocols. One is [that of django-chunked-upload](guide::protocol), which
+//! browsers speak through jQuery-File-Upload or a few lines of JavaScript. You can switch on two
+//! more: [tus 1.0](guide::tus), which Uppy, tus-js-client, tuspy and others speak, with the same
+//! handler; and [Resumable Uploads for HTTP](guide::resumable), a draft of the IETF, with which the
+//! requests of a handler that knows nothing of uploads can be resumed.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -53,6 +53,7 @@
 //! | [The chunked protocol](guide::protocol) | What goes over the wire? |
 //! | [tus](guide::tus) | How do Uppy and the other clients of tus send a file? |
 //! | [Uppy](guide::uppy) | What does a page with Uppy look like? |
+//! | [Resumable without changing the handler](guide::resumable) | How can requests be resumed whose handler exists? |
 //! | [Errors](guide::errors) | What does each error mean, and what should a client do? |
 //! | [Owners](guide::owners) | Who may upload, and who owns an upload? |
 //! | [Validation](guide::validation) | What may be uploaded? |
@@ -94,8 +95,8 @@
 //!   x86-64. Records stay the same.
 //! - `object-store`: [`BucketStore`](store::BucketStore), for many nodes on S3, Azure or Google
 //!   Cloud Storage.
-//! - `informational`: [informational responses](informational) of HTTP/1.1 on hyper, such as
-//!   `103 Early Hints`.
+//! - `informational`: [informational responses](informational) of HTTP/1.1 on hyper, such as the
+//!   104 that tells a client [where to resume](guide::resumable).
 //! - `axum-serve`: the same for `axum::serve`.
 //! - `conformance`: the test suite that any implementation of [`Store`](store::Store) can run.
 

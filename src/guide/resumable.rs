@@ -67,7 +67,7 @@
 //! ```
 //!
 //! The layer has to be around the router. As a layer of the router itself it would not be called
-//! for `/uploads/…`, for which the router has no route. `cargo run --example unchanged` is a whole
+//! for `/uploads/…`, for which the router has no route. `cargo run -p servers --example unchanged` is a whole
 //! program, with a streaming handler and with a form. Without axum, [`Http1`] is the stream below
 //! hyper. `Http1` needs feature `informational`, and `Http1Listener` needs `axum-serve`.
 //!
