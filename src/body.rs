@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::protocol::{Answered, BoxError, Replay};
+use crate::protocol::{Answered, BoxError, Replay, Unreadable};
 use crate::store::Reader;
 
 pin_project! {
@@ -57,6 +58,7 @@ struct StoredBody {
     left: u64,
     /// Empty, or as long as the frame that is being read.
     buffer: Vec<u8>,
+    unreadable: Unreadable,
 }
 
 impl<B> RequestBody<B> {
@@ -67,9 +69,9 @@ impl<B> RequestBody<B> {
     pub(crate) fn replay(replay: Replay) -> Self {
         let inner = match replay {
             Replay::Bytes(bytes) => RequestInner::Whole { body: ResponseBody::ours(bytes, None) },
-            Replay::File(reader) => {
-                let left = reader.size();
-                RequestInner::Stored { body: StoredBody { reader, left, buffer: Vec::new() } }
+            Replay::File(reader, unreadable) => {
+                let (left, buffer) = (reader.size(), Vec::new());
+                RequestInner::Stored { body: StoredBody { reader, left, buffer, unreadable } }
             }
         };
         Self { inner }
@@ -90,6 +92,14 @@ impl<B> ResponseBody<B> {
 
 impl StoredBody {
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let bytes = ready!(self.poll_reader(cx));
+        if let Some(Err(_)) = bytes {
+            self.unreadable.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(bytes)
+    }
+
+    fn poll_reader(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         if self.left == 0 {
             return Poll::Ready(None);
         }

@@ -11,6 +11,7 @@ use tower_service::Service;
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::dialects::{Dialects, Route};
+use crate::engine::ErrorKind;
 use crate::future::ResponseFuture;
 use crate::layer::Config;
 use crate::protocol::{BoxError, Caller, Finished, Outcome, takes};
@@ -129,9 +130,14 @@ where
         let called = call.await;
         // If the call has panicked, the file was not taken, and there is no answer.
         let taken = matches!(&called, Ok(Ok(answer)) if takes(answer));
+        let unreadable = !taken && pending.was_unreadable();
         let settled = pending.settle(taken).await;
         let result = or_pending(task::joined(called)).await;
         match settled {
+            Ok(framing) if unreadable => {
+                let answer = config.dialects.refuse(route, ErrorKind::Store.into());
+                Ok(framing.frame_refusal(answer).map(|bytes| ResponseBody::ours(bytes, None)))
+            }
             Ok(framing) => result.map(|response| {
                 framing.frame(response).map(|body| match body {
                     Some(body) => ResponseBody::theirs(body),

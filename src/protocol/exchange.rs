@@ -189,7 +189,8 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
         Ok(Reply::Finished(finish)) => {
             let Finish { completion, replay, framing } = *finish;
             let refused = framing.clone();
-            match hand_over::verify(&exchange, Pending { completion, framing }).await {
+            let pending = Pending { completion, framing, unreadable: replay.unreadable() };
+            match hand_over::verify(&exchange, pending).await {
                 // The body has been read completely.
                 Ok(pending) => {
                     dialect.prepare(&mut parts, pending.completion.file().record());

@@ -1,5 +1,8 @@
 //! Handing a finished upload to the inner service, and interpreting its answer.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -24,6 +27,9 @@ pub(crate) struct Finished {
     pub(crate) pending: Pending,
 }
 
+/// Whether the stored file could not be read while the inner service read its body.
+pub(crate) type Unreadable = Arc<AtomicBool>;
+
 /// A finished upload that the inner service shall get.
 pub(crate) struct Finish {
     pub(crate) completion: Completion,
@@ -35,7 +41,20 @@ pub(crate) struct Finish {
 #[derive(Debug)]
 pub(crate) enum Replay {
     Bytes(Bytes),
-    File(Reader),
+    File(Reader, Unreadable),
+}
+
+impl Replay {
+    pub(super) fn file(reader: Reader) -> Self {
+        Self::File(reader, Unreadable::default())
+    }
+
+    pub(super) fn unreadable(&self) -> Unreadable {
+        match self {
+            Self::Bytes(_) => Unreadable::default(),
+            Self::File(_, unreadable) => Arc::clone(unreadable),
+        }
+    }
 }
 
 /// How a dialect changes the answer of the inner service.
@@ -65,6 +84,7 @@ pub(crate) struct Taken {
 pub(crate) struct Pending {
     pub(super) completion: Completion,
     pub(super) framing: Framing,
+    pub(super) unreadable: Unreadable,
 }
 
 /// Asks the application whether it accepts a finished file.
@@ -84,6 +104,12 @@ pub(super) async fn verify(exchange: &Exchange<'_>, pending: Pending) -> Result<
 }
 
 impl Pending {
+    /// Whether the inner service could not read the file, so that its refusal says nothing about
+    /// the request.
+    pub(crate) fn was_unreadable(&self) -> bool {
+        self.unreadable.load(Ordering::Relaxed)
+    }
+
     /// Records whether the inner service has taken the file. If this fails, the upload could not be
     /// marked as complete, and the inner service's answer must not be sent.
     pub(crate) async fn settle(self, taken: bool) -> Result<Framing, Error> {
@@ -127,7 +153,7 @@ impl Framing {
     }
 
     /// Changes an answer that does not take the file.
-    pub(super) fn frame_refusal<B>(self, mut answer: Response<B>) -> Response<B> {
+    pub(crate) fn frame_refusal<B>(self, mut answer: Response<B>) -> Response<B> {
         set(answer.headers_mut(), self.headers);
         set(answer.headers_mut(), self.not_taken);
         if answer.status().is_server_error() {

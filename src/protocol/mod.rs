@@ -9,6 +9,7 @@ pub(crate) mod disposition;
 mod exchange;
 mod hand_over;
 mod headers;
+mod location;
 mod path;
 mod quota;
 pub(crate) mod resumable;
@@ -17,4 +18,6 @@ pub(crate) mod tus;
 pub(crate) use self::body::{Answered, BodyError, BoxError, Incoming, Payload};
 pub(crate) use self::caller::Caller;
 pub(crate) use self::exchange::{Dialect, Exchange, Problem, Reply, Settings, refuse, serve};
-pub(crate) use self::hand_over::{Finish, Finished, Framing, Outcome, Replay, Taken, takes};
+pub(crate) use self::hand_over::{
+    Finish, Finished, Framing, Outcome, Replay, Taken, Unreadable, takes,
+};

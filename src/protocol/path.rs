@@ -38,9 +38,9 @@ impl Path {
         Some(rest).filter(|rest| !rest.is_empty() && !rest.contains('/'))
     }
 
-    /// Returns the path of a segment below this one.
-    pub(crate) fn segment(&self, segment: &str) -> String {
-        format!("{}/{segment}", self.short.trim_end_matches('/'))
+    /// Returns the path without a slash at the end.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.short
     }
 
     /// Returns the target with this path, keeping its query.

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
@@ -15,7 +15,6 @@ use super::fields::{
 };
 use crate::checksum::Digest;
 use crate::engine::{Error, ErrorKind};
-use crate::id::UploadId;
 use crate::policy::Refusal;
 use crate::protocol::{BodyError, Exchange, Problem, quota};
 use crate::upload::{Status, Upload};
@@ -101,20 +100,6 @@ impl Resumable {
             true => Err(too_small(self.min_bytes)),
             false => Ok(()),
         }
-    }
-
-    /// The URL of an upload.
-    pub(super) fn location(&self, id: &UploadId) -> Option<HeaderValue> {
-        let url = match (&self.public_url, &self.path) {
-            (Some(url), _) => format!("{url}/{id}"),
-            (None, Some(path)) => path.segment(id.as_str()),
-            (None, None) => return None,
-        };
-        HeaderValue::try_from(url).ok()
-    }
-
-    pub(super) fn insert_location(&self, headers: &mut HeaderMap, id: &UploadId) {
-        headers.extend(self.location(id).map(|url| (LOCATION, url)));
     }
 }
 

@@ -252,7 +252,9 @@ pub(super) async fn finish(
     let mut failed = HeaderMap::new();
     failed.insert(UPLOAD_COMPLETE, from_bool(false));
     failed.insert(UPLOAD_LIMIT, resumable.limits_of(exchange, &upload));
-    failed.extend(resumable.location(&upload.id).map(|url| (LOCATION, url)));
+    failed.insert(UPLOAD_OFFSET, shown_offset(&upload).into());
+    let url = resumable.url(exchange.parts, &upload.id);
+    failed.extend(url.map(|url| (LOCATION, url)));
     let mut headers = HeaderMap::new();
     headers.insert(UPLOAD_COMPLETE, from_bool(true));
     headers.insert(UPLOAD_OFFSET, upload.offset().into());
@@ -264,7 +266,7 @@ pub(super) async fn finish(
             }
             _ => error.into(),
         })?;
-    let replay = Replay::File(completion.file().open().await?);
+    let replay = Replay::file(completion.file().open().await?);
     let framing = Framing { headers, failed, ..Framing::default() };
     Ok(Reply::Finished(Box::new(Finish { completion, replay, framing })))
 }

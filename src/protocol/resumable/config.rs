@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::HeaderName;
+use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 
 use super::head;
+use crate::id::UploadId;
+use crate::protocol::location::Location;
 use crate::protocol::path::Path;
 
 /// Settings of "Resumable Uploads for HTTP", for
@@ -17,7 +19,7 @@ pub struct Resumable {
     /// `None` if the protocol is not spoken.
     pub(super) path: Option<Path>,
     chosen: Chosen,
-    pub(super) public_url: Option<Arc<str>>,
+    location: Location,
     head_bytes: usize,
     pub(super) kept_headers: Vec<HeaderName>,
     pub(super) max_append_bytes: Option<u64>,
@@ -49,7 +51,7 @@ impl Resumable {
         Self {
             path: None,
             chosen: Chosen::Paths(Vec::new()),
-            public_url: None,
+            location: Location::Path,
             head_bytes: 8 * 1024,
             kept_headers: Vec::new(),
             max_append_bytes: None,
@@ -81,7 +83,17 @@ impl Resumable {
     /// This is needed if a proxy or an outer router, such as axum's `nest`, removes a prefix of the
     /// path.
     pub fn public_url(mut self, url: impl AsRef<str>) -> Self {
-        self.public_url = Some(url.as_ref().trim_end_matches('/').into());
+        self.location = Location::base(url.as_ref());
+        self
+    }
+
+    /// Tells clients the absolute URL of an upload, with the host that the request names. Default:
+    /// off, so that the URL is a path, which all clients understand and no proxy can make wrong.
+    ///
+    /// If `forwarded` is on, `X-Forwarded-Proto` and `X-Forwarded-Host` are used. Switch it on only
+    /// behind a proxy that sets them.
+    pub fn absolute_urls(mut self, forwarded: bool) -> Self {
+        self.location = Location::Host { forwarded };
         self
     }
 
@@ -140,6 +152,12 @@ impl Resumable {
     pub(super) fn limit_at(&self, offset: u64, whole: Option<u64>) -> Option<u64> {
         let request = self.max_append_bytes.map(|bytes| offset.saturating_add(bytes));
         request.into_iter().chain(whole).min()
+    }
+
+    /// The URL of an upload.
+    pub(super) fn url(&self, request: &Parts, id: &UploadId) -> Option<HeaderValue> {
+        let url = self.location.url(request, self.path.as_ref()?.as_str(), id);
+        HeaderValue::try_from(url).ok()
     }
 
     pub(super) fn is_chosen(&self, request: &Parts) -> bool {

@@ -1,6 +1,6 @@
 //! The request that begins an upload.
 
-use http::header::CONTENT_DISPOSITION;
+use http::header::{CONTENT_DISPOSITION, LOCATION};
 use http::{HeaderMap, StatusCode};
 
 use super::answer::{empty, inconsistent};
@@ -68,7 +68,7 @@ impl Creation<'_> {
             return finish(resumable, exchange, lease, content.of_whole(body.trailers())?).await;
         }
         let mut headers = resumable.headers(exchange, lease.upload());
-        resumable.insert_location(&mut headers, &id);
+        headers.extend(resumable.url(exchange.parts, &id).map(|url| (LOCATION, url)));
         headers.insert(UPLOAD_COMPLETE, from_bool(false));
         Ok(Reply::Answer(empty(StatusCode::CREATED, headers)))
     }
@@ -86,7 +86,8 @@ impl Creation<'_> {
             Some(interim) => {
                 let lease = append.commit_and_keep().await?;
                 let mut headers = HeaderMap::new();
-                self.resumable.insert_location(&mut headers, &lease.upload().id);
+                let url = self.resumable.url(self.exchange.parts, &lease.upload().id);
+                headers.extend(url.map(|url| (LOCATION, url)));
                 let limits = self.resumable.limits(self.limit, lease.upload().expires());
                 headers.insert(UPLOAD_LIMIT, limits);
                 interim.send(headers);

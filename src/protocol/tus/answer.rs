@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::checksum;
-use super::config::{Location, Tus};
+use super::config::Tus;
 use super::headers::{
     TUS_CHECKSUM_ALGORITHM, TUS_EXTENSION, TUS_MAX_SIZE, TUS_RESUMABLE, TUS_VERSION,
     UPLOAD_EXPIRES, UPLOAD_OFFSET, VERSION,
@@ -84,35 +84,7 @@ impl Tus {
 
     /// The URL of an upload that a request to this target has created.
     pub(super) fn location(&self, parts: &Parts, id: &UploadId) -> String {
-        let path = || parts.uri.path().trim_end_matches('/');
-        match &self.location {
-            Location::Path => format!("{}/{id}", path()),
-            Location::Base(base) => format!("{base}/{id}"),
-            Location::Host { .. } => {
-                let scheme = self.forwarded(parts, "x-forwarded-proto").or(parts.uri.scheme_str());
-                match self.host(parts) {
-                    Some(host) => {
-                        format!("{}://{host}{}/{id}", scheme.unwrap_or("http"), path())
-                    }
-                    None => format!("{}/{id}", path()),
-                }
-            }
-        }
-    }
-
-    /// The host that the client has asked.
-    pub(super) fn host<'a>(&self, parts: &'a Parts) -> Option<&'a str> {
-        let host = || parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let forwarded = self.forwarded(parts, "x-forwarded-host");
-        forwarded.or_else(host).or_else(|| Some(parts.uri.authority()?.as_str()))
-    }
-
-    /// Returns a header of a proxy, if those are trusted.
-    fn forwarded<'a>(&self, parts: &'a Parts, name: &str) -> Option<&'a str> {
-        let trusted = matches!(self.location, Location::Host { forwarded: true });
-        let value = parts.headers.get(name).filter(|_| trusted)?;
-        // The first proxy saw the client.
-        value.to_str().ok()?.split(',').next().map(str::trim)
+        self.location.url(parts, parts.uri.path(), id)
     }
 }
 

@@ -7,12 +7,13 @@ use http::{HeaderMap, StatusCode};
 
 use super::answer::{self, bad, empty, insert};
 use super::append::Ending;
-use super::config::{Location, Tus};
+use super::config::Tus;
 use super::create::Described;
 use super::headers::{UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, value};
 use crate::engine::{ErrorKind, NewUpload, OwnerUploads};
 use crate::id::UploadId;
 use crate::policy::{Context, Refusal};
+use crate::protocol::location::Location;
 use crate::protocol::path::Path;
 use crate::protocol::{Exchange, Problem, Reply};
 use crate::upload::{Kind, Part, Status};
@@ -90,7 +91,7 @@ impl Tus {
             Location::Base(base) => scheme_of(base).and_then(|rest| rest.split('/').next()),
             Location::Path | Location::Host { .. } => None,
         };
-        let mut own = self.host(parts).into_iter().chain(base);
+        let mut own = self.location.host(parts).into_iter().chain(base);
         own.any(|own| is_same_host(own, authority))
     }
 }

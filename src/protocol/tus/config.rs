@@ -1,7 +1,6 @@
 //! The settings of the dialect.
 
-use std::sync::Arc;
-
+use crate::protocol::location::Location;
 use crate::protocol::path::Path;
 
 /// Settings of [tus 1.0](https://tus.io/protocols/resumable-upload), for
@@ -16,17 +15,6 @@ pub struct Tus {
     pub(super) metadata_bytes: usize,
     pub(super) location: Location,
     pub(super) answers_body: bool,
-}
-
-/// Where an upload is, as clients are told.
-#[derive(Clone, Debug)]
-pub(super) enum Location {
-    /// The path of the request.
-    Path,
-    /// The request's own host, and whether forwarding headers are trusted.
-    Host { forwarded: bool },
-    /// Without the slash at the end.
-    Base(Arc<str>),
 }
 
 /// Which extensions of tus a server offers. Default: all of them.
@@ -153,7 +141,7 @@ impl Tus {
     /// This is needed if a proxy or an outer router, such as axum's `nest`, removes a prefix of the
     /// path.
     pub fn public_url(mut self, url: impl AsRef<str>) -> Self {
-        self.location = Location::Base(url.as_ref().trim_end_matches('/').into());
+        self.location = Location::base(url.as_ref());
         self
     }
 
