@@ -252,7 +252,6 @@ pub(super) async fn finish(
     let mut failed = HeaderMap::new();
     failed.insert(UPLOAD_COMPLETE, from_bool(false));
     failed.insert(UPLOAD_LIMIT, resumable.limits_of(exchange, &upload));
-    failed.insert(UPLOAD_OFFSET, shown_offset(&upload).into());
     let url = resumable.url(exchange.parts, &upload.id);
     failed.extend(url.map(|url| (LOCATION, url)));
     let mut headers = HeaderMap::new();
