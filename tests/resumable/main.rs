@@ -11,6 +11,7 @@ mod tus_client;
 mod digests;
 mod interim;
 mod limits;
+mod offsets;
 mod once;
 mod unchanged;
 

@@ -257,6 +257,7 @@ pub(super) async fn finish(
     let mut headers = HeaderMap::new();
     headers.insert(UPLOAD_COMPLETE, from_bool(true));
     headers.insert(UPLOAD_OFFSET, upload.offset().into());
+    let not_taken = [(UPLOAD_OFFSET, shown_offset(&upload).into())].into_iter().collect();
     let completion =
         lease.complete(digests.iter().copied()).await.map_err(|error| match error.kind() {
             ErrorKind::ChecksumMismatch => {
@@ -266,7 +267,7 @@ pub(super) async fn finish(
             _ => error.into(),
         })?;
     let replay = Replay::file(completion.file().open().await?);
-    let framing = Framing { headers, failed, ..Framing::default() };
+    let framing = Framing { headers, not_taken, failed, ..Framing::default() };
     Ok(Reply::Finished(Box::new(Finish { completion, replay, framing })))
 }
 
