@@ -2,6 +2,11 @@
 
 use super::*;
 
+/// A body whose length shows at its end.
+fn chunked(bytes: &'static str) -> TestBody {
+    TestBody::new((!bytes.is_empty()).then(|| Piece::Data(bytes.into())))
+}
+
 fn offset(reply: &Reply) -> Option<u64> {
     reply.header("upload-offset").map(|offset| offset.parse().unwrap())
 }
@@ -16,6 +21,30 @@ fn an_answer_that_is_an_error_tells_no_more_than_what_counts() {
             let reply = app.send(patch(&path, 4, LAST, TestBody::of(" and foam"))).await;
             assert_eq!((reply.status.as_u16(), offset(&reply)), (status, Some(12)));
             assert_eq!(app.stands_at(&path).await, ("12".into(), "?0".into()));
+        }
+    });
+}
+
+#[test]
+fn a_request_without_bytes_takes_no_byte_back() {
+    on_all_stores(|uploads| async move {
+        let app = App::new(layer(uploads));
+        app.says.store(500, Ordering::Relaxed);
+        // All bytes are there and were told: by a request that does not end the upload, or by one
+        // that does, and whose length nobody knew.
+        for first in [MORE, LAST] {
+            for (second, status) in [(LAST, 500), (MORE, 204)] {
+                for body in [chunked(""), TestBody::empty()] {
+                    let path = app.begin(&[], "sand").await;
+                    app.send(patch(&path, 4, first, chunked(" and foam"))).await;
+                    assert_eq!(app.stands_at(&path).await, ("13".into(), "?0".into()));
+                    let mut request = patch(&path, 13, second, body);
+                    request.headers_mut().insert("upload-length", "13".parse().unwrap());
+                    let reply = app.send(request).await;
+                    assert_eq!((reply.status.as_u16(), offset(&reply)), (status, Some(13)));
+                    assert_eq!(app.stands_at(&path).await, ("13".into(), "?0".into()));
+                }
+            }
         }
     });
 }

@@ -57,9 +57,8 @@ impl Content {
         interim: Option<Interim>,
         mut append: Append,
     ) -> Result<Lease, Problem> {
-        if self.size != Some(0) {
-            append.set_end_acknowledged(!self.complete);
-        }
+        // The client goes on from the bytes that are there, so it knows of them.
+        append.set_end_acknowledged(true);
         if let Err(problem) = self.receive_into(body, interim, &mut append).await {
             // What came is there before the client asks. If this fails, it is kept on a task, or
             // else it was not acknowledged.
@@ -80,6 +79,7 @@ impl Content {
             append.compute_digests(&self.algorithms()).await?;
         }
         while let Some(bytes) = body.next(Some(append)).await? {
+            append.set_end_acknowledged(!self.complete);
             append.write_bytes(bytes).await?;
             if let Some(interim) = &mut interim {
                 interim.report(append, self.complete);
