@@ -48,3 +48,22 @@ fn a_request_without_bytes_takes_no_byte_back() {
         }
     });
 }
+
+#[test]
+fn an_end_that_the_application_does_not_take_gives_no_length() {
+    on_all_stores(|uploads| async move {
+        let app = App::new(layer(uploads));
+        for length in [&[][..], &[("upload-length", "13")]] {
+            app.says.store(500, Ordering::Relaxed);
+            let path = app.begin(&[], "sand and foam").await;
+            let headers = [&[PARTIAL, ("upload-offset", "13"), LAST], length].concat();
+            let end = || app.send(request("PATCH", &path, &headers, TestBody::empty()));
+            assert_eq!(end().await.status, 500);
+            let head = app.head(&path).await;
+            assert_eq!((offset(&head), head.header("upload-length")), (Some(13), None));
+            app.says.store(200, Ordering::Relaxed);
+            assert_eq!(end().await.status, 200);
+            assert_eq!(app.head(&path).await.header("upload-length"), Some("13"));
+        }
+    });
+}

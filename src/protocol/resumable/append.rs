@@ -93,6 +93,13 @@ impl<'a> Request<'a> {
         self.length.or(size.and_then(|size| self.at.checked_add(size)))
     }
 
+    /// Whether the request says that the upload has ended, and no more. If the application does
+    /// not take it, its length is as unknown as before: some clients take an upload that is as long
+    /// as it should be for one that has succeeded.
+    fn only_ends(&self) -> bool {
+        self.content.complete && self.content.size == Some(0)
+    }
+
     async fn append<B: Payload>(
         &self,
         uploads: &OwnerUploads,
@@ -114,7 +121,7 @@ impl<'a> Request<'a> {
         }
         let mut append = lease.append(self.content.mode());
         append.set_limit(limit);
-        if let Some(total) = self.total() {
+        if let Some(total) = self.total().filter(|_| !self.only_ends()) {
             append.set_total(total).await?;
         }
         append.set_limit(self.resumable.limit_at(self.at, limit));
