@@ -159,3 +159,24 @@ async fn a_limit_outside_is_about_each_request() {
     let (_, _, body) = said(done).await;
     assert!(body.starts_with(b"b\"sand and foam"), "{body:?}");
 }
+
+#[tokio::test]
+async fn headers_that_are_kept_do_not_change_where_the_request_ends() {
+    let names = ["content-length", "transfer-encoding", "upload-complete", "x-kept"];
+    let resumable = Resumable::new("/uploads")
+        .paths(["/inbox"])
+        .keep_headers(names.map(http::HeaderName::from_static));
+    let uploads = memory().build().unwrap();
+    let app = App::new(ChunkedUploadLayer::new(uploads).resumable(resumable));
+    let headers = [("content-length", "4"), ("transfer-encoding", "chunked"), ("x-kept", "yes")];
+    let path = app.begin(&headers, "sand").await;
+    let reply = app.send(patch(&path, 4, LAST, TestBody::of(" and foam"))).await;
+    assert_eq!(reply.status, 200);
+    let got = app.got();
+    let [(parts, _)] = &got[..] else { panic!("{got:?}") };
+    assert_eq!(parts.headers["content-length"], "13");
+    assert_eq!(parts.headers["x-kept"], "yes");
+    for name in ["transfer-encoding", "upload-complete"] {
+        assert!(!parts.headers.contains_key(name), "{name}");
+    }
+}

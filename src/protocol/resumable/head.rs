@@ -60,6 +60,11 @@ pub(super) fn restore(request: &mut Parts, upload: &Upload) {
     for name in about_content.cloned().collect::<Vec<_>>() {
         headers.remove(name);
     }
+    if let Some(head) = &upload.head {
+        restore_kept(request, head);
+    }
+    // Whatever was kept, these are about the requests that have brought the content.
+    let headers = &mut request.headers;
     for name in [
         UPLOAD_COMPLETE,
         UPLOAD_OFFSET,
@@ -73,7 +78,9 @@ pub(super) fn restore(request: &mut Parts, upload: &Upload) {
         headers.remove(name);
     }
     headers.insert(CONTENT_LENGTH, HeaderValue::from(upload.offset()));
-    let Some(head) = &upload.head else { return };
+}
+
+fn restore_kept(request: &mut Parts, head: &Head) {
     if let Ok(method) = Method::from_bytes(head.method.as_bytes()) {
         request.method = method;
     }
