@@ -144,3 +144,19 @@ fn the_digest_that_is_wanted_is_given_with_the_whole() {
         assert_eq!(reply.header("repr-digest"), None, "it was not computed");
     });
 }
+
+#[tokio::test]
+async fn a_whole_request_with_a_wrong_digest_leaves_nothing() {
+    let uploads = memory().build().unwrap();
+    let resumable = Resumable::new("/uploads").paths(["/inbox"]);
+    let app = App::new(ChunkedUploadLayer::new(uploads.clone()).resumable(resumable));
+    let headers = [LAST, ("repr-digest", FOAM)];
+    let reply = app.send(request("POST", "/inbox", &headers, TestBody::of("sand"))).await;
+    refused(&reply, 400, Some("digest-mismatching-values"));
+    assert_eq!(reply.json()["mismatching-digests"].as_array().unwrap().len(), 1, "{reply:?}");
+    let body = with_trailers("sand", "repr-digest", "sha-256=5");
+    let reply = app.send(request("POST", "/inbox", &[LAST], body)).await;
+    refused(&reply, 400, Some("digest-invalid-values"));
+    let mut left = uploads.for_operator().list(tower_chunked_upload::Filter::all());
+    assert!(left.next().await.is_none());
+}

@@ -254,7 +254,12 @@ pub(super) async fn finish(
 ) -> Result<Reply, Problem> {
     let upload = lease.upload().clone();
     resumable.check_total(Some(upload.offset()))?;
-    digests.extend(read_digests(&head::field(&upload, &REPR_DIGEST), &REPR_DIGEST)?);
+    let promised = read_digests(&head::field(&upload, &REPR_DIGEST), &REPR_DIGEST)?;
+    for digest in promised {
+        if !digests.contains(&digest) {
+            digests.push(digest);
+        }
+    }
     // Where the client goes on if the application fails.
     let mut failed = HeaderMap::new();
     failed.insert(UPLOAD_COMPLETE, from_bool(false));

@@ -59,13 +59,25 @@ impl Creation<'_> {
         let append = self.uploads.create(new.head(head::of(resumable, exchange.parts))).await?;
         let id = append.upload().id;
         let interim = Interim::of(exchange.parts, 0);
+        let announced = interim.is_some();
         let append = self.announce(append, &content, interim.as_ref()).await?;
         let lease = match content.receive(body, interim, append).await {
             Ok(lease) => lease,
             Err(problem) => return Err(invalidate(&self.uploads, &id, problem).await),
         };
         if described.complete {
-            return finish(resumable, exchange, lease, content.of_whole(body.trailers())?).await;
+            let finished = match content.of_whole(body.trailers()) {
+                Ok(digests) => finish(resumable, exchange, lease, digests).await,
+                Err(refusal) => {
+                    drop(lease);
+                    Err(refusal.into())
+                }
+            };
+            if finished.is_err() && !announced {
+                // Nobody would find it.
+                drop(self.uploads.remove(&id).await);
+            }
+            return finished;
         }
         let mut headers = resumable.headers(exchange, lease.upload());
         headers.extend(resumable.url(exchange.parts, &id).map(|url| (LOCATION, url)));
