@@ -79,7 +79,9 @@ impl Content {
             append.compute_digests(&self.algorithms()).await?;
         }
         while let Some(bytes) = body.next(Some(append)).await? {
-            append.set_end_acknowledged(!self.complete);
+            // All bytes of an upload whose length nobody knows are told as they come.
+            let told = !self.complete || append.upload().total().is_none();
+            append.set_end_acknowledged(told);
             append.write_bytes(bytes).await?;
             if let Some(interim) = &mut interim {
                 interim.report(append, self.complete);
