@@ -14,7 +14,7 @@ use crate::dialects::{Dialects, Route};
 use crate::engine::ErrorKind;
 use crate::future::ResponseFuture;
 use crate::layer::Config;
-use crate::protocol::{BoxError, Caller, Finished, Outcome, takes};
+use crate::protocol::{BoxError, Caller, Finished, Outcome, Verdict};
 use crate::task;
 
 /// The service that [`ChunkedUploadLayer`](crate::ChunkedUploadLayer) creates.
@@ -129,9 +129,15 @@ where
         });
         let called = call.await;
         // If the call has panicked, the file was not taken, and there is no answer.
-        let taken = matches!(&called, Ok(Ok(answer)) if takes(answer));
-        let unreadable = !taken && pending.was_unreadable();
-        let settled = pending.settle(taken).await;
+        let mut verdict = match &called {
+            Ok(Ok(answer)) => Verdict::of(answer),
+            _ => Verdict::Failed,
+        };
+        let unreadable = verdict != Verdict::Taken && pending.was_unreadable();
+        if unreadable {
+            verdict = Verdict::Failed;
+        }
+        let settled = pending.settle(verdict).await;
         let result = or_pending(task::joined(called)).await;
         match settled {
             Ok(framing) if unreadable => {

@@ -68,8 +68,36 @@ pub(crate) struct Framing {
     pub(crate) failed: HeaderMap,
     /// For an answer that takes the file. Default: it is passed on as it is.
     pub(crate) taken: Option<Taken>,
-    /// Whether an upload that is not taken is discarded.
-    pub(crate) discards: bool,
+    pub(crate) discards: Discards,
+}
+
+/// Which uploads are discarded when the inner service has not taken them.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Discards {
+    #[default]
+    None,
+    /// Those that were refused, and did not fail.
+    Refused,
+    All,
+}
+
+/// What the inner service's answer means for the upload.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Taken,
+    Refused,
+    /// A client may try again.
+    Failed,
+}
+
+impl Verdict {
+    pub(crate) fn of<B>(answer: &Response<B>) -> Self {
+        match takes(answer) {
+            true => Self::Taken,
+            false if answer.status().is_client_error() => Self::Refused,
+            false => Self::Failed,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -96,9 +124,10 @@ pub(super) async fn verify(exchange: &Exchange<'_>, pending: Pending) -> Result<
     if pending.completion.is_discarded().await {
         return Err(verified.err().unwrap_or_else(|| ErrorKind::NotFound.into()));
     }
-    if let Err(refusal) = verified {
-        pending.give_back().await?;
-        return Err(refusal);
+    if let Err(problem) = verified {
+        let refused = matches!(&problem, Problem::Refused(it) if it.status().is_client_error());
+        pending.give_back(if refused { Verdict::Refused } else { Verdict::Failed }).await?;
+        return Err(problem);
     }
     Ok(pending)
 }
@@ -112,21 +141,23 @@ impl Pending {
 
     /// Records whether the inner service has taken the file. If this fails, the upload could not be
     /// marked as complete, and the inner service's answer must not be sent.
-    pub(crate) async fn settle(self, taken: bool) -> Result<Framing, Error> {
+    pub(crate) async fn settle(self, verdict: Verdict) -> Result<Framing, Error> {
         let framing = self.framing.clone();
-        if !taken {
+        if verdict != Verdict::Taken {
             // The upload can be completed again even if this fails.
-            drop(self.give_back().await);
+            drop(self.give_back(verdict).await);
         } else if !self.completion.is_discarded().await {
             self.completion.finish().await?;
         }
         Ok(framing)
     }
 
-    async fn give_back(self) -> Result<(), Error> {
+    async fn give_back(self, verdict: Verdict) -> Result<(), Error> {
+        let refused = verdict == Verdict::Refused;
         match self.framing.discards {
-            true => self.completion.file().discard().await,
-            false => self.completion.reopen().await.map(drop),
+            Discards::All => self.completion.file().discard().await,
+            Discards::Refused if refused => self.completion.file().discard().await,
+            Discards::None | Discards::Refused => self.completion.reopen().await.map(drop),
         }
     }
 }
@@ -172,7 +203,7 @@ fn set(headers: &mut HeaderMap, more: HeaderMap) {
 }
 
 /// Whether the answer means that the inner service has taken the file.
-pub(crate) fn takes<B>(answer: &Response<B>) -> bool {
+fn takes<B>(answer: &Response<B>) -> bool {
     let status = answer.status();
     // gRPC reports errors, such as an unknown method, with status 200.
     let grpc = answer.headers().get("grpc-status");

@@ -19,5 +19,5 @@ pub(crate) use self::body::{Answered, BodyError, BoxError, Incoming, Payload};
 pub(crate) use self::caller::Caller;
 pub(crate) use self::exchange::{Dialect, Exchange, Problem, Reply, Settings, refuse, serve};
 pub(crate) use self::hand_over::{
-    Finish, Finished, Framing, Outcome, Replay, Taken, Unreadable, takes,
+    Discards, Finish, Finished, Framing, Outcome, Replay, Taken, Unreadable, Verdict,
 };

@@ -19,7 +19,9 @@ use crate::engine::{AppendMode, ErrorKind, Lease, OwnerUploads};
 use crate::id::UploadId;
 use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::headers::{essence, single};
-use crate::protocol::{Exchange, Finish, Framing, Incoming, Payload, Problem, Replay, Reply};
+use crate::protocol::{
+    Discards, Exchange, Finish, Framing, Incoming, Payload, Problem, Replay, Reply,
+};
 use crate::upload::Upload;
 
 pub(super) async fn append<B: Payload>(
@@ -133,7 +135,8 @@ impl<'a> Request<'a> {
     async fn answer(&self, lease: Lease, trailers: Option<&HeaderMap>) -> Result<Reply, Problem> {
         if self.content.complete {
             let digests = self.content.of_whole(trailers)?;
-            return Box::pin(finish(self.resumable, self.exchange, lease, digests)).await;
+            let finished = finish(self.resumable, self.exchange, lease, digests, Discards::None);
+            return Box::pin(finished).await;
         }
         let headers = self.resumable.headers(self.exchange, lease.upload());
         Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, headers)))
@@ -251,6 +254,7 @@ pub(super) async fn finish(
     exchange: &Exchange<'_>,
     lease: Lease,
     mut digests: Vec<Digest>,
+    discards: Discards,
 ) -> Result<Reply, Problem> {
     let upload = lease.upload().clone();
     resumable.check_total(Some(upload.offset()))?;
@@ -279,7 +283,7 @@ pub(super) async fn finish(
             _ => error.into(),
         })?;
     let replay = Replay::file(completion.file().open().await?);
-    let framing = Framing { headers, not_taken, failed, ..Framing::default() };
+    let framing = Framing { headers, not_taken, failed, discards, ..Framing::default() };
     Ok(Reply::Finished(Box::new(Finish { completion, replay, framing })))
 }
 

@@ -17,7 +17,7 @@ use crate::checksum::{Digest, DigestAlgorithm};
 use crate::engine::{Append, ErrorKind, NewUpload, OwnerUploads};
 use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::disposition::Disposition;
-use crate::protocol::{Exchange, Incoming, Payload, Problem, Reply};
+use crate::protocol::{Discards, Exchange, Incoming, Payload, Problem, Reply};
 
 pub(super) async fn create<B: Payload>(
     resumable: &Resumable,
@@ -66,15 +66,16 @@ impl Creation<'_> {
             Err(problem) => return Err(invalidate(&self.uploads, &id, problem).await),
         };
         if described.complete {
+            // Nobody would find it, unless it failed and the answer tells where it is.
+            let discards = if announced { Discards::None } else { Discards::Refused };
             let finished = match content.of_whole(body.trailers()) {
-                Ok(digests) => finish(resumable, exchange, lease, digests).await,
+                Ok(digests) => finish(resumable, exchange, lease, digests, discards).await,
                 Err(refusal) => {
                     drop(lease);
                     Err(refusal.into())
                 }
             };
             if finished.is_err() && !announced {
-                // Nobody would find it.
                 drop(self.uploads.remove(&id).await);
             }
             return finished;

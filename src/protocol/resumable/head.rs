@@ -53,10 +53,13 @@ fn is_secret(name: &HeaderName) -> bool {
     [AUTHORIZATION, COOKIE].contains(name) || name.as_str().starts_with("proxy-")
 }
 
-/// Gives the request that completes an upload the head of the one that began it.
-pub(super) fn restore(request: &mut Parts, upload: &Upload) {
+/// Gives the request that completes an upload the head of the one that began it; it may be the same
+/// one, and then its digest is that of the whole.
+pub(super) fn restore(request: &mut Parts, upload: &Upload, is_same: bool) {
     let headers = &mut request.headers;
-    let about_content = headers.keys().filter(|name| name.as_str().starts_with("content-"));
+    let about_content = headers.keys().filter(|name| {
+        name.as_str().starts_with("content-") && !(is_same && *name == CONTENT_DIGEST)
+    });
     for name in about_content.cloned().collect::<Vec<_>>() {
         headers.remove(name);
     }

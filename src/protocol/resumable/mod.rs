@@ -105,7 +105,8 @@ impl Dialect for Resumable {
     }
 
     fn prepare(&self, parts: &mut Parts, upload: &Upload) {
-        head::restore(parts, upload);
+        let begins = self.path.as_ref().is_none_or(|it| it.below(parts.uri.path()).is_none());
+        head::restore(parts, upload, begins);
     }
 
     fn refusal(&self, problem: Problem) -> Refusal {

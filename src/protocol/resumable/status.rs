@@ -30,7 +30,7 @@ async fn shown(resumable: &Resumable, exchange: &Exchange<'_>) -> Result<Respons
         // Where it stands shows when the application has answered.
         Status::Finishing => return Err(ErrorKind::Finishing.into()),
         Status::Interrupted => return Err(ErrorKind::Interrupted.into()),
-        Status::Open if resumable.hands_over_once && upload.total() == Some(upload.offset()) => {
+        Status::Open if resumable.hands_over_once => {
             drop(uploads.acquire(&id).await?.end_interrupted().await?);
         }
         _ => {}

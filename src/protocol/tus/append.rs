@@ -16,7 +16,8 @@ use crate::engine::{Append, AppendMode, ErrorKind, Lease, OwnerUploads};
 use crate::id::UploadId;
 use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::{
-    BodyError, Exchange, Finish, Framing, Incoming, Payload, Problem, Replay, Reply, Taken,
+    BodyError, Discards, Exchange, Finish, Framing, Incoming, Payload, Problem, Replay, Reply,
+    Taken,
 };
 use crate::upload::{Kind, Upload};
 
@@ -312,6 +313,7 @@ impl Ending {
             status = StatusCode::OK;
         }
         let taken = Some(Taken { status, headers: taken, has_body });
+        let discards = if discards { Discards::All } else { Discards::None };
         let framing = Framing { headers, not_taken, taken, discards, ..Framing::default() };
         let replay = Replay::Bytes(Bytes::new());
         Ok(Reply::Finished(Box::new(Finish { completion, replay, framing })))
