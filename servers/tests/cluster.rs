@@ -9,12 +9,14 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/client.rs"]
+mod client;
 #[path = "support/engines.rs"]
 mod engines;
 #[path = "support/server.rs"]
 mod server;
-#[path = "support/tus.rs"]
-mod tus;
+#[path = "support/upload.rs"]
+mod upload;
 #[path = "wire/main.rs"]
 #[allow(dead_code, reason = "it is a program of its own")]
 mod wire;
@@ -30,6 +32,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use client::{Http2, Reply, read_end, read_reply, try_ask};
 use engines::{Ceph, ceph};
 use object_store::{ObjectStore, ObjectStoreExt as _, RetryConfig};
 use rustix::net::sockopt::set_socket_linger;
@@ -41,7 +44,7 @@ use server::{
 };
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
-use tus::{BYTES, Http2, Reply, Upload, patch_headers, read_end, read_reply, try_ask, tus};
+use upload::{BYTES, Upload, patch_headers, tus};
 
 /// One Ceph at a time is enough for a machine.
 static ONE: Mutex<()> = Mutex::new(());

@@ -7,10 +7,12 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/client.rs"]
+mod client;
 #[path = "support/server.rs"]
 mod server;
-#[path = "support/tus.rs"]
-mod tus;
+#[path = "support/upload.rs"]
+mod upload;
 
 use std::env;
 use std::fs::{self, File};
@@ -20,11 +22,12 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use client::{Reply, read_reply};
 use server::{
     Answer, Form, Plan, Random, Server, Shape, World, ask, cancel_request, complete_request,
     is_long, is_set, rerun, seed, status, status_request, until, upload_id,
 };
-use tus::{BYTES, Reply, Upload, read_reply, tus};
+use upload::{BYTES, Dialect, Upload, tus};
 
 #[test]
 fn an_upload_that_runs_out_of_room_goes_on_when_there_is_room() {
@@ -727,7 +730,7 @@ fn create(server: &Server, length: usize, bytes: &[u8]) -> Reply {
     if !bytes.is_empty() {
         headers += &format!("Content-Type: {BYTES}\r\n");
     }
-    tus::ask(server.addr, "POST", &tus("POST", "/files", &headers, bytes))
+    client::ask(server.addr, "POST", &tus("POST", "/files", &headers, bytes))
 }
 
 /// A refusal in the words of tus.
@@ -752,7 +755,7 @@ fn begin_tus(
         // Each quotation mark takes two bytes in the record. A value that is no text is there once.
         let key = "\"".repeat(padding / 2) + &"x".repeat(padding % 2 + 1);
         let metadata = format!("Upload-Metadata: {key} /w==\r\n");
-        let mut upload = Upload::create_with(server.addr, plan.clone(), &metadata);
+        let mut upload = Upload::create_with(Dialect::Tus, server.addr, plan.clone(), &metadata);
         assert_eq!(upload.patch(0..length, "").told(), (204, Some(length)));
         let left = room_of(world, upload.id());
         if left == record_room {

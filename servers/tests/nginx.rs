@@ -28,10 +28,12 @@ use tokio::runtime::Runtime;
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Tus, Uploads};
 
+#[path = "support/client.rs"]
+mod client;
 #[path = "support/server.rs"]
 mod server;
-#[path = "support/tus.rs"]
-mod tus;
+#[path = "support/upload.rs"]
+mod upload;
 
 use server::{
     Answer, DEADLINE, Plan, Shape, cancel_request, complete_request, has_extension, read_answer,
@@ -396,14 +398,14 @@ fn an_upload_of_tus_that_is_cut_goes_on_where_the_server_had_it() {
     let total = plan.content.len();
     let path = created(&world, &format!("Upload-Length: {total}\r\n"));
     let mut stream = world.nginx.connect();
-    let head = tus::patch_head(&path, 0, &format!("Content-Length: {total}\r\n"));
+    let head = upload::patch_head(&path, 0, &format!("Content-Length: {total}\r\n"));
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(&plan.content[..CHUNK]).unwrap();
     let standing = || asked(&world, "HEAD", &path, "", b"").offset().unwrap();
     until("the server has all of it", || standing() == CHUNK);
     drop(stream);
     until("the server sees it", || world.server.requests_under_way() == 0);
-    let rest = asked(&world, "PATCH", &path, &tus::patch_headers(CHUNK), &plan.content[CHUNK..]);
+    let rest = asked(&world, "PATCH", &path, &upload::patch_headers(CHUNK), &plan.content[CHUNK..]);
     assert_eq!(rest.told(), (204, Some(total)));
     is_kept(&world, &path, &plan.content);
 }
@@ -416,7 +418,7 @@ fn parts_are_joined_by_the_urls_that_the_client_sees() {
         let length = range.len();
         let path =
             created(&world, &format!("Upload-Concat: partial\r\nUpload-Length: {length}\r\n"));
-        let sent = asked(&world, "PATCH", &path, &tus::patch_headers(0), &plan.content[range]);
+        let sent = asked(&world, "PATCH", &path, &upload::patch_headers(0), &plan.content[range]);
         assert_eq!(sent.told(), (204, Some(length)));
         // `Host` has no port when it comes to the server.
         format!("http://{}{path}", world.nginx.http1)
@@ -425,11 +427,11 @@ fn parts_are_joined_by_the_urls_that_the_client_sees() {
     is_kept(&world, &path, &plan.content);
 }
 
-fn asked(world: &World, method: &str, path: &str, headers: &str, body: &[u8]) -> tus::Reply {
+fn asked(world: &World, method: &str, path: &str, headers: &str, body: &[u8]) -> client::Reply {
     let headers = format!("Host: {}\r\nTus-Resumable: 1.0.0\r\n{headers}", world.nginx.http1);
     let length = body.len();
     let head = format!("{method} {path} HTTP/1.1\r\n{headers}Content-Length: {length}\r\n\r\n");
-    tus::ask(world.nginx.http1, method, &[head.as_bytes(), body].concat())
+    client::ask(world.nginx.http1, method, &[head.as_bytes(), body].concat())
 }
 
 fn created(world: &World, headers: &str) -> String {

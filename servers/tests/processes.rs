@@ -7,10 +7,12 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/client.rs"]
+mod client;
 #[path = "support/server.rs"]
 mod server;
-#[path = "support/tus.rs"]
-mod tus;
+#[path = "support/upload.rs"]
+mod upload;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,11 +23,12 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
+use client::read_end;
 use server::{
     Answer, Plan, Random, Server, Shape, World, cancel_request, complete_request, exchange,
     is_long, read_answer, seed, status, status_request, until,
 };
-use tus::{Upload, patch_headers, read_end, tus};
+use upload::{Upload, patch_headers, tus};
 
 #[test]
 fn of_two_chunks_at_one_offset_one_wins_and_the_file_is_its() {

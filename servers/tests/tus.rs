@@ -7,10 +7,14 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/client.rs"]
+mod client;
+#[path = "support/exchanges.rs"]
+mod exchanges;
 #[path = "support/server.rs"]
 mod server;
-#[path = "support/tus.rs"]
-mod tus;
+#[path = "support/upload.rs"]
+mod upload;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,8 +31,10 @@ use http::HeaderMap;
 use md5::{Digest as _, Md5};
 use rustix::net::sockopt::set_socket_linger;
 
+use client::{Http2, ask, read_end, read_reply, try_ask};
+use exchanges::Script;
 use server::{Plan, Random, Server, World, is_long, seed, until};
-use tus::{BYTES, Http2, Reply, Upload, ask, patch_head, read_end, read_reply, try_ask, tus};
+use upload::{BYTES, Upload, patch_head, tus};
 
 /// How the connection of a request ends in its middle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -637,10 +643,7 @@ fn md5_sum(bytes: &[u8]) -> String {
     format!("md5 {}", BASE64.encode(Md5::digest(bytes)))
 }
 
-/// The exchanges of the protocol, in the order of its extensions. `>` is a request, `<` its answer,
-/// `|` is between headers, `¶` before the body. `ID` is the last `Location`. Each request is of
-/// version 1.0.0 unless it says something else. `=` goes on with a body. In an answer `…` is
-/// anything, and `-` says that there is no such header.
+/// The exchanges of the protocol, in the order of its extensions.
 const EXCHANGES: &str = r"
 1
 > OPTIONS /files | Tus-Resumable: -
@@ -729,77 +732,15 @@ T13
 fn the_exchanges_of_the_protocol_are_as_written() {
     let world = World::new();
     let server = world.start(&[("WIRE_MAX_BYTES", "1000")]);
-    let (mut location, mut stream, mut last) = (String::new(), None, String::new());
-    let mut answers = 0;
-    for line in EXCHANGES.replace("\n      |", " |").lines().filter(|line| !line.is_empty()) {
-        let Some((kind, rest)) = line.split_once(' ') else { continue };
-        let (head, body) = rest.split_once(" ¶ ").unwrap_or((rest, ""));
-        let body = body.replace(r"\r\n", "\r\n").replace("THOUSAND", &"x".repeat(1000));
-        let mut words = head.split(" | ");
-        let first = words.next().unwrap();
-        let headers: Vec<_> = words.map(|word| word.split_once(": ").unwrap()).collect();
-        match kind {
-            ">" => {
-                line.clone_into(&mut last);
-                let (method, path) = first.split_once(' ').unwrap();
-                let path = path.replace("ID", &location);
-                let message = message(method, &path, &headers, body.as_bytes());
-                let mut connection = server.connect();
-                connection.write_all(&message).unwrap();
-                stream = Some((connection, method));
-            }
-            "=" => stream.as_mut().unwrap().0.write_all(rest.as_bytes()).unwrap(),
-            _ => {
-                let (stream, method) = stream.as_mut().unwrap();
-                let reply = read_reply(stream, method).unwrap();
-                let about = format!("{last}\n{line}\n{reply:?}");
-                assert_eq!(reply.status.to_string(), first, "{about}");
-                if let Some(there) = reply.header("location") {
-                    let id = there.strip_prefix("/files/").unwrap();
-                    assert!(id.len() == 32 && id.bytes().all(|it| it.is_ascii_hexdigit()));
-                    there.clone_into(&mut location);
-                }
-                // Every answer names the version, but that to OPTIONS.
-                let version = (*method != "OPTIONS").then_some(("Tus-Resumable", "1.0.0"));
-                let is_set = headers.iter().any(|(name, _)| *name == "Tus-Resumable");
-                let version = version.filter(|_| !is_set);
-                for (name, expected) in headers.iter().copied().chain(version) {
-                    check(&reply, name, expected, &about);
-                }
-                answers += 1;
-            }
-        }
-    }
-    println!("{answers} answers");
+    let thousand = "x".repeat(1000);
+    let exchanges = Script {
+        text: EXCHANGES,
+        words: &[("BYTES", BYTES), ("THOUSAND", &thousand)],
+        uploads: "/files/",
+        version: Some(("Tus-Resumable", "1.0.0")),
+    };
+    println!("{} answers", exchanges.play(&server));
     world.no_panic();
-}
-
-fn message(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let has = |name: &str| headers.iter().any(|(other, _)| *other == name);
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: here\r\n");
-    if !has("Tus-Resumable") {
-        head += VERSION;
-    }
-    if !has("Content-Length") && !has("Transfer-Encoding") {
-        head += &format!("Content-Length: {}\r\n", body.len());
-    }
-    for (name, value) in headers.iter().filter(|(_, value)| *value != "-") {
-        head += &format!("{name}: {}\r\n", value.replace("BYTES", BYTES));
-    }
-    [head.as_bytes(), b"\r\n", body].concat()
-}
-
-fn check(reply: &Reply, name: &str, expected: &str, about: &str) {
-    let value = reply.header(name);
-    match (expected, expected.strip_prefix('≤')) {
-        ("-", _) => assert_eq!(value, None, "{about}"),
-        ("…", _) => assert!(value.is_some_and(|value| !value.is_empty()), "{name}: {about}"),
-        (_, Some(limit)) => {
-            let [value, limit] = [value.unwrap(), limit].map(|it| it.parse::<u64>().unwrap());
-            assert!(value <= limit, "{about}");
-        }
-        _ => assert_eq!(value, Some(expected), "{about}"),
-    }
 }
 
 impl Cut {

@@ -1,4 +1,4 @@
-//! Clients of tus on plain sockets, whose requests can be cut at any byte.
+//! Plain clients of HTTP/1.1 and HTTP/2, whose requests can be cut at any byte.
 
 #![allow(
     dead_code,
@@ -6,12 +6,9 @@
     reason = "each test uses some of it, and all of it is tests"
 )]
 
-use std::fs;
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::ops::Range;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -20,20 +17,18 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, SendStream};
 use http::{HeaderMap, Request};
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use crate::server::{DEADLINE, Plan, Server, World, connect, request, until, until_or};
-
-pub(crate) const BYTES: &str = "application/offset+octet-stream";
+use crate::server::{DEADLINE, connect, until};
 
 /// An answer, whatever the version of HTTP.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     headers: Vec<(String, String)>,
-    /// Of HTTP/1.1.
     pub(crate) body: Vec<u8>,
 }
 
@@ -51,25 +46,14 @@ impl Reply {
         self.header("upload-offset").map(|offset| offset.parse().unwrap())
     }
 
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
     /// What it says, in short.
     pub(crate) fn told(&self) -> (u16, Option<usize>) {
         (self.status, self.offset())
     }
-}
-
-/// A whole request of this version of tus; each header is a line with its end.
-pub(crate) fn tus(method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
-    request(method, path, &format!("Tus-Resumable: 1.0.0\r\n{headers}"), body)
-}
-
-pub(crate) fn patch_headers(at: usize) -> String {
-    format!("Content-Type: {BYTES}\r\nUpload-Offset: {at}\r\n")
-}
-
-/// The head of a request that brings bytes, up to its empty line. `framing` says how long it is.
-pub(crate) fn patch_head(path: &str, at: usize, framing: &str) -> String {
-    let headers = patch_headers(at);
-    format!("PATCH {path} HTTP/1.1\r\nHost: here\r\nTus-Resumable: 1.0.0\r\n{headers}{framing}\r\n")
 }
 
 /// Reads one answer, which may be an interim one.
@@ -97,6 +81,17 @@ pub(crate) fn read_reply(stream: &mut TcpStream, method: &str) -> io::Result<Rep
     Ok(reply)
 }
 
+/// Reads up to the final answer; gives the interim ones, too.
+pub(crate) fn read_all(stream: &mut TcpStream, method: &str) -> io::Result<(Vec<Reply>, Reply)> {
+    let mut interim = Vec::new();
+    loop {
+        match read_reply(stream, method)? {
+            reply if reply.status < 200 => interim.push(reply),
+            reply => return Ok((interim, reply)),
+        }
+    }
+}
+
 /// The answer to a request on a connection of its own.
 pub(crate) fn ask(addr: SocketAddr, method: &str, request: &[u8]) -> Reply {
     try_ask(addr, method, request).unwrap()
@@ -115,167 +110,11 @@ pub(crate) fn try_ask(addr: SocketAddr, method: &str, request: &[u8]) -> io::Res
 /// What ends a request that was cut or whose server goes: an error after which clients go on, or
 /// nothing. On return the server has closed the connection.
 pub(crate) fn read_end(stream: &mut TcpStream) {
-    if let Ok(reply) = read_reply(stream, "PATCH") {
+    if let Ok((_, reply)) = read_all(stream, "PATCH") {
         assert_eq!(reply.status, 503, "{reply:?}");
         // A reset is an end, too.
         drop(stream.read_to_end(&mut Vec::new()));
     }
-}
-
-/// An upload as its client knows it.
-#[derive(Debug)]
-pub(crate) struct Upload {
-    pub(crate) addr: SocketAddr,
-    pub(crate) path: String,
-    pub(crate) plan: Plan,
-    /// The most that any answer has told. It never falls.
-    pub(crate) shown: usize,
-    /// The most that the server can have been given.
-    pub(crate) sent: usize,
-}
-
-impl Upload {
-    pub(crate) fn create(addr: SocketAddr, plan: Plan) -> Self {
-        Self::create_with(addr, plan, "")
-    }
-
-    pub(crate) fn create_with(addr: SocketAddr, plan: Plan, headers: &str) -> Self {
-        let headers = format!("Upload-Length: {}\r\n{headers}", plan.content.len());
-        let reply = ask(addr, "POST", &tus("POST", "/files", &headers, b""));
-        assert_eq!(reply.status, 201, "{reply:?}");
-        let path = reply.header("location").unwrap().to_owned();
-        Self { addr, path, plan, shown: 0, sent: 0 }
-    }
-
-    pub(crate) fn id(&self) -> &str {
-        self.path.rsplit('/').next().unwrap()
-    }
-
-    pub(crate) fn total(&self) -> usize {
-        self.plan.content.len()
-    }
-
-    /// What `HEAD` answers.
-    pub(crate) fn head(&self) -> Reply {
-        ask(self.addr, "HEAD", &tus("HEAD", &self.path, "", b""))
-    }
-
-    /// Where `HEAD` shows it.
-    pub(crate) fn offset(&mut self) -> usize {
-        let reply = self.head();
-        self.showed(&reply)
-    }
-
-    pub(crate) fn showed(&mut self, reply: &Reply) -> usize {
-        assert_eq!(reply.status, 200, "{reply:?}");
-        let total = self.total().to_string();
-        assert_eq!(reply.header("upload-length"), Some(total.as_str()), "{reply:?}");
-        let offset = reply.offset().unwrap();
-        assert!(offset >= self.shown, "{} was told, now it is {offset}", self.shown);
-        self.shown = offset;
-        offset
-    }
-
-    /// After a restart a look at what was cut short may hold the upload for a moment.
-    pub(crate) fn offset_when_free(&mut self) -> usize {
-        let mut reply = self.head();
-        until("nobody holds it", || {
-            reply = self.head();
-            reply.status != 423
-        });
-        self.showed(&reply)
-    }
-
-    /// Waits until `HEAD` shows that it has all that was given, and not more.
-    pub(crate) fn shows(&mut self, given: usize) {
-        let request = tus("HEAD", &self.path, "", b"");
-        let mut stream = connect(self.addr).unwrap();
-        until_or("all that was given is there", || {
-            stream.write_all(&request).unwrap();
-            let reply = read_reply(&mut stream, "HEAD").unwrap();
-            let offset = self.showed(&reply);
-            assert!(offset <= given, "{offset} of {given} bytes");
-            if offset == given { Ok(()) } else { Err((offset, given)) }
-        });
-    }
-
-    /// A whole request with bytes of this range.
-    pub(crate) fn patch(&mut self, range: Range<usize>, headers: &str) -> Reply {
-        let all = patch_headers(range.start) + headers;
-        self.sent = self.sent.max(range.end);
-        let request = tus("PATCH", &self.path, &all, &self.plan.content[range]);
-        let reply = ask(self.addr, "PATCH", &request);
-        if reply.status == 204 {
-            self.took(&reply);
-        }
-        reply
-    }
-
-    /// Bytes were taken.
-    pub(crate) fn took(&mut self, reply: &Reply) {
-        assert_eq!(reply.status, 204, "{reply:?}");
-        let offset = reply.offset().unwrap();
-        assert!(offset >= self.shown, "{} was told, now it is {offset}", self.shown);
-        self.shown = offset;
-    }
-
-    /// Begins a request for all that is missing, of which none is sent yet.
-    pub(crate) fn begin_patch(&self, framing: &str) -> TcpStream {
-        let mut stream = connect(self.addr).unwrap();
-        let head = patch_head(&self.path, self.shown, framing);
-        stream.write_all(head.as_bytes()).unwrap();
-        stream
-    }
-
-    /// The header that says how much is missing.
-    pub(crate) fn length(&self) -> String {
-        format!("Content-Length: {}\r\n", self.total() - self.shown)
-    }
-
-    /// Sends what is missing, and looks at the file that was delivered.
-    pub(crate) fn finish(&mut self, world: &World) {
-        let (at, total) = (self.offset_when_free(), self.total());
-        assert_eq!(self.patch(at..total, "").told(), (204, Some(total)));
-        self.is_delivered(world, 1..=1);
-    }
-
-    /// The application has the file, and has got it so often.
-    pub(crate) fn is_delivered(&mut self, world: &World, times: std::ops::RangeInclusive<u64>) {
-        assert_eq!(self.offset(), self.total());
-        let file = fs::read(world.final_of(self.id())).unwrap();
-        assert!(file == self.plan.content, "{} is another file", self.path);
-        let deliveries = world.deliveries(self.id());
-        assert!(times.contains(&deliveries), "delivered {deliveries} times");
-    }
-
-    /// What was told to be there is in the server's folder.
-    pub(crate) fn is_kept(&self, world: &World) {
-        let kept = world.part_of(self.id()).map_or(Vec::new(), |part| fs::read(part).unwrap());
-        assert!(kept.get(..self.shown) == Some(&self.plan.content[..self.shown]), "{}", self.path);
-    }
-
-    pub(crate) fn delete(&self) -> Reply {
-        ask(self.addr, "DELETE", &tus("DELETE", &self.path, "", b""))
-    }
-
-    /// Whether a request has it: the server has its bytes open, and not only to read them.
-    pub(crate) fn is_held_by(&self, server: &Server) -> bool {
-        let name = format!("{}.part", self.id());
-        let process = PathBuf::from(format!("/proc/{}", server.pid()));
-        let open = fs::read_dir(process.join("fd")).unwrap();
-        // They come and go.
-        open.flatten().any(|open| {
-            fs::read_link(open.path()).is_ok_and(|target| target.ends_with(&name))
-                && fs::read_to_string(process.join("fdinfo").join(open.file_name()))
-                    .is_ok_and(|info| is_writable(&info))
-        })
-    }
-}
-
-/// Whether a descriptor is, by what the kernel tells of it: the last digit of its flags is 0 if not.
-fn is_writable(info: &str) -> bool {
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-    flags.is_some_and(|flags| !flags.ends_with('0'))
 }
 
 /// A client's HTTP/2 connection that knows what it has sent.
@@ -306,12 +145,10 @@ impl Http2 {
         Self { runtime, sender, connection, socket, sent, host: addr }
     }
 
-    /// Begins a request with bytes for that place.
-    pub(crate) fn begin_patch(&self, path: &str, at: usize, headers: &[(&str, &str)]) -> Stream {
-        let mut request = Request::patch(format!("http://{}{path}", self.host))
-            .header("tus-resumable", "1.0.0")
-            .header("content-type", BYTES)
-            .header("upload-offset", at);
+    /// Begins a request whose body is still to come.
+    pub(crate) fn begin(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Stream {
+        let mut request =
+            Request::builder().method(method).uri(format!("http://{}{path}", self.host));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -350,22 +187,25 @@ impl Http2 {
         self.answer(stream).unwrap()
     }
 
-    /// A whole request.
-    pub(crate) fn patch(&self, path: &str, at: usize, bytes: &[u8]) -> Reply {
-        let mut stream = self.begin_patch(path, at, &[]);
-        self.send(&mut stream, bytes);
-        self.end(stream, None)
-    }
-
     pub(crate) fn answer(&self, stream: Stream) -> Result<Reply, h2::Error> {
-        let answer = async { tokio::time::timeout(DEADLINE, stream.answer).await };
-        let answer = self.runtime.block_on(answer).unwrap()?;
-        let headers = answer.headers().iter();
-        let text = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-            (name.to_string(), value.to_str().unwrap().to_owned())
+        let Stream { mut answer, body: _body, .. } = stream;
+        let whole = async {
+            let interim = poll_fn(|cx| answer.poll_informational(cx)).await;
+            // This server has no way to send them.
+            assert!(!matches!(interim, Some(Ok(_))), "{interim:?} over HTTP/2");
+            let (parts, mut content) = answer.await?.into_parts();
+            let mut body = Vec::new();
+            while let Some(bytes) = content.data().await {
+                body.extend_from_slice(&bytes?);
+            }
+            let text = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+                (name.to_string(), value.to_str().unwrap().to_owned())
+            };
+            let headers = parts.headers.iter().map(text).collect();
+            Ok(Reply { status: parts.status.as_u16(), headers, body })
         };
-        let (status, headers) = (answer.status().as_u16(), headers.map(text).collect());
-        Ok(Reply { status, headers, body: Vec::new() })
+        let whole = async { tokio::time::timeout(DEADLINE, whole).await };
+        self.runtime.block_on(whole).unwrap()
     }
 
     /// Breaks the request off; gives how many bytes of it the server has got.
