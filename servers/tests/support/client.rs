@@ -6,6 +6,7 @@
     reason = "each test uses some of it, and all of it is tests"
 )]
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -25,11 +26,17 @@ use tokio::task::JoinHandle;
 use crate::server::{DEADLINE, connect, until};
 
 /// An answer, whatever the version of HTTP.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} {}", self.status, self.headers, String::from_utf8_lossy(&self.body))
+    }
 }
 
 impl Reply {
