@@ -123,9 +123,7 @@ describe("resumable.js", TIMEOUT, () => {
   test("goes on when the server was killed", async () => {
     await serve();
     const picked = await pick("survivor.bin", 4 * MIB);
-    wire.breakOnce("there", after(2.5 * MIB), () => {
-      server.stop("SIGKILL").then(() => server.launch());
-    });
+    wire.breakOnce("there", after(2.5 * MIB), () => server.restart("SIGKILL"));
     const { response } = await send(`${wire.url}/inbox`, picked);
     assert.equal(wire.broken, 1);
     await arrived(picked, await response.json());
@@ -169,32 +167,38 @@ describe("resumable.js", TIMEOUT, () => {
     }
   });
 
-  test("works in a browser", async () => {
-    await serve();
-    const browser = await launchBrowser();
-    try {
-      const page = await browser.newPage();
-      const files = {
-        "test.html": ["text/html", "<!doctype html><input type=file>"],
-        "resumable.js": ["text/javascript", await readFile(RECIPE)],
-      };
-      for (const [name, [contentType, body]] of Object.entries(files)) {
-        await page.route(`**/${name}`, (route) => route.fulfill({ contentType, body }));
+  const breaks = {
+    "when a request is cut off": undefined,
+    "when the server was killed": () => server.restart("SIGKILL"),
+  };
+  for (const [when, act] of Object.entries(breaks)) {
+    test(`goes on in a browser ${when}`, async () => {
+      await serve();
+      const browser = await launchBrowser();
+      try {
+        const page = await browser.newPage();
+        const files = {
+          "test.html": ["text/html", "<!doctype html><input type=file>"],
+          "resumable.js": ["text/javascript", await readFile(RECIPE)],
+        };
+        for (const [name, [contentType, body]] of Object.entries(files)) {
+          await page.route(`**/${name}`, (route) => route.fulfill({ contentType, body }));
+        }
+        await page.goto(`${wire.url}/test.html`);
+        const there = await randomFile(folder, ODD_NAME, 2 * MIB + 7);
+        await page.setInputFiles("input", there);
+        wire.breakOnce("there", after(1.5 * MIB), act);
+        const answer = await page.evaluate(async (chunkBytes) => {
+          const { upload } = await import("/resumable.js");
+          const [file] = document.querySelector("input").files;
+          return (await upload("/inbox", file, { chunkBytes })).json();
+        }, MIB);
+        assert.equal(wire.broken, 1);
+        assert.equal(answer.size, 2 * MIB + 7);
+        await sameBytes(path.join(server.media, `${answer.sha256}.bin`), there);
+      } finally {
+        await browser.close();
       }
-      await page.goto(`${wire.url}/test.html`);
-      const there = await randomFile(folder, ODD_NAME, 2 * MIB + 7);
-      await page.setInputFiles("input", there);
-      wire.breakOnce("there", after(1.5 * MIB));
-      const answer = await page.evaluate(async (chunkBytes) => {
-        const { upload } = await import("/resumable.js");
-        const [file] = document.querySelector("input").files;
-        return (await upload("/inbox", file, { chunkBytes })).json();
-      }, MIB);
-      assert.equal(wire.broken, 1);
-      assert.equal(answer.size, 2 * MIB + 7);
-      await sameBytes(path.join(server.media, `${answer.sha256}.bin`), there);
-    } finally {
-      await browser.close();
-    }
-  });
+    });
+  }
 });
