@@ -104,7 +104,8 @@ export class Cable {
       if (!link.held) server.end();
     });
     server.on("data", (bytes) => {
-      const status = /^HTTP\/1\.1 ([2-5]\d\d)/.exec(bytes.toString("latin1", 0, 12));
+      // Interim responses may be in front of it.
+      const status = /(?:^|\r\n\r\n)HTTP\/1\.1 ([2-5]\d\d)/.exec(bytes.toString("latin1"));
       if (status && link.request && !client.destroyed) link.request.status = Number(status[1]);
       client.write(bytes);
     });
