@@ -73,6 +73,11 @@ impl Dialect {
     pub(crate) fn taken(self, last: bool) -> u16 {
         if last && self == Self::Draft { 200 } else { 204 }
     }
+
+    /// The status of a request that would change an upload which another process holds.
+    pub(crate) fn held(self) -> u16 {
+        if self == Self::Tus { 423 } else { 503 }
+    }
 }
 
 /// An upload as its client knows it.
@@ -182,6 +187,15 @@ impl Upload {
             assert!(offset <= given, "{offset} of {given} bytes");
             if offset == given { Ok(()) } else { Err((offset, given)) }
         });
+    }
+
+    /// Looks at it while another request brings what was given. With tus this waits until all of it
+    /// is there. In the draft it ends that request.
+    pub(crate) fn looks(&mut self, given: usize) {
+        match self.dialect {
+            Dialect::Tus => self.shows(given),
+            Dialect::Draft => assert!(self.offset_when_free() <= given),
+        }
     }
 
     /// A whole request with bytes of this range.
