@@ -31,14 +31,15 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::Body;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use serde_json::{Value, json};
 use serve::Server;
 use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tower::Layer;
+use tower::{Layer, ServiceExt as _};
 use tower_chunked_upload::store::{BucketStore, Durability, FsStore};
 use tower_chunked_upload::{
     Chunked, ChunkedUploadLayer, CompletedUpload, Context, OperatorUploads, Owner, Policy, Refusal,
@@ -126,13 +127,25 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
                 .md5_check(md5_check),
         )
         .tus(tus())
-        .resumable(resumable()?)
+        .resumable(resumable())
         .idle_timeout(Duration::from_secs(number("WIRE_IDLE_SECONDS")?.unwrap_or(60)))
         .policy(Users { required: is_set("WIRE_AUTH") });
     let finished = uploads.for_operator();
     let application =
         tower::service_fn(move |request| application(Arc::clone(&hook), finished.clone(), request));
-    let service = layer.layer(application);
+    let around = layer.layer(application);
+    let finished = uploads.for_operator();
+    // What is below the path of the draft's uploads does not reach the application.
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        let (around, finished) = (around.clone(), finished.clone());
+        async move {
+            let (method, uri) = (request.method().clone(), request.uri().clone());
+            if let Some(content) = inbox::finished(&finished, method, uri).await {
+                return Ok(Response::new(Either::Left(Full::new(Bytes::from(content)))));
+            }
+            Ok::<_, Infallible>(around.oneshot(request).await?.map(Either::Right))
+        }
+    });
 
     let listener = match node {
         Some(_) => TcpListener::bind("127.0.0.1:0").await?,
@@ -158,12 +171,9 @@ fn tus() -> Tus {
     if is_set("WIRE_ABSOLUTE") { tus.absolute_urls(false) } else { tus }
 }
 
-fn resumable() -> Result<Resumable, BoxError> {
+fn resumable() -> Resumable {
     let resumable = Resumable::new("/uploads").paths([inbox::PATH]);
-    if !is_set("WIRE_ABSOLUTE") {
-        return Ok(resumable);
-    }
-    Ok(resumable.public_url(format!("http://{}/uploads", env::var("WIRE_ADDR")?)))
+    if is_set("WIRE_ABSOLUTE") { resumable.absolute_urls(false) } else { resumable }
 }
 
 /// `X-User` names the user.

@@ -7,13 +7,14 @@ use std::path::Path;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tower_chunked_upload::{OperatorUploads, Status};
 
 use crate::{BoxError, answer, hex, hook_status, is_set};
 
@@ -113,4 +114,19 @@ where
 /// Counts a run. If the process is killed, the count stays.
 fn count(counter: &Path) -> io::Result<()> {
     std::fs::OpenOptions::new().create(true).append(true).open(counter)?.write_all(b".")
+}
+
+/// The bytes of a finished upload, for a `GET` of its URL.
+pub(crate) async fn finished(
+    uploads: &OperatorUploads,
+    method: Method,
+    uri: Uri,
+) -> Option<Vec<u8>> {
+    let id = uri.path().strip_prefix("/uploads/")?.parse().ok()?;
+    if method != Method::GET || uploads.status(&id).await.ok()?.status() != Status::Complete {
+        return None;
+    }
+    let mut content = Vec::new();
+    uploads.open(&id).await.ok()?.read_to_end(&mut content).await.ok()?;
+    Some(content)
 }
