@@ -67,9 +67,10 @@
 //! ```
 //!
 //! The layer has to be around the router. As a layer of the router itself it would not be called
-//! for `/uploads/…`, for which the router has no route. `cargo run -p servers --example unchanged` is a whole
-//! program, with a streaming handler and with a form. Without axum, [`Http1`] is the stream below
-//! hyper. `Http1` needs feature `informational`, and `Http1Listener` needs `axum-serve`.
+//! for `/uploads/…`, for which the router has no route. `cargo run -p servers --example unchanged`
+//! is a whole program, with a streaming handler and with a form. Without axum, [`Http1`] is the
+//! stream below hyper. `Http1` needs feature `informational`, and `Http1Listener` needs
+//! `axum-serve`.
 //!
 //! # Which requests are resumable?
 //!
@@ -93,13 +94,18 @@
 //! | [`CompletedUpload`](crate::CompletedUpload) | in the extensions, if you want to [persist](super::files) the file instead of copying it |
 //!
 //! The body is only read when all of it has arrived, so it neither breaks off nor comes slowly. It
-//! has been written to the store, and is read from there. The handler's answer decides:
+//! has been written to the store, and is read from there; if that fails, the client gets a 500 and
+//! tries again, whatever your handler has answered. Otherwise its answer decides:
 //!
 //! | the handler answers | what becomes of the upload |
 //! |---|---|
 //! | 2xx or 3xx | it is complete, and the client has the answer |
 //! | 5xx | the client asks where the upload stands and sends its end again; so the handler is called again |
-//! | 4xx | the answer is final for clients; the upload [expires](super::expiry), unless you [discard](crate::CompletedUpload::discard) it |
+//! | 4xx | the answer is final for clients; the upload [expires](super::expiry), unless you [discard](crate::CompletedUpload::discard) it, or its client never learned its URL |
+//!
+//! The stored bytes stay until the upload expires, also if your handler has copied them. If it is
+//! to have them without a copy, it [persists](super::files) the
+//! [`CompletedUpload`](crate::CompletedUpload).
 //!
 //! # Must my handler change for that?
 //!
@@ -110,6 +116,12 @@
 //! [`CompletedUpload`](crate::CompletedUpload), which stays the same. If only the answer is lost,
 //! the handler is not called again: the client is told that the upload is complete, with an empty
 //! 200.
+//!
+//! A handler that must never run twice, because it charges a card, has
+//! [`hand_over_once`](crate::Resumable::hand_over_once): if a crash interrupts it, the upload ends
+//! with a 500 whose `Upload-Complete: ?1` tells clients not to try again, and stays in the listing
+//! as [`Status::Interrupted`](crate::Status::Interrupted) for you to look at. It still runs again
+//! after it has answered with a 5xx.
 //!
 //! # What goes over the wire?
 //!
@@ -150,8 +162,9 @@
 //! | `DELETE` | 204: the upload is gone |
 //!
 //! A wrong `Upload-Offset` is a 409 that has the right one. Bytes of a `PATCH` that breaks are
-//! kept. A client may say the whole length at once with `Upload-Length`. The content of a refusal
-//! is `application/problem+json`.
+//! kept, and so are those of the first request if a 104 has told its client the URL. A newer
+//! request ends the older one. A client may say the whole length at once with `Upload-Length`. The
+//! content of a refusal is `application/problem+json`.
 //!
 //! If your handler has failed, `HEAD` tells one byte less than there are, since some clients take
 //! the whole offset for success. The client sends that byte again, and the handler is called once
@@ -211,15 +224,16 @@
 //! |---|---|---|
 //! | size of the whole | [`max_bytes`](crate::UploadsBuilder::max_bytes), [`Policy::max_bytes`](crate::Policy::max_bytes) | 413 |
 //! | size of one request, for a proxy that limits bodies | [`max_append_bytes`](crate::Resumable::max_append_bytes) | 413 |
+//! | size at least, of the whole and of one request | [`min_bytes`](crate::Resumable::min_bytes), [`min_append_bytes`](crate::Resumable::min_append_bytes) | 400 |
 //! | head that is kept: method, target, headers of the content; 8 KiB | [`max_head_bytes`](crate::Resumable::max_head_bytes) | a whole request is an ordinary one, a part a 431 |
 //! | age | [`expires_after`](crate::UploadsBuilder::expires_after) | 410 |
 //!
-//! Clients are told of all but the third in `Upload-Limit`. [Quotas, and what is
+//! Clients are told of all but the head's in `Upload-Limit`. [Quotas, and what is
 //! slow](super::limits), are limited as in the other protocols.
 //!
 //! # Which versions of the draft?
 //!
-//! Those that call themselves 6 to 10, which are the drafts 04 to 13. Their differences are in what
+//! Those that call themselves 5 to 10, which are the drafts 03 to 13. Their differences are in what
 //! a server says, and the layer says all of it. Bytes of version 5 need no media type. Requests of
 //! version 3 (iOS 17), whose header has another name, are ordinary ones. The number itself, in
 //! `Upload-Draft-Interop-Version`, is needed only for a 104.
@@ -228,10 +242,13 @@
 //!
 //! - `Content-Digest` is about the bytes of one request. If it does not match, the request is
 //!   refused with 400, and nothing of it is kept; nor is any of it if it breaks off.
-//! - `Repr-Digest`, in the first request, is about the whole. If it does not match, your handler is
-//!   not called.
+//! - `Repr-Digest`, in the first request or the last one, is about the whole. If it does not match,
+//!   your handler is not called, and the request is refused with 400.
+//! - `Want-Repr-Digest`, in the first request, asks for the digest of the whole. When all bytes have
+//!   arrived, the answer to `HEAD` has it as `Repr-Digest`.
 //!
-//! The algorithms are `sha-256` and `sha-512`; others are ignored.
+//! The algorithms are `sha-256` and `sha-512`; others are ignored. The first two may also follow the
+//! content as trailers. For `Content-Digest`, the header `Trailer` has to say so.
 //!
 //! # And behind a proxy?
 //!
