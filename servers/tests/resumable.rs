@@ -329,8 +329,8 @@ fn is_timeout(error: &io::Error) -> bool {
     [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind())
 }
 
-/// Whole requests and those that go on, killed with their server at random moments. What a `HEAD` or
-/// a progress response has told is there.
+/// Whole requests and those that go on, killed with their server at random moments. What a `HEAD`
+/// or a progress response has told is there.
 #[test]
 fn what_was_told_survives_kills() {
     let world = World::new();
@@ -571,7 +571,8 @@ fn over_http2_a_client_asks_for_its_upload_first() {
         // Nobody knows where the rest of this would go.
         let files = world.files();
         let mut stream = http2.begin("POST", "/inbox", &whole);
-        let half = 1 + random.below(total as u64 - 1) as usize;
+        // Some bytes would not be worth writing yet.
+        let half = 100_000 + random.below(200_000) as usize;
         http2.send(&mut stream, &plan.content[..half]);
         until("bytes of it are kept", || world.files() != files);
         http2.reset(stream);
