@@ -100,10 +100,27 @@ impl Access {
     pub(super) async fn end_append(&self, id: &UploadId) -> Result<Upload, Error> {
         self.find_unexpired(id).await?;
         let (claims, timeout) = (&self.engine.claims, self.engine.takeover_timeout);
-        match claims.end(id, self.arrival(), timeout).await {
-            // A newer request has the upload, or it cannot grow any more.
-            Ok(()) | Err(ErrorKind::Superseded | ErrorKind::Finishing) => self.status(id).await,
+        let ended = match claims.end(id, self.arrival(), timeout).await {
+            Ok(()) => self.end_elsewhere(id).await,
             Err(kind) => Err(kind.into()),
+        };
+        match ended {
+            // A newer request has the upload, or it cannot grow any more.
+            Err(error) if matches!(error.kind(), ErrorKind::Superseded | ErrorKind::Finishing) => {}
+            ended => ended?,
+        }
+        self.status(id).await
+    }
+
+    /// Ends an append in another process that shares the store. It keeps what it has committed.
+    async fn end_elsewhere(&self, id: &UploadId) -> Result<(), Error> {
+        let store = &self.engine.store;
+        if !store.capabilities().handoff {
+            return Ok(());
+        }
+        match store.writer(id).await {
+            Err(StoreError::Busy) => self.lease(id).await.map(drop),
+            free => Ok(free.map(drop)?),
         }
     }
 

@@ -347,10 +347,11 @@ macro_rules! handle {
                 self.access.status(id).await
             }
 
-            /// Returns the record of an upload after ending an append that is in progress in this
-            /// process. What that has received is kept, if it [keeps what
-            /// came](AppendMode::KeepWhatCame): for clients that want to know where to go on after
-            /// their connection broke, while this server has not noticed that yet.
+            /// Returns the record of an upload after ending an append that is in progress: for
+            /// clients that want to know where to go on after their connection broke, while the
+            /// server has not noticed that yet. What the append has received is kept, if it [keeps
+            /// what came](AppendMode::KeepWhatCame); in another process that shares the store, what
+            /// it has committed. One on another node of a bucket is not ended.
             ///
             /// # Errors
             /// The errors of [`status`](Self::status),

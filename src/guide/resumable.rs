@@ -179,6 +179,10 @@
 //! | [the recipe](#a-page-or-node) | in a page or in Node; it needs no 104 |
 //! | `curl`, any program | by hand, as above; it needs no 104 |
 //!
+//! tus-js-client has limits of its own with this protocol, seen with version 4.3: a file from
+//! `fs.createReadStream` in Node is never completed (use a `Buffer`, or its tus), nor is an empty
+//! one.
+//!
 //! A client that sends everything at once knows the upload's URL only from the informational
 //! response 104 that comes before the end. hyper cannot send such a response; the wrappers in
 //! [`informational`](crate::informational) can, over **HTTP/1.1 only**. Over HTTP/2 there are no
