@@ -123,6 +123,14 @@
 //! as [`Status::Interrupted`](crate::Status::Interrupted) for you to look at. It still runs again
 //! after it has answered with a 5xx.
 //!
+//! # What does it cost?
+//!
+//! A request with `Upload-Complete: ?1` that arrives without a break is stored all the same: its
+//! bytes are written once, with a few kilobytes of records, and read back for your handler. On one
+//! machine, with no network in between, 64 MiB took 2.7 times as long as without the header, and a
+//! request of 1,000 bytes 2 ms more. So choose requests that bring files. If nobody needs MD5,
+//! [`checksum(false)`](crate::UploadsBuilder::checksum) saves its time.
+//!
 //! # What goes over the wire?
 //!
 //! A client with a file in two pieces, `sand` and ` and foam`. Only `Upload-Complete: ?1` completes
