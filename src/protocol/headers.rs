@@ -1,6 +1,6 @@
 //! Headers that all dialects read in the same way.
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// A header was sent more than once.
@@ -40,4 +40,12 @@ pub(crate) fn is_plain(headers: &HeaderMap) -> bool {
 /// Returns the `Content-Length` of the body.
 pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether the field follows the content (RFC 9110, 6.6.2).
+pub(super) fn announces_trailer(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.get_all(TRAILER).iter().any(|names| {
+        let mut names = names.as_bytes().split(|byte| *byte == b',');
+        names.any(|other| other.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
+    })
 }

@@ -1,7 +1,7 @@
 //! Receiving the content of a request.
 
 use http::HeaderMap;
-use http::header::{HeaderName, TRAILER};
+use http::header::HeaderName;
 
 use super::answer::{invalid_digest, wrong_digest};
 use super::fields::{CONTENT_DIGEST, KNOWN, REPR_DIGEST, digests};
@@ -9,6 +9,7 @@ use super::interim::Interim;
 use crate::checksum::{Digest, DigestAlgorithm, Running};
 use crate::engine::{Append, AppendMode, ErrorKind, Lease};
 use crate::policy::Refusal;
+use crate::protocol::headers::announces_trailer;
 use crate::protocol::{BodyError, Incoming, Payload, Problem};
 
 /// The content of a request, as its headers describe it.
@@ -33,7 +34,7 @@ impl Content {
             complete,
             size,
             digests: read_digests(headers, &CONTENT_DIGEST)?,
-            has_trailer: announces(headers, &CONTENT_DIGEST),
+            has_trailer: announces_trailer(headers, &CONTENT_DIGEST),
             of_whole: read_digests(headers, &REPR_DIGEST)?,
         })
     }
@@ -148,12 +149,4 @@ impl Content {
 
 pub(super) fn read_digests(headers: &HeaderMap, name: &HeaderName) -> Result<Vec<Digest>, Refusal> {
     digests(headers, name).map_err(|_| invalid_digest(name))
-}
-
-/// Whether the field follows the content (RFC 9110, 6.6.2).
-pub(super) fn announces(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers.get_all(TRAILER).iter().any(|names| {
-        let mut names = names.as_bytes().split(|byte| *byte == b',');
-        names.any(|other| other.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
-    })
 }

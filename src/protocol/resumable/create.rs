@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use super::answer::{empty, inconsistent};
 use super::append::{finish, invalidate};
 use super::config::Resumable;
-use super::content::{Content, announces};
+use super::content::Content;
 use super::fields::{
     KNOWN, REPR_DIGEST, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT, boolean, from_bool, integer,
     wanted,
@@ -17,6 +17,7 @@ use crate::checksum::{Digest, DigestAlgorithm};
 use crate::engine::{Append, ErrorKind, NewUpload, OwnerUploads};
 use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::disposition::Disposition;
+use crate::protocol::headers::announces_trailer;
 use crate::protocol::{Discards, Exchange, Incoming, Payload, Problem, Reply};
 
 pub(super) async fn create<B: Payload>(
@@ -116,7 +117,7 @@ impl Creation<'_> {
 fn digests(headers: &HeaderMap, given: Vec<Digest>) -> Vec<DigestAlgorithm> {
     let mut algorithms: Vec<_> = given.iter().map(Digest::algorithm).collect();
     algorithms.extend(wanted(headers));
-    if announces(headers, &REPR_DIGEST) {
+    if announces_trailer(headers, &REPR_DIGEST) {
         // Which ones they are shows at the end.
         algorithms.extend(KNOWN.map(|(algorithm, _)| algorithm));
     }

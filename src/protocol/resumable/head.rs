@@ -94,10 +94,9 @@ fn restore_kept(request: &mut Parts, head: &Head) {
     request.uri = uri.try_into().unwrap_or_default();
     let mut first = std::collections::HashSet::new();
     for (name, value) in &head.headers {
-        let value: Option<Vec<u8>> =
-            value.chars().map(|char| u8::try_from(u32::from(char)).ok()).collect();
-        let value = value.and_then(|value| HeaderValue::try_from(value).ok());
-        let (Ok(name), Some(value)) = (HeaderName::try_from(name), value) else { continue };
+        let (Ok(name), Some(value)) = (HeaderName::try_from(name), kept_value(value)) else {
+            continue;
+        };
         // The first value replaces that of the completing request.
         if first.insert(name.clone()) {
             request.headers.insert(name, value);
@@ -107,11 +106,17 @@ fn restore_kept(request: &mut Parts, head: &Head) {
     }
 }
 
+/// The bytes of a value, each of which is kept as one character.
+fn kept_value(text: &str) -> Option<HeaderValue> {
+    let bytes = text.chars().map(|char| u8::try_from(u32::from(char)).ok());
+    HeaderValue::try_from(bytes.collect::<Option<Vec<u8>>>()?).ok()
+}
+
 /// A field of the request that began the upload, if it was kept.
 pub(super) fn field(upload: &Upload, name: &HeaderName) -> HeaderMap {
     let headers = upload.head.iter().flat_map(|head| &head.headers);
     let values = headers.filter(|(other, _)| other == name.as_str());
-    values.filter_map(|(_, value)| Some((name.clone(), value.try_into().ok()?))).collect()
+    values.filter_map(|(_, value)| Some((name.clone(), kept_value(value)?))).collect()
 }
 
 /// The media type of the whole.

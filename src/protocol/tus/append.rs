@@ -1,7 +1,6 @@
 //! Appending bytes, and what follows the last one.
 
 use bytes::Bytes;
-use http::header::TRAILER;
 use http::{HeaderMap, StatusCode};
 
 use super::answer::{self, bad, checksum_mismatch, empty, insert, shown_offset, wrong_media_type};
@@ -15,6 +14,7 @@ use crate::checksum::{DigestAlgorithm, Running};
 use crate::engine::{Append, AppendMode, ErrorKind, Lease, OwnerUploads};
 use crate::id::UploadId;
 use crate::policy::{Action, Candidate, Context, Refusal};
+use crate::protocol::headers::announces_trailer;
 use crate::protocol::{
     BodyError, Discards, Exchange, Finish, Framing, Incoming, Payload, Problem, Replay, Reply,
     Taken,
@@ -336,12 +336,8 @@ impl Check {
         if let Some(value) = value(headers, &UPLOAD_CHECKSUM)? {
             return Ok(Self::Header(parse(value.as_bytes())?));
         }
-        let mut trailers = headers.get_all(TRAILER).iter();
-        let is_announced = tus.extensions.checksum_trailer
-            && trailers.any(|names| {
-                let mut names = names.as_bytes().split(|byte| *byte == b',');
-                names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upload-checksum"))
-            });
+        let is_announced =
+            tus.extensions.checksum_trailer && announces_trailer(headers, &UPLOAD_CHECKSUM);
         Ok(if is_announced { Self::Trailer } else { Self::None })
     }
 
