@@ -1,7 +1,7 @@
 //! What is asked for.
 
 use crate::row::{Row, Shape};
-use crate::scenario::Scenario;
+use crate::scenario::{self, Scenario};
 use crate::setup::{Kind, Windows};
 
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub(crate) struct Args {
     servers: Vec<Kind>,
     durability: Option<bool>,
     pub(crate) windows: Windows,
+    /// Only what is counted rather than measured.
+    pub(crate) counts: bool,
     /// Little of everything, to see that it works.
     pub(crate) smoke: bool,
 }
@@ -26,9 +28,10 @@ impl Args {
             rounds: 5,
             only: None,
             md5: None,
-            servers: vec![Kind::Std, Kind::Hyper, Kind::Crate],
+            servers: scenario::SERVERS.to_vec(),
             durability: None,
             windows: WINDOWS,
+            counts: false,
             smoke: false,
         };
         if !given.iter().any(|word| word == "--bench") {
@@ -39,6 +42,10 @@ impl Args {
         while let Some(word) = words.next() {
             match &**word {
                 "--bench" => continue,
+                "--counts" => {
+                    args.counts = true;
+                    continue;
+                }
                 "--smoke" => {
                     args.set_smoke();
                     continue;
@@ -89,13 +96,10 @@ impl Args {
         }
     }
 
-    /// Bodies that differ are only the crate's.
+    /// Bodies that differ are only those of servers that have uploads.
     pub(crate) fn wants_row(&self, row: &Row) -> bool {
         let is_shape = self.only.is_none_or(|shape| shape == row.shape);
-        // Of what it stores, nothing is a whole file that could be looked at.
-        let is_left_out = self.smoke && row.setup.server == Kind::Nginx;
         self.servers.contains(&row.setup.server)
-            && !is_left_out
             && self.md5.is_none_or(|md5| md5 == row.setup.md5)
             && (is_shape || !row.setup.server.has_uploads())
     }

@@ -20,22 +20,24 @@ pub(crate) fn chunk(
     let Range { start, end } = place;
     let range = ("content-range", format!("bytes {start}-{}/{}", end - 1, row.work.size));
     match (row.setup.server, row.shape) {
-        (Kind::Std | Kind::Hyper, _) => post(format!("/{name}"), vec![range], content),
+        (Kind::Std | Kind::Hyper | Kind::HyperPool, _) => {
+            post(format!("/{name}"), vec![range], content)
+        }
         // It cannot append, so each chunk is a file.
         (Kind::Nginx, _) => {
             Request { method: "PUT", ..post(format!("/{name}-{start}"), Vec::new(), content) }
         }
-        (Kind::Crate, Shape::Raw) => {
+        (_, Shape::Raw) => {
             let query = id.map(|id| format!("?upload_id={id}")).unwrap_or_default();
             let name = ("content-disposition", "attachment; filename=\"f.bin\"".to_owned());
             post(format!("{CHUNK}{query}"), vec![range, name], content)
         }
-        (Kind::Crate, Shape::Multipart) => {
+        (_, Shape::Multipart) => {
             let form = ("content-type", "multipart/form-data; boundary=frontier".to_owned());
             let body = [before(id).into(), content, Bytes::from_static(b"\r\n--frontier--\r\n")];
             Request { body, ..post(CHUNK.to_owned(), vec![range, form], Bytes::new()) }
         }
-        (Kind::Crate, Shape::Tus | Shape::TusWithUpload) => {
+        (_, Shape::Tus | Shape::TusWithUpload) => {
             let Some(id) = id else { return creation(row, content) };
             let headers = vec![tus_version(), tus_bytes(), ("upload-offset", start.to_string())];
             Request { method: "PATCH", ..post(format!("{TUS}/{id}"), headers, content) }

@@ -13,6 +13,8 @@ mod client;
 #[cfg(target_os = "linux")]
 mod content;
 #[cfg(target_os = "linux")]
+mod counts;
+#[cfg(target_os = "linux")]
 mod dialect;
 #[cfg(target_os = "linux")]
 mod drive;
@@ -45,7 +47,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (setup, data) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         match server::serve(&serde_json::from_str(&setup)?, data.as_ref())? {}
     }
-    Ok(run::all(&args::Args::parse(std::env::args().skip(1))?)?)
+    let args = args::Args::parse(std::env::args().skip(1))?;
+    if !args.counts {
+        run::all(&args)?;
+    }
+    if args.counts || args.smoke {
+        counts::all(args.smoke)?;
+    }
+    Ok(())
 }
 
 /// It asks `/proc` what a server costs.

@@ -4,10 +4,11 @@ use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::iter;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -29,12 +30,31 @@ pub(crate) struct Server {
 pub(crate) struct Usage {
     pub(crate) cpu: Duration,
     pub(crate) switches: u64,
+    /// Those of them that wait for something.
+    pub(crate) voluntary: u64,
 }
 
 impl Server {
     pub(crate) fn start(setup: &Setup) -> Self {
+        Self::launch(Command::new(env::current_exe().unwrap()), setup)
+    }
+
+    /// Under strace, whose lines come until the server has ended.
+    pub(crate) fn traced(setup: &Setup) -> (Self, ChildStderr) {
+        let mut strace = Command::new("strace");
+        // The server is the child, and strace the child of nobody.
+        strace
+            .args(["-D", "-f", "-qq", "-y", "-s", "0", "-e", "trace=%file,%desc,futex"])
+            .arg(env::current_exe().unwrap())
+            .stderr(Stdio::piped());
+        let mut server = Self::launch(strace, setup);
+        let lines = server.child.stderr.take().unwrap();
+        (server, lines)
+    }
+
+    fn launch(mut command: Command, setup: &Setup) -> Self {
         let folder = TempDir::with_prefix_in("upload-", env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let mut child = Command::new(env::current_exe().unwrap())
+        let mut child = command
             .args([SERVE, &serde_json::to_string(setup).unwrap()])
             .arg(folder.path())
             .stdin(Stdio::null())
@@ -44,7 +64,19 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let addr = line.trim().parse().unwrap();
-        Self { child, folder: Arc::new(folder), addr }
+        let mut server = Self { child, folder: Arc::new(folder), addr };
+        if setup.server.is_tus_peer() {
+            server.await_socket();
+        }
+        server
+    }
+
+    /// Waits until a program has opened its own socket.
+    fn await_socket(&mut self) {
+        while TcpStream::connect(self.addr).is_err() {
+            assert!(self.child.try_wait().unwrap().is_none(), "the server has ended");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Where it stores.
@@ -60,7 +92,10 @@ impl Server {
     pub(crate) fn usage(&self) -> Usage {
         let ticks = self.sum(ticks) as f64;
         let a_second = rustix::param::clock_ticks_per_second() as f64;
-        Usage { cpu: Duration::from_secs_f64(ticks / a_second), switches: self.sum(switches) }
+        let cpu = Duration::from_secs_f64(ticks / a_second);
+        let voluntary = self.sum(|process| switches(process, "voluntary_ctxt_switches:"));
+        let involuntary = self.sum(|process| switches(process, "nonvoluntary_ctxt_switches:"));
+        Usage { cpu, switches: voluntary + involuntary, voluntary }
     }
 
     /// Bytes of memory in use.
@@ -106,15 +141,12 @@ fn ticks(process: &Path) -> u64 {
     fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
 
-/// Context switches of the threads that there are.
-fn switches(process: &Path) -> u64 {
+/// Context switches of the threads that there are, of one kind.
+fn switches(process: &Path, kind: &str) -> u64 {
     let threads = fs::read_dir(process.join("task")).unwrap();
     threads
         .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("status")).ok())
-        .map(|status| {
-            number(&status, "voluntary_ctxt_switches:")
-                + number(&status, "nonvoluntary_ctxt_switches:")
-        })
+        .map(|status| number(&status, kind))
         .sum()
 }
 

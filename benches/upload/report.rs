@@ -12,8 +12,8 @@ pub(crate) fn print(scenario: &Scenario, samples: &[Vec<Sample>]) {
     let summaries: Vec<_> =
         scenario.rows.iter().map(|row| Summary::new(scenario, samples, row)).collect();
     println!("\n({}) {}", scenario.name, scenario.title);
-    let head = head(scenario).map(str::to_owned);
-    table(&std::iter::once(head).chain(summaries.iter().map(Summary::cells)).collect::<Vec<_>>());
+    let lines = summaries.iter().map(Summary::cells);
+    table(&std::iter::once(head(scenario)).chain(lines).collect::<Vec<_>>());
     for summary in &summaries {
         println!("{}", summary.json(scenario));
     }
@@ -25,9 +25,8 @@ struct Summary<'a> {
     rounds: usize,
     rate: Option<f64>,
     cost: Option<f64>,
-    to_std: Option<Ratio>,
-    to_hyper: Option<Ratio>,
-    to_nginx: Option<Ratio>,
+    /// To the row of each of `OTHERS`.
+    to: [Option<Ratio>; OTHERS.len()],
     to_raw: Option<Ratio>,
     chunk: Option<Times>,
     completion: Option<Times>,
@@ -45,25 +44,25 @@ struct Ratio {
 
 impl<'a> Summary<'a> {
     fn new(scenario: &Scenario, samples: &[Vec<Sample>], row: &'a Row) -> Self {
-        let of = |row: &Row| {
-            let at = scenario.rows.iter().position(|other| other == row)?;
-            Some(&*samples[at])
+        let of = |is_it: &dyn Fn(&Row) -> bool| {
+            scenario.rows.iter().position(is_it).map(|at| &*samples[at])
         };
-        let own = of(row).unwrap_or_default();
-        let to = |server| {
+        let own = of(&|other| other == row).unwrap_or_default();
+        let to = |is_it: &dyn Fn(&Row) -> bool| {
+            Ratio::new(own, of(&|other| other != row && is_it(other))?)
+        };
+        let to_server = |(_, server): (_, Kind)| {
             let other = row.against(server);
-            Ratio::new(own, of(&other).filter(|_| other != *row)?)
+            let is_comparable = row.shape == Shape::Tus || !server.is_tus_peer();
+            if is_comparable { to(&|row| *row == other) } else { None }
         };
-        let is_raw = row.shape == Shape::Raw;
         Self {
             row,
             rounds: own.len(),
             rate: median(own.iter().map(|sample| sample.rate)),
             cost: median(own.iter().map(|sample| sample.cost)),
-            to_std: to(Kind::Std),
-            to_hyper: to(Kind::Hyper),
-            to_nginx: to(Kind::Nginx),
-            to_raw: if is_raw { None } else { to(row.setup.server) },
+            to: OTHERS.map(to_server),
+            to_raw: to(&|other| other.is_raw_of(row)),
             chunk: times(own.iter().map(|sample| sample.chunk)),
             completion: times(own.iter().map(|sample| sample.completion)),
             peak: median(own.iter().map(|sample| Some(sample.peak as f64))),
@@ -72,7 +71,7 @@ impl<'a> Summary<'a> {
         }
     }
 
-    fn cells(&self) -> [String; COLUMNS] {
+    fn cells(&self) -> Vec<String> {
         let digits = |value: f64| if value < 10.0 { 2 } else { 0 };
         let number = |value: Option<f64>| {
             value.map(|value| format!("{value:.*}", digits(value))).unwrap_or_default()
@@ -81,13 +80,8 @@ impl<'a> Summary<'a> {
             ratio.map(|ratio| format!("{:.2} ({:.2})", ratio.rate, ratio.cost)).unwrap_or_default()
         };
         let time = |time: Option<f64>| time.map(|time| format!("{time:.3}")).unwrap_or_default();
-        [
-            self.row.label(),
-            number(self.rate),
-            number(self.cost),
-            ratio(self.to_std),
-            ratio(self.to_hyper),
-            ratio(self.to_nginx),
+        let first = [self.row.label(), number(self.rate), number(self.cost)];
+        let last = [
             ratio(self.to_raw),
             time(self.chunk.map(|times| times.p50)),
             time(self.chunk.map(|times| times.p99)),
@@ -96,14 +90,15 @@ impl<'a> Summary<'a> {
             number(self.held.map(|bytes| bytes / KIB)),
             number(self.peak.map(|bytes| bytes / MIB)),
             number(self.switches),
-        ]
+        ];
+        first.into_iter().chain(self.to.map(ratio)).chain(last).collect()
     }
 
     fn json(&self, scenario: &Scenario) -> Value {
         let Row { setup, shape, work, .. } = self.row;
         let ratio = |ratio: Option<Ratio>| ratio.map(|ratio| json!([ratio.rate, ratio.cost]));
         let times = |times: Option<Times>| times.map(|times| json!([times.p50, times.p99]));
-        json!({
+        let mut line = json!({
             "scenario": scenario.name,
             "row": self.row.label(),
             "server": setup.server,
@@ -119,16 +114,17 @@ impl<'a> Summary<'a> {
             "rate_unit": scenario.unit.rate(),
             "cost": self.cost,
             "cost_unit": scenario.unit.cost(),
-            "to_std": ratio(self.to_std),
-            "to_hyper": ratio(self.to_hyper),
-            "to_nginx": ratio(self.to_nginx),
             "to_raw": ratio(self.to_raw),
             "chunk_ms": times(self.chunk),
             "completion_ms": times(self.completion),
             "held_bytes": self.held,
             "peak_bytes": self.peak,
             "switches": self.switches,
-        })
+        });
+        for ((name, _), to) in OTHERS.iter().zip(self.to) {
+            line[name.replace([' ', '-'], "_")] = json!(ratio(to));
+        }
+        line
     }
 }
 
@@ -147,17 +143,20 @@ fn times(samples: impl Iterator<Item = Option<Times>> + Clone) -> Option<Times> 
     Some(Times { p50: of(|times| times.p50)?, p99: of(|times| times.p99)? })
 }
 
-const COLUMNS: usize = 14;
+/// The columns of ratios to other servers.
+const OTHERS: [(&str, Kind); 6] = [
+    ("to std", Kind::Std),
+    ("to hyper", Kind::Hyper),
+    ("to pool", Kind::HyperPool),
+    ("to nginx", Kind::Nginx),
+    ("to rustus", Kind::Rustus),
+    ("to salvo-tus", Kind::SalvoTus),
+];
 
-fn head(scenario: &Scenario) -> [&'static str; COLUMNS] {
+fn head(scenario: &Scenario) -> Vec<String> {
     let unit = scenario.unit;
-    [
-        "",
-        unit.rate(),
-        unit.cost(),
-        "to std",
-        "to hyper",
-        "to nginx",
+    let first = ["", unit.rate(), unit.cost()];
+    let last = [
         "to raw",
         "chunk ms",
         "p99",
@@ -166,20 +165,22 @@ fn head(scenario: &Scenario) -> [&'static str; COLUMNS] {
         "KiB held",
         "peak MiB",
         unit.switches(),
-    ]
+    ];
+    let others = OTHERS.map(|(name, _)| name);
+    first.into_iter().chain(others).chain(last).map(str::to_owned).collect()
 }
 
 /// The first column to the left, the others to the right, without those that are empty.
-fn table(lines: &[[String; COLUMNS]]) {
+pub(crate) fn table(lines: &[Vec<String>]) {
     let width = |column: usize| {
         let filled = lines[1..].iter().any(|line| !line[column].is_empty());
         let longest = lines.iter().map(|line| line[column].chars().count()).max();
         longest.filter(|_| filled)
     };
-    let widths: [_; COLUMNS] = std::array::from_fn(width);
+    let widths: Vec<_> = (0..lines[0].len()).map(width).collect();
     for line in lines {
         let mut text = String::new();
-        for (column, (cell, width)) in line.iter().zip(widths).enumerate() {
+        for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
             match width {
                 Some(width) if column == 0 => text += &format!("{cell:<width$}"),
                 Some(width) => text += &format!("  {cell:>width$}"),

@@ -8,8 +8,7 @@ pub(crate) struct Row {
     pub(crate) setup: Setup,
     pub(crate) shape: Shape,
     pub(crate) work: Work,
-    /// A file is followed by a request that stores nothing, in place of the completion that a
-    /// reference server does not have.
+    /// A small file takes two requests. Where there is no completion, the second stores nothing.
     pub(crate) two_requests: bool,
     /// What its label says beyond the settings.
     pub(crate) note: Option<&'static str>,
@@ -74,15 +73,20 @@ impl Row {
         self
     }
 
-    /// The row of another server, or of the same with raw bodies, to compare with.
+    /// The row of another server to compare with, which has as many requests.
     pub(crate) fn against(self, server: Kind) -> Self {
-        let other = Self::new(server, self.work);
-        Self { setup: Setup { server, ..self.setup }, note: self.note, ..other }
+        let shape = if server.is_tus_peer() { Shape::Tus } else { Shape::Raw };
+        Self { setup: Setup { server, ..self.setup }, shape, ..self }
     }
 
     /// Whether the rows belong beside each other.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.against(other.setup.server).setup == other.setup
+    }
+
+    /// Whether it is the same with raw bodies.
+    pub(crate) fn is_raw_of(&self, other: &Self) -> bool {
+        self.shape == Shape::Raw && self.setup == other.setup && self.note == other.note
     }
 
     /// What distinguishes it in its table.

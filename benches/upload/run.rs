@@ -16,6 +16,7 @@ use crate::process::Server;
 use crate::report;
 use crate::row::{Row, Work};
 use crate::scenario::{self, Scenario, Unit};
+use crate::setup::Kind;
 use crate::slow;
 
 /// What one run of a row gave; units are those of the scenario.
@@ -99,7 +100,7 @@ fn measure(
     let content = &*content;
     let server = Server::start(&setup);
     warm_memory(server.folder(), work.files * work.size);
-    let check = check.then(|| server.folder());
+    let check = (check && setup.server.stores_whole_files()).then(|| server.folder());
     let mut clients: Vec<_> =
         (0..work.connections).map(|_| Client::connect(server.addr, setup.http)).collect();
     let row = Row { work: first, ..*row };
@@ -113,7 +114,7 @@ fn measure(
     let Latencies { chunks, completions } = plan.drive(&mut clients);
     let elapsed = start.elapsed();
     let after = server.usage();
-    if unit == Unit::Uploads {
+    if unit == Unit::Uploads || setup.server == Kind::Nginx {
         kept.push(server.keep());
     }
 

@@ -85,7 +85,7 @@ fn all(windows: Windows) -> Vec<Scenario> {
             "a",
             "one file of 1 GiB in chunks of 8 MiB",
             Bytes,
-            [vec![Row::new(Kind::Nginx, one)], both(one, plain)].concat(),
+            [peers(one), both(one, plain)].concat(),
         ),
         scenario(
             "a4",
@@ -97,14 +97,19 @@ fn all(windows: Windows) -> Vec<Scenario> {
             "b",
             "64 files of 16 MiB in chunks of 1 MiB, 16 at once",
             Bytes,
-            both(some, plain),
+            [peers(some), both(some, plain)].concat(),
         ),
-        scenario("c", "2,000 files of 16 KiB, 32 at once", Uploads, both(small, small_files)),
+        scenario(
+            "c",
+            "2,000 files of 16 KiB, 32 at once",
+            Uploads,
+            [twice(Row::new(Kind::Nginx, small)), both(small, small_files)].concat(),
+        ),
         scenario(
             "d",
             "8 × 64 MiB in chunks of 64 KiB, one after the other",
             Chunks,
-            both(chunks, plain),
+            [peers(chunks), both(chunks, plain)].concat(),
         ),
         scenario("e", "completion of a file", Bytes, completions()),
         scenario("f", "500 slow uploads after 64 KiB of 4 MiB", Memory, both(slow, slow_uploads)),
@@ -122,17 +127,35 @@ fn both(work: Work, rows: impl Fn(Work) -> Vec<Row>) -> Vec<Row> {
     [plain, hashed].concat()
 }
 
+/// Those that run only if they are named. They compute no MD5.
+fn peers(work: Work) -> Vec<Row> {
+    let [nginx, rustus, salvo] =
+        [Kind::Nginx, Kind::Rustus, Kind::SalvoTus].map(|server| Row::new(server, work));
+    vec![nginx, rustus.shaped(Shape::Tus), salvo.shaped(Shape::Tus)]
+}
+
 fn plain(work: Work) -> Vec<Row> {
-    let [std, hyper, layer] = SERVERS.map(|server| Row::new(server, work));
-    let [form, tus] = [Shape::Multipart, Shape::Tus].map(|shape| layer.shaped(shape));
-    vec![std, hyper, layer, form, tus]
+    let shapes = |layer: Row| [Shape::Raw, Shape::Multipart, Shape::Tus].map(|s| layer.shaped(s));
+    let layers = LAYERS.map(|server| Row::new(server, work));
+    let references = REFERENCES.map(|server| Row::new(server, work));
+    references.into_iter().chain(layers.into_iter().flat_map(shapes)).collect()
 }
 
 fn small_files(work: Work) -> Vec<Row> {
-    let [std, hyper, layer] = SERVERS.map(|server| Row::new(server, work));
-    let others = [Shape::Multipart, Shape::Tus, Shape::TusWithUpload];
-    let references = [std, std.two_requests(), hyper, hyper.two_requests()];
-    references.into_iter().chain([layer]).chain(others.map(|shape| layer.shaped(shape))).collect()
+    let shapes = |layer: Row| {
+        let two = [Shape::Raw, Shape::Multipart, Shape::Tus];
+        let two = two.map(|shape| layer.shaped(shape).two_requests());
+        two.into_iter().chain([layer.shaped(Shape::TusWithUpload)])
+    };
+    let layers = LAYERS.map(|server| Row::new(server, work));
+    let references = REFERENCES.map(|server| Row::new(server, work));
+    let references = references.into_iter().flat_map(twice);
+    references.chain(layers.into_iter().flat_map(shapes)).collect()
+}
+
+/// A reference for an upload of one request, and for one of two.
+fn twice(row: Row) -> Vec<Row> {
+    vec![row, row.two_requests()]
 }
 
 fn completions() -> Vec<Row> {
@@ -149,8 +172,10 @@ fn completions() -> Vec<Row> {
 
 fn slow_uploads(work: Work) -> Vec<Row> {
     let narrow = |row: Row| row.with(|setup| setup.read_buffer = Some(8 << 10));
-    let [std, hyper, layer] = SERVERS.map(|server| Row::new(server, work));
-    vec![std, hyper, layer, layer.shaped(Shape::Multipart), narrow(hyper), narrow(layer)]
+    let [std, hyper, pool, layer, in_place] = SERVERS.map(|server| Row::new(server, work));
+    let forms = [layer, in_place].map(|layer| layer.shaped(Shape::Multipart));
+    let narrow = [hyper, pool, layer, in_place].map(narrow);
+    [&[std, hyper, pool, layer, in_place], &forms[..], &narrow[..]].concat()
 }
 
 fn http2(work: Work, windows: Windows) -> Vec<Row> {
@@ -158,7 +183,8 @@ fn http2(work: Work, windows: Windows) -> Vec<Row> {
         |server, windows| Row::new(server, work).with(|setup| setup.http = Http::Two(windows));
     [None, Some(windows)]
         .into_iter()
-        .flat_map(|windows| [row(Kind::Hyper, windows), row(Kind::Crate, windows)])
+        // `std` speaks only HTTP/1.
+        .flat_map(|windows| SERVERS[1..].iter().map(move |server| row(*server, windows)))
         .collect()
 }
 
@@ -168,7 +194,11 @@ fn synced(work: Work) -> Vec<Row> {
         .to_vec()
 }
 
-const SERVERS: [Kind; 3] = [Kind::Std, Kind::Hyper, Kind::Crate];
+/// Those that run unless others are named.
+pub(crate) const SERVERS: [Kind; 5] =
+    [Kind::Std, Kind::Hyper, Kind::HyperPool, Kind::Crate, Kind::CrateInPlace];
+const REFERENCES: [Kind; 3] = [Kind::Std, Kind::Hyper, Kind::HyperPool];
+const LAYERS: [Kind; 2] = [Kind::Crate, Kind::CrateInPlace];
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;

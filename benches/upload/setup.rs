@@ -1,31 +1,38 @@
 //! What kind of server is measured, and how it is set up.
 
+use std::process::{Command, Stdio};
+
 use serde::{Deserialize, Serialize};
 
-use crate::server::nginx;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
     /// `std::net`, a thread a connection: what the machine can do.
     Std,
     /// The smallest hyper server, which blocks its runtime's threads.
     Hyper,
+    /// The same, but it gathers frames and has them written by a thread for work that blocks.
+    HyperPool,
     /// A peer, if it is installed: PUT with its default buffers.
     Nginx,
+    /// Peers over tus, if they are installed.
+    Rustus,
+    SalvoTus,
     /// The layer.
     Crate,
+    /// The layer, with its calls on files where they stand.
+    CrateInPlace,
 }
 
 impl Kind {
     pub(crate) fn parse(word: &str) -> Result<Self, String> {
-        match word {
-            "std" => Ok(Self::Std),
-            "hyper" => Ok(Self::Hyper),
-            "nginx" if nginx::is_installed() => Ok(Self::Nginx),
-            "nginx" => Err("no nginx is installed (Debian: nginx-light)".to_owned()),
-            "crate" => Ok(Self::Crate),
-            _ => Err(format!("no such server: {word}")),
+        let kind = Self::ALL.into_iter().find(|kind| kind.name() == word);
+        let kind = kind.ok_or_else(|| format!("no such server: {word}"))?;
+        match kind.program() {
+            Some((program, how)) if !is_installed(program) => {
+                Err(format!("{program} is not on the PATH ({how})"))
+            }
+            _ => Ok(kind),
         }
     }
 
@@ -33,15 +40,59 @@ impl Kind {
         match self {
             Self::Std => "std",
             Self::Hyper => "hyper",
+            Self::HyperPool => "hyper-pool",
             Self::Nginx => "nginx",
+            Self::Rustus => "rustus",
+            Self::SalvoTus => "salvo-tus",
             Self::Crate => "crate",
+            Self::CrateInPlace => "crate-in-place",
+        }
+    }
+
+    /// The program that a peer is, and how it is installed.
+    fn program(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Nginx => Some(("nginx", "Debian: nginx-light")),
+            Self::Rustus => Some(("rustus", "cargo install rustus --version ^0.5")),
+            Self::SalvoTus => {
+                Some(("salvo-tus-peer", "cargo install --path benches/peers/salvo-tus"))
+            }
+            _ => None,
         }
     }
 
     /// Whether it speaks of uploads, rather than of files that the client names.
     pub(crate) fn has_uploads(self) -> bool {
-        self == Self::Crate
+        self.is_tus_peer() || matches!(self, Self::Crate | Self::CrateInPlace)
     }
+
+    /// Whether a whole file is found by its name or its upload's id.
+    pub(crate) fn stores_whole_files(self) -> bool {
+        !matches!(self, Self::Nginx | Self::SalvoTus)
+    }
+
+    /// Whether it is another's server that speaks only tus.
+    pub(crate) fn is_tus_peer(self) -> bool {
+        matches!(self, Self::Rustus | Self::SalvoTus)
+    }
+
+    const ALL: [Self; 8] = [
+        Self::Std,
+        Self::Hyper,
+        Self::HyperPool,
+        Self::Nginx,
+        Self::Rustus,
+        Self::SalvoTus,
+        Self::Crate,
+        Self::CrateInPlace,
+    ];
+}
+
+/// Whether a program is on the PATH.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,4 +1,5 @@
-//! The smallest hyper server: writes each frame where it stands, which blocks a runtime's thread.
+//! The smallest hyper servers. One writes each frame where it stands, which blocks a runtime's
+//! thread; the other has batches of them written by a thread for work that blocks.
 
 use std::convert::Infallible;
 use std::io;
@@ -12,9 +13,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 
-use super::listen;
-use super::sink::Sink;
-use crate::setup::Setup;
+use super::sink::Place;
+use super::{listen, pool};
+use crate::setup::{Kind, Setup};
 
 pub(crate) fn serve(listener: TcpListener, setup: Setup, data: &Path) -> io::Result<Infallible> {
     let data: Arc<Path> = data.into();
@@ -42,8 +43,12 @@ async fn answer(
 async fn store(setup: &Setup, data: &Path, request: Request<Incoming>) -> io::Result<String> {
     let Some(range) = request.headers().get(CONTENT_RANGE) else { return Ok("{}".to_owned()) };
     let range = range.to_str().map_err(io::Error::other)?;
-    let mut sink = Sink::open(setup, data, request.uri().path(), range)?;
+    let place = Place::of(setup, data, request.uri().path(), range)?;
     let mut body = request.into_body();
+    if setup.server == Kind::HyperPool {
+        return pool::store(place, body).await;
+    }
+    let mut sink = place.open()?;
     while let Some(frame) = body.frame().await {
         if let Ok(bytes) = frame.map_err(io::Error::other)?.into_data() {
             sink.write(&bytes)?;

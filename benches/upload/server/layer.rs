@@ -10,15 +10,17 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper_util::service::TowerToHyperService;
 use tower::{Layer, service_fn};
-use tower_chunked_upload::store::{Durability, FsStore};
+use tower_chunked_upload::store::{Durability, FileCalls, FsStore};
 use tower_chunked_upload::{Chunked, ChunkedUploadLayer, Tus, Uploads};
 
 use super::listen;
-use crate::setup::Setup;
+use crate::setup::{Kind, Setup};
 
 pub(crate) fn serve(listener: TcpListener, setup: Setup, data: &Path) -> io::Result<Infallible> {
     let durability = if setup.sync { Durability::Sync } else { Durability::Process };
-    let store = FsStore::new(data.join("%Y/%m/%d")).durability(durability);
+    let in_place = setup.server == Kind::CrateInPlace;
+    let calls = if in_place { FileCalls::InPlace } else { FileCalls::Pool };
+    let store = FsStore::new(data.join("%Y/%m/%d")).durability(durability).file_calls(calls);
     let uploads = Uploads::builder(store).checksum(setup.md5).build().map_err(io::Error::other)?;
     let chunked = Chunked::new().md5_check(setup.md5);
     let layer = ChunkedUploadLayer::new(uploads).chunked(chunked).tus(Tus::new("/files"));

@@ -3,7 +3,9 @@
 mod frames;
 mod layer;
 mod listen;
-pub(crate) mod nginx;
+mod nginx;
+mod peers;
+mod pool;
 mod sink;
 mod threads;
 
@@ -20,11 +22,15 @@ use crate::setup::{Kind, Setup};
 pub(crate) fn serve(setup: &Setup, data: &Path) -> io::Result<Infallible> {
     set_parent_process_death_signal(Some(Signal::TERM))?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    println!("{}", listener.local_addr()?);
+    if !setup.server.is_tus_peer() {
+        println!("{}", listener.local_addr()?);
+    }
     match setup.server {
         Kind::Std => threads::serve(&listener, *setup, data),
-        Kind::Hyper => frames::serve(listener, *setup, data),
+        Kind::Hyper | Kind::HyperPool => frames::serve(listener, *setup, data),
         Kind::Nginx => nginx::serve(&listener, data),
-        Kind::Crate => layer::serve(listener, *setup, data),
+        Kind::Rustus => peers::rustus(listener, data),
+        Kind::SalvoTus => peers::salvo_tus(listener, data),
+        Kind::Crate | Kind::CrateInPlace => layer::serve(listener, *setup, data),
     }
 }

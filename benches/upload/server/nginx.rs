@@ -12,15 +12,13 @@ use std::process::Command;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::getuid;
 
-pub(crate) fn is_installed() -> bool {
-    Command::new("nginx").arg("-v").output().is_ok()
-}
-
 /// Becomes nginx, in the foreground, which takes over the socket.
 pub(crate) fn serve(listener: &TcpListener, data: &Path) -> io::Result<Infallible> {
     let config = data.join("nginx.conf");
     fs::write(&config, text(listener.local_addr()?))?;
     fcntl_setfd(listener, FdFlags::empty())?;
+    // Its workers, which accept from the same socket, would wait in there.
+    listener.set_nonblocking(true)?;
     Err(Command::new("nginx")
         .args(["-e", "stderr", "-p"])
         .arg(data)
@@ -30,7 +28,8 @@ pub(crate) fn serve(listener: &TcpListener, data: &Path) -> io::Result<Infallibl
         .exec())
 }
 
-/// Bodies arrive beside the files, so that a rename puts them there.
+/// Bodies arrive beside the files, so that a rename puts them there. A `POST` is the request that
+/// stores nothing.
 fn text(addr: SocketAddr) -> String {
     // Its workers would be another user, who may not write here.
     let user = if getuid().is_root() { "user root root;" } else { "" };
@@ -44,12 +43,17 @@ fn text(addr: SocketAddr) -> String {
         events {{}}
         http {{
             access_log off;
+            keepalive_requests 1000000;
             client_max_body_size 0;
             client_body_temp_path bodies;
             {}
             server {{
                 listen {addr};
-                location / {{ root .; dav_methods PUT; }}
+                location / {{
+                    if ($request_method = POST) {{ return 204; }}
+                    root .;
+                    dav_methods PUT;
+                }}
             }}
         }}",
         unused.concat()

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use super::sink::Sink;
+use super::sink::{Place, Sink};
 use crate::http1::{content_length, header, split};
 use crate::setup::Setup;
 
@@ -33,7 +33,7 @@ fn connection(mut stream: TcpStream, setup: &Setup, data: &Path) -> io::Result<(
             None => "{}".to_owned(),
             Some(range) => {
                 let path = head.split(' ').nth(1).unwrap_or_default();
-                let mut sink = Sink::open(setup, data, path, range)?;
+                let mut sink = Place::of(setup, data, path, range)?.open()?;
                 let length = content_length(&head).unwrap_or_default();
                 store(&mut stream, &mut buffer, begun, length, &mut sink)?;
                 sink.finish()?
