@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tower_chunked_upload::conformance::Suite;
 use tower_chunked_upload::store::{
-    Batch, Commit, Durability, FsStore, Handover, MemoryStore, Store, StoreError, Writer,
+    Batch, Commit, Durability, FileCalls, FsStore, Handover, MemoryStore, Store, StoreError, Writer,
 };
 use tower_chunked_upload::{Status, Upload, UploadId, Uploads};
 
@@ -42,23 +42,41 @@ async fn the_bucket_store_keeps_the_contract() {
 #[tokio::test]
 async fn the_filesystem_store_keeps_the_contract_on_one_thread() {
     let home = TempDir::new().unwrap();
-    fs_suite(home.path(), Durability::Process).run().await;
+    fs_suite(home.path(), Durability::Process, FileCalls::Pool).run().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_filesystem_store_keeps_the_contract_on_many_threads() {
     let home = TempDir::new().unwrap();
-    fs_suite(home.path(), Durability::Process).run().await;
+    fs_suite(home.path(), Durability::Process, FileCalls::Pool).run().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_filesystem_store_keeps_the_contract_when_it_syncs() {
     let home = TempDir::new().unwrap();
-    fs_suite(home.path(), Durability::Sync).listed(100).run().await;
+    fs_suite(home.path(), Durability::Sync, FileCalls::Pool).listed(100).run().await;
 }
 
-fn fs_suite(home: &Path, durability: Durability) -> Suite<FsStore> {
-    let open = move |root: &Path| FsStore::new(root.join("%Y/%m/%d")).durability(durability);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_filesystem_store_keeps_the_contract_with_calls_in_place() {
+    for durability in [Durability::Process, Durability::Sync] {
+        let home = TempDir::new().unwrap();
+        let suite = fs_suite(home.path(), durability, FileCalls::InPlace).listed(100);
+        // On a worker, and not on the thread of the test.
+        tokio::spawn(async move { suite.run().await }).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_filesystem_store_keeps_the_contract_with_calls_in_place_on_one_thread() {
+    let home = TempDir::new().unwrap();
+    fs_suite(home.path(), Durability::Process, FileCalls::InPlace).listed(100).run().await;
+}
+
+fn fs_suite(home: &Path, durability: Durability, calls: FileCalls) -> Suite<FsStore> {
+    let open = move |root: &Path| {
+        FsStore::new(root.join("%Y/%m/%d")).durability(durability).file_calls(calls)
+    };
     let (scratch, home) = (home.join("persisted"), home.to_owned());
     fs::create_dir(&scratch).unwrap();
     // The cases run one after the other, each with one store.

@@ -3,7 +3,7 @@
 //! `PROPTEST_CASES` says how many programs each test runs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-#![allow(clippy::future_not_send, reason = "each program runs on one thread")]
+#![allow(clippy::future_not_send, reason = "each program is driven by one thread")]
 
 use std::fs;
 use std::future::{Future, poll_fn};
@@ -21,7 +21,7 @@ use proptest::test_runner::{FileFailurePersistence, TestRunner};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::runtime::{Builder, Runtime};
-use tower_chunked_upload::store::{FsStore, MemoryStore, Store, StoreError};
+use tower_chunked_upload::store::{FileCalls, FsStore, MemoryStore, Store, StoreError};
 use tower_chunked_upload::{
     AppendMode, CompletedUpload, Digest, Error, ErrorKind, Event, Expiry, Filter, NewUpload,
     Observer, OperatorUploads, OwnerUploads, Status, Upload, UploadId, Uploads,
@@ -31,7 +31,8 @@ use tower_chunked_upload::{
 fn uploads_in_memory_do_as_the_model() {
     programs(100, |program| {
         let (store, home) = (MemoryStore::new(), TempDir::new().unwrap());
-        World::new(&program.settings, move || store.clone(), home, false).run(&program.steps);
+        let open = move || store.clone();
+        World::new(&program.settings, one_thread, open, home, false).run(&program.steps);
     });
 }
 
@@ -41,7 +42,17 @@ fn uploads_in_files_do_as_the_model() {
         let home = TempDir::new().unwrap();
         let pattern = home.path().join("store/%Y");
         let open = move || FsStore::new(&pattern);
-        World::new(&program.settings, open, home, true).run(&program.steps);
+        World::new(&program.settings, one_thread, open, home, true).run(&program.steps);
+    });
+}
+
+#[test]
+fn uploads_in_files_do_as_the_model_with_calls_in_place() {
+    programs(60, |program| {
+        let home = TempDir::new().unwrap();
+        let pattern = home.path().join("store/%Y");
+        let open = move || FsStore::new(&pattern).file_calls(FileCalls::InPlace);
+        World::new(&program.settings, two_workers, open, home, true).run(&program.steps);
     });
 }
 
@@ -393,6 +404,7 @@ struct World<S, F> {
     home: TempDir,
     in_files: bool,
     settings: Settings,
+    start: fn() -> Runtime,
     runtime: Option<Runtime>,
     uploads: Uploads,
     clock: Arc<AtomicU64>,
@@ -410,12 +422,19 @@ impl Observer for Events {
 }
 
 impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
-    fn new(settings: &Settings, open: F, home: TempDir, in_files: bool) -> Self {
+    fn new(
+        settings: &Settings,
+        start: fn() -> Runtime,
+        open: F,
+        home: TempDir,
+        in_files: bool,
+    ) -> Self {
         let clock = Arc::new(AtomicU64::new(1_700_000_000_000));
         let (events, store) = (Events::default(), open());
         Self {
             uploads: handle(settings, store.clone(), &clock, &events),
-            runtime: Some(runtime()),
+            start,
+            runtime: Some(start()),
             settings: settings.clone(),
             known: Vec::new(),
             open,
@@ -477,7 +496,7 @@ impl<S: Store + Clone, F: Fn() -> S> World<S, F> {
 
     /// Ends the process, as far as a test can: tasks stop where they are, file calls run out.
     fn restart(&mut self) {
-        drop(self.runtime.replace(runtime()));
+        drop(self.runtime.replace((self.start)()));
         self.store = (self.open)();
         self.uploads = handle(&self.settings, self.store.clone(), &self.clock, &self.events);
         for known in &mut self.known {
@@ -1118,8 +1137,13 @@ fn handle(settings: &Settings, store: impl Store, clock: &Arc<AtomicU64>, to: &E
     builder.build().unwrap()
 }
 
-fn runtime() -> Runtime {
+fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Of which calls on files may hold one.
+fn two_workers() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 async fn read(file: &CompletedUpload) -> Vec<u8> {

@@ -16,7 +16,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
-use tower_chunked_upload::store::{FsStore, MemoryStore, Store};
+use tokio::runtime::Builder;
+use tower_chunked_upload::store::{FileCalls, FsStore, MemoryStore, Store};
 use tower_chunked_upload::{
     AppendMode, Completion, ErrorKind, Expiry, NewUpload, OwnerUploads, Status, UploadId, Uploads,
 };
@@ -407,7 +408,17 @@ fn index(which: usize, count: usize) -> Option<usize> {
 }
 
 fn run<S: Store>(open: impl Fn() -> S, home: TempDir, store: Option<&Path>, ops: &[Op]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    run_on(Builder::new_current_thread(), open, home, store, ops);
+}
+
+fn run_on<S: Store>(
+    mut runtime: Builder,
+    open: impl Fn() -> S,
+    home: TempDir,
+    store: Option<&Path>,
+    ops: &[Op],
+) {
+    let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let mut world = World::new(open, home);
         for op in ops {
@@ -441,5 +452,16 @@ proptest! {
         let store = home.path().join("store");
         let pattern = store.join("%Y");
         run(move || FsStore::new(&pattern), home, Some(&store), &ops);
+    }
+
+    #[test]
+    fn parts_in_files_do_as_the_model_with_calls_in_place(
+        ops in prop::collection::vec(op(), 1..40),
+    ) {
+        let home = TempDir::new().unwrap();
+        let store = home.path().join("store");
+        let pattern = store.join("%Y");
+        let open = move || FsStore::new(&pattern).file_calls(FileCalls::InPlace);
+        run_on(Builder::new_multi_thread(), open, home, Some(&store), &ops);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! `WIRE_ADDR` and `WIRE_DATA` are required. `WIRE_READ_BUFFER` (64 KiB) is the size of hyper's
 //! read buffer in bytes, and `WIRE_HEAD_SECONDS` (10) is how long a client may be silent before and
-//! between its requests. `WIRE_BLOCKING_THREADS` bounds the threads that block. The server speaks
+//! between its requests. `WIRE_BLOCKING_THREADS` bounds the threads that block, and with
+//! `WIRE_IN_PLACE` calls on files are made on the threads of the runtime. The server speaks
 //! HTTP/1.1 and cleartext HTTP/2 on one port. A completion with a header `X-Hook-Status` is
 //! answered with that status, and its file is not touched.
 //!
@@ -40,7 +41,7 @@ use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt as _};
-use tower_chunked_upload::store::{BucketStore, Durability, FsStore};
+use tower_chunked_upload::store::{BucketStore, Durability, FileCalls, FsStore};
 use tower_chunked_upload::{
     Chunked, ChunkedUploadLayer, CompletedUpload, Context, OperatorUploads, Owner, Policy, Refusal,
     RequestBody, Resumable, Status, Tus, Uploads,
@@ -104,8 +105,10 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
         None => {
             let sync = is_set("WIRE_SYNC");
             let durability = if sync { Durability::Sync } else { Durability::Process };
+            let in_place = is_set("WIRE_IN_PLACE");
+            let calls = if in_place { FileCalls::InPlace } else { FileCalls::Pool };
             let folder = data.join("chunked_uploads/%Y/%m/%d");
-            Uploads::builder(FsStore::new(folder).durability(durability))
+            Uploads::builder(FsStore::new(folder).durability(durability).file_calls(calls))
         }
     };
     let md5_check = !is_set("WIRE_NO_MD5");

@@ -21,9 +21,9 @@ use std::thread;
 use std::time::Duration;
 
 use server::{
-    Answer, Chunk, Cut, DEADLINE, Plan, Random, Shape, Violation, World, ask, complete_request,
-    connect, exchange, has_extension, is_long, read_answer, seed, status, status_request, until,
-    until_or, upload_id,
+    Answer, Chunk, Cut, DEADLINE, Plan, Random, SETTINGS, Shape, Violation, World, ask,
+    complete_request, connect, exchange, has_extension, is_long, read_answer, seed, status,
+    status_request, until, until_or, upload_id,
 };
 
 /// Eight clients upload while the server is killed again and again, now and then before it
@@ -40,7 +40,7 @@ fn what_was_acknowledged_survives_kills_at_random_moments() {
     let over = AtomicBool::new(false);
 
     let uploads: Vec<Left> = thread::scope(|scope| {
-        let mut server = world.start(&random.durability());
+        let mut server = world.start(random.settings());
         door.open(server.addr);
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
@@ -70,7 +70,7 @@ fn what_was_acknowledged_survives_kills_at_random_moments() {
                 kill_in_start(&world, &mut random);
                 in_start += 1;
             }
-            server = world.start(&random.durability());
+            server = world.start(random.settings());
             door.open(server.addr);
         }
         over.store(true, Ordering::Relaxed);
@@ -111,12 +111,13 @@ fn a_kill_at_any_moment_of_a_chunk_leaves_the_upload_before_it_or_behind_it() {
     let mut random = Random::new(seed());
     let mut found = BTreeMap::new();
     let (first, total) = (1000, 400_000);
-    let rounds = if is_long() { 14 } else { 1 };
+    let rounds = if is_long() { 14 } else { 2 };
     for (number, moment) in (0..rounds).flat_map(|_| Moment::ALL).enumerate() {
         let plan = Plan::of_length(random.next(), number as u64, total);
-        let settings = random.durability();
+        let [pool, in_place] = [random.below(2), 2 + random.below(2)];
+        let settings = SETTINGS[if number / 6 % 2 == 0 { pool } else { in_place } as usize];
         let shape = Shape::ALL[random.below(3) as usize];
-        let server = world.start(&settings);
+        let server = world.start(settings);
         let begun = ask(server.addr, &plan.chunk(0..first, None, shape).bytes).unwrap();
         let id = upload_id(&begun.accepted().unwrap());
         // The first sweep may still be at what the kill before has left.
@@ -141,7 +142,7 @@ fn a_kill_at_any_moment_of_a_chunk_leaves_the_upload_before_it_or_behind_it() {
             kill_in_start(&world, &mut random);
         }
 
-        let server = world.start(&settings);
+        let server = world.start(settings);
         let standing = status(server.addr, &id).unwrap();
         let offset = usize::try_from(standing["offset"].as_u64().unwrap()).unwrap();
         let due: &[usize] = match moment {
@@ -165,7 +166,7 @@ fn a_kill_between_the_hand_over_and_the_answer_leaves_the_upload_completable() {
     let world = World::new();
     let mut random = Random::new(seed());
     // Without a checksum the hook reads the file after it has moved it, which takes a while.
-    let settings = [("WIRE_NO_MD5", "1")];
+    let settings = [&[("WIRE_NO_MD5", "1")], random.settings()].concat();
     let (mut hits, mut tries) = (0, 0);
     while hits < if is_long() { 20 } else { 3 } {
         tries += 1;
@@ -233,8 +234,8 @@ fn kills_at_random_moments_of_a_completion_lose_no_file() {
     let tries = if is_long() { 80 } else { 6 };
     for number in 0..tries {
         let plan = Plan::of_length(random.next(), number, 100_000);
-        let durability = random.durability();
-        let server = world.start(&durability);
+        let settings = random.settings();
+        let server = world.start(settings);
         let id = server.upload_whole(&plan);
         let request = complete_request(&id, &plan.md5);
         let mut stream = server.connect();
@@ -245,7 +246,7 @@ fn kills_at_random_moments_of_a_completion_lose_no_file() {
             kill_in_start(&world, &mut random);
         }
 
-        let server = world.start(&durability);
+        let server = world.start(settings);
         // The first sweep may be looking at it too.
         let standing = server.standing(&id);
         let moved = world.final_of(&id).exists();
@@ -302,11 +303,11 @@ fn a_kill_during_a_first_chunk_leaves_no_file_after_the_next_sweep() {
 fn the_record_is_at_no_moment_ahead_of_the_bytes() {
     let world = World::new();
     let mut random = Random::new(seed());
-    for settings in [vec![], vec![("WIRE_SYNC", "1")]] {
+    for settings in SETTINGS {
         let chunks = if is_long() { 400 } else { 60 };
         let length = 20_000;
         let plan = Plan::of_length(random.next(), 0, chunks * length);
-        let server = world.start(&settings);
+        let server = world.start(settings);
         let id = server.begin(&plan, length);
         let path = |extension| {
             let ours = |path: &PathBuf| path.ends_with(format!("{id}.{extension}"));
@@ -376,7 +377,7 @@ impl Moment {
 
 /// Starts a server and kills it while it starts.
 fn kill_in_start(world: &World, random: &mut Random) {
-    let server = world.spawn(&random.durability());
+    let server = world.spawn(random.settings());
     thread::sleep(Duration::from_micros(random.below(10_000)));
     server.kill();
 }

@@ -24,8 +24,9 @@ use tempfile::TempDir;
 
 use client::{Reply, read_reply};
 use server::{
-    Answer, Form, Plan, Random, Server, Shape, World, ask, cancel_request, complete_request,
-    is_long, is_set, rerun, seed, status, status_request, until, upload_id,
+    Answer, Form, Plan, Random, SETTINGS, SYNC, Server, Settings, Shape, World, ask,
+    cancel_request, complete_request, is_long, is_set, rerun, seed, status, status_request, until,
+    upload_id,
 };
 use upload::{BYTES, Dialect, Upload};
 
@@ -34,7 +35,7 @@ fn an_upload_that_runs_out_of_room_goes_on_when_there_is_room() {
     if !may_mount("an_upload_that_runs_out_of_room_goes_on_when_there_is_room") {
         return;
     }
-    for settings in DURABILITIES {
+    for settings in SETTINGS {
         let (disk, world) = disk("size=8m");
         let server = world.start(settings);
         let other = Plan::of_length(seed(), 0, 200_000);
@@ -95,7 +96,7 @@ fn whatever_part_of_a_chunk_finds_no_room_the_upload_stands() {
     if !may_mount("whatever_part_of_a_chunk_finds_no_room_the_upload_stands") {
         return;
     }
-    for settings in DURABILITIES {
+    for settings in SETTINGS {
         let (disk, world) = disk("size=8m");
         let server = world.start(settings);
         let seed = seed();
@@ -160,7 +161,7 @@ fn a_completion_on_a_full_disk_works_or_can_be_repeated() {
     }
     let step = if is_long() { 10 } else { 70 };
     let jitter = Random::new(seed()).below(step as u64) as usize;
-    for settings in DURABILITIES {
+    for settings in SETTINGS {
         let (disk, world) = disk("size=8m");
         let server = world.start(settings);
         let plan = Plan::of_length(seed(), 0, 5000);
@@ -199,7 +200,7 @@ fn an_upload_can_be_cancelled_when_not_a_byte_is_left() {
     if !may_mount("an_upload_can_be_cancelled_when_not_a_byte_is_left") {
         return;
     }
-    for settings in DURABILITIES {
+    for settings in SETTINGS {
         let (disk, world) = disk("size=8m");
         let server = world.start(settings);
         let seed = seed();
@@ -230,7 +231,7 @@ fn without_an_inode_uploads_go_on_and_new_ones_are_refused() {
     if !may_mount("without_an_inode_uploads_go_on_and_new_ones_are_refused") {
         return;
     }
-    for settings in DURABILITIES {
+    for settings in SETTINGS {
         let (disk, world) = disk("size=8m,nr_inodes=200");
         let server = world.start(settings);
         let seed = seed();
@@ -282,7 +283,7 @@ fn a_disk_that_is_read_only_for_a_while_loses_nothing() {
     if !may_mount("a_disk_that_is_read_only_for_a_while_loses_nothing") {
         return;
     }
-    for settings in DURABILITIES {
+    for settings in SETTINGS {
         let (disk, world) = disk("size=8m");
         let server = world.start(settings);
         let plan = Plan::of_length(seed(), 0, 300_000);
@@ -337,7 +338,7 @@ fn a_line_that_a_kill_cut_short_can_be_read_where_nothing_can_be_written() {
     if !may_mount("a_line_that_a_kill_cut_short_can_be_read_where_nothing_can_be_written") {
         return;
     }
-    for settings in DURABILITIES {
+    for settings in SETTINGS {
         let (disk, world) = disk("size=8m");
         let server = world.start(settings);
         let plan = Plan::of_length(seed(), 0, 100_000);
@@ -361,7 +362,7 @@ fn a_line_that_a_kill_cut_short_can_be_read_where_nothing_can_be_written() {
         };
         disk.remount("ro");
         let server = world.start(settings);
-        let read_only = if settings.is_empty() {
+        let read_only = if !settings.contains(&SYNC) {
             look(&server)
         } else {
             // Whether it was synced cannot be told, nor made sure.
@@ -953,12 +954,15 @@ fn may_mount(test: &str) -> bool {
 
 /// Set in the process that may mount.
 const OWN_MOUNTS: &str = "DISK_FULL_OWN_MOUNTS";
-const DURABILITIES: [&[(&str, &str)]; 2] = [&[], &[("WIRE_SYNC", "1")]];
-const CASES: [(Dialect, &[(&str, &str)]); 4] = [
-    (Dialect::Tus, DURABILITIES[0]),
-    (Dialect::Tus, DURABILITIES[1]),
-    (Dialect::Draft, DURABILITIES[0]),
-    (Dialect::Draft, DURABILITIES[1]),
+const CASES: [(Dialect, Settings); 8] = [
+    (Dialect::Tus, SETTINGS[0]),
+    (Dialect::Tus, SETTINGS[1]),
+    (Dialect::Tus, SETTINGS[2]),
+    (Dialect::Tus, SETTINGS[3]),
+    (Dialect::Draft, SETTINGS[0]),
+    (Dialect::Draft, SETTINGS[1]),
+    (Dialect::Draft, SETTINGS[2]),
+    (Dialect::Draft, SETTINGS[3]),
 ];
 const BEGUN: usize = 1000;
 const KIB: usize = 1024;

@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use client::read_end;
 use server::{
-    Answer, Plan, Random, Server, Shape, World, cancel_request, complete_request, exchange,
-    is_long, read_answer, seed, status, status_request, until,
+    Answer, IN_PLACE, Plan, Random, Server, Shape, World, cancel_request, complete_request,
+    exchange, is_long, read_answer, seed, status, status_request, until,
 };
 use upload::{Dialect, Upload};
 
@@ -263,7 +263,7 @@ fn the_lease_of_a_killed_process_is_free() {
     for number in 0..rounds().div_ceil(4) {
         let plan = Plan::of_length(random.next(), 2 * number, 400_000);
         let total = plan.content.len();
-        let holder = world.start(&random.durability());
+        let holder = world.start(random.settings());
         let id = holder.begin(&plan, BEGUN);
         let held = plan.chunk(BEGUN..total, Some(&id), random.shape_with_id());
         let _stream = world.send_until_held(&holder, &held, &id, BEGUN);
@@ -278,7 +278,7 @@ fn the_lease_of_a_killed_process_is_free() {
         assert_eq!(answer.status, 200, "{}", answer.json);
         world.finish(other.addr, &id, &plan, BEGUN + 5).unwrap();
 
-        let holder = world.start(&random.durability());
+        let holder = world.start(random.settings());
         let id = holder.upload_whole(&plan);
         // The hook counts its deliveries in this file first: nobody reads from it, so it waits.
         let counter = world.finals().join(format!("{id}.deliveries"));
@@ -447,7 +447,7 @@ fn a_patch_at_one_process_gives_way_to_a_newer_one_at_the_other() {
         upload.addr = pair.servers[new].addr;
         upload.looks(first);
         if fate == Older::Dies {
-            pair.restart(old, &random.durability());
+            pair.restart(old, random.settings());
         }
         let tries = thread::scope(|scope| {
             if fate == Older::GoesOn {
@@ -564,7 +564,7 @@ fn patch(upload: &Upload, content: &[u8], at: usize) -> Vec<u8> {
     upload.dialect.request("PATCH", &upload.path, &headers, &content[at..])
 }
 
-/// Two servers on one folder.
+/// Two servers on one folder, of which one makes calls on files in place.
 struct Pair {
     servers: [Server; 2],
     world: World,
@@ -573,7 +573,8 @@ struct Pair {
 impl Pair {
     fn start(settings: &[(&str, &str)]) -> Self {
         let world = World::new();
-        let servers = [(); 2].map(|()| world.start(settings));
+        let in_place = [settings, &[IN_PLACE]].concat();
+        let servers = [world.start(settings), world.start(&in_place)];
         Self { servers, world }
     }
 

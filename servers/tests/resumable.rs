@@ -128,7 +128,7 @@ fn is_answer(reply: &Reply, plan: &Plan, content_type: Option<&str>) {
 fn an_upload_task_of_urlsession_goes_on_where_it_was_cut() {
     let world = World::new();
     let mut random = Random::new(seed());
-    let server = world.start(&random.durability());
+    let server = world.start(random.settings());
     for (number, cut) in [Cut::Fin, Cut::Close, Cut::Rst].into_iter().enumerate() {
         let plan = Plan::of_length(random.next(), number as u64, 300_000);
         let total = plan.content.len();
@@ -195,7 +195,7 @@ fn end(mut stream: TcpStream, cut: Cut) {
 fn whole_requests_that_are_cut_at_any_byte_go_on_and_are_delivered_once() {
     let world = World::new();
     let mut random = Random::new(seed());
-    let server = world.start(&random.durability());
+    let server = world.start(random.settings());
     let sizes = [16, 100, 1000, 64 * KIB, 300_000, MIB + 1];
     let (mut cuts, mut uploads) = (BTreeMap::<Cut, [usize; 3]>::new(), 0);
     while cuts.values().map(|[count, ..]| count).sum::<usize>() < if is_long() { 5000 } else { 500 }
@@ -253,7 +253,7 @@ fn whole_requests_that_are_cut_at_any_byte_go_on_and_are_delivered_once() {
 fn a_stalled_request_gives_way_to_a_newer_one() {
     let world = World::new();
     let mut random = Random::new(seed());
-    let server = world.start(&random.durability());
+    let server = world.start(random.settings());
     for number in 0..if is_long() { 100 } else { 10 } {
         let total = 300_000;
         let plan = Plan::of_length(random.next(), number, total);
@@ -285,8 +285,8 @@ fn a_stalled_request_gives_way_to_a_newer_one() {
 fn the_progress_that_is_told_survives_a_kill() {
     let world = World::new();
     let mut random = Random::new(seed());
-    let settings = random.durability();
-    let server = world.start(&settings);
+    let settings = random.settings();
+    let server = world.start(settings);
     let plan = Plan::of_length(random.next(), 0, 8 * MIB);
     let mut begun = Begun::announced(&server, plan);
     let mut told = 0;
@@ -300,7 +300,7 @@ fn the_progress_that_is_told_survives_a_kill() {
         told = offset;
     }
     server.kill();
-    let server = world.start(&settings);
+    let server = world.start(settings);
     let Begun { mut upload, .. } = begun;
     (upload.addr, upload.shown) = (server.addr, told);
     upload.finish(&world);
@@ -338,8 +338,8 @@ fn what_was_told_survives_kills() {
     let kills = if is_long() { 300 } else { 24 };
     let (mut known, mut more) = (0, 0);
     for number in 0..kills / 2 {
-        let settings = random.durability();
-        let mut server = world.start(&settings);
+        let settings = random.settings();
+        let mut server = world.start(settings);
         let plan = Plan::of_length(random.next(), number, 4 * MIB);
         let total = plan.content.len();
         let mut begun = Begun::announced(&server, plan);
@@ -364,7 +364,7 @@ fn what_was_told_survives_kills() {
             let told = progress.iter().filter_map(Reply::offset).max();
             begun.upload.shown = begun.upload.shown.max(told.unwrap_or_default());
             let before = begun.upload.shown;
-            server = world.start(&settings);
+            server = world.start(settings);
             begun.upload.addr = server.addr;
             let sent = begun.upload.sent;
             let offset = begun.upload.offset_when_free();
@@ -397,8 +397,8 @@ fn a_kill_in_the_handler_leaves_the_last_byte_to_be_sent_again() {
     let world = World::new();
     let mut random = Random::new(seed());
     for number in 0..if is_long() { 50 } else { 5 } {
-        let settings = random.durability();
-        let server = world.start(&settings);
+        let settings = random.settings();
+        let server = world.start(settings);
         let plan = Plan::of_length(random.next(), number, 100_000);
         let mut begun = Begun::announced(&server, plan);
         let total = begun.upload.total();
@@ -419,7 +419,7 @@ fn a_kill_in_the_handler_leaves_the_last_byte_to_be_sent_again() {
         drop(stream);
 
         fs::remove_file(&counter).unwrap();
-        let server = world.start(&settings);
+        let server = world.start(settings);
         upload.addr = server.addr;
         assert_eq!(upload.offset_when_free(), total - 1);
         assert_eq!(upload.head().header("upload-complete"), Some("?0"));
@@ -433,7 +433,7 @@ fn a_kill_in_the_handler_leaves_the_last_byte_to_be_sent_again() {
 fn a_handler_that_fails_gets_the_request_again() {
     let world = World::new();
     let mut random = Random::new(seed());
-    let server = world.start(&random.durability());
+    let server = world.start(random.settings());
     for (number, status) in [500, 503].into_iter().enumerate() {
         let plan = Plan::of_length(random.next(), number as u64, 100_000);
         let head = url_session(&server, plan.content.len(), "6");
@@ -558,7 +558,7 @@ fn only_known_versions_are_announced() {
 fn over_http2_a_client_asks_for_its_upload_first() {
     let world = World::new();
     let mut random = Random::new(seed());
-    let server = world.start(&random.durability());
+    let server = world.start(random.settings());
     let whole = [("upload-complete", "?1"), ("upload-draft-interop-version", "6")];
     for number in 0..if is_long() { 50 } else { 5 } {
         let plan = Plan::of_length(random.next(), number, 300_000);
@@ -612,7 +612,7 @@ fn over_http2_a_client_asks_for_its_upload_first() {
 fn answers_on_one_connection_are_in_order() {
     let world = World::new();
     let mut random = Random::new(seed());
-    let server = world.start(&random.durability());
+    let server = world.start(random.settings());
     for round in 0..if is_long() { 50 } else { 5 } {
         let requests: Vec<_> = ["6", "x", "10", "6", "x", "8"]
             .into_iter()

@@ -52,7 +52,7 @@ fn a_request_that_is_cut_at_any_byte_leaves_all_that_came() {
     const CUTS: usize = 50;
     let world = World::new();
     let mut random = Random::new(seed());
-    let server = world.start(&random.durability());
+    let server = world.start(random.settings());
     let mut found = BTreeMap::<Cut, [usize; 3]>::new();
     for number in 0..if is_long() { 10 } else { 1 } {
         let plan = Plan::of_length(random.next(), number, 32 * MIB);
@@ -182,7 +182,7 @@ fn a_server_that_ends_in_order_keeps_what_it_has_shown() {
     let rounds = if is_long() { 25 } else { 2 };
     let (mut later, mut kept) = (0, 0);
     for number in 0..rounds {
-        let server = world.start(&random.durability());
+        let server = world.start(random.settings());
         let mut uploads = [0, 1].map(|which| {
             let plan = Plan::of_length(random.next(), 2 * number + which, 8 * MIB);
             Upload::create(server.addr, plan)
@@ -206,7 +206,7 @@ fn a_server_that_ends_in_order_keeps_what_it_has_shown() {
         assert_eq!(server.end(), Some(0), "{}", world.log());
         read_end(&mut http1);
 
-        let server = world.start(&random.durability());
+        let server = world.start(random.settings());
         for (upload, (first, then)) in uploads.iter_mut().zip(parts) {
             upload.addr = server.addr;
             let offset = upload.offset_when_free();
@@ -235,7 +235,7 @@ fn what_was_told_survives_kills() {
     let mut uploads = Vec::new();
     let (mut done, mut told, mut more) = (0, 0, 0);
     for _ in 0..kills {
-        let server = world.start(&random.durability());
+        let server = world.start(random.settings());
         uploads.resize_with(4, || create(&server, &mut random));
         for upload in &mut uploads {
             upload.addr = server.addr;
@@ -318,7 +318,7 @@ fn send_until_killed(upload: &mut Upload, mut random: Random) {
 fn a_stalled_request_gives_way_to_a_newer_one() {
     let world = World::new();
     let mut random = Random::new(seed());
-    let server = world.start(&random.durability());
+    let server = world.start(random.settings());
     let tries = if is_long() { 50 } else { 4 };
     let mut answers = BTreeMap::new();
     for number in 0..tries {
@@ -387,7 +387,7 @@ fn ended(stream: &mut TcpStream) -> String {
 fn the_last_byte_counts_when_the_application_has_taken_the_file() {
     let world = World::new();
     let mut random = Random::new(seed());
-    let server = world.start(&random.durability());
+    let server = world.start(random.settings());
     for (number, status) in [500, 503, 422].into_iter().enumerate() {
         let total = 100_000;
         let plan = Plan::of_length(random.next(), number as u64, total);
@@ -419,8 +419,8 @@ fn a_kill_in_the_handler_leaves_the_last_byte_to_be_sent_again() {
     let tries = if is_long() { 50 } else { 3 };
     for number in 0..tries {
         let plan = Plan::of_length(random.next(), number, 100_000);
-        let settings = random.durability();
-        let server = world.start(&settings);
+        let settings = random.settings();
+        let server = world.start(settings);
         let mut upload = Upload::create(server.addr, plan);
         let total = upload.total();
         // The handler counts its deliveries in this file first: nobody reads from it, so it waits.
@@ -435,7 +435,7 @@ fn a_kill_in_the_handler_leaves_the_last_byte_to_be_sent_again() {
         server.kill();
 
         fs::remove_file(&counter).unwrap();
-        let server = world.start(&settings);
+        let server = world.start(settings);
         upload.addr = server.addr;
         assert_eq!(upload.offset_when_free(), total - 1);
         upload.finish(&world);
@@ -487,8 +487,8 @@ fn kills_at_random_moments_of_the_last_byte_lose_no_file() {
     let mut found = BTreeMap::new();
     let tries = if is_long() { 100 } else { 8 };
     for number in 0..tries {
-        let settings = random.durability();
-        let server = world.start(&settings);
+        let settings = random.settings();
+        let server = world.start(settings);
         let plan = Plan::of_length(random.next(), number, 100_000);
         let mut upload = Upload::create(server.addr, plan);
         let total = upload.total();
@@ -500,7 +500,7 @@ fn kills_at_random_moments_of_the_last_byte_lose_no_file() {
         server.kill();
         let answered = read_reply(&mut stream, "PATCH").ok();
 
-        let server = world.start(&settings);
+        let server = world.start(settings);
         upload.addr = server.addr;
         let stands = upload.offset_when_free();
         if let Some(answer) = &answered {
@@ -585,7 +585,7 @@ fn a_refused_request_is_not_told_to_go_on() {
 fn a_checksum_may_follow_the_bytes() {
     let world = World::new();
     let mut random = Random::new(seed());
-    let server = world.start(&random.durability());
+    let server = world.start(random.settings());
     let wrong = format!("sha1 {}", BASE64.encode([7; 20]));
     let trailers = |sum: &str| {
         let mut trailers = HeaderMap::new();

@@ -1,8 +1,8 @@
 //! Every call of the system fails once, or from then on until the client has its answer.
 
-use super::{Case, ENDS, World, run, sample};
-use crate::store::Durability;
+use super::{Case, ENDS, WAYS, World, run, sample_of};
 use crate::store::fs::disk::plan::{Fault, IO_ERROR, NO_SPACE, READ_ONLY};
+use crate::store::{Durability, FileCalls};
 use crate::{AppendMode, Error, ErrorKind, UploadId};
 
 pub(super) const FAULTS: [Fault; 5] = [
@@ -22,8 +22,8 @@ struct Life {
 }
 
 impl Life {
-    fn new(durability: Durability, mode: AppendMode) -> Self {
-        Self { world: World::new(durability), mode, failures: 0 }
+    fn new(calls: FileCalls, durability: Durability, mode: AppendMode) -> Self {
+        Self { world: World::new(durability, calls), mode, failures: 0 }
     }
 
     /// What failed has to fail cleanly. Then the disk is well again.
@@ -115,35 +115,39 @@ impl Life {
 }
 
 fn every_call_fails(durability: Durability, mode: AppendMode) {
-    let mut life = Life::new(durability, mode);
-    let calls = run(async {
-        life.live().await;
-        life.world.plan.calls()
-    });
-    assert_eq!(life.failures, 0);
-    let (mut lives, mut failures) = (0, 0);
-    for (number, fault) in FAULTS.into_iter().enumerate() {
-        for lasting in [false, true] {
-            for call in sample(calls, number + usize::from(lasting), 4) {
-                let _case = Case(format!("{durability:?} {mode:?} {fault:?} {call} {lasting}"));
-                let mut life = Life::new(durability, mode);
-                let end = if lasting { usize::MAX } else { call + 1 };
-                life.world.plan.fail(fault, call..end);
-                run(async {
-                    life.live().await;
-                    life.world.plan.mend();
-                    life.world.check_nothing_is_left().await;
-                });
-                lives += 1;
-                failures += life.failures;
+    for way in WAYS {
+        let mut life = Life::new(way, durability, mode);
+        let (calls, failures) = run(way, async move {
+            life.live().await;
+            (life.world.plan.calls(), life.failures)
+        });
+        assert_eq!(failures, 0);
+        let (mut lives, mut failures) = (0, 0);
+        for (number, fault) in FAULTS.into_iter().enumerate() {
+            for lasting in [false, true] {
+                for call in sample_of(way, calls, number + usize::from(lasting), 4) {
+                    let case =
+                        format!("{way:?} {durability:?} {mode:?} {fault:?} {call} {lasting}");
+                    let _case = Case(case);
+                    let mut life = Life::new(way, durability, mode);
+                    let end = if lasting { usize::MAX } else { call + 1 };
+                    life.world.plan.fail(fault, call..end);
+                    failures += run(way, async move {
+                        life.live().await;
+                        life.world.plan.mend();
+                        life.world.check_nothing_is_left().await;
+                        life.failures
+                    });
+                    lives += 1;
+                }
             }
         }
+        println!(
+            "{way:?}, {durability:?}, {mode:?}: {calls} calls, {lives} lives with a fault, \
+             {failures} operations failed, lost 0, wrong 0, left behind 0"
+        );
+        assert!(failures > lives / 3);
     }
-    println!(
-        "{durability:?}, {mode:?}: {calls} calls, {lives} lives with a fault, {failures} operations \
-         failed, lost 0, wrong 0, left behind 0"
-    );
-    assert!(failures > lives / 3);
 }
 
 #[test]

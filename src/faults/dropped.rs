@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
-use super::{Case, ENDS, World, run};
+use super::{Case, ENDS, WAYS, World, run};
 use crate::store::Durability;
 use crate::{AppendMode, Error, ErrorKind, Filter, UploadId};
 
@@ -103,29 +103,31 @@ async fn poll_times(work: impl Future<Output = Result<(), Error>>, times: usize)
 fn dropped_after_every_poll(
     durability: Durability,
     begun: usize,
-    operations: &[(&str, Operation)],
+    operations: &'static [(&str, Operation)],
 ) {
-    let mut drops = 0;
-    for (name, operation) in operations {
-        for polls in 0.. {
-            let _case = Case(format!("{durability:?} {name} after {polls} polls"));
-            let world = World::new(durability);
-            let ended = run(async {
-                let from = world.push(None, ENDS[0], AppendMode::AllOrNothing).await.unwrap();
-                let (id, at) =
-                    world.push(Some(from), begun, AppendMode::AllOrNothing).await.unwrap();
-                let ended = poll_times(operation(&world, &id), polls).await;
-                check(&world, &id, at).await;
-                world.check_nothing_is_left().await;
-                ended
-            });
-            drops += 1;
-            if ended {
-                break;
+    for way in WAYS {
+        let mut drops = 0;
+        for (name, operation) in operations {
+            for polls in 0.. {
+                let _case = Case(format!("{way:?} {durability:?} {name} after {polls} polls"));
+                let world = World::new(durability, way);
+                let ended = run(way, async move {
+                    let from = world.push(None, ENDS[0], AppendMode::AllOrNothing).await.unwrap();
+                    let (id, at) =
+                        world.push(Some(from), begun, AppendMode::AllOrNothing).await.unwrap();
+                    let ended = poll_times(operation(&world, &id), polls).await;
+                    check(&world, &id, at).await;
+                    world.check_nothing_is_left().await;
+                    ended
+                });
+                drops += 1;
+                if ended {
+                    break;
+                }
             }
         }
+        println!("{way:?}, {durability:?}: dropped {drops} times, lost 0, wrong 0, left behind 0");
     }
-    println!("{durability:?}: dropped {drops} times, lost 0, wrong 0, left behind 0");
 }
 
 async fn check(world: &World, id: &UploadId, at: usize) {

@@ -1,5 +1,5 @@
 //! What is done to uploads on a disk that fails, hangs or loses its power, and to futures that are
-//! dropped. `LONG=1` does all of it; the default is a sample.
+//! dropped, wherever the calls on files are made. `LONG=1` does all of it; the default is a sample.
 
 mod calls;
 mod dropped;
@@ -11,20 +11,25 @@ mod scale;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
+use tokio::runtime::{Builder, Handle, RuntimeFlavor};
 
 use crate::checksum::Running;
 use crate::store::fs::disk::plan::Plan;
-use crate::store::{Durability, FsStore, Store};
+use crate::store::{Durability, FileCalls, FsStore, Store};
 use crate::{AppendMode, CompletedUpload, Digest, Error, ErrorKind, NewUpload, UploadId, Uploads};
 
 /// Where the pieces of the file end. They go through every way that bytes take: the small buffer, the
 /// large one, several batches, a hash on another thread.
 const ENDS: [usize; 6] = [20_000, 20_001, 100_000, 400_000, 400_010, 400_011];
+
+/// Where the calls on files are made.
+const WAYS: [FileCalls; 2] = [FileCalls::Pool, FileCalls::InPlace];
 
 static CONTENT: LazyLock<Vec<u8>> = LazyLock::new(|| noise(ENDS[ENDS.len() - 1]));
 
@@ -39,19 +44,27 @@ struct World {
     /// Whether the client names the digest when it completes an upload.
     named: bool,
     durability: Durability,
+    calls: FileCalls,
     checksum: bool,
 }
 
 impl World {
-    fn new(durability: Durability) -> Self {
+    fn new(durability: Durability, calls: FileCalls) -> Self {
         let folder = TempDir::new().unwrap();
-        Self::open(folder, durability, "first start", true)
+        Self::open(folder, durability, calls, "first start", true)
     }
 
     /// On what is in the folder already, in this start of the machine.
-    fn open(folder: TempDir, durability: Durability, boot: &str, checksum: bool) -> Self {
+    fn open(
+        folder: TempDir,
+        durability: Durability,
+        calls: FileCalls,
+        boot: &str,
+        checksum: bool,
+    ) -> Self {
         let plan = Plan::new(boot);
         let store = FsStore::new(folder.path().join("up/%Y")).durability(durability);
+        let store = store.file_calls(calls);
         let store = store.with_plan(Arc::clone(&plan));
         let clock = Arc::new(Mutex::new(SystemTime::now()));
         let time = Arc::clone(&clock);
@@ -62,7 +75,7 @@ impl World {
             .build()
             .unwrap();
         let (content, named) = (CONTENT.as_slice(), true);
-        Self { folder, store, uploads, plan, clock, content, named, durability, checksum }
+        Self { folder, store, uploads, plan, clock, content, named, durability, calls, checksum }
     }
 
     fn root(&self) -> PathBuf {
@@ -216,18 +229,40 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// On one thread: a call that blocks it blocks everything.
-fn run<T>(work: impl Future<Output = T>) -> T {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().build().unwrap();
-    runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(120), work).await.expect("it hangs")
-    })
+/// On one thread, if none may be blocked: a call that blocks it blocks everything. Where calls may
+/// be made in place, on one of two, of which they may block the half.
+fn run<T: Send + 'static>(calls: FileCalls, work: impl Future<Output = T> + Send + 'static) -> T {
+    let runtime = match calls {
+        FileCalls::Pool => {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            return runtime
+                .block_on(async { tokio::time::timeout(DEADLINE, work).await.expect("it hangs") });
+        }
+        FileCalls::InPlace => {
+            Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+        }
+    };
+    let (done, result) = std::sync::mpsc::channel();
+    let task = runtime.spawn(async move { drop(done.send(work.await)) });
+    // The runtime's own timers might hang, too.
+    match result.recv_timeout(DEADLINE) {
+        Ok(result) => result,
+        Err(RecvTimeoutError::Timeout) => {
+            runtime.shutdown_background();
+            panic!("it hangs");
+        }
+        Err(RecvTimeoutError::Disconnected) => {
+            let failed = runtime.block_on(task).unwrap_err();
+            std::panic::resume_unwind(failed.into_panic());
+        }
+    }
 }
 
-/// The test's own task is none that was spawned.
+/// How many there are beside the test's own, which is a task only where there are several threads.
 fn running_tasks() -> usize {
-    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+    let runtime = Handle::current();
+    let own = usize::from(runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+    runtime.metrics().num_alive_tasks() - own
 }
 
 fn is_long() -> bool {
@@ -239,3 +274,19 @@ fn sample(all: usize, offset: usize, one_of: usize) -> impl Iterator<Item = usiz
     let step = if is_long() { 1 } else { one_of };
     (offset % step..all).step_by(step)
 }
+
+/// The same, and of what is done in place as well others and fewer.
+fn sample_of(
+    calls: FileCalls,
+    all: usize,
+    offset: usize,
+    one_of: usize,
+) -> impl Iterator<Item = usize> {
+    match calls {
+        FileCalls::Pool => sample(all, offset, one_of),
+        FileCalls::InPlace => sample(all, offset + 1, 2 * one_of),
+    }
+}
+
+/// Nothing here takes so long.
+const DEADLINE: Duration = Duration::from_secs(120);

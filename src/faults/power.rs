@@ -1,14 +1,15 @@
 //! The power is cut at every moment of an upload's life.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use tempfile::TempDir;
 
 use super::image::{Image, Luck};
-use super::{Case, ENDS, World, files_below, is_long, run};
+use super::{Case, ENDS, WAYS, World, files_below, is_long, run};
 use crate::store::fs::disk::plan::{Change, Fault};
-use crate::store::{Commit, Durability, FsStore, Store, StoreError, Writer};
+use crate::store::{Commit, Durability, FileCalls, FsStore, Store, StoreError, Writer};
 use crate::{AppendMode, ErrorKind, Upload, UploadId};
 
 /// What a client was told, and how many changes the disk had seen by then.
@@ -77,12 +78,22 @@ struct Found {
 }
 
 fn cut_everywhere(mut world: World, mode: AppendMode, failing: Option<usize>, found: &mut Found) {
-    let (durability, checksum) = (world.durability, world.checksum);
-    let told = run(live(&world, mode, failing));
+    let (durability, way, checksum) = (world.durability, world.calls, world.checksum);
+    let told;
+    (world, told) = run(way, async move {
+        let told = live(&world, mode, failing).await;
+        (world, told)
+    });
     let trace = world.plan.trace();
     let mut image = Image::default();
     let moments = trace.len();
-    let stride = moments / if is_long() { 60 } else { 8 } + 1;
+    let cuts = match way {
+        _ if is_long() => 60,
+        FileCalls::Pool => 8,
+        // At other moments.
+        FileCalls::InPlace => 5,
+    };
+    let stride = moments / cuts + 1;
     for (moment, change) in trace.iter().enumerate() {
         image.apply(change);
         let moment = moment + 1;
@@ -102,7 +113,8 @@ fn cut_everywhere(mut world: World, mode: AppendMode, failing: Option<usize>, fo
             Luck::Random(moment as u64 * 31),
             Luck::Random(moment as u64 * 37),
         ] {
-            let _case = Case(format!("{durability:?} {mode:?} {failing:?} {moment} {luck:?}"));
+            let case = format!("{way:?} {durability:?} {mode:?} {failing:?} {moment} {luck:?}");
+            let _case = Case(case);
             let last = |id: &UploadId| {
                 told.iter().rev().find(|told| told.id == *id && told.moment <= moment).copied()
             };
@@ -110,12 +122,16 @@ fn cut_everywhere(mut world: World, mode: AppendMode, failing: Option<usize>, fo
             ids.sort_unstable();
             ids.dedup();
             image.restore(world.folder.path(), luck);
-            world = World::open(world.folder, durability, "second start", checksum);
+            world = World::open(world.folder, durability, way, "second start", checksum);
             // What is named would be compared anyway.
             world.named = durability == Durability::Sync;
             found.cuts += 1;
             for told in ids.iter().filter_map(last) {
-                run(check(&world, told, durability, found));
+                let mut so_far = std::mem::take(found);
+                (world, *found) = run(way, async move {
+                    check(&world, told, durability, &mut so_far).await;
+                    (world, so_far)
+                });
             }
         }
     }
@@ -169,16 +185,19 @@ async fn check(world: &World, told: Told, durability: Durability, found: &mut Fo
 
 #[test]
 fn with_sync_no_acknowledged_byte_is_missing_after_a_power_cut() {
-    let mut found = Found::default();
-    for mode in [AppendMode::AllOrNothing, AppendMode::KeepWhatCame] {
-        cut_everywhere(World::new(Durability::Sync), mode, None, &mut found);
-        for failing in if is_long() { vec![10, 25, 40, 77, 150, 1200] } else { vec![25, 40] } {
-            cut_everywhere(World::new(Durability::Sync), mode, Some(failing), &mut found);
+    for way in WAYS {
+        let mut found = Found::default();
+        let world = || World::new(Durability::Sync, way);
+        for mode in [AppendMode::AllOrNothing, AppendMode::KeepWhatCame] {
+            cut_everywhere(world(), mode, None, &mut found);
+            for failing in if is_long() { vec![10, 25, 40, 77, 150, 1200] } else { vec![25, 40] } {
+                cut_everywhere(world(), mode, Some(failing), &mut found);
+            }
         }
+        println!("{way:?}: power cuts with Sync: {found:?}, lost 0, wrong 0");
+        assert_eq!((found.refused, found.back), (0, 0));
+        assert!(found.whole > 100);
     }
-    println!("power cuts with Sync: {found:?}, lost 0, wrong 0");
-    assert_eq!((found.refused, found.back), (0, 0));
-    assert!(found.whole > 100);
 }
 
 /// An upload that grows by a byte with each commit, in one lease or in one for each.
@@ -190,8 +209,8 @@ struct Growing {
 }
 
 impl Growing {
-    async fn new(one_lease: bool) -> Self {
-        let world = World::new(Durability::Sync);
+    async fn new(calls: FileCalls, one_lease: bool) -> Self {
+        let world = World::new(Durability::Sync, calls);
         let upload = Upload::new(UploadId::random(), SystemTime::now());
         let writer = world.store.create(upload.clone()).await.unwrap();
         Self { world, upload, writer: Some(writer), one_lease }
@@ -221,69 +240,98 @@ impl Growing {
 /// told afterwards must not be in a file that nobody finds after a power cut.
 #[test]
 fn a_rewriting_whose_sync_fails_takes_nothing_back() {
-    let is_rewriting = |change: &Change| matches!(change, Change::Rename(from, _) if from.extension().is_some_and(|end| end == "new"));
-    for one_lease in [false, true] {
-        // After how many commits it comes, and how many calls it makes.
-        let (commits, calls) = run(async {
-            let mut growing = Growing::new(one_lease).await;
-            for commits in 0.. {
-                let plan = Arc::clone(&growing.world.plan);
-                let (calls, moment) = (plan.calls(), plan.moment());
-                growing.commit().await.unwrap();
-                if plan.trace()[moment..].iter().any(is_rewriting) {
-                    return (commits, plan.calls() - calls);
-                }
-            }
-            unreachable!("it grows and grows")
-        });
-        let mut failed = 0;
-        for call in 0..calls {
-            let _case = Case(format!("call {call} of {calls}, one lease: {one_lease}"));
-            let growing = run(async {
-                let mut growing = Growing::new(one_lease).await;
-                for _ in 0..commits {
-                    growing.commit().await.unwrap();
-                }
-                growing.world.plan.fail(Fault::FailedSync, call..call + 1);
-                drop(growing.commit().await);
-                failed += usize::from(growing.world.plan.mend());
-                let mut told = 0;
-                while told < 3 {
-                    told += usize::from(growing.commit().await.is_ok());
-                }
-                growing
-            });
-            let Growing { world, upload, .. } = growing;
-            let mut image = Image::default();
-            world.plan.trace().iter().for_each(|change| image.apply(change));
-            image.restore(world.folder.path(), Luck::Nothing);
-            let world = World::open(world.folder, Durability::Sync, "second start", true);
-            let after = run(world.uploads.for_operator().status(&upload.id)).unwrap();
-            assert!(after.offset() >= upload.offset(), "{after:?} {upload:?}");
+    for way in WAYS {
+        for one_lease in [false, true] {
+            every_sync_of_a_rewriting_fails(way, one_lease);
         }
-        println!(
-            "one lease {one_lease}: a rewriting after {commits} commits has {calls} calls, {failed} \
-             syncs failed, nothing was taken back"
-        );
-        assert!(failed >= 3);
     }
+}
+
+fn every_sync_of_a_rewriting_fails(way: FileCalls, one_lease: bool) {
+    // After how many commits it comes, and how many calls it makes.
+    let (commits, calls) = run(way, async move {
+        let mut growing = Growing::new(way, one_lease).await;
+        for commits in 0.. {
+            let plan = Arc::clone(&growing.world.plan);
+            let (calls, moment) = (plan.calls(), plan.moment());
+            growing.commit().await.unwrap();
+            if plan.trace()[moment..].iter().any(is_rewriting) {
+                return (commits, plan.calls() - calls);
+            }
+        }
+        unreachable!("it grows and grows")
+    });
+    let mut failed = 0;
+    for call in 0..calls {
+        let _case = Case(format!("{way:?}, call {call} of {calls}, one lease: {one_lease}"));
+        let (growing, struck) = run(way, async move {
+            let mut growing = Growing::new(way, one_lease).await;
+            for _ in 0..commits {
+                growing.commit().await.unwrap();
+            }
+            growing.world.plan.fail(Fault::FailedSync, call..call + 1);
+            drop(growing.commit().await);
+            let struck = growing.world.plan.mend();
+            let mut told = 0;
+            while told < 3 {
+                told += usize::from(growing.commit().await.is_ok());
+            }
+            (growing, struck)
+        });
+        failed += usize::from(struck);
+        let Growing { world, upload, .. } = growing;
+        let mut image = Image::default();
+        world.plan.trace().iter().for_each(|change| image.apply(change));
+        image.restore(world.folder.path(), Luck::Nothing);
+        let world = World::open(world.folder, Durability::Sync, way, "second start", true);
+        let id = upload.id;
+        let after = run(way, async move { world.uploads.for_operator().status(&id).await });
+        let after = after.unwrap();
+        assert!(after.offset() >= upload.offset(), "{after:?} {upload:?}");
+    }
+    println!(
+        "{way:?}, one lease {one_lease}: a rewriting after {commits} commits has {calls} calls, \
+         {failed} syncs failed, nothing was taken back"
+    );
+    assert!(failed >= 3);
+}
+
+/// Whether it gives a new record its name.
+fn is_rewriting(change: &Change) -> bool {
+    let is_new = |path: &Path| path.extension().is_some_and(|end| end == "new");
+    matches!(change, Change::Rename(from, _) if is_new(from))
 }
 
 /// What was written after one restart is doubtful after the next, though it was compared in between.
 #[test]
 fn a_second_power_cut_is_noticed_too() {
+    for way in WAYS {
+        two_power_cuts(way);
+    }
+}
+
+fn two_power_cuts(way: FileCalls) {
     let folder = TempDir::new().unwrap();
     let process = Durability::Process;
-    let mut world = World::open(folder, process, "first start", true);
+    let mut world = World::open(folder, process, way, "first start", true);
     let end = world.content.len();
-    let begun = run(world.push(None, ENDS[0], AppendMode::AllOrNothing)).unwrap();
+    let begun;
+    (world, begun) = run(way, async move {
+        let begun = world.push(None, ENDS[0], AppendMode::AllOrNothing).await.unwrap();
+        (world, begun)
+    });
 
-    world = World::open(world.folder, process, "second start", true);
+    world = World::open(world.folder, process, way, "second start", true);
     world.named = false;
-    let (id, _) = run(world.push(Some(begun), end, AppendMode::AllOrNothing)).unwrap();
-    run(async {
+    let id = begun.0;
+    world = run(way, async move {
+        world.push(Some(begun), end, AppendMode::AllOrNothing).await.unwrap();
+        world
+    });
+    world = run(way, async move {
         // The application is asked and refuses, so that it is compared and written down.
         world.uploads.for_operator().complete(&id, None).await.unwrap().reopen().await.unwrap();
+        world
     });
     let data =
         files_below(&world.root()).into_iter().find(|path| path.ends_with(format!("{id}.part")));
@@ -291,21 +339,26 @@ fn a_second_power_cut_is_noticed_too() {
     bytes[ENDS[0]..].fill(0);
     std::fs::write(data.unwrap(), bytes).unwrap();
 
-    world = World::open(world.folder, process, "third start", true);
-    let refused = run(world.uploads.for_operator().complete(&id, None)).unwrap_err();
+    world = World::open(world.folder, process, way, "third start", true);
+    let refused = run(way, async move {
+        world.uploads.for_operator().complete(&id, None).await.map(drop).unwrap_err()
+    });
     assert_eq!(*refused.kind(), ErrorKind::Damaged);
 }
 
 #[test]
 fn without_sync_damage_by_a_power_cut_is_noticed() {
-    let mut found = Found::default();
-    for mode in [AppendMode::AllOrNothing, AppendMode::KeepWhatCame] {
-        for checksum in [true, false] {
-            let folder = TempDir::new().unwrap();
-            let world = World::open(folder, Durability::Process, "first start", checksum);
-            cut_everywhere(world, mode, None, &mut found);
+    for way in WAYS {
+        let mut found = Found::default();
+        for mode in [AppendMode::AllOrNothing, AppendMode::KeepWhatCame] {
+            for checksum in [true, false] {
+                let folder = TempDir::new().unwrap();
+                let process = Durability::Process;
+                let world = World::open(folder, process, way, "first start", checksum);
+                cut_everywhere(world, mode, None, &mut found);
+            }
         }
+        println!("{way:?}: power cuts with Process: {found:?}, wrong 0");
+        assert!(found.refused > 10 && found.damaged > 10 && found.whole > 10, "{found:?}");
     }
-    println!("power cuts with Process: {found:?}, wrong 0");
-    assert!(found.refused > 10 && found.damaged > 10 && found.whole > 10, "{found:?}");
 }

@@ -600,8 +600,9 @@ impl Random {
         self.next() % limit
     }
 
-    pub(crate) fn durability(&mut self) -> Vec<(&'static str, &'static str)> {
-        if self.below(2) == 0 { vec![("WIRE_SYNC", "1")] } else { Vec::new() }
+    /// How a server writes.
+    pub(crate) fn settings(&mut self) -> Settings {
+        SETTINGS[self.below(4) as usize]
     }
 }
 
@@ -668,6 +669,13 @@ pub(crate) fn until_or<E: fmt::Debug>(what: &str, mut happens: impl FnMut() -> R
         thread::sleep(POLL);
     }
 }
+
+pub(crate) type Settings = &'static [(&'static str, &'static str)];
+
+/// All ways to write: with a sync or without, with calls on files in place or on the pool.
+pub(crate) const SETTINGS: [Settings; 4] = [&[], &[SYNC], &[IN_PLACE], &[SYNC, IN_PLACE]];
+pub(crate) const SYNC: (&str, &str) = ("WIRE_SYNC", "1");
+pub(crate) const IN_PLACE: (&str, &str) = ("WIRE_IN_PLACE", "1");
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_micros(200);

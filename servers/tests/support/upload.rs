@@ -271,24 +271,18 @@ impl Upload {
         ask(self.addr, "DELETE", &self.request("DELETE", "", b""))
     }
 
-    /// Whether a request has it: the server has its bytes open, and not only to read them.
+    /// Whether a request has it: the server has a lock on its record.
     pub(crate) fn is_held_by(&self, server: &Server) -> bool {
-        let name = format!("{}.part", self.id());
+        let name = format!("{}.log", self.id());
         let process = PathBuf::from(format!("/proc/{}", server.pid()));
         let open = fs::read_dir(process.join("fd")).unwrap();
         // They come and go.
         open.flatten().any(|open| {
             fs::read_link(open.path()).is_ok_and(|target| target.ends_with(&name))
                 && fs::read_to_string(process.join("fdinfo").join(open.file_name()))
-                    .is_ok_and(|info| is_writable(&info))
+                    .is_ok_and(|info| info.lines().any(|line| line.starts_with("lock:")))
         })
     }
-}
-
-/// Whether a descriptor is, by what the kernel tells of it: the last digit of its flags is 0 if not.
-fn is_writable(info: &str) -> bool {
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-    flags.is_some_and(|flags| !flags.ends_with('0'))
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
