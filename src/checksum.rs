@@ -138,6 +138,11 @@ pub(crate) enum Running {
 }
 
 impl Running {
+    /// Whether it is computed as fast as bytes are written.
+    pub(crate) fn is_fast(&self) -> bool {
+        matches!(self, Self::Crc32(_) | Self::Crc32c(_))
+    }
+
     pub(crate) fn new(algorithm: DigestAlgorithm) -> Self {
         match algorithm {
             DigestAlgorithm::Md5 => Self::md5(),

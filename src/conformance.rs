@@ -327,6 +327,8 @@ cases! {
     dropping_a_removing_future_leaves_the_upload_or_nothing,
     another_handle_is_the_same_store,
     another_handle_keeps_to_the_lease,
+    what_is_remembered_is_written_if_it_stands,
+    what_is_remembered_is_not_written_if_another_handle_has_changed_it,
     handles_that_compete_never_commit_from_the_same_record,
 }
 
@@ -509,7 +511,7 @@ async fn work_beside_a_batch_is_done_once_and_its_record_counts<S: Store>(suite:
                 done.fetch_add(1, Ordering::SeqCst);
             }
         };
-        writer.write(Batch::looked_at(one.clone(), look)).await.must("write");
+        writer.write(Batch::looked_at(one.clone(), true, look)).await.must("write");
         assert_eq!(done.load(Ordering::SeqCst), 1, "the work");
         bytes.extend_from_slice(&one);
         bytes.extend_from_slice(&two);
@@ -522,7 +524,7 @@ async fn work_beside_a_batch_is_done_once_and_its_record_counts<S: Store>(suite:
                 upload
             }
         };
-        writer.commit(Commit::computed(two, record)).await.must("commit");
+        writer.commit(Commit::computed(two, true, record)).await.must("commit");
         assert_eq!(done.load(Ordering::SeqCst), 2, "the record");
         assert_eq!(writer.upload(), &upload);
         assert_eq!(store.load(&upload.id).await.must("load"), upload);
@@ -1482,6 +1484,80 @@ async fn another_handle_keeps_to_the_lease<S: Store>(suite: &Suite<S>) {
     usable(&two, &unborn.id, &data(1, 1000)).await;
 }
 
+async fn what_is_remembered_is_written_if_it_stands<S: Store>(suite: &Suite<S>) {
+    let store = suite.store();
+    let mut upload = released(&*store, &born(&*store, &data(1, 10)).await.id, &data(2, 5)).await;
+    let mut bytes = [data(1, 10), data(2, 5)].concat();
+    for seed in 3..6 {
+        let Some(mut writer) = store.recall(&upload.id) else { return };
+        assert_eq!(writer.upload(), &upload);
+        // What is dropped unused is remembered still.
+        drop(writer);
+        writer = match store.recall(&upload.id) {
+            Some(writer) => writer,
+            None => panic!("what was not used is forgotten"),
+        };
+        let (first, last) = (data(seed, 100), data(seed + 10, 200));
+        bytes.extend([&first[..], &last[..]].concat());
+        upload = at(&upload, bytes.len());
+        writer.write(Batch::new(first)).await.must("write");
+        assert!(store.recall(&upload.id).is_none(), "two have it from memory");
+        let commit = Commit::new(last, upload.clone()).with_release();
+        writer.commit(commit).await.must("commit");
+        drop(writer);
+        holds(&*store, &upload, &bytes).await;
+    }
+    usable(&*store, &upload.id, &bytes).await;
+    writer(&*store, &upload.id).await.remove().await.must("remove");
+    assert!(store.recall(&upload.id).is_none(), "a removed upload is remembered");
+}
+
+async fn what_is_remembered_is_not_written_if_another_handle_has_changed_it<S: Store>(
+    suite: &Suite<S>,
+) {
+    let one = suite.store();
+    let two = suite.reopen.as_ref().map_or_else(|| Arc::clone(&one), |it| Arc::new(it(&one)));
+    for change in ["grown", "held", "expiring", "persisted", "removed"] {
+        let born = born(&*one, &data(1, 10)).await;
+        let upload = released(&*one, &born.id, &data(2, 5)).await;
+        let bytes = [data(1, 10), data(2, 5)].concat();
+        let Some(mut remembered) = one.recall(&upload.id) else { return };
+        let mut other = writer(&*two, &upload.id).await;
+        let mut now = upload.clone();
+        match change {
+            "grown" => {
+                now = at(&upload, 18);
+                other.commit(Commit::new(data(3, 3), now.clone())).await.must("commit");
+            }
+            "expiring" => {
+                now.progress.expires = Some(upload.created + Duration::from_secs(9));
+                other.commit(Commit::new(Bytes::new(), now.clone())).await.must("commit");
+            }
+            "persisted" => other.persist(&suite.target(), true).await.must("persist"),
+            _ => {}
+        }
+        let other = match change {
+            "held" => Some(other),
+            "removed" => {
+                other.remove().await.must("remove");
+                None
+            }
+            _ => None,
+        };
+        let look = |_: &[u8]| panic!("it is looked at before it is known to be written");
+        match remembered.write(Batch::looked_at(data(4, 50), true, look)).await {
+            Err(StoreError::Busy | StoreError::Conflict) => {}
+            other => panic!("an upload that is {change} was written: {other:?}"),
+        }
+        drop((remembered, other));
+        match change {
+            "removed" => nothing_left(&*one, &upload.id).await,
+            "grown" => holds(&*one, &now, &[&bytes[..], &data(3, 3)].concat()).await,
+            _ => holds(&*one, &now, &bytes).await,
+        }
+    }
+}
+
 async fn handles_that_compete_never_commit_from_the_same_record<S: Store>(suite: &Suite<S>) {
     let Some(reopen) = &suite.reopen else { return };
     let one = suite.store();
@@ -1660,6 +1736,16 @@ async fn grow<S: Store>(store: &S, id: &UploadId, bytes: &Bytes) -> Upload {
     let mut upload = writer.upload().clone();
     upload.progress.offset += bytes.len() as u64;
     writer.commit(Commit::new(bytes.clone(), upload.clone())).await.must("commit");
+    upload
+}
+
+/// Adds bytes, and gives the lease back with the commit.
+async fn released<S: Store>(store: &S, id: &UploadId, bytes: &Bytes) -> Upload {
+    let mut writer = writer(store, id).await;
+    let length = writer.upload().offset() + bytes.len() as u64;
+    let upload = at(writer.upload(), usize::try_from(length).must("a length"));
+    let commit = Commit::new(bytes.clone(), upload.clone()).with_release();
+    writer.commit(commit).await.must("commit");
     upload
 }
 

@@ -39,6 +39,11 @@ macro_rules! erased {
         fn $name($this: Box<Self>) -> $crate::erased::BoxFuture<'static, $out>;
         $crate::erased::erased!(@declare $($rest)*);
     };
+    (@declare fn $name:ident(& $this:ident $(, $arg:ident: $ty:ty)+) -> $out:ty as $with:path;
+        $($rest:tt)*) => {
+        fn $name(&$this $(, $arg: $ty)+) -> $out;
+        $crate::erased::erased!(@declare $($rest)*);
+    };
     (@declare fn $name:ident(& $this:ident) -> $out:ty; $($rest:tt)*) => {
         fn $name(&$this) -> $out;
         $crate::erased::erased!(@declare $($rest)*);
@@ -73,6 +78,13 @@ macro_rules! erased {
     (@forward $of:ident async fn $name:ident(Box $this:ident) -> $out:ty; $($rest:tt)*) => {
         fn $name($this: Box<Self>) -> $crate::erased::BoxFuture<'static, $out> {
             Box::pin($of::$name(*$this))
+        }
+        $crate::erased::erased!(@forward $of $($rest)*);
+    };
+    (@forward $of:ident fn $name:ident(& $this:ident $(, $arg:ident: $ty:ty)+) -> $out:ty
+        as $with:path; $($rest:tt)*) => {
+        fn $name(&$this $(, $arg: $ty)+) -> $out {
+            $of::$name($this $(, $arg)+).map($with)
         }
         $crate::erased::erased!(@forward $of $($rest)*);
     };

@@ -4,14 +4,16 @@
 
 mod support;
 
-use std::future::ready;
+use std::future::{poll_fn, ready};
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use support::*;
-use tower_chunked_upload::store::MemoryStore;
+use tower_chunked_upload::store::{Commit, FsStore, MemoryStore, Store as _, Writer as _};
 use tower_chunked_upload::{
-    AppendMode, Error, ErrorKind, NewUpload, Owner, OwnerUploads, Status, Upload, UploadId,
+    AppendMode, Digest, Error, ErrorKind, NewUpload, Owner, OwnerUploads, Status, Upload, UploadId,
     Uploads, UploadsBuilder,
 };
 
@@ -282,4 +284,172 @@ fn a_lease_is_told_of_a_newer_request() {
         assert_eq!(reason, ErrorKind::Superseded);
         drop(new.unwrap());
     });
+}
+
+/// Two processes that share a folder: the first remembers an upload of three bytes, and the second
+/// is about to change it.
+async fn two_processes(
+    build: impl Fn(UploadsBuilder) -> UploadsBuilder,
+) -> (tempfile::TempDir, OwnerUploads, OwnerUploads, UploadId) {
+    let (home, store) = folder();
+    let other = FsStore::new(home.path().join("up/%Y/%m/%d"));
+    let [one, two] = [store, other].map(|store| alices(build(Uploads::builder(store))));
+    let id = begin(&one, b"one").await;
+    (home, one, two, id)
+}
+
+/// What a process remembers is not what the upload is.
+#[test]
+fn a_check_that_takes_long_refuses_nobody_for_what_is_only_remembered() {
+    run(async {
+        let (_home, one, two, id) = two_processes(|it| it).await;
+        let mut append = two.append(&id, 3, AppendMode::AllOrNothing).await.unwrap();
+        append.write(&b"two"[..]).await.unwrap();
+        append.commit().await.unwrap();
+        let check = |upload: Upload| async move {
+            tokio::task::yield_now().await;
+            if upload.offset() == 6 { Ok(()) } else { Err(Error::from(ErrorKind::Busy)) }
+        };
+        let (lease, ()) = one.acquire_if(&id, check).await.unwrap();
+        assert_eq!(lease.upload().offset(), 6);
+    });
+}
+
+#[test]
+fn an_upload_without_a_total_is_completed_with_what_another_process_has_added() {
+    run(async {
+        for digest in [None, Some(b"onetwo"), Some(b"wrong!")] {
+            let (_home, one, two, id) = two_processes(|it| it).await;
+            let mut append = two.append(&id, 3, AppendMode::AllOrNothing).await.unwrap();
+            append.write(&b"two"[..]).await.unwrap();
+            append.commit().await.unwrap();
+            let want = digest.map(|bytes| Digest::md5(&md5(bytes)).unwrap());
+            match one.complete(&id, want).await {
+                Ok(completion) => {
+                    assert_eq!(completion.file().size(), 6);
+                    assert_ne!(digest, Some(b"wrong!"));
+                }
+                Err(error) => {
+                    assert_eq!(*error.kind(), ErrorKind::ChecksumMismatch, "{digest:?}");
+                    assert_eq!(digest, Some(b"wrong!"));
+                }
+            }
+        }
+    });
+}
+
+/// The answer for an upload that is gone does not depend on what is remembered.
+#[test]
+fn an_upload_that_another_process_has_ended_is_not_compared_with_a_digest() {
+    run(async {
+        for completes in [true, false] {
+            let (_home, one, two, id) = two_processes(|it| it).await;
+            let want = if completes {
+                two.complete(&id, None).await.unwrap().finish().await.unwrap();
+                ErrorKind::AlreadyComplete
+            } else {
+                two.cancel(&id).await.unwrap();
+                ErrorKind::NotFound
+            };
+            let wrong = Digest::md5(&md5(b"wrong")).unwrap();
+            assert_eq!(kind(one.complete(&id, Some(wrong)).await), want);
+        }
+    });
+}
+
+/// A process ends while the application has the file. Who remembers the upload as it was before
+/// must not hand it over again.
+#[test]
+fn a_hand_over_that_was_interrupted_is_found_by_who_remembers_the_upload_open() {
+    run(async {
+        let (home, one, two, id) = two_processes(|it| it).await;
+        let mut upload = two.status(&id).await.unwrap();
+        let crashed = FsStore::new(home.path().join("up/%Y/%m/%d"));
+        let mut writer = crashed.writer(&id).await.unwrap();
+        upload.progress.status = Status::Finishing;
+        writer.commit(Commit::new(bytes::Bytes::new(), upload)).await.unwrap();
+        drop(writer);
+        let check = |_| ready(Ok::<_, Error>(()));
+        let (lease, ()) = one.acquire_if(&id, check).await.unwrap();
+        assert_eq!(kind(lease.end_interrupted().await), ErrorKind::Interrupted);
+    });
+}
+
+/// What comes is kept, and so is what another process has noted in the record.
+#[test]
+fn an_append_that_is_dropped_keeps_what_another_process_has_noted() {
+    run(async {
+        let (_home, one, two, id) = two_processes(|it| it).await;
+        let bytes = noise(400_000);
+        let mut append = two.append(&id, 3, AppendMode::AllOrNothing).await.unwrap();
+        append.set_total(400_003).await.unwrap();
+        append.commit().await.unwrap();
+        let mut append = one.append(&id, 3, AppendMode::KeepWhatCame).await.unwrap();
+        append.write_bytes(bytes.into()).await.unwrap();
+        drop(append);
+        until("it is kept", async || one.status(&id).await.unwrap().offset() == 400_003).await;
+        assert_eq!(one.status(&id).await.unwrap().total(), Some(400_003));
+    });
+}
+
+#[test]
+fn an_append_ends_before_the_total_that_another_process_has_set() {
+    run(async {
+        for waits in [false, true] {
+            let (_home, one, two, id) = two_processes(|it| it).await;
+            let mut append = two.append(&id, 3, AppendMode::AllOrNothing).await.unwrap();
+            append.set_total(4).await.unwrap();
+            append.commit().await.unwrap();
+            let mut append = one.append(&id, 3, AppendMode::AllOrNothing).await.unwrap();
+            append.write(&b"three"[..]).await.unwrap();
+            let ended = async {
+                if waits {
+                    append.flush_idle().await?;
+                }
+                append.commit().await
+            };
+            assert_eq!(kind(ended.await), ErrorKind::TooLong { total: 4 }, "waits: {waits}");
+            let now = one.status(&id).await.unwrap();
+            assert_eq!((now.offset(), now.total()), (3, Some(4)), "waits: {waits}");
+        }
+    });
+}
+
+/// An application that gave up waiting for a file to be moved, but has not dropped the future.
+#[test]
+fn what_is_begun_with_a_file_goes_on_while_nobody_waits_for_it() {
+    run(async {
+        let (home, one, _two, id) = two_processes(|it| it).await;
+        let completion = one.complete(&id, None).await.unwrap();
+        let file = completion.file().clone();
+        let mut moved = pin!(file.persist(home.path().join("target")));
+        assert!(poll_fn(|cx| Poll::Ready(moved.as_mut().poll(cx))).await.is_pending());
+        file.discard().await.unwrap();
+    });
+}
+
+#[test]
+fn a_store_outlives_the_runtime_of_an_append() {
+    for mode in [AppendMode::AllOrNothing, AppendMode::KeepWhatCame] {
+        let runtime =
+            || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let first = runtime();
+        let (_home, one, two, id) = first.block_on(two_processes(|it| it));
+        let mut append = first.block_on(one.append(&id, 3, mode)).unwrap();
+        first.block_on(append.write_bytes(noise(1_400_000).into())).unwrap();
+        first.shutdown_background();
+        drop(append);
+        let second = runtime();
+        second.block_on(async {
+            let lease = one.acquire(&id).await.unwrap();
+            assert_eq!(lease.upload().offset(), 3);
+            let mut append = lease.append(mode);
+            append.write(&b"two"[..]).await.unwrap();
+            append.commit().await.unwrap();
+            assert_eq!(
+                two.complete(&id, None).await.unwrap().file().digest().unwrap().to_hex(),
+                md5(b"onetwo")
+            );
+        });
+    }
 }

@@ -38,7 +38,7 @@ use super::event::{Cause, Event};
 use super::lease::Lease;
 use super::quota::Reservation;
 use crate::checksum::{Digest, DigestAlgorithm};
-use crate::store::{DynWriter, Reader};
+use crate::store::Reader;
 use crate::upload::{Status, Upload};
 
 /// When the bytes of an append are acknowledged.
@@ -85,6 +85,8 @@ pub struct Append {
     acknowledged: u64,
     buffer: Buffer,
     state: WriterState,
+    /// Since when the store's lease is left to the first write.
+    unconfirmed: Option<Instant>,
     // Dropped before the claim: the next append must find the reserved bytes released.
     reservation: Option<Reservation>,
     /// `None` once the append has ended.
@@ -110,7 +112,7 @@ impl Append {
         limit: Option<u64>,
         reservation: Option<Reservation>,
     ) -> Self {
-        let Lease { engine, cause, writer, claim } = lease;
+        let Lease { engine, cause, writer, recalled, claim } = lease;
         let (upload, claim) = (Box::new(writer.upload().clone()), Arc::new(claim));
         let mut checksums = Checksums::resume(&upload.progress);
         if upload.progress.checksum.is_none() && upload.offset() == 0 {
@@ -126,7 +128,13 @@ impl Append {
             committed: (upload.offset(), Instant::now()),
             acknowledged: upload.offset(),
             buffer: Buffer::new(&engine.pool),
-            state: WriterState::Idle(BatchWriter { writer, checksum, _claim: Arc::clone(&claim) }),
+            state: WriterState::Idle(BatchWriter::new(
+                &engine,
+                (writer, recalled),
+                checksum,
+                &claim,
+            )),
+            unconfirmed: recalled.then(Instant::now),
             engine,
             cause,
             upload,
@@ -264,6 +272,10 @@ impl Append {
         if self.is_overtaken() {
             return Err(ErrorKind::Superseded.into());
         }
+        if self.unconfirmed.is_some_and(|since| since.elapsed() >= FLUSH_DELAY) {
+            // Boxed because it is seldom needed, and all slow uploads would have room for it.
+            Box::pin(self.confirm()).await?;
+        }
         if more > 0 && self.upload.is_joined() {
             return Err(ErrorKind::AlreadyComplete.into());
         }
@@ -363,21 +375,37 @@ impl Append {
     /// # Errors
     /// See [`write`](Self::write).
     pub async fn flush_idle(&mut self) -> Result<(), Error> {
+        Box::pin(self.confirm()).await?;
         if self.is_worth_writing() || self.must_commit() {
             self.flush().await?;
         }
-        self.finish_write().await
+        self.finish_write().await?;
+        self.buffer.shrink();
+        Ok(())
     }
 
     /// How long the client may pause until [`flush_idle`](Self::flush_idle) should be called;
     /// `None` if it would do nothing.
     pub fn flush_delay(&self) -> Option<Duration> {
-        let wants = self.is_worth_writing() || matches!(self.state, WriterState::Busy(_));
+        let wants = self.is_worth_writing()
+            || self.unconfirmed.is_some()
+            || matches!(self.state, WriterState::Busy(_));
         let idle = wants.then_some(FLUSH_DELAY);
         let commit = self
             .has_uncommitted()
             .then(|| COMMIT_INTERVAL.saturating_sub(self.committed.1.elapsed()).max(FLUSH_DELAY));
         idle.into_iter().chain(commit).min()
+    }
+
+    /// Takes the store's lease, if that was left to the first write. Other processes must see that an
+    /// append waits for its client.
+    async fn confirm(&mut self) -> Result<(), Error> {
+        if self.unconfirmed.is_some() {
+            let writer = self.take_writer().await?;
+            self.start(writer, Bytes::new());
+            self.finish_write().await?;
+        }
+        Ok(())
     }
 
     fn is_worth_writing(&self) -> bool {
@@ -408,7 +436,8 @@ impl Append {
         Ok(())
     }
 
-    fn start(&mut self, mut writer: BatchWriter, batch: Bytes) {
+    fn start(&mut self, writer: BatchWriter, batch: Bytes) {
+        self.unconfirmed = None;
         self.submitted += batch.len() as u64;
         if let Some(reservation) = &mut self.reservation {
             reservation.record_written(self.submitted, self.mode == AppendMode::KeepWhatCame);
@@ -417,12 +446,7 @@ impl Append {
             self.committed = (self.submitted, Instant::now());
             self.record(self.submitted)
         });
-        // The task owns the writer and thus the lease. If this future is dropped, the write still
-        // completes before anybody else can write.
-        self.state = WriterState::Busy(tokio::spawn(async move {
-            let result = writer.write(batch, keep).await;
-            (writer, result)
-        }));
+        self.state = writer.start(batch, keep);
     }
 
     /// Waits for the current write, and keeps the writer.
@@ -435,15 +459,21 @@ impl Append {
     async fn take_writer(&mut self) -> Result<BatchWriter, Error> {
         let writer = self.state.writer().await;
         self.state = WriterState::Failed;
-        let writer = writer?;
-        self.acknowledged = writer.writer.upload().offset();
+        let mut writer = writer?;
+        self.acknowledged = writer.upload().offset();
+        if let Some(now) = writer.renewed() {
+            // What has come may be more than the total that is known now.
+            let offset = self.upload.offset();
+            *self.upload = self.engine.carry_over(&self.record(self.position), &now)?;
+            self.upload.progress.offset = offset;
+        }
         Ok(writer)
     }
 
     /// Writes the remaining bytes and commits.
     ///
     /// The commit continues if this future is dropped: the upload then has the bytes, although the
-    /// caller never learns of it.
+    /// caller never learns of it. Do not keep the future without polling it: it holds the upload.
     ///
     /// # Errors
     /// [`ErrorKind::Superseded`] and the errors of the store. In a [bucket](crate::guide::nodes)
@@ -489,16 +519,14 @@ impl Append {
         if !self.is_whole() {
             return Err(ErrorKind::Store.into());
         }
-        let BatchWriter { mut writer, checksum, _claim } = self.take_writer().await?;
-        // The other clone of the claim is unwrapped below.
-        drop(_claim);
-        let ending = self.ending();
-        let claim = self.claim.take().and_then(Arc::into_inner).ok_or(ErrorKind::Store)?;
+        let mut writer = self.take_writer().await?;
+        let (ending, cause) = (self.ending(), self.cause.clone());
+        // Only the writer has the claim from now on.
+        drop(self.claim.take());
         super::detached(async move {
-            let (engine, cause) = (Arc::clone(&ending.engine), ending.cause.clone());
             // The claim is still held when the event is reported, so that events are in order.
-            let upload = ending.commit(&mut *writer, checksum).await?;
-            Ok((upload, keep.then(|| Lease { engine, cause, writer, claim })))
+            let upload = ending.commit(&mut writer, !keep).await?;
+            Ok((upload, if keep { writer.into_lease(cause) } else { None }))
         })
         .await
     }
@@ -547,7 +575,7 @@ impl Append {
         if !uncommitted || !self.is_whole() {
             return Err(ErrorKind::Store.into());
         }
-        Ok(self.flushed().await?.writer.into_reader().await?)
+        Ok(self.flushed().await?.into_reader().await?)
     }
 
     /// The end of the bytes that were taken completely.
@@ -574,9 +602,9 @@ impl Drop for Append {
         let mut state = std::mem::replace(&mut self.state, WriterState::Failed);
         let ending = self.ending();
         runtime.spawn(async move {
-            if let Ok(BatchWriter { mut writer, checksum, _claim }) = state.writer().await {
+            if let Ok(mut writer) = state.writer().await {
                 // If this fails, what was committed before is kept.
-                drop(ending.commit(&mut *writer, checksum).await);
+                drop(ending.commit(&mut writer, true).await);
             }
             drop(claim);
         });
@@ -584,9 +612,9 @@ impl Drop for Append {
 }
 
 impl Ending {
-    async fn commit(self, writer: &mut dyn DynWriter, checksum: Checksum) -> Result<Upload, Error> {
+    async fn commit(self, writer: &mut BatchWriter, releases: bool) -> Result<Upload, Error> {
         let Self { engine, cause, upload, origin, reservation, last } = self;
-        engine.commit(writer, checksum.into_commit(last, upload)).await?;
+        writer.commit(last, upload, releases).await?;
         let upload = writer.upload().clone();
         if let Some(reservation) = reservation {
             reservation.commit(&upload);

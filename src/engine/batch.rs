@@ -3,38 +3,45 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
 
 use super::buffer::Permit;
 use super::checksums::Checksums;
 use super::claim::Claim;
+use super::core::Engine;
 use super::error::{Error, ErrorKind};
+use super::event::Cause;
+use super::lease::Lease;
 use super::lock;
 use crate::checksum::{Digest, DigestAlgorithm, Running};
-use crate::store::{Batch, Commit, DynWriter, StoreError};
-use crate::task;
+use crate::store::{Batch, Commit, DynWriter, Reader, StoreError};
+use crate::task::Detached;
 use crate::upload::Upload;
 
-/// The writer: idle here, or moved into the task that writes a batch.
+/// The writer: idle here, or at work with a batch.
 pub(super) enum WriterState {
     Idle(BatchWriter),
-    Busy(JoinHandle<(BatchWriter, Result<(), StoreError>)>),
+    Busy(Detached<(BatchWriter, Result<(), Error>)>),
     Failed,
 }
 
 /// The store's writer and the running checksum.
 pub(super) struct BatchWriter {
-    pub(super) writer: Box<dyn DynWriter>,
+    engine: Arc<Engine>,
+    writer: Box<dyn DynWriter>,
+    /// Whether the writer knows the upload from memory, and has not compared it with the store yet.
+    recalled: bool,
+    /// The record that was there in place of the remembered one, for the append to go on with.
+    renewed: Option<Box<Upload>>,
     pub(super) checksum: Checksum,
     /// Keeps the claim while a batch is being written, even if the append was dropped.
-    pub(super) _claim: Arc<Claim>,
+    claim: Arc<Claim>,
 }
 
 impl WriterState {
     /// Waits for the current write.
     pub(super) async fn writer(&mut self) -> Result<BatchWriter, Error> {
-        if let Self::Busy(task) = self {
-            let (writer, result) = task::joined(task.await).ok_or(ErrorKind::Store)?;
+        if let Self::Busy(write) = self {
+            let (writer, result) = write.await.ok_or(ErrorKind::Store)?;
             result?;
             return Ok(writer);
         }
@@ -58,18 +65,109 @@ impl AsRef<[u8]> for LargeFrame {
 }
 
 impl BatchWriter {
-    /// Hashes and writes one batch.
-    pub(super) async fn write(
-        &mut self,
-        batch: Bytes,
-        keep: Option<Upload>,
-    ) -> Result<(), StoreError> {
-        let checksum = self.checksum.clone();
-        let Some(upload) = keep else {
-            let batch = Batch::looked_at(batch, move |bytes| checksum.update(bytes));
-            return self.writer.write(batch).await;
+    pub(super) fn new(
+        engine: &Arc<Engine>,
+        (writer, recalled): (Box<dyn DynWriter>, bool),
+        checksum: Checksum,
+        claim: &Arc<Claim>,
+    ) -> Self {
+        let (engine, claim) = (Arc::clone(engine), Arc::clone(claim));
+        Self { engine, writer, recalled, renewed: None, checksum, claim }
+    }
+
+    /// The record as last committed.
+    pub(super) fn upload(&self) -> &Upload {
+        self.writer.upload()
+    }
+
+    /// The record with which the append goes on, if it is another one than it began with.
+    pub(super) fn renewed(&mut self) -> Option<Box<Upload>> {
+        self.renewed.take()
+    }
+
+    /// Begins to hash and write one batch.
+    pub(super) fn start(mut self, batch: Bytes, keep: Option<Upload>) -> WriterState {
+        let unattended = self.engine.store.capabilities().unattended_writes;
+        // The work owns the writer and thus the lease. If it is dropped, the write still completes
+        // before anybody else can write.
+        let mut write = Detached::new(async move {
+            let result = match keep {
+                None => self.write(batch).await,
+                Some(upload) => self.commit(batch, upload, false).await,
+            };
+            (self, result)
+        });
+        if unattended {
+            write.begin()
+        } else {
+            write.spawn()
+        }
+        WriterState::Busy(write)
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        let batch = |checksum: Checksum, bytes: &Bytes| {
+            let slow = checksum.is_slow();
+            Batch::looked_at(bytes.clone(), slow, move |bytes| checksum.update(bytes))
         };
-        self.writer.commit(checksum.into_commit(batch, upload)).await
+        if self.recalled {
+            let written = self.writer.write(batch(self.checksum.clone(), &bytes)).await;
+            if !self.is_outdated(&written).await? {
+                return Ok(written?);
+            }
+        }
+        Ok(self.writer.write(batch(self.checksum.clone(), &bytes)).await?)
+    }
+
+    /// Hashes and writes the last bytes, and commits the record. The lease ends with it, if nothing
+    /// else is to be done under it.
+    pub(super) async fn commit(
+        &mut self,
+        last: Bytes,
+        mut upload: Upload,
+        releases: bool,
+    ) -> Result<(), Error> {
+        // The append was dropped before it could look.
+        if self.renewed.take().is_some() {
+            upload = self.engine.carry_over(&upload, self.writer.upload())?;
+        }
+        if self.recalled {
+            let commit = self.checksum.commit(last.clone(), upload.clone(), releases);
+            let committed = self.writer.commit(commit).await;
+            if !self.is_outdated(&committed).await? {
+                return Ok(committed?);
+            }
+            upload = self.engine.carry_over(&upload, self.writer.upload())?;
+        }
+        let commit = self.checksum.commit(last, upload, releases);
+        self.engine.commit(&mut *self.writer, commit).await
+    }
+
+    /// Whether the first call with a writer from memory has found another record, or another process
+    /// that holds the upload. Then nothing was done, and this takes the lease as it would have been
+    /// taken without the memory.
+    async fn is_outdated(&mut self, result: &Result<(), StoreError>) -> Result<bool, Error> {
+        self.recalled = false;
+        if !matches!(result, Err(StoreError::Busy | StoreError::Conflict)) {
+            return Ok(false);
+        }
+        // Boxed because it is seldom needed, and each batch would have room for it.
+        let renewed = Box::pin(self.engine.renewed(self.writer.upload(), &self.claim));
+        self.writer = renewed.await?;
+        self.checksum.resume(self.writer.upload());
+        self.renewed = Some(Box::new(self.writer.upload().clone()));
+        Ok(true)
+    }
+
+    /// Gives back without a commit what was written, for it to be read.
+    pub(super) async fn into_reader(self) -> Result<Reader, StoreError> {
+        self.writer.into_reader().await
+    }
+
+    /// The lease on, if nobody else has the claim.
+    pub(super) fn into_lease(self, cause: Cause) -> Option<Lease> {
+        let Self { engine, writer, recalled, claim, .. } = self;
+        Some(Lease { engine, cause, writer, recalled, claim: Arc::into_inner(claim)? })
     }
 }
 
@@ -109,12 +207,25 @@ impl Checksum {
         added.iter_mut().for_each(|sum| sum.update(bytes));
     }
 
+    /// Whether computing them takes longer than writing the bytes.
+    fn is_slow(&self) -> bool {
+        let sums = lock(&self.0);
+        sums.upload.iter().chain(&sums.added).any(|sum| !sum.is_fast())
+    }
+
+    /// Goes on with the states in this record, of which no byte was added yet.
+    fn resume(&self, upload: &Upload) {
+        lock(&self.0).upload = Checksums::resume(&upload.progress);
+    }
+
     /// The commit of these bytes, with the states of the checksums after them.
-    pub(super) fn into_commit(self, last: Bytes, mut upload: Upload) -> Commit {
-        Commit::computed(last, move |last| {
-            self.update(last);
-            lock(&self.0).upload.save(&mut upload.progress);
+    fn commit(&self, last: Bytes, mut upload: Upload, releases: bool) -> Commit {
+        let (sums, slow) = (self.clone(), self.is_slow());
+        let commit = Commit::computed(last, slow, move |last| {
+            sums.update(last);
+            lock(&sums.0).upload.save(&mut upload.progress);
             upload
-        })
+        });
+        if releases { commit.with_release() } else { commit }
     }
 }

@@ -105,6 +105,13 @@ impl Buffer {
         }
     }
 
+    /// Gives back what a small buffer has in reserve, since the client pauses.
+    pub(super) fn shrink(&mut self) {
+        if !self.is_large() {
+            self.bytes.shrink_to_fit();
+        }
+    }
+
     fn grow(&mut self) {
         let Some(permit) = self.pool.permit() else { return };
         let idle = lock(&self.pool.idle).buffers.pop();

@@ -16,7 +16,7 @@ use super::core::Engine;
 use super::error::{Error, ErrorKind};
 use super::event::{Cause, Event};
 use super::lease::Lease;
-use super::{detached, join, lock};
+use super::{detached, join, lock, spawned};
 use crate::checksum::{Digest, DigestAlgorithm, Running};
 use crate::id::UploadId;
 use crate::store::{Commit, DynWriter, Handover, Reader, StoreError};
@@ -49,27 +49,23 @@ impl Lease {
         digests: impl IntoIterator<Item = Digest>,
     ) -> Result<Completion, Error> {
         let digests: Vec<Digest> = digests.into_iter().collect();
-        let Self { engine, cause, claim, mut writer } = self;
-        let mut upload = writer.upload().clone();
-        check_all_received(&upload)?;
-        let known_total = upload.total();
+        let Self { engine, cause, claim, mut writer, recalled } = self;
+        check_all_received(writer.upload())?;
         // Reading the file may take long. It must not start again each time an impatient client
         // retries.
         claim.finish()?;
         detached(async move {
-            verify_parts(&engine, &upload).await?;
-            let (sums, read) = verify(&engine, &mut writer, &upload, &digests).await?;
-            if digests.iter().any(|digest| sums.digest(digest.algorithm()) != Some(*digest)) {
-                return Err(ErrorKind::ChecksumMismatch.into());
+            // What is read is noted under the lease.
+            let mut given = match recalled && (writer.needs_verification() || engine.read_back) {
+                true => Err(Outdated),
+                false => give(&engine, &mut writer, recalled, &digests).await?,
+            };
+            if given.is_err() {
+                writer = engine.renewed(writer.upload(), &claim).await?;
+                check_all_received(writer.upload())?;
+                given = give(&engine, &mut writer, false, &digests).await?;
             }
-            if read {
-                sums.save(&mut upload.progress);
-                // Saved so that the file need not be read again if the process ends here.
-                upload.progress.status = Status::Open;
-                engine.commit(&mut *writer, record(&upload, Handover::None)).await?;
-            }
-            upload.progress.status = Status::Finishing;
-            engine.commit(&mut *writer, record(&upload, Handover::Given)).await?;
+            let (mut upload, known_total) = given.map_err(|Outdated| ErrorKind::Busy)?;
             upload.progress.total = Some(upload.offset());
             let shared = Shared {
                 engine,
@@ -87,6 +83,50 @@ impl Lease {
         })
         .await
     }
+}
+
+/// A record that was only remembered is another one by now, or another process holds the upload.
+struct Outdated;
+
+/// Verifies an upload, and commits that the application gets it. Returns its record, and the total
+/// that it had before.
+async fn give(
+    engine: &Engine,
+    writer: &mut Box<dyn DynWriter>,
+    mut recalled: bool,
+    digests: &[Digest],
+) -> Result<Result<(Upload, Option<u64>), Outdated>, Error> {
+    let mut upload = writer.upload().clone();
+    let known_total = upload.total();
+    verify_parts(engine, &upload).await?;
+    let (sums, read) = verify(engine, writer, &upload, digests).await?;
+    if digests.iter().any(|digest| sums.digest(digest.algorithm()) != Some(*digest)) {
+        // Nobody is refused because of a record that is only remembered.
+        if recalled {
+            return Ok(Err(Outdated));
+        }
+        return Err(ErrorKind::ChecksumMismatch.into());
+    }
+    let mut commits = Vec::with_capacity(2);
+    if read {
+        sums.save(&mut upload.progress);
+        // Saved so that the file need not be read again if the process ends here.
+        upload.progress.status = Status::Open;
+        commits.push(record(&upload, Handover::None));
+    }
+    upload.progress.status = Status::Finishing;
+    commits.push(record(&upload, Handover::Given));
+    for commit in commits {
+        if std::mem::take(&mut recalled) {
+            match writer.commit(commit).await {
+                Err(StoreError::Busy | StoreError::Conflict) => return Ok(Err(Outdated)),
+                committed => committed?,
+            }
+        } else {
+            engine.commit(&mut **writer, commit).await?;
+        }
+    }
+    Ok(Ok((upload, known_total)))
 }
 
 /// Returns the commit of a record without any bytes.
@@ -259,7 +299,7 @@ impl Shared {
         let mut state = self.state.lock().await;
         let mut writer = state.take_writer()?;
         let handover = if taken { Handover::Taken } else { Handover::None };
-        writer.commit(record(&upload, handover)).await?;
+        writer.commit(record(&upload, handover).with_release()).await?;
         drop(writer);
         if taken {
             *lock(&self.known_total) = upload.total();
@@ -499,7 +539,7 @@ impl CompletedUpload {
     async fn move_to(&self, target: PathBuf, overwrite: bool) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         let guard = shared.engine.claims.guard();
-        detached(async move {
+        spawned(async move {
             let _guard = guard;
             let mut state = shared.state.lock().await;
             let mut later;
@@ -558,7 +598,7 @@ impl CompletedUpload {
     pub async fn discard(&self) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         let guard = shared.engine.claims.guard();
-        detached(async move {
+        spawned(async move {
             let _guard = guard;
             let mut state = shared.state.lock().await;
             let writer = match &mut *state {

@@ -271,6 +271,7 @@ impl Lease {
     /// request is at work on that upload, [`ErrorKind::TooLarge`] if its parts are larger than it
     /// may be, and the errors of the store.
     pub async fn end_part(mut self) -> Result<Option<Self>, Error> {
+        self = self.confirmed().await?;
         let mut part = self.upload().clone();
         part.progress.total = Some(part.offset());
         let Some(joined) = part.progress.ties().awaited_by else {

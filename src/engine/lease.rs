@@ -16,7 +16,7 @@ use super::core::{Engine, check_offset};
 use super::error::{Error, ErrorKind};
 use super::event::{Cause, Event};
 use crate::id::UploadId;
-use crate::store::{Commit, DynWriter, StoreError};
+use crate::store::{Batch, Commit, DynWriter, StoreError};
 use crate::time;
 use crate::upload::{Status, Upload};
 
@@ -47,8 +47,22 @@ pub struct Lease {
     pub(super) engine: Arc<Engine>,
     pub(super) cause: Cause,
     pub(super) writer: Box<dyn DynWriter>,
+    /// Whether the writer knows the upload from memory, and takes the store's lease when it writes.
+    pub(super) recalled: bool,
     // Dropped last: the next request must find the store's lease free.
     pub(super) claim: Claim,
+}
+
+/// When a lease may begin with what this process remembers of the upload, which saves a hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recall {
+    Never,
+    /// While bytes are lacking. If none are, a request is answered by the record alone, which must not
+    /// be outdated then.
+    ToAppend,
+    /// While it cannot grow, since all bytes of the total are there. Where an upload without one
+    /// ends is for the record to say.
+    ToComplete,
 }
 
 impl Access {
@@ -59,9 +73,12 @@ impl Access {
     /// refused stops nobody. The upload is never held while a check is pending, since the check may
     /// take long or may itself change the upload. If the upload has grown since the check, it is
     /// checked again; the other parts of a record that a check can go by never change.
+    ///
+    /// Nobody is refused because of a record that is only remembered.
     pub(super) async fn acquire<T, E, F>(
         &self,
         id: &UploadId,
+        recall: Recall,
         check: impl Fn(Upload) -> F + Send,
     ) -> Result<(Lease, T), E>
     where
@@ -69,33 +86,63 @@ impl Access {
         T: Send,
         E: From<Error> + Send,
     {
-        let mut lease = self.try_lease(id).await;
+        let mut lease = self.try_lease(id, recall).await;
         for _ in 0..MAX_ROUNDS {
-            let (checked, passed) = match lease.take() {
-                Some(lease) => {
-                    self.engine.check_open(lease.upload()).map_err(Error::from)?;
-                    let checked = length(lease.upload());
-                    let mut checking = pin!(check(lease.upload().clone()));
-                    match poll_fn(|cx| Poll::Ready(checking.as_mut().poll(cx))).await {
-                        Poll::Ready(passed) => return Ok((lease, passed?)),
-                        Poll::Pending => drop(lease),
+            let (seen, passed) = match lease.take() {
+                Some(held) => {
+                    let (recalled, seen) = (held.recalled, length(held.upload()));
+                    let checking = check(held.upload().clone());
+                    match self.check(held, checking).await {
+                        (Ok(held), Ok(passed)) => return Ok((held, passed)),
+                        (Err(_), Ok(passed)) => (seen, passed),
+                        (held, Err(refusal)) if recalled => {
+                            let waited = held.is_err();
+                            let remembered = held.map_or_else(|it| it, |it| it.upload().clone());
+                            lease = self.try_lease(id, Recall::Never).await;
+                            match &lease {
+                                Some(now) if *now.upload() == remembered => return Err(refusal),
+                                // A check that takes long may have ended the upload itself.
+                                None if waited => return Err(refusal),
+                                _ => continue,
+                            }
+                        }
+                        (_, Err(refusal)) => return Err(refusal),
                     }
-                    (checked, checking.await?)
                 }
                 None => {
                     let upload = self.find_open(id).await?;
                     (length(&upload), check(upload).await?)
                 }
             };
-            let fresh = self.lease(id).await?;
+            let fresh = self.lease_to(id, recall).await?;
             // Its time may be up by now.
-            self.engine.check_open(fresh.upload()).map_err(Error::from)?;
-            if length(fresh.upload()) == checked {
+            let open = self.engine.check_open(fresh.upload()).is_ok();
+            if open && length(fresh.upload()) == seen {
                 return Ok((fresh, passed));
             }
             lease = Some(fresh);
         }
         Err(Error::from(ErrorKind::Busy).into())
+    }
+
+    /// Checks the record of a lease, and gives the lease back; or the record, if that took a while.
+    async fn check<T, E: From<Error>>(
+        &self,
+        lease: Lease,
+        checking: impl Future<Output = Result<T, E>> + Send,
+    ) -> (Result<Lease, Upload>, Result<T, E>) {
+        if let Err(kind) = self.engine.check_open(lease.upload()) {
+            return (Ok(lease), Err(Error::from(kind).into()));
+        }
+        let mut checking = pin!(checking);
+        match poll_fn(|cx| Poll::Ready(checking.as_mut().poll(cx))).await {
+            Poll::Ready(checked) => (Ok(lease), checked),
+            Poll::Pending => {
+                let upload = lease.upload().clone();
+                drop(lease);
+                (Err(upload), checking.await)
+            }
+        }
     }
 
     pub(super) async fn remove_complete(&self, id: &UploadId) -> Result<(), Error> {
@@ -108,27 +155,39 @@ impl Access {
 
     /// Leases an idle upload in one hop. Returns `None` if it is held, or if there is any other
     /// problem.
-    async fn try_lease(&self, id: &UploadId) -> Option<Lease> {
+    async fn try_lease(&self, id: &UploadId, recall: Recall) -> Option<Lease> {
         let Some(claim) = self.engine.claims.try_claim(id, self.arrival()) else {
             // The time until a refusal must not reveal whether the upload is held.
             drop(self.engine.store.load(id).await);
             return None;
         };
+        // Nor must it reveal whether the upload of another owner is remembered.
+        let recalled = self.engine.recall(id, recall);
+        if let Some(writer) = recalled.filter(|writer| self.contains(writer.upload())) {
+            return Some(Lease { recalled: true, ..self.leased(writer, claim) });
+        }
         let writer = self.engine.store.writer(id).await.ok()?;
         self.contains(writer.upload()).then(|| self.leased(writer, claim))
     }
 
     /// Asks the current holder of the upload to stop, and waits for it.
     pub(super) async fn lease(&self, id: &UploadId) -> Result<Lease, Error> {
+        self.lease_to(id, Recall::Never).await
+    }
+
+    async fn lease_to(&self, id: &UploadId, recall: Recall) -> Result<Lease, Error> {
         let engine = &self.engine;
         let claim = engine.claims.claim(id, self.arrival(), engine.takeover_timeout).await?;
+        if let Some(writer) = engine.recall(id, recall) {
+            return Ok(Lease { recalled: true, ..self.leased(writer, claim) });
+        }
         let writer = engine.writer(id, &claim).await?;
         Ok(self.leased(writer, claim))
     }
 
     pub(super) fn leased(&self, writer: Box<dyn DynWriter>, claim: Claim) -> Lease {
         let (engine, cause) = (Arc::clone(&self.engine), self.cause.clone());
-        Lease { engine, cause, writer, claim }
+        Lease { engine, cause, writer, recalled: false, claim }
     }
 }
 
@@ -158,6 +217,21 @@ impl Lease {
         Append::new(self, mode, Origin::Existing, limit, reservation)
     }
 
+    /// Takes the store's lease, if that was left to the first write. The record may be another one
+    /// then.
+    pub(super) async fn confirmed(mut self) -> Result<Self, Error> {
+        if std::mem::take(&mut self.recalled) {
+            match self.writer.write(Batch::new(Bytes::new())).await {
+                Err(StoreError::Busy | StoreError::Conflict) => {
+                    let engine = Arc::clone(&self.engine);
+                    self.writer = engine.renewed(self.writer.upload(), &self.claim).await?;
+                }
+                written => written?,
+            }
+        }
+        Ok(self)
+    }
+
     /// Sets when the upload expires; `None` means never. If that time has passed, all further
     /// requests are refused and the next sweep removes the upload.
     ///
@@ -167,12 +241,12 @@ impl Lease {
     /// The errors of the store.
     pub async fn set_expires(self, expires: impl Into<Option<SystemTime>>) -> Result<Self, Error> {
         let expires = expires.into().map(time::to_millis);
-        let Self { engine, cause, mut writer, claim } = self;
+        let mut lease = self.confirmed().await?;
         super::detached(async move {
-            let mut upload = writer.upload().clone();
+            let mut upload = lease.upload().clone();
             upload.progress.expires = expires;
-            writer.commit(Commit::new(Bytes::new(), upload)).await?;
-            Ok(Self { engine, cause, writer, claim })
+            lease.writer.commit(Commit::new(Bytes::new(), upload)).await?;
+            Ok(lease)
         })
         .await
     }
@@ -186,11 +260,13 @@ impl Lease {
     /// # Errors
     /// [`ErrorKind::Interrupted`], and the errors of the store.
     pub async fn end_interrupted(self) -> Result<Self, Error> {
+        // Another process may have ended since this one has seen the upload.
+        let lease = self.confirmed().await?;
         // Who holds an upload that is being handed over holds it until the application answers.
-        if self.upload().status() != Status::Finishing {
-            return Ok(self);
+        if lease.upload().status() != Status::Finishing {
+            return Ok(lease);
         }
-        let Self { engine, mut writer, claim, .. } = self;
+        let Self { engine, mut writer, claim, .. } = lease;
         super::detached(async move {
             let mut upload = writer.upload().clone();
             upload.progress.status = Status::Interrupted;
@@ -207,7 +283,7 @@ impl Lease {
     /// # Errors
     /// The errors of the store.
     pub async fn cancel(self) -> Result<Upload, Error> {
-        let Self { engine, cause, writer, claim } = self;
+        let Self { engine, cause, writer, claim, .. } = self.confirmed().await?;
         super::detached(async move {
             let mut writer = writer;
             let mut upload = writer.upload().clone();
@@ -229,6 +305,50 @@ impl Lease {
 }
 
 impl Engine {
+    /// A writer from memory.
+    fn recall(&self, id: &UploadId, recall: Recall) -> Option<Box<dyn DynWriter>> {
+        if recall == Recall::Never {
+            return None;
+        }
+        let writer = self.store.recall(id)?;
+        let upload = writer.upload();
+        let lacks_bytes = upload.total() != Some(upload.offset());
+        (lacks_bytes == (recall == Recall::ToAppend)).then_some(writer)
+    }
+
+    /// Acquires the store's lease of an upload of which another record was remembered. An append
+    /// goes on only where it began.
+    pub(super) async fn renewed(
+        &self,
+        remembered: &Upload,
+        claim: &Claim,
+    ) -> Result<Box<dyn DynWriter>, Error> {
+        let writer = self.writer(&remembered.id, claim).await?;
+        self.check_open(writer.upload())?;
+        check_offset(writer.upload(), remembered.offset())?;
+        Ok(writer)
+    }
+
+    /// What an append makes of a record, if it began with another one.
+    pub(super) fn carry_over(&self, appended: &Upload, now: &Upload) -> Result<Upload, Error> {
+        let total = match (now.total(), appended.total()) {
+            (Some(total), Some(other)) if total != other => {
+                return Err(ErrorKind::TotalMismatch { total }.into());
+            }
+            (known, added) => known.or(added),
+        };
+        if let Some(total) = total.filter(|total| *total < appended.offset()) {
+            return Err(ErrorKind::TooLong { total }.into());
+        }
+        let mut upload = now.clone();
+        upload.progress.offset = appended.offset();
+        upload.progress.total = total;
+        upload.progress.status = appended.status();
+        upload.progress.end_acknowledged = appended.progress.end_acknowledged;
+        upload.progress.expires = self.expiry.after_chunk(&upload, self.now());
+        Ok(upload)
+    }
+
     /// Acquires the store's lease. In this process the claim already has the upload to itself,
     /// except that a write of a dropped request may still be running. Another process gets a
     /// hand-off request.

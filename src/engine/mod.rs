@@ -41,19 +41,29 @@ pub use uploads::{OperatorUploads, OwnerUploads, Uploads};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::task;
+use crate::task::Detached;
 
 /// Locks data that is valid after each step, so that a panic in between does it no harm.
 fn lock<T>(data: &Mutex<T>) -> MutexGuard<'_, T> {
     data.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does the work on a task, which is not cancelled when the returned future is dropped.
+/// Does work that is not cancelled when the returned future is dropped: it goes on on a task then.
 ///
 /// This is no `async fn`, whose future would be as large as that of the work.
 fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> impl Future<Output = Result<T, Error>> + Send {
-    let task = tokio::spawn(work);
-    async { task::join(task).await.unwrap_or_else(|| Err(ErrorKind::Store.into())) }
+    let work = Detached::new(work);
+    async { work.await.unwrap_or_else(|| Err(ErrorKind::Store.into())) }
+}
+
+/// Does the same on a task from the beginning, for calls that wait for each other: a caller may
+/// keep the future of one, and not poll it, while it waits for another.
+fn spawned<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> impl Future<Output = Result<T, Error>> + Send {
+    let mut work = Detached::new(work);
+    work.spawn();
+    async { work.await.unwrap_or_else(|| Err(ErrorKind::Store.into())) }
 }

@@ -14,7 +14,7 @@ use super::claim::ShutdownGuard;
 use super::complete::{self, Completion};
 use super::core::{self, Engine};
 use super::error::{Error, ErrorKind};
-use super::lease::Lease;
+use super::lease::{Lease, Recall};
 use super::list::{Filter, Listing};
 use super::new::NewUpload;
 use super::sweep::{self, Expired, Sweeper};
@@ -293,7 +293,8 @@ macro_rules! handle {
             /// [`ErrorKind::Superseded`](crate::ErrorKind::Superseded),
             /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) and the errors of the store.
             pub async fn acquire(&self, id: &UploadId) -> Result<Lease, Error> {
-                Ok(self.acquire_if(id, |_| ready(Ok::<_, Error>(()))).await?.0)
+                let check = |_| ready(Ok::<_, Error>(()));
+                Ok(self.access.acquire(id, Recall::Never, check).await?.0)
             }
 
             /// Acquires an upload whose record passes a check, and also returns the result of the
@@ -302,6 +303,10 @@ macro_rules! handle {
             /// The lease starts where the check saw the upload: if the upload has grown in between, it
             /// is checked again. A request that is refused does not stop the current holder of the
             /// upload. The upload is not held while a check is pending.
+            ///
+            /// An upload that lacks bytes may be checked as this process has seen it last. If another
+            /// process has added bytes since, the first write under the lease fails with
+            /// [`ErrorKind::OffsetMismatch`](crate::ErrorKind::OffsetMismatch).
             ///
             /// # Errors
             /// The error of the check, and the errors of [`acquire`](Self::acquire).
@@ -317,7 +322,7 @@ macro_rules! handle {
                 T: Send,
                 E: From<Error> + Send,
             {
-                self.access.acquire(id, check).await
+                self.access.acquire(id, Recall::ToAppend, check).await
             }
 
             /// Appends bytes to an upload, starting at offset `at`.
@@ -396,7 +401,8 @@ macro_rules! handle {
                 digests: impl IntoIterator<Item = Digest>,
             ) -> Result<Completion, Error> {
                 let check = |upload: Upload| ready(complete::check_all_received(&upload));
-                self.acquire_if(id, check).await?.0.complete(digests).await
+                let (lease, ()) = self.access.acquire(id, Recall::ToComplete, check).await?;
+                lease.complete(digests).await
             }
 
             /// Removes an incomplete upload and its bytes, and returns its last record.

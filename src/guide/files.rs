@@ -100,6 +100,22 @@
 //! | [`Durability::Sync`](crate::store::Durability::Sync) | all acknowledged bytes | all acknowledged bytes |
 //! | [a bucket](super::nodes) | all acknowledged bytes | what the object store keeps of what it has confirmed |
 //!
+//! # Can it be faster?
+//!
+//! On a fast local disk, with [`FileCalls::InPlace`](crate::store::FileCalls::InPlace). By default,
+//! no call on a file is made on a worker of the runtime: a disk that hangs, or that is busy for
+//! seconds, then holds up nothing but the uploads on it, and each call costs a change of threads.
+//! In place, a small chunk costs none. A disk that hangs can then hold up half of the workers, as it
+//! holds up those of nginx:
+//!
+//! ```
+//! use tower_chunked_upload::store::{FileCalls, FsStore};
+//!
+//! let store = FsStore::new("chunked_uploads/%Y/%m/%d").file_calls(FileCalls::InPlace);
+//! ```
+//!
+//! With MD5, which is what limits one upload, the feature `fast-md5` helps more.
+//!
 //! # May several servers share a folder?
 //!
 //! Several processes on one machine may, on a local filesystem. Several machines may not: they

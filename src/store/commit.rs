@@ -17,17 +17,29 @@ use crate::upload::Upload;
 pub struct Batch {
     bytes: Bytes,
     look: Option<Box<dyn FnOnce(&[u8]) + Send>>,
+    /// Whether looking at them takes long for their number.
+    slow: bool,
 }
 
 impl Batch {
     /// Bytes that nobody wants to look at.
     pub fn new(bytes: impl Into<Bytes>) -> Self {
-        Self { bytes: bytes.into(), look: None }
+        Self { bytes: bytes.into(), look: None, slow: false }
     }
 
-    /// Bytes that are looked at before they are written.
-    pub(crate) fn looked_at(bytes: Bytes, look: impl FnOnce(&[u8]) + Send + 'static) -> Self {
-        Self { bytes, look: Some(Box::new(look)) }
+    /// Bytes that are looked at before they are written, which is as fast as writing them, or
+    /// `slow`.
+    pub(crate) fn looked_at(
+        bytes: Bytes,
+        slow: bool,
+        look: impl FnOnce(&[u8]) + Send + 'static,
+    ) -> Self {
+        Self { bytes, look: Some(Box::new(look)), slow }
+    }
+
+    /// Whether the look may take as long as a worker of the runtime should not be blocked.
+    pub(super) fn is_long_to_look_at(&self) -> bool {
+        self.slow && self.len() > WORK_IN_PLACE
     }
 
     /// How many bytes there are.
@@ -65,6 +77,8 @@ pub struct Commit {
     last: Bytes,
     record: Box<dyn FnOnce(&[u8]) -> Upload + Send>,
     handover: Handover,
+    slow: bool,
+    releases: bool,
 }
 
 /// How far the application has got with the file of an upload.
@@ -88,15 +102,18 @@ pub enum Handover {
 impl Commit {
     /// Makes `upload` the record, after `last` was written.
     pub fn new(last: impl Into<Bytes>, upload: Upload) -> Self {
-        Self::computed(last.into(), |_| upload)
+        Self::computed(last.into(), false, |_| upload)
     }
 
-    /// The same with a record that takes a look at the last bytes to make.
+    /// The same with a record that takes a look at the last bytes to make, which is as fast as
+    /// writing them, or `slow`.
     pub(crate) fn computed(
         last: Bytes,
+        slow: bool,
         record: impl FnOnce(&[u8]) -> Upload + Send + 'static,
     ) -> Self {
-        Self { last, record: Box::new(record), handover: Handover::None }
+        let record = Box::new(record);
+        Self { last, record, handover: Handover::None, slow, releases: false }
     }
 
     /// What the commit says of the application.
@@ -104,6 +121,24 @@ impl Commit {
     pub fn with_handover(mut self, handover: Handover) -> Self {
         self.handover = handover;
         self
+    }
+
+    /// The writer is dropped after this commit, so a store can end the lease together with it.
+    #[must_use]
+    pub fn with_release(mut self) -> Self {
+        self.releases = true;
+        self
+    }
+
+    /// Whether the writer is dropped after this commit. A store that ends the lease with its drop
+    /// anyway need not look.
+    pub fn releases(&self) -> bool {
+        self.releases
+    }
+
+    /// Whether the look may take as long as a worker of the runtime should not be blocked.
+    pub(super) fn is_long_to_look_at(&self) -> bool {
+        self.slow && self.len() > WORK_IN_PLACE
     }
 
     /// How many bytes it has.

@@ -17,6 +17,7 @@ erased! {
         async fn create(&self, upload: Upload) -> Result<Box<dyn DynWriter>> as boxed;
         async fn load(&self, id: &'a UploadId) -> Result<Upload>;
         async fn writer(&self, id: &'a UploadId) -> Result<Box<dyn DynWriter>> as boxed;
+        fn recall(&self, id: &UploadId) -> Option<Box<dyn DynWriter>> as boxed;
         async fn open(&self, id: &'a UploadId) -> Result<Reader>;
         async fn list(&self, cursor: Option<Cursor>) -> Result<Page>;
         async fn list_expiring(&self, cursor: Option<Cursor>) -> Result<Page>;

@@ -94,6 +94,10 @@ impl Store for MemoryStore {
         })
     }
 
+    fn recall(&self, _: &UploadId) -> Option<Self::Writer> {
+        None
+    }
+
     async fn open(&self, id: &UploadId) -> Result<Reader> {
         let bytes = self.read(id)?;
         let size = bytes.len() as u64;

@@ -65,7 +65,7 @@ pub use commit::{Batch, Commit, Handover};
 pub(crate) use erased::{DynStore, DynWriter};
 pub(crate) use error::Result;
 pub use error::StoreError;
-pub use fs::{Durability, FsStore};
+pub use fs::{Durability, FileCalls, FsStore};
 pub use memory::MemoryStore;
 
 use crate::id::UploadId;
@@ -102,6 +102,17 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Busy`] if another writer holds it, and those of [`load`](Self::load).
     fn writer(&self, id: &UploadId) -> impl Future<Output = Result<Self::Writer>> + Send;
+
+    /// A writer for an upload as this process has seen it last, at once and without a look at what is
+    /// stored; `None` if the store does not remember it.
+    ///
+    /// The record may be outdated, and somebody else may hold the upload. So the lease begins with the
+    /// first call of [`Writer::write`] or [`Writer::commit`]. If another writer holds it then, or has
+    /// changed the record, the call fails with [`StoreError::Busy`] or [`StoreError::Conflict`], before
+    /// anything is written or looked at, and the writer is only good for being dropped.
+    ///
+    /// A store that remembers nothing gives `None`.
+    fn recall(&self, id: &UploadId) -> Option<Self::Writer>;
 
     /// The bytes up to the record's offset, wherever they are now.
     fn open(&self, id: &UploadId) -> impl Future<Output = Result<Reader>> + Send;
@@ -174,6 +185,9 @@ pub struct Capabilities {
     /// held then [asks](Store::request_handoff) for it, and whoever holds one looks now and then whether
     /// it is [asked for](Store::handoff_requests). A store without leases has nobody to ask.
     pub handoff: bool,
+    /// Whether a write that was begun goes on although nobody polls its future, as one on another thread
+    /// does. A task polls those of other stores, while the next bytes are collected.
+    pub unattended_writes: bool,
     /// How many bytes an upload can have at most, whatever room there is; `None` if there is no bound.
     pub max_bytes: Option<u64>,
 }

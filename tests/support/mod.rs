@@ -799,6 +799,10 @@ impl Store for Double {
         Ok(DoubleWriter { inner, plan: Arc::clone(&self.plan) })
     }
 
+    fn recall(&self, _: &UploadId) -> Option<DoubleWriter> {
+        None
+    }
+
     async fn open(&self, id: &UploadId) -> Result<Reader, StoreError> {
         self.plan.enter(Call::Open).await?;
         self.inner.open(id).await

@@ -90,7 +90,7 @@ impl Request<'_> {
         loop {
             match form.next()? {
                 FormEvent::NeedData => {
-                    let append = receiver.as_mut().map(|receiver| &mut receiver.append);
+                    let append = receiver.as_mut().map(|receiver| &mut *receiver.append);
                     match body.next(append).await? {
                         Some(data) => form.feed(data),
                         None => return Err(FormError::Truncated.into()),
@@ -200,6 +200,7 @@ impl Request<'_> {
             // An upload whose id must follow the file.
             (None, _) => self.uploads.stage().await?,
         };
+        let append = Box::new(append);
         Ok(Receiver { append, file, received: 0, is_resumed: id.is_some() })
     }
 
@@ -279,8 +280,8 @@ impl Request<'_> {
             // The id followed the file: the staged bytes are moved to their upload.
             Some(id) => {
                 let staged = append;
-                append = self.resume(id, &file, &fields, Some(size)).await?;
-                append.take_from(staged).await?;
+                append = Box::new(self.resume(id, &file, &fields, Some(size)).await?);
+                append.take_from(*staged).await?;
             }
             None => {
                 self.check_start()?;
@@ -334,7 +335,8 @@ impl Request<'_> {
 
 /// A file that is being received.
 struct Receiver {
-    append: Append,
+    // Behind a pointer, since the future of a request has room for it more than once.
+    append: Box<Append>,
     file: File,
     /// How many of its bytes have arrived.
     received: u64,

@@ -43,6 +43,10 @@ impl Store for BucketStore {
         BucketWriter::take(&self.node, id).await
     }
 
+    fn recall(&self, _: &UploadId) -> Option<Self::Writer> {
+        None
+    }
+
     async fn open(&self, id: &UploadId) -> Result<Reader> {
         let snapshots = &self.node.snapshots;
         loop {

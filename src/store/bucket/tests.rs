@@ -1264,7 +1264,7 @@ async fn a_damaged_upload_that_was_prolonged_is_swept_after_that() {
 async fn what_the_application_discards_is_gone_and_its_file_stays() {
     for persists in [false, true] {
         let double = Double::default();
-        let (_, uploads, ahead) = timed(&double);
+        let (store, uploads, ahead) = timed(&double);
         let mut append = uploads.for_owner(None).create(NewUpload::new()).await.unwrap();
         append.write(&b"bytes"[..]).await.unwrap();
         let id = append.commit().await.unwrap().id;
@@ -1279,6 +1279,8 @@ async fn what_the_application_discards_is_gone_and_its_file_stays() {
             let gone = uploads.for_operator().complete(&id, None).await.map(drop).unwrap_err();
             assert_eq!(*gone.kind(), ErrorKind::NotFound);
         }
+        // What it was indexed under is deleted in the background.
+        store.settle().await;
         ahead.store(14 * 3600, Ordering::Relaxed);
         uploads.delete_expired().await.unwrap();
         let left = double.keys().await;

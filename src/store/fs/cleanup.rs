@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::journal::Journal;
-use super::layout::Layout;
+use super::layout::{Layout, record_below};
 use super::lease::Lease;
 use super::record_file;
 use crate::id::UploadId;
@@ -14,7 +14,7 @@ use crate::store::{Remains, Result, StoreError};
 
 /// Removes what an interrupted creation or removal has left, unless it is still under way.
 pub(super) fn discard(layout: &Layout, id: &UploadId) -> Result<()> {
-    let (_held, bytes) = match record_file::lock(layout, id) {
+    let (_held, bytes) = match record_file::lock(layout, &mut layout.open(), id) {
         Err(StoreError::NotFound) => return Ok(()),
         locked => locked?,
     };
@@ -28,9 +28,12 @@ pub(super) fn discard(layout: &Layout, id: &UploadId) -> Result<()> {
 
 /// What can still be told of an upload whose record is damaged.
 pub(super) fn remains(layout: &Layout, id: &UploadId) -> Remains {
-    let Ok(path) = layout.checked_record(id) else { return Remains::default() };
-    let record = layout.disk.read(&path).ok().and_then(|bytes| Journal::remains(id, &bytes));
-    Remains { record, written: layout.disk.modified(&path), ..Remains::default() }
+    if layout.check_path(id, &record_below(id)).is_err() {
+        return Remains::default();
+    }
+    let bytes = record_file::read_bytes(layout, id);
+    let record = bytes.ok().and_then(|bytes| Journal::remains(id, &bytes));
+    Remains { record, written: layout.disk.modified(&layout.record(id)), ..Remains::default() }
 }
 
 /// Removes an upload that cannot be trusted.
@@ -39,9 +42,9 @@ pub(super) fn remove_damaged(layout: &Arc<Layout>, id: &UploadId) -> Result<bool
         Ok(lease) if lease.is_damaged() => lease.remove().map(|()| true),
         Ok(_) => Ok(false),
         Err(StoreError::Damaged { .. }) => {
-            layout.checked_record(id)?;
+            layout.check_path(id, &record_below(id))?;
             // If there is no record file, nobody can hold it.
-            let _held = match record_file::lock(layout, id) {
+            let _held = match record_file::lock(layout, &mut layout.open(), id) {
                 Err(StoreError::Damaged { .. } | StoreError::NotFound) => None,
                 locked => Some(locked?),
             };

@@ -6,10 +6,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::disk::{Disk, File, is_absent};
+use super::disk::{File, Root, is_absent, is_link_on_the_way};
 use super::error::Context as _;
 use super::journal::Notes;
-use super::layout::Layout;
+use super::layout::{Layout, link_on_the_way};
 use crate::id::UploadId;
 use crate::store::{Result, StoreError};
 use crate::upload::Upload;
@@ -47,40 +47,75 @@ pub(super) enum Place {
 }
 
 impl DataFile {
-    pub(super) fn create(layout: &Layout, upload: &Upload, data_path: &Path) -> Result<Self> {
+    pub(super) fn create(
+        layout: &Layout,
+        root: &mut Root<'_>,
+        upload: &Upload,
+        data_path: &Path,
+    ) -> Result<Self> {
         let (id, path, position) = (upload.id, layout.data(data_path), upload.own_bytes());
-        let bytes = Bytes::Whole(layout.disk.create_with_folders(&path).context("create", &path)?);
+        let bytes = match root.create(data_path) {
+            Err(error) if is_link_on_the_way(&error) => return Err(link_on_the_way(&id)),
+            created => Bytes::Whole(created.context("create", &path)?),
+        };
         Ok(Self { id, path, bytes, place: Place::Store, position, dirty: false })
     }
 
     /// Opens the bytes of an upload that exists.
-    pub(super) fn open_to_write(layout: &Layout, upload: &Upload, notes: &Notes) -> Result<Self> {
-        Self::open(layout, upload, notes, Disk::open)
+    pub(super) fn open_to_write(
+        layout: &Layout,
+        root: &mut Root<'_>,
+        upload: &Upload,
+        notes: &Notes,
+    ) -> Result<Self> {
+        Self::open(layout, root, upload, notes, Root::open)
     }
 
     /// Opens the bytes for a reader, who needs no lease.
     pub(super) fn open_to_read(layout: &Layout, upload: &Upload, notes: &Notes) -> Result<File> {
-        match Self::open(layout, upload, notes, Disk::open_to_read)?.bytes {
+        let mut root = layout.open();
+        match Self::open(layout, &mut root, upload, notes, Root::open_to_read)?.bytes {
             Bytes::Whole(file) => Ok(file),
             bytes => Err(bytes.damage(&upload.id)),
         }
     }
 
-    fn open(
+    fn open<'a>(
         layout: &Layout,
+        root: &mut Root<'a>,
         upload: &Upload,
         notes: &Notes,
-        open: fn(&Disk, &Path) -> io::Result<File>,
+        open: fn(&mut Root<'a>, &Path) -> io::Result<File>,
     ) -> Result<Self> {
-        layout.check_path(&upload.id, &notes.data_path)?;
         let (path, place) = find(layout, notes);
         let opened = match place {
-            Place::Store => open(&layout.disk, &path),
+            Place::Store => open(root, &notes.data_path),
             Place::Application => layout.disk.open_to_read(&path),
         };
         let (id, position) = (upload.id, place.length(upload));
+        if matches!(&opened, Err(error) if is_link_on_the_way(error)) {
+            return Err(link_on_the_way(&id));
+        }
         let bytes = Bytes::of(opened, position).context("open", &path)?;
         Ok(Self { id, path, bytes, place, position, dirty: false })
+    }
+
+    /// Whether it has all the bytes of the record, in the store, and none was written that is not
+    /// committed.
+    pub(super) fn is_settled(&self) -> bool {
+        matches!(self.bytes, Bytes::Whole(_)) && self.place == Place::Store && !self.dirty
+    }
+
+    /// Whether the bytes are where they were, as many as before or more, for a file of the store that
+    /// was open while nobody had the lease.
+    pub(super) fn is_still_there(&self) -> Result<bool> {
+        match &self.bytes {
+            Bytes::Whole(file) => {
+                let length = file.length_at(&self.path).context("look at", &self.path)?;
+                Ok(length.is_some_and(|length| length >= self.position))
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Whether there are too few bytes, but as many as this earlier record says.
@@ -161,9 +196,12 @@ impl Bytes {
     /// Compares the length of a file with what it must be. If there is a link or a folder in its place,
     /// it is missing.
     fn of(opened: io::Result<File>, least: u64) -> io::Result<Self> {
-        match opened.and_then(|file| Ok((file.len()?, file))) {
-            Ok((length, file)) if length < least => Ok(Self::Short(file, length)),
-            Ok((_, file)) => Ok(Self::Whole(file)),
+        match opened {
+            Ok(file) if file.first_length() < least => {
+                let length = file.first_length();
+                Ok(Self::Short(file, length))
+            }
+            Ok(file) => Ok(Self::Whole(file)),
             Err(error) if is_absent(&error) || error.kind() == io::ErrorKind::InvalidInput => {
                 Ok(Self::Missing)
             }

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 pub(crate) mod plan;
+mod root;
 
 use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -16,6 +17,7 @@ use std::time::SystemTime;
 
 #[cfg(test)]
 use self::plan::{Call, Plan};
+pub(super) use self::root::{Root, folders_above, is_link_on_the_way};
 
 /// The system, or what a test puts in its place.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +30,9 @@ pub(super) struct Disk {
 #[derive(Debug)]
 pub(super) struct File {
     file: fs::File,
+    identity: Identity,
+    /// How long it was when it was opened.
+    first_length: u64,
     #[cfg(test)]
     plan: Option<Arc<Plan>>,
     /// Its number in the plan.
@@ -54,7 +59,7 @@ impl Disk {
         options.read(true).write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(path).map(|file| self.watch(file, path, true))
+        self.created(options.open(path)?, path)
     }
 
     /// Opens a regular file for reading and writing. A link does not count as one.
@@ -75,29 +80,40 @@ impl Disk {
             options,
             (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed(),
         );
-        match options.open(path) {
-            Ok(file) if file.metadata()?.is_file() => Ok(self.watch(file, path, false)),
-            Err(error) if fs::symlink_metadata(path).map_or(true, |there| there.is_file()) => {
-                Err(error)
-            }
-            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),
-        }
+        self.regular(options.open(path), path)
     }
 
-    fn watch(&self, file: fs::File, path: &Path, new: bool) -> File {
+    /// What was opened, if it is a regular file.
+    fn regular(&self, opened: io::Result<fs::File>, path: &Path) -> io::Result<File> {
+        match opened.and_then(|file| Ok((file.metadata()?, file))) {
+            Ok((metadata, _)) if !metadata.is_file() => {}
+            Ok((metadata, file)) => return Ok(self.watch(file, &metadata, path, false)),
+            Err(error) if fs::symlink_metadata(path).map_or(true, |there| there.is_file()) => {
+                return Err(error);
+            }
+            Err(_) => {}
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+    }
+
+    /// What was created.
+    fn created(&self, file: fs::File, path: &Path) -> io::Result<File> {
+        let metadata = file.metadata()?;
+        Ok(self.watch(file, &metadata, path, true))
+    }
+
+    fn watch(&self, file: fs::File, metadata: &fs::Metadata, path: &Path, new: bool) -> File {
         #[cfg(not(test))]
         let _ = (path, new);
         File {
             file,
+            identity: Identity::of(metadata),
+            first_length: metadata.len(),
             #[cfg(test)]
             plan: self.plan.clone(),
             #[cfg(test)]
             number: self.plan.as_ref().map_or(0, |plan| plan.opened(path, new)),
         }
-    }
-
-    pub(super) fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.open_to_read(path)?.read_all()
     }
 
     pub(super) fn is_link(&self, path: &Path) -> bool {
@@ -218,6 +234,18 @@ impl Disk {
         Ok(None)
     }
 
+    /// How many files this process may have open; `None` if there is no limit.
+    #[cfg(unix)]
+    pub(super) fn max_open_files() -> Option<usize> {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
+        usize::try_from(limit).ok()
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn max_open_files() -> Option<usize> {
+        None
+    }
+
     /// Identifies the current boot of the machine; `None` if the system does not tell.
     pub(super) fn boot(&self) -> Option<&str> {
         #[cfg(test)]
@@ -270,11 +298,31 @@ impl File {
         self.file.try_lock()
     }
 
-    /// Reads the whole file through this handle, which may hold its lock.
-    pub(super) fn read_all(&self) -> io::Result<Vec<u8>> {
+    pub(super) fn unlock(&self) -> io::Result<()> {
+        enter!(self, Call::Unlock);
+        self.file.unlock()
+    }
+
+    /// How long it was when it was opened.
+    pub(super) fn first_length(&self) -> u64 {
+        self.first_length
+    }
+
+    /// Reads the first bytes through this handle, which may hold its lock: so many, or all that there
+    /// are.
+    pub(super) fn read_first(&self, length: u64) -> io::Result<Vec<u8>> {
         enter!(self, Call::Look);
-        let mut bytes = Vec::new();
-        (&self.file).read_to_end(&mut bytes)?;
+        let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match read_at(&self.file, &mut bytes[filled..], filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(filled);
         Ok(bytes)
     }
 
@@ -306,28 +354,68 @@ impl File {
         Ok(())
     }
 
-    /// Whether this is still the file at the path. If not, a lock on it protects nothing.
-    #[cfg(unix)]
-    pub(super) fn is_at(&self, path: &Path) -> io::Result<bool> {
-        use std::os::unix::fs::MetadataExt;
-
-        let ours = self.file.metadata()?;
+    /// The length of the file at the path, if that is still this one. If it is not, a lock on this one
+    /// protects nothing.
+    pub(super) fn length_at(&self, path: &Path) -> io::Result<Option<u64>> {
+        enter!(self, Call::Look);
         match fs::symlink_metadata(path) {
-            Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Ok(there) => Ok((self.identity == Identity::of(&there)).then_some(there.len())),
+            Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// On other systems an open file can be neither replaced nor removed.
-    #[cfg(not(unix))]
-    pub(super) fn is_at(&self, path: &Path) -> io::Result<bool> {
-        path.try_exists()
+    /// Whether a file that was just created has been removed again.
+    pub(super) fn was_removed(&self, path: &Path) -> io::Result<bool> {
+        #[cfg(unix)]
+        {
+            let _ = path;
+            use std::os::unix::fs::MetadataExt as _;
+            Ok(self.file.metadata()?.nlink() == 0)
+        }
+        #[cfg(not(unix))]
+        Ok(!path.try_exists()?)
+    }
+}
+
+/// What tells a file from others, as long as it is open: its device and its number.
+#[cfg(unix)]
+#[derive(Debug, PartialEq, Eq)]
+struct Identity(u64, u64);
+
+#[cfg(unix)]
+impl Identity {
+    fn of(metadata: &fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+
+        Self(metadata.dev(), metadata.ino())
+    }
+}
+
+/// On other systems an open file can be neither replaced nor removed.
+#[cfg(not(unix))]
+#[derive(Debug, PartialEq, Eq)]
+struct Identity;
+
+#[cfg(not(unix))]
+impl Identity {
+    fn of(_: &fs::Metadata) -> Self {
+        Self
     }
 }
 
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(unix)]
+fn read_at(file: &fs::File, bytes: &mut [u8], position: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, bytes, position)
+}
+
+#[cfg(windows)]
+fn read_at(file: &fs::File, bytes: &mut [u8], position: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, bytes, position)
 }
 
 #[cfg(unix)]

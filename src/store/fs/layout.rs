@@ -3,9 +3,11 @@
 use std::collections::BinaryHeap;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use super::disk::{Disk, File};
+use super::calls::FileCalls;
+use super::disk::{Disk, Root, folders_above, is_link_on_the_way};
 use super::durability::Durability;
 use super::error::Context as _;
 use crate::id::UploadId;
@@ -18,6 +20,9 @@ pub(super) struct Layout {
     pattern: String,
     problem: Option<&'static str>,
     pub(super) durability: Durability,
+    pub(super) calls: FileCalls,
+    /// How many files stay open of uploads that nobody holds.
+    open_files: usize,
     pub(super) disk: Disk,
     /// Marks this store's own requests for hand-offs.
     instance: UploadId,
@@ -40,8 +45,16 @@ impl Layout {
             None
         };
         let pattern = rest.to_str().unwrap_or_default().to_owned();
-        let (durability, disk) = (Durability::default(), Disk::default());
-        Self { root, pattern, problem, durability, disk, instance: UploadId::random() }
+        Self {
+            root,
+            pattern,
+            problem,
+            durability: Durability::default(),
+            calls: FileCalls::default(),
+            open_files: OPEN_FILES,
+            disk: Disk::default(),
+            instance: UploadId::random(),
+        }
     }
 
     pub(super) fn check(&self) -> Result<()> {
@@ -49,6 +62,17 @@ impl Layout {
             return Err(StoreError::Config { problem: format!("bad upload path: {problem}") });
         }
         self.folder(SystemTime::now()).map(drop)
+    }
+
+    pub(super) fn set_open_files(&mut self, count: usize) {
+        self.open_files = count;
+    }
+
+    /// Of how many uploads that nobody holds the files stay open.
+    pub(super) fn open_uploads(&self) -> usize {
+        static ALLOWED: OnceLock<Option<usize>> = OnceLock::new();
+        let allowed = ALLOWED.get_or_init(|| Disk::max_open_files().map(|all| all / SHARE));
+        allowed.unwrap_or(usize::MAX).min(self.open_files) / FILES
     }
 
     /// Whether commits are synced, to survive a power cut.
@@ -94,18 +118,17 @@ impl Layout {
         self.root.join(record_below(id))
     }
 
-    /// Fails if a folder above the file is a link, which could lead out of the store.
-    pub(super) fn check_path(&self, id: &UploadId, below: &Path) -> Result<()> {
-        if folders_above(below).any(|folder| self.disk.is_link(&self.data(folder))) {
-            return Err(StoreError::damaged(id, "a folder on the way to it is a link"));
-        }
-        Ok(())
+    /// The root, to open files below it.
+    pub(super) fn open(&self) -> Root<'_> {
+        self.disk.root(&self.root)
     }
 
-    /// The path of a record, with the same check.
-    pub(super) fn checked_record(&self, id: &UploadId) -> Result<PathBuf> {
-        self.check_path(id, &record_below(id))?;
-        Ok(self.record(id))
+    /// Fails if a folder above the file is a link, which could lead out of the store.
+    pub(super) fn check_path(&self, id: &UploadId, below: &Path) -> Result<()> {
+        match self.open().has_link(below) {
+            true => Err(link_on_the_way(id)),
+            false => Ok(()),
+        }
     }
 
     /// A page of the ids of records, in order, and the cursor for the next page.
@@ -198,15 +221,16 @@ impl Layout {
     /// Creates or removes the file that requests the hand-off of an upload.
     pub(super) fn request_handoff(&self, id: &UploadId, wanted: bool) -> Result<()> {
         let below = Path::new(HANDOFF_REQUESTS).join(format!("{id}.{}", self.instance));
-        self.check_path(id, &below)?;
         let path = self.data(&below);
         let done = if wanted {
-            self.disk.create_with_folders(&path).map(drop)
+            self.open().create(&below).map(drop)
         } else {
+            self.check_path(id, &below)?;
             self.disk.remove(&path)
         };
         match done {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) if is_link_on_the_way(&error) => Err(link_on_the_way(id)),
             done => done.context("request a hand-off with", &path),
         }
     }
@@ -249,33 +273,21 @@ impl Layout {
     }
 }
 
-/// The folders above a file, innermost first, without the root.
-fn folders_above(below: &Path) -> impl Iterator<Item = &Path> {
-    below.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty())
+pub(super) fn link_on_the_way(id: &UploadId) -> StoreError {
+    StoreError::damaged(id, "a folder on the way to it is a link")
 }
 
 /// The path, below the root, of an upload's record.
-fn record_below(id: &UploadId) -> PathBuf {
+pub(super) fn record_below(id: &UploadId) -> PathBuf {
     Path::new(RECORDS).join(&id.as_str()[..2]).join(format!("{id}.log"))
 }
 
-impl Disk {
-    /// Creates a file and the folders above it.
-    pub(super) fn create_with_folders(&self, path: &Path) -> io::Result<File> {
-        let parent = path.parent().unwrap_or(Path::new(""));
-        for _ in 0..ATTEMPTS {
-            match self.create_new(path) {
-                // The folder is missing, or a sweep has just removed it since it was empty.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.create_folders(parent)?;
-                }
-                result => return result,
-            }
-        }
-        Err(io::ErrorKind::NotFound.into())
-    }
-}
-
+/// How many files stay open unless the application says otherwise.
+const OPEN_FILES: usize = 256;
+/// They are at most this fraction of the files that the process may open.
+const SHARE: usize = 4;
+/// An upload has a record and bytes.
+const FILES: usize = 2;
 /// The folder of the records, in the root.
 const RECORDS: &str = ".records";
 /// The extension of a record that is about to replace another.
@@ -285,7 +297,6 @@ const HANDOFF_REQUESTS: &str = ".records/asked";
 /// How long a request for a hand-off counts at most.
 const REQUEST_LIFETIME: Duration = Duration::from_secs(10);
 const PAGE: usize = 256;
-const ATTEMPTS: usize = 8;
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,7 @@ use super::layout::Layout;
 use super::record_file::RecordFile;
 use crate::id::UploadId;
 use crate::store::{Handover, Result, StoreError};
-use crate::upload::Upload;
+use crate::upload::{Status, Upload};
 
 #[derive(Debug)]
 pub(super) struct Lease {
@@ -39,8 +39,9 @@ impl Lease {
 
     /// Takes the lease on an upload that exists.
     pub(super) fn take(layout: Arc<Layout>, id: &UploadId) -> Result<Self> {
-        let (mut record, mut upload, before) = RecordFile::open(&layout, id)?;
-        let mut data = DataFile::open_to_write(&layout, &upload, &record.notes)?;
+        let mut root = layout.open();
+        let (mut record, mut upload, before) = RecordFile::open(&layout, &mut root, id)?;
+        let mut data = DataFile::open_to_write(&layout, &mut root, &upload, &record.notes)?;
         // A commit failed and its bytes were rolled back, but its line could not be cut off. No
         // client was told of it.
         if let Some(before) = before
@@ -48,8 +49,9 @@ impl Lease {
         {
             record.reject_pending();
             upload = before;
-            data = DataFile::open_to_write(&layout, &upload, &record.notes)?;
+            data = DataFile::open_to_write(&layout, &mut root, &upload, &record.notes)?;
         }
+        drop(root);
         record.confirm(&upload)?;
         let (upload, files) = (Arc::new(upload), Some(Files { record, data }));
         Ok(Self { layout, upload, files, verified: false })
@@ -132,6 +134,15 @@ impl Lease {
         Ok((data.reader_at(start)?, start..data.position))
     }
 
+    /// Gives the lease back and keeps the files open, if the upload is one that more bytes are added
+    /// to.
+    pub(super) fn release(self) -> Option<Released> {
+        let Files { record, data } = self.files.as_ref()?;
+        let grows = self.upload.status() == Status::Open && !self.upload.is_joined();
+        let keeps = cfg!(unix) && grows && record.is_settled() && data.is_settled();
+        (keeps && record.unlock().is_ok()).then_some(Released(self))
+    }
+
     pub(super) fn remove(mut self) -> Result<()> {
         if let Some(files) = &mut self.files {
             match files.record.append(vec![Line::Removed {}]) {
@@ -150,10 +161,12 @@ impl Lease {
         if self.files.is_none() {
             let (layout, upload) = (&self.layout, &self.upload);
             let data_path = layout.new_data(&upload.id, upload.created)?;
-            let record = RecordFile::create(layout, &upload.id, data_path)?;
-            let data = DataFile::create(layout, upload, &record.notes.data_path);
+            let mut root = layout.open();
+            let record = RecordFile::create(layout, &mut root, &upload.id, data_path)?;
+            let data = DataFile::create(layout, &mut root, upload, &record.notes.data_path);
             let data =
                 data.inspect_err(|_| drop(layout.disk.remove(&layout.record(&upload.id))))?;
+            drop(root);
             self.files = Some(Files { record, data });
         }
         self.files()
@@ -169,6 +182,35 @@ impl Lease {
         layout.remove_files(&self.upload.id, data)?;
         layout.remove_empty_folders(&notes.data_path);
         Ok(())
+    }
+}
+
+/// The open files of an upload that nobody holds, and its record as it was when it was released.
+#[derive(Debug)]
+pub(super) struct Released(Lease);
+
+impl Released {
+    pub(super) fn upload(&self) -> &Arc<Upload> {
+        &self.0.upload
+    }
+
+    /// Whether the bytes need verification, as far as is known.
+    pub(super) fn needs_verification(&self) -> bool {
+        self.0.needs_verification()
+    }
+
+    /// Takes the lease again, if nobody has changed the upload meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if somebody has.
+    pub(super) fn take(self) -> Result<Lease> {
+        let Self(mut lease) = self;
+        let files = lease.files()?;
+        files.record.lock_again()?;
+        match files.data.is_still_there()? {
+            true => Ok(lease),
+            false => Err(StoreError::Conflict),
+        }
     }
 }
 

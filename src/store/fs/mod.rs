@@ -20,10 +20,17 @@
 //! A request that finds its upload held by another process puts a file into `.records/asked`. The
 //! holder looks there twice a second and yields, as it does to a newer request of its own process.
 //!
+//! # Open files
+//!
+//! The files of uploads that received bytes in the last ten seconds stay open, for the next chunk:
+//! see [`FsStore::open_files`]. They are not locked, and before they are used again, the store looks
+//! whether another process has changed, moved or removed anything.
+//!
 //! # What survives what
 //!
 //! See [`Durability`].
 
+mod calls;
 mod cleanup;
 mod data_file;
 #[cfg(not(test))]
@@ -32,6 +39,7 @@ mod disk;
 pub(crate) mod disk;
 mod durability;
 mod error;
+mod idle;
 mod journal;
 mod layout;
 mod lease;
@@ -40,25 +48,27 @@ mod read;
 mod record_file;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::fs::File;
-use tokio_util::task::TaskTracker;
 
+pub use self::calls::FileCalls;
+use self::calls::{Calls, Work};
 pub use self::durability::Durability;
+use self::idle::Idle;
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::journal::trace;
 use self::layout::Layout;
-use self::lease::Lease;
+use self::lease::{Lease, Released};
 use super::{
     Batch, Capabilities, Commit, Cursor, HandoffRequest, Page, Reader, Remains, Result, Store,
     StoreError, Writer,
 };
 use crate::id::UploadId;
-use crate::task;
 use crate::upload::Upload;
 
 /// Keeps uploads in a folder; the [module docs](self) show the layout. A clone is the same store.
@@ -72,8 +82,8 @@ use crate::upload::Upload;
 #[must_use]
 pub struct FsStore {
     layout: Arc<Layout>,
-    /// The file calls under way.
-    tasks: TaskTracker,
+    calls: Arc<Calls>,
+    idle: Arc<Idle>,
 }
 
 impl FsStore {
@@ -87,12 +97,27 @@ impl FsStore {
     /// [`ConfigError`](crate::ConfigError).
     pub fn new(pattern: impl AsRef<Path>) -> Self {
         let layout = Arc::new(Layout::new(pattern.as_ref()));
-        Self { layout, tasks: task::tracker() }
+        Self { layout, calls: Arc::new(Calls::new()), idle: Arc::new(Idle::new()) }
     }
 
     /// Sets what an acknowledged byte survives. The default is [`Durability::Process`].
     pub fn durability(mut self, durability: Durability) -> Self {
         Arc::make_mut(&mut self.layout).durability = durability;
+        self
+    }
+
+    /// Sets which threads make the calls on files. The default is [`FileCalls::Pool`].
+    pub fn file_calls(mut self, calls: FileCalls) -> Self {
+        Arc::make_mut(&mut self.layout).calls = calls;
+        self
+    }
+
+    /// Sets how many files stay open of uploads that nobody holds, so that their next chunk need not
+    /// open them: two an upload, for ten seconds. The default is 256. They are never more than a
+    /// quarter of the files that the process may open (`RLIMIT_NOFILE`). On systems other than Unix
+    /// there are none.
+    pub fn open_files(mut self, count: usize) -> Self {
+        Arc::make_mut(&mut self.layout).set_open_files(count);
         self
     }
 
@@ -118,10 +143,22 @@ impl FsStore {
 
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Arc<Layout>) -> Result<T> + Send + 'static,
+        job: impl FnOnce(&Arc<Layout>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.run(Work::Long, job).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: Work,
+        job: impl FnOnce(&Arc<Layout>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let layout = Arc::clone(&self.layout);
-        run(&self.tasks, move || work(&layout)).await?
+        self.calls.run(layout.calls, work, move || job(&layout)).await?
+    }
+
+    fn writing(&self, held: Held) -> FsWriter {
+        FsWriter { upload: Arc::clone(held.upload()), held: Some(held), store: self.clone() }
     }
 }
 
@@ -130,6 +167,7 @@ impl fmt::Debug for FsStore {
         f.debug_struct("FsStore")
             .field("pattern", &self.layout.whole_pattern())
             .field("durability", &self.layout.durability)
+            .field("file_calls", &self.layout.calls)
             .finish_non_exhaustive()
     }
 }
@@ -151,24 +189,38 @@ impl Store for FsStore {
     fn capabilities(&self) -> Capabilities {
         // A position in a file is a signed number.
         let max_bytes = u64::try_from(i64::MAX).ok();
-        Capabilities { handoff: true, max_bytes, ..Capabilities::default() }
+        Capabilities {
+            handoff: true,
+            unattended_writes: true,
+            max_bytes,
+            ..Capabilities::default()
+        }
     }
 
     async fn create(&self, upload: Upload) -> Result<FsWriter> {
         // The files are created with the first bytes, in the same hop to a blocking thread.
-        let lease = Lease::uncommitted(Arc::clone(&self.layout), upload);
-        Ok(FsWriter::new(lease, self.tasks.clone()))
+        Ok(self.writing(Held::Lease(Lease::uncommitted(Arc::clone(&self.layout), upload))))
     }
 
     async fn load(&self, id: &UploadId) -> Result<Upload> {
         let id = *id;
-        self.blocking(move |layout| Ok(read::load(layout, &id)?.committed()?.0)).await
+        self.run(Work::Short, move |layout| Ok(read::load(layout, &id)?.committed()?.0)).await
     }
 
     async fn writer(&self, id: &UploadId) -> Result<FsWriter> {
-        let id = *id;
-        let lease = self.blocking(move |layout| Lease::take(Arc::clone(layout), &id)).await?;
-        Ok(FsWriter::new(lease, self.tasks.clone()))
+        let (id, released) = (*id, self.idle.take(id));
+        // What a commit has left is confirmed, and that is synced, too.
+        let work = if self.layout.syncs() { Work::Long } else { Work::Short };
+        let lease = self.run(work, move |layout| match released.map(Released::take) {
+            Some(Ok(lease)) => Ok(lease),
+            Some(Err(StoreError::Busy)) => Err(StoreError::Busy),
+            _ => Lease::take(Arc::clone(layout), &id),
+        });
+        Ok(self.writing(Held::Lease(lease.await?)))
+    }
+
+    fn recall(&self, id: &UploadId) -> Option<FsWriter> {
+        Some(self.writing(Held::Released(self.idle.take(id)?)))
     }
 
     async fn open(&self, id: &UploadId) -> Result<Reader> {
@@ -217,36 +269,78 @@ impl Store for FsStore {
     }
 
     async fn settle(&self) {
-        self.tasks.wait().await;
+        let idle = Arc::clone(&self.idle);
+        let closed = self.blocking(move |_| {
+            idle.clear();
+            Ok(())
+        });
+        drop(closed.await);
+        self.calls.tasks().wait().await;
     }
 }
 
 /// The lease on an upload in an [`FsStore`].
 #[derive(Debug)]
 pub struct FsWriter {
-    // `None` while a blocking thread works with it, and for good if the future of that work was
-    // dropped.
-    lease: Option<Lease>,
+    // `None` while calls are made with it, and for good if the future of those was dropped.
+    held: Option<Held>,
     upload: Arc<Upload>,
-    tasks: TaskTracker,
+    store: FsStore,
+}
+
+/// What a writer has of an upload.
+#[derive(Debug)]
+enum Held {
+    Lease(Lease),
+    /// Open files. The lease begins with the first call that is made with them.
+    Released(Released),
+}
+
+impl Held {
+    fn upload(&self) -> &Arc<Upload> {
+        match self {
+            Self::Lease(lease) => &lease.upload,
+            Self::Released(released) => released.upload(),
+        }
+    }
+
+    fn lease(self) -> Result<Lease> {
+        match self {
+            Self::Lease(lease) => Ok(lease),
+            Self::Released(released) => released.take(),
+        }
+    }
 }
 
 impl FsWriter {
-    fn new(lease: Lease, tasks: TaskTracker) -> Self {
-        Self { upload: Arc::clone(&lease.upload), lease: Some(lease), tasks }
-    }
-
-    /// Does `work` on a blocking thread and moves the lease there. If this future is dropped, the
-    /// upload stays leased until the work is done.
+    /// Makes calls with the lease, which moves to the thread that makes them. If this future is
+    /// dropped, the upload stays leased until they are made.
     async fn with<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut Lease) -> Result<T> + Send + 'static,
+        work: Work,
+        job: impl FnOnce(&mut Lease) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let mut lease = self.lease.take().ok_or(StoreError::Busy)?;
-        let (result, lease) = run(&self.tasks, move || (work(&mut lease), lease)).await?;
+        let (result, lease) = self.run(work, move |mut lease| (job(&mut lease), lease)).await?;
         self.upload = Arc::clone(&lease.upload);
-        self.lease = Some(lease);
+        self.held = Some(Held::Lease(lease));
         result
+    }
+
+    /// Makes calls with the lease, and leaves it to them.
+    async fn run<T: Send + 'static>(
+        &mut self,
+        work: Work,
+        job: impl FnOnce(Lease) -> T + Send + 'static,
+    ) -> Result<T> {
+        let held = self.held.take().ok_or(StoreError::Busy)?;
+        self.store.run(work, move |_| held.lease().map(job)).await
+    }
+
+    fn lease(&self) -> Option<&Lease> {
+        match self.held.as_ref()? {
+            Held::Lease(lease) => Some(lease),
+            Held::Released(_) => None,
+        }
     }
 }
 
@@ -256,65 +350,86 @@ impl Writer for FsWriter {
     }
 
     fn path(&self) -> Option<PathBuf> {
-        self.lease.as_ref()?.path()
+        self.lease()?.path()
     }
 
     fn needs_verification(&self) -> bool {
-        self.lease.as_ref().is_some_and(Lease::needs_verification)
+        match &self.held {
+            Some(Held::Lease(lease)) => lease.needs_verification(),
+            Some(Held::Released(released)) => released.needs_verification(),
+            None => false,
+        }
     }
 
     fn mark_verified(&mut self) {
-        if let Some(lease) = &mut self.lease {
+        if let Some(Held::Lease(lease)) = &mut self.held {
             lease.verified = true;
         }
     }
 
     async fn write(&mut self, batch: Batch) -> Result<()> {
+        let work = if batch.is_long_to_look_at() { Work::Long } else { Work::Short };
         // Looking at the bytes here brings them into the cache of the core that writes them.
-        self.with(move |lease| lease.write(&batch.into_bytes())).await
+        self.with(work, move |lease| lease.write(&batch.into_bytes())).await
     }
 
     async fn commit(&mut self, commit: Commit) -> Result<()> {
-        self.with(move |lease| {
+        let long = self.store.layout.syncs() || commit.is_long_to_look_at();
+        let work = if long { Work::Long } else { Work::Short };
+        let releases = commit.releases();
+        let job = move |lease: &mut Lease| {
             let (last, upload, handover) = commit.into_parts();
             lease.commit(&last, upload, handover)
-        })
-        .await
+        };
+        if !releases {
+            return self.with(work, job).await;
+        }
+        let (idle, limit) = (Arc::clone(&self.store.idle), self.store.layout.open_uploads());
+        let (result, upload) = self
+            .run(work, move |mut lease| {
+                let (result, upload) = (job(&mut lease), Arc::clone(&lease.upload));
+                if result.is_ok()
+                    && limit > 0
+                    && let Some(released) = lease.release()
+                {
+                    idle.put(released, limit);
+                }
+                (result, upload)
+            })
+            .await?;
+        self.upload = upload;
+        result
     }
 
     async fn into_reader(mut self) -> Result<Reader> {
-        let (file, range) = self.with(|lease| lease.uncommitted_bytes()).await?;
+        let (file, range) = self.with(Work::Short, |lease| lease.uncommitted_bytes()).await?;
         Ok(Reader::part(File::from_std(file), range, self))
     }
 
     async fn persist(&mut self, target: &Path, overwrite: bool) -> Result<()> {
         let target = target.to_owned();
-        self.with(move |lease| persist::persist(lease, &target, overwrite)).await
+        self.with(Work::Long, move |lease| persist::persist(lease, &target, overwrite)).await
     }
 
     async fn remove(mut self) -> Result<()> {
-        let lease = self.lease.take().ok_or(StoreError::Busy)?;
-        run(&self.tasks, move || lease.remove()).await?
+        self.run(Work::Long, Lease::remove).await?
     }
 }
 
 impl Drop for FsWriter {
     fn drop(&mut self) {
-        let Some(lease) = self.lease.take() else { return };
-        // Rolling back removes or cuts a file, which may take a while.
-        if lease.is_dirty()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            drop(self.tasks.spawn_blocking_on(move || drop(lease), &runtime));
+        match self.held.take() {
+            // Rolling back removes or cuts a file, which may take a while.
+            Some(Held::Lease(lease)) if lease.is_dirty() => {
+                if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                    let tasks = self.store.calls.tasks();
+                    drop(tasks.spawn_blocking_on(move || drop(lease), &runtime));
+                }
+            }
+            Some(Held::Released(released)) => {
+                self.store.idle.put(released, self.store.layout.open_uploads());
+            }
+            Some(Held::Lease(_)) | None => {}
         }
     }
-}
-
-/// Runs file calls where they may block. A shutdown waits for them, whoever else does.
-async fn run<T: Send + 'static>(
-    tasks: &TaskTracker,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T> {
-    let done = task::join(tasks.spawn_blocking(work)).await;
-    done.ok_or_else(|| StoreError::shutting_down("start a file call"))
 }

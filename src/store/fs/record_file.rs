@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::disk::{Disk, File, is_absent};
+use super::disk::{File, Root, is_absent, is_link_on_the_way};
 use super::error::Context as _;
 use super::journal::{Journal, Line, Notes};
-use super::layout::{Layout, REWRITTEN};
+use super::layout::{Layout, REWRITTEN, link_on_the_way, record_below};
 use crate::id::UploadId;
 use crate::store::{Result, StoreError};
 use crate::upload::Upload;
@@ -49,11 +49,15 @@ enum Tail {
 impl RecordFile {
     /// Creates the record of a new upload. It names the data file, and does not say yet that the
     /// upload exists.
-    pub(super) fn create(layout: &Arc<Layout>, id: &UploadId, data_path: PathBuf) -> Result<Self> {
-        let (path, mut head) = (layout.checked_record(id)?, Vec::new());
-        layout.check_path(id, &data_path)?;
+    pub(super) fn create(
+        layout: &Arc<Layout>,
+        root: &mut Root<'_>,
+        id: &UploadId,
+        data_path: PathBuf,
+    ) -> Result<Self> {
+        let (path, mut head) = (layout.record(id), Vec::new());
         Line::head(&data_path).write_to(&mut head)?;
-        let file = create_locked(&layout.disk, &path)?;
+        let file = create_locked(layout, root, id)?;
         let written = file.write_at(&head, 0).context("write", &path);
         written.inspect_err(|_| drop(layout.disk.remove(&path)))?;
         let unsynced = if layout.syncs() { layout.folders(id, &data_path) } else { Vec::new() };
@@ -67,9 +71,10 @@ impl RecordFile {
     /// or [rejected](Self::reject_pending).
     pub(super) fn open(
         layout: &Arc<Layout>,
+        root: &mut Root<'_>,
         id: &UploadId,
     ) -> Result<(Self, Upload, Option<Upload>)> {
-        let (file, bytes) = lock(layout, id)?;
+        let (file, bytes) = lock(layout, root, id)?;
         let mut journal = Journal::parse(id, &bytes)?;
         let (end, base) = (journal.end, Some(journal.base));
         let (tail, before) = match journal.accept_pending()? {
@@ -89,6 +94,29 @@ impl RecordFile {
     /// Whether there may be a line of a failed commit that the next holder would accept.
     pub(super) fn is_torn(&self) -> bool {
         matches!(self.tail, Tail::Torn)
+    }
+
+    /// Whether the file has the lines that count, and nothing else, and the bytes are where they were
+    /// written.
+    pub(super) fn is_settled(&self) -> bool {
+        let moves = self.notes.moving.is_some() || self.notes.moved.is_some();
+        self.is_committed() && matches!(self.tail, Tail::Clean) && !moves
+    }
+
+    pub(super) fn unlock(&self) -> io::Result<()> {
+        self.file.unlock()
+    }
+
+    /// Locks a record that was unlocked, if it is the same as it was.
+    pub(super) fn lock_again(&self) -> Result<()> {
+        match self.file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Busy),
+            locked => locked.map_err(io::Error::from).context("lock", &self.path)?,
+        }
+        match self.file.length_at(&self.path).context("look at", &self.path)? {
+            Some(length) if length == self.end => Ok(()),
+            _ => Err(StoreError::Conflict),
+        }
     }
 
     /// Treats the pending line as if it had not been written.
@@ -224,22 +252,29 @@ impl RecordFile {
 
 /// Reads the record of an upload, which may be uncommitted or removed.
 pub(super) fn read(layout: &Layout, id: &UploadId) -> Result<Journal> {
-    let path = layout.checked_record(id)?;
-    let bytes = layout.disk.read(&path).map_err(|error| cannot_open(id, &path, error))?;
-    Journal::parse(id, &bytes)
+    Journal::parse(id, &read_bytes(layout, id)?)
+}
+
+/// The content of the record.
+pub(super) fn read_bytes(layout: &Layout, id: &UploadId) -> Result<Vec<u8>> {
+    let read = |file: File| file.read_first(file.first_length());
+    let bytes = layout.open().open_to_read(&record_below(id)).and_then(read);
+    bytes.map_err(|error| cannot_open(layout, id, error))
 }
 
 /// Creates and locks a record. Before it is locked, a sweep may find it empty and remove it.
-fn create_locked(disk: &Disk, path: &Path) -> Result<File> {
+fn create_locked(layout: &Layout, root: &mut Root<'_>, id: &UploadId) -> Result<File> {
+    let (below, path) = (record_below(id), layout.record(id));
     for _ in 0..CREATE_ATTEMPTS {
-        match disk.create_with_folders(path) {
+        match root.create(&below) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).context("create", path),
+            Err(error) if is_link_on_the_way(&error) => return Err(link_on_the_way(id)),
+            Err(error) => return Err(error).context("create", &path),
             Ok(file) => match file.try_lock() {
-                Ok(()) if file.is_at(path).unwrap_or(false) => return Ok(file),
+                Ok(()) if matches!(file.was_removed(&path), Ok(false)) => return Ok(file),
                 Err(TryLockError::Error(error)) => {
-                    drop(disk.remove(path));
-                    return Err(error).context("lock", path);
+                    drop(layout.disk.remove(&path));
+                    return Err(error).context("lock", &path);
                 }
                 _ => {}
             },
@@ -251,28 +286,29 @@ fn create_locked(disk: &Disk, path: &Path) -> Result<File> {
 }
 
 /// Opens, locks and reads the record of an upload.
-pub(super) fn lock(layout: &Layout, id: &UploadId) -> Result<(File, Vec<u8>)> {
-    let path = layout.checked_record(id)?;
+pub(super) fn lock(layout: &Layout, root: &mut Root<'_>, id: &UploadId) -> Result<(File, Vec<u8>)> {
+    let (below, path) = (record_below(id), layout.record(id));
     loop {
-        let file = layout.disk.open(&path).map_err(|error| cannot_open(id, &path, error))?;
+        let file = root.open(&below).map_err(|error| cannot_open(layout, id, error))?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => return Err(StoreError::Busy),
             locked => locked.map_err(io::Error::from).context("lock", &path)?,
         }
         // It may have been rewritten or removed after it was opened.
-        if file.is_at(&path).context("look at", &path)? {
-            let bytes = file.read_all().context("read", &path)?;
+        if let Some(length) = file.length_at(&path).context("look at", &path)? {
+            let bytes = file.read_first(length).context("read", &path)?;
             return Ok((file, bytes));
         }
     }
 }
 
 /// Why a record could not be opened.
-fn cannot_open(id: &UploadId, path: &Path, error: io::Error) -> StoreError {
+fn cannot_open(layout: &Layout, id: &UploadId, error: io::Error) -> StoreError {
     match error.kind() {
+        _ if is_link_on_the_way(&error) => link_on_the_way(id),
         _ if is_absent(&error) => StoreError::NotFound,
         io::ErrorKind::InvalidInput => StoreError::damaged(id, "its record is no regular file"),
-        _ => StoreError::io(format!("open {}", path.display()), error),
+        _ => StoreError::io(format!("open {}", layout.record(id).display()), error),
     }
 }
 

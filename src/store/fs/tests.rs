@@ -263,3 +263,26 @@ async fn a_file_is_persisted_in_its_place_below_a_relative_root() {
     writer.remove().await.unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"bytes");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_commit_has_left_is_not_synced_on_a_worker() {
+    let home = TempDir::new().unwrap();
+    let plan = disk::plan::Plan::new("boot");
+    let store = FsStore::new(home.path()).durability(Durability::Sync);
+    let store = store.file_calls(FileCalls::InPlace).with_plan(Arc::clone(&plan));
+    let (writer, upload) = begin(&store, b"bytes").await;
+    drop(writer);
+    // The line lacks only its newline.
+    let record = fs::File::options().write(true).open(store.layout.record(&upload.id)).unwrap();
+    record.set_len(record.metadata().unwrap().len() - 1).unwrap();
+    let calls = plan.calls();
+    let leased = tokio::spawn(async move {
+        // In place it would be made here, before anything is awaited.
+        let worker = std::thread::current().id();
+        assert_eq!(store.writer(&upload.id).await.unwrap().upload(), &upload);
+        worker
+    });
+    let worker = leased.await.unwrap();
+    assert!(plan.calls() > calls);
+    assert!(!plan.callers(calls).contains(&worker));
+}

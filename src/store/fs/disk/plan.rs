@@ -4,12 +4,16 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 /// A call, as it is made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Call<'a> {
     /// It changes nothing, or creates a file, which [`Plan::opened`] reports.
     Look,
+    /// It changes nothing, after a commit.
+    Unlock,
     Cut(u64, u64),
     Sync(u64),
     SyncFolder(&'a Path),
@@ -49,6 +53,8 @@ pub(crate) enum Fault {
     FailedSync,
     /// It does not return until [`Plan::mend`] is called.
     Hang,
+    /// It works, after this time.
+    Slow(Duration),
 }
 
 #[derive(Debug)]
@@ -60,10 +66,13 @@ pub(crate) struct Plan {
 
 #[derive(Debug, Default)]
 struct State {
-    calls: usize,
+    /// The thread of each call.
+    callers: Vec<ThreadId>,
     fault: Option<(Fault, std::ops::Range<usize>)>,
-    /// How many calls are hanging.
-    hanging: usize,
+    /// The threads whose calls are hanging.
+    hanging: Vec<ThreadId>,
+    /// Whether one of them gives a lease back.
+    hangs_at_unlock: bool,
     struck: bool,
     trace: Vec<Change>,
     files: HashMap<PathBuf, u64>,
@@ -79,7 +88,7 @@ impl Plan {
     pub(crate) fn fail(&self, fault: Fault, calls: std::ops::Range<usize>) {
         let mut state = self.state();
         state.struck = false;
-        let start = state.calls;
+        let start = state.callers.len();
         let end = calls.end.saturating_add(start);
         state.fault = Some((fault, calls.start + start..end));
     }
@@ -94,12 +103,27 @@ impl Plan {
     }
 
     pub(crate) fn calls(&self) -> usize {
-        self.state().calls
+        self.state().callers.len()
+    }
+
+    /// The threads that have made the calls from this one on.
+    pub(crate) fn callers(&self, from: usize) -> Vec<ThreadId> {
+        self.state().callers[from..].to_vec()
     }
 
     /// Whether a call is hanging.
     pub(crate) fn hangs(&self) -> bool {
-        self.state().hanging > 0
+        !self.state().hanging.is_empty()
+    }
+
+    /// The threads whose calls are hanging.
+    pub(crate) fn hanging(&self) -> Vec<ThreadId> {
+        self.state().hanging.clone()
+    }
+
+    /// Whether a call is hanging that gives a lease back.
+    pub(crate) fn hangs_at_unlock(&self) -> bool {
+        self.state().hangs_at_unlock
     }
 
     pub(crate) fn trace(&self) -> Vec<Change> {
@@ -136,8 +160,11 @@ impl Plan {
 
     /// Counts a call. It fails or hangs if its number is in the range.
     pub(super) fn enter(&self, call: Call<'_>) -> io::Result<()> {
-        let (mut state, fault) =
-            self.next(matches!(call, Call::Sync(_) | Call::SyncFolder(_)), false);
+        let (mut state, fault) = self.next(match call {
+            Call::Sync(_) | Call::SyncFolder(_) => Kind::Sync,
+            Call::Unlock => Kind::Unlock,
+            _ => Kind::Other,
+        });
         if let Some(error) = fault {
             match call {
                 Call::Sync(file) => state.trace.push(Change::FailedSync(file)),
@@ -149,7 +176,7 @@ impl Plan {
             return Err(error);
         }
         let change = match call {
-            Call::Look => return Ok(()),
+            Call::Look | Call::Unlock => return Ok(()),
             Call::Cut(file, length) => Change::Cut(file, length),
             Call::Sync(file) => Change::Sync(file),
             Call::SyncFolder(path) => Change::SyncFolder(path.to_owned()),
@@ -178,7 +205,7 @@ impl Plan {
 
     /// How many of the bytes to write, and what to return to the caller.
     pub(super) fn write(&self, file: u64, bytes: &[u8], at: u64) -> (usize, io::Result<()>) {
-        let (mut state, fault) = self.next(false, true);
+        let (mut state, fault) = self.next(Kind::Write);
         let fits = match &fault {
             None => bytes.len(),
             Some(error) if error.raw_os_error() == Some(NO_SPACE) => bytes.len() / 2,
@@ -188,25 +215,33 @@ impl Plan {
         (fits, fault.map_or(Ok(()), Err))
     }
 
-    fn next(&self, is_sync: bool, is_write: bool) -> (MutexGuard<'_, State>, Option<io::Error>) {
+    fn next(&self, kind: Kind) -> (MutexGuard<'_, State>, Option<io::Error>) {
         let mut state = self.state();
-        let number = state.calls;
-        state.calls += 1;
+        let (number, caller) = (state.callers.len(), thread::current().id());
+        state.callers.push(caller);
         let turn = |state: &State| match &state.fault {
             Some((fault, calls)) if calls.contains(&number) => Some(*fault),
             _ => None,
         };
         let error = match turn(&state) {
             Some(Fault::Errno(errno)) => Some(errno),
-            Some(Fault::ShortWrite) if is_write => Some(NO_SPACE),
-            Some(Fault::FailedSync) if is_sync => Some(IO_ERROR),
+            Some(Fault::ShortWrite) if kind == Kind::Write => Some(NO_SPACE),
+            Some(Fault::FailedSync) if kind == Kind::Sync => Some(IO_ERROR),
             Some(Fault::Hang) => {
                 state.struck = true;
-                state.hanging += 1;
+                state.hanging.push(caller);
+                state.hangs_at_unlock = kind == Kind::Unlock;
                 while turn(&state).is_some() {
                     state = self.changed.wait(state).unwrap();
                 }
-                state.hanging -= 1;
+                state.hanging.retain(|other| *other != caller);
+                None
+            }
+            Some(Fault::Slow(time)) => {
+                state.struck = true;
+                drop(state);
+                thread::sleep(time);
+                state = self.state();
                 None
             }
             _ => None,
@@ -214,6 +249,15 @@ impl Plan {
         state.struck |= error.is_some();
         (state, error.map(io::Error::from_raw_os_error))
     }
+}
+
+/// What a fault goes by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Sync,
+    Write,
+    Unlock,
+    Other,
 }
 
 pub(crate) const IO_ERROR: i32 = 5;

@@ -1,0 +1,115 @@
+//! Where the calls on files are made.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio_util::task::TaskTracker;
+
+use super::turns::Turn;
+use crate::store::{Result, StoreError};
+use crate::task;
+
+/// Which threads make the calls on files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileCalls {
+    /// The threads that the runtime has for work that blocks. A disk that is slow or hangs holds up
+    /// nothing but the uploads on it.
+    #[default]
+    Pool,
+    /// The workers of the runtime, as nginx does it. For a fast local disk: a small chunk then
+    /// changes no thread, and costs about half as much.
+    ///
+    /// This applies to short calls: those that create and open the files of an upload, and write a
+    /// batch or a record, and to computing a digest of at most 64 KiB. At most half of the workers
+    /// make such calls at a time, and after one that took more than 2 ms none do for fifty times as
+    /// long as it took, at most ten seconds. All other calls, and all calls on a runtime with one
+    /// worker, are left to the threads of [`Pool`](Self::Pool). So a disk that hangs costs at most
+    /// half of the workers, each with the tasks that would have been its next, and one that is busy
+    /// costs none for long.
+    ///
+    /// Syncing is no short call: with [`Durability::Sync`](super::Durability::Sync) commits are
+    /// left to the other threads.
+    InPlace,
+}
+
+/// How long a call may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// As long as it takes to write a batch.
+    Short,
+    /// It depends on the size of a file, or on the disk.
+    Long,
+}
+
+/// The calls of one store.
+#[derive(Debug)]
+pub(super) struct Calls {
+    /// Those on other threads.
+    tasks: TaskTracker,
+    start: Instant,
+    /// Until when no worker makes one, in milliseconds since `start`.
+    paused_until: AtomicU64,
+}
+
+impl Calls {
+    pub(super) fn new() -> Self {
+        Self { tasks: task::tracker(), start: Instant::now(), paused_until: AtomicU64::new(0) }
+    }
+
+    /// Tracks the calls that are under way on other threads, which a shutdown waits for.
+    pub(super) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// Makes calls. On another thread they are made to the end even if this future is dropped, and a
+    /// shutdown waits for them.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        calls: FileCalls,
+        work: Work,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        if calls == FileCalls::InPlace
+            && work == Work::Short
+            && let Some(turn) = self.turn()
+        {
+            let done = job();
+            self.note(turn.began.elapsed());
+            return Ok(done);
+        }
+        let done = task::join(self.tasks.spawn_blocking(job)).await;
+        done.ok_or_else(|| StoreError::shutting_down("start a file call"))
+    }
+
+    /// The turn of this thread, if it may make a call now.
+    fn turn(&self) -> Option<Turn> {
+        let runtime = Handle::try_current().ok()?;
+        if runtime.runtime_flavor() != RuntimeFlavor::MultiThread {
+            return None;
+        }
+        let now = Instant::now();
+        let paused = self.millis(now) < self.paused_until.load(Ordering::Relaxed);
+        if paused { None } else { Turn::take(runtime, now) }
+    }
+
+    /// Leaves a disk that was slow to other threads for a while.
+    fn note(&self, took: Duration) {
+        if took > SLOW {
+            let until = Instant::now() + took.saturating_mul(PAUSE).min(MAX_PAUSE);
+            self.paused_until.fetch_max(self.millis(until), Ordering::Relaxed);
+        }
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        u64::try_from(at.duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A call that takes longer is one on a disk that is busy.
+const SLOW: Duration = Duration::from_millis(2);
+/// For so many times as long as that, such a disk is left to other threads. So it never holds up a
+/// worker for more than a fiftieth of its time.
+const PAUSE: u32 = 50;
+const MAX_PAUSE: Duration = Duration::from_secs(10);
