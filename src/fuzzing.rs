@@ -273,7 +273,8 @@ pub fn disposition(value: &[u8]) {
             assert_safe(&name);
         }
     }
-    let form = value.get(.."multipart/form-data".len());
+    // White space before the type is passed over.
+    let form = value.trim_ascii_start().get(.."multipart/form-data".len());
     let is_form = form.is_some_and(|form| form.eq_ignore_ascii_case(b"multipart/form-data"));
     assert!(is_form || Boundary::from_content_type(value).is_err());
     browser_names(value);

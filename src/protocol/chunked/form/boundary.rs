@@ -63,6 +63,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn white_space_before_the_type_is_passed_over() {
+        for value in ["multipart/form-data; boundary=a", " multipart/form-data; boundary=a"] {
+            let boundary = Boundary::from_content_type(value.as_bytes()).unwrap();
+            assert_eq!(boundary.as_bytes(), b"a");
+            crate::fuzzing::disposition(value.as_bytes());
+        }
+    }
+
+    #[test]
     fn boundaries() {
         let longest = "b".repeat(201);
         for (params, boundary) in [
