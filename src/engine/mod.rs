@@ -54,8 +54,7 @@ fn lock<T>(data: &Mutex<T>) -> MutexGuard<'_, T> {
 fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> impl Future<Output = Result<T, Error>> + Send {
-    let work = Detached::new(work);
-    async { work.await.unwrap_or_else(|| Err(ErrorKind::Store.into())) }
+    result(Detached::new(work))
 }
 
 /// Does the same on a task from the beginning, for calls that wait for each other: a caller may
@@ -65,5 +64,9 @@ fn spawned<T: Send + 'static>(
 ) -> impl Future<Output = Result<T, Error>> + Send {
     let mut work = Detached::new(work);
     work.spawn();
-    async { work.await.unwrap_or_else(|| Err(ErrorKind::Store.into())) }
+    result(work)
+}
+
+async fn result<T: Send + 'static>(work: Detached<Result<T, Error>>) -> Result<T, Error> {
+    work.await.unwrap_or_else(|| Err(ErrorKind::Store.into()))
 }

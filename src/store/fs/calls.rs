@@ -43,6 +43,12 @@ pub(super) enum Work {
     Long,
 }
 
+impl Work {
+    pub(super) fn long_if(long: bool) -> Self {
+        if long { Self::Long } else { Self::Short }
+    }
+}
+
 /// The calls of one store.
 #[derive(Debug)]
 pub(super) struct Calls {

@@ -210,7 +210,7 @@ impl Store for FsStore {
     async fn writer(&self, id: &UploadId) -> Result<FsWriter> {
         let (id, released) = (*id, self.idle.take(id));
         // What a commit has left is confirmed, and that is synced, too.
-        let work = if self.layout.syncs() { Work::Long } else { Work::Short };
+        let work = Work::long_if(self.layout.syncs());
         let lease = self.run(work, move |layout| match released.map(Released::take) {
             Some(Ok(lease)) => Ok(lease),
             Some(Err(StoreError::Busy)) => Err(StoreError::Busy),
@@ -368,14 +368,13 @@ impl Writer for FsWriter {
     }
 
     async fn write(&mut self, batch: Batch) -> Result<()> {
-        let work = if batch.is_long_to_look_at() { Work::Long } else { Work::Short };
+        let work = Work::long_if(batch.is_long_to_look_at());
         // Looking at the bytes here brings them into the cache of the core that writes them.
         self.with(work, move |lease| lease.write(&batch.into_bytes())).await
     }
 
     async fn commit(&mut self, commit: Commit) -> Result<()> {
-        let long = self.store.layout.syncs() || commit.is_long_to_look_at();
-        let work = if long { Work::Long } else { Work::Short };
+        let work = Work::long_if(self.store.layout.syncs() || commit.is_long_to_look_at());
         let releases = commit.releases();
         let job = move |lease: &mut Lease| {
             let (last, upload, handover) = commit.into_parts();
