@@ -13,6 +13,9 @@
 //!   1.3 times the throughput for 0.75 times the CPU time. Forms then need the same CPU time as raw
 //!   bodies, instead of 1.2 times. A single raw upload without a checksum loses a tenth, because
 //!   the HTTP library's buffers are then new to its core.
+//! - **Hashing behind the writing**, on a thread that reads the bytes back, for 1 GiB with MD5 in
+//!   chunks of 8 MiB: 1.05 to 1.1 times the throughput for 1.1 times the CPU time. Chunks of up to
+//!   two batches, and uploads that are slower than their digest, are hashed where they are written.
 //! - **Hashing each batch when it arrives** instead of reading the file later: with a saved state,
 //!   completing costs the same for every size.
 //! - **At most four blocking threads** instead of the runtime's limit: 0.9 times the CPU time for
@@ -317,7 +320,8 @@ impl Append {
     /// # Errors
     /// See [`write`](Self::write).
     pub async fn compute_digests(&mut self, algorithms: &[DigestAlgorithm]) -> Result<(), Error> {
-        let writer = self.flushed().await?;
+        let mut writer = self.flushed().await?;
+        writer.looked().await?;
         writer.checksum.compute(algorithms);
         self.state = WriterState::Idle(writer);
         Ok(())
@@ -329,7 +333,8 @@ impl Append {
     /// # Errors
     /// See [`write`](Self::write).
     pub async fn computed_digests(&mut self) -> Result<Vec<Digest>, Error> {
-        let writer = self.flushed().await?;
+        let mut writer = self.flushed().await?;
+        writer.looked().await?;
         let digests = writer.checksum.computed();
         self.state = WriterState::Idle(writer);
         Ok(digests)

@@ -119,6 +119,11 @@ impl BatchWriter {
         Ok(self.writer.write(batch(self.checksum.clone(), &bytes)).await?)
     }
 
+    /// Waits until all bytes that were written are in the checksum.
+    pub(super) async fn looked(&mut self) -> Result<(), Error> {
+        Ok(self.writer.looked().await?)
+    }
+
     /// Hashes and writes the last bytes, and commits the record. The lease ends with it, if nothing
     /// else is to be done under it.
     pub(super) async fn commit(

@@ -8,15 +8,19 @@ use super::{Result, StoreError};
 use crate::task;
 use crate::upload::Upload;
 
+/// Looks at the bytes of a batch, in their order and in pieces of any length.
+pub(super) type Look = Box<dyn FnMut(&[u8]) + Send>;
+
 /// Bytes that are to be written to an upload.
 ///
-/// Whoever gives them may want to look at them first, which takes a processor's time in proportion to
+/// Whoever gives them may want to look at them, which takes a processor's time in proportion to
 /// their number. It happens when they are taken: with [`into_bytes`](Self::into_bytes) by a store whose
 /// writing blocks a thread anyway, so that both take one hop to it, and with
-/// [`prepare`](Self::prepare) by all others.
+/// [`prepare`](Self::prepare) by all others. [`FsStore`](super::FsStore) may look at them later, until
+/// the next commit.
 pub struct Batch {
     bytes: Bytes,
-    look: Option<Box<dyn FnOnce(&[u8]) + Send>>,
+    look: Option<Look>,
     /// Whether looking at them takes long for their number.
     slow: bool,
 }
@@ -27,12 +31,12 @@ impl Batch {
         Self { bytes: bytes.into(), look: None, slow: false }
     }
 
-    /// Bytes that are looked at before they are written, which is as fast as writing them, or
+    /// Bytes that are looked at, in one piece or in several, which is as fast as writing them, or
     /// `slow`.
     pub(crate) fn looked_at(
         bytes: Bytes,
         slow: bool,
-        look: impl FnOnce(&[u8]) + Send + 'static,
+        look: impl FnMut(&[u8]) + Send + 'static,
     ) -> Self {
         Self { bytes, look: Some(Box::new(look)), slow }
     }
@@ -54,10 +58,15 @@ impl Batch {
 
     /// The bytes. This may block.
     pub fn into_bytes(self) -> Bytes {
-        if let Some(look) = self.look {
+        if let Some(mut look) = self.look {
             look(&self.bytes);
         }
         self.bytes
+    }
+
+    /// The bytes, and the look at them that is left to the store.
+    pub(super) fn into_bytes_and_look(self) -> (Bytes, Option<Look>) {
+        (self.bytes, self.look)
     }
 
     /// The bytes, for a store that has no thread of its own to block.

@@ -183,6 +183,10 @@ impl Writer for MemoryWriter {
         Ok(())
     }
 
+    async fn looked(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     async fn commit(&mut self, commit: Commit) -> Result<()> {
         let (last, upload, _) = commit.prepare().await?;
         self.written.extend_from_slice(&last);

@@ -216,6 +216,12 @@ pub trait Writer: Send + 'static {
     /// After an error the writer is only good for being dropped.
     fn write(&mut self, batch: Batch) -> impl Future<Output = Result<()>> + Send;
 
+    /// Waits until all bytes that were written have been looked at, as a commit does. A store that
+    /// looks at them before it writes them has nothing to wait for.
+    ///
+    /// After an error the writer is only good for being dropped.
+    fn looked(&mut self) -> impl Future<Output = Result<()>> + Send;
+
     /// Writes the last bytes of a [`Commit`], then makes its upload the record.
     ///
     /// The record's offset is at most the position after the last bytes. The id, the owner and

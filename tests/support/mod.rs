@@ -875,6 +875,10 @@ impl Writer for DoubleWriter {
         self.inner.write(batch).await
     }
 
+    async fn looked(&mut self) -> Result<(), StoreError> {
+        self.inner.looked().await
+    }
+
     async fn commit(&mut self, commit: Commit) -> Result<(), StoreError> {
         self.plan.enter(Call::Commit(commit.len())).await?;
         self.inner.commit(commit).await

@@ -142,6 +142,10 @@ impl Writer for BucketWriter {
         self.buffer.push(batch.prepare().await?).await
     }
 
+    async fn looked(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     async fn commit(&mut self, commit: Commit) -> Result<()> {
         let (last, upload, handover) = commit.prepare().await?;
         self.buffer.push(last).await?;

@@ -1,11 +1,14 @@
 //! Where the calls on files are made.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use super::follow::{self, Follower};
 use super::turns::Turn;
 use crate::store::{Result, StoreError};
 use crate::task;
@@ -57,16 +60,32 @@ pub(super) struct Calls {
     start: Instant,
     /// Until when no worker makes one, in milliseconds since `start`.
     paused_until: AtomicU64,
+    followers: Arc<Semaphore>,
 }
 
 impl Calls {
     pub(super) fn new() -> Self {
-        Self { tasks: task::tracker(), start: Instant::now(), paused_until: AtomicU64::new(0) }
+        Self {
+            tasks: task::tracker(),
+            start: Instant::now(),
+            paused_until: AtomicU64::new(0),
+            followers: follow::followers(),
+        }
     }
 
     /// Tracks the calls that are under way on other threads, which a shutdown waits for.
     pub(super) fn tasks(&self) -> &TaskTracker {
         &self.tasks
+    }
+
+    /// A thread that looks at bytes beside their writing, if one is free.
+    pub(super) fn follower(&self) -> Option<Follower> {
+        Follower::start(&self.followers, &self.tasks)
+    }
+
+    #[cfg(test)]
+    pub(super) fn free_followers(&self) -> usize {
+        self.followers.available_permits()
     }
 
     /// Makes calls. On another thread they are made to the end even if this future is dropped, and a

@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 
 use super::disk::{File, Root, is_absent, is_link_on_the_way};
 use super::error::Context as _;
+use super::follow::Queue;
 use super::journal::Notes;
 use super::layout::{Layout, link_on_the_way};
 use crate::id::UploadId;
+use crate::store::commit::Look;
 use crate::store::{Result, StoreError};
 use crate::upload::Upload;
 
@@ -140,6 +142,12 @@ impl DataFile {
         self.file()?.write_at(bytes, self.position).context("write", &self.path)?;
         self.position += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Leaves the bytes from this position on to those who look at them.
+    pub(super) fn leave_to(&self, queue: &Queue, position: u64, look: Look) -> Result<()> {
+        let length = self.position - position;
+        queue.push(self.file()?, position, length, look).context("open", &self.path)
     }
 
     /// Marks the bytes of this record as committed. The next byte is written after them.

@@ -326,6 +326,36 @@ impl File {
         Ok(bytes)
     }
 
+    /// Another handle, for reading beside this one.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            file: self.file.try_clone()?,
+            identity: self.identity.clone(),
+            first_length: self.first_length,
+            #[cfg(test)]
+            plan: self.plan.clone(),
+            #[cfg(test)]
+            number: self.number,
+        })
+    }
+
+    /// Reads so many bytes.
+    pub(super) fn read_exact_at(&self, mut bytes: &mut [u8], mut position: u64) -> io::Result<()> {
+        enter!(self, Call::Look);
+        while !bytes.is_empty() {
+            match read_at(&self.file, bytes, position) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    bytes = &mut bytes[read..];
+                    position += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Another handle, for reading from `position` on.
     pub(super) fn reader_at(&self, position: u64) -> io::Result<fs::File> {
         let mut file = self.file.try_clone()?;
@@ -380,7 +410,7 @@ impl File {
 
 /// What tells a file from others, as long as it is open: its device and its number.
 #[cfg(unix)]
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Identity(u64, u64);
 
 #[cfg(unix)]
@@ -394,7 +424,7 @@ impl Identity {
 
 /// On other systems an open file can be neither replaced nor removed.
 #[cfg(not(unix))]
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Identity;
 
 #[cfg(not(unix))]

@@ -7,10 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::data_file::{self, DataFile, Place};
+use super::follow::Queue;
 use super::journal::{Line, Notes};
 use super::layout::Layout;
 use super::record_file::RecordFile;
 use crate::id::UploadId;
+use crate::store::commit::Look;
 use crate::store::{Handover, Result, StoreError};
 use crate::upload::{Status, Upload};
 
@@ -89,6 +91,14 @@ impl Lease {
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.ensure_files()?.data.write(bytes)
+    }
+
+    /// Writes bytes that are looked at afterwards.
+    pub(super) fn write_ahead(&mut self, bytes: &[u8], look: Look, queue: &Queue) -> Result<()> {
+        let data = &mut self.ensure_files()?.data;
+        let position = data.position;
+        data.write(bytes)?;
+        data.leave_to(queue, position, look)
     }
 
     /// Writes the last bytes, then the record. If commits are synced, the bytes are synced before

@@ -39,6 +39,7 @@ mod disk;
 pub(crate) mod disk;
 mod durability;
 mod error;
+mod follow;
 mod idle;
 mod journal;
 mod layout;
@@ -53,12 +54,14 @@ mod turns;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::fs::File;
 
 pub use self::calls::FileCalls;
 use self::calls::{Calls, Work};
 pub use self::durability::Durability;
+use self::follow::{Follower, Pace};
 use self::idle::Idle;
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::journal::trace;
@@ -158,7 +161,8 @@ impl FsStore {
     }
 
     fn writing(&self, held: Held) -> FsWriter {
-        FsWriter { upload: Arc::clone(held.upload()), held: Some(held), store: self.clone() }
+        let (upload, store) = (Arc::clone(held.upload()), self.clone());
+        FsWriter { held: Some(held), upload, store, pace: None, follower: None }
     }
 }
 
@@ -286,6 +290,9 @@ pub struct FsWriter {
     held: Option<Held>,
     upload: Arc<Upload>,
     store: FsStore,
+    pace: Option<Pace>,
+    /// Present while bytes are looked at beside their writing.
+    follower: Option<Follower>,
 }
 
 /// What a writer has of an upload.
@@ -336,6 +343,20 @@ impl FsWriter {
         self.store.run(work, move |_| held.lease().map(job)).await
     }
 
+    /// Who looks at the next batch after it was written, if that shall be done beside: for an upload
+    /// whose bytes come faster than they are looked at.
+    async fn following(&mut self) -> Result<Option<&Follower>> {
+        if let Some(follower) = &self.follower {
+            follower.near().await?;
+            if !follower.goes_on() {
+                self.looked().await?;
+            }
+        } else if self.pace.take().is_some_and(Pace::holds_up) {
+            self.follower = self.store.calls.follower();
+        }
+        Ok(self.follower.as_ref())
+    }
+
     fn lease(&self) -> Option<&Lease> {
         match self.held.as_ref()? {
             Held::Lease(lease) => Some(lease),
@@ -368,14 +389,40 @@ impl Writer for FsWriter {
     }
 
     async fn write(&mut self, batch: Batch) -> Result<()> {
-        let work = Work::long_if(batch.is_long_to_look_at());
+        if !batch.is_long_to_look_at() {
+            self.looked().await?;
+            return self.with(Work::Short, move |lease| lease.write(&batch.into_bytes())).await;
+        }
+        if let Some(queue) = self.following().await?.map(Follower::queue) {
+            let (bytes, look) = batch.into_bytes_and_look();
+            let look = look.unwrap_or_else(|| Box::new(|_| ()));
+            return self
+                .with(Work::Short, move |lease| lease.write_ahead(&bytes, look, &queue))
+                .await;
+        }
         // Looking at the bytes here brings them into the cache of the core that writes them.
-        self.with(work, move |lease| lease.write(&batch.into_bytes())).await
+        let write = move |lease: &mut Lease| {
+            let began = Instant::now();
+            lease.write(&batch.into_bytes())?;
+            Ok(Pace::since(began))
+        };
+        self.pace = Some(self.with(Work::Long, write).await?);
+        Ok(())
+    }
+
+    async fn looked(&mut self) -> Result<()> {
+        // Without its follower the digest would lack these bytes, so it stays until then.
+        if let Some(follower) = &self.follower {
+            follower.caught_up().await?;
+        }
+        self.follower = None;
+        Ok(())
     }
 
     async fn commit(&mut self, commit: Commit) -> Result<()> {
         let work = Work::long_if(self.store.layout.syncs() || commit.is_long_to_look_at());
         let releases = commit.releases();
+        self.looked().await?;
         let job = move |lease: &mut Lease| {
             let (last, upload, handover) = commit.into_parts();
             lease.commit(&last, upload, handover)

@@ -1,7 +1,11 @@
 use std::fs;
+use std::future::poll_fn;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::SystemTime;
+use std::sync::{Condvar, Mutex};
+use std::task::Poll;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -285,4 +289,157 @@ async fn what_a_commit_has_left_is_not_synced_on_a_worker() {
     let worker = leased.await.unwrap();
     assert!(plan.calls() > calls);
     assert!(!plan.callers(calls).contains(&worker));
+}
+
+/// What was looked at so far, in order, and the gate before each look.
+#[derive(Clone, Default)]
+struct Looks {
+    seen: Arc<Mutex<Vec<u8>>>,
+    closed: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Looks {
+    /// A batch at which a look takes long.
+    fn batch(&self, bytes: &Bytes) -> Batch {
+        let looks = self.clone();
+        Batch::looked_at(bytes.clone(), true, move |piece| {
+            // As a digest does.
+            thread::sleep(Duration::from_millis(2));
+            let (closed, opened) = &*looks.closed;
+            drop(opened.wait_while(closed.lock().unwrap(), |closed| *closed).unwrap());
+            looks.seen.lock().unwrap().extend_from_slice(piece);
+        })
+    }
+
+    fn close(&self, closed: bool) {
+        *self.closed.0.lock().unwrap() = closed;
+        self.closed.1.notify_all();
+    }
+
+    fn seen(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    /// Writes batches until one is written that was not looked at, and returns all bytes.
+    async fn fall_behind(&self, writer: &mut FsWriter) -> Vec<u8> {
+        let mut written = Vec::new();
+        let before = self.seen();
+        while self.seen() == before + written.len() {
+            let bytes: Bytes = (0..300_000).map(|at| (at + written.len()) as u8).collect();
+            writer.write(self.batch(&bytes)).await.unwrap();
+            written.extend_from_slice(&bytes);
+        }
+        written
+    }
+}
+
+/// A writer of a new upload of which 1 MiB is written and waits at the gate to be looked at.
+async fn following(store: &FsStore, looks: &Looks) -> (FsWriter, Upload) {
+    let upload = Upload::new(UploadId::random(), SystemTime::now());
+    let mut writer = store.create(upload.clone()).await.unwrap();
+    let took = Duration::from_secs(3600);
+    writer.pace = Some(Pace { took, ended: Instant::now() });
+    looks.close(true);
+    writer.write(looks.batch(&Bytes::from(vec![7; 1 << 20]))).await.unwrap();
+    (writer, upload)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_that_come_fast_are_looked_at_beside_their_writing_before_the_commit() {
+    for calls in [FileCalls::Pool, FileCalls::InPlace] {
+        let home = TempDir::new().unwrap();
+        let store = FsStore::new(home.path()).file_calls(calls);
+        let looks = Looks::default();
+        let mut upload = Upload::new(UploadId::random(), SystemTime::now());
+        let mut writer = store.create(upload.clone()).await.unwrap();
+        let mut written = looks.fall_behind(&mut writer).await;
+        writer.looked().await.unwrap();
+        assert_eq!(*looks.seen.lock().unwrap(), written);
+
+        written.extend(looks.fall_behind(&mut writer).await);
+        // What is looked at before it is written waits for its turn.
+        writer.write(looks.batch(&Bytes::from_static(b"few"))).await.unwrap();
+        written.extend_from_slice(b"few");
+        assert_eq!(*looks.seen.lock().unwrap(), written);
+
+        written.extend(looks.fall_behind(&mut writer).await);
+        upload.progress.offset = written.len() as u64;
+        let (seen, before) = (Arc::clone(&looks.seen), written.clone());
+        let commit = Commit::computed(Bytes::from_static(b""), true, move |_| {
+            assert_eq!(*seen.lock().unwrap(), before, "before the commit");
+            upload
+        });
+        writer.commit(commit).await.unwrap();
+        assert_eq!(fs::read(writer.path().unwrap()).unwrap(), written);
+    }
+}
+
+#[tokio::test]
+async fn writing_waits_for_those_who_look_and_are_far_behind() {
+    let home = TempDir::new().unwrap();
+    let store = FsStore::new(home.path());
+    let looks = Looks::default();
+    let (mut writer, _) = following(&store, &looks).await;
+    let bytes = Bytes::from(vec![7; 1 << 20]);
+    let mut written = bytes.to_vec();
+    let behind = |writer: &FsWriter| writer.follower.as_ref().unwrap().behind();
+    while behind(&writer) <= 16 << 20 {
+        writer.write(looks.batch(&bytes)).await.unwrap();
+        written.extend_from_slice(&bytes);
+    }
+    let path = writer.path().unwrap();
+    let mut waiting = Box::pin(writer.write(looks.batch(&bytes)));
+    let polled = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_ready()));
+    assert!(!polled.await, "it does not wait");
+    // The only thing under way is what waits at the gate.
+    assert_eq!(store.calls.tasks().len(), 1);
+    assert_eq!(fs::metadata(&path).unwrap().len(), written.len() as u64);
+    looks.close(false);
+    waiting.await.unwrap();
+    written.extend_from_slice(&bytes);
+    writer.looked().await.unwrap();
+    assert_eq!(*looks.seen.lock().unwrap(), written);
+}
+
+#[tokio::test]
+async fn a_writer_that_is_dropped_is_not_looked_after() {
+    let home = TempDir::new().unwrap();
+    let store = FsStore::new(home.path());
+    let looks = Looks::default();
+    let (writer, _) = following(&store, &looks).await;
+    drop(writer);
+    looks.close(false);
+    store.settle().await;
+    // A thread may have been in the middle of a piece.
+    assert!(looks.seen() <= 256 * 1024, "{}", looks.seen());
+    // What was looked at is dropped, and another upload finds all threads.
+    assert_eq!(Arc::strong_count(&looks.seen), 1);
+    let free = store.calls.free_followers();
+    assert_eq!(free, thread::available_parallelism().unwrap().get());
+}
+
+#[tokio::test]
+async fn an_upload_whose_bytes_cannot_be_read_back_is_not_committed() {
+    let home = TempDir::new().unwrap();
+    let store = FsStore::new(home.path());
+    for panics in [false, true] {
+        let looks = Looks::default();
+        let (mut writer, upload) = following(&store, &looks).await;
+        if panics {
+            let panic = |_: &[u8]| panic!("it is not looked at");
+            let bytes = vec![7; 1 << 20];
+            writer.write(Batch::looked_at(bytes.into(), true, panic)).await.unwrap();
+        } else {
+            fs::File::create(writer.path().unwrap()).unwrap();
+        }
+        looks.close(false);
+        let commit = Commit::computed(Bytes::new(), false, |_| panic!("it is committed"));
+        let error = writer.commit(commit).await.unwrap_err();
+        assert!(matches!(error, StoreError::Io { .. }), "{error:?}");
+        // The writer is good for nothing else, and hangs nowhere.
+        writer.looked().await.unwrap_err();
+        drop(writer);
+        store.settle().await;
+        assert!(matches!(store.load(&upload.id).await, Err(StoreError::NotFound)));
+    }
 }
