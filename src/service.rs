@@ -1,6 +1,7 @@
 //! The service.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -100,8 +101,8 @@ where
     }
 }
 
-/// Calls the inner service with a finished upload, on a task that continues if the client
-/// disconnects.
+/// Calls the inner service with a finished upload. If the client disconnects, this continues on a
+/// task, as all work on an upload does.
 async fn hand_over<S, ReqBody, ResBody>(
     config: Arc<Config>,
     route: Route,
@@ -109,62 +110,45 @@ async fn hand_over<S, ReqBody, ResBody>(
     finished: Finished,
 ) -> Result<Response<ResponseBody<ResBody>>, S::Error>
 where
-    S: Service<Request<RequestBody<ReqBody>>, Response = Response<ResBody>> + Send + 'static,
-    S::Future: Future + Send,
-    S::Error: Send + 'static,
-    ReqBody: Send + 'static,
-    ResBody: Send + 'static,
+    S: Service<Request<RequestBody<ReqBody>>, Response = Response<ResBody>>,
 {
-    let guard = config.settings.uploads.shutdown_guard();
-    let task = tokio::spawn(async move {
-        let _guard = guard;
-        let Finished { request, pending } = finished;
-        let request = request.map(RequestBody::replay);
-        let call = tokio::spawn(async move {
-            // A service that was reserved is ready, and need not be asked again.
-            if !Dialects::reserves_inner(route) {
-                poll_fn(|cx| inner.poll_ready(cx)).await?;
-            }
-            inner.call(request).await
-        });
-        let called = call.await;
-        // If the call has panicked, the file was not taken, and there is no answer.
-        let mut verdict = match &called {
-            Ok(Ok(answer)) => Verdict::of(answer),
-            _ => Verdict::Failed,
-        };
-        let unreadable = verdict != Verdict::Taken && pending.was_unreadable();
-        if unreadable {
-            verdict = Verdict::Failed;
+    let _guard = config.settings.uploads.shutdown_guard();
+    let Finished { request, pending } = finished;
+    let request = request.map(RequestBody::replay);
+    let call = async move {
+        // A service that was reserved is ready, and need not be asked again.
+        if !Dialects::reserves_inner(route) {
+            poll_fn(|cx| inner.poll_ready(cx)).await?;
         }
-        let settled = pending.settle(verdict).await;
-        let result = or_pending(task::joined(called)).await;
-        match settled {
-            Ok(framing) if unreadable => {
-                let answer = config.dialects.refuse(route, ErrorKind::Store.into());
-                Ok(framing.frame_refusal(answer).map(|bytes| ResponseBody::ours(bytes, None)))
-            }
-            Ok(framing) => result.map(|response| {
-                framing.frame(response).map(|body| match body {
-                    Some(body) => ResponseBody::theirs(body),
-                    None => ResponseBody::ours(Bytes::new(), None),
-                })
-            }),
-            Err(error) => {
-                let answer = config.dialects.refuse(route, error.into());
-                Ok(answer.map(|bytes| ResponseBody::ours(bytes, None)))
-            }
-        }
-    });
+        inner.call(request).await
+    };
+    let called = task::caught(call).await;
+    // If the call has panicked, the file was not taken, and there is no answer.
+    let mut verdict = match &called {
+        Ok(Ok(answer)) => Verdict::of(answer),
+        _ => Verdict::Failed,
+    };
+    let unreadable = verdict != Verdict::Taken && pending.was_unreadable();
+    if unreadable {
+        verdict = Verdict::Failed;
+    }
+    let settled = pending.settle(verdict).await;
     // A panic is resumed where it would have occurred without the layer.
-    or_pending(task::join(task).await).await
-}
-
-/// Returns the result of a task. If it has none, the runtime is shutting down, and this task with
-/// it.
-async fn or_pending<T>(result: Option<T>) -> T {
-    match result {
-        Some(result) => result,
-        None => std::future::pending().await,
+    let result = called.unwrap_or_else(|panic| resume_unwind(panic));
+    match settled {
+        Ok(framing) if unreadable => {
+            let answer = config.dialects.refuse(route, ErrorKind::Store.into());
+            Ok(framing.frame_refusal(answer).map(|bytes| ResponseBody::ours(bytes, None)))
+        }
+        Ok(framing) => result.map(|response| {
+            framing.frame(response).map(|body| match body {
+                Some(body) => ResponseBody::theirs(body),
+                None => ResponseBody::ours(Bytes::new(), None),
+            })
+        }),
+        Err(error) => {
+            let answer = config.dialects.refuse(route, error.into());
+            Ok(answer.map(|bytes| ResponseBody::ours(bytes, None)))
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Tasks that outlive the code that waits for them.
 
-use std::future::Future;
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -77,6 +79,17 @@ impl<T: Send + 'static> Drop for Detached<T> {
             self.spawn();
         }
     }
+}
+
+/// Returns the result of a future, or its panic.
+pub(crate) async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
+    let mut future = Box::pin(future);
+    // A future that has panicked is not polled again, and dropped here.
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
 }
 
 /// Returns the result of a task, and resumes its panic. `None` if the runtime is shutting down.

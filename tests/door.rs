@@ -1248,6 +1248,20 @@ mod completion {
     }
 
     #[tokio::test]
+    async fn the_inner_service_runs_where_the_request_does() {
+        tokio::task_local! {
+            static USER: &'static str;
+        }
+        let service = layer().layer(service_fn(async |_| {
+            let user = USER.try_with(|user| *user).unwrap_or("nobody");
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(user)))
+        }));
+        let id = send(service.clone(), CHUNK).await;
+        let answer = USER.scope("ada", service.oneshot(complete(&id))).await.unwrap();
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "ada");
+    }
+
+    #[tokio::test]
     async fn that_is_dropped_before_it_was_handed_over_changes_nothing() {
         let service =
             layer().layer(service_fn(async |_| Ok::<_, Infallible>(empty(StatusCode::OK))));
