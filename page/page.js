@@ -13,7 +13,7 @@ const STALL_SECONDS = 120;
 // The application may copy a large file before it answers.
 const COMPLETION_SECONDS = 15 * 60;
 const STILL_CHECKING = "The server is still checking the file";
-const IS_OVER = /already been marked as|being completed/;
+const IS_OVER = ["already-complete", "finishing"];
 const STORAGE_PREFIX = "chunked-upload:";
 const SENDER_PREFIX = "sender-of-upload:";
 const HIDDEN_PREFIX = "hidden-upload:";
@@ -47,6 +47,7 @@ class Refusal extends Error {
   constructor(status, answer) {
     super(typeof answer?.detail === "string" ? answer.detail : `status ${status}`);
     this.status = status;
+    this.code = answer?.code;
     this.offset = answer?.offset;
   }
 }
@@ -372,7 +373,7 @@ class Upload {
       try {
         await request("DELETE", statusUrl(this.id));
       } catch (error) {
-        if (error instanceof Refusal && IS_OVER.test(error.message)) return this.#tooLate();
+        if (error instanceof Refusal && IS_OVER.includes(error.code)) return this.#tooLate();
         if (!(error instanceof Refusal && [404, 410].includes(error.status))) {
           return this.#fail(new Uncancelled());
         }
@@ -591,7 +592,7 @@ class Upload {
       this.#finished(md5, answer);
     } catch (error) {
       // The response to an earlier attempt may have been lost, or may still be pending.
-      if (!(error instanceof Refusal && IS_OVER.test(error.message))) throw error;
+      if (!(error instanceof Refusal && IS_OVER.includes(error.code))) throw error;
       const { status } = await request("GET", statusUrl(this.id), { signal });
       if (status === "finishing") throw new Unanswered(STILL_CHECKING);
       if (status !== "complete") throw error;
@@ -728,6 +729,15 @@ function explain(error) {
   if (!(error instanceof Refusal)) {
     return { words: `Something unexpected happened: ${message}.`, remedy: tryAgain };
   }
+  switch (error.code) {
+    case "too-large":
+      return { words: `The file is too large for this server. ${message}.` };
+    case "checksum-mismatch":
+      return {
+        words: "The file changed while it was sent, so the server did not take it. Start over.",
+        remedy: startOver,
+      };
+  }
   switch (error.status) {
     case 401:
     case 403:
@@ -749,15 +759,6 @@ function explain(error) {
       };
     case 413:
       return { words: "The file is too large for this server. Choose a smaller one." };
-  }
-  if (/exceeds the limit/i.test(message)) {
-    return { words: `The file is too large for this server. ${message}.` };
-  }
-  if (/md5/i.test(message)) {
-    return {
-      words: "The file changed while it was sent, so the server did not take it. Start over.",
-      remedy: startOver,
-    };
   }
   return { words: `The server refused the file: ${message}.`, remedy: startOver };
 }

@@ -9,7 +9,9 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
+use crate::code;
 use crate::engine::CompletedUpload;
+use crate::protocol::ERROR_CODE;
 
 impl<S: Sync> FromRequestParts<S> for CompletedUpload {
     type Rejection = NoUpload;
@@ -47,8 +49,9 @@ impl std::error::Error for NoUpload {}
 impl IntoResponse for NoUpload {
     fn into_response(self) -> Response {
         crate::log::failed("extract a completed upload", None, &self);
-        let json = [(CONTENT_TYPE, "application/json")];
-        let detail = r#"{"detail":"There is no upload to complete"}"#;
-        (StatusCode::INTERNAL_SERVER_ERROR, json, detail).into_response()
+        let code = code::NO_UPLOAD;
+        let headers = [(CONTENT_TYPE, "application/json"), (ERROR_CODE, code)];
+        let content = format!(r#"{{"code":"{code}","detail":"There is no upload to complete"}}"#);
+        (StatusCode::INTERNAL_SERVER_ERROR, headers, content).into_response()
     }
 }

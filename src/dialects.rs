@@ -64,6 +64,7 @@ macro_rules! dialects {
             /// Returns what pages of other origins need for all dialects.
             pub(crate) fn cors(&self) -> Cors {
                 let mut all = Cors::default();
+                all.response_headers.push(protocol::ERROR_CODE);
                 $(all.add(self.$field.cors());)+
                 all
             }

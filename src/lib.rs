@@ -114,6 +114,7 @@ pub mod store;
 mod axum;
 mod body;
 mod checksum;
+mod code;
 mod cors;
 mod dialects;
 mod engine;

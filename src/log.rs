@@ -15,9 +15,9 @@ pub(crate) fn failed(action: &str, id: Option<&UploadId>, error: &(dyn Error + '
 }
 
 /// Logs a refused request, which is the client's mistake.
-pub(crate) fn refused(status: u16, why: &str, error: Option<&(dyn Error + 'static)>) {
+pub(crate) fn refused(status: u16, code: &str, error: Option<&(dyn Error + 'static)>) {
     #[cfg(feature = "tracing")]
-    tracing::debug!(status, why, error, "upload refused");
+    tracing::debug!(status, code, error, "upload refused");
     #[cfg(not(feature = "tracing"))]
-    let _ = (status, why, error);
+    let _ = (status, code, error);
 }

@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 
+use crate::code;
 use crate::engine::{CompletedUpload, Error};
 use crate::erased::erased;
 use crate::filename;
@@ -300,9 +301,10 @@ dereference!(SizeLimit Candidate Verification Answering);
 
 /// A refusal, which becomes the answer to the request.
 ///
-/// Its content is `{"detail": …}` and whatever [`with`](Self::with) adds; in tus, it is the detail
-/// as plain text, and in the draft of the IETF a problem whose `title` is the detail. Outer layers
-/// find it in the extensions of the response and can log it.
+/// Its content is `{"code": …, "detail": …}` and whatever [`with`](Self::with) adds; in tus, it is
+/// the detail as plain text, and in the draft of the IETF a problem whose `title` is the detail. In
+/// all protocols the header `Upload-Error-Code` has the [`code`](Self::code). Outer layers find the
+/// refusal in the extensions of the response and can log it.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     inner: Box<Inner>,
@@ -311,6 +313,7 @@ pub struct Refusal {
 #[derive(Clone, Debug)]
 struct Inner {
     reason: Reason,
+    code: &'static str,
     status: StatusCode,
     content: Map<String, Value>,
     headers: HeaderMap,
@@ -328,27 +331,57 @@ enum Reason {
 }
 
 impl Refusal {
-    /// Creates a refusal with a status, and a reason that the client can read.
+    /// Creates a refusal with a status, and a reason that the client can read. Its code follows from
+    /// the status, unless [`with_code`](Self::with_code) sets another one.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self::because(Reason::Refused, status, detail.into())
+        Self::coded(code_of(status), status, detail)
+    }
+
+    /// Creates a refusal with a code of its own.
+    pub(crate) fn coded(code: &'static str, status: StatusCode, detail: impl Into<String>) -> Self {
+        Self::because(Reason::Refused, code, status, detail.into())
     }
 
     /// Creates a refusal for a caller that is not authenticated. The status is 401, except in
     /// protocols that use another one: that of django-chunked-upload uses 403.
     pub fn unauthenticated() -> Self {
         let detail = "Authentication credentials were not provided";
-        Self::because(Reason::Unauthenticated, StatusCode::UNAUTHORIZED, detail.to_owned())
+        let (code, status) = (code::UNAUTHENTICATED, StatusCode::UNAUTHORIZED);
+        Self::because(Reason::Unauthenticated, code, status, detail.to_owned())
     }
 
-    fn because(reason: Reason, status: StatusCode, detail: String) -> Self {
+    fn because(reason: Reason, code: &'static str, status: StatusCode, detail: String) -> Self {
         let content = Map::from_iter([("detail".to_owned(), Value::String(detail))]);
         let headers = HeaderMap::new();
-        Self { inner: Box::new(Inner { reason, status, content, headers, error: None }) }
+        Self { inner: Box::new(Inner { reason, code, status, content, headers, error: None }) }
     }
 
     /// Whether the caller was refused because it is not authenticated.
     pub fn is_unauthenticated(&self) -> bool {
         self.inner.reason == Reason::Unauthenticated
+    }
+
+    /// Sets the code, by which programs know the refusal. It should be a word of lower-case letters,
+    /// digits and hyphens that never changes, and none of [those that the layer
+    /// has](crate::guide::errors#what-does-each-code-mean) unless it means the same.
+    ///
+    /// Default: by the status, `unauthenticated` for 401, `forbidden` for 403, `not-found` for 404,
+    /// `too-large` for 413, `wrong-content-type` for 415, `too-many-requests` for 429, `unavailable`
+    /// for 503, `full` for 507, `failed` for all others of 5xx, and otherwise `refused`. A refusal
+    /// for an [`Error`] has [the code of its kind](crate::ErrorKind::code).
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use tower_chunked_upload::Refusal;
+    ///
+    /// let refusal = Refusal::new(StatusCode::BAD_REQUEST, "Only PDF files are taken");
+    /// assert_eq!(refusal.code(), "refused");
+    /// assert_eq!(refusal.with_code("not-a-pdf").code(), "not-a-pdf");
+    /// ```
+    #[must_use]
+    pub fn with_code(mut self, code: &'static str) -> Self {
+        self.inner.code = code;
+        self
     }
 
     /// Sets the status that the dialect uses.
@@ -377,6 +410,8 @@ impl Refusal {
         let error = self.inner.error.take_if(|_| self.inner.reason == Reason::Error);
         let Some(error) = error else { return self };
         let mut said = dialect(error);
+        // That of the error, or the application's own.
+        said.inner.code = self.inner.code;
         let (content, headers) = (self.inner.content, self.inner.headers);
         said.inner.content.extend(content.into_iter().filter(|(key, _)| key != "detail"));
         said.inner.headers.extend(headers);
@@ -386,6 +421,12 @@ impl Refusal {
     pub(crate) fn because_of(mut self, error: Error) -> Self {
         self.inner.error = Some(error);
         self
+    }
+
+    /// The word by which programs know the refusal, such as `expired`. Unlike the
+    /// [`detail`](Self::detail) it never changes.
+    pub fn code(&self) -> &'static str {
+        self.inner.code
     }
 
     /// The status of the answer.
@@ -404,8 +445,11 @@ impl Refusal {
         self.inner.error.as_ref()
     }
 
-    pub(crate) fn content(&self) -> &Map<String, Value> {
-        &self.inner.content
+    /// The content of the answer. A `code` that the application has added itself stays.
+    pub(crate) fn content(&self) -> Map<String, Value> {
+        let mut content = self.inner.content.clone();
+        content.entry("code").or_insert_with(|| self.inner.code.into());
+        content
     }
 
     pub(crate) fn headers(&self) -> &HeaderMap {
@@ -417,7 +461,23 @@ impl Refusal {
 /// status and message for the error.
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        Self::because(Reason::Error, status, error.to_string()).because_of(error)
+        let (code, status) = (error.kind().code(), StatusCode::INTERNAL_SERVER_ERROR);
+        Self::because(Reason::Error, code, status, error.to_string()).because_of(error)
+    }
+}
+
+/// The code of a refusal of the application that has given none.
+fn code_of(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => code::UNAUTHENTICATED,
+        StatusCode::FORBIDDEN => code::FORBIDDEN,
+        StatusCode::NOT_FOUND => code::NOT_FOUND,
+        StatusCode::PAYLOAD_TOO_LARGE => code::TOO_LARGE,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => code::WRONG_CONTENT_TYPE,
+        StatusCode::TOO_MANY_REQUESTS => code::TOO_MANY_REQUESTS,
+        StatusCode::SERVICE_UNAVAILABLE => code::UNAVAILABLE,
+        StatusCode::INSUFFICIENT_STORAGE => code::FULL,
+        status if status.is_server_error() => code::FAILED,
+        _ => code::REFUSED,
     }
 }

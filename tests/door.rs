@@ -419,7 +419,10 @@ mod errors {
         let request = chunk("nonsense", None, Full::<Bytes>::from(FILE));
         let (status, answer) = json_of(service.oneshot(request).await.unwrap()).await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
-        assert_eq!(answer, json!({ "detail": "Error in request headers" }));
+        assert_eq!(
+            answer,
+            json!({ "code": "malformed-content-range", "detail": "Error in request headers" })
+        );
     }
 }
 
@@ -621,7 +624,7 @@ mod paths {
         let request = Request::post("/elsewhere").body(Full::default()).unwrap();
         let (status, text) = text_of(app, request).await;
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(text, r#"{"detail":"There is no upload to complete"}"#);
+        assert_eq!(text, r#"{"code":"no-upload","detail":"There is no upload to complete"}"#);
     }
 
     #[tokio::test]
@@ -1078,8 +1081,8 @@ mod completion {
         json_of(service.clone().oneshot(complete(id)).await.unwrap()).await
     }
 
-    fn detail(text: &str) -> Value {
-        json!({ "detail": text })
+    fn refusal(code: &str, text: &str) -> Value {
+        json!({ "code": code, "detail": text })
     }
 
     #[tokio::test]
@@ -1123,7 +1126,7 @@ mod completion {
             assert_eq!(asks(&service, &id).await.0, status);
             assert_eq!(status_of(service.clone(), &id).await["status"], "complete");
             let again = asks(&service, &id).await;
-            let refused = detail("Upload has already been marked as complete");
+            let refused = refusal("already-complete", "Upload has already been marked as complete");
             assert_eq!(again, (StatusCode::BAD_REQUEST, refused), "{status}");
             assert_eq!(calls.load(Ordering::SeqCst), 1, "{status}");
         }
@@ -1143,7 +1146,10 @@ mod completion {
         let mut wrong = complete(&id);
         *wrong.body_mut() = Full::from(form(&id).replace(&md5_of_file(), &"0".repeat(32)));
         let response = service.clone().oneshot(wrong).await.unwrap();
-        assert_eq!(json_of(response).await.1, detail("md5 checksum does not match"));
+        assert_eq!(
+            json_of(response).await.1,
+            refusal("checksum-mismatch", "md5 checksum does not match")
+        );
         assert_eq!(calls.load(Ordering::SeqCst), 0);
         assert_eq!(asks(&service, &id).await.0, StatusCode::OK);
     }
@@ -1192,7 +1198,10 @@ mod completion {
         };
         let (first, second) = tokio::join!(asks(&service, &id), second);
         assert_eq!(first.0, StatusCode::OK);
-        assert_eq!(second, (StatusCode::BAD_REQUEST, detail("Upload is being completed")));
+        assert_eq!(
+            second,
+            (StatusCode::BAD_REQUEST, refusal("finishing", "Upload is being completed"))
+        );
         assert_eq!(ended.load(Ordering::SeqCst), 1);
     }
 
@@ -1453,8 +1462,8 @@ mod events {
         log.take();
         log.refuses_files.store(true, Ordering::SeqCst);
         let refused = service.clone().oneshot(complete(&id)).await.unwrap();
-        let detail = json!({ "detail": "Not that" });
-        assert_eq!(refused, (StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+        let refusal = json!({ "code": "wrong-content-type", "detail": "Not that" });
+        assert_eq!(refused, (StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal));
         assert!(log.take().is_empty());
         log.refuses_files.store(false, Ordering::SeqCst);
         assert_eq!(service.oneshot(complete(&id)).await.unwrap().0, StatusCode::OK);

@@ -129,7 +129,27 @@ async fn answers_and_refusals_are_written_by_the_encoder() {
     assert!(String::from_utf8_lossy(&reply.body).contains("offset=3\n"), "{reply:?}");
     let reply = client.status(NO_ID).await;
     assert_eq!((reply.status.as_u16(), reply.header(CONTENT_TYPE)), (404, Some("text/x-lines")));
-    assert_eq!(reply.body, "detail=\"Upload not found\"\n");
+    assert_eq!(reply.body, "code=\"not-found\"\ndetail=\"Upload not found\"\n");
+}
+
+/// Some clients know every member of an answer, and refuse one with another.
+#[tokio::test]
+async fn an_encoder_can_leave_the_code_out() {
+    struct Seed;
+    impl Encoder for Seed {
+        fn content_type(&self) -> HeaderValue {
+            HeaderValue::from_static("application/json")
+        }
+
+        fn encode(&self, answer: &Map<String, Value>) -> Vec<u8> {
+            let members = answer.iter().filter(|(key, _)| *key != "code");
+            let members = members.map(|(key, value)| (key.clone(), value.clone()));
+            serde_json::to_vec(&members.collect::<Map<_, _>>()).unwrap()
+        }
+    }
+    let reply = Client::new(layer().chunked(Chunked::new().encoder(Seed))).status(NO_ID).await;
+    assert_eq!(reply.json(), json!({ "detail": "Upload not found" }));
+    assert_eq!(reply.header("upload-error-code"), Some("not-found"));
 }
 
 #[tokio::test]
@@ -1108,7 +1128,10 @@ async fn a_refusal_says_what_the_application_wrote() {
     }
     let reply = with_policy(Login).chunk(None, 0, 3, b"abc").await;
     assert_eq!(reply.refused(401), "Log in first");
-    assert_eq!(reply.json(), json!({ "detail": "Log in first", "login": "/login", "tries": 3 }));
+    let said = json!({
+        "code": "unauthenticated", "detail": "Log in first", "login": "/login", "tries": 3,
+    });
+    assert_eq!(reply.json(), said);
     assert_eq!(reply.header(WWW_AUTHENTICATE), Some("Basic"));
 }
 
@@ -1605,7 +1628,8 @@ async fn answers_say_more_if_the_application_wants() {
     let reply = client.status(&id).await;
     assert_eq!((&reply.json()["method"], &reply.json()["total"]), (&json!("GET"), &json!(6)));
     // A refusal is none of these.
-    assert_eq!(client.status(NO_ID).await.json(), json!({ "detail": "Upload not found" }));
+    let refusal = json!({ "code": "not-found", "detail": "Upload not found" });
+    assert_eq!(client.status(NO_ID).await.json(), refusal);
 }
 
 #[tokio::test]

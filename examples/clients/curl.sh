@@ -40,8 +40,8 @@ persist() {
         fi
         case $status:$answer in
             # Somebody else has continued the upload.
-            409:*'taken over'*) return ;;
-            000:* | 408:* | 409:* | 429:* | 5??:* | *'Upload is being completed'*) sleep "$pause" ;;
+            409:*'"superseded"'*) return ;;
+            000:* | 408:* | 409:* | 429:* | 5??:* | *'"finishing"'*) sleep "$pause" ;;
             *) return ;;
         esac
     done
@@ -80,10 +80,9 @@ done
 md5=$(md5sum <"$file" | cut -c -32)
 call="completion at $complete_url"
 persist request -d "upload_id=$id" -d "md5=$md5" "$complete_url"
-detail=$(value detail)
-case $status:$detail in
+case $status:$(value code) in
     2??:*) printf '%s\n' "$answer" | sed '$d' ;;
     # The response to an earlier try was lost.
-    *'already been marked as complete') ;;
+    *:already-complete) ;;
     *) fail 'The server did not take the file' ;;
 esac

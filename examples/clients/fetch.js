@@ -67,7 +67,8 @@ async function complete(url, id, md5) {
     return await request(`${url.replace(/\/+$/, "")}_complete`, { method: "POST", body });
   } catch (error) {
     // The response to an earlier try may have been lost, or may still be pending.
-    if (error.status && !/already been marked as|being completed/.test(error.message)) throw error;
+    const isOver = ["already-complete", "finishing"].includes(error.answer?.code);
+    if (error.status && !isOver) throw error;
     for (;;) {
       const answer = await request(`${url}?upload_id=${id}`);
       if (answer.status === "complete") return answer;

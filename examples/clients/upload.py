@@ -17,7 +17,7 @@ from requests.adapters import HTTPAdapter, Retry
 URL = "http://127.0.0.1:3000/api/chunked_upload"
 CHUNK_BYTES = int(os.environ.get("CHUNK_BYTES", 8_000_000))
 TIMEOUT = (10, 300)
-OVER = ("already been marked as", "being completed")
+OVER = ("already-complete", "finishing")
 
 
 class Refused(Exception):
@@ -100,7 +100,7 @@ def complete(server, url, upload_id, md5):
         return ask(server, "POST", complete_url, data={"upload_id": upload_id, "md5": md5})
     except Refused as refused:
         # The response to an earlier try may have been lost, or may still be pending.
-        if not any(words in str(refused) for words in OVER):
+        if refused.answer.get("code") not in OVER:
             raise
         while (answer := status(server, url, upload_id))["status"] == "finishing":
             time.sleep(1)

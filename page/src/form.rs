@@ -9,17 +9,24 @@ use axum::response::Response;
 use serde_json::Value;
 use tower::ServiceExt;
 
-type Refused = (StatusCode, String);
+/// Why the file was not taken.
+struct Refused {
+    status: StatusCode,
+    code: String,
+    reason: String,
+}
 
 /// Sends the request to `app` as an upload of one chunk, and then completes the upload.
 pub async fn whole_file(State(app): State<Router>, request: Request) -> (StatusCode, String) {
     let (head, body) = request.into_parts();
     match upload(&app, head, body).await {
         Ok(name) => (StatusCode::OK, format!("“{name}” has arrived.")),
-        Err((status, reason)) if reason == "No chunk file was submitted" => {
+        Err(Refused { status, code, .. }) if code == "no-file" => {
             (status, "No file was chosen. Go back and choose one.".to_owned())
         }
-        Err((status, reason)) => (status, format!("The file was not taken. {reason}.")),
+        Err(Refused { status, reason, .. }) => {
+            (status, format!("The file was not taken. {reason}."))
+        }
     }
 }
 
@@ -59,11 +66,11 @@ async fn answer(
     let (head, body) = response.into_parts();
     let body = to_bytes(body, 64 * 1024).await.unwrap_or_default();
     let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
-    match answer["detail"].as_str() {
-        _ if head.status.is_success() => Ok(answer),
-        Some(detail) => Err((head.status, detail.to_owned())),
-        None => Err((head.status, "The server has a problem".to_owned())),
+    if head.status.is_success() {
+        return Ok(answer);
     }
+    let reason = answer["detail"].as_str().unwrap_or("The server has a problem").to_owned();
+    Err(Refused { status: head.status, code: text(&answer, "code"), reason })
 }
 
 fn text(answer: &Value, key: &str) -> String {

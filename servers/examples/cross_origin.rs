@@ -157,8 +157,10 @@ impl Tokens {
     fn check(&self, request: &Parts, token: Option<&str>) -> Result<(), Refusal> {
         let session = session_in(&request.headers)?;
         let signature = token.and_then(|token| BASE64.decode(token).ok()).unwrap_or_default();
-        hmac::verify(&self.0, session.as_bytes(), &signature)
-            .map_err(|_| Refusal::new(StatusCode::FORBIDDEN, "The CSRF token is missing or wrong"))
+        hmac::verify(&self.0, session.as_bytes(), &signature).map_err(|_| {
+            Refusal::new(StatusCode::FORBIDDEN, "The CSRF token is missing or wrong")
+                .with_code("wrong-csrf-token")
+        })
     }
 }
 

@@ -395,8 +395,7 @@ mod refusals {
     use super::*;
 
     fn is_refusal((status, answer): (StatusCode, Value)) -> bool {
-        let detail = answer["detail"].as_str().unwrap_or_default();
-        status == StatusCode::BAD_REQUEST && detail.starts_with("Size of file exceeds the limit")
+        status == StatusCode::BAD_REQUEST && answer["code"] == "too-large"
     }
 
     /// The answer is there when half of the body is not; and when that has come too, the next

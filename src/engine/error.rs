@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::quota::Quota;
+use crate::code;
 use crate::id::UploadId;
 use crate::store::StoreError;
 
@@ -15,7 +16,7 @@ pub struct Error {
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
-/// The kinds of [`Error`].
+/// The kinds of [`Error`], each with a word that never changes ([`code`](Self::code)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -104,6 +105,36 @@ impl Error {
     }
 }
 
+impl ErrorKind {
+    /// The word by which programs know this kind, such as `offset-mismatch`. It never changes,
+    /// unlike the message that `Display` writes. The guide [lists all of
+    /// them](crate::guide::errors#what-does-each-code-mean).
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound => code::NOT_FOUND,
+            Self::Expired => code::EXPIRED,
+            Self::AlreadyComplete => code::ALREADY_COMPLETE,
+            Self::Finishing => code::FINISHING,
+            Self::Interrupted => code::INTERRUPTED,
+            Self::OffsetMismatch { .. } => code::OFFSET_MISMATCH,
+            Self::TotalMismatch { .. } => code::TOTAL_MISMATCH,
+            Self::TooLong { .. } => code::TOO_LONG,
+            Self::TooLarge { .. } => code::TOO_LARGE,
+            Self::QuotaExceeded { .. } => code::QUOTA_EXCEEDED,
+            Self::Incomplete { .. } => code::INCOMPLETE,
+            Self::ChecksumMismatch => code::CHECKSUM_MISMATCH,
+            Self::Superseded => code::SUPERSEDED,
+            Self::Busy => code::BUSY,
+            Self::ShuttingDown => code::SHUTTING_DOWN,
+            Self::AlreadyExists => code::ALREADY_EXISTS,
+            Self::Full => code::FULL,
+            Self::Damaged => code::DAMAGED,
+            Self::Source => code::SOURCE_FAILED,
+            Self::Store => code::STORE_FAILED,
+        }
+    }
+}
+
 impl From<ErrorKind> for Error {
     fn from(kind: ErrorKind) -> Self {
         Self { kind, source: None }
@@ -188,3 +219,66 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was released. Whoever adds a kind has to add it here, and nobody may change a word.
+    fn word(kind: &ErrorKind) -> &'static str {
+        match kind {
+            ErrorKind::NotFound => "not-found",
+            ErrorKind::Expired => "expired",
+            ErrorKind::AlreadyComplete => "already-complete",
+            ErrorKind::Finishing => "finishing",
+            ErrorKind::Interrupted => "interrupted",
+            ErrorKind::OffsetMismatch { .. } => "offset-mismatch",
+            ErrorKind::TotalMismatch { .. } => "total-mismatch",
+            ErrorKind::TooLong { .. } => "too-long",
+            ErrorKind::TooLarge { .. } => "too-large",
+            ErrorKind::QuotaExceeded { .. } => "quota-exceeded",
+            ErrorKind::Incomplete { .. } => "incomplete",
+            ErrorKind::ChecksumMismatch => "checksum-mismatch",
+            ErrorKind::Superseded => "superseded",
+            ErrorKind::Busy => "busy",
+            ErrorKind::ShuttingDown => "shutting-down",
+            ErrorKind::AlreadyExists => "already-exists",
+            ErrorKind::Full => "full",
+            ErrorKind::Damaged => "damaged",
+            ErrorKind::Source => "source-failed",
+            ErrorKind::Store => "store-failed",
+        }
+    }
+
+    #[test]
+    fn the_word_of_a_kind_never_changes() {
+        let (offset, total, limit) = (1, 2, 3);
+        let kinds = [
+            ErrorKind::NotFound,
+            ErrorKind::Expired,
+            ErrorKind::AlreadyComplete,
+            ErrorKind::Finishing,
+            ErrorKind::Interrupted,
+            ErrorKind::OffsetMismatch { offset },
+            ErrorKind::TotalMismatch { total },
+            ErrorKind::TooLong { total },
+            ErrorKind::TooLarge { limit },
+            ErrorKind::QuotaExceeded { quota: Quota::AllBytes, limit },
+            ErrorKind::Incomplete { offset, total },
+            ErrorKind::ChecksumMismatch,
+            ErrorKind::Superseded,
+            ErrorKind::Busy,
+            ErrorKind::ShuttingDown,
+            ErrorKind::AlreadyExists,
+            ErrorKind::Full,
+            ErrorKind::Damaged,
+            ErrorKind::Source,
+            ErrorKind::Store,
+        ];
+        for kind in &kinds {
+            assert_eq!(kind.code(), word(kind), "{kind:?}");
+        }
+        let words: std::collections::BTreeSet<_> = kinds.iter().map(word).collect();
+        assert_eq!(words.len(), kinds.len());
+    }
+}

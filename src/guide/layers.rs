@@ -316,7 +316,7 @@
 //! /// For `axum::middleware::map_response`.
 //! async fn log_refusals(response: Response) -> Response {
 //!     if let Some(refusal) = response.extensions().get::<Refusal>() {
-//!         println!("{}: {}", refusal.status(), refusal.detail());
+//!         println!("{}: {}", refusal.status(), refusal.code());
 //!     }
 //!     response
 //! }
@@ -328,7 +328,7 @@
 //! #     .layer(ChunkedUploadLayer::new(uploads))
 //! #     .layer(map_response(log_refusals));
 //! # client::send(&app, client::chunk(client::CHUNK, "a.txt", "bytes", "Hello")).await;
-//! # assert_eq!(*SEEN.lock().unwrap(), ["400 Bad Request: Error in request headers"]);
+//! # assert_eq!(*SEEN.lock().unwrap(), ["400 Bad Request: malformed-content-range"]);
 //! # Ok(())
 //! # }
 //! ```

@@ -172,7 +172,7 @@
 //! A wrong `Upload-Offset` is a 409 that has the right one. Bytes of a `PATCH` that breaks are
 //! kept, and so are those of the first request if a 104 has told its client the URL. A newer
 //! request ends the older one. A client may say the whole length at once with `Upload-Length`. The
-//! content of a refusal is `application/problem+json`.
+//! content of a refusal is `application/problem+json` with [a `code`](super::errors).
 //!
 //! If your handler has failed, `HEAD` tells one byte less than there are, since some clients take
 //! the whole offset for success. The client sends that byte again, and the handler is called once

@@ -392,7 +392,9 @@
 //!
 //! # What does each status mean?
 //!
-//! The content of a refusal is plain text for a person to read. Clients look at the status:
+//! The content of a refusal is plain text for a person to read. Clients look at the status. A
+//! program of your own can also look at the header `Upload-Error-Code`, whose words never change:
+//! [what they mean](super::errors#what-does-each-code-mean).
 //!
 //! | status | text | what it means |
 //! |---|---|---|
@@ -400,7 +402,8 @@
 //! | 400 | `Upload-Offset is required` | a header is missing |
 //! | 400 | `… is not a number`, `… was sent twice` | a header is wrong |
 //! | 400 | `Upload-Metadata has …` | a key is empty or comes twice, or a value is not Base64 |
-//! | 400 | `Upload-Defer-Length is not 1, or not offered` | the extension may be off |
+//! | 400 | `Upload-Defer-Length is not 1` | a header is wrong |
+//! | 400 | `Upload-Defer-Length is not offered` | its extension is off |
 //! | 400 | `Upload-Concat is not offered` | its extension is off |
 //! | 400 | `Upload-Concat is neither partial nor final with a list`, `… names more than 1000 parts` | a header is wrong |
 //! | 400 | `Upload-Concat names something that is no part of this server` | a part has expired, or was never there; or the URL has another host |

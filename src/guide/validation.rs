@@ -51,7 +51,9 @@
 //!     async fn validate(&self, chunk: &Candidate<'_>) -> Result<(), Refusal> {
 //!         match chunk.filename() {
 //!             Some(name) if name.ends_with(".pdf") => Ok(()),
-//!             _ => Err(Refusal::new(StatusCode::BAD_REQUEST, "Only PDF files are taken")),
+//!             // A program knows the refusal by its code.
+//!             _ => Err(Refusal::new(StatusCode::BAD_REQUEST, "Only PDF files are taken")
+//!                 .with_code("not-a-pdf")),
 //!         }
 //!     }
 //!
@@ -79,7 +81,7 @@
 //! #     .route(client::COMPLETE, post(done))
 //! #     .layer(ChunkedUploadLayer::new(uploads).policy(Documents));
 //! # let (status, refusal) = send(&app, chunk(CHUNK, "a.exe", "", "MZ")).await;
-//! # assert_eq!((status, &refusal["detail"]), (StatusCode::BAD_REQUEST, &json!("Only PDF files are taken")));
+//! # assert_eq!((status, &refusal["code"]), (StatusCode::BAD_REQUEST, &json!("not-a-pdf")));
 //! # let large = || chunk(CHUNK, "a.pdf", "bytes 0-4/101", "%PDF-");
 //! # assert_eq!(send(&app, large()).await.0, StatusCode::BAD_REQUEST);
 //! # assert_eq!(send(&app, by("alice", large())).await.0, StatusCode::OK);

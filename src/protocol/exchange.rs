@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderName, HeaderValue, Request, Response, Version};
 
 use super::body::{BodyError, Incoming, Payload};
 use super::caller::Caller;
@@ -217,6 +217,10 @@ pub(crate) fn refuse<D: Dialect>(dialect: &D, problem: Problem) -> Response<Byte
     let refusal = dialect.refusal(problem);
     log_refused(&refusal);
     let mut response = dialect.encode(&refusal);
+    // An application's code need not be one that fits a header.
+    if let Ok(code) = HeaderValue::from_str(refusal.code()) {
+        response.headers_mut().insert(ERROR_CODE, code);
+    }
     response.extensions_mut().insert(refusal);
     with_headers(response)
 }
@@ -250,9 +254,13 @@ fn log_refused(refusal: &Refusal) {
         Some(error) if status.is_server_error() || *error.kind() == ErrorKind::Damaged => {
             log::failed("serve an upload", None, error);
         }
-        error => log::refused(status.as_u16(), refusal.detail(), error.map(|error| error as _)),
+        error => log::refused(status.as_u16(), refusal.code(), error.map(|error| error as _)),
     }
 }
+
+/// Has the code of a refusal. The answers of some protocols have no other place for it, and that to
+/// a `HEAD` none at all.
+pub(crate) const ERROR_CODE: HeaderName = HeaderName::from_static("upload-error-code");
 
 impl<E: Into<Error>> From<E> for Problem {
     fn from(error: E) -> Self {

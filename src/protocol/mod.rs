@@ -17,7 +17,9 @@ pub(crate) mod tus;
 
 pub(crate) use self::body::{Answered, BodyError, BoxError, Incoming, Payload};
 pub(crate) use self::caller::Caller;
-pub(crate) use self::exchange::{Dialect, Exchange, Problem, Reply, Settings, refuse, serve};
+pub(crate) use self::exchange::{
+    Dialect, ERROR_CODE, Exchange, Problem, Reply, Settings, refuse, serve,
+};
 pub(crate) use self::hand_over::{
     Discards, Finish, Finished, Framing, Outcome, Replay, Taken, Unreadable, Verdict,
 };

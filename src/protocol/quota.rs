@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use crate::code;
 use crate::engine::Quota;
 use crate::policy::Refusal;
 
@@ -12,5 +13,5 @@ pub(super) fn exceeded(quota: &Quota, limit: u64) -> Refusal {
         Quota::OwnerBytes => StatusCode::PAYLOAD_TOO_LARGE,
         Quota::AllBytes | Quota::FreeBytes => StatusCode::INSUFFICIENT_STORAGE,
     };
-    Refusal::new(status, format!("The limit is {limit} {quota}"))
+    Refusal::coded(code::QUOTA_EXCEEDED, status, format!("The limit is {limit} {quota}"))
 }

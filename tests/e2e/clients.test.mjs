@@ -171,7 +171,7 @@ for (const [name, interpreter] of Object.entries(PROGRAMS)) {
         requests += 1;
         request.resume().on("end", () => {
           response.writeHead(409, { "Content-Type": "application/json" });
-          response.end(JSON.stringify({ detail }));
+          response.end(JSON.stringify({ code: "superseded", detail }));
         });
       }).listen(0, "127.0.0.1");
       await once(rival, "listening");

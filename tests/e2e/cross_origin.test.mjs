@@ -286,7 +286,7 @@ describe("a page of another origin", { timeout: 90_000 }, () => {
     assert.notDeepEqual(await stored(), []);
     assert.equal((await visitor.cancel(id, { token })).status, 204);
     const gone = await visitor.status(id);
-    assert.deepEqual([gone.status, gone.json.detail], [404, "Upload not found"]);
+    assert.deepEqual([gone.status, gone.json.code], [404, "not-found"]);
     assert.deepEqual(await stored(), []);
     assert.deepEqual(visitor.found.errors, []);
   });
@@ -323,8 +323,7 @@ describe("a page of another origin", { timeout: 90_000 }, () => {
 
     async function refused(request) {
       const answer = await request;
-      const told = [answer.status, answer.json.detail];
-      assert.deepEqual(told, [403, "The CSRF token is missing or wrong"]);
+      assert.deepEqual([answer.status, answer.json.code], [403, "wrong-csrf-token"]);
     }
   });
 
@@ -335,7 +334,7 @@ describe("a page of another origin", { timeout: 90_000 }, () => {
 
     const other = await visit(home);
     const { status, json } = await other.status(id);
-    assert.deepEqual([status, json.detail], [403, "Authentication credentials were not provided"]);
+    assert.deepEqual([status, json.code], [403, "unauthenticated"]);
     assert.equal((await other.form([MIB, SIZE], { id, token })).status, 403);
 
     const own = { id, token: await other.begin() };
@@ -352,10 +351,10 @@ describe("a page of another origin", { timeout: 90_000 }, () => {
     const { json: { upload_id: id } } = await visitor.form([0, MIB], { token });
     for (const way of ["form", "raw"]) {
       const early = await visitor[way]([2 * MIB, SIZE], { id, token });
-      assert.deepEqual([early.status, early.json.detail], [400, "Offsets do not match"]);
+      assert.deepEqual([early.status, early.json.code], [400, "offset-mismatch"]);
       assert.equal(early.json.offset, MIB);
       const unknown = await visitor[way]([MIB, SIZE], { id: "0".repeat(32), token });
-      assert.deepEqual([unknown.status, unknown.json.detail], [404, "Upload not found"]);
+      assert.deepEqual([unknown.status, unknown.json.code], [404, "not-found"]);
     }
     const incomplete = await visitor.complete(id, { token });
     assert.deepEqual([incomplete.status, incomplete.json.offset], [400, MIB]);

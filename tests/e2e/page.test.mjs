@@ -631,6 +631,7 @@ describe("the demo page", { timeout: 300_000 }, () => {
       { status: 413, detail: "no", words: /too large for this server/ },
       {
         status: 400,
+        code: "too-large",
         detail: "Size of file exceeds the limit (1000 bytes)",
         words: /too large for this server\. Size of file exceeds the limit \(1000 bytes\)\./,
       },
@@ -642,11 +643,10 @@ describe("the demo page", { timeout: 300_000 }, () => {
       },
     ];
     await visit.go();
-    for (const { status, detail, words, offer } of refusals) {
+    for (const { status, code, detail, words, offer } of refusals) {
       const name = `refused ${status} ${detail.length}.bin`;
-      await visit.page.route(`**${CHUNKS}`, (route) => route.fulfill({ status, json: { detail } }), {
-        times: 1,
-      });
+      const refusal = { status, json: { code, detail } };
+      await visit.page.route(`**${CHUNKS}`, (route) => route.fulfill(refusal), { times: 1 });
       await visit.choose({ name, mimeType: "text/plain", buffer: Buffer.from(name) });
       await visit.reaches(name, "error");
       await visit.row(name).getByText(words).waitFor();
@@ -709,10 +709,10 @@ describe("the demo page", { timeout: 300_000 }, () => {
   test("a file that is still being checked is waited for, and not sent again", async () => {
     visit.loadsMayFail = true;
     await visit.go();
-    const detail = "Upload is being completed";
+    const json = { code: "finishing", detail: "Upload is being completed" };
     await visit.page.route(
       `**${CHUNKS}_complete`,
-      (route) => route.fulfill({ status: 400, json: { detail } }),
+      (route) => route.fulfill({ status: 400, json }),
       { times: 1 },
     );
     await visit.page.route(

@@ -90,19 +90,14 @@ fn judge(status: StatusCode, after: Option<Duration>, answer: &Value) -> Trouble
     if let (400, Some(offset)) = (status.as_u16(), answer["offset"].as_u64()) {
         return Trouble::Moved { why, offset };
     }
-    match (status.as_u16(), detail) {
+    match (status.as_u16(), answer["code"].as_str().unwrap_or_default()) {
         // The bytes may have been damaged, which shows only when they are compared.
-        (410, _) if detail.starts_with("The stored upload is damaged") => Trouble::Anew(why),
+        (_, "checksum-mismatch" | "damaged" | "total-mismatch") => Trouble::Anew(why),
         (404 | 410, _) => Trouble::Gone(why),
-        (400, "md5 checksum does not match") => Trouble::Anew(why),
-        (400, _) if detail.starts_with("Size of file was announced as") => Trouble::Anew(why),
-        (400, "Upload is being completed" | "The request ended before its end") => {
-            Trouble::again(why)
-        }
-        // The status then says that the upload is complete.
-        (400, _) if detail.starts_with("Upload has already been marked") => Trouble::again(why),
+        // The status then says whether the upload is complete.
+        (400, "already-complete" | "finishing" | "source-failed") => Trouble::again(why),
         // Somebody else has continued the upload.
-        (409, "Upload was taken over by a newer request") => Trouble::Refused(why),
+        (_, "superseded") => Trouble::Refused(why),
         (408 | 409 | 429 | 500..=599, _) => Trouble::Again { why, after },
         _ => Trouble::Refused(why),
     }

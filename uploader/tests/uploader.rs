@@ -694,32 +694,24 @@ impl Scripted {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_answer_is_followed() {
-    let said = |status, detail: &str| Some((status, json!({ "detail": detail })));
+    let said = |status, code: &str| Some((status, json!({ "code": code, "detail": "no" })));
     let at = |offset| Some((400, json!({ "detail": "Offsets do not match", "offset": offset })));
     let again = "; again in ";
     let anew = "; begins anew";
     for (name, answers, code, complaint) in [
         ("a chunk that is not taken", vec![said(503, "")], 0, again),
         ("nor the second", vec![None, said(429, ""), None, said(408, ""), said(502, "")], 0, again),
-        ("busy", vec![None, said(409, "Upload is held by another request")], 0, again),
-        (
-            "taken over",
-            vec![None, said(409, "Upload was taken over by a newer request")],
-            1,
-            "(409)",
-        ),
+        ("busy", vec![None, said(409, "busy")], 0, again),
+        ("taken over", vec![None, said(409, "superseded")], 1, "(409)"),
+        ("still handed over", vec![None, said(400, "finishing")], 0, again),
+        ("another file", vec![None, said(400, "total-mismatch")], 0, anew),
         ("elsewhere", vec![None, at(CHUNK)], 0, ""),
         ("at its beginning", vec![None, None, at(0), at(CHUNK), None, at(2 * CHUNK)], 0, ""),
         ("beyond its end", vec![None, at(SIZE + 1)], 1, "Offsets do not match (400)"),
-        ("gone", vec![None, said(410, "Upload has expired")], 0, anew),
-        ("unknown", vec![None, None, said(404, "Upload not found")], 0, anew),
+        ("gone", vec![None, said(410, "expired")], 0, anew),
+        ("unknown", vec![None, None, said(404, "not-found")], 0, anew),
         ("no such path", vec![said(404, "")], 1, "(404)"),
-        (
-            "not allowed",
-            vec![said(403, "Authentication credentials were not provided")],
-            1,
-            "(403)",
-        ),
+        ("not allowed", vec![said(403, "unauthenticated")], 1, "(403)"),
         ("no such server", vec![Some((200, json!("hello")))], 1, "no server of chunked uploads"),
     ] {
         let scripted =
@@ -767,7 +759,7 @@ async fn what_the_application_does_not_want_is_not_sent_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_turns_out_to_be_damaged_is_sent_anew() {
     let scripted = Scripted::default();
-    let damaged = json!({ "detail": "The stored upload is damaged; begin a new one" });
+    let damaged = json!({ "code": "damaged", "detail": "no" });
     let (addr, world) = (scripted.start().await, World::new());
     scripted.damages.lock().unwrap().push_back((410, damaged));
     let ended = upload(addr, &[], &[&world.big()]).await.with(0);

@@ -119,7 +119,7 @@ fn judgements() {
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let json_type = header("Content-Type", "Application/JSON; charset=utf-8");
     let mut reply = Reply::new(400, vec![json_type, header("Allow", "POST")]);
-    reply.body = br#"{"detail": "no"}"#.to_vec();
+    reply.body = br#"{"code": "refused", "detail": "no"}"#.to_vec();
     (reply.sent, reply.seconds) = (5000, 2.0);
     let fits = |want: Value, reply: &Reply| judge(want.as_object().unwrap(), reply).is_none();
     for (want, wanted) in [
@@ -129,6 +129,9 @@ fn judgements() {
         (json!({"status": "400"}), false),
         (json!({"status": "closed"}), false),
         (json!({"json": {"detail": "no"}}), true),
+        (json!({"json": {"code": "refused", "detail": "no"}}), true),
+        (json!({"json": {"code": "failed", "detail": "no"}}), false),
+        (json!({"json": {"code": "refused"}}), false),
         (json!({"json": {}}), false),
         (json!({"body": "re:.*no.*"}), true),
         (json!({"body": "no"}), false),

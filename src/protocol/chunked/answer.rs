@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::config::Chunked;
 use super::form::FormError;
+use crate::code;
 use crate::engine::{Error, ErrorKind};
 use crate::policy::Refusal;
 use crate::protocol::{BodyError, Problem, quota};
@@ -130,71 +131,79 @@ pub(super) fn refusal(problem: Problem) -> Refusal {
 }
 
 fn body_refusal(error: BodyError) -> Refusal {
-    let timeout = |detail| Refusal::new(StatusCode::REQUEST_TIMEOUT, detail);
+    let timeout = |code, detail| Refusal::coded(code, StatusCode::REQUEST_TIMEOUT, detail);
     match error {
-        BodyError::Idle => timeout("The request brought no data for too long"),
-        BodyError::Slow => timeout("The request brought too little data"),
+        BodyError::Idle => timeout(code::IDLE_TIMEOUT, "The request brought no data for too long"),
+        BodyError::Slow => timeout(code::TOO_SLOW, "The request brought too little data"),
         BodyError::TooLarge(limit, error) => {
             let limit = limit.map(|limit| format!(" ({limit} bytes)")).unwrap_or_default();
             let detail = format!("Size of the request exceeds the limit{limit}");
-            let refusal = Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, detail);
-            refusal.because_of(Error::source_failed(error))
+            request_too_large(detail).because_of(Error::source_failed(error))
         }
         BodyError::Failed(error) => refusal(Error::source_failed(error).into()),
     }
 }
 
 fn engine_refusal(kind: &ErrorKind) -> Refusal {
+    let code = kind.code();
     match kind {
-        ErrorKind::NotFound => Refusal::new(StatusCode::NOT_FOUND, "Upload not found"),
-        ErrorKind::Expired => Refusal::new(StatusCode::GONE, "Upload has expired"),
-        ErrorKind::AlreadyComplete => bad("Upload has already been marked as \"complete\""),
-        ErrorKind::Finishing => bad("Upload is being completed"),
-        ErrorKind::Interrupted => bad("Completion of the upload was interrupted"),
-        ErrorKind::OffsetMismatch { offset } => bad("Offsets do not match").with("offset", *offset),
-        ErrorKind::TotalMismatch { total } => {
-            bad(format!("Size of file was announced as {total} bytes"))
+        ErrorKind::NotFound => Refusal::coded(code, StatusCode::NOT_FOUND, "Upload not found"),
+        ErrorKind::Expired => Refusal::coded(code, StatusCode::GONE, "Upload has expired"),
+        ErrorKind::AlreadyComplete => bad(code, "Upload has already been marked as \"complete\""),
+        ErrorKind::Finishing => bad(code, "Upload is being completed"),
+        ErrorKind::Interrupted => bad(code, "Completion of the upload was interrupted"),
+        ErrorKind::OffsetMismatch { offset } => {
+            bad(code, "Offsets do not match").with("offset", *offset)
         }
-        ErrorKind::TooLong { .. } => wrong_size(),
+        ErrorKind::TotalMismatch { total } => {
+            bad(code, format!("Size of file was announced as {total} bytes"))
+        }
+        ErrorKind::TooLong { .. } => wrong_size(code),
         ErrorKind::TooLarge { limit } => {
-            bad(format!("Size of file exceeds the limit ({limit} bytes)"))
+            bad(code, format!("Size of file exceeds the limit ({limit} bytes)"))
         }
         ErrorKind::QuotaExceeded { quota, limit } => {
             quota::exceeded(quota, *limit).with("limit", *limit)
         }
         ErrorKind::Incomplete { offset, total } => {
-            bad(format!("{offset} of {total} bytes have arrived")).with("offset", *offset)
+            bad(code, format!("{offset} of {total} bytes have arrived")).with("offset", *offset)
         }
-        ErrorKind::ChecksumMismatch => bad("md5 checksum does not match"),
+        ErrorKind::ChecksumMismatch => bad(code, "md5 checksum does not match"),
         ErrorKind::Superseded => {
-            Refusal::new(StatusCode::CONFLICT, "Upload was taken over by a newer request")
+            Refusal::coded(code, StatusCode::CONFLICT, "Upload was taken over by a newer request")
         }
-        ErrorKind::Busy => Refusal::new(StatusCode::CONFLICT, "Upload is held by another request")
-            .header(header::RETRY_AFTER, HeaderValue::from_static("1")),
+        ErrorKind::Busy => {
+            Refusal::coded(code, StatusCode::CONFLICT, "Upload is held by another request")
+                .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+        }
         ErrorKind::ShuttingDown => {
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down")
+            Refusal::coded(code, StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down")
                 .header(header::RETRY_AFTER, HeaderValue::from_static("5"))
         }
-        ErrorKind::Full => {
-            Refusal::new(StatusCode::INSUFFICIENT_STORAGE, "There is no room for the upload")
-        }
-        ErrorKind::Source => bad("The request ended before its end"),
+        ErrorKind::Full => Refusal::coded(
+            code,
+            StatusCode::INSUFFICIENT_STORAGE,
+            "There is no room for the upload",
+        ),
+        ErrorKind::Source => bad(code, "The request ended before its end"),
         ErrorKind::Damaged => {
-            Refusal::new(StatusCode::GONE, "The stored upload is damaged; begin a new one")
+            Refusal::coded(code, StatusCode::GONE, "The stored upload is damaged; begin a new one")
         }
-        ErrorKind::Store | ErrorKind::AlreadyExists => {
-            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "The upload could not be stored")
-        }
+        ErrorKind::Store | ErrorKind::AlreadyExists => Refusal::coded(
+            code,
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The upload could not be stored",
+        ),
     }
 }
 
-pub(super) fn bad(detail: impl Into<String>) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, detail)
+pub(super) fn bad(code: &'static str, detail: impl Into<String>) -> Refusal {
+    Refusal::coded(code, StatusCode::BAD_REQUEST, detail)
 }
 
 impl From<FormError> for Refusal {
     fn from(error: FormError) -> Self {
-        bad(format!("Error in the form: {error}"))
+        bad(error.code(), format!("Error in the form: {error}"))
     }
 }
 
@@ -204,23 +213,28 @@ impl From<FormError> for Problem {
     }
 }
 
+pub(super) fn request_too_large(detail: impl Into<String>) -> Refusal {
+    Refusal::coded(code::REQUEST_TOO_LARGE, StatusCode::PAYLOAD_TOO_LARGE, detail)
+}
+
 /// Returns the refusal of a body with a content coding. Storing it would not store the file that
 /// its name and its length describe.
 pub(super) fn encoded_body() -> Refusal {
     let detail = "A body with a Content-Encoding is not taken";
-    let refusal = Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
+    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    let refusal = Refusal::coded(code::UNSUPPORTED_ENCODING, status, detail);
     // RFC 9110, 12.5.3: the codings that are supported.
     refusal.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
 }
 
 pub(super) fn no_file() -> Refusal {
-    bad("No chunk file was submitted")
+    bad(code::NO_FILE, "No chunk file was submitted")
 }
 
-pub(super) fn bad_headers() -> Refusal {
-    bad("Error in request headers")
+pub(super) fn bad_headers(code: &'static str) -> Refusal {
+    bad(code, "Error in request headers")
 }
 
-pub(super) fn wrong_size() -> Refusal {
-    bad("File size doesn't match headers")
+pub(super) fn wrong_size(code: &'static str) -> Refusal {
+    bad(code, "File size doesn't match headers")
 }

@@ -12,6 +12,7 @@ use super::config::Chunked;
 use super::content_range::ContentRange;
 use super::form::{Boundary, FormError, FormEvent, FormLimits, FormReader, plain_media_type};
 use super::query::{self, Query, set_once};
+use crate::code;
 use crate::engine::{Append, AppendMode, ErrorKind, NewUpload, OwnerUploads};
 use crate::filename;
 use crate::id::UploadId;
@@ -174,7 +175,7 @@ impl Request<'_> {
         match (limit, &self.range) {
             (Some(limit), None) if min_bytes > limit => Err(ErrorKind::TooLarge { limit }.into()),
             (_, Some(range)) if min_bytes > range.len() || size < range.len() => {
-                Err(wrong_size().into())
+                Err(wrong_size(code::LENGTH_MISMATCH).into())
             }
             _ => Ok(()),
         }
@@ -304,7 +305,9 @@ impl Request<'_> {
             0 => Ok(()),
             // Without an offset in the answer: a client that continues from it would start one
             // upload after another.
-            _ if query::has_id(self.exchange.parts) => Err(bad(ID_IN_QUERY).into()),
+            _ if query::has_id(self.exchange.parts) => {
+                Err(bad(code::ID_IN_QUERY, ID_IN_QUERY).into())
+            }
             _ => Err(ErrorKind::OffsetMismatch { offset: 0 }.into()),
         }
     }
@@ -348,23 +351,29 @@ impl Receiver {
     async fn take(&mut self, bytes: Bytes, range: Option<&ContentRange>) -> Result<(), Problem> {
         self.received += bytes.len() as u64;
         if range.is_some_and(|range| self.received > range.len()) {
-            return Err(wrong_size().into());
+            return Err(wrong_size(code::LENGTH_MISMATCH).into());
         }
         Ok(self.append.write_bytes(bytes).await?)
     }
 }
 
 fn read_range(chunked: &Chunked, parts: &Parts) -> Result<Option<ContentRange>, Refusal> {
-    match headers::single(&parts.headers, &chunked.range_header).map_err(|_| bad_headers())? {
-        None if chunked.range_required => Err(bad_headers()),
+    match headers::single(&parts.headers, &chunked.range_header).map_err(|_| repeated())? {
+        None if chunked.range_required => Err(bad_headers(code::NO_CONTENT_RANGE)),
         None => Ok(None),
         // A malformed range must not turn a chunk into a whole file.
-        Some(value) => ContentRange::parse(value.as_bytes()).map(Some).ok_or_else(bad_headers),
+        Some(value) => ContentRange::parse(value.as_bytes())
+            .map(Some)
+            .ok_or_else(|| bad_headers(code::MALFORMED_CONTENT_RANGE)),
     }
 }
 
+fn repeated() -> Refusal {
+    bad_headers(code::REPEATED_HEADER)
+}
+
 fn body_kind(parts: &Parts) -> Result<BodyKind, Refusal> {
-    let media_type = headers::media_type(&parts.headers).map_err(|_| bad_headers())?;
+    let media_type = headers::media_type(&parts.headers).map_err(|_| repeated())?;
     if let Some(media_type) = media_type {
         match Boundary::from_content_type(media_type.as_bytes()) {
             Ok(boundary) => return Ok(BodyKind::Form(boundary)),
@@ -376,7 +385,7 @@ fn body_kind(parts: &Parts) -> Result<BodyKind, Refusal> {
         return Err(encoded_body());
     }
     let disposition = headers::single(&parts.headers, &CONTENT_DISPOSITION);
-    let disposition = disposition.map_err(|_| bad_headers())?.ok_or_else(no_file)?;
+    let disposition = disposition.map_err(|_| repeated())?.ok_or_else(no_file)?;
     let disposition = Disposition::of_request(disposition.as_bytes()).ok_or_else(no_file)?;
     let name = disposition.filename.filter(|name| filename::safe(name).is_some());
     let name = name.ok_or_else(no_file)?;

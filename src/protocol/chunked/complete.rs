@@ -3,15 +3,16 @@
 use std::fmt;
 use std::future::ready;
 
+use http::HeaderValue;
 use http::request::Parts;
-use http::{HeaderValue, StatusCode};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-use super::answer::{bad, bad_headers};
+use super::answer::{bad, bad_headers, request_too_large};
 use super::config::Chunked;
 use super::form::{self, Boundary, FormError, FormLimits};
 use super::query::set_once;
 use crate::checksum::Digest;
+use crate::code;
 use crate::engine::{Error, ErrorKind};
 use crate::id::UploadId;
 use crate::policy::{Action, Refusal};
@@ -27,7 +28,7 @@ pub(super) async fn complete<B: Payload>(
     let content = body
         .read_small(exchange.settings.replayed_bytes)
         .await?
-        .ok_or_else(|| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large"))?;
+        .ok_or_else(|| request_too_large("The request is too large"))?;
     let (id, md5) = read_fields(chunked.form_limits, exchange.parts, &content)?;
     if !is_self_delimiting(exchange.parts) {
         body.check_truncation()?;
@@ -36,9 +37,10 @@ pub(super) async fn complete<B: Payload>(
     let id = match id {
         Some(id) if md5.is_some() || !chunked.md5_check => id,
         _ if chunked.md5_check => {
-            return Err(bad("Both 'upload_id' and 'md5' are required").into());
+            let detail = "Both 'upload_id' and 'md5' are required";
+            return Err(bad(code::MISSING_FIELD, detail).into());
         }
-        _ => return Err(bad("'upload_id' is required").into()),
+        _ => return Err(bad(code::MISSING_FIELD, "'upload_id' is required").into()),
     };
     let id: UploadId = id.parse().map_err(|_| ErrorKind::NotFound)?;
     let digest = md5.as_deref().and_then(Digest::md5);
@@ -68,7 +70,7 @@ pub(crate) fn read_fields(
     parts: &Parts,
     body: &[u8],
 ) -> Result<Fields, Refusal> {
-    let media_type = media_type(&parts.headers).map_err(|_| bad_headers())?;
+    let media_type = media_type(&parts.headers).map_err(|_| bad_headers(code::REPEATED_HEADER))?;
     let media_type = media_type.map(HeaderValue::as_bytes);
     let essence = essence(media_type.unwrap_or_default());
     let (mut id, mut md5) = (None, None);
@@ -89,8 +91,8 @@ pub(crate) fn read_fields(
             }
         }
         b"application/json" => {
-            let Pairs(pairs) =
-                serde_json::from_slice(body).map_err(|_| bad("Error in the JSON body"))?;
+            let malformed = |_| bad(code::MALFORMED_JSON, "Error in the JSON body");
+            let Pairs(pairs) = serde_json::from_slice(body).map_err(malformed)?;
             for (name, value) in pairs {
                 take(&name, value.as_str().unwrap_or_default())?;
             }
@@ -133,7 +135,9 @@ impl<'de> Visitor<'de> for Pairs {
 /// The original protocol uses a different message here than for a chunk.
 fn completion_error(error: Error) -> Problem {
     match error.kind() {
-        ErrorKind::AlreadyComplete => bad("Upload has already been marked as complete").into(),
+        ErrorKind::AlreadyComplete => {
+            bad(code::ALREADY_COMPLETE, "Upload has already been marked as complete").into()
+        }
         _ => error.into(),
     }
 }

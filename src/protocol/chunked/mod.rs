@@ -22,6 +22,7 @@ pub use self::form::FormLimits;
 
 use self::answer::Answer;
 use super::{Dialect, Exchange, Incoming, Payload, Problem, Reply};
+use crate::code;
 use crate::cors::Cors;
 use crate::policy::{self, Refusal};
 use crate::upload::Upload;
@@ -77,7 +78,7 @@ impl Dialect for Chunked {
     }
 
     fn encode(&self, refusal: &Refusal) -> Response<Bytes> {
-        self.response(refusal.status(), refusal.headers().clone(), Some(refusal.content()))
+        self.response(refusal.status(), refusal.headers().clone(), Some(&refusal.content()))
     }
 
     fn cors(&self) -> Cors {
@@ -113,7 +114,8 @@ fn other_method(action: Action, method: &Method, has_id: bool) -> Result<Answer,
     if method == Method::OPTIONS {
         return Ok(Answer::empty(StatusCode::NO_CONTENT).header(header::ALLOW, allow));
     }
-    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "This method is not allowed here");
+    let (code, status) = (code::METHOD_NOT_ALLOWED, StatusCode::METHOD_NOT_ALLOWED);
+    let refusal = Refusal::coded(code, status, "This method is not allowed here");
     Err(refusal.header(header::ALLOW, allow))
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::request::Parts;
 
 use super::answer::bad;
+use crate::code;
 use crate::id::UploadId;
 use crate::policy::Refusal;
 
@@ -47,7 +48,10 @@ pub(super) fn set_once(slot: &mut Option<String>, value: &str, name: &str) -> Re
     }
     match slot.get_or_insert_with(|| value.to_owned()) == value {
         true => Ok(()),
-        false => Err(bad(format!("'{name}' was sent twice with different values"))),
+        false => {
+            let detail = format!("'{name}' was sent twice with different values");
+            Err(bad(code::REPEATED_FIELD, detail))
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use super::fields::{
     from_bool, limits,
 };
 use crate::checksum::Digest;
+use crate::code;
 use crate::engine::{Error, ErrorKind};
 use crate::policy::Refusal;
 use crate::protocol::{BodyError, Exchange, Problem, quota};
@@ -116,10 +117,11 @@ pub(super) fn refusal(problem: Problem) -> Refusal {
 
 fn body_refusal(error: BodyError) -> Refusal {
     match error {
-        BodyError::Idle => later("The request brought no data for too long"),
-        BodyError::Slow => later("The request brought too little data"),
+        BodyError::Idle => later(code::IDLE_TIMEOUT, "The request brought no data for too long"),
+        BodyError::Slow => later(code::TOO_SLOW, "The request brought too little data"),
         BodyError::TooLarge(_, error) => {
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large")
+            let (code, status) = (code::REQUEST_TOO_LARGE, StatusCode::PAYLOAD_TOO_LARGE);
+            Refusal::coded(code, status, "The request is too large")
                 .because_of(Error::source_failed(error))
         }
         BodyError::Failed(error) => refusal(Error::source_failed(error).into()),
@@ -127,59 +129,67 @@ fn body_refusal(error: BodyError) -> Refusal {
 }
 
 fn engine_refusal(kind: &ErrorKind) -> Refusal {
+    let code = kind.code();
     match kind {
-        ErrorKind::NotFound => Refusal::new(StatusCode::NOT_FOUND, "Upload not found"),
-        ErrorKind::Expired => Refusal::new(StatusCode::GONE, "Upload has expired"),
-        ErrorKind::Damaged => Refusal::new(StatusCode::GONE, "The stored upload is damaged"),
-        ErrorKind::AlreadyComplete => {
-            problem(bad("Upload is already complete"), "completed-upload")
+        ErrorKind::NotFound => Refusal::coded(code, StatusCode::NOT_FOUND, "Upload not found"),
+        ErrorKind::Expired => Refusal::coded(code, StatusCode::GONE, "Upload has expired"),
+        ErrorKind::Damaged => {
+            Refusal::coded(code, StatusCode::GONE, "The stored upload is damaged")
         }
-        ErrorKind::Finishing => later("The request is being handled"),
+        ErrorKind::AlreadyComplete => {
+            problem(bad(code, "Upload is already complete"), "completed-upload")
+        }
+        ErrorKind::Finishing => later(code, "The request is being handled"),
         ErrorKind::Interrupted => {
             let status = StatusCode::INTERNAL_SERVER_ERROR;
-            Refusal::new(status, "A crash has interrupted the handling of the request")
+            Refusal::coded(code, status, "A crash has interrupted the handling of the request")
                 .header(UPLOAD_COMPLETE, from_bool(true))
         }
-        ErrorKind::Busy => later("Upload is held by another request"),
+        ErrorKind::Busy => later(code, "Upload is held by another request"),
         ErrorKind::OffsetMismatch { offset } => {
-            let refusal = Refusal::new(StatusCode::CONFLICT, "Offsets do not match");
+            let refusal = Refusal::coded(code, StatusCode::CONFLICT, "Offsets do not match");
             problem(refusal, "mismatching-upload-offset")
                 .with("expected-offset", *offset)
                 .header(UPLOAD_OFFSET, HeaderValue::from(*offset))
         }
         ErrorKind::TotalMismatch { total } => {
-            inconsistent(format!("Length of the upload was announced as {total} bytes"))
+            inconsistent(code, format!("Length of the upload was announced as {total} bytes"))
         }
         ErrorKind::TooLong { total } => {
-            inconsistent(format!("The upload was announced with {total} bytes"))
+            inconsistent(code, format!("The upload was announced with {total} bytes"))
         }
         ErrorKind::Incomplete { offset, total } => {
-            inconsistent(format!("{offset} of {total} bytes have arrived"))
+            inconsistent(code, format!("{offset} of {total} bytes have arrived"))
         }
-        ErrorKind::TooLarge { limit } => Refusal::new(
+        ErrorKind::TooLarge { limit } => Refusal::coded(
+            code,
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("Size of the content exceeds the limit ({limit} bytes)"),
         ),
         ErrorKind::QuotaExceeded { quota, limit } => quota::exceeded(quota, *limit),
         ErrorKind::ChecksumMismatch => wrong_digest(&REPR_DIGEST, &[]),
-        ErrorKind::Superseded => later("Upload was taken over by a newer request"),
-        ErrorKind::ShuttingDown => later("The server is shutting down"),
-        ErrorKind::Source => later("The request ended before its end"),
-        ErrorKind::Full => {
-            Refusal::new(StatusCode::INSUFFICIENT_STORAGE, "There is no room for the upload")
-        }
-        ErrorKind::Store | ErrorKind::AlreadyExists => {
-            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "The upload could not be stored")
-        }
+        ErrorKind::Superseded => later(code, "Upload was taken over by a newer request"),
+        ErrorKind::ShuttingDown => later(code, "The server is shutting down"),
+        ErrorKind::Source => later(code, "The request ended before its end"),
+        ErrorKind::Full => Refusal::coded(
+            code,
+            StatusCode::INSUFFICIENT_STORAGE,
+            "There is no room for the upload",
+        ),
+        ErrorKind::Store | ErrorKind::AlreadyExists => Refusal::coded(
+            code,
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The upload could not be stored",
+        ),
     }
 }
 
-pub(super) fn bad(detail: impl Into<String>) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, detail)
+pub(super) fn bad(code: &'static str, detail: impl Into<String>) -> Refusal {
+    Refusal::coded(code, StatusCode::BAD_REQUEST, detail)
 }
 
-pub(super) fn inconsistent(detail: impl Into<String>) -> Refusal {
-    problem(bad(detail), "inconsistent-upload-length")
+pub(super) fn inconsistent(code: &'static str, detail: impl Into<String>) -> Refusal {
+    problem(bad(code, detail), "inconsistent-upload-length")
 }
 
 /// The `digests` that the field has given are not those of the content.
@@ -191,18 +201,19 @@ pub(super) fn wrong_digest(field: &HeaderName, digests: &[Digest]) -> Refusal {
         Some(json!({ "algorithm": algorithm, "provided-digest": provided, "header": header }))
     });
     let wrong: Vec<_> = wrong.collect();
-    problem(bad("A digest does not match the content"), "digest-mismatching-values")
-        .with("mismatching-digests", wrong)
+    let refusal = bad(code::CHECKSUM_MISMATCH, "A digest does not match the content");
+    problem(refusal, "digest-mismatching-values").with("mismatching-digests", wrong)
 }
 
 /// The field has no digest that anything could have.
 pub(super) fn invalid_digest(field: &HeaderName) -> Refusal {
-    problem(bad(format!("The field {field} has no valid digest")), "digest-invalid-values")
+    let refusal = bad(code::MALFORMED_CHECKSUM, format!("The field {field} has no valid digest"));
+    problem(refusal, "digest-invalid-values")
 }
 
 /// The content is smaller than content may be.
 fn too_small(limit: u64) -> Refusal {
-    bad(format!("Size of the content is below the limit ({limit} bytes)"))
+    bad(code::TOO_SMALL, format!("Size of the content is below the limit ({limit} bytes)"))
 }
 
 /// Names a problem type (RFC 9457).
@@ -211,8 +222,8 @@ fn problem(refusal: Refusal, name: &str) -> Refusal {
 }
 
 /// A client asks where the upload stands, and continues there.
-fn later(detail: &str) -> Refusal {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail).header(RETRY_AFTER, SOON)
+fn later(code: &'static str, detail: &str) -> Refusal {
+    Refusal::coded(code, StatusCode::SERVICE_UNAVAILABLE, detail).header(RETRY_AFTER, SOON)
 }
 
 /// Some clients begin a new upload after a 5xx of a `HEAD`.
@@ -229,19 +240,20 @@ pub(super) fn not_now(problem: Problem) -> Refusal {
 
 pub(super) fn wrong_media_type() -> Refusal {
     let partial = HeaderValue::from_static(PARTIAL_UPLOAD);
-    Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "The media type is application/partial-upload")
+    let (code, status) = (code::WRONG_CONTENT_TYPE, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    Refusal::coded(code, status, "The media type is application/partial-upload")
         .header(ACCEPT_PATCH, partial)
 }
 
 pub(super) fn not_allowed() -> Refusal {
     let allow = HeaderValue::from_static("OPTIONS, GET, HEAD, PATCH, DELETE");
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "This method is not allowed here")
-        .header(ALLOW, allow)
+    let (code, status) = (code::METHOD_NOT_ALLOWED, StatusCode::METHOD_NOT_ALLOWED);
+    Refusal::coded(code, status, "This method is not allowed here").header(ALLOW, allow)
 }
 
 /// Encodes a refusal as a problem (RFC 9457).
 pub(super) fn encode(refusal: &Refusal) -> Response<Bytes> {
-    let mut content = refusal.content().clone();
+    let mut content = refusal.content();
     let title = content.remove("detail").unwrap_or_default();
     content.insert("title".to_owned(), title);
     let mut response = empty(refusal.status(), refusal.headers().clone());

@@ -15,6 +15,7 @@ use super::fields::{
 use super::head;
 use super::interim::Interim;
 use crate::checksum::Digest;
+use crate::code;
 use crate::engine::{AppendMode, ErrorKind, Lease, OwnerUploads};
 use crate::id::UploadId;
 use crate::policy::{Action, Candidate, Context, Refusal};
@@ -81,9 +82,10 @@ impl<'a> Request<'a> {
         let headers = &exchange.parts.headers;
         check_media_type(headers)?;
         let at = integer(headers, &UPLOAD_OFFSET);
-        let at = at.ok_or_else(|| bad("Upload-Offset is required"))?;
+        let at = at.ok_or_else(|| bad(code::MISSING_HEADER, "Upload-Offset is required"))?;
         let complete = boolean(headers, &UPLOAD_COMPLETE);
-        let complete = complete.ok_or_else(|| bad("Upload-Complete is required"))?;
+        let complete =
+            complete.ok_or_else(|| bad(code::MISSING_HEADER, "Upload-Complete is required"))?;
         let length = integer(headers, &UPLOAD_LENGTH);
         let content = Content::read(headers, complete, size)?;
         Ok(Self { resumable, exchange, context, at, length, content })
@@ -185,10 +187,12 @@ impl<'a> Request<'a> {
         }
         match (self.length, end) {
             (Some(length), Some(end)) if end > length || self.content.complete && end != length => {
-                Err(answer::inconsistent("Upload-Length is not where the content ends").into())
+                let detail = "Upload-Length is not where the content ends";
+                Err(answer::inconsistent(code::LENGTH_MISMATCH, detail).into())
             }
             (Some(length), _) if length < upload.offset() => {
-                Err(answer::inconsistent("Upload-Length is less than the offset").into())
+                let detail = "Upload-Length is less than the offset";
+                Err(answer::inconsistent(code::LENGTH_MISMATCH, detail).into())
             }
             _ => Ok(()),
         }
@@ -228,7 +232,8 @@ impl<'a> Request<'a> {
             return Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, headers)));
         }
         if uploads.open(&lease.upload().id).await?.last_byte().await? != content[0] {
-            return Err(bad("The last byte is not the one that was sent before").into());
+            let detail = "The last byte is not the one that was sent before";
+            return Err(bad(code::LAST_BYTE_MISMATCH, detail).into());
         }
         let mut append = lease.append(AppendMode::AllOrNothing);
         append.set_end_acknowledged(!self.content.complete);

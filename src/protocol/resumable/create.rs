@@ -14,6 +14,7 @@ use super::fields::{
 use super::head;
 use super::interim::Interim;
 use crate::checksum::{Digest, DigestAlgorithm};
+use crate::code;
 use crate::engine::{Append, ErrorKind, NewUpload, OwnerUploads};
 use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::disposition::Disposition;
@@ -51,7 +52,8 @@ impl Creation<'_> {
         described.check(resumable, self.limit)?;
         if !resumable.can_keep(exchange.parts) {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            return Err(Refusal::new(status, "The headers of the request cannot be kept").into());
+            let detail = "The headers of the request cannot be kept";
+            return Err(Refusal::coded(code::HEADERS_TOO_LARGE, status, detail).into());
         }
         let headers = &exchange.parts.headers;
         let content = Content::read(headers, described.complete, described.size)?;
@@ -152,7 +154,8 @@ impl<'a> Described<'a> {
         resumable.check_total(self.total())?;
         match (self.length, self.size) {
             (Some(length), Some(size)) if size > length || self.complete && size != length => {
-                Err(inconsistent("Upload-Length is not the length of the content").into())
+                let detail = "Upload-Length is not the length of the content";
+                Err(inconsistent(code::LENGTH_MISMATCH, detail).into())
             }
             _ => Ok(()),
         }

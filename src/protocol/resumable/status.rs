@@ -10,6 +10,7 @@ use super::fields::{
 };
 use super::head;
 use crate::checksum::Digest;
+use crate::code;
 use crate::engine::{ErrorKind, OwnerUploads};
 use crate::id::UploadId;
 use crate::policy::Action;
@@ -70,7 +71,8 @@ async fn named(
     let uploads = exchange.authorize(&exchange.context(action, id.as_ref())).await?;
     let headers = &exchange.parts.headers;
     if headers.contains_key(UPLOAD_OFFSET) || headers.contains_key(UPLOAD_COMPLETE) {
-        return Err(bad("Such a request has neither Upload-Offset nor Upload-Complete").into());
+        let detail = "Such a request has neither Upload-Offset nor Upload-Complete";
+        return Err(bad(code::CONTRADICTORY_HEADERS, detail).into());
     }
     Ok((uploads, id.ok_or(ErrorKind::NotFound)?))
 }

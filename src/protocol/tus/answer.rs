@@ -11,6 +11,7 @@ use super::headers::{
     TUS_CHECKSUM_ALGORITHM, TUS_EXTENSION, TUS_MAX_SIZE, TUS_RESUMABLE, TUS_VERSION,
     UPLOAD_EXPIRES, UPLOAD_OFFSET, VERSION,
 };
+use crate::code;
 use crate::engine::{Error, ErrorKind};
 use crate::id::UploadId;
 use crate::policy::Refusal;
@@ -102,10 +103,11 @@ pub(super) fn refusal(problem: Problem) -> Refusal {
 
 fn body_refusal(error: BodyError) -> Refusal {
     match error {
-        BodyError::Idle => later("The request brought no data for too long"),
-        BodyError::Slow => later("The request brought too little data"),
+        BodyError::Idle => later(code::IDLE_TIMEOUT, "The request brought no data for too long"),
+        BodyError::Slow => later(code::TOO_SLOW, "The request brought too little data"),
         BodyError::TooLarge(_, error) => {
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large")
+            let (code, status) = (code::REQUEST_TOO_LARGE, StatusCode::PAYLOAD_TOO_LARGE);
+            Refusal::coded(code, status, "The request is too large")
                 .because_of(Error::source_failed(error))
         }
         BodyError::Failed(error) => refusal(Error::source_failed(error).into()),
@@ -113,68 +115,77 @@ fn body_refusal(error: BodyError) -> Refusal {
 }
 
 fn engine_refusal(kind: &ErrorKind) -> Refusal {
+    let code = kind.code();
     match kind {
-        ErrorKind::NotFound => Refusal::new(StatusCode::NOT_FOUND, "Upload not found"),
-        ErrorKind::Expired => Refusal::new(StatusCode::GONE, "Upload has expired"),
-        ErrorKind::Damaged => Refusal::new(StatusCode::GONE, "The stored upload is damaged"),
+        ErrorKind::NotFound => Refusal::coded(code, StatusCode::NOT_FOUND, "Upload not found"),
+        ErrorKind::Expired => Refusal::coded(code, StatusCode::GONE, "Upload has expired"),
+        ErrorKind::Damaged => {
+            Refusal::coded(code, StatusCode::GONE, "The stored upload is damaged")
+        }
         ErrorKind::AlreadyComplete => {
-            Refusal::new(StatusCode::FORBIDDEN, "Upload is already complete")
+            Refusal::coded(code, StatusCode::FORBIDDEN, "Upload is already complete")
         }
-        ErrorKind::Finishing => locked("Upload is being completed"),
+        ErrorKind::Finishing => locked(code, "Upload is being completed"),
         ErrorKind::Interrupted => {
-            Refusal::new(StatusCode::GONE, "Completion of the upload was interrupted")
+            Refusal::coded(code, StatusCode::GONE, "Completion of the upload was interrupted")
         }
-        ErrorKind::Busy => locked("Upload is held by another request"),
+        ErrorKind::Busy => locked(code, "Upload is held by another request"),
         ErrorKind::OffsetMismatch { offset } => {
-            Refusal::new(StatusCode::CONFLICT, "Offsets do not match")
+            Refusal::coded(code, StatusCode::CONFLICT, "Offsets do not match")
                 .header(UPLOAD_OFFSET, HeaderValue::from(*offset))
         }
         ErrorKind::TotalMismatch { total } => {
-            bad(format!("Length of the upload was announced as {total} bytes"))
+            bad(code, format!("Length of the upload was announced as {total} bytes"))
         }
-        ErrorKind::TooLong { total } => Refusal::new(
+        ErrorKind::TooLong { total } => Refusal::coded(
+            code,
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("The upload was announced with {total} bytes"),
         ),
-        ErrorKind::TooLarge { limit } => Refusal::new(
+        ErrorKind::TooLarge { limit } => Refusal::coded(
+            code,
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("Size of file exceeds the limit ({limit} bytes)"),
         ),
         ErrorKind::QuotaExceeded { quota, limit } => quota::exceeded(quota, *limit),
         ErrorKind::Incomplete { offset, total } => {
-            bad(format!("{offset} of {total} bytes have arrived"))
+            bad(code, format!("{offset} of {total} bytes have arrived"))
         }
         ErrorKind::ChecksumMismatch => checksum_mismatch(),
-        ErrorKind::Superseded => later("Upload was taken over by a newer request"),
-        ErrorKind::ShuttingDown => later("The server is shutting down"),
-        ErrorKind::Source => later("The request ended before its end"),
-        ErrorKind::Full => {
-            Refusal::new(StatusCode::INSUFFICIENT_STORAGE, "There is no room for the upload")
-        }
-        ErrorKind::Store | ErrorKind::AlreadyExists => {
-            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "The upload could not be stored")
-        }
+        ErrorKind::Superseded => later(code, "Upload was taken over by a newer request"),
+        ErrorKind::ShuttingDown => later(code, "The server is shutting down"),
+        ErrorKind::Source => later(code, "The request ended before its end"),
+        ErrorKind::Full => Refusal::coded(
+            code,
+            StatusCode::INSUFFICIENT_STORAGE,
+            "There is no room for the upload",
+        ),
+        ErrorKind::Store | ErrorKind::AlreadyExists => Refusal::coded(
+            code,
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The upload could not be stored",
+        ),
     }
 }
 
-pub(super) fn bad(detail: impl Into<String>) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, detail)
+pub(super) fn bad(code: &'static str, detail: impl Into<String>) -> Refusal {
+    Refusal::coded(code, StatusCode::BAD_REQUEST, detail)
 }
 
 /// A client asks where the upload stands, and continues there.
-fn later(detail: &str) -> Refusal {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, detail).header(RETRY_AFTER, SOON)
+fn later(code: &'static str, detail: &str) -> Refusal {
+    Refusal::coded(code, StatusCode::SERVICE_UNAVAILABLE, detail).header(RETRY_AFTER, SOON)
 }
 
 /// A client tries again.
-fn locked(detail: &str) -> Refusal {
-    Refusal::new(StatusCode::LOCKED, detail).header(RETRY_AFTER, SOON)
+fn locked(code: &'static str, detail: &str) -> Refusal {
+    Refusal::coded(code, StatusCode::LOCKED, detail).header(RETRY_AFTER, SOON)
 }
 
 /// The status that the checksum extension defines.
 pub(super) fn checksum_mismatch() -> Refusal {
     let status = StatusCode::from_u16(460).unwrap_or(StatusCode::BAD_REQUEST);
-    Refusal::new(status, "Checksum does not match")
+    Refusal::coded(code::CHECKSUM_MISMATCH, status, "Checksum does not match")
 }
 
 /// Clients of tus begin a new upload after most other statuses of a `HEAD`.
@@ -189,7 +200,8 @@ pub(super) fn not_now(problem: Problem) -> Refusal {
 }
 
 pub(super) fn wrong_media_type() -> Refusal {
-    Refusal::new(
+    Refusal::coded(
+        code::WRONG_CONTENT_TYPE,
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "The media type of the bytes is application/offset+octet-stream",
     )
@@ -197,8 +209,8 @@ pub(super) fn wrong_media_type() -> Refusal {
 
 pub(super) fn not_allowed() -> Refusal {
     let allow = HeaderValue::from_static("OPTIONS, POST, HEAD, PATCH, DELETE");
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "This method is not allowed here")
-        .header(ALLOW, allow)
+    let (code, status) = (code::METHOD_NOT_ALLOWED, StatusCode::METHOD_NOT_ALLOWED);
+    Refusal::coded(code, status, "This method is not allowed here").header(ALLOW, allow)
 }
 
 pub(super) fn encode(refusal: &Refusal) -> Response<Bytes> {

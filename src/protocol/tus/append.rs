@@ -11,6 +11,7 @@ use super::headers::{
     has_bytes, number, value,
 };
 use crate::checksum::{DigestAlgorithm, Running};
+use crate::code;
 use crate::engine::{Append, AppendMode, ErrorKind, Lease, OwnerUploads};
 use crate::id::UploadId;
 use crate::policy::{Action, Candidate, Context, Refusal};
@@ -84,7 +85,7 @@ impl<'a> Request<'a> {
             return Err(wrong_media_type());
         }
         let at = number(headers, &UPLOAD_OFFSET)?;
-        let at = at.ok_or_else(|| bad("Upload-Offset is required"))?;
+        let at = at.ok_or_else(|| bad(code::MISSING_HEADER, "Upload-Offset is required"))?;
         let length = number(headers, &UPLOAD_LENGTH)?;
         let check = Check::announced(tus, headers)?;
         Ok(Self { tus, exchange, context, at, length, size, check })
@@ -139,7 +140,7 @@ impl<'a> Request<'a> {
     /// the limit of the file's size.
     async fn check_upload(&self, upload: Upload) -> Result<Option<u64>, Problem> {
         if upload.is_joined() {
-            return Err(joined().into());
+            return Err(of_its_parts(StatusCode::FORBIDDEN).into());
         }
         let offset = shown_offset(&upload);
         if self.at != offset {
@@ -157,7 +158,8 @@ impl<'a> Request<'a> {
             return Err(ErrorKind::TooLong { total }.into());
         }
         if total.is_some_and(|total| total < upload.offset()) {
-            return Err(bad("Upload-Length is less than the offset").into());
+            let detail = "Upload-Length is less than the offset";
+            return Err(bad(code::LENGTH_MISMATCH, detail).into());
         }
         let context = Context { upload_id: Some(&upload.id), ..self.context };
         let configured = upload.max_bytes.or(self.exchange.settings.uploads.max_bytes());
@@ -187,7 +189,7 @@ impl<'a> Request<'a> {
     fn repeat(&self, upload: &Upload) -> Result<Reply, Problem> {
         let offset = upload.offset();
         match self.size {
-            _ if upload.is_joined() => Err(joined().into()),
+            _ if upload.is_joined() => Err(of_its_parts(StatusCode::FORBIDDEN).into()),
             _ if self.at != offset => Err(ErrorKind::OffsetMismatch { offset }.into()),
             Some(0) => Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, self.tus.headers(upload)))),
             _ => Err(ErrorKind::TooLong { total: offset }.into()),
@@ -209,7 +211,8 @@ impl<'a> Request<'a> {
             return Ok(Reply::Answer(empty(StatusCode::NO_CONTENT, headers)));
         }
         if uploads.open(&lease.upload().id).await?.last_byte().await? != content[0] {
-            return Err(bad("The last byte is not the one that was sent before").into());
+            let detail = "The last byte is not the one that was sent before";
+            return Err(bad(code::LAST_BYTE_MISMATCH, detail).into());
         }
         self.finish(lease).await
     }
@@ -261,8 +264,10 @@ impl<'a> Request<'a> {
     }
 }
 
-fn joined() -> Refusal {
-    Refusal::new(StatusCode::FORBIDDEN, "The bytes of the upload are those of its parts")
+/// Refuses bytes for an upload that is joined from others.
+pub(super) fn of_its_parts(status: StatusCode) -> Refusal {
+    let detail = "The bytes of the upload are those of its parts";
+    Refusal::coded(code::JOINED_UPLOAD, status, detail)
 }
 
 /// How a request that completes an upload is answered.
@@ -403,5 +408,5 @@ impl Check {
 }
 
 fn parse(text: &[u8]) -> Result<Expected, Refusal> {
-    Expected::parse(text).map_err(|error| bad(error.detail()))
+    Expected::parse(text).map_err(|error| bad(error.code(), error.detail()))
 }

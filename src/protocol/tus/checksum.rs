@@ -3,6 +3,7 @@
 use data_encoding::BASE64;
 
 use crate::checksum::{Digest, DigestAlgorithm};
+use crate::code;
 
 /// The digest that a client expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,13 @@ impl Expected {
 }
 
 impl ChecksumError {
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::Algorithm => code::UNKNOWN_CHECKSUM_ALGORITHM,
+            Self::Value => code::MALFORMED_CHECKSUM,
+        }
+    }
+
     pub(super) fn detail(self) -> &'static str {
         match self {
             Self::Algorithm => "The algorithm of Upload-Checksum is not offered",

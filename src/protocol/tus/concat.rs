@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 
-use super::answer::{self, bad, empty, insert};
+use super::answer::{bad, empty, insert};
 use super::append::Ending;
 use super::config::Tus;
 use super::create::Described;
 use super::headers::{UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, value};
+use crate::code;
 use crate::engine::{ErrorKind, NewUpload, OwnerUploads};
 use crate::id::UploadId;
 use crate::policy::{Context, Refusal};
@@ -51,6 +52,13 @@ pub(crate) enum ConcatError {
 }
 
 impl ConcatError {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Malformed => code::MALFORMED_HEADER,
+            Self::TooMany => code::TOO_MANY_PARTS,
+        }
+    }
+
     fn detail(self) -> String {
         match self {
             Self::Malformed => "Upload-Concat is neither partial nor final with a list".to_owned(),
@@ -64,9 +72,10 @@ impl Tus {
     pub(super) fn concat<'a>(&self, headers: &'a HeaderMap) -> Result<Option<Concat<'a>>, Refusal> {
         let Some(value) = value(headers, &UPLOAD_CONCAT)? else { return Ok(None) };
         if !self.extensions.concatenation {
-            return Err(bad("Upload-Concat is not offered"));
+            return Err(bad(code::NOT_OFFERED, "Upload-Concat is not offered"));
         }
-        Concat::parse(value.as_bytes()).map(Some).map_err(|error| bad(error.detail()))
+        let concat = Concat::parse(value.as_bytes());
+        concat.map(Some).map_err(|error| bad(error.code(), error.detail()))
     }
 
     /// Returns the id in a URL that this server may have told a client.
@@ -133,7 +142,8 @@ pub(super) async fn join(
 ) -> Result<Reply, Problem> {
     let headers = &exchange.parts.headers;
     if headers.contains_key(UPLOAD_LENGTH) || headers.contains_key(UPLOAD_DEFER_LENGTH) {
-        return Err(bad("The length of the upload is that of its parts").into());
+        let detail = "The length of the upload is that of its parts";
+        return Err(bad(code::CONTRADICTORY_HEADERS, detail).into());
     }
     let ids: Option<Vec<_>> = urls.iter().map(|url| tus.part(exchange.parts, url)).collect();
     let ids = ids.ok_or_else(no_such_part)?;
@@ -189,7 +199,7 @@ async fn total(
             },
         };
         if !tus.extensions.concatenation_unfinished && part.total() != Some(part.offset()) {
-            return Err(bad("A part is not complete").into());
+            return Err(bad(code::INCOMPLETE_PART, "A part is not complete").into());
         }
         known.insert(id, part.total());
     }
@@ -197,7 +207,7 @@ async fn total(
 }
 
 fn no_such_part() -> Refusal {
-    answer::bad("Upload-Concat names something that is no part of this server")
+    bad(code::NO_SUCH_PART, "Upload-Concat names something that is no part of this server")
 }
 
 /// How many parts a file can have. What clients send in parallel is a few.

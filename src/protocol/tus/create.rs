@@ -4,13 +4,14 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 
 use super::answer::{bad, empty, insert, not_allowed, wrong_media_type};
-use super::append::{Check, Ending};
+use super::append::{Check, Ending, of_its_parts};
 use super::concat::{self, Concat};
 use super::config::Tus;
 use super::headers::{
     UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA, UPLOAD_OFFSET, has_bytes, number, value,
 };
 use super::metadata::Metadata;
+use crate::code;
 use crate::engine::{ErrorKind, NewUpload};
 use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::{Exchange, Incoming, Payload, Problem, Reply};
@@ -32,7 +33,7 @@ pub(super) async fn create<B: Payload>(
     let brings_bytes = size != Some(0);
     if let Some(Concat::Final(urls)) = &concat {
         if brings_bytes {
-            return Err(bad("The bytes of the upload are those of its parts").into());
+            return Err(of_its_parts(StatusCode::BAD_REQUEST).into());
         }
         return concat::join(tus, exchange, context, &uploads, urls).await;
     }
@@ -81,10 +82,11 @@ impl Described {
         let raw = value(&parts.headers, &UPLOAD_METADATA)?;
         if raw.is_some_and(|raw| raw.len() > tus.metadata_bytes) {
             let detail = format!("Upload-Metadata has more than {} bytes", tus.metadata_bytes);
-            return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail));
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return Err(Refusal::coded(code::HEADERS_TOO_LARGE, status, detail));
         }
         let metadata = Metadata::parse(raw.map_or(b"", |raw| raw.as_bytes()));
-        let metadata = metadata.map_err(|error| bad(error.detail()))?;
+        let metadata = metadata.map_err(|error| bad(code::MALFORMED_METADATA, error.detail()))?;
         let raw = raw.and_then(|raw| raw.to_str().ok()).filter(|raw| !raw.is_empty());
         Ok(Self { total, raw: raw.map(str::to_owned), metadata })
     }
@@ -133,10 +135,16 @@ fn length(tus: &Tus, headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
     let length = number(headers, &UPLOAD_LENGTH)?;
     match (length, value(headers, &UPLOAD_DEFER_LENGTH)?) {
         (Some(length), None) => Ok(Some(length)),
-        (None, Some(defers)) if defers == "1" && tus.extensions.creation_defer_length => Ok(None),
-        (None, Some(_)) => Err(bad("Upload-Defer-Length is not 1, or not offered")),
-        (Some(_), Some(_)) => Err(bad("Upload-Length and Upload-Defer-Length exclude each other")),
-        (None, None) => Err(bad("Upload-Length is required")),
+        (None, Some(_)) if !tus.extensions.creation_defer_length => {
+            Err(bad(code::NOT_OFFERED, "Upload-Defer-Length is not offered"))
+        }
+        (None, Some(defers)) if defers == "1" => Ok(None),
+        (None, Some(_)) => Err(bad(code::MALFORMED_HEADER, "Upload-Defer-Length is not 1")),
+        (Some(_), Some(_)) => Err(bad(
+            code::CONTRADICTORY_HEADERS,
+            "Upload-Length and Upload-Defer-Length exclude each other",
+        )),
+        (None, None) => Err(bad(code::MISSING_HEADER, "Upload-Length is required")),
     }
 }
 

@@ -4,6 +4,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
 use super::answer::bad;
+use crate::code;
 use crate::policy::Refusal;
 use crate::protocol::headers::{essence, is_plain, single};
 
@@ -29,7 +30,8 @@ pub(super) const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
 pub(super) fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
     match single(headers, &TUS_RESUMABLE) {
         Ok(Some(version)) if *version == VERSION => Ok(()),
-        _ => Err(Refusal::new(
+        _ => Err(Refusal::coded(
+            code::UNSUPPORTED_VERSION,
             StatusCode::PRECONDITION_FAILED,
             "This server speaks version 1.0.0 of tus",
         )
@@ -71,14 +73,15 @@ pub(super) fn value<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
 ) -> Result<Option<&'a HeaderValue>, Refusal> {
-    single(headers, name).map_err(|_| bad(format!("{name} was sent twice")))
+    single(headers, name).map_err(|_| bad(code::REPEATED_HEADER, format!("{name} was sent twice")))
 }
 
 /// Returns the number in a header.
 pub(super) fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>, Refusal> {
     let Some(value) = value(headers, name)? else { return Ok(None) };
     let number = parse_number(value.as_bytes());
-    number.map(Some).ok_or_else(|| bad(format!("{name} is not a number")))
+    let malformed = || bad(code::MALFORMED_HEADER, format!("{name} is not a number"));
+    number.map(Some).ok_or_else(malformed)
 }
 
 /// Digits only: Rust's own parser also takes a sign.

@@ -1,5 +1,7 @@
 use std::{error::Error, fmt};
 
+use crate::code;
+
 /// Why a form was refused.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,28 @@ pub(crate) enum FormError {
     TooMuchIgnored,
     /// The body ended before the form did.
     Truncated,
+}
+
+impl FormError {
+    /// The word by which programs know the error.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::NotForm
+            | Self::Boundary
+            | Self::BoundaryLine
+            | Self::Header
+            | Self::Undecodable => code::MALFORMED_FORM,
+            Self::TooManyParts
+            | Self::HeaderTooLong
+            | Self::FieldTooLong
+            | Self::FieldsTooLong
+            | Self::TooMuchIgnored => code::FORM_TOO_LARGE,
+            Self::Encoding => code::UNSUPPORTED_ENCODING,
+            Self::NoFilename | Self::Unnamed => code::NO_FILE,
+            Self::TwoFiles => code::TWO_FILES,
+            Self::Truncated => code::TRUNCATED_FORM,
+        }
+    }
 }
 
 impl fmt::Display for FormError {
