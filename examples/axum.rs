@@ -60,6 +60,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let routes = takes_files
         .route("/api/chunked_upload_form", post(form::whole_file).with_state(takes_forms))
         .route("/api/uploads", get(list::mine).with_state(uploads.clone()))
+        .route("/health", get(health).with_state(uploads.clone()))
         .merge(operator::routes(uploads.clone(), watch))
         .merge(page::pages());
     let app = Router::new().fallback_service(layer.around(routes));
@@ -76,6 +77,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     sweeper.stop().await;
     Ok(())
+}
+
+/// Tells a load balancer whether files can be stored now.
+async fn health(State(uploads): State<Uploads>) -> Result<Json<Value>, StatusCode> {
+    match tokio::time::timeout(PATIENCE, uploads.check()).await {
+        Ok(Ok(health)) => return Ok(Json(json!({ "free_bytes": health.free_bytes }))),
+        Ok(Err(error)) => eprintln!("check the store: {error}: {:?}", error.source()),
+        Err(_) => eprintln!("check the store: it does not answer"),
+    }
+    Err(StatusCode::SERVICE_UNAVAILABLE)
 }
 
 /// Takes a finished file.

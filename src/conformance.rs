@@ -272,6 +272,8 @@ macro_rules! cases {
 
 cases! {
     a_good_store_passes_its_check,
+    a_probe_shows_nowhere_and_leaves_nothing,
+    dropping_a_probing_future_leaves_nothing,
     an_unknown_upload_is_not_found,
     a_creation_is_invisible_before_its_first_commit,
     a_creation_dropped_before_its_commit_leaves_nothing,
@@ -334,6 +336,43 @@ cases! {
 
 async fn a_good_store_passes_its_check<S: Store>(suite: &Suite<S>) {
     suite.store().check().must("check");
+}
+
+async fn a_probe_shows_nowhere_and_leaves_nothing<S: Store>(suite: &Suite<S>) {
+    let store = suite.store();
+    let other = suite.reopen.as_ref().map(|reopen| Arc::new(reopen(&store)));
+    for uploads in [0, 1] {
+        if uploads == 1 {
+            born(&*store, &data(1, 50)).await;
+        }
+        let stores = [&store, other.as_ref().unwrap_or(&store)];
+        let probes = stores.into_iter().cycle().take(10).map(Arc::clone);
+        let probes: Vec<_> =
+            probes.map(|store| tokio::spawn(async move { store.probe().await })).collect();
+        while !probes.iter().all(|probe| probe.is_finished()) {
+            let page = store.list(None).await.must("list");
+            assert_eq!((page.uploads.len(), page.abandoned.len()), (uploads, 0));
+            tokio::task::yield_now().await;
+        }
+        for probe in probes {
+            probe.await.must("end").must("probe");
+        }
+        suite.holds(&store, 50 * uploads as u64).await;
+    }
+}
+
+async fn dropping_a_probing_future_leaves_nothing<S: Store>(suite: &Suite<S>) {
+    let store = suite.store();
+    for polls in 0..POLLS {
+        let done = polled(polls, store.probe()).await.is_some();
+        store.settle().await;
+        suite.holds(&store, 0).await;
+        store.probe().await.must("probe");
+        assert!(listed(&*store).await.is_empty(), "it is listed");
+        if done {
+            break;
+        }
+    }
 }
 
 async fn an_unknown_upload_is_not_found<S: Store>(suite: &Suite<S>) {

@@ -142,8 +142,8 @@ pub use checksum::{ChecksumState, Digest, DigestAlgorithm};
 pub use cors::Cors;
 pub use engine::{
     Append, AppendMode, CompletedUpload, Completion, ConfigError, Error, ErrorKind, Event, Expired,
-    Expiry, Filter, Lease, Listing, NewUpload, Observer, OperatorUploads, OwnerUploads, Quota,
-    ShutdownGuard, Sweeper, Uploads, UploadsBuilder,
+    Expiry, Filter, Health, Lease, Listing, NewUpload, Observer, OperatorUploads, OwnerUploads,
+    Quota, ShutdownGuard, Sweeper, Uploads, UploadsBuilder,
 };
 pub use future::ResponseFuture;
 pub use id::{ParseIdError, UploadId};

@@ -137,11 +137,14 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
     let application =
         tower::service_fn(move |request| application(Arc::clone(&hook), finished.clone(), request));
     let around = layer.layer(application);
-    let finished = uploads.for_operator();
+    let (finished, checked) = (uploads.for_operator(), uploads.clone());
     // What is below the path of the draft's uploads does not reach the application.
     let service = tower::service_fn(move |request: Request<Incoming>| {
-        let (around, finished) = (around.clone(), finished.clone());
+        let (around, finished, checked) = (around.clone(), finished.clone(), checked.clone());
         async move {
+            if request.uri().path() == "/health" {
+                return Ok(health(&checked).await.map(Either::Left));
+            }
             let (method, uri) = (request.method().clone(), request.uri().clone());
             if let Some(content) = inbox::finished(&finished, method, uri).await {
                 return Ok(Response::new(Either::Left(Full::new(Bytes::from(content)))));
@@ -224,6 +227,19 @@ where
             answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "detail": "Internal error" }))
         }
     })
+}
+
+/// Whether uploads can be stored. A server of an application would keep the reason for its log.
+async fn health(uploads: &Uploads) -> Response<Full<Bytes>> {
+    match tokio::time::timeout(SHUTDOWN, uploads.check()).await {
+        Ok(Ok(health)) => answer(StatusCode::OK, &json!({ "free_bytes": health.free_bytes })),
+        Ok(Err(error)) => {
+            let why = error.source().map(ToString::to_string);
+            let content = json!({ "detail": error.to_string(), "why": why });
+            answer(StatusCode::SERVICE_UNAVAILABLE, &content)
+        }
+        Err(_) => answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "detail": "no answer" })),
+    }
 }
 
 /// The status that a request wants to be answered with.

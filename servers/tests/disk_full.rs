@@ -25,8 +25,8 @@ use tempfile::TempDir;
 use client::{Reply, read_reply};
 use server::{
     Answer, Form, Plan, Random, SETTINGS, SYNC, Server, Settings, Shape, World, ask,
-    cancel_request, complete_request, is_long, is_set, rerun, seed, status, status_request, until,
-    upload_id,
+    cancel_request, complete_request, is_long, is_set, request, rerun, seed, status,
+    status_request, until, upload_id,
 };
 use upload::{BYTES, Dialect, Upload};
 
@@ -191,6 +191,51 @@ fn a_completion_on_a_full_disk_works_or_can_be_repeated() {
              before the hook and {by_hook} after it, and worked later"
         );
         assert_ne!(worked * by_layer, 0, "the disk was never full, or always");
+        world.no_panic();
+    }
+}
+
+#[test]
+fn a_check_says_what_the_disk_cannot_do_and_leaves_nothing() {
+    if !may_mount("a_check_says_what_the_disk_cannot_do_and_leaves_nothing") {
+        return;
+    }
+    for settings in SETTINGS {
+        let (disk, world) = disk("size=8m,nr_inodes=200");
+        let server = world.start(settings);
+        let plan = Plan::of_length(seed(), 0, 100_000);
+        let id = server.begin(&plan, 1000);
+        let files = world.files();
+        let check = |status: u16| {
+            let answer = server.ask(&request("GET", "/health", "", b""));
+            assert_eq!(answer.status, status, "{answer:?}");
+            assert_eq!(world.files(), files);
+            answer.json
+        };
+        let fails = |detail: &str, steps: &[&str]| {
+            let json = check(503);
+            assert_eq!(json["detail"], detail);
+            let why = json["why"].as_str().unwrap();
+            assert!(why.contains(world.data().to_str().unwrap()), "{why}");
+            assert!(steps.iter().any(|step| why.contains(step)), "{why}");
+        };
+        assert!(check(200)["free_bytes"].as_u64().unwrap() > 7 << 20);
+        disk.leave(0);
+        fails("the store is full", &["write "]);
+        // The file that is locked has a page, and the other one has none.
+        disk.leave(1);
+        fails("the store is full", &["write "]);
+        disk.leave(4);
+        assert!(check(200)["free_bytes"].as_u64().unwrap() <= 4 * PAGE as u64);
+        disk.make_room();
+        disk.leave_inodes(1);
+        fails("the store is full", &["create "]);
+        disk.leave_inodes(100);
+        disk.remount("ro");
+        fails("the store failed", &["create "]);
+        disk.remount("rw");
+        check(200);
+        world.finish(server.addr, &id, &plan, 1000).unwrap();
         world.no_panic();
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::buffer::{Pool, SMALL};
+use super::check::Checks;
 use super::claim::Claims;
 use super::core::Engine;
 use super::error::ConfigError;
@@ -32,6 +33,7 @@ impl UploadsBuilder {
                 store,
                 observer: None,
                 claims: Claims::default(),
+                checks: Checks::default(),
                 swept: Swept::default(),
                 pool: Pool::new(DEFAULT_BATCH, DEFAULT_BATCHES),
                 ledger: Arc::default(),

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::buffer::Pool;
 use super::builder::Expiry;
+use super::check::Checks;
 use super::claim::Claims;
 use super::error::{Error, ErrorKind};
 use super::event::DynObserver;
@@ -18,6 +19,7 @@ pub(super) struct Engine {
     pub(super) store: Box<dyn DynStore>,
     pub(super) observer: Option<Box<dyn DynObserver>>,
     pub(super) claims: Claims,
+    pub(super) checks: Checks,
     pub(super) swept: Swept,
     pub(super) pool: Arc<Pool>,
     pub(super) ledger: Arc<Ledger>,

@@ -12,6 +12,7 @@ mod append;
 mod batch;
 mod buffer;
 mod builder;
+mod check;
 mod checksums;
 mod claim;
 mod complete;
@@ -28,6 +29,7 @@ mod uploads;
 
 pub use append::{Append, AppendMode};
 pub use builder::{Expiry, UploadsBuilder};
+pub use check::Health;
 pub use claim::ShutdownGuard;
 pub use complete::{CompletedUpload, Completion};
 pub use error::{ConfigError, Error, ErrorKind};

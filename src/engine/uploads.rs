@@ -10,6 +10,7 @@ use http::Extensions;
 use super::access::{Access, Scope};
 use super::append::{Append, AppendMode, Origin};
 use super::builder::UploadsBuilder;
+use super::check::{self, Health};
 use super::claim::ShutdownGuard;
 use super::complete::{self, Completion};
 use super::core::{self, Engine};
@@ -90,6 +91,49 @@ impl Uploads {
     /// [`for_owner`](Self::for_owner).
     pub fn for_operator(&self) -> OperatorUploads {
         OperatorUploads { access: Access::new(Arc::clone(&self.engine), Scope::All) }
+    }
+
+    /// Checks whether uploads can be stored at this moment: writes something to the store, syncs it,
+    /// reads it back and removes it. Use it for a health route, and when the server starts.
+    ///
+    /// No listing and no sweep sees what it writes, and nothing of it stays, even if the check fails
+    /// in the middle or its future is dropped. Any number of processes and nodes may check at the same
+    /// time. In a process there is one check at a time: a call during another one waits for it, and
+    /// calls that wait together share the next one. So a disk that hangs occupies one thread, however
+    /// often the check is called; put your own timeout around it.
+    ///
+    /// - In a folder ([`FsStore`](crate::store::FsStore)): the folders exist or can be created, and a
+    ///   file can be created, locked (so that no other can lock it), written, synced, renamed, read and
+    ///   removed there.
+    /// - In a bucket ([`BucketStore`](crate::store::BucketStore)): an object can be created, is not
+    ///   created twice, is read back with its metadata, and can be deleted; also where files are
+    ///   persisted to, if that is another bucket. This takes seven requests.
+    /// - In memory, there is nothing to check.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let folder = folder.path().join("uploads");
+    /// use tower_chunked_upload::Uploads;
+    /// use tower_chunked_upload::store::FsStore;
+    ///
+    /// let uploads = Uploads::builder(FsStore::new(&folder)).build()?;
+    /// let health = uploads.check().await?;
+    /// # #[cfg(unix)]
+    /// assert!(health.free_bytes > Some(0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Full`](crate::ErrorKind::Full) or [`ErrorKind::Store`](crate::ErrorKind::Store):
+    /// the [source](std::error::Error::source) says what could not be done and where, with the path
+    /// or the answer of the object store. It is for the operator, while the error itself may be shown
+    /// to anybody. [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown) after the beginning of
+    /// a [shutdown](Self::shutdown), so that a load balancer sends nothing more.
+    pub async fn check(&self) -> Result<Health, Error> {
+        check::check(&self.engine).await
     }
 
     /// Removes expired uploads, and what interrupted ones have left.

@@ -2,6 +2,7 @@
 //! dropped, wherever the calls on files are made. `LONG=1` does all of it; the default is a sample.
 
 mod calls;
+mod check;
 mod dropped;
 mod hang;
 mod image;

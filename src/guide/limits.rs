@@ -152,3 +152,51 @@
 //!
 //! If many clients send much at the same moment, the server needs more for that moment, and the
 //! allocator may not give it back.
+//!
+//! # How does a load balancer know that the server can take files?
+//!
+//! [`Uploads::check`](crate::Uploads::check) writes something to the store, syncs it, reads it back
+//! and removes it. A health route calls it, with a timeout for a disk that hangs:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::error::Error as _;
+//! use std::time::Duration;
+//!
+//! use axum::extract::State;
+//! use axum::http::StatusCode;
+//! use axum::{Router, routing::get};
+//! use tower_chunked_upload::{Uploads, store::FsStore};
+//!
+//! async fn health(State(uploads): State<Uploads>) -> Result<String, StatusCode> {
+//!     match tokio::time::timeout(Duration::from_secs(3), uploads.check()).await {
+//!         Ok(Ok(health)) => return Ok(format!("{:?}", health.free_bytes)),
+//!         // The source names the step and the path.
+//!         Ok(Err(error)) => eprintln!("{error}: {:?}", error.source()),
+//!         Err(_) => eprintln!("the store does not answer"),
+//!     }
+//!     Err(StatusCode::SERVICE_UNAVAILABLE)
+//! }
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path().join("uploads");
+//! let uploads = Uploads::builder(FsStore::new(&folder)).build()?;
+//! // The server does not start on a folder that it cannot write to.
+//! uploads.check().await?;
+//! let app: Router = Router::new().route("/health", get(health).with_state(uploads.clone()));
+//! # use tower::ServiceExt as _;
+//! # let asked = || axum::extract::Request::get("/health").body(axum::body::Body::empty());
+//! # assert_eq!(app.clone().oneshot(asked()?).await?.status(), StatusCode::OK);
+//! # std::fs::remove_dir(&folder)?;
+//! # std::fs::write(&folder, "")?;
+//! # assert_eq!(app.clone().oneshot(asked()?).await?.status(), StatusCode::SERVICE_UNAVAILABLE);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A process checks once at a time, so a route that is asked too often costs little. A full disk
+//! fails the check before it fails an upload; [`min_free_bytes`](crate::UploadsBuilder::min_free_bytes)
+//! does not, so compare `free_bytes` with what you need. From the beginning of a
+//! [shutdown](crate::Uploads::shutdown) the check fails. In [a bucket](super::nodes) a check takes
+//! seven requests: one every ten seconds costs 14 cents a day on S3, for each node.

@@ -13,6 +13,7 @@ use crate::upload::Upload;
 erased! {
     pub(crate) trait DynStore: Send, Sync; for Store {
         fn check(&self) -> Result<()>;
+        async fn probe(&self) -> Result<()>;
         fn capabilities(&self) -> Capabilities;
         async fn create(&self, upload: Upload) -> Result<Box<dyn DynWriter>> as boxed;
         async fn load(&self, id: &'a UploadId) -> Result<Upload>;

@@ -71,6 +71,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn probe(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities { max_bytes: u64::try_from(isize::MAX).ok(), ..Capabilities::default() }
     }

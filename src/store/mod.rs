@@ -80,6 +80,19 @@ pub trait Store: Send + Sync + 'static {
     /// [`Uploads`](crate::Uploads) is built.
     fn check(&self) -> Result<()>;
 
+    /// Tries whether uploads can be kept now: writes something that is no upload, as durably as
+    /// uploads are written, reads it back and removes it, and tries whatever else the store relies
+    /// on. Nobody sees it in a listing, and others may do the same at the same time.
+    ///
+    /// It leaves nothing, also if it fails or its future is dropped. What a crash has left, a later
+    /// one removes. [`Uploads::check`](crate::Uploads::check) calls it, once at a time.
+    ///
+    /// A store that cannot fail does nothing.
+    ///
+    /// # Errors
+    /// What could not be done, and where.
+    fn probe(&self) -> impl Future<Output = Result<()>> + Send;
+
     /// What the store can do. Called often, and always says the same.
     fn capabilities(&self) -> Capabilities;
 

@@ -690,6 +690,7 @@ pub(crate) enum Call {
     Reread,
     Persist,
     Remove,
+    Probe,
 }
 
 /// A store in memory that fails, or waits, where a test says so.
@@ -780,6 +781,11 @@ impl Store for Double {
 
     fn check(&self) -> Result<(), StoreError> {
         self.inner.check()
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.plan.enter(Call::Probe).await?;
+        self.inner.probe().await
     }
 
     async fn create(&self, upload: Upload) -> Result<DoubleWriter, StoreError> {

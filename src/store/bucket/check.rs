@@ -1,28 +1,29 @@
-//! Whether an object store can be trusted with uploads, and whether the nodes agree.
+//! Whether an object store can be trusted with uploads, and whether the nodes agree. All is tried
+//! when a node starts, and what every commit needs again at each check.
 
 use std::fmt::Display;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use futures_util::TryStreamExt;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, ready};
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{Attributes, Error, GetOptions, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{
+    Attributes, Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload,
+};
 use serde::{Deserialize, Serialize};
 
+use super::clock::Clock;
 use super::entry::{attribute, attributes, nonce};
 use super::keys::Keys;
 use super::log::CommitLog;
-use super::objects::{Context, Objects, Retries};
+use super::objects::{Context, DELETED_AT_ONCE, Objects, Retries};
 use crate::store::{Result, StoreError};
 
 /// Tries everything that a store rests on, and whether the other nodes have the same settings.
 pub(super) async fn check(log: &CommitLog, targets: &Objects, lease: Duration) -> Result<()> {
-    let (name, what) = (nonce(), "the object store");
-    let probe = Probe { objects: &log.objects, what, keys: &log.keys, name: &name };
-    probe.checked(true).await?;
-    if !targets.is(&log.objects) {
-        let what = "the object store to persist to";
-        Probe { objects: targets, what, ..probe }.checked(false).await?;
+    let name = nonce();
+    for probe in probes(log, targets, &name) {
+        probe.checked(async || probe.trusted(probe.objects.is(&log.objects)).await).await?;
     }
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let here = Settings {
@@ -31,6 +32,29 @@ pub(super) async fn check(log: &CommitLog, targets: &Objects, lease: Duration) -
         completion_lease_millis: millis(lease),
     };
     here.agree(&log.objects, &log.keys.settings()).await
+}
+
+/// Tries what a commit needs, while the store is in use.
+pub(super) async fn probe(log: &CommitLog, targets: &Objects) -> Result<()> {
+    let name = nonce();
+    for probe in probes(log, targets, &name) {
+        probe.remove_left(&log.clock).await;
+        probe.checked(async || probe.creates_once().await).await?;
+    }
+    Ok(())
+}
+
+/// For the store, and for the one that files are persisted to if that is another.
+fn probes<'a>(
+    log: &'a CommitLog,
+    targets: &'a Objects,
+    name: &'a str,
+) -> impl Iterator<Item = Probe<'a>> {
+    let (objects, what) = (&log.objects, "the object store");
+    let probe = Probe { objects, what, keys: &log.keys, name };
+    let what = "the object store to persist to";
+    let other = (!targets.is(objects)).then_some(Probe { objects: targets, what, ..probe });
+    std::iter::once(probe).chain(other)
 }
 
 /// If two nodes differed in these, bytes could be lost.
@@ -83,20 +107,35 @@ struct Probe<'a> {
 }
 
 impl Probe<'_> {
-    async fn checked(&self, lists: bool) -> Result<()> {
-        let checked = async {
-            self.creates_once().await?;
-            for round in 0..RACES {
-                self.race(round).await?;
-            }
-            if lists { self.lists().await } else { Ok(()) }
-        };
-        let checked = checked.await;
+    async fn trusted(&self, lists: bool) -> Result<()> {
+        self.creates_once().await?;
+        for round in 0..RACES {
+            self.race(round).await?;
+        }
+        if lists { self.lists().await } else { Ok(()) }
+    }
+
+    /// Does this, and deletes what it has written, whatever came of it.
+    async fn checked(&self, work: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+        let checked = work().await;
         let races = (0..RACES).map(|round| self.key(&format!("race-{round}")));
         let keys: Vec<_> = races.chain([self.key("once")]).collect();
         let deleted = self.objects.delete(&keys).await;
         checked?;
         self.granted("does not let this node delete", deleted)
+    }
+
+    /// Deletes what nodes have left that ended in the middle, when no request of theirs can still
+    /// be under way. If it fails, a later check does it.
+    async fn remove_left(&self, clock: &Clock) {
+        let listing = self.objects.store.list(Some(&self.keys.all_probes()));
+        let is_left = |object: &ObjectMeta| {
+            SystemTime::from(object.last_modified) + clock.grace <= clock.now()
+        };
+        let left = listing.try_filter(|object| ready(is_left(object))).take(DELETED_AT_ONCE);
+        if let Ok(left) = left.map_ok(|object| object.location).try_collect::<Vec<_>>().await {
+            drop(self.objects.delete(&left).await);
+        }
     }
 
     fn key(&self, name: &str) -> Path {
@@ -115,6 +154,8 @@ impl Probe<'_> {
             Err(error @ (Error::NotImplemented { .. } | Error::NotSupported { .. })) => {
                 return Err(self.refuse("has no create-only write (If-None-Match)", &error));
             }
+            // The name is nobody else's: it is this write, whose first answer was lost.
+            Err(Error::AlreadyExists { .. }) => {}
             put => self.granted("does not let this node write", put)?,
         }
         match put("another").await {

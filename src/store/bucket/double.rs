@@ -25,6 +25,8 @@ pub(super) enum Fate {
     /// Nothing is done, and the answer is that the object exists, as for two that come at once
     /// (409).
     Contended,
+    /// It is done twice, as by a client that has lost the first answer and tries again.
+    Repeated,
     /// It is done by somebody else, just before.
     Taken,
     /// It takes so long, and is done then.
@@ -152,6 +154,10 @@ impl ObjectStore for Double {
             Some(Fate::Lost) => {
                 drop(self.objects.put_opts(key, payload, options).await);
                 Err(error(Fate::Lost, key))
+            }
+            Some(Fate::Repeated) => {
+                self.objects.put_opts(key, payload.clone(), options.clone()).await?;
+                self.objects.put_opts(key, payload, options).await
             }
             Some(Fate::Slow(time)) => {
                 tokio::time::sleep(time).await;

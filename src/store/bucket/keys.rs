@@ -7,7 +7,7 @@
 //! PREFIX/due/S/TIME/ID         an entry of the expiry index
 //! PREFIX/busy/S/ID             a heartbeat of the node that completes it
 //! PREFIX/settings              the settings that all nodes share
-//! PREFIX/check/NONCE/NAME      objects with which a starting node tries the store
+//! PREFIX/check/NONCE/NAME      objects with which a node tries the store
 //! ```
 //!
 //! `S`, the last two digits of the id, spreads the load: no key begins with a time or a counter.
@@ -91,8 +91,12 @@ impl Keys {
         self.all("settings")
     }
 
+    pub(super) fn all_probes(&self) -> Path {
+        self.all("check")
+    }
+
     pub(super) fn probes(&self, nonce: &str) -> Path {
-        self.all("check").join(nonce)
+        self.all_probes().join(nonce)
     }
 }
 

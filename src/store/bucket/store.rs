@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::node::Node;
 use super::writer::BucketWriter;
+use super::{check, tasks};
 use crate::id::UploadId;
 use crate::store::{
     Capabilities, Cursor, HandoffRequest, Page, Reader, Remains, Result, Store, StoreError,
@@ -22,6 +23,12 @@ impl Store for BucketStore {
     /// Its settings were checked when it was [connected](super::BucketStoreBuilder::connect).
     fn check(&self) -> Result<()> {
         Ok(())
+    }
+
+    async fn probe(&self) -> Result<()> {
+        let node = Arc::clone(&self.node);
+        let probe = async move { check::probe(&node.log, &node.files.targets.objects).await };
+        tasks::finish(&self.node.tasks, probe).await
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -1385,6 +1385,80 @@ async fn a_store_that_hides_what_is_missing_is_refused() {
 }
 
 #[tokio::test]
+async fn a_probe_tries_what_a_commit_needs_and_leaves_nothing() {
+    let (double, targets) = (Double::default(), Double::default());
+    let settings = builder(&double).persist_to(Arc::new(targets.clone()));
+    let store = settings.unchecked().unwrap();
+    store.probe().await.unwrap();
+    let once = [(Call::Put, 2), (Call::Get, 1), (Call::Head, 2), (Call::List, 1)];
+    for double in [&double, &targets] {
+        let counts = double.counts();
+        assert_eq!(counts.iter().filter(|(call, _)| *call != Call::Delete).count(), once.len());
+        assert!(once.iter().all(|call| counts.contains(call)), "{counts:?}");
+    }
+    let failures = [
+        (Call::Put, Fate::Refused, "does not let this node write"),
+        (Call::Head, Fate::Refused, "does not let this node read"),
+        (Call::Head, Fate::Bare, "does not keep metadata"),
+        (Call::Get, Fate::Refused, "does not let this node read"),
+    ];
+    for (call, fate, step) in failures {
+        for (double, what) in [(&double, "store"), (&targets, "store to persist to")] {
+            double.plan(call, "/check/", &[fate]);
+            let error = store.probe().await.unwrap_err().to_string();
+            assert!(error.starts_with(&format!("the object {what} {step}: ")), "{error}");
+        }
+    }
+    double.plan(Call::Put, "/check/", &[Fate::Repeated]);
+    store.probe().await.unwrap();
+    // It says so, and has written nothing.
+    double.plan(Call::Put, "/check/", &[Fate::Contended]);
+    store.probe().await.unwrap_err();
+    targets.ignore_conditions();
+    let error = store.probe().await.unwrap_err().to_string();
+    assert!(error.contains("to persist to does not keep to create-only"), "{error}");
+    for double in [double, targets] {
+        assert!(double.is_done());
+        assert_eq!(double.keys().await, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn what_a_probe_left_is_deleted_after_the_grace_and_nothing_else() {
+    let double = Double::default();
+    let (ahead, grace) = (Arc::new(AtomicU64::new(0)), Duration::from_secs(3600));
+    let clock = {
+        let ahead = Arc::clone(&ahead);
+        // The double writes down when an object was written, by the clock of the machine.
+        move || SystemTime::now() + Duration::from_secs(ahead.load(Ordering::Relaxed))
+    };
+    let store = builder(&double).clock(clock).grace(grace).unchecked().unwrap();
+    let upload = born(&store, b"abc").await;
+    let before = double.keys().await;
+    let left = keys().probes("n").join("once");
+    double.put_with(&left, "", object_store::Attributes::new()).await;
+    for (seconds, is_left) in [(0, true), (3500, true), (3601, false)] {
+        ahead.store(seconds, Ordering::Relaxed);
+        store.probe().await.unwrap();
+        assert_eq!(double.keys().await.contains(&left.to_string()), is_left, "{seconds}");
+    }
+    assert_eq!(double.keys().await, before);
+    assert_eq!(content(&store, &upload.id).await, b"abc");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_nobody_waits_for_any_more_leaves_nothing() {
+    let double = Double::default();
+    let store = node(&double);
+    double.plan(Call::Put, "/check/", &[Fate::Slow(Duration::from_secs(2))]);
+    assert!(tokio::time::timeout(Duration::from_secs(1), store.probe()).await.is_err());
+    store.settle().await;
+    assert!(double.is_done());
+    assert!(double.counts().contains(&(Call::Put, 2)), "it has ended");
+    assert_eq!(double.keys().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_setting_that_cannot_work_is_refused() {
     let settings = |double: &Double| BucketStore::builder(Arc::new(double.clone()));
     let double = Double::default();

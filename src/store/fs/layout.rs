@@ -106,6 +106,30 @@ impl Layout {
         Ok(self.folder(time)?.join(format!("{id}.part")))
     }
 
+    /// The path below the root for the bytes of a check, in the folder of new uploads.
+    pub(super) fn probe_data(&self, id: &UploadId) -> Result<PathBuf> {
+        Ok(self.folder(SystemTime::now())?.join(format!("{id}.{PROBE}")))
+    }
+
+    /// Whether it is a path of that kind.
+    pub(super) fn is_probe_data(id: &UploadId, below: &Path) -> bool {
+        let is_normal = |part| matches!(part, Component::Normal(_));
+        below.components().all(is_normal) && below.ends_with(format!("{id}.{PROBE}"))
+    }
+
+    /// The files of checks that are under way, or were when their process ended.
+    pub(super) fn probes(&self) -> Result<Vec<(UploadId, PathBuf)>> {
+        let (mut probes, below) = (Vec::new(), Path::new(PROBES));
+        if self.disk.is_link(&self.records()) {
+            return Ok(probes);
+        }
+        self.each_name(&self.root.join(below), |name| {
+            let id = name.split('.').next().and_then(|id| id.parse().ok());
+            probes.extend(id.map(|id| (id, below.join(&name))));
+        })?;
+        Ok(probes)
+    }
+
     pub(super) fn data(&self, below: &Path) -> PathBuf {
         self.root.join(below)
     }
@@ -294,6 +318,10 @@ const RECORDS: &str = ".records";
 pub(super) const REWRITTEN: &str = "new";
 /// The folder with a file for each request to hand an upload off, in the root.
 const HANDOFF_REQUESTS: &str = ".records/asked";
+/// The folder with a file for each check, in the root.
+pub(super) const PROBES: &str = ".records/probe";
+/// The extension of the bytes of a check.
+const PROBE: &str = "probe";
 /// How long a request for a hand-off counts at most.
 const REQUEST_LIFETIME: Duration = Duration::from_secs(10);
 const PAGE: usize = 256;

@@ -26,6 +26,13 @@
 //! see [`FsStore::open_files`]. They are not locked, and before they are used again, the store looks
 //! whether another process has changed, moved or removed anything.
 //!
+//! # What a check tries
+//!
+//! [`Uploads::check`](crate::Uploads::check) goes the way of an upload: it creates, locks, writes,
+//! syncs and renames a file in `.records/probe`, and creates, writes, syncs and reads one in the
+//! folder of new files. Both are removed, and with them the folders that have become empty. What a
+//! crash leaves of them, nobody has locked, and the next check removes it.
+//!
 //! # What survives what
 //!
 //! See [`Durability`].
@@ -45,6 +52,7 @@ mod journal;
 mod layout;
 mod lease;
 mod persist;
+mod probe;
 mod read;
 mod record_file;
 #[cfg(test)]
@@ -188,6 +196,10 @@ impl Store for FsStore {
 
     fn check(&self) -> Result<()> {
         self.layout.check()
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.blocking(|layout| probe::probe(layout)).await
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -57,7 +57,10 @@ impl RecordFile {
     ) -> Result<Self> {
         let (path, mut head) = (layout.record(id), Vec::new());
         Line::head(&data_path).write_to(&mut head)?;
-        let file = create_locked(layout, root, id)?;
+        let file = create_locked(layout, root, &record_below(id)).map_err(|error| match error {
+            StoreError::Io { source, .. } if is_link_on_the_way(&source) => link_on_the_way(id),
+            error => error,
+        })?;
         let written = file.write_at(&head, 0).context("write", &path);
         written.inspect_err(|_| drop(layout.disk.remove(&path)))?;
         let unsynced = if layout.syncs() { layout.folders(id, &data_path) } else { Vec::new() };
@@ -262,13 +265,13 @@ pub(super) fn read_bytes(layout: &Layout, id: &UploadId) -> Result<Vec<u8>> {
     bytes.map_err(|error| cannot_open(layout, id, error))
 }
 
-/// Creates and locks a record. Before it is locked, a sweep may find it empty and remove it.
-fn create_locked(layout: &Layout, root: &mut Root<'_>, id: &UploadId) -> Result<File> {
-    let (below, path) = (record_below(id), layout.record(id));
+/// Creates and locks a record, or a file of a check. Before it is locked, a sweep or another check
+/// may find it empty and remove it.
+pub(super) fn create_locked(layout: &Layout, root: &mut Root<'_>, below: &Path) -> Result<File> {
+    let path = layout.data(below);
     for _ in 0..CREATE_ATTEMPTS {
-        match root.create(&below) {
+        match root.create(below) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) if is_link_on_the_way(&error) => return Err(link_on_the_way(id)),
             Err(error) => return Err(error).context("create", &path),
             Ok(file) => match file.try_lock() {
                 Ok(()) if matches!(file.was_removed(&path), Ok(false)) => return Ok(file),
