@@ -31,7 +31,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use page::{form, list, operator, user};
+use page::{form, list, operator, progress, user};
 use serde_json::{Value, json};
 use serve::Server;
 use tower_chunked_upload::store::FsStore;
@@ -60,6 +60,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let routes = takes_files
         .route("/api/chunked_upload_form", post(form::whole_file).with_state(takes_forms))
         .route("/api/uploads", get(list::mine).with_state(uploads.clone()))
+        .route("/api/uploads/{id}/progress", get(progress::progress).with_state(uploads.clone()))
         .route("/health", get(health).with_state(uploads.clone()))
         .merge(operator::routes(uploads.clone(), watch))
         .merge(page::pages());

@@ -141,9 +141,9 @@ pub use body::{RequestBody, ResponseBody};
 pub use checksum::{ChecksumState, Digest, DigestAlgorithm};
 pub use cors::Cors;
 pub use engine::{
-    Append, AppendMode, CompletedUpload, Completion, ConfigError, Error, ErrorKind, Event, Expired,
-    Expiry, Filter, Health, Lease, Listing, NewUpload, Observer, OperatorUploads, OwnerUploads,
-    Quota, ShutdownGuard, Sweeper, Uploads, UploadsBuilder,
+    Append, AppendMode, CompletedUpload, Completion, ConfigError, Ended, Error, ErrorKind, Event,
+    Expired, Expiry, Filter, Health, Lease, Listing, NewUpload, Observer, OperatorUploads,
+    OwnerUploads, Quota, ShutdownGuard, Snapshot, Sweeper, Uploads, UploadsBuilder, Watch,
 };
 pub use future::ResponseFuture;
 pub use id::{ParseIdError, UploadId};

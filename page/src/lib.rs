@@ -10,6 +10,7 @@ use axum_extra::extract::CookieJar;
 pub mod form;
 pub mod list;
 pub mod operator;
+pub mod progress;
 pub mod user;
 
 /// The page that sends files, and what it shares with the operator's page.

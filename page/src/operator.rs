@@ -227,7 +227,7 @@ async fn expire(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn status(kind: &ErrorKind) -> StatusCode {
+pub(crate) fn status(kind: &ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::NotFound | ErrorKind::Expired => StatusCode::NOT_FOUND,
         ErrorKind::AlreadyComplete

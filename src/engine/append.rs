@@ -447,6 +447,7 @@ impl Append {
         if let Some(reservation) = &mut self.reservation {
             reservation.record_written(self.submitted, self.mode == AppendMode::KeepWhatCame);
         }
+        self.engine.watches.received(&self.upload.id, Some(self.submitted));
         let keep = self.must_commit().then(|| {
             self.committed = (self.submitted, Instant::now());
             self.record(self.submitted)
@@ -597,6 +598,7 @@ impl Append {
 impl Drop for Append {
     /// Keeps what came.
     fn drop(&mut self) {
+        self.engine.watches.received(&self.upload.id, None);
         let overtaken = self.is_overtaken();
         let Some(claim) = self.claim.take() else { return };
         if !self.has_uncommitted() || self.origin != Origin::Existing || overtaken {

@@ -140,7 +140,9 @@ impl BatchWriter {
             let commit = self.checksum.commit(last.clone(), upload.clone(), releases);
             let committed = self.writer.commit(commit).await;
             if !self.is_outdated(&committed).await? {
-                return Ok(committed?);
+                committed?;
+                self.engine.watches.committed(self.writer.upload());
+                return Ok(());
             }
             upload = self.engine.carry_over(&upload, self.writer.upload())?;
         }

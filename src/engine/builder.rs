@@ -13,6 +13,7 @@ use super::event::Observer;
 use super::quota::{Ledger, Quotas};
 use super::sweep::Swept;
 use super::uploads::Uploads;
+use super::watch::Watches;
 use crate::checksum::DigestAlgorithm;
 use crate::store::DynStore;
 use crate::upload::Upload;
@@ -34,6 +35,8 @@ impl UploadsBuilder {
                 observer: None,
                 claims: Claims::default(),
                 checks: Checks::default(),
+                watches: Watches::default(),
+                watch_interval: Duration::from_secs(1),
                 swept: Swept::default(),
                 pool: Pool::new(DEFAULT_BATCH, DEFAULT_BATCHES),
                 ledger: Arc::default(),
@@ -175,6 +178,14 @@ impl UploadsBuilder {
         self
     }
 
+    /// Sets how often the store is looked at for an upload that is
+    /// [watched](crate::OwnerUploads::watch), to see what other processes do to it and that it has
+    /// expired. Default: 1 second. What this process does is told at once.
+    pub fn watch_interval(mut self, interval: Duration) -> Self {
+        self.engine.watch_interval = interval;
+        self
+    }
+
     /// Sets another clock, for tests of what happens when time passes.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.engine.clock = Arc::new(clock);
@@ -185,7 +196,7 @@ impl UploadsBuilder {
     ///
     /// # Errors
     /// [`ConfigError`] if the store's path pattern is invalid, a batch is too small or too large,
-    /// or uploads would expire immediately.
+    /// uploads would expire immediately, or the interval of those who watch is zero.
     pub fn build(mut self) -> Result<Uploads, ConfigError> {
         self.engine.store.check().map_err(|error| ConfigError::new(error.to_string()))?;
         if !(SMALL..=LARGEST_BATCH).contains(&self.batch) {
@@ -195,6 +206,9 @@ impl UploadsBuilder {
             self.engine.expiry
         {
             return Err(ConfigError::new("uploads would expire immediately"));
+        }
+        if self.engine.watch_interval.is_zero() {
+            return Err(ConfigError::new("a watch would look at the store without a pause"));
         }
         self.engine.pool = Pool::new(self.batch, self.batches);
         self.engine.ledger = Ledger::new(self.quotas);

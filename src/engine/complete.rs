@@ -122,6 +122,7 @@ async fn give(
                 Err(StoreError::Busy | StoreError::Conflict) => return Ok(Err(Outdated)),
                 committed => committed?,
             }
+            engine.watches.committed(writer.upload());
         } else {
             engine.commit(&mut **writer, commit).await?;
         }
@@ -300,6 +301,7 @@ impl Shared {
         let mut writer = state.take_writer()?;
         let handover = if taken { Handover::Taken } else { Handover::None };
         writer.commit(record(&upload, handover).with_release()).await?;
+        self.engine.watches.committed(&upload);
         drop(writer);
         if taken {
             *lock(&self.known_total) = upload.total();

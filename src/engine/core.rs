@@ -11,6 +11,7 @@ use super::error::{Error, ErrorKind};
 use super::event::DynObserver;
 use super::quota::Ledger;
 use super::sweep::Swept;
+use super::watch::Watches;
 use crate::checksum::{DigestAlgorithm, Running};
 use crate::store::DynStore;
 use crate::upload::{Status, Upload};
@@ -20,6 +21,8 @@ pub(super) struct Engine {
     pub(super) observer: Option<Box<dyn DynObserver>>,
     pub(super) claims: Claims,
     pub(super) checks: Checks,
+    pub(super) watches: Watches,
+    pub(super) watch_interval: Duration,
     pub(super) swept: Swept,
     pub(super) pool: Arc<Pool>,
     pub(super) ledger: Arc<Ledger>,

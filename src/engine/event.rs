@@ -91,8 +91,10 @@ erased! {
 pub(super) type Cause = Option<Arc<Extensions>>;
 
 impl Engine {
-    /// Reports an event to the observer, if there is one, and waits for it.
+    /// Reports an event to those who watch the upload, and to the observer, if there is one, and
+    /// waits for it.
     pub(super) async fn tell(&self, event: Event, cause: &Cause) {
+        self.watches.removed(&event);
         if let Some(observer) = &self.observer {
             observer.on_event(&event, cause.as_deref()).await;
         }

@@ -246,6 +246,7 @@ impl Lease {
             let mut upload = lease.upload().clone();
             upload.progress.expires = expires;
             lease.writer.commit(Commit::new(Bytes::new(), upload)).await?;
+            lease.engine.watches.committed(lease.upload());
             Ok(lease)
         })
         .await
@@ -404,7 +405,11 @@ impl Engine {
         let (id, offset) = (writer.upload().id, writer.upload().offset());
         match writer.commit(commit).await {
             Err(StoreError::Conflict) => {}
-            result => return Ok(result?),
+            result => {
+                result?;
+                self.watches.committed(writer.upload());
+                return Ok(());
+            }
         }
         let now = self.store.load(&id).await?;
         self.check_open(&now)?;

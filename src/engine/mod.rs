@@ -26,6 +26,7 @@ mod new;
 mod quota;
 mod sweep;
 mod uploads;
+mod watch;
 
 pub use append::{Append, AppendMode};
 pub use builder::{Expiry, UploadsBuilder};
@@ -40,6 +41,7 @@ pub use new::NewUpload;
 pub use quota::Quota;
 pub use sweep::{Expired, Sweeper};
 pub use uploads::{OperatorUploads, OwnerUploads, Uploads};
+pub use watch::{Ended, Snapshot, Watch};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

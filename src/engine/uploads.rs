@@ -19,6 +19,7 @@ use super::lease::{Lease, Recall};
 use super::list::{Filter, Listing};
 use super::new::NewUpload;
 use super::sweep::{self, Expired, Sweeper};
+use super::watch::Watch;
 use crate::checksum::Digest;
 use crate::id::UploadId;
 use crate::store::{Reader, Store};
@@ -75,6 +76,11 @@ impl Uploads {
     /// Returns the settings for uploads in `store`.
     pub fn builder(store: impl Store) -> UploadsBuilder {
         UploadsBuilder::new(Box::new(store))
+    }
+
+    #[cfg(test)]
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     pub(super) fn new(engine: Engine) -> Self {
@@ -408,6 +414,45 @@ macro_rules! handle {
             /// [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown).
             pub async fn end_append(&self, id: &UploadId) -> Result<Upload, Error> {
                 self.access.end_append(id).await
+            }
+
+            /// Watches the progress of an upload: returns a stream of its state now and after each
+            /// change, until it has ended.
+            ///
+            /// What this process does to the upload is seen at once. For what other processes do, the
+            /// store is looked at each [second](UploadsBuilder::watch_interval), once for all who
+            /// watch the same upload in this process. While nobody watches, nothing is done; dropping
+            /// the [`Watch`] is enough to stop.
+            ///
+            /// ```
+            /// # #[tokio::main(flavor = "current_thread")]
+            /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+            /// # use tower_chunked_upload::store::MemoryStore;
+            /// # use tower_chunked_upload::{AppendMode, Ended, NewUpload, Uploads};
+            /// # let uploads = Uploads::builder(MemoryStore::new()).build()?.for_owner(None);
+            /// # let id = uploads.create(NewUpload::new().total(5)).await?.commit().await?.id;
+            /// let mut watch = uploads.watch(&id).await?;
+            /// # let mut append = uploads.append(&id, 0, AppendMode::AllOrNothing).await?;
+            /// # append.write(&b"Hello"[..]).await?;
+            /// # append.commit().await?;
+            /// # uploads.complete(&id, None).await?.finish().await?;
+            /// while let Some(now) = watch.next().await {
+            ///     println!("{} of {:?} bytes", now.upload.offset(), now.upload.total());
+            ///     if let Some(ended) = now.ended {
+            ///         assert_eq!(ended, Ended::Completed);
+            ///     }
+            /// }
+            /// # Ok(())
+            /// # }
+            /// ```
+            ///
+            /// # Errors
+            /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound),
+            /// [`ErrorKind::Expired`](crate::ErrorKind::Expired) and the errors of the store, for the
+            /// state at the beginning. Later errors of the store are not reported: the next look may
+            /// work.
+            pub async fn watch(&self, id: &UploadId) -> Result<Watch, Error> {
+                self.access.watch(id).await
             }
 
             /// Opens the bytes of an upload up to its offset, for as long as they are in the store:

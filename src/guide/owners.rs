@@ -112,6 +112,45 @@
 //! [`Uploads::for_operator`](crate::Uploads::for_operator) gives a handle that knows all uploads,
 //! so nothing that a client can reach should use it. [Quotas](super::limits) count per owner.
 //!
+//! # How does another device show the progress?
+//!
+//! [`watch`](crate::OwnerUploads::watch) returns a stream: how the upload stands, each change, and
+//! at last how it ended. What this process does is pushed. What other processes and
+//! [nodes](super::nodes) do is found by looking at the store each
+//! [second](crate::UploadsBuilder::watch_interval), only while somebody watches. A slow connection
+//! gets the latest state, and no queue of old ones. With axum, it becomes server-sent events:
+//!
+//! ```
+//! use axum::extract::{Path, State};
+//! use axum::http::StatusCode;
+//! use axum::response::sse::{Event, KeepAlive, Sse};
+//! use futures_util::{Stream, StreamExt};
+//! use serde_json::json;
+//! use tower_chunked_upload::{UploadId, Uploads};
+//!
+//! async fn progress(
+//!     State(uploads): State<Uploads>,
+//!     Path(id): Path<UploadId>,
+//! ) -> Result<Sse<impl Stream<Item = Result<Event, axum::Error>>>, StatusCode> {
+//!     // With owners: `for_owner` of the user who asks.
+//!     let watch = uploads.for_owner(None).watch(&id).await;
+//!     let watch = watch.map_err(|_| StatusCode::NOT_FOUND)?;
+//!     let events = watch.map(|now| {
+//!         // The page closes its `EventSource` at this event, or it would connect again.
+//!         let name = if now.ended.is_some() { "ended" } else { "message" };
+//!         let data = json!({ "offset": now.upload.offset(), "total": now.upload.total() });
+//!         Event::default().event(name).json_data(data)
+//!     });
+//!     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+//! }
+//! # let app: axum::Router<Uploads> =
+//! #     axum::Router::new().route("/progress/{id}", axum::routing::get(progress));
+//! ```
+//!
+//! An operator's [`watch`](crate::OperatorUploads::watch) sees everybody's uploads. At the beginning
+//! of a [shutdown](crate::Uploads::shutdown) the streams end, so these connections do not keep a
+//! server from stopping.
+//!
 //! # What about cross-site requests (CSRF)?
 //!
 //! If cookies identify your users, require a token as well. Send it in a header, and check it in

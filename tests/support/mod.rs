@@ -691,6 +691,8 @@ pub(crate) enum Call {
     Persist,
     Remove,
     Probe,
+    /// A record was loaded, and is not given out yet. It is held, and does not count as a call.
+    Loaded,
 }
 
 /// A store in memory that fails, or waits, where a test says so.
@@ -757,8 +759,7 @@ impl Double {
 }
 
 impl Plan {
-    async fn enter(&self, call: Call) -> Result<(), StoreError> {
-        self.calls.lock().unwrap().push(call);
+    async fn pass(&self, call: Call) {
         let gate = self.gate.lock().unwrap().clone();
         if let Some((held, gate)) = gate
             && same_kind(held, call)
@@ -766,6 +767,11 @@ impl Plan {
             gate.arrived.send_replace(true);
             gate.open.subscribe().wait_for(|open| *open).await.expect("the gate");
         }
+    }
+
+    async fn enter(&self, call: Call) -> Result<(), StoreError> {
+        self.calls.lock().unwrap().push(call);
+        self.pass(call).await;
         match *self.failing.lock().unwrap() {
             Some((failing, errno)) if same_kind(failing, call) => {
                 let error = std::io::Error::from_raw_os_error(errno);
@@ -796,7 +802,9 @@ impl Store for Double {
 
     async fn load(&self, id: &UploadId) -> Result<Upload, StoreError> {
         self.plan.enter(Call::Load).await?;
-        self.inner.load(id).await
+        let loaded = self.inner.load(id).await;
+        self.plan.pass(Call::Loaded).await;
+        loaded
     }
 
     async fn writer(&self, id: &UploadId) -> Result<DoubleWriter, StoreError> {
