@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::log;
 use crate::protocol::{Answered, BoxError, Replay, Unreadable};
 use crate::store::Reader;
 
@@ -93,7 +94,8 @@ impl<B> ResponseBody<B> {
 impl StoredBody {
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         let bytes = ready!(self.poll_reader(cx));
-        if let Some(Err(_)) = bytes {
+        if let Some(Err(error)) = &bytes {
+            log::failed("read a finished upload", None, error);
             self.unreadable.store(true, Ordering::Relaxed);
         }
         Poll::Ready(bytes)

@@ -5,6 +5,7 @@ use http::{Request, Response};
 
 use crate::cors::Cors;
 use crate::layer::ChunkedUploadLayer;
+use crate::log;
 use crate::protocol::chunked::{self, Chunked};
 use crate::protocol::resumable::{self, Resumable};
 use crate::protocol::tus::{self, Tus};
@@ -34,6 +35,16 @@ macro_rules! dialects {
                 None
             }
 
+            /// Begins what is logged of a request.
+            pub(crate) fn log(route: Route, request: &Parts) -> log::Request {
+                match route {
+                    $(Route::$variant(action) => {
+                        let action = <$dialect>::name(action, &request.method);
+                        log::Request::new(<$dialect>::NAME, action)
+                    })+
+                }
+            }
+
             /// Whether a request is there to call the inner service.
             pub(crate) fn reserves_inner(route: Route) -> bool {
                 match route {
@@ -47,17 +58,23 @@ macro_rules! dialects {
                 route: Route,
                 request: Request<B>,
                 caller: Caller,
+                seen: &log::Request,
             ) -> Outcome {
                 match route {
                     $(Route::$variant(action) => {
-                        protocol::serve(&self.$field, settings, action, request, caller).await
+                        protocol::serve(&self.$field, settings, action, request, caller, seen).await
                     })+
                 }
             }
 
-            pub(crate) fn refuse(&self, route: Route, problem: Problem) -> Response<bytes::Bytes> {
+            pub(crate) fn refuse(
+                &self,
+                route: Route,
+                problem: Problem,
+                seen: &log::Request,
+            ) -> Response<bytes::Bytes> {
                 match route {
-                    $(Route::$variant(_) => protocol::refuse(&self.$field, problem),)+
+                    $(Route::$variant(_) => protocol::refuse(&self.$field, problem, seen),)+
                 }
             }
 

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// The id of an upload: the 32 lower-case hex digits of a random UUID (version 4).
 ///
 /// Anyone who knows an id and is its owner can write to the upload. So an id is a secret, and
-/// `Debug` only shows its beginning. `Display` shows all of it.
+/// `Debug` only shows its [fingerprint](Self::fingerprint). `Display` shows all of it.
 ///
 /// An id has only one spelling. A text with upper-case digits, dashes or whitespace is not an id,
 /// so every `UploadId` is safe in a path, a header or a log.
@@ -30,6 +32,25 @@ impl UploadId {
         let mut digits = [0; LENGTH];
         random_uuid().as_simple().encode_lower(&mut digits);
         Self(digits)
+    }
+
+    /// Returns a short text that stands for the id in logs, where the id itself must not appear:
+    /// the first 12 digits of the SHA-256 of its 32 digits. In a shell:
+    ///
+    /// ```sh
+    /// printf %s "$id" | sha256sum | cut -c -12
+    /// ```
+    ///
+    /// Nobody can compute the id from it, which has 122 random bits.
+    ///
+    /// ```
+    /// use tower_chunked_upload::UploadId;
+    ///
+    /// let id: UploadId = "5230ec1f59d1485d9d7974b853802e31".parse().unwrap();
+    /// assert_eq!(id.fingerprint(), "9ddb9fd519b3");
+    /// ```
+    pub fn fingerprint(&self) -> String {
+        HEXLOWER.encode(&Sha256::digest(self.0)[..6])
     }
 
     /// Returns the 32 digits.
@@ -86,7 +107,7 @@ impl fmt::Display for UploadId {
 
 impl fmt::Debug for UploadId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "UploadId({}…)", &self.as_str()[..6])
+        write!(f, "UploadId(#{})", self.fingerprint())
     }
 }
 
@@ -115,7 +136,7 @@ impl fmt::Display for ParseIdError {
 
 impl std::error::Error for ParseIdError {}
 
-const LENGTH: usize = 32;
+pub(crate) const LENGTH: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -151,6 +172,6 @@ mod tests {
     #[test]
     fn debug_hides_the_secret() {
         let id: UploadId = "5230ec1f59d1485d9d7974b853802e31".parse().unwrap();
-        assert_eq!(format!("{id:?}"), "UploadId(5230ec…)");
+        assert_eq!(format!("{id:?}"), "UploadId(#9ddb9fd519b3)");
     }
 }

@@ -161,6 +161,17 @@ impl ChunkedUploadLayer {
     }
 }
 
+#[cfg(feature = "tracing")]
+impl ChunkedUploadLayer {
+    /// Sets whether the span of a request has the name of the upload's owner. Default: off, since
+    /// it may be personal data, which a log must not keep everywhere.
+    ///
+    /// The guide tells [what else is logged](crate::guide::observe).
+    pub fn log_owners(self, on: bool) -> Self {
+        self.set(|config| config.settings.log.owner = on)
+    }
+}
+
 impl<S> Layer<S> for ChunkedUploadLayer {
     type Service = ChunkedUpload<S>;
 

@@ -64,6 +64,7 @@
 //! | [Nodes](guide::nodes) | How do several machines share the uploads? |
 //! | [Proxies](guide::proxy) | How do I configure nginx? |
 //! | [HTTP/2](guide::http2) | Why is an upload slow, and which window sizes make it fast? |
+//! | [Observe](guide::observe) | What does the log say? |
 //! | [Testing](guide::testing) | How do I test my own handler? |
 //! | [From Django](guide::django) | Where are my django-chunked-upload settings? |
 //!
@@ -90,7 +91,8 @@
 //! # Features
 //!
 //! - `axum`: [`CompletedUpload`] is an extractor.
-//! - `tracing`: refusals and failures are logged through `tracing`.
+//! - `tracing`: a span for each request to an upload, and events for what happens to uploads and for
+//!   failures; [what they have](guide::observe).
 //! - `fast-md5`: computes MD5 in assembly where there is an implementation; 1.4 times as fast on
 //!   x86-64. Records stay the same.
 //! - `object-store`: [`BucketStore`](store::BucketStore), for many nodes on S3, Azure or Google

@@ -15,6 +15,8 @@ use crate::dialects::{Dialects, Route};
 use crate::engine::ErrorKind;
 use crate::future::ResponseFuture;
 use crate::layer::Config;
+use crate::log;
+use crate::policy::Refusal;
 use crate::protocol::{BoxError, Caller, Finished, Outcome, Verdict};
 use crate::task;
 
@@ -79,6 +81,7 @@ where
             let request = Request::from_parts(parts, RequestBody::theirs(body));
             return ResponseFuture::inner(self.inner.call(request));
         };
+        let seen = Dialects::log(route, &parts);
         let request = Request::from_parts(parts, body);
         let mut inner = self.inner.clone();
         if Dialects::reserves_inner(route) {
@@ -88,16 +91,25 @@ where
         }
         let config = Arc::clone(&self.config);
         let caller = Caller::now();
-        let serving = caller.clone();
+        let (serving, serves) = (caller.clone(), seen.clone());
         let work = async move {
-            match config.dialects.serve(&config.settings, route, request, serving).await {
+            let (dialects, settings) = (&config.dialects, &config.settings);
+            let result = match dialects.serve(settings, route, request, serving, &serves).await {
                 Outcome::Answer(response, answered) => {
                     Ok(response.map(|bytes| ResponseBody::ours(bytes, answered)))
                 }
-                Outcome::Finished(finished) => hand_over(config, route, inner, *finished).await,
+                Outcome::Finished(finished) => {
+                    let config = Arc::clone(&config);
+                    hand_over(config, route, inner, *finished, serves.clone()).await
+                }
+            };
+            if let Ok(response) = &result {
+                let refusal = response.extensions().get::<Refusal>();
+                serves.is_answered(response.status().as_u16(), refusal.map(Refusal::code));
             }
+            result
         };
-        ResponseFuture::upload(Box::pin(work), caller)
+        ResponseFuture::upload(Box::pin(seen.in_span(work)), caller)
     }
 }
 
@@ -108,6 +120,7 @@ async fn hand_over<S, ReqBody, ResBody>(
     route: Route,
     mut inner: S,
     finished: Finished,
+    seen: log::Request,
 ) -> Result<Response<ResponseBody<ResBody>>, S::Error>
 where
     S: Service<Request<RequestBody<ReqBody>>, Response = Response<ResBody>>,
@@ -132,12 +145,16 @@ where
     if unreadable {
         verdict = Verdict::Failed;
     }
+    if verdict != Verdict::Taken && !unreadable {
+        let answer = called.as_ref().ok().and_then(|answer| answer.as_ref().ok());
+        pending.log_not_taken(answer.map(Response::status));
+    }
     let settled = pending.settle(verdict).await;
     // A panic is resumed where it would have occurred without the layer.
     let result = called.unwrap_or_else(|panic| resume_unwind(panic));
     match settled {
         Ok(framing) if unreadable => {
-            let answer = config.dialects.refuse(route, ErrorKind::Store.into());
+            let answer = config.dialects.refuse(route, ErrorKind::Store.into(), &seen);
             Ok(framing.frame_refusal(answer).map(|bytes| ResponseBody::ours(bytes, None)))
         }
         Ok(framing) => result.map(|response| {
@@ -147,7 +164,7 @@ where
             })
         }),
         Err(error) => {
-            let answer = config.dialects.refuse(route, error.into());
+            let answer = config.dialects.refuse(route, error.into(), &seen);
             Ok(answer.map(|bytes| ResponseBody::ours(bytes, None)))
         }
     }

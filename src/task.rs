@@ -9,6 +9,8 @@ use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
+use crate::log;
+
 /// Work that goes on, on a task, when nobody waits for it any more.
 ///
 /// While somebody does, it needs no task, and so no other thread.
@@ -26,7 +28,7 @@ enum State<T> {
 impl<T: Send + 'static> Detached<T> {
     /// Must be called on a runtime.
     pub(crate) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
-        Self(State::Waited(Box::pin(work), Handle::current()))
+        Self(State::Waited(Box::pin(log::in_span(work)), Handle::current()))
     }
 
     /// Begins work that goes on by itself then, such as on another thread, until somebody waits for

@@ -41,6 +41,7 @@ use super::event::{Cause, Event};
 use super::lease::Lease;
 use super::quota::Reservation;
 use crate::checksum::{Digest, DigestAlgorithm};
+use crate::log;
 use crate::store::Reader;
 use crate::upload::{Status, Upload};
 
@@ -608,13 +609,13 @@ impl Drop for Append {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let mut state = std::mem::replace(&mut self.state, WriterState::Failed);
         let ending = self.ending();
-        runtime.spawn(async move {
+        runtime.spawn(log::in_span(async move {
             if let Ok(mut writer) = state.writer().await {
                 // If this fails, what was committed before is kept.
                 drop(ending.commit(&mut writer, true).await);
             }
             drop(claim);
-        });
+        }));
     }
 }
 

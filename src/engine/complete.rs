@@ -19,6 +19,7 @@ use super::lease::Lease;
 use super::{detached, join, lock, spawned};
 use crate::checksum::{Digest, DigestAlgorithm, Running};
 use crate::id::UploadId;
+use crate::log;
 use crate::store::{Commit, DynWriter, Handover, Reader, StoreError};
 use crate::upload::{Owner, Status, Upload};
 
@@ -313,6 +314,52 @@ impl Shared {
         }
         Ok(upload)
     }
+
+    async fn move_to(&self, target: &Path, overwrite: bool) -> Result<(), Error> {
+        let mut state = self.state.lock().await;
+        let mut later;
+        let writer = match &mut *state {
+            FileState::HandedOver(writer) => writer,
+            // A clone of the file has outlived the completion.
+            FileState::Taken => {
+                later = reacquire(&self.engine, &self.upload.id).await?;
+                &mut later
+            }
+            ended @ (FileState::NotTaken | FileState::Discarded) => return Err(ended.error()),
+        };
+        if lock(&self.known_total).is_none() {
+            // A file that the application may have moved cannot grow any more.
+            self.engine.commit(&mut **writer, record(&self.upload, Handover::Given)).await?;
+            *lock(&self.known_total) = self.upload.total();
+        }
+        writer.persist(target, overwrite).await?;
+        self.persisted.store(true, Ordering::Relaxed);
+        *lock(&self.path) = writer.path();
+        Ok(())
+    }
+
+    async fn discard(&self) -> Result<(), Error> {
+        let mut state = self.state.lock().await;
+        let writer = match &mut *state {
+            FileState::Discarded => return Ok(()),
+            FileState::Taken => reacquire(&self.engine, &self.upload.id).await?,
+            state => state.take_writer()?,
+        };
+        writer.remove().await?;
+        *state = FileState::Discarded;
+        // Unlocked first, since an observer may access the file.
+        drop(state);
+        self.engine.ledger.close(&self.upload.id);
+        self.engine.tell(Event::Discarded(self.upload.clone()), &self.cause).await;
+        Ok(())
+    }
+
+    /// Logs what the application may tell nobody. That the target exists is an answer.
+    fn has_failed(&self, action: &str, error: &Error) {
+        if *error.kind() != ErrorKind::AlreadyExists {
+            log::failed(action, Some(&self.upload.id), error);
+        }
+    }
 }
 
 impl Drop for Completion {
@@ -323,11 +370,11 @@ impl Drop for Completion {
         let shared = Arc::clone(&self.file.shared);
         // Without a runtime nothing waits for the lease either.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
+        runtime.spawn(log::in_span(async move {
             // If this fails, the upload can be completed again anyway.
             drop(shared.settle(Status::Open).await);
             drop(claim);
-        });
+        }));
     }
 }
 
@@ -543,29 +590,8 @@ impl CompletedUpload {
         let guard = shared.engine.claims.guard();
         spawned(async move {
             let _guard = guard;
-            let mut state = shared.state.lock().await;
-            let mut later;
-            let writer = match &mut *state {
-                FileState::HandedOver(writer) => writer,
-                // A clone of the file has outlived the completion.
-                FileState::Taken => {
-                    later = reacquire(&shared.engine, &shared.upload.id).await?;
-                    &mut later
-                }
-                ended @ (FileState::NotTaken | FileState::Discarded) => return Err(ended.error()),
-            };
-            if lock(&shared.known_total).is_none() {
-                // A file that the application may have moved cannot grow any more.
-                shared
-                    .engine
-                    .commit(&mut **writer, record(&shared.upload, Handover::Given))
-                    .await?;
-                *lock(&shared.known_total) = shared.upload.total();
-            }
-            writer.persist(&target, overwrite).await?;
-            shared.persisted.store(true, Ordering::Relaxed);
-            *lock(&shared.path) = writer.path();
-            Ok(())
+            let moved = shared.move_to(&target, overwrite).await;
+            moved.inspect_err(|error| shared.has_failed("persist a finished upload", error))
         })
         .await
     }
@@ -602,19 +628,8 @@ impl CompletedUpload {
         let guard = shared.engine.claims.guard();
         spawned(async move {
             let _guard = guard;
-            let mut state = shared.state.lock().await;
-            let writer = match &mut *state {
-                FileState::Discarded => return Ok(()),
-                FileState::Taken => reacquire(&shared.engine, &shared.upload.id).await?,
-                state => state.take_writer()?,
-            };
-            writer.remove().await?;
-            *state = FileState::Discarded;
-            // Unlocked first, since an observer may access the file.
-            drop(state);
-            shared.engine.ledger.close(&shared.upload.id);
-            shared.engine.tell(Event::Discarded(shared.upload.clone()), &shared.cause).await;
-            Ok(())
+            let discarded = shared.discard().await;
+            discarded.inspect_err(|error| shared.has_failed("discard a finished upload", error))
         })
         .await
     }

@@ -5,6 +5,7 @@ use http::Extensions;
 
 use super::core::Engine;
 use crate::erased::erased;
+use crate::log;
 use crate::upload::Upload;
 
 /// A change to an upload, reported after it was committed.
@@ -36,6 +37,17 @@ impl Event {
             | Self::Cancelled(upload)
             | Self::Discarded(upload)
             | Self::Expired(upload) => upload,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Created(_) => "created",
+            Self::Grew(_) => "grew",
+            Self::Completed(_) => "completed",
+            Self::Cancelled(_) => "cancelled",
+            Self::Discarded(_) => "discarded",
+            Self::Expired(_) => "expired",
         }
     }
 }
@@ -91,9 +103,10 @@ erased! {
 pub(super) type Cause = Option<Arc<Extensions>>;
 
 impl Engine {
-    /// Reports an event to those who watch the upload, and to the observer, if there is one, and
-    /// waits for it.
+    /// Logs an event, reports it to those who watch the upload, and to the observer, if there is
+    /// one, and waits for that.
     pub(super) async fn tell(&self, event: Event, cause: &Cause) {
+        log::changed(event.name(), event.upload());
         self.watches.removed(&event);
         if let Some(observer) = &self.observer {
             observer.on_event(&event, cause.as_deref()).await;

@@ -21,6 +21,7 @@ use super::new::NewUpload;
 use super::sweep;
 use crate::checksum::Running;
 use crate::id::UploadId;
+use crate::log;
 use crate::store::{Commit, DynWriter, StoreError};
 use crate::task;
 use crate::upload::{Kind, Part, Status, Upload};
@@ -250,7 +251,7 @@ impl Access {
             if running.len() == AT_ONCE {
                 ended(running.join_next().await)?;
             }
-            running.spawn(work(self.clone(), part, joined.id));
+            running.spawn(log::in_span(work(self.clone(), part, joined.id)));
         }
         while !running.is_empty() {
             ended(running.join_next().await)?;

@@ -302,7 +302,7 @@
 //!
 //! Each refusal of the layer itself is in the extensions of its response, as a
 //! [`Refusal`](crate::Refusal), where a layer outside finds it. With feature `tracing` there is
-//! also an event for each: `error` if an operator has to act, `debug` otherwise.
+//! also [an event](super::observe) for each: `error` if an operator has to act, `debug` otherwise.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));

@@ -11,9 +11,12 @@ pub mod files;
 pub mod http2;
 pub mod layers;
 pub mod limits;
-// The code of these two runs as doctests of `servers`, which has the HTTP and bucket clients for it.
+// The code of these three runs as doctests of `servers`, which has the HTTP and bucket clients, and the
+// subscriber, for it.
 #[cfg(not(doctest))]
 pub mod nodes;
+#[cfg(not(doctest))]
+pub mod observe;
 pub mod owners;
 pub mod protocol;
 pub mod proxy;

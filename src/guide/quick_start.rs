@@ -2,8 +2,9 @@
 //!
 //! # What do I need?
 //!
-//! `cargo add tower-chunked-upload --features axum,tracing`, and `axum`, `serde_json` and `tokio`
-//! with its feature `full`. axum is optional; see [below](#and-without-axum).
+//! `cargo add tower-chunked-upload --features axum,tracing`, and `axum`, `serde_json`,
+//! `tracing-subscriber`, and `tokio` with its feature `full`. axum is optional; see
+//! [below](#and-without-axum).
 //!
 //! # What do I write?
 //!
@@ -29,6 +30,7 @@
 //! #[tokio::main]
 //! # pub
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     tracing_subscriber::fmt::init();
 //!     let uploads = Uploads::builder(FsStore::new("chunked_uploads/%Y/%m/%d")).build()?;
 //!     let listener = TcpListener::bind("127.0.0.1:3000").await?;
 //!     let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
@@ -68,6 +70,7 @@
 //! ) -> Result<Json<Value>, StatusCode> {
 //!     // The id keeps files of the same name apart.
 //!     let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
+//!     // The log says why.
 //!     upload.persist(target).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
 //!     Ok(Json(json!({ "saved": upload.filename(), "size": upload.size() })))
 //! }
@@ -116,7 +119,8 @@
 //!
 //! While it is arriving, in `chunked_uploads`. When it is whole and its checksum is right, your
 //! handler is called and moves it to `media`; see [where files go](super::files). If your handler
-//! answers with an error, the client can complete the upload again.
+//! answers with an error, the client can complete the upload again; [the log](super::observe) says
+//! what failed.
 //!
 //! # Why around the router, and not `.layer(…)`?
 //!

@@ -89,6 +89,11 @@ impl<B: Payload> Incoming<B> {
         self.announced.is_none_or(|announced| announced == size).then_some(size)
     }
 
+    /// How many bytes have come.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
     /// Whether the client still waits for `100 Continue` before it sends its body.
     pub(super) fn is_awaiting_continue(&self) -> bool {
         self.awaits_continue && !self.ended

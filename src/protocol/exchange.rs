@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response, Version};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 
 use super::body::{BodyError, Incoming, Payload};
 use super::caller::Caller;
@@ -32,6 +32,9 @@ pub(crate) trait Dialect: Send + Sync {
 
     /// Returns the action of the request, if it belongs to this dialect.
     fn route(&self, request: &Parts) -> Option<Self::Action>;
+
+    /// Returns a word for the action, for the log.
+    fn name(action: Self::Action, method: &Method) -> &'static str;
 
     /// Whether such a request is there to call the inner service, which is then reserved for it.
     /// Others call it too if they finish an upload, once it is ready.
@@ -88,12 +91,15 @@ pub(crate) struct Settings {
     pub(crate) idle_timeout: Duration,
     pub(crate) min_rate: Option<(u64, Duration)>,
     pub(crate) drain: (u64, Duration),
+    pub(crate) log: log::Settings,
 }
 
 /// A request without its body, and the client that waits for its answer.
 pub(crate) struct Exchange<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) parts: &'a Parts,
+    /// What the log is told about the request.
+    pub(crate) seen: &'a log::Request,
     caller: &'a Caller,
     guard: ShutdownGuard,
     dialect: policy::Dialect,
@@ -108,6 +114,7 @@ impl Settings {
             idle_timeout: Duration::from_secs(60),
             min_rate: None,
             drain: (32 * 1024 * 1024, Duration::from_secs(10)),
+            log: log::Settings::default(),
         }
     }
 }
@@ -120,7 +127,11 @@ impl<'a> Exchange<'a> {
 
     /// Returns the uploads of the caller. This is the first question to the application.
     pub(crate) async fn authorize(&self, context: &Context<'_>) -> Result<OwnerUploads, Problem> {
+        if let Some(id) = context.upload_id {
+            self.seen.names(id);
+        }
         let owner = self.ask(self.settings.policy.authorize(context)).await?;
+        self.seen.is_by(&self.settings.log, owner.as_ref());
         let uploads = self.settings.uploads.for_owner(owner).for_dialect(self.dialect);
         Ok(uploads.for_request(self.caller.arrived(), &self.parts.extensions))
     }
@@ -178,16 +189,21 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
     action: D::Action,
     request: Request<B>,
     caller: Caller,
+    seen: &log::Request,
 ) -> Outcome {
     let (mut parts, body) = request.into_parts();
     detach(&mut parts);
     let guard = settings.uploads.shutdown_guard();
     let mut body = Incoming::new(body, &parts.headers, settings, caller.clone());
-    let exchange = Exchange { settings, parts: &parts, caller: &caller, guard, dialect: D::NAME };
-    let mut response = match dialect.handle(action, &exchange, &mut body).await {
+    let exchange =
+        Exchange { settings, parts: &parts, seen, caller: &caller, guard, dialect: D::NAME };
+    let handled = dialect.handle(action, &exchange, &mut body).await;
+    seen.has_received(body.received());
+    let mut response = match handled {
         Ok(Reply::Answer(response)) => response,
         Ok(Reply::Finished(finish)) => {
             let Finish { completion, replay, framing } = *finish;
+            seen.stands(completion.file().record());
             let refused = framing.clone();
             let pending = Pending { completion, framing, unreadable: replay.unreadable() };
             match hand_over::verify(&exchange, pending).await {
@@ -198,10 +214,10 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
                     let request = Request::from_parts(parts, replay);
                     return Outcome::Finished(Box::new(Finished { request, pending }));
                 }
-                Err(problem) => refused.frame_refusal(refuse(dialect, problem)),
+                Err(problem) => refused.frame_refusal(refuse(dialect, problem, seen)),
             }
         }
-        Err(problem) => refuse(dialect, problem),
+        Err(problem) => refuse(dialect, problem, seen),
     };
     if body.is_awaiting_continue() && parts.version <= Version::HTTP_11 {
         // The client may still send the body or not, so the start of the next request is unknown.
@@ -213,9 +229,13 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
 }
 
 /// Logs a refusal and encodes it as the dialect's response.
-pub(crate) fn refuse<D: Dialect>(dialect: &D, problem: Problem) -> Response<Bytes> {
+pub(crate) fn refuse<D: Dialect>(
+    dialect: &D,
+    problem: Problem,
+    seen: &log::Request,
+) -> Response<Bytes> {
     let refusal = dialect.refusal(problem);
-    log_refused(&refusal);
+    log_refused(&refusal, seen);
     let mut response = dialect.encode(&refusal);
     // An application's code need not be one that fits a header.
     if let Ok(code) = HeaderValue::from_str(refusal.code()) {
@@ -248,15 +268,26 @@ fn detach(parts: &mut Parts) {
 }
 
 /// Logs a refusal as an error if an operator must fix it, and otherwise as the client's mistake.
-fn log_refused(refusal: &Refusal) {
-    let status = refusal.status();
-    match refusal.error() {
-        Some(error) if status.is_server_error() || *error.kind() == ErrorKind::Damaged => {
-            log::failed("serve an upload", None, error);
-        }
-        error => log::refused(status.as_u16(), refusal.code(), error.map(|error| error as _)),
+fn log_refused(refusal: &Refusal, seen: &log::Request) {
+    let (status, code, error) = (refusal.status(), refusal.code(), refusal.error());
+    let must_fix = match error.map(Error::kind) {
+        // Its status says nothing: in some dialects a client that disconnects gets a 503.
+        Some(kind) => matches!(
+            kind,
+            ErrorKind::Store | ErrorKind::Full | ErrorKind::Damaged | ErrorKind::AlreadyExists
+        ),
+        None => status.is_server_error() && !PASSING.contains(&status),
+    };
+    let error = error.map(|error| error as _);
+    match must_fix {
+        true => seen.has_failed(status.as_u16(), code, error),
+        false => seen.is_refused(status.as_u16(), code, error),
     }
 }
+
+/// With these an application, and a dialect that asks for patience, say what will pass.
+const PASSING: [StatusCode; 2] =
+    [StatusCode::SERVICE_UNAVAILABLE, StatusCode::INSUFFICIENT_STORAGE];
 
 /// Has the code of a refusal. The answers of some protocols have no other place for it, and that to
 /// a `HEAD` none at all.

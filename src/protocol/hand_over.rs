@@ -10,6 +10,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use super::body::Answered;
 use super::exchange::{Exchange, Problem};
 use crate::engine::{Completion, Error, ErrorKind};
+use crate::log;
 use crate::policy::{Action, Verification};
 use crate::store::Reader;
 
@@ -139,13 +140,22 @@ impl Pending {
         self.unreadable.load(Ordering::Relaxed)
     }
 
+    /// Logs that the inner service has not taken the file. Without a status, it has not answered.
+    pub(crate) fn log_not_taken(&self, status: Option<StatusCode>) {
+        let status = status.map(|status| status.as_u16());
+        log::not_taken(self.completion.file().id(), status);
+    }
+
     /// Records whether the inner service has taken the file. If this fails, the upload could not be
     /// marked as complete, and the inner service's answer must not be sent.
     pub(crate) async fn settle(self, verdict: Verdict) -> Result<Framing, Error> {
         let framing = self.framing.clone();
         if verdict != Verdict::Taken {
             // The upload can be completed again even if this fails.
-            drop(self.give_back(verdict).await);
+            let id = *self.completion.file().id();
+            if let Err(error) = self.give_back(verdict).await {
+                log::failed("give back a finished upload", Some(&id), &error);
+            }
         } else if !self.completion.is_discarded().await {
             self.completion.finish().await?;
         }

@@ -46,6 +46,7 @@ pub(super) async fn receive<B: Payload>(
         BodyKind::Form(boundary) => request.receive_form(boundary, body).await?,
         BodyKind::Raw(file) => request.receive_raw(file, query?, body).await?,
     };
+    exchange.seen.stands(&upload);
     let mut content = status_body(&upload);
     let context = exchange.context(Action::Append, Some(&upload.id));
     let mut answer = Answering { context, upload: &upload, content: &mut content };
@@ -229,6 +230,7 @@ impl Request<'_> {
         size: Option<u64>,
     ) -> Result<Append, Problem> {
         let id: UploadId = id.parse().map_err(|_| ErrorKind::NotFound)?;
+        self.exchange.seen.names(&id);
         let check = |upload| self.check_resumed(upload, file, fields, size);
         let (lease, limit) = self.uploads.acquire_if(&id, check).await?;
         let mut append = lease.append(AppendMode::AllOrNothing);

@@ -43,6 +43,7 @@ pub(super) async fn complete<B: Payload>(
         _ => return Err(bad(code::MISSING_FIELD, "'upload_id' is required").into()),
     };
     let id: UploadId = id.parse().map_err(|_| ErrorKind::NotFound)?;
+    exchange.seen.names(&id);
     let digest = md5.as_deref().and_then(Digest::md5);
     if md5.is_some() && digest.is_none() {
         // No file can have this MD5, but other problems with the upload take precedence.

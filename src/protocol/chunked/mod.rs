@@ -43,6 +43,17 @@ impl Dialect for Chunked {
         self.action(request.uri.path())
     }
 
+    fn name(action: Action, method: &Method) -> &'static str {
+        match (action, method) {
+            (Action::Complete, &Method::POST) => "complete",
+            (Action::Chunk, &Method::POST) => "append",
+            (Action::Chunk, &Method::GET | &Method::HEAD) => "status",
+            (Action::Chunk, &Method::DELETE) => "cancel",
+            (_, &Method::OPTIONS) => "options",
+            _ => "other",
+        }
+    }
+
     fn reserves_inner(action: Action) -> bool {
         action == Action::Complete
     }

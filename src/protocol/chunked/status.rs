@@ -12,6 +12,7 @@ use crate::protocol::{Exchange, Problem};
 pub(super) async fn status(exchange: &Exchange<'_>) -> Result<Answer, Problem> {
     let (uploads, id) = requested_upload(exchange, Action::Status).await?;
     let upload = uploads.status(&id).await?;
+    exchange.seen.stands(&upload);
     let mut content = status_body(&upload);
     content.insert("total".to_owned(), upload.total().into());
     content.insert("status".to_owned(), serde_json::json!(upload.status()));

@@ -40,6 +40,7 @@ pub(super) async fn append<B: Payload>(
         Err(problem) => invalidate(&uploads, &id, problem).await,
     };
     let Ok(upload) = uploads.status(&id).await else { return Err(problem) };
+    exchange.seen.stands(&upload);
     let refusal = match problem {
         Problem::Engine(error) if matches!(error.kind(), ErrorKind::OffsetMismatch { .. }) => {
             let offset = shown_offset(&upload);
@@ -135,6 +136,7 @@ impl<'a> Request<'a> {
     }
 
     async fn answer(&self, lease: Lease, trailers: Option<&HeaderMap>) -> Result<Reply, Problem> {
+        self.exchange.seen.stands(lease.upload());
         if self.content.complete {
             let digests = self.content.of_whole(trailers)?;
             let finished = finish(self.resumable, self.exchange, lease, digests, Discards::None);

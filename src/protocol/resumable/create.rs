@@ -61,6 +61,7 @@ impl Creation<'_> {
         let new = new.digests(digests(headers, content.of_whole(None)?)).limit(self.limit);
         let append = self.uploads.create(new.head(head::of(resumable, exchange.parts))).await?;
         let id = append.upload().id;
+        exchange.seen.names(&id);
         let interim = Interim::of(exchange.parts, 0);
         let announced = interim.is_some();
         let append = self.announce(append, &content, interim.as_ref()).await?;
@@ -68,6 +69,7 @@ impl Creation<'_> {
             Ok(lease) => lease,
             Err(problem) => return Err(invalidate(&self.uploads, &id, problem).await),
         };
+        exchange.seen.stands(lease.upload());
         if described.complete {
             // Nobody would find it, unless it failed and the answer tells where it is.
             let discards = if announced { Discards::None } else { Discards::Refused };

@@ -83,6 +83,17 @@ impl Dialect for Resumable {
         (!complete || self.can_keep(request)).then_some(Action::Create)
     }
 
+    fn name(action: Action, _: &Method) -> &'static str {
+        match action {
+            Action::Options => "options",
+            Action::Create => "create",
+            Action::Append => "append",
+            Action::Status => "status",
+            Action::Remove => "cancel",
+            Action::Other => "other",
+        }
+    }
+
     fn reserves_inner(_: Action) -> bool {
         false
     }

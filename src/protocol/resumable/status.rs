@@ -27,6 +27,7 @@ pub(super) async fn status(
 async fn shown(resumable: &Resumable, exchange: &Exchange<'_>) -> Result<Response<Bytes>, Problem> {
     let (uploads, id) = named(resumable, exchange, Action::Status).await?;
     let upload = uploads.end_append(&id).await?;
+    exchange.seen.stands(&upload);
     match upload.status() {
         // Where it stands shows when the application has answered.
         Status::Finishing => return Err(ErrorKind::Finishing.into()),

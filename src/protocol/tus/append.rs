@@ -37,6 +37,7 @@ pub(super) async fn append<B: Payload>(
     };
     let Err(problem) = result else { return result };
     let Ok(upload) = uploads.status(&id).await else { return Err(problem) };
+    exchange.seen.stands(&upload);
     let problem = match problem {
         // The engine knows nothing of the last byte. If another node has completed the upload
         // meanwhile, a client that asks where it stands finds that out; after a 403 it would give
@@ -130,6 +131,7 @@ impl<'a> Request<'a> {
         }
         let lease = append.commit_and_keep().await?;
         let upload = lease.upload();
+        self.exchange.seen.stands(upload);
         if upload.total() == Some(upload.offset()) {
             return Box::pin(self.finish(lease)).await;
         }

@@ -51,10 +51,12 @@ pub(super) async fn create<B: Payload>(
     };
     let new = new.limit(limit);
     let mut append = uploads.create(new).await?;
+    exchange.seen.names(&append.upload().id);
     check.receive(body, &mut append).await?;
     body.check_truncation()?;
     let lease = append.commit_and_keep().await?;
     let upload = lease.upload();
+    exchange.seen.stands(upload);
     let mut headers = HeaderMap::new();
     insert(&mut headers, http::header::LOCATION, tus.location(parts, &upload.id));
     if upload.total() == Some(upload.offset()) && upload.kind != Kind::Part {

@@ -22,6 +22,7 @@ pub(super) async fn status(tus: &Tus, exchange: &Exchange<'_>) -> Result<Respons
 async fn shown(tus: &Tus, exchange: &Exchange<'_>) -> Result<Response<Bytes>, Problem> {
     let (uploads, id) = named(tus, exchange, Action::Status).await?;
     let mut upload = uploads.status(&id).await?;
+    exchange.seen.stands(&upload);
     if upload.is_joined() && upload.total().is_none() {
         upload.progress.total = concat::length(&uploads, upload.parts()).await;
     }

@@ -2,6 +2,7 @@
 
 use tokio_util::task::TaskTracker;
 
+use crate::log;
 use crate::store::{Result, StoreError};
 use crate::task;
 
@@ -11,6 +12,6 @@ pub(super) async fn finish<T: Send + 'static>(
     tasks: &TaskTracker,
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
-    let finished = task::join(tasks.spawn(work)).await;
+    let finished = task::join(tasks.spawn(log::in_span(work))).await;
     finished.unwrap_or_else(|| Err(StoreError::shutting_down("finish a request")))
 }
