@@ -473,6 +473,7 @@ async fn a_file_that_cannot_be_kept_is_an_error_with_its_path_and_without_its_id
     assert_eq!(persist.says(), "cannot persist a finished upload");
     assert_eq!(persist.get("upload"), fingerprint(&id));
     assert!(persist.get("error").contains(media.to_str().unwrap()), "{persist:?}");
+    assert!(persist.get("error").starts_with("the store failed: make "), "{persist:?}");
     assert!(persist.get("error").contains("os error"), "{persist:?}");
     assert_eq!(answered.says(), "the application has failed to take an upload");
     assert!(told.iter().all(|event| event.within == Some(log.spans().len() as u64)), "{told:?}");

@@ -187,10 +187,17 @@ struct Chain<'a>(&'a (dyn Error + 'static));
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = self.0.to_string();
-        let mut error = self.0;
+        let (mut error, mut last) = (self.0, 0);
         while let Some(cause) = error.source() {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
+            let told = cause.to_string();
+            // Some errors begin with what the one above has said.
+            if told.starts_with(&text[last..]) {
+                text.truncate(last);
+            } else {
+                text.push_str(": ");
+                last = text.len();
+            }
+            text.push_str(&told);
             error = cause;
         }
         f.write_str(&masked(&text))
