@@ -23,7 +23,6 @@
 //!   10
 
 use std::env;
-use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +38,7 @@ use tower_chunked_upload::{Chunked, ChunkedUploadLayer, CompletedUpload, Tus, Up
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    serve::log_errors();
     let watch = operator::Watch::default();
     let uploads = Uploads::builder(FsStore::new(setting("UPLOADS", "chunked_uploads/%Y/%m/%d")))
         .max_bytes(setting("MAX_BYTES", "21474836480").parse()?)
@@ -97,10 +97,8 @@ async fn done(
 ) -> Result<Json<Value>, StatusCode> {
     // The id keeps files of the same name apart.
     let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
-    upload.persist(target).await.map_err(|error| {
-        eprintln!("keep {:?}: {error}: {:?}", upload.id(), error.source());
-        StatusCode::INTERNAL_SERVER_ERROR
-    })?;
+    // The log says why.
+    upload.persist(target).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(Json(json!({
         "saved": upload.filename(),
         "size": upload.size(),

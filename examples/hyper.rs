@@ -39,6 +39,7 @@ use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Tus, Uploads};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    serve::log_errors();
     let store = FsStore::new(setting("UPLOADS", "chunked_uploads/%Y/%m/%d"));
     let uploads = Uploads::builder(store).max_bytes(20 * GIB).build()?;
     let sweeper = uploads.sweep_every(Duration::from_secs(60));
@@ -86,8 +87,8 @@ async fn application<B>(
 async fn done(media: &Path, upload: &CompletedUpload) -> (StatusCode, String) {
     // The id keeps files of the same name apart.
     let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
-    if let Err(error) = upload.persist(target).await {
-        eprintln!("keep {:?}: {error}", upload.id());
+    if upload.persist(target).await.is_err() {
+        // The log says why.
         return (StatusCode::INTERNAL_SERVER_ERROR, String::new());
     }
     (StatusCode::OK, json!({ "saved": upload.filename(), "size": upload.size() }).to_string())

@@ -22,8 +22,10 @@ use tower_chunked_upload::informational::Http1;
 use tower_service::Service;
 
 pub use self::begins::Begins;
+pub use self::log::log_errors;
 
 mod begins;
+mod log;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 

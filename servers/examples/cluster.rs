@@ -19,7 +19,6 @@
 //!   10
 
 use std::env;
-use std::error::Error as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -46,6 +45,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    serve::log_errors();
     // This fails only if there is a provider already.
     drop(rustls::crypto::ring::default_provider().install_default());
     let ended = match (env::var("BUCKET"), nodes::own_number()) {
@@ -125,10 +125,8 @@ async fn node(bucket: &str, number: usize) -> Result<(), BoxError> {
 async fn done(upload: CompletedUpload) -> Result<Json<Value>, StatusCode> {
     // The id keeps files of the same name apart.
     let target = format!("media/{}-{}", upload.id(), upload.filename());
-    upload.persist(target).await.map_err(|error| {
-        eprintln!("keep {:?}: {error}: {:?}", upload.id(), error.source());
-        StatusCode::INTERNAL_SERVER_ERROR
-    })?;
+    // The log says why.
+    upload.persist(target).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(Json(json!({
         "saved": upload.filename(),
         "size": upload.size(),

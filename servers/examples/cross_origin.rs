@@ -34,7 +34,6 @@
 //!   10
 
 use std::env;
-use std::error::Error as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +63,7 @@ use uuid::Uuid;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    serve::log_errors();
     let store = FsStore::new(setting("UPLOADS", "chunked_uploads/%Y/%m/%d"));
     let uploads = Uploads::builder(store).max_bytes(20 << 30).build()?;
     let sweeper = uploads.sweep_every(Duration::from_secs(60));
@@ -204,10 +204,8 @@ async fn done(
 ) -> Result<Json<Value>, StatusCode> {
     // The id keeps files of the same name apart.
     let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
-    upload.persist(target).await.map_err(|error| {
-        eprintln!("keep {:?}: {error}: {:?}", upload.id(), error.source());
-        StatusCode::INTERNAL_SERVER_ERROR
-    })?;
+    // The log says why.
+    upload.persist(target).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(Json(json!({ "saved": upload.filename(), "size": upload.size() })))
 }
 

@@ -39,6 +39,7 @@ mod begins;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    serve::log_errors();
     let store = FsStore::new(setting("UPLOADS", "chunked_uploads/%Y/%m/%d"));
     let uploads = Uploads::builder(store).max_bytes(20 * GIB).build()?;
     let sweeper = uploads.sweep_every(Duration::from_secs(60));
@@ -105,10 +106,8 @@ async fn done(
 ) -> Result<Json<Value>, StatusCode> {
     // The id keeps files of the same name apart.
     let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
-    upload.persist(target).await.map_err(|error| {
-        eprintln!("keep {:?}: {error}", upload.id());
-        StatusCode::INTERNAL_SERVER_ERROR
-    })?;
+    // The log says why.
+    upload.persist(target).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(Json(json!({ "saved": upload.filename(), "size": upload.size() })))
 }
 
