@@ -64,7 +64,7 @@
 //! | [Nodes](guide::nodes) | How do several machines share the uploads? |
 //! | [Proxies](guide::proxy) | How do I configure nginx? |
 //! | [HTTP/2](guide::http2) | Why is an upload slow, and which window sizes make it fast? |
-//! | [Observe](guide::observe) | What does the log say? |
+//! | [Observe](guide::observe) | What do the log and the metrics say? |
 //! | [Testing](guide::testing) | How do I test my own handler? |
 //! | [From Django](guide::django) | Where are my django-chunked-upload settings? |
 //!
@@ -93,6 +93,8 @@
 //! - `axum`: [`CompletedUpload`] is an extractor.
 //! - `tracing`: a span for each request to an upload, and events for what happens to uploads and for
 //!   failures; [what they have](guide::observe).
+//! - `metrics`: counters, gauges and histograms of the facade `metrics`; [which there
+//!   are](guide::observe#which-metrics-are-there).
 //! - `fast-md5`: computes MD5 in assembly where there is an implementation; 1.4 times as fast on
 //!   x86-64. Records stay the same.
 //! - `object-store`: [`BucketStore`](store::BucketStore), for many nodes on S3, Azure or Google
@@ -128,6 +130,7 @@ mod future;
 mod id;
 mod layer;
 mod log;
+mod metric;
 mod protocol;
 mod service;
 #[cfg(feature = "object-store")]

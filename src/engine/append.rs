@@ -42,6 +42,7 @@ use super::lease::Lease;
 use super::quota::Reservation;
 use crate::checksum::{Digest, DigestAlgorithm};
 use crate::log;
+use crate::metric::Timer;
 use crate::store::Reader;
 use crate::upload::{Status, Upload};
 
@@ -95,6 +96,7 @@ pub struct Append {
     reservation: Option<Reservation>,
     /// `None` once the append has ended.
     claim: Option<Arc<Claim>>,
+    timer: Timer,
 }
 
 /// The last step of an append.
@@ -106,6 +108,7 @@ struct Ending {
     origin: Origin,
     reservation: Option<Reservation>,
     last: Bytes,
+    timer: Timer,
 }
 
 impl Append {
@@ -144,6 +147,7 @@ impl Append {
             upload,
             claim: Some(claim),
             reservation,
+            timer: Timer::start(),
         }
     }
 
@@ -556,6 +560,7 @@ impl Append {
             origin: self.origin,
             reservation: self.reservation.take(),
             last: self.buffer.freeze(),
+            timer: self.timer,
         }
     }
 
@@ -621,8 +626,9 @@ impl Drop for Append {
 
 impl Ending {
     async fn commit(self, writer: &mut BatchWriter, releases: bool) -> Result<Upload, Error> {
-        let Self { engine, cause, upload, origin, reservation, last } = self;
+        let Self { engine, cause, upload, origin, reservation, last, timer } = self;
         writer.commit(last, upload, releases).await?;
+        timer.appended();
         let upload = writer.upload().clone();
         if let Some(reservation) = reservation {
             reservation.commit(&upload);

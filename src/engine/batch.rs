@@ -13,6 +13,7 @@ use super::event::Cause;
 use super::lease::Lease;
 use super::lock;
 use crate::checksum::{Digest, DigestAlgorithm, Running};
+use crate::metric::{self, Timer};
 use crate::store::{Batch, Commit, DynWriter, Reader, StoreError};
 use crate::task::Detached;
 use crate::upload::Upload;
@@ -106,6 +107,7 @@ impl BatchWriter {
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        metric::received(bytes.len());
         let batch = |checksum: Checksum, bytes: &Bytes| {
             let slow = checksum.is_slow();
             Batch::looked_at(bytes.clone(), slow, move |bytes| checksum.update(bytes))
@@ -127,6 +129,20 @@ impl BatchWriter {
     /// Hashes and writes the last bytes, and commits the record. The lease ends with it, if nothing
     /// else is to be done under it.
     pub(super) async fn commit(
+        &mut self,
+        last: Bytes,
+        upload: Upload,
+        releases: bool,
+    ) -> Result<(), Error> {
+        let (timer, before) = (Timer::start(), self.upload().offset());
+        metric::received(last.len());
+        self.commit_or_renew(last, upload, releases).await?;
+        timer.committed();
+        metric::acknowledged(self.upload().offset().saturating_sub(before));
+        Ok(())
+    }
+
+    async fn commit_or_renew(
         &mut self,
         last: Bytes,
         mut upload: Upload,
@@ -181,7 +197,8 @@ impl BatchWriter {
 /// The incremental checksums, which move with each batch to the thread that writes it.
 ///
 /// Hashing and writing one after the other, while the next batch is collected, is faster than doing
-/// both in parallel: fetching the batch to a third core costs more than it saves.
+/// both in parallel: fetching the batch to a third core costs more than it saves. Only if batches
+/// come faster than that, the store may compute them behind the writing.
 #[derive(Clone)]
 pub(super) struct Checksum(Arc<Mutex<Sums>>);
 

@@ -15,6 +15,7 @@ use super::sweep::Swept;
 use super::uploads::Uploads;
 use super::watch::Watches;
 use crate::checksum::DigestAlgorithm;
+use crate::metric;
 use crate::store::DynStore;
 use crate::upload::Upload;
 
@@ -210,6 +211,7 @@ impl UploadsBuilder {
         if self.engine.watch_interval.is_zero() {
             return Err(ConfigError::new("a watch would look at the store without a pause"));
         }
+        metric::describe();
         self.engine.pool = Pool::new(self.batch, self.batches);
         self.engine.ledger = Ledger::new(self.quotas);
         Ok(Uploads::new(self.engine))

@@ -23,6 +23,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::error::ErrorKind;
 use super::lock;
 use crate::id::UploadId;
+use crate::metric;
 
 #[derive(Debug, Default)]
 pub(super) struct Claims {
@@ -125,12 +126,16 @@ impl Claims {
         timeout: Duration,
     ) -> Result<Claim, ErrorKind> {
         let (mut claim, turn) = self.enter(&mut self.shared.slots(), id, arrival)?;
+        let held = turn.try_lock().is_err();
         let turn = tokio::select! {
             biased;
             () = claim.signals.stop.cancelled() => return Err(self.shared.why_stopped()),
             turn = tokio::time::timeout(timeout, turn.lock_owned()) => turn,
         };
         claim.turn = Some(turn.map_err(|_| ErrorKind::Busy)?);
+        if held {
+            metric::taken_over(true);
+        }
         Ok(claim)
     }
 
@@ -223,6 +228,7 @@ impl Claims {
         let Some(slot) = slot else { return };
         let (elapsed, tolerance) = (slot.arrival.at.elapsed(), slot.arrival.tolerance);
         if elapsed > age.saturating_add(tolerance) {
+            metric::taken_over(false);
             slot.signals.stop();
         } else if elapsed + tolerance > age {
             slot.handing_off = true;

@@ -20,6 +20,7 @@ use super::{detached, join, lock, spawned};
 use crate::checksum::{Digest, DigestAlgorithm, Running};
 use crate::id::UploadId;
 use crate::log;
+use crate::metric::Timer;
 use crate::store::{Commit, DynWriter, Handover, Reader, StoreError};
 use crate::upload::{Owner, Status, Upload};
 
@@ -34,6 +35,7 @@ pub struct Completion {
     file: CompletedUpload,
     /// `None` once the verdict is being recorded.
     claim: Option<Claim>,
+    timer: Timer,
 }
 
 impl Lease {
@@ -49,6 +51,7 @@ impl Lease {
         self,
         digests: impl IntoIterator<Item = Digest>,
     ) -> Result<Completion, Error> {
+        let timer = Timer::start();
         let digests: Vec<Digest> = digests.into_iter().collect();
         let Self { engine, cause, claim, mut writer, recalled } = self;
         check_all_received(writer.upload())?;
@@ -80,7 +83,7 @@ impl Lease {
                 upload,
             };
             let file = CompletedUpload { shared: Arc::new(shared) };
-            Ok(Completion { file, claim: Some(claim) })
+            Ok(Completion { file, claim: Some(claim), timer })
         })
         .await
     }
@@ -263,7 +266,10 @@ impl Completion {
     /// [`ErrorKind::NotFound`] if the upload was [discarded](CompletedUpload::discard), and the
     /// errors of the store. After a store error the upload can be completed again.
     pub async fn finish(self) -> Result<Upload, Error> {
-        self.settle(Status::Complete).await
+        let timer = self.timer;
+        let upload = self.settle(Status::Complete).await?;
+        timer.completed();
+        Ok(upload)
     }
 
     /// Records that the application has not taken the file: the upload can be completed again, or

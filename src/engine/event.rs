@@ -6,6 +6,7 @@ use http::Extensions;
 use super::core::Engine;
 use crate::erased::erased;
 use crate::log;
+use crate::metric;
 use crate::upload::Upload;
 
 /// A change to an upload, reported after it was committed.
@@ -108,6 +109,7 @@ impl Engine {
     pub(super) async fn tell(&self, event: Event, cause: &Cause) {
         log::changed(event.name(), event.upload());
         self.watches.removed(&event);
+        metric::happened(&event);
         if let Some(observer) = &self.observer {
             observer.on_event(&event, cause.as_deref()).await;
         }

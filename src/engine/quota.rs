@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 use super::error::{Error, ErrorKind};
 use super::lock;
 use crate::id::UploadId;
+use crate::metric;
 use crate::store::{Cursor, DynStore, Page, StoreError};
 use crate::upload::{Owner, Status, Upload};
 
@@ -109,6 +110,16 @@ impl Quotas {
 
 impl Ledger {
     pub(super) fn new(quotas: Quotas) -> Arc<Self> {
+        for (quota, limit) in [
+            ("owner_uploads", quotas.owner_uploads),
+            ("owner_bytes", quotas.owner_bytes),
+            ("all_bytes", quotas.all_bytes),
+            ("free_bytes", quotas.free_bytes),
+        ] {
+            if let Some(limit) = limit {
+                metric::limited(quota, limit);
+            }
+        }
         Arc::new(Self { quotas, ..Self::default() })
     }
 
@@ -350,6 +361,11 @@ impl Accounts {
         for sum in [Some(all), self.owners.get_mut(&entry.payer)].into_iter().flatten() {
             sum.bytes = sum.bytes - u128::from(before) + u128::from(bytes);
         }
+        self.report();
+    }
+
+    fn report(&self) {
+        metric::reserved(self.uploads.len() as u64, self.uploaded.bytes);
     }
 
     fn write(&mut self, id: &UploadId, bytes: u64) {
@@ -369,6 +385,7 @@ impl Accounts {
                 self.owners.remove(&entry.payer);
             }
         }
+        self.report();
     }
 }
 

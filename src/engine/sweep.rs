@@ -20,6 +20,7 @@ use super::lock;
 use super::quota::Scan;
 use crate::id::UploadId;
 use crate::log;
+use crate::metric::{self, Timer};
 use crate::store::{Cursor, Remains, StoreError};
 use crate::task;
 use crate::upload::{Owner, Status, Upload};
@@ -44,7 +45,7 @@ pub struct Expired {
 pub(super) async fn delete_expired(engine: &Arc<Engine>, scope: &Scope) -> Result<Expired, Error> {
     let mut sweep = Sweep::begin(engine, scope);
     while sweep.page().await? {}
-    Ok(sweep.expired)
+    Ok(sweep.end())
 }
 
 /// Sweeps the store at a limited rate. Once `end` completes, it stops before the next page.
@@ -65,6 +66,7 @@ async fn delete_throttled(
             () = tokio::time::sleep(pause) => {}
         }
         if !more {
+            sweep.end();
             return Ok(());
         }
     }
@@ -80,6 +82,9 @@ struct Sweep<'a> {
     by_index: bool,
     cursor: Option<Cursor>,
     expired: Expired,
+    /// How many uploads are not complete, of those that were read.
+    unfinished: u64,
+    timer: Timer,
 }
 
 impl<'a> Sweep<'a> {
@@ -87,7 +92,19 @@ impl<'a> Sweep<'a> {
         // Only a sweep of all uploads can correct the ledger.
         let scan = if scope.is_all() { engine.ledger.begin_scan() } else { None };
         let by_index = engine.store.capabilities().expiry_index;
-        Self { engine, scope, scan, by_index, cursor: None, expired: Expired::default() }
+        let expired = Expired::default();
+        let timer = Timer::start();
+        Self { engine, scope, scan, by_index, cursor: None, expired, unfinished: 0, timer }
+    }
+
+    fn end(self) -> Expired {
+        if self.scope.is_all() {
+            self.timer.swept(self.expired.skipped);
+            if !self.engine.store.capabilities().expiry_index {
+                metric::unfinished(self.unfinished);
+            }
+        }
+        self.expired
     }
 
     /// Sweeps one page of uploads, and returns whether there are more.
@@ -98,6 +115,8 @@ impl<'a> Sweep<'a> {
             Some(scan) => scan.page(store, cursor).await?,
             None => store.list(cursor).await?,
         };
+        let unfinished = |upload: &&Upload| upload.status() != Status::Complete;
+        self.unfinished += page.uploads.iter().flatten().filter(unfinished).count() as u64;
         self.remove_expired(page.uploads).await;
         if self.scope.is_all() {
             for id in page.abandoned {

@@ -1,4 +1,4 @@
-//! What the log says about uploads.
+//! What an operator sees: the log, and metrics.
 //!
 //! With feature `tracing` the crate reports to [`tracing`](https://docs.rs/tracing) what happens.
 //! Without a subscriber it is silent; this one writes to the terminal:
@@ -96,3 +96,34 @@
 //! No names of files, no fields, headers or bodies, and not the detail of a refusal, in which your
 //! policy may quote them. Two things come from you: the name of an owner, and the path to which you
 //! persist a file. Characters in them that would begin a line, or turn its direction, are escaped.
+//!
+//! # Which metrics are there?
+//!
+//! With feature `metrics` the crate reports to the facade
+//! [`metrics`](https://docs.rs/metrics/0.24), for which there are recorders for Prometheus,
+//! OpenTelemetry, StatsD and others. Without a recorder they are dropped. Install one before the
+//! first [`Uploads`](crate::Uploads) is built, so that it learns what each of them is. In the
+//! repository, `servers/examples/metrics.rs` is a server for Prometheus, and
+//! `servers/examples/metrics/grafana.json` a dashboard for Grafana.
+//!
+//! All are those of one process since it started, unless the row says otherwise. No label has
+//! anything that a client sent.
+//!
+//! | metric | what it is |
+//! |---|---|
+//! | `chunked_upload_begun_total` | counter: uploads that were created |
+//! | `chunked_upload_ended_total` | counter: uploads that have ended, with the label `as`: `completed`, `cancelled`, `discarded` or `expired` |
+//! | `chunked_upload_unfinished` | gauge: uploads that are not complete, as the last [sweep](crate::Uploads::sweep_every) has found them. Nodes that share a store report the same number, so take the maximum. A bucket has an index of what expires, so its sweeps do not count the others |
+//! | `chunked_upload_received_bytes_total` | counter: bytes of files that arrived |
+//! | `chunked_upload_committed_bytes_total` | counter: bytes of files that were acknowledged. What is missing to those received was sent in vain |
+//! | `chunked_upload_refusals_total` | counter: requests that were refused or failed, with the labels `dialect` (`chunked`, `tus`, `resumable`) and [`code`](super::errors#what-does-each-code-mean) |
+//! | `chunked_upload_takeovers_total` | counter: requests that were stopped for a newer one of the same upload, with the label `by`: a `request` to this process, or another `process` |
+//! | `chunked_upload_append_duration_seconds` | histogram: from the start of a chunk to its acknowledgement, so it includes the client's network |
+//! | `chunked_upload_commit_duration_seconds` | histogram: writing the last bytes of a chunk and its record |
+//! | `chunked_upload_completion_duration_seconds` | histogram: verifying a finished file, and the application's answer to it |
+//! | `chunked_upload_hops_total` | counter: calls that were made on a thread for work that blocks |
+//! | `chunked_upload_sweep_duration_seconds` | histogram: a sweep of the whole store |
+//! | `chunked_upload_sweep_skipped_total` | counter: uploads that a sweep should have removed and has not, such as damaged ones |
+//! | `chunked_upload_quota_uploads` | gauge: unfinished uploads that count towards the [quotas](super::limits), if there are any |
+//! | `chunked_upload_quota_bytes` | gauge: bytes that count towards the quotas |
+//! | `chunked_upload_quota_limit` | gauge: the limit, with the label `quota`: `owner_uploads`, `owner_bytes`, `all_bytes` or `free_bytes` |

@@ -16,6 +16,7 @@ use crate::cors::Cors;
 use crate::engine::{Error, ErrorKind, OwnerUploads, ShutdownGuard, Uploads};
 use crate::id::UploadId;
 use crate::log;
+use crate::metric;
 use crate::policy::{self, Action, Context, DynPolicy, MaxBytes, Refusal, SizeLimit};
 use crate::upload::Upload;
 
@@ -235,6 +236,7 @@ pub(crate) fn refuse<D: Dialect>(
     seen: &log::Request,
 ) -> Response<Bytes> {
     let refusal = dialect.refusal(problem);
+    metric::refused(D::NAME, refusal.code());
     log_refused(&refusal, seen);
     let mut response = dialect.encode(&refusal);
     // An application's code need not be one that fits a header.

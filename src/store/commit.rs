@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::{Result, StoreError};
+use crate::metric;
 use crate::task;
 use crate::upload::Upload;
 
@@ -183,6 +184,7 @@ async fn blocking<T: Send + 'static>(
     if bytes <= WORK_IN_PLACE {
         return Ok(work());
     }
+    metric::hopped();
     let worked = task::join(tokio::task::spawn_blocking(work)).await;
     worked.ok_or_else(|| StoreError::shutting_down("look at a batch"))
 }

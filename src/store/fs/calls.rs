@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::follow::{self, Follower};
 use super::turns::Turn;
+use crate::metric;
 use crate::store::{Result, StoreError};
 use crate::task;
 
@@ -104,6 +105,7 @@ impl Calls {
             self.note(turn.began.elapsed());
             return Ok(done);
         }
+        metric::hopped();
         let done = task::join(self.tasks.spawn_blocking(job)).await;
         done.ok_or_else(|| StoreError::shutting_down("start a file call"))
     }
