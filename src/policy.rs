@@ -102,6 +102,43 @@ pub trait Policy: Send + Sync + 'static {
         ready(Ok(Value::Null))
     }
 
+    /// Returns how many of the first bytes of a new file [`first_bytes`](Self::first_bytes) sees: at
+    /// most [4 KiB](FirstBytes::MOST). It must always return the same.
+    ///
+    /// Default: 0, so nothing is kept for it and it is not called.
+    fn first_bytes_wanted(&self) -> usize {
+        0
+    }
+
+    /// Accepts or refuses a new file by its first bytes, before any byte that follows them is
+    /// written: a file that is no image, whatever its name says.
+    ///
+    /// It is called as soon as as many bytes are there as
+    /// [`first_bytes_wanted`](Self::first_bytes_wanted) says, or when the file is complete with fewer,
+    /// even none; with whichever request brings them. Until then bytes are not acknowledged, unless
+    /// their request ends: then they are, and are shown with those of the next one. An upload that
+    /// has that many bytes, or all of its bytes, was accepted. So it is called once for each upload,
+    /// and again only if what it has accepted is not committed: if the request, the process or the
+    /// node ends before that, or another request takes the upload over, or if the upload ends with a
+    /// request of its own that is repeated.
+    ///
+    /// After a refusal, the upload is removed, and the client gets the refusal. With a status of 5xx,
+    /// which an [`Error`] has too, it is not: the client may try again, and then it is called again.
+    ///
+    /// The bytes are those that the client sent, and nothing was verified. If the `upload_id` of a
+    /// chunk follows its file, the chunk has been written when this is called, and is not part of the
+    /// upload before it is accepted. It is not called for the parts of a file that is joined in tus,
+    /// nor for that file: use [`verify`](Self::verify).
+    ///
+    /// Default: accepts.
+    fn first_bytes(
+        &self,
+        first: &FirstBytes<'_>,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send {
+        let _ = first;
+        ready(Ok(()))
+    }
+
     /// Accepts or refuses a finished file, once its length and digest are verified and before the
     /// inner service gets it. After a refusal the upload can be completed again or cancelled,
     /// unless this method has [discarded](CompletedUpload::discard) it.
@@ -148,6 +185,14 @@ impl<T: Policy> Policy for Arc<T> {
         T::attributes(self, chunk).await
     }
 
+    fn first_bytes_wanted(&self) -> usize {
+        T::first_bytes_wanted(self)
+    }
+
+    async fn first_bytes(&self, first: &FirstBytes<'_>) -> Result<(), Refusal> {
+        T::first_bytes(self, first).await
+    }
+
     async fn verify(&self, finished: &Verification<'_>) -> Result<(), Refusal> {
         T::verify(self, finished).await
     }
@@ -163,6 +208,8 @@ erased! {
         async fn max_bytes(&self, limit: &'a SizeLimit<'a>) -> Result<MaxBytes, Refusal>;
         async fn validate(&self, chunk: &'a Candidate<'a>) -> Result<(), Refusal>;
         async fn attributes(&self, chunk: &'a Candidate<'a>) -> Result<Value, Refusal>;
+        fn first_bytes_wanted(&self) -> usize;
+        async fn first_bytes(&self, first: &'a FirstBytes<'a>) -> Result<(), Refusal>;
         async fn verify(&self, finished: &'a Verification<'a>) -> Result<(), Refusal>;
         async fn respond(&self, answer: &'a mut Answering<'a>) -> ();
     }
@@ -263,6 +310,24 @@ impl Candidate<'_> {
     }
 }
 
+/// The argument of [`Policy::first_bytes`]: the beginning of a new file.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct FirstBytes<'a> {
+    /// The request that has brought the last of these bytes.
+    pub context: Context<'a>,
+    /// The first bytes of the file; all of them, if there are fewer than are wanted.
+    pub bytes: &'a [u8],
+    /// The upload, as it is without the bytes of this request: with its name, media type, fields and
+    /// attributes.
+    pub upload: &'a Upload,
+}
+
+impl FirstBytes<'_> {
+    /// How many bytes there are at most: 4 KiB.
+    pub const MOST: usize = 4096;
+}
+
 /// The argument of [`Policy::verify`]: a finished file to accept or refuse.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -297,7 +362,7 @@ macro_rules! dereference {
     )+};
 }
 
-dereference!(SizeLimit Candidate Verification Answering);
+dereference!(SizeLimit Candidate FirstBytes Verification Answering);
 
 /// A refusal, which becomes the answer to the request.
 ///

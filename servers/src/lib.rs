@@ -1,7 +1,7 @@
 //! The examples of this package are the servers that tests need, and its tests start them.
 //!
 //! The library is empty. Its doctests are the code of the pages of documentation that need HTTP or
-//! bucket clients, or a subscriber of `tracing`.
+//! bucket clients, a subscriber of `tracing`, or other crates.
 
 #[cfg(doctest)]
 #[path = "../../src/guide/nodes.rs"]
@@ -12,6 +12,10 @@ pub mod observe;
 #[cfg(doctest)]
 #[path = "../../src/guide/quick_start.rs"]
 pub mod quick_start;
+
+#[cfg(doctest)]
+#[path = "../../src/guide/validation.rs"]
+pub mod validation;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

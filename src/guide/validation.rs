@@ -11,6 +11,7 @@
 //! | [`max_bytes`](crate::Policy::max_bytes) | for each chunk, before its body; and again for an upload with [a limit of its own](crate::NewUpload::max_bytes) | headers, extensions and the configured limit | nothing was taken |
 //! | [`validate`](crate::Policy::validate) | for each chunk, when its file begins | name, media type, size, fields before the file | nothing was taken of this chunk |
 //! | [`attributes`](crate::Policy::attributes) | for the first chunk | the same | there is no upload |
+//! | [`first_bytes`](crate::Policy::first_bytes) | once for each new file, as soon as its [first bytes](crate::Policy::first_bytes_wanted) are there | up to 4 KiB of the file | the upload is removed |
 //! | [`verify`](crate::Policy::verify) | when the file is whole and its checksum right | the file itself, all fields | it can be completed again or cancelled, unless `verify` has discarded it |
 //!
 //! Each method gets one argument, which dereferences to the [`Context`](crate::Context): the head
@@ -28,7 +29,7 @@
 //! # What does that look like?
 //!
 //! ```
-//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
 //! # use axum::{Json, Router, routing::post};
 //! # use client::{CHUNK, by, chunk, send, upload};
 //! # use serde_json::json;
@@ -96,6 +97,53 @@
 //!
 //! [`AtMost`](crate::policy::MaxBytes::AtMost) can only lower the server's limit;
 //! [`Override`](crate::policy::MaxBytes::Override) is the one that can exceed it.
+//!
+//! # How do I refuse a wrong type before the whole file is sent?
+//!
+//! With [`first_bytes`](crate::Policy::first_bytes), which sees the beginning of each new file before
+//! more of it is written, in every protocol and however it is cut into chunks. For a crate that knows
+//! types by their first bytes, such as `infer`, some hundred are enough:
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
+//! # use axum::Router;
+//! # use client::{CHUNK, chunk, send};
+//! # use tower_chunked_upload::{ChunkedUploadLayer, Uploads, store::MemoryStore};
+//! use http::StatusCode;
+//! use tower_chunked_upload::policy::FirstBytes;
+//! use tower_chunked_upload::{Policy, Refusal};
+//!
+//! struct Images;
+//!
+//! impl Policy for Images {
+//!     fn first_bytes_wanted(&self) -> usize {
+//!         512
+//!     }
+//!
+//!     async fn first_bytes(&self, first: &FirstBytes<'_>) -> Result<(), Refusal> {
+//!         match infer::is_image(first.bytes) {
+//!             true => Ok(()),
+//!             false => Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Only images")),
+//!         }
+//!     }
+//! }
+//! #
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let uploads = Uploads::builder(MemoryStore::new()).build()?;
+//! # let app = Router::new().layer(ChunkedUploadLayer::new(uploads.clone()).policy(Images));
+//! # let gif = "GIF89a and more";
+//! # assert_eq!(send(&app, chunk(CHUNK, "a.gif", "", gif)).await.0, StatusCode::OK);
+//! # let (status, refusal) = send(&app, chunk(CHUNK, "a.gif", "", "MZ and more")).await;
+//! # assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{refusal}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The client is told after the chunk that brings the last of these bytes; one that sends the whole
+//! file in a request is told while it still sends. A refusal with a status of 5xx leaves the upload,
+//! so use it if your check has failed and not the file. What follows the first bytes can be anything,
+//! so this saves time, and `verify` protects.
 //!
 //! # May my handler refuse a file?
 //!

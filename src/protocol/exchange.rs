@@ -1,7 +1,7 @@
 //! One request of a dialect, and its outcome.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -104,6 +104,8 @@ pub(crate) struct Exchange<'a> {
     caller: &'a Caller,
     guard: ShutdownGuard,
     dialect: policy::Dialect,
+    /// The upload whose first bytes the application has refused.
+    pub(super) rejected: OnceLock<(OwnerUploads, UploadId)>,
 }
 
 impl Settings {
@@ -196,8 +198,15 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
     detach(&mut parts);
     let guard = settings.uploads.shutdown_guard();
     let mut body = Incoming::new(body, &parts.headers, settings, caller.clone());
-    let exchange =
-        Exchange { settings, parts: &parts, seen, caller: &caller, guard, dialect: D::NAME };
+    let exchange = Exchange {
+        settings,
+        parts: &parts,
+        seen,
+        caller: &caller,
+        guard,
+        dialect: D::NAME,
+        rejected: OnceLock::new(),
+    };
     let handled = dialect.handle(action, &exchange, &mut body).await;
     seen.has_received(body.received());
     let mut response = match handled {
@@ -218,7 +227,14 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
                 Err(problem) => refused.frame_refusal(refuse(dialect, problem, seen)),
             }
         }
-        Err(problem) => refuse(dialect, problem, seen),
+        Err(problem) => {
+            if let Some((uploads, id)) = exchange.rejected.get() {
+                // One that was not committed is gone already. If another request has it by now, that
+                // one asks the application.
+                drop(Box::pin(uploads.remove(id)).await);
+            }
+            refuse(dialect, problem, seen)
+        }
     };
     if body.is_awaiting_continue() && parts.version <= Version::HTTP_11 {
         // The client may still send the body or not, so the start of the next request is unknown.

@@ -7,6 +7,7 @@ mod caller;
 pub(crate) mod chunked;
 pub(crate) mod disposition;
 mod exchange;
+mod first_bytes;
 mod hand_over;
 mod headers;
 mod location;
@@ -20,6 +21,7 @@ pub(crate) use self::caller::Caller;
 pub(crate) use self::exchange::{
     Dialect, ERROR_CODE, Exchange, Problem, Reply, Settings, refuse, serve,
 };
+pub(crate) use self::first_bytes::Beginning;
 pub(crate) use self::hand_over::{
     Discards, Finish, Finished, Framing, Outcome, Replay, Taken, Unreadable, Verdict,
 };

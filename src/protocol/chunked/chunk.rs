@@ -18,7 +18,7 @@ use crate::filename;
 use crate::id::UploadId;
 use crate::policy::{Action, Answering, Candidate, Context, Refusal};
 use crate::protocol::disposition::Disposition;
-use crate::protocol::{Exchange, Incoming, Payload, Problem, headers};
+use crate::protocol::{Beginning, Exchange, Incoming, Payload, Problem, headers};
 use crate::upload::Upload;
 
 pub(super) async fn receive<B: Payload>(
@@ -88,7 +88,7 @@ impl Request<'_> {
         let mut form = FormReader::new(&boundary, Some(field), limits);
         let mut id = None;
         let mut fields = Vec::new();
-        let mut receiver: Option<Receiver> = None;
+        let mut receiver: Option<Receiver<'_>> = None;
         loop {
             match form.next()? {
                 FormEvent::NeedData => {
@@ -190,7 +190,7 @@ impl Request<'_> {
         file: File,
         fields: &[(String, String)],
         size: Option<u64>,
-    ) -> Result<Receiver, Problem> {
+    ) -> Result<Receiver<'_>, Problem> {
         if id.is_none() {
             self.check_size(size, 0, self.provisional_limit())?;
             self.check_total(self.provisional_limit())?;
@@ -202,8 +202,17 @@ impl Request<'_> {
             // An upload whose id must follow the file.
             (None, _) => self.uploads.stage().await?,
         };
+        let first = match (id, self.start()) {
+            (None, at) if at > 0 => {
+                Beginning::staged(self.exchange, &self.uploads, self.context, at)
+            }
+            _ => {
+                let upload = append.upload();
+                Beginning::of(self.exchange, &self.uploads, self.context, upload).await?
+            }
+        };
         let append = Box::new(append);
-        Ok(Receiver { append, file, received: 0, is_resumed: id.is_some() })
+        Ok(Receiver { append, first, file, received: 0, is_resumed: id.is_some() })
     }
 
     /// Starts an upload if the application accepts it.
@@ -273,17 +282,19 @@ impl Request<'_> {
     /// Handles the end of the file.
     async fn end(
         &self,
-        receiver: Receiver,
+        receiver: Receiver<'_>,
         id: Option<&str>,
         fields: Vec<(String, String)>,
     ) -> Result<Upload, Problem> {
-        let Receiver { mut append, file, received: size, is_resumed } = receiver;
+        let Receiver { mut append, mut first, file, received: size, is_resumed } = receiver;
         match id {
             _ if is_resumed => {}
             // The id followed the file: the staged bytes are moved to their upload.
             Some(id) => {
+                first.release(&mut append).await?;
                 let staged = append;
                 append = Box::new(self.resume(id, &file, &fields, Some(size)).await?);
+                first.belongs_to(append.upload()).await?;
                 append.take_from(*staged).await?;
             }
             None => {
@@ -293,6 +304,7 @@ impl Request<'_> {
         }
         // The append has already checked the limit.
         self.check_size(Some(size), 0, None)?;
+        first.end(&mut append, self.range.is_none()).await?;
         if self.range.is_none() {
             append.set_total(append.position()).await?;
         }
@@ -339,9 +351,10 @@ impl Request<'_> {
 }
 
 /// A file that is being received.
-struct Receiver {
+struct Receiver<'a> {
     // Behind a pointer, since the future of a request has room for it more than once.
     append: Box<Append>,
+    first: Beginning<'a>,
     file: File,
     /// How many of its bytes have arrived.
     received: u64,
@@ -349,13 +362,13 @@ struct Receiver {
     is_resumed: bool,
 }
 
-impl Receiver {
+impl Receiver<'_> {
     async fn take(&mut self, bytes: Bytes, range: Option<&ContentRange>) -> Result<(), Problem> {
         self.received += bytes.len() as u64;
         if range.is_some_and(|range| self.received > range.len()) {
             return Err(wrong_size(code::LENGTH_MISMATCH).into());
         }
-        Ok(self.append.write_bytes(bytes).await?)
+        self.first.write(&mut self.append, bytes).await
     }
 }
 

@@ -21,7 +21,7 @@ use crate::id::UploadId;
 use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::headers::{essence, single};
 use crate::protocol::{
-    Discards, Exchange, Finish, Framing, Incoming, Payload, Problem, Replay, Reply,
+    Beginning, Discards, Exchange, Finish, Framing, Incoming, Payload, Problem, Replay, Reply,
 };
 use crate::upload::Upload;
 
@@ -124,6 +124,7 @@ impl<'a> Request<'a> {
         if self.at < lease.upload().offset() {
             return Box::pin(self.repeat_last_byte(uploads, lease, body)).await;
         }
+        let first = Beginning::of(self.exchange, uploads, self.context, lease.upload()).await?;
         let mut append = lease.append(self.content.mode());
         append.set_limit(limit);
         if let Some(total) = self.total().filter(|_| !self.only_ends()) {
@@ -131,7 +132,7 @@ impl<'a> Request<'a> {
         }
         append.set_limit(self.resumable.limit_at(self.at, limit));
         let interim = Interim::of(self.exchange.parts, self.at);
-        let lease = self.content.receive(body, interim, append).await?;
+        let lease = self.content.receive(body, interim, append, first).await?;
         self.answer(lease, body.trailers()).await
     }
 

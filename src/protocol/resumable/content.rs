@@ -10,7 +10,7 @@ use crate::checksum::{Digest, DigestAlgorithm, Running};
 use crate::engine::{Append, AppendMode, ErrorKind, Lease};
 use crate::policy::Refusal;
 use crate::protocol::headers::announces_trailer;
-use crate::protocol::{BodyError, Incoming, Payload, Problem};
+use crate::protocol::{Beginning, BodyError, Incoming, Payload, Problem};
 
 /// The content of a request, as its headers describe it.
 pub(super) struct Content {
@@ -57,10 +57,12 @@ impl Content {
         body: &mut Incoming<B>,
         interim: Option<Interim>,
         mut append: Append,
+        mut first: Beginning<'_>,
     ) -> Result<Lease, Problem> {
         // The client goes on from the bytes that are there, so it knows of them.
         append.set_end_acknowledged(true);
-        if let Err(problem) = self.receive_into(body, interim, &mut append).await {
+        if let Err(problem) = self.receive_into(body, interim, &mut append, &mut first).await {
+            drop(first.keep_what_came(&mut append).await);
             // What came is there before the client asks. If this fails, it is kept on a task, or
             // else it was not acknowledged.
             drop(append.commit_what_came().await);
@@ -75,6 +77,7 @@ impl Content {
         body: &mut Incoming<B>,
         mut interim: Option<Interim>,
         append: &mut Append,
+        first: &mut Beginning<'_>,
     ) -> Result<(), Problem> {
         if self.has_digest() {
             append.compute_digests(&self.algorithms()).await?;
@@ -83,11 +86,15 @@ impl Content {
             // All bytes of an upload whose length nobody knows are told as they come.
             let told = !self.complete || append.upload().total().is_none();
             append.set_end_acknowledged(told);
-            append.write_bytes(bytes).await?;
+            first.write(append, bytes).await?;
             if let Some(interim) = &mut interim {
                 interim.report(append, self.complete);
             }
         }
+        if self.complete {
+            body.check_truncation()?;
+        }
+        first.end(append, self.complete).await?;
         let (offset, total) = (append.position(), append.upload().total());
         if let Some(total) = total.filter(|total| self.complete && *total != offset) {
             return Err(ErrorKind::Incomplete { offset, total }.into());

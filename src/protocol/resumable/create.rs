@@ -19,7 +19,7 @@ use crate::engine::{Append, ErrorKind, NewUpload, OwnerUploads};
 use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::disposition::Disposition;
 use crate::protocol::headers::announces_trailer;
-use crate::protocol::{Discards, Exchange, Incoming, Payload, Problem, Reply};
+use crate::protocol::{Beginning, Discards, Exchange, Incoming, Payload, Problem, Reply};
 
 pub(super) async fn create<B: Payload>(
     resumable: &Resumable,
@@ -65,7 +65,8 @@ impl Creation<'_> {
         let interim = Interim::of(exchange.parts, 0);
         let announced = interim.is_some();
         let append = self.announce(append, &content, interim.as_ref()).await?;
-        let lease = match content.receive(body, interim, append).await {
+        let first = Beginning::of(exchange, &self.uploads, self.context, append.upload()).await?;
+        let lease = match content.receive(body, interim, append, first).await {
             Ok(lease) => lease,
             Err(problem) => return Err(invalidate(&self.uploads, &id, problem).await),
         };

@@ -17,8 +17,8 @@ use crate::id::UploadId;
 use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::headers::announces_trailer;
 use crate::protocol::{
-    BodyError, Discards, Exchange, Finish, Framing, Incoming, Payload, Problem, Replay, Reply,
-    Taken,
+    Beginning, BodyError, Discards, Exchange, Finish, Framing, Incoming, Payload, Problem, Replay,
+    Reply, Taken,
 };
 use crate::upload::{Kind, Upload};
 
@@ -114,15 +114,20 @@ impl<'a> Request<'a> {
             };
         }
         if upload.total().is_none() && self.length == Some(upload.offset()) {
-            return Box::pin(self.end(lease, body)).await;
+            return Box::pin(self.end(uploads, lease, body)).await;
         }
+        let mut first = match is_part {
+            true => Beginning::unseen(self.exchange, uploads, self.context),
+            false => Beginning::of(self.exchange, uploads, self.context, upload).await?,
+        };
         let mut append = lease.append(self.check.mode());
         append.set_limit(limit);
         if let Some(length) = self.length {
             append.set_total(length).await?;
         }
-        if let Err(problem) = self.check.receive(body, &mut append).await {
+        if let Err(problem) = self.check.receive(body, &mut append, &mut first).await {
             if self.check.mode() == AppendMode::KeepWhatCame {
+                drop(first.keep_what_came(&mut append).await);
                 // What came is there before the client asks. If this fails, it is kept on a task,
                 // or else it was not acknowledged.
                 drop(append.commit_what_came().await);
@@ -223,11 +228,17 @@ impl<'a> Request<'a> {
     /// its length is as unknown as before: otherwise the client would see it complete.
     async fn end<B: Payload>(
         &self,
+        uploads: &OwnerUploads,
         lease: Lease,
         body: &mut Incoming<B>,
     ) -> Result<Reply, Problem> {
         let (total, stopped) = (lease.upload().offset(), lease.stopped());
         self.read_at_most(0, total, stopped, body).await?;
+        let (upload, stopped) = (lease.upload().clone(), lease.stopped());
+        if upload.kind != Kind::Part {
+            let first = Beginning::of(self.exchange, uploads, self.context, &upload).await?;
+            first.end_stored(&upload, stopped).await?;
+        }
         self.finish(lease).await
     }
 
@@ -369,14 +380,16 @@ impl Check {
         &self,
         body: &mut Incoming<B>,
         append: &mut Append,
+        first: &mut Beginning<'_>,
     ) -> Result<(), Problem> {
         let algorithms = self.algorithms();
         if !algorithms.is_empty() {
             append.compute_digests(&algorithms).await?;
         }
         while let Some(bytes) = body.next(Some(append)).await? {
-            append.write_bytes(bytes).await?;
+            first.write(append, bytes).await?;
         }
+        first.end(append, false).await?;
         let Some(expected) = self.expected(body.trailers())? else { return Ok(()) };
         let digests = append.computed_digests().await?;
         match digests.into_iter().any(|digest| expected.digest == Some(digest)) {

@@ -14,7 +14,7 @@ use super::metadata::Metadata;
 use crate::code;
 use crate::engine::{ErrorKind, NewUpload};
 use crate::policy::{Action, Candidate, Context, Refusal};
-use crate::protocol::{Exchange, Incoming, Payload, Problem, Reply};
+use crate::protocol::{Beginning, Exchange, Incoming, Payload, Problem, Reply};
 use crate::upload::Kind;
 
 pub(super) async fn create<B: Payload>(
@@ -52,7 +52,11 @@ pub(super) async fn create<B: Payload>(
     let new = new.limit(limit);
     let mut append = uploads.create(new).await?;
     exchange.seen.names(&append.upload().id);
-    check.receive(body, &mut append).await?;
+    let mut first = match append.upload().kind {
+        Kind::Part => Beginning::unseen(exchange, &uploads, context),
+        _ => Beginning::of(exchange, &uploads, context, append.upload()).await?,
+    };
+    check.receive(body, &mut append, &mut first).await?;
     body.check_truncation()?;
     let lease = append.commit_and_keep().await?;
     let upload = lease.upload();

@@ -1,0 +1,207 @@
+//! The first bytes of a file, which the application sees before more is taken.
+
+use bytes::Bytes;
+use tokio::io::AsyncReadExt;
+
+use super::exchange::{Exchange, Problem};
+use crate::engine::{Append, ErrorKind, OwnerUploads};
+use crate::policy::{Context, FirstBytes, Refusal};
+use crate::upload::Upload;
+
+/// What is known of the first bytes of a file in a request, until the application has seen them.
+///
+/// They are kept back until there are enough of them, or the request ends. So an upload that has
+/// more bytes than the application sees, or all of its bytes, was accepted, and nothing about it has
+/// to be remembered.
+pub(crate) struct Beginning<'a> {
+    exchange: &'a Exchange<'a>,
+    uploads: &'a OwnerUploads,
+    context: Context<'a>,
+    /// How many bytes the application sees; 0 if it has seen them, or wants to see none.
+    wanted: usize,
+    bytes: Vec<u8>,
+    /// How many of those were written.
+    written: usize,
+    /// How many there are before those, in an upload that is not known yet. They are not kept back,
+    /// since they are not its bytes yet either.
+    before: Option<usize>,
+}
+
+impl<'a> Beginning<'a> {
+    /// Of a file that the application is not asked about.
+    pub(crate) fn unseen(
+        exchange: &'a Exchange<'a>,
+        uploads: &'a OwnerUploads,
+        context: Context<'a>,
+    ) -> Self {
+        let (bytes, written, before) = (Vec::new(), 0, None);
+        Self { exchange, uploads, context, wanted: 0, bytes, written, before }
+    }
+
+    /// Of the file that an append goes on with, or begins.
+    pub(crate) async fn of(
+        exchange: &'a Exchange<'a>,
+        uploads: &'a OwnerUploads,
+        context: Context<'a>,
+        upload: &Upload,
+    ) -> Result<Self, Problem> {
+        let mut beginning = Self::unseen(exchange, uploads, context);
+        // What has all bytes that were announced was accepted, too.
+        if upload.offset() == 0 || upload.total() != Some(upload.offset()) {
+            beginning.want(upload.offset());
+        }
+        if beginning.wanted > 0 {
+            Box::pin(beginning.read_stored(upload)).await?;
+        }
+        Ok(beginning)
+    }
+
+    /// Of a file whose upload is not known yet, from this offset on.
+    pub(crate) fn staged(
+        exchange: &'a Exchange<'a>,
+        uploads: &'a OwnerUploads,
+        context: Context<'a>,
+        at: u64,
+    ) -> Self {
+        let mut beginning = Self::unseen(exchange, uploads, context);
+        beginning.want(at);
+        beginning.before = usize::try_from(at).ok();
+        beginning
+    }
+
+    fn want(&mut self, offset: u64) {
+        let wanted = self.exchange.settings.policy.first_bytes_wanted().min(FirstBytes::MOST);
+        if offset < wanted as u64 {
+            self.wanted = wanted;
+        }
+    }
+
+    /// Reads what earlier requests have brought, before what has come in this one.
+    async fn read_stored(&mut self, upload: &Upload) -> Result<(), Problem> {
+        let mut stored = Vec::new();
+        if upload.offset() > 0 {
+            let mut reader = self.uploads.open(&upload.id).await?.take(self.wanted as u64);
+            // What a store says when a read fails is for the log of the store.
+            reader.read_to_end(&mut stored).await.map_err(|_| ErrorKind::Store)?;
+        }
+        stored.append(&mut self.bytes);
+        stored.truncate(self.wanted);
+        self.written = stored.len();
+        self.bytes = stored;
+        self.before = None;
+        Ok(())
+    }
+
+    /// Writes bytes of the file to the append, with the application's consent if they are the first.
+    pub(crate) async fn write(
+        &mut self,
+        append: &mut Append,
+        mut bytes: Bytes,
+    ) -> Result<(), Problem> {
+        if self.wanted == 0 {
+            return Ok(append.write_bytes(bytes).await?);
+        }
+        let known = self.before.unwrap_or(0) + self.bytes.len();
+        let more = bytes.len().min(self.wanted - known);
+        self.bytes.extend_from_slice(&bytes[..more]);
+        if self.before.is_some() {
+            self.written = self.bytes.len();
+            return Ok(append.write_bytes(bytes).await?);
+        }
+        if self.bytes.len() < self.wanted {
+            return Ok(());
+        }
+        let rest = bytes.split_off(more);
+        Box::pin(self.ask(append.upload(), append.stopped())).await?;
+        self.release(append).await?;
+        Ok(append.write_bytes(rest).await?)
+    }
+
+    /// Writes what was kept back: the request has ended. If that is the end of the file, or if it is
+    /// `whole` although its length is not known, the application is asked now.
+    pub(crate) async fn end(&mut self, append: &mut Append, whole: bool) -> Result<(), Problem> {
+        if self.wanted == 0 {
+            return Ok(());
+        }
+        let end = self.end_of(append);
+        let whole = append.upload().total().map_or(whole, |total| total == end);
+        if whole || self.bytes.len() == self.wanted {
+            Box::pin(self.ask(append.upload(), append.stopped())).await?;
+        }
+        self.release(append).await
+    }
+
+    /// The file is at its end, with the bytes that are stored.
+    pub(crate) async fn end_stored(
+        mut self,
+        upload: &Upload,
+        stopped: impl Future<Output = ErrorKind> + Send,
+    ) -> Result<(), Problem> {
+        match self.wanted {
+            0 => Ok(()),
+            _ => self.ask(upload, stopped).await,
+        }
+    }
+
+    /// Goes on with the upload that the bytes before turned out to belong to.
+    pub(crate) async fn belongs_to(&mut self, upload: &Upload) -> Result<(), Problem> {
+        match self.wanted {
+            0 => Ok(()),
+            _ => Box::pin(self.read_stored(upload)).await,
+        }
+    }
+
+    /// Writes what was kept back.
+    pub(crate) async fn release(&mut self, append: &mut Append) -> Result<(), Problem> {
+        if self.written < self.bytes.len() {
+            append.write(&self.bytes[self.written..]).await?;
+            self.written = self.bytes.len();
+        }
+        Ok(())
+    }
+
+    /// Writes what was kept back by a request that has failed, if the upload would still be one that
+    /// the application has not been asked about.
+    pub(crate) async fn keep_what_came(&mut self, append: &mut Append) -> Result<(), Problem> {
+        let is_whole = append.upload().total() == Some(self.end_of(append));
+        match is_whole || self.bytes.len() == self.wanted {
+            true => Ok(()),
+            false => self.release(append).await,
+        }
+    }
+
+    /// The end of what has come.
+    fn end_of(&self, append: &Append) -> u64 {
+        append.position() + (self.bytes.len() - self.written) as u64
+    }
+
+    async fn ask(
+        &mut self,
+        upload: &Upload,
+        stopped: impl Future<Output = ErrorKind> + Send,
+    ) -> Result<(), Problem> {
+        let context = Context { upload_id: Some(&upload.id), ..self.context };
+        let first = FirstBytes { context, bytes: &self.bytes, upload };
+        let answer = self.exchange.ask(self.exchange.settings.policy.first_bytes(&first));
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer,
+            // Who brings the same bytes again is asked for them then.
+            why = stopped => return Err(why.into()),
+        };
+        if let Err(Problem::Refused(refusal)) = &answer
+            && is_final(refusal)
+        {
+            // It is removed when this request has given it back.
+            drop(self.exchange.rejected.set((self.uploads.clone(), upload.id)));
+        }
+        answer?;
+        self.wanted = 0;
+        Ok(())
+    }
+}
+
+/// Whether the file is refused, and not only this request since something has failed.
+fn is_final(refusal: &Refusal) -> bool {
+    !refusal.status().is_server_error()
+}
