@@ -23,6 +23,7 @@
 //!   10
 
 use std::env;
+use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
