@@ -17,6 +17,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::disk::File;
+use crate::metric;
 use crate::store::commit::Look;
 use crate::store::{Result, StoreError};
 
@@ -187,15 +188,18 @@ impl Queue {
         state.written.push_back(Written { position, length, look });
         state.behind += length;
         self.0.left.notify_one();
-        if !state.runs {
-            let runtime = Handle::try_current().map_err(io::Error::other)?;
-            // The last thread may have just ended. A batch that it did not see must be looked at even
-            // if another upload has taken its place.
-            let permit = state.permit.take().or_else(|| self.0.permit());
-            state.runs = true;
-            let run = Run { shared: Arc::clone(&self.0), ended: false };
-            drop(self.0.tasks.spawn_blocking_on(move || run.look(permit), &runtime));
+        if std::mem::replace(&mut state.runs, true) {
+            return Ok(());
         }
+        // The last thread may have just ended. A batch that it did not see must be looked at even if
+        // another upload has taken its place.
+        let permit = state.permit.take().or_else(|| self.0.permit());
+        // A runtime that is shutting down drops the work here, which takes the lock.
+        drop(state);
+        let run = Run { shared: Arc::clone(&self.0), ended: false };
+        let runtime = Handle::try_current().map_err(io::Error::other)?;
+        metric::hopped();
+        drop(self.0.tasks.spawn_blocking_on(move || run.look(permit), &runtime));
         Ok(())
     }
 }

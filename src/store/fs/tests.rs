@@ -443,3 +443,19 @@ async fn an_upload_whose_bytes_cannot_be_read_back_is_not_committed() {
         assert!(matches!(store.load(&upload.id).await, Err(StoreError::NotFound)));
     }
 }
+
+#[test]
+fn a_runtime_that_has_ended_looks_at_nothing_and_hangs_nobody() {
+    let home = TempDir::new().unwrap();
+    let store = FsStore::new(home.path());
+    let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let ended = runtime();
+    let handle = ended.handle().clone();
+    drop(ended);
+    let follower = store.calls.follower().unwrap();
+    let file = store.layout.disk.create_new(&home.path().join("file")).unwrap();
+    let entered = handle.enter();
+    follower.queue().push(&file, 0, 3, Box::new(|_| panic!("it is looked at"))).unwrap();
+    drop(entered);
+    runtime().block_on(follower.caught_up()).unwrap_err();
+}
