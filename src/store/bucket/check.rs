@@ -17,6 +17,7 @@ use super::entry::{attribute, attributes, nonce};
 use super::keys::Keys;
 use super::log::CommitLog;
 use super::objects::{Context, DELETED_AT_ONCE, Objects, Retries};
+use crate::id::UploadId;
 use crate::store::{Result, StoreError};
 
 /// Tries everything that a store rests on, and whether the other nodes have the same settings.
@@ -97,6 +98,19 @@ impl Settings {
     }
 }
 
+/// Whether this is the key of an object that a check has written. Where files are persisted to, the
+/// application may have others below the same folder.
+fn is_probe(folder: &Path, key: &Path) -> bool {
+    let Some(mut parts) = key.prefix_match(folder) else { return false };
+    let (nonce, name, more) = (parts.next(), parts.next(), parts.next());
+    let is_nonce = nonce.is_some_and(|nonce| nonce.as_ref().parse::<UploadId>().is_ok());
+    let is_name = name.is_some_and(|name| {
+        let round = name.as_ref().strip_prefix("race-").map(str::parse::<usize>);
+        name.as_ref() == "once" || round.is_some_and(|round| round.is_ok())
+    });
+    is_nonce && is_name && more.is_none()
+}
+
 /// Objects that are written to find out what the store does with them.
 #[derive(Clone, Copy)]
 struct Probe<'a> {
@@ -128,9 +142,11 @@ impl Probe<'_> {
     /// Deletes what nodes have left that ended in the middle, when no request of theirs can still
     /// be under way. If it fails, a later check does it.
     async fn remove_left(&self, clock: &Clock) {
-        let listing = self.objects.store.list(Some(&self.keys.all_probes()));
+        let folder = self.keys.all_probes();
+        let listing = self.objects.store.list(Some(&folder));
         let is_left = |object: &ObjectMeta| {
-            SystemTime::from(object.last_modified) + clock.grace <= clock.now()
+            is_probe(&folder, &object.location)
+                && SystemTime::from(object.last_modified) + clock.grace <= clock.now()
         };
         let left = listing.try_filter(|object| ready(is_left(object))).take(DELETED_AT_ONCE);
         if let Ok(left) = left.map_ok(|object| object.location).try_collect::<Vec<_>>().await {

@@ -1434,8 +1434,11 @@ async fn what_a_probe_left_is_deleted_after_the_grace_and_nothing_else() {
     };
     let store = builder(&double).clock(clock).grace(grace).unchecked().unwrap();
     let upload = born(&store, b"abc").await;
+    // Of the application, where files are persisted to.
+    let theirs = keys().probes("2026").join("once");
+    double.put_with(&theirs, "", object_store::Attributes::new()).await;
     let before = double.keys().await;
-    let left = keys().probes("n").join("once");
+    let left = keys().probes(&"f".repeat(32)).join("once");
     double.put_with(&left, "", object_store::Attributes::new()).await;
     for (seconds, is_left) in [(0, true), (3500, true), (3601, false)] {
         ahead.store(seconds, Ordering::Relaxed);
