@@ -15,7 +15,8 @@ use support::*;
 use tokio::sync::{Semaphore, watch};
 use tower_chunked_upload::policy::FirstBytes;
 use tower_chunked_upload::{
-    ChunkedUploadLayer, Policy, Refusal, Resumable, Tus, Uploads, UploadsBuilder,
+    ChunkedUploadLayer, NewUpload, Policy, Refusal, Resumable, Tus, UploadId, Uploads,
+    UploadsBuilder,
 };
 use tus_client::on_all_stores;
 
@@ -402,4 +403,46 @@ fn a_whole_file_of_a_broken_request_is_shown_before_it_counts() {
             assert_eq!(policy.seen(), [content]);
         }
     });
+}
+
+#[test]
+fn a_chunk_whose_id_follows_is_shown_as_that_of_its_upload() {
+    on_all_stores(|builder| async move {
+        let uploads = builder.build().unwrap();
+        let owned = uploads.for_owner(None);
+        for bytes in [&b"MZ and more"[..], b"no program"] {
+            let policy = OfUploads::default();
+            let layer = ChunkedUploadLayer::new(uploads.clone()).policy(policy.clone());
+            let client = Client::new(layer);
+            let new = NewUpload::new().filename("real.png");
+            let id = owned.create(new).await.unwrap().commit().await.unwrap().id;
+            let request = Dialect::IdLast.request(Some(id.as_str()), 0, bytes, bytes.len());
+            let reply = client.send(request).await;
+            let shown = policy.0.lock().unwrap().clone();
+            assert!(shown.contains(&id), "{shown:?}");
+            let refused = bytes.starts_with(b"MZ");
+            assert_eq!(reply.status, if refused { 415 } else { 200 }, "{reply:?}");
+            assert_eq!(owned.status(&id).await.is_err(), refused, "{bytes:?}");
+        }
+    });
+}
+
+/// Takes no programs as the upload `real.png`, and remembers about which it was asked.
+#[derive(Clone, Default)]
+struct OfUploads(Arc<Mutex<Vec<UploadId>>>);
+
+impl Policy for OfUploads {
+    fn first_bytes_wanted(&self) -> usize {
+        4
+    }
+
+    async fn first_bytes(&self, first: &FirstBytes<'_>) -> Result<(), Refusal> {
+        self.0.lock().unwrap().push(first.upload.id);
+        match first.upload.filename().as_deref() == Some("real.png")
+            && first.bytes.starts_with(b"MZ")
+        {
+            true => Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "No programs")),
+            false => Ok(()),
+        }
+    }
 }

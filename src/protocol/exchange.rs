@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Versi
 
 use super::body::{BodyError, Incoming, Payload};
 use super::caller::Caller;
+use super::first_bytes::Rejected;
 use super::hand_over::{self, Finish, Finished, Outcome, Pending};
 use crate::cors::Cors;
 use crate::engine::{Error, ErrorKind, OwnerUploads, ShutdownGuard, Uploads};
@@ -105,7 +106,7 @@ pub(crate) struct Exchange<'a> {
     guard: ShutdownGuard,
     dialect: policy::Dialect,
     /// The upload whose first bytes the application has refused.
-    pub(super) rejected: OnceLock<(OwnerUploads, UploadId)>,
+    pub(super) rejected: OnceLock<Rejected>,
 }
 
 impl Settings {
@@ -228,10 +229,9 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
             }
         }
         Err(problem) => {
-            if let Some((uploads, id)) = exchange.rejected.get() {
-                // One that was not committed is gone already. If another request has it by now, that
-                // one asks the application.
-                drop(Box::pin(uploads.remove(id)).await);
+            if let Some(rejected) = exchange.rejected.get() {
+                // One that was not committed is gone already.
+                drop(Box::pin(rejected.remove()).await);
             }
             refuse(dialect, problem, seen)
         }

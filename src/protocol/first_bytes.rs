@@ -4,7 +4,8 @@ use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 
 use super::exchange::{Exchange, Problem};
-use crate::engine::{Append, ErrorKind, OwnerUploads};
+use crate::engine::{Append, Error, ErrorKind, OwnerUploads};
+use crate::id::UploadId;
 use crate::policy::{Context, FirstBytes, Refusal};
 use crate::upload::Upload;
 
@@ -46,8 +47,7 @@ impl<'a> Beginning<'a> {
         upload: &Upload,
     ) -> Result<Self, Problem> {
         let mut beginning = Self::unseen(exchange, uploads, context);
-        // What has all bytes that were announced was accepted, too.
-        if upload.offset() == 0 || upload.total() != Some(upload.offset()) {
+        if !is_whole(upload) {
             beginning.want(upload.offset());
         }
         if beginning.wanted > 0 {
@@ -145,6 +145,9 @@ impl<'a> Beginning<'a> {
 
     /// Goes on with the upload that the bytes before turned out to belong to.
     pub(crate) async fn belongs_to(&mut self, upload: &Upload) -> Result<(), Problem> {
+        // If the application was asked, it was about another upload.
+        self.wanted = 0;
+        self.want(upload.offset());
         match self.wanted {
             0 => Ok(()),
             _ => Box::pin(self.read_stored(upload)).await,
@@ -193,7 +196,8 @@ impl<'a> Beginning<'a> {
             && is_final(refusal)
         {
             // It is removed when this request has given it back.
-            drop(self.exchange.rejected.set((self.uploads.clone(), upload.id)));
+            let (uploads, id, wanted) = (self.uploads.clone(), upload.id, self.wanted as u64);
+            drop(self.exchange.rejected.set(Rejected { uploads, id, wanted }));
         }
         answer?;
         self.wanted = 0;
@@ -201,7 +205,67 @@ impl<'a> Beginning<'a> {
     }
 }
 
+/// An upload whose first bytes were refused.
+#[derive(Debug)]
+pub(super) struct Rejected {
+    uploads: OwnerUploads,
+    id: UploadId,
+    wanted: u64,
+}
+
+impl Rejected {
+    /// Removes the upload, unless the application has accepted what another request has brought
+    /// meanwhile.
+    pub(super) async fn remove(&self) -> Result<(), Error> {
+        let check = async |upload: Upload| match upload.offset() < self.wanted && !is_whole(&upload)
+        {
+            true => Ok(()),
+            false => Err(Error::from(ErrorKind::Superseded)),
+        };
+        let (lease, ()) = self.uploads.acquire_if(&self.id, check).await?;
+        lease.cancel().await.map(drop)
+    }
+}
+
+/// Whether the upload has all bytes that were announced, so that the application has accepted it.
+fn is_whole(upload: &Upload) -> bool {
+    upload.offset() > 0 && upload.total() == Some(upload.offset())
+}
+
 /// Whether the file is refused, and not only this request since something has failed.
 fn is_final(refusal: &Refusal) -> bool {
     !refusal.status().is_server_error()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+    use crate::{NewUpload, Uploads};
+
+    #[tokio::test]
+    async fn what_was_accepted_meanwhile_is_not_removed() {
+        let uploads = Uploads::builder(MemoryStore::new()).build().unwrap().for_owner(None);
+        for (bytes, total, removed) in [
+            (&b""[..], Some(0), true),
+            (b"", Some(20), true),
+            (b"abc", Some(20), true),
+            (b"abc", None, true),
+            // As many as are wanted, and all of them.
+            (b"abcdefgh", Some(20), false),
+            (b"abc", Some(3), false),
+        ] {
+            let mut append = uploads.create(NewUpload::new().total(total)).await.unwrap();
+            append.write(bytes).await.unwrap();
+            let id = append.commit().await.unwrap().id;
+            let rejected = Rejected { uploads: uploads.clone(), id, wanted: 8 };
+            assert_eq!(rejected.remove().await.is_ok(), removed, "{bytes:?} of {total:?}");
+            assert_eq!(uploads.status(&id).await.is_err(), removed, "{bytes:?} of {total:?}");
+        }
+        let complete = uploads.create(NewUpload::new().total(0)).await.unwrap();
+        let id = complete.commit().await.unwrap().id;
+        uploads.complete(&id, []).await.unwrap().finish().await.unwrap();
+        Rejected { uploads: uploads.clone(), id, wanted: 8 }.remove().await.unwrap_err();
+        uploads.status(&id).await.unwrap();
+    }
 }
