@@ -209,6 +209,13 @@ impl Watches {
 impl Latest {
     /// Returns whether that is something new.
     fn set(&mut self, upload: Upload, ended: Option<Ended>) -> bool {
+        // Two looks at the store may end in another order than they began.
+        let is_old = |known: &Snapshot| {
+            known.ended.is_some() || ended.is_none() && upload.offset() < known.upload.offset()
+        };
+        if self.snapshot.as_ref().is_some_and(is_old) {
+            return false;
+        }
         let received = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.received);
         let received = received.max(upload.offset());
         let new = Some(Snapshot { upload, received, ended });
@@ -366,6 +373,22 @@ mod tests {
     fn watched(watches: &Watches) -> usize {
         assert_eq!(watches.count.load(Ordering::Relaxed), lock(&watches.slots).len());
         lock(&watches.slots).len()
+    }
+
+    #[test]
+    fn what_is_older_or_comes_after_the_end_is_not_shown() {
+        let at = |offset| {
+            let mut upload = Upload::new(UploadId::random(), std::time::SystemTime::UNIX_EPOCH);
+            upload.progress.offset = offset;
+            upload
+        };
+        let mut latest = Latest { snapshot: None, changes: 0, due: Instant::now() };
+        assert!(latest.set(at(10), None));
+        assert!(!latest.set(at(5), None));
+        assert!(latest.set(at(12), None));
+        assert!(latest.set(at(7), Some(Ended::Cancelled)));
+        assert!(!latest.set(at(20), None));
+        assert_eq!(latest.snapshot.unwrap().ended, Some(Ended::Cancelled));
     }
 
     #[tokio::test]
