@@ -58,7 +58,8 @@ impl<'a> Probe<'a> {
         }
         // The path has been formatted from text.
         let content = self.data.as_os_str().as_encoded_bytes();
-        write_and_read(&self.file, &other, content, &path)?;
+        // Some systems let nobody else read what is locked.
+        write_and_read(&self.file, &self.file, content, &path)?;
         let target = Path::new(PROBES).join(self.id.as_str());
         disk.rename(&path, &self.layout.data(&target)).context("rename", &path)?;
         self.below = target;
