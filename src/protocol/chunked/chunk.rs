@@ -227,7 +227,9 @@ impl Request<'_> {
             .attributes(attributes)
             .total(candidate.total)
             .limit(self.limit);
-        Ok(self.uploads.create(new).await?)
+        let append = self.uploads.create(new).await?;
+        self.exchange.seen.names(&append.upload().id);
+        Ok(append)
     }
 
     /// Continues an existing upload if the chunk fits it.
