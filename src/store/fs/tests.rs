@@ -299,12 +299,10 @@ struct Looks {
 }
 
 impl Looks {
-    /// A batch at which a look takes long.
+    /// A batch of which each look waits for the gate.
     fn batch(&self, bytes: &Bytes) -> Batch {
         let looks = self.clone();
         Batch::looked_at(bytes.clone(), true, move |piece| {
-            // As a digest does.
-            thread::sleep(Duration::from_millis(2));
             let (closed, opened) = &*looks.closed;
             drop(opened.wait_while(closed.lock().unwrap(), |closed| *closed).unwrap());
             looks.seen.lock().unwrap().extend_from_slice(piece);
@@ -319,29 +317,30 @@ impl Looks {
     fn seen(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
+}
 
-    /// Writes batches until one is written that was not looked at, and returns all bytes.
-    async fn fall_behind(&self, writer: &mut FsWriter) -> Vec<u8> {
-        let mut written = Vec::new();
-        let before = self.seen();
-        while self.seen() == before + written.len() {
-            let bytes: Bytes = (0..300_000).map(|at| (at + written.len()) as u8).collect();
-            writer.write(self.batch(&bytes)).await.unwrap();
-            written.extend_from_slice(&bytes);
-        }
-        written
-    }
+/// As if the next batch had waited for the last one.
+async fn is_held_up(writer: &mut FsWriter) {
+    // The threads that have followed give back their places.
+    writer.store.settle().await;
+    writer.pace = Some(Pace { took: Duration::from_secs(3600), ended: Instant::now() });
 }
 
 /// A writer of a new upload of which 1 MiB is written and waits at the gate to be looked at.
 async fn following(store: &FsStore, looks: &Looks) -> (FsWriter, Upload) {
     let upload = Upload::new(UploadId::random(), SystemTime::now());
     let mut writer = store.create(upload.clone()).await.unwrap();
-    let took = Duration::from_secs(3600);
-    writer.pace = Some(Pace { took, ended: Instant::now() });
+    is_held_up(&mut writer).await;
     looks.close(true);
     writer.write(looks.batch(&Bytes::from(vec![7; 1 << 20]))).await.unwrap();
     (writer, upload)
+}
+
+#[test]
+fn a_batch_that_came_late_was_not_held_up() {
+    let ended = Instant::now();
+    assert!(Pace { took: Duration::from_secs(3600), ended }.holds_up());
+    assert!(!Pace { took: Duration::ZERO, ended }.holds_up());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -352,24 +351,43 @@ async fn bytes_that_come_fast_are_looked_at_beside_their_writing_before_the_comm
         let looks = Looks::default();
         let mut upload = Upload::new(UploadId::random(), SystemTime::now());
         let mut writer = store.create(upload.clone()).await.unwrap();
-        let mut written = looks.fall_behind(&mut writer).await;
+        let (one, two) = (Bytes::from(vec![1; 300_000]), Bytes::from(vec![2; 100_000]));
+        writer.write(looks.batch(&one)).await.unwrap();
+        let mut written = one.to_vec();
+        assert_eq!(looks.seen(), written.len(), "what comes slowly is looked at first");
+        assert!(writer.pace.is_some());
+
+        is_held_up(&mut writer).await;
+        looks.close(true);
+        for bytes in [&two, &one] {
+            writer.write(looks.batch(bytes)).await.unwrap();
+            written.extend_from_slice(bytes);
+        }
+        assert_eq!(looks.seen(), one.len());
+        looks.close(false);
         writer.looked().await.unwrap();
         assert_eq!(*looks.seen.lock().unwrap(), written);
 
-        written.extend(looks.fall_behind(&mut writer).await);
+        is_held_up(&mut writer).await;
+        writer.write(looks.batch(&two)).await.unwrap();
         // What is looked at before it is written waits for its turn.
         writer.write(looks.batch(&Bytes::from_static(b"few"))).await.unwrap();
+        written.extend_from_slice(&two);
         written.extend_from_slice(b"few");
         assert_eq!(*looks.seen.lock().unwrap(), written);
 
-        written.extend(looks.fall_behind(&mut writer).await);
+        is_held_up(&mut writer).await;
+        looks.close(true);
+        writer.write(looks.batch(&one)).await.unwrap();
+        written.extend_from_slice(&one);
         upload.progress.offset = written.len() as u64;
         let (seen, before) = (Arc::clone(&looks.seen), written.clone());
-        let commit = Commit::computed(Bytes::from_static(b""), true, move |_| {
+        let commit = Commit::computed(Bytes::new(), true, move |_| {
             assert_eq!(*seen.lock().unwrap(), before, "before the commit");
             upload
         });
-        writer.commit(commit).await.unwrap();
+        let (committed, ()) = tokio::join!(writer.commit(commit), async { looks.close(false) });
+        committed.unwrap();
         assert_eq!(fs::read(writer.path().unwrap()).unwrap(), written);
     }
 }
