@@ -26,6 +26,7 @@ use tower_chunked_upload::{
     Refusal, Resumable, Tus,
 };
 
+use support::request_with as request;
 use support::*;
 
 const GUIDE: &str = include_str!("../src/guide/errors.rs");
@@ -78,19 +79,6 @@ fn layer() -> ChunkedUploadLayer {
         .chunked(Chunked::new().form_limits(limits))
         .tus(Tus::new("/files").max_metadata_bytes(100))
         .resumable(Resumable::new("/uploads").paths(["/inbox"]).max_head_bytes(100).min_bytes(3))
-}
-
-fn request(
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: TestBody,
-) -> Request<TestBody> {
-    let mut request = Request::builder().method(method).uri(path);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    request.body(body).unwrap()
 }
 
 /// Around an application that takes nothing.

@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Extensions, Method, Request, Response, StatusCode};
+use http::{Extensions, Method, Response, StatusCode};
 use http_body_util::Full;
+use support::request_with as request;
 use support::*;
 use tower_chunked_upload::{
     ChunkedUploadLayer, CompletedUpload, Context, Event, Observer, Owner, Policy, Refusal,
@@ -166,19 +167,6 @@ fn layer() -> ChunkedUploadLayer {
     ChunkedUploadLayer::new(in_memory())
         .tus(Tus::new("/files").handler_path(COMPLETE))
         .resumable(Resumable::new("/uploads").paths(["/inbox"]))
-}
-
-fn request(
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: TestBody,
-) -> Request<TestBody> {
-    let mut request = Request::builder().method(method).uri(path);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    request.body(body).unwrap()
 }
 
 /// The id at the end of a location.

@@ -27,6 +27,7 @@ use tower_chunked_upload::{
     ChunkedUploadLayer, CompletedUpload, Context, Owner, Policy, Refusal, Resumable, UploadsBuilder,
 };
 
+use support::request_with as request;
 use support::*;
 use tus_client::{memory, on_all_stores};
 
@@ -37,19 +38,6 @@ const LAST: (&str, &str) = ("upload-complete", "?1");
 fn layer(uploads: UploadsBuilder) -> ChunkedUploadLayer {
     let uploads = uploads.build().unwrap();
     ChunkedUploadLayer::new(uploads).resumable(Resumable::new("/uploads").paths(["/inbox"]))
-}
-
-fn request(
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: TestBody,
-) -> Request<TestBody> {
-    let mut request = Request::builder().method(method).uri(path);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    request.body(body).unwrap()
 }
 
 fn patch(path: &str, at: u64, complete: (&str, &str), body: TestBody) -> Request<TestBody> {

@@ -523,6 +523,19 @@ impl Reply {
     }
 }
 
+pub(crate) fn request_with(
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: TestBody,
+) -> Request<TestBody> {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(body).unwrap()
+}
+
 pub(crate) fn post(path: &str) -> request::Builder {
     Request::post(path)
 }
