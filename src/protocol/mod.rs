@@ -12,7 +12,7 @@ mod hand_over;
 mod headers;
 mod location;
 mod path;
-mod quota;
+mod refusals;
 pub(crate) mod resumable;
 pub(crate) mod tus;
 

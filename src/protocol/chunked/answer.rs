@@ -10,7 +10,8 @@ use super::form::FormError;
 use crate::code;
 use crate::engine::{Error, ErrorKind};
 use crate::policy::Refusal;
-use crate::protocol::{BodyError, Problem, quota};
+pub(super) use crate::protocol::refusals::bad;
+use crate::protocol::{BodyError, Problem, refusals};
 use crate::time;
 use crate::upload::Upload;
 
@@ -163,7 +164,7 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
             bad(code, format!("Size of file exceeds the limit ({limit} bytes)"))
         }
         ErrorKind::QuotaExceeded { quota, limit } => {
-            quota::exceeded(quota, *limit).with("limit", *limit)
+            refusals::exceeded(quota, *limit).with("limit", *limit)
         }
         ErrorKind::Incomplete { offset, total } => {
             bad(code, format!("{offset} of {total} bytes have arrived")).with("offset", *offset)
@@ -180,25 +181,13 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
             Refusal::coded(code, StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down")
                 .header(header::RETRY_AFTER, HeaderValue::from_static("5"))
         }
-        ErrorKind::Full => Refusal::coded(
-            code,
-            StatusCode::INSUFFICIENT_STORAGE,
-            "There is no room for the upload",
-        ),
+        ErrorKind::Full => refusals::full(),
         ErrorKind::Source => bad(code, "The request ended before its end"),
         ErrorKind::Damaged => {
             Refusal::coded(code, StatusCode::GONE, "The stored upload is damaged; begin a new one")
         }
-        ErrorKind::Store | ErrorKind::AlreadyExists => Refusal::coded(
-            code,
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "The upload could not be stored",
-        ),
+        ErrorKind::Store | ErrorKind::AlreadyExists => refusals::not_stored(code),
     }
-}
-
-pub(super) fn bad(code: &'static str, detail: impl Into<String>) -> Refusal {
-    Refusal::coded(code, StatusCode::BAD_REQUEST, detail)
 }
 
 impl From<FormError> for Refusal {

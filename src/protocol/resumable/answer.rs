@@ -17,7 +17,8 @@ use crate::checksum::Digest;
 use crate::code;
 use crate::engine::{Error, ErrorKind};
 use crate::policy::Refusal;
-use crate::protocol::{BodyError, Exchange, Problem, quota};
+pub(super) use crate::protocol::refusals::bad;
+use crate::protocol::{BodyError, Exchange, Problem, refusals};
 use crate::upload::{Status, Upload};
 
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
@@ -166,26 +167,14 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("Size of the content exceeds the limit ({limit} bytes)"),
         ),
-        ErrorKind::QuotaExceeded { quota, limit } => quota::exceeded(quota, *limit),
+        ErrorKind::QuotaExceeded { quota, limit } => refusals::exceeded(quota, *limit),
         ErrorKind::ChecksumMismatch => wrong_digest(&REPR_DIGEST, &[]),
         ErrorKind::Superseded => later(code, "Upload was taken over by a newer request"),
         ErrorKind::ShuttingDown => later(code, "The server is shutting down"),
         ErrorKind::Source => later(code, "The request ended before its end"),
-        ErrorKind::Full => Refusal::coded(
-            code,
-            StatusCode::INSUFFICIENT_STORAGE,
-            "There is no room for the upload",
-        ),
-        ErrorKind::Store | ErrorKind::AlreadyExists => Refusal::coded(
-            code,
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "The upload could not be stored",
-        ),
+        ErrorKind::Full => refusals::full(),
+        ErrorKind::Store | ErrorKind::AlreadyExists => refusals::not_stored(code),
     }
-}
-
-pub(super) fn bad(code: &'static str, detail: impl Into<String>) -> Refusal {
-    Refusal::coded(code, StatusCode::BAD_REQUEST, detail)
 }
 
 pub(super) fn inconsistent(code: &'static str, detail: impl Into<String>) -> Refusal {

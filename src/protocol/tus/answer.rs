@@ -15,7 +15,8 @@ use crate::code;
 use crate::engine::{Error, ErrorKind};
 use crate::id::UploadId;
 use crate::policy::Refusal;
-use crate::protocol::{BodyError, Exchange, Problem, quota};
+pub(super) use crate::protocol::refusals::bad;
+use crate::protocol::{BodyError, Exchange, Problem, refusals};
 use crate::time;
 use crate::upload::{Kind, Status, Upload};
 
@@ -147,7 +148,7 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("Size of file exceeds the limit ({limit} bytes)"),
         ),
-        ErrorKind::QuotaExceeded { quota, limit } => quota::exceeded(quota, *limit),
+        ErrorKind::QuotaExceeded { quota, limit } => refusals::exceeded(quota, *limit),
         ErrorKind::Incomplete { offset, total } => {
             bad(code, format!("{offset} of {total} bytes have arrived"))
         }
@@ -155,21 +156,9 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
         ErrorKind::Superseded => later(code, "Upload was taken over by a newer request"),
         ErrorKind::ShuttingDown => later(code, "The server is shutting down"),
         ErrorKind::Source => later(code, "The request ended before its end"),
-        ErrorKind::Full => Refusal::coded(
-            code,
-            StatusCode::INSUFFICIENT_STORAGE,
-            "There is no room for the upload",
-        ),
-        ErrorKind::Store | ErrorKind::AlreadyExists => Refusal::coded(
-            code,
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "The upload could not be stored",
-        ),
+        ErrorKind::Full => refusals::full(),
+        ErrorKind::Store | ErrorKind::AlreadyExists => refusals::not_stored(code),
     }
-}
-
-pub(super) fn bad(code: &'static str, detail: impl Into<String>) -> Refusal {
-    Refusal::coded(code, StatusCode::BAD_REQUEST, detail)
 }
 
 /// A client asks where the upload stands, and continues there.
