@@ -35,7 +35,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use crate::id::UploadId;
 use crate::store::{Batch, Commit, Handover, Reader, Store, StoreError, Writer};
-use crate::upload::{Kind, Part, Status, Upload};
+use crate::upload::{Creation, Kind, Part, Status, Upload};
 
 /// What the suite does at the places that [`Writer::persist`] moves files to, as the application and
 /// others would.
@@ -332,6 +332,10 @@ cases! {
     what_is_remembered_is_written_if_it_stands,
     what_is_remembered_is_not_written_if_another_handle_has_changed_it,
     handles_that_compete_never_commit_from_the_same_record,
+    an_upload_that_exists_is_not_created_again,
+    of_creations_that_compete_one_makes_the_first_commit,
+    what_a_creation_left_is_in_nobodys_way,
+    an_upload_that_was_removed_is_created_again_or_not_at_all,
 }
 
 async fn a_good_store_passes_its_check<S: Store>(suite: &Suite<S>) {
@@ -1604,6 +1608,103 @@ async fn handles_that_compete_never_commit_from_the_same_record<S: Store>(suite:
     compete(&[Arc::clone(&one), Arc::clone(&two), one, two]).await;
 }
 
+async fn an_upload_that_exists_is_not_created_again<S: Store>(suite: &Suite<S>) {
+    let one = suite.store();
+    let two = suite.reopen.as_ref().map(|reopen| Arc::new(reopen(&one)));
+    let upload = created(&*one, &keyed(), &data(1, 10)).await.must("create");
+    for store in [Some(&one), two.as_ref()].into_iter().flatten() {
+        for held in [false, true] {
+            let holder = if held { Some(writer(&**store, &upload.id).await) } else { None };
+            let mut other = rich(Upload::new(upload.id, UNIX_EPOCH));
+            other.creation = upload.creation;
+            for bytes in [data(2, 0), data(2, 20), data(2, 1 << 20)] {
+                match created(&**store, &other, &bytes).await {
+                    Err(StoreError::Conflict) => {}
+                    other => panic!("gave {other:?}"),
+                }
+            }
+            drop(holder);
+        }
+        holds(&**store, &upload, &data(1, 10)).await;
+    }
+    assert_eq!(listed(&*one).await, std::slice::from_ref(&upload));
+    usable(&*one, &upload.id, &data(1, 10)).await;
+}
+
+async fn of_creations_that_compete_one_makes_the_first_commit<S: Store>(suite: &Suite<S>) {
+    let one = suite.store();
+    let two = suite.reopen.as_ref().map(|reopen| Arc::new(reopen(&one)));
+    let mut begun = 0;
+    for round in 0..30 {
+        let upload = keyed();
+        let mut tasks = Vec::new();
+        for number in 0..6 {
+            let store = Arc::clone(two.as_ref().filter(|_| number % 2 == 1).unwrap_or(&one));
+            let upload = Upload { raw_filename: number.to_string(), ..upload.clone() };
+            tasks.push(tokio::spawn(async move {
+                let bytes = data(number, [0, 7, 70_000, 3 << 20][(round + number) % 4]);
+                (created(&*store, &upload, &bytes).await, bytes)
+            }));
+        }
+        let mut won = Vec::new();
+        for task in tasks {
+            match task.await.must("a creator's task") {
+                (Ok(upload), bytes) => won.push((upload, bytes)),
+                (Err(StoreError::Busy | StoreError::Conflict), _) => {}
+                (Err(error), _) => panic!("create: {error:?}"),
+            }
+        }
+        assert!(won.len() < 2, "{} have created it", won.len());
+        // All may have been in each other's way.
+        if let Some((upload, bytes)) = won.pop() {
+            begun += 1;
+            holds(&*one, &upload, &bytes).await;
+            usable(&**two.as_ref().unwrap_or(&one), &upload.id, &bytes).await;
+        }
+    }
+    assert!(begun > 0, "nobody has created any");
+}
+
+async fn what_a_creation_left_is_in_nobodys_way<S: Store>(suite: &Suite<S>) {
+    let one = suite.store();
+    let two = suite.reopen.as_ref().map(|reopen| Arc::new(reopen(&one)));
+    let two = two.as_ref().unwrap_or(&one);
+    for length in [None, Some(0), Some(70_000)] {
+        let upload = keyed();
+        let mut writer = one.create(upload.clone()).await.must("create");
+        if let Some(length) = length {
+            writer.write(Batch::new(data(1, length))).await.must("write");
+        }
+        drop(writer);
+        let other = Upload { raw_filename: "other".to_owned(), ..upload };
+        // What was dropped may still be under way.
+        let again = || async {
+            match created(&**two, &other, &data(2, 9)).await {
+                Err(StoreError::Busy) => None,
+                created => Some(created.must("create")),
+            }
+        };
+        eventually_async("it is created", || async { again().await.is_some() }).await;
+        holds(&*one, &at(&other, 9), &data(2, 9)).await;
+    }
+}
+
+async fn an_upload_that_was_removed_is_created_again_or_not_at_all<S: Store>(suite: &Suite<S>) {
+    let store = suite.store();
+    let upload = created(&*store, &keyed(), &data(1, 10)).await.must("create");
+    writer(&*store, &upload.id).await.remove().await.must("remove");
+    match created(&*store, &at(&upload, 0), &data(2, 20)).await {
+        Ok(upload) => holds(&*store, &upload, &data(2, 20)).await,
+        Err(StoreError::Removed { .. } | StoreError::Conflict) => {
+            match store.load(&upload.id).await {
+                Err(StoreError::Removed { .. }) => {}
+                other => panic!("load gave {other:?}"),
+            }
+        }
+        Err(error) => panic!("create: {error:?}"),
+    }
+}
+
 /// Two writers at once: the second is refused, or its commit is.
 async fn exclusive<S: Store>(one: &S, two: &S) {
     let upload = born(one, &data(1, 10)).await;
@@ -1768,6 +1869,26 @@ async fn born<S: Store>(store: &S, bytes: &Bytes) -> Upload {
     let upload = at(&upload, bytes.len());
     writer.commit(Commit::new(bytes.clone(), upload.clone())).await.must("commit");
     upload
+}
+
+/// An upload that others may create, too.
+fn keyed() -> Upload {
+    let mut upload = new();
+    upload.creation = Some(Creation::new(1000));
+    upload
+}
+
+async fn created<S: Store>(
+    store: &S,
+    upload: &Upload,
+    bytes: &Bytes,
+) -> Result<Upload, StoreError> {
+    let mut writer = store.create(upload.clone()).await?;
+    let middle = bytes.len() / 2;
+    writer.write(Batch::new(bytes.slice(..middle))).await?;
+    let upload = at(upload, bytes.len());
+    writer.commit(Commit::new(bytes.slice(middle..), upload.clone())).await?;
+    Ok(upload)
 }
 
 async fn grow<S: Store>(store: &S, id: &UploadId, bytes: &Bytes) -> Upload {

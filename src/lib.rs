@@ -158,7 +158,7 @@ pub use protocol::chunked::Chunked;
 pub use protocol::resumable::Resumable;
 pub use protocol::tus::Tus;
 pub use service::ChunkedUpload;
-pub use upload::{Head, Kind, Owner, Part, Progress, Status, Ties, Upload};
+pub use upload::{Creation, Head, Kind, Owner, Part, Progress, Status, Ties, Upload};
 
 /// The protocol of django-chunked-upload: what can be set beside the paths and rules of
 /// [`Chunked`].

@@ -63,6 +63,9 @@ pub struct Upload {
     /// ([`NewUpload::max_bytes`](crate::NewUpload::max_bytes)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
+    /// How the upload was created, if it was with an key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation: Option<Creation>,
     /// When the upload was created, with millisecond precision.
     #[serde(with = "time::millis")]
     pub created: SystemTime,
@@ -99,6 +102,23 @@ pub struct Progress {
     // Behind a pointer, since most uploads have none and a request holds the record several times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ties: Option<Box<Ties>>,
+}
+
+/// What the request that created an upload with an idempotency key has said, as far as the rest of
+/// the record does not show it: if the same request comes again, it gets the same upload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Creation {
+    /// The total size in bytes that it has announced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+}
+
+impl Creation {
+    /// A creation that has announced this total size, in bytes.
+    pub fn new(total: impl Into<Option<u64>>) -> Self {
+        Self { total: total.into() }
+    }
 }
 
 /// The head of a request, without what belongs to one connection or proves who has sent it.
@@ -242,6 +262,7 @@ impl Upload {
             fields: Vec::new(),
             attributes: serde_json::Value::Null,
             max_bytes: None,
+            creation: None,
             created: time::to_millis(created),
             progress: Progress {
                 offset: 0,
@@ -390,6 +411,7 @@ mod tests {
         upload.fields = vec![("a".to_owned(), "1".to_owned())];
         upload.attributes = serde_json::json!({ "folder": 7 });
         upload.max_bytes = Some(u64::MAX);
+        upload.creation = Some(Creation::new(7));
         upload.progress.offset = u64::MAX;
         upload.progress.total = Some(u64::MAX);
         upload.progress.checksum = Some(Running::md5().save());

@@ -1,6 +1,6 @@
 //! Uploads in memory, for tests and examples.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::io::Cursor as IoCursor;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -80,7 +80,15 @@ impl Store for MemoryStore {
     }
 
     async fn create(&self, upload: Upload) -> Result<MemoryWriter> {
-        self.entries().insert(upload.id, Entry { leased: true, ..Entry::default() });
+        match self.entries().entry(upload.id) {
+            btree_map::Entry::Occupied(entry) if entry.get().upload.is_some() => {
+                return Err(StoreError::Conflict);
+            }
+            btree_map::Entry::Occupied(_) => return Err(StoreError::Busy),
+            btree_map::Entry::Vacant(place) => {
+                place.insert(Entry { leased: true, ..Entry::default() })
+            }
+        };
         Ok(MemoryWriter { store: self.clone(), upload, written: Vec::new() })
     }
 

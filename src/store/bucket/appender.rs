@@ -117,6 +117,15 @@ impl Appender {
         Ok(())
     }
 
+    /// Writes the record of a new upload that others may create, too. Returns whether the record that
+    /// is there then is this one: otherwise the first commit must say what the upload is.
+    pub(super) async fn reserve(&self, upload: &Upload) -> Result<bool> {
+        let record = serde_json::to_vec(upload).map_err(|error| unwritable(&self.id, &error))?;
+        let (log, id) = (Arc::clone(&self.snapshots.log), self.id);
+        let work = async move { log.create_record(&id, &record).await };
+        tasks::finish(&self.tasks, work).await
+    }
+
     /// Writes the next commit, and the record with the first one; gives the record as the upload
     /// began.
     async fn put(
@@ -138,6 +147,11 @@ impl Appender {
             return Err(StoreError::Removed { upload, at: log.clock.now() });
         }
         self.tried = true;
+        if upload.creation.is_some() {
+            let work = async move { log.append(&id, seq, &entry, payload, read).await };
+            tasks::finish(&self.tasks, work).await?;
+            return Ok(Arc::new(upload.clone()));
+        }
         let record = serde_json::to_vec(upload).map_err(|error| unwritable(&id, &error))?;
         let work = async move {
             let key = log.keys.record(&id);

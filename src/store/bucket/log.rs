@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use object_store::PutPayload;
 use object_store::path::Path;
+use object_store::{Attributes, PutPayload};
 
 #[cfg(test)]
 use super::clock::Mutation;
@@ -42,6 +42,23 @@ impl CommitLog {
             Ok(record) if record.id == *id => Ok(record),
             Ok(_) => Err(StoreError::damaged(id, "its record is another's")),
             Err(error) => Err(StoreError::damaged(id, format!("its record: {error}"))),
+        }
+    }
+
+    /// Writes the record of an upload that others may create, too, unless one is there. Returns
+    /// whether it is this one that is there then.
+    pub(super) async fn create_record(&self, id: &UploadId, record: &[u8]) -> Result<bool> {
+        let key = self.keys.record(id);
+        let mut retries = Retries::default();
+        loop {
+            let payload = PutPayload::from(record.to_vec());
+            let created = self.objects.create(&key, payload, Attributes::default()).await;
+            let Err(error) = created else { return Ok(true) };
+            // It may be the one of an earlier try whose answer was lost.
+            if let Ok(Some(found)) = self.objects.read(&key).await {
+                return Ok(found == record);
+            }
+            retries.after(error).await.context("write a record")?;
         }
     }
 

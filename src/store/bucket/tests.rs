@@ -19,7 +19,7 @@ use super::{BucketStore, BucketStoreBuilder, BucketWriter};
 use crate::engine::{AppendMode, ErrorKind, Filter, NewUpload, Uploads};
 use crate::id::UploadId;
 use crate::store::{Batch, Commit, Handover, Store, StoreError, Writer};
-use crate::upload::{Kind, Part, Status, Upload};
+use crate::upload::{Creation, Kind, Part, Status, Upload};
 
 fn builder(double: &Double) -> BucketStoreBuilder {
     BucketStore::builder(Arc::new(double.clone())).segment_bytes(100)
@@ -1611,4 +1611,64 @@ async fn a_joined_upload_whose_part_is_gone_is_not_persisted() {
     assert!(!double.keys().await.iter().any(|key| key.contains("media")));
     let mut reader = store.open(&upload.id).await.unwrap();
     reader.read_to_end(&mut Vec::new()).await.unwrap_err();
+}
+
+fn keyed(name: &str) -> Upload {
+    let mut upload = Upload::new(UploadId::random(), SystemTime::now());
+    upload.creation = Some(Creation::new(5));
+    upload.raw_filename = name.to_owned();
+    upload
+}
+
+async fn created(store: &BucketStore, upload: &Upload, bytes: &[u8]) -> Result<(), StoreError> {
+    let mut writer = store.create(upload.clone()).await?;
+    let mut upload = upload.clone();
+    upload.progress.offset = bytes.len() as u64;
+    writer.commit(Commit::new(Bytes::copy_from_slice(bytes), upload)).await
+}
+
+/// A node has died between the record and the first commit, or another has written its record and
+/// was slower.
+#[tokio::test(start_paused = true)]
+async fn a_first_commit_counts_with_its_own_record_whosever_record_is_there() {
+    for bytes in [&b""[..], b"later", &[7; 1000]] {
+        let double = Double::default();
+        let (before, later) = (keyed("before"), keyed("later"));
+        let later = Upload { id: before.id, ..later };
+        double.plan(Call::Put, "/log/", &[Fate::Refused; 4]);
+        created(&node(&double), &before, b"before").await.unwrap_err();
+        assert!(matches!(node(&double).load(&before.id).await, Err(StoreError::NotFound)));
+        created(&node(&double), &later, bytes).await.unwrap();
+        let refused = created(&node(&double), &before, b"before").await;
+        assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
+        let store = node(&double);
+        for more in [0, 4] {
+            assert_eq!(store.load(&later.id).await.unwrap().raw_filename, "later");
+            assert_eq!(content(&store, &later.id).await, [bytes, &b"more"[..more]].concat());
+            let listed = store.list(None).await.unwrap().uploads;
+            assert_eq!(listed[0].as_ref().unwrap().raw_filename, "later");
+            if more == 0 {
+                grow(&node(&double), &later.id, b"more").await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_a_first_commit_with_a_key_is_no_loss() {
+    for (key, fates) in [
+        ("/log/", &[Fate::Lost][..]),
+        ("/rec/", &[Fate::Lost]),
+        ("/rec/", &[Fate::Refused, Fate::Lost]),
+        ("/rec/", &[Fate::Contended, Fate::Refused]),
+        ("/log/", &[Fate::Contended, Fate::Refused]),
+    ] {
+        let double = Double::default();
+        double.plan(Call::Put, key, fates);
+        let upload = keyed("first");
+        created(&node(&double), &upload, b"first").await.unwrap();
+        assert!(double.is_done());
+        assert_eq!(content(&node(&double), &upload.id).await, b"first");
+        assert_eq!(double.keys().await.len(), 3);
+    }
 }

@@ -72,7 +72,10 @@ impl BucketWriter {
         let mut inner = buffer.inner.lock().await;
         inner.check()?;
         let length = self.check_length(entry.at, upload.offset(), inner.written())?;
-        let changed = !self.log.is_new() && self.is_described_otherwise(&upload);
+        let changed = match self.log.is_new() {
+            true => upload.creation.is_some() && !self.log.reserve(&upload).await?,
+            false => self.is_described_otherwise(&upload),
+        };
         let mut pieces = Vec::new();
         let payload = if inner.pieces.is_empty() && !changed {
             inner.truncate(usize::try_from(length).unwrap_or(usize::MAX));
@@ -219,7 +222,9 @@ impl Drop for BucketWriter {
         drop(inner);
         let (keys, id) = (&self.node.log.keys, self.log.id);
         let mut left: Vec<_> = pieces.iter().map(|piece| keys.piece(&id, &piece.name)).collect();
-        if self.log.is_new() && !self.log.tried && untouched {
+        // Another writer that creates the same upload may need the entry.
+        let only = self.log.is_new() && self.upload.creation.is_none();
+        if only && !self.log.tried && untouched {
             left.extend(self.indexed.map(|at| keys.index_entry(&id, at)));
         }
         if !left.is_empty() {

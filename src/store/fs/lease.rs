@@ -39,6 +39,16 @@ impl Lease {
         Self { layout, upload: Arc::new(upload), files: None, verified: false }
     }
 
+    /// Creates the files of a new upload, whose id others may use for the same upload.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if it exists, and [`StoreError::Busy`] if it is being created.
+    pub(super) fn create(layout: Arc<Layout>, upload: Upload) -> Result<Self> {
+        let mut lease = Self::uncommitted(layout, upload);
+        lease.ensure_files()?;
+        Ok(lease)
+    }
+
     /// Takes the lease on an upload that exists.
     pub(super) fn take(layout: Arc<Layout>, id: &UploadId) -> Result<Self> {
         let mut root = layout.open();

@@ -214,6 +214,11 @@ impl Store for FsStore {
     }
 
     async fn create(&self, upload: Upload) -> Result<FsWriter> {
+        if upload.creation.is_some() {
+            // At once, since others may create it, too, and only one of them may receive it.
+            let create = move |layout: &Arc<Layout>| Lease::create(Arc::clone(layout), upload);
+            return Ok(self.writing(Held::Lease(self.run(Work::Short, create).await?)));
+        }
         // The files are created with the first bytes, in the same hop to a blocking thread.
         Ok(self.writing(Held::Lease(Lease::uncommitted(Arc::clone(&self.layout), upload))))
     }

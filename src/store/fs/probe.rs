@@ -44,7 +44,7 @@ impl<'a> Probe<'a> {
         let id = UploadId::random();
         let below = Path::new(PROBES).join(format!("{id}.{REWRITTEN}"));
         let data = layout.probe_data(&id)?;
-        let file = create_locked(layout, root, &below)?;
+        let file = create_locked(layout, root, &below, || Ok(()))?;
         Ok(Self { layout, id, file, below, data })
     }
 
