@@ -112,6 +112,12 @@ function statusUrl(id) {
   return `${CHUNK_PATH}?upload_id=${encodeURIComponent(id)}`;
 }
 
+/** A name that nobody guesses. */
+function randomKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 /* The checksum */
 
 class Hasher {
@@ -269,6 +275,7 @@ class Upload {
 
   #hashed = 0;
   #chunk = null;
+  #once = randomKey();
   #run = null;
   #wake = null;
   #announced = 0;
@@ -523,6 +530,8 @@ class Upload {
     if (this.id) form.append("upload_id", this.id);
     form.append("file", blob, this.name);
     const headers = end > start ? { "Content-Range": `bytes ${start}-${end - 1}/${this.size}` } : {};
+    // If the answer is lost, the same request gives the same upload.
+    if (!this.id) headers["Idempotency-Key"] = `"${this.#once}"`;
     this.#set("sending");
     const sent = request("POST", CHUNK_PATH, {
       body: form,
@@ -663,6 +672,7 @@ class Upload {
 
   #forget() {
     this.id = null;
+    this.#once = randomKey();
     hasher.forget(this.key).catch(() => {});
   }
 

@@ -9,6 +9,8 @@ export async function upload(file, options = {}) {
   const { url = "/api/chunked_upload", chunkBytes = 8e6, onprogress, md5 = new Md5() } = options;
   const { name, size } = file;
   const key = `upload ${name} ${size} ${file.lastModified}`;
+  // If the answer to the first chunk is lost, the same request gives the same upload.
+  const once = crypto.getRandomValues(new Uint32Array(4)).join("-").padStart(16, "0");
   let { upload_id: id, offset } = await begun(url, localStorage.getItem(key));
 
   let hashed = 0;
@@ -27,6 +29,7 @@ export async function upload(file, options = {}) {
     form.append("file", file.slice(offset, end), name);
     // There is no range for an empty file.
     const headers = size > 0 ? { "Content-Range": `bytes ${offset}-${end - 1}/${size}` } : {};
+    if (!id) headers["Idempotency-Key"] = `"${once}"`;
     const sent = request(url, { method: "POST", headers, body: form }).catch((error) => {
       // The response to an earlier try was lost: the next chunk begins elsewhere.
       if (!id || !("offset" in (error.answer ?? {}))) throw error;

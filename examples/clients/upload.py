@@ -9,6 +9,7 @@ import hashlib
 import os
 import sys
 import time
+import uuid
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -64,11 +65,14 @@ def upload(path, url=URL, upload_id=None, on_progress=None):
     with open(path, "rb") as file, session() as server:
         source = Source(file)
         offset = status(server, url, upload_id)["offset"] if upload_id else 0
+        once = uuid.uuid4()
         while upload_id is None or offset < source.size:
             end = min(offset + CHUNK_BYTES, source.size)
             headers = {"Content-Disposition": f"attachment; filename*=utf-8''{name}"}
             if source.size > 0:  # there is no range for an empty file
                 headers["Content-Range"] = f"bytes {offset}-{end - 1}/{source.size}"
+            if upload_id is None:  # if the answer is lost, the same request gives the same upload
+                headers["Idempotency-Key"] = f'"{once}"'
             query, data = {"upload_id": upload_id}, source.read(offset, end)
             try:
                 answer = ask(server, "POST", url, params=query, headers=headers, data=data)

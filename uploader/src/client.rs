@@ -8,6 +8,7 @@ use reqwest::header::{CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE};
 use reqwest::multipart::{Form, Part};
 use reqwest::redirect::Policy;
 use reqwest::{Body, RequestBuilder, Response, StatusCode, Url};
+use uuid::Uuid;
 
 use crate::answer::{Standing, Trouble, check};
 use crate::args::Args;
@@ -25,6 +26,8 @@ pub(crate) struct Client {
 
 /// The position of a chunk in its file.
 pub(crate) struct Chunk<'a> {
+    /// Names the upload before it has an id.
+    pub(crate) key: Uuid,
     pub(crate) id: Option<&'a str>,
     pub(crate) name: &'a str,
     pub(crate) range: Range<u64>,
@@ -78,6 +81,10 @@ impl Client {
         if start < end {
             let range = format!("bytes {start}-{}/{}", end - 1, chunk.total);
             request = request.header(CONTENT_RANGE, range);
+        }
+        if chunk.id.is_none() {
+            // If the answer is lost, the same request gives the same upload.
+            request = request.header("Idempotency-Key", format!("\"{}\"", chunk.key));
         }
         standing(self.answer(request, meter).await?).await
     }

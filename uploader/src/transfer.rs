@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Once};
 
 use tokio::task::spawn_blocking;
+use uuid::Uuid;
 
 use crate::answer::{Standing, Trouble};
 use crate::args::Args;
@@ -50,6 +51,8 @@ pub(crate) struct Transfer {
     /// How many times in a row something has failed, and how many times a new upload was begun.
     failures: u32,
     restarts: u32,
+    /// Names the upload before it has an id.
+    key: Uuid,
     outcome: Outcome,
 }
 
@@ -85,6 +88,7 @@ impl Transfer {
             prefix: Prefix::default(),
             failures: 0,
             restarts: 0,
+            key: Uuid::new_v4(),
             outcome: Outcome::default(),
         }
     }
@@ -153,7 +157,7 @@ impl Transfer {
         let end = total.min(offset.saturating_add(self.settings.chunk_size));
         // This is a copy, because a chunk that fails is read again.
         let (reading, body) = ChunkBody::new(self.prefix.clone(), end, &self.source, &self.meter);
-        let chunk = Chunk { id, name: &self.source.name, range: offset..end, total };
+        let chunk = Chunk { key: self.key, id, name: &self.source.name, range: offset..end, total };
         let standing = self.settings.client.send_chunk(&chunk, body, &self.meter).await?;
         if let Some(prefix) = reading.prefix().await {
             self.prefix = prefix;
@@ -237,6 +241,7 @@ impl Transfer {
             }
             (Trouble::Gone(why) | Trouble::Anew(why), Some(_)) if self.restarts < RESTARTS => {
                 self.restarts += 1;
+                self.key = Uuid::new_v4();
                 self.complain(&format!("{why}; begins anew"));
                 self.forget();
                 self.prefix = Prefix::default();
