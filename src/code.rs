@@ -31,6 +31,7 @@ codes! {
     DAMAGED: "damaged",
     SOURCE_FAILED: "source-failed",
     STORE_FAILED: "store-failed",
+    KEY_REUSED: "key-reused",
     // Those of requests, whatever their protocol.
     IDLE_TIMEOUT: "idle-timeout",
     TOO_SLOW: "too-slow",
@@ -43,6 +44,7 @@ codes! {
     REPEATED_HEADER: "repeated-header",
     MALFORMED_HEADER: "malformed-header",
     CONTRADICTORY_HEADERS: "contradictory-headers",
+    MALFORMED_KEY: "malformed-key",
     LENGTH_MISMATCH: "length-mismatch",
     LAST_BYTE_MISMATCH: "last-byte-mismatch",
     MALFORMED_CHECKSUM: "malformed-checksum",

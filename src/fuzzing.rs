@@ -12,6 +12,7 @@ use crate::{
     checksum::{ChecksumState, Digest, Running},
     filename,
     id::UploadId,
+    idempotency::IdempotencyKey,
     policy::Refusal,
     protocol::chunked::{
         complete::{Fields, read_fields},
@@ -28,6 +29,17 @@ use crate::{
         fs::trace::{State, Trace as Journal, rewritten, trace as read_journal},
     },
 };
+
+/// A key that is read has the promised length, and means the same in quotes.
+pub fn idempotency_key(input: &[u8]) {
+    let Ok(key) = IdempotencyKey::parse(input) else { return };
+    let text = key.as_str();
+    assert!((16..=255).contains(&text.len()), "{} characters", text.len());
+    assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text:?}");
+    let quoted = format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    assert_eq!(IdempotencyKey::parse(quoted.as_bytes()), Ok(key.clone()));
+    assert!(!format!("{key:?}").contains(text));
+}
 
 /// The body is `input` but for its first four bytes, which choose the boundary and three cuts.
 pub fn form(input: &[u8]) {

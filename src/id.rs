@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-/// The id of an upload: the 32 lower-case hex digits of a random UUID (version 4).
+/// The id of an upload: the 32 lower-case hex digits of a random UUID (version 4), or of one
+/// (version 8) that follows from an [idempotency key](crate::IdempotencyKey).
 ///
 /// Anyone who knows an id and is its owner can write to the upload. So an id is a secret, and
 /// `Debug` only shows its [fingerprint](Self::fingerprint). `Display` shows all of it.
@@ -51,6 +52,20 @@ impl UploadId {
     /// ```
     pub fn fingerprint(&self) -> String {
         HEXLOWER.encode(&Sha256::digest(self.0)[..6])
+    }
+
+    /// The id that follows from these parts, and from no others.
+    pub(crate) fn derived<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        let hash: [u8; 32] = hash.finalize().into();
+        let (bytes, _) = hash.split_first_chunk().unwrap_or((&[0; 16], &[]));
+        let mut digits = [0; LENGTH];
+        uuid::Builder::from_custom_bytes(*bytes).into_uuid().as_simple().encode_lower(&mut digits);
+        Self(digits)
     }
 
     /// Returns the 32 digits.
@@ -148,6 +163,17 @@ mod tests {
         assert_ne!(one, two);
         assert_eq!(&one.as_str()[12..13], "4");
         assert_eq!(one.as_str().parse(), Ok(one));
+    }
+
+    #[test]
+    fn derived_ids_differ_where_their_parts_do() {
+        let derived =
+            |parts: &[&'static str]| UploadId::derived(parts.iter().map(|it| it.as_bytes()));
+        assert_eq!(derived(&["a", "b"]), derived(&["a", "b"]));
+        for other in [&["ab"][..], &["a", "", "b"], &["", "ab"], &["b", "a"], &[]] {
+            assert_ne!(derived(&["a", "b"]), derived(other), "{other:?}");
+        }
+        assert_eq!(&derived(&["a"]).as_str()[12..13], "8");
     }
 
     #[test]

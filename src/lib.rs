@@ -54,6 +54,7 @@
 //! | [tus](guide::tus) | How do Uppy and the other clients of tus send a file? |
 //! | [Uppy](guide::uppy) | What does a page with Uppy look like? |
 //! | [Resumable without changing the handler](guide::resumable) | How can requests be resumed whose handler exists? |
+//! | [Idempotency](guide::idempotency) | How does a client send a creation again whose answer was lost? |
 //! | [Errors](guide::errors) | What does each error mean, and what should a client do? |
 //! | [Owners](guide::owners) | Who may upload, and who owns an upload? |
 //! | [Validation](guide::validation) | What may be uploaded? |
@@ -128,6 +129,7 @@ mod faults;
 mod filename;
 mod future;
 mod id;
+mod idempotency;
 mod layer;
 mod log;
 mod metric;
@@ -152,6 +154,7 @@ pub use engine::{
 };
 pub use future::ResponseFuture;
 pub use id::{ParseIdError, UploadId};
+pub use idempotency::{IdempotencyKey, ParseKeyError};
 pub use layer::ChunkedUploadLayer;
 pub use policy::{Candidate, Context, Policy, Refusal};
 pub use protocol::chunked::Chunked;

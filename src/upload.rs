@@ -63,7 +63,7 @@ pub struct Upload {
     /// ([`NewUpload::max_bytes`](crate::NewUpload::max_bytes)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
-    /// How the upload was created, if it was with an key.
+    /// How the upload was created, if it was with an [idempotency key](crate::IdempotencyKey).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creation: Option<Creation>,
     /// When the upload was created, with millisecond precision.

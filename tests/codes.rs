@@ -225,6 +225,11 @@ fn with(mut request: Request<TestBody>, name: &'static str, value: &str) -> Requ
     request
 }
 
+/// One that the first request of a test has.
+const KEY: (&str, &str) = ("idempotency-key", "8e03978e-40d5-43e8-bc93-6894a57f9324");
+/// Too short.
+const SHORT_KEY: (&str, &str) = ("idempotency-key", "a");
+
 const URLENCODED: &str = "application/x-www-form-urlencoded";
 
 #[tokio::test]
@@ -237,6 +242,9 @@ async fn the_codes_of_the_chunked_protocol() {
     let mut in_query = chunk(None, 4, 8, b"efgh");
     *in_query.uri_mut() = format!("{CHUNK}?upload_id={NO_ID}").parse().unwrap();
     let boundary = ("content-type", "multipart/form-data");
+    let keyed =
+        |total, key: (&'static str, &str)| with(chunk(None, 0, total, b"abcd"), key.0, key.1);
+    assert_eq!(client.send(keyed(8, KEY)).await.status, 200);
     let mut seen = BTreeSet::new();
     for (code, request) in [
         ("no-file", form(Form::new().field("a", "b"))),
@@ -254,6 +262,8 @@ async fn the_codes_of_the_chunked_protocol() {
         ("missing-field", completion(URLENCODED, "")),
         ("repeated-field", completion(URLENCODED, "upload_id=a&upload_id=b")),
         ("id-in-query", in_query),
+        ("key-reused", keyed(9, KEY)),
+        ("malformed-key", keyed(8, SHORT_KEY)),
         ("method-not-allowed", request("PUT", CHUNK, &[], whole())),
         ("source-failed", raw(None, Some("bytes 0-3/4"), TestBody::new([Piece::Fail]))),
         ("request-too-large", completion(URLENCODED, &"a".repeat(100_000))),
@@ -287,6 +297,7 @@ async fn the_codes_of_tus() {
     let long = "a".repeat(101);
     let many = format!("final;{}", "/a ".repeat(1001));
     let text = ("content-type", "text/plain");
+    assert_eq!(client.send(post(&[("upload-length", "4"), KEY])).await.status, 201);
     let mut seen = BTreeSet::new();
     for (code, request) in [
         ("unsupported-version", request("PATCH", path, &[], TestBody::empty())),
@@ -311,6 +322,8 @@ async fn the_codes_of_tus() {
             "joined-upload",
             tus::request("POST", "/files", &[("upload-concat", &joined)], TestBody::of("a")),
         ),
+        ("key-reused", post(&[("upload-length", "5"), KEY])),
+        ("malformed-key", post(&[("upload-length", "4"), SHORT_KEY])),
         ("no-such-part", post(&[("upload-concat", "final;/files/a")])),
         ("too-many-parts", post(&[("upload-concat", &many)])),
         ("method-not-allowed", tus::request("PUT", path, &[], TestBody::empty())),
@@ -366,6 +379,10 @@ async fn the_codes_of_the_draft() {
     let long = format!("attachment; filename=\"{}\"", "a".repeat(100));
     let long = ("content-disposition", &*long);
     let digest = |value| ("content-digest", value);
+    let keyed = |key, length| {
+        request("POST", "/inbox", &[more, key, ("upload-length", length)], TestBody::of("abc"))
+    };
+    assert_eq!(failing.send(keyed(KEY, "9")).await.status, 201);
     let sha = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:";
     let mut seen = BTreeSet::new();
     for (code, request) in [
@@ -373,6 +390,8 @@ async fn the_codes_of_the_draft() {
         ("missing-header", patch(&[partial, at("3")], "d")),
         ("wrong-content-type", patch(&[at("3"), more], "d")),
         ("contradictory-headers", request("HEAD", path, &[more], TestBody::empty())),
+        ("key-reused", keyed(KEY, "8")),
+        ("malformed-key", keyed(SHORT_KEY, "9")),
         ("too-small", request("POST", "/inbox", &[end], TestBody::of("ab"))),
         ("headers-too-large", request("POST", "/inbox", &[more, long], TestBody::of("abc"))),
         (

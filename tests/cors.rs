@@ -96,7 +96,7 @@ async fn the_headers_that_change_an_answer_are_those_of_the_list() {
     for name in KNOWN {
         let client = client();
         for request in every_request(&client).await {
-            let nonsense = with(request, HeaderName::from_static(name), "multipart/form-data");
+            let nonsense = with(request, HeaderName::from_static(name), "multipart/form-data;");
             if client.send(nonsense).await.status.is_client_error() {
                 read.insert(name);
             }
@@ -161,7 +161,7 @@ const ALWAYS_READABLE: [&str; 7] = [
 /// What a developer reads, and what the browser reads itself.
 const NOT_FOR_SCRIPTS: [&str; 2] = ["allow", "x-content-type-options"];
 /// The request headers of RFC 9110 to 9112 and of the protocol's relatives.
-const KNOWN: [&str; 45] = [
+const KNOWN: [&str; 46] = [
     "accept",
     "accept-charset",
     "accept-encoding",
@@ -185,6 +185,7 @@ const KNOWN: [&str; 45] = [
     "forwarded",
     "from",
     "host",
+    "idempotency-key",
     "if-match",
     "if-modified-since",
     "if-none-match",

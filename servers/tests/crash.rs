@@ -297,6 +297,51 @@ fn a_kill_during_a_first_chunk_leaves_no_file_after_the_next_sweep() {
     world.check_complete(server.addr, &id, &plan);
 }
 
+/// A first chunk with a key is sent again after a kill at any moment of it: there is one upload.
+#[test]
+fn a_kill_during_a_creation_with_a_key_leaves_one_upload() {
+    let world = World::new();
+    let mut random = Random::new(seed());
+    let mut found = BTreeMap::new();
+    let tries = if is_long() { 100 } else { 8 };
+    for number in 0..tries {
+        let plan = Plan::of_length(random.next(), number, 400_000);
+        let shape = [Shape::Raw, Shape::IdFirst][random.below(2) as usize];
+        let (first, settings) = (1 + random.below(399_999) as usize, random.settings());
+        let chunk = plan.chunk(0..first, None, shape).bytes;
+        let line = chunk.windows(2).position(|two| two == b"\r\n").unwrap() + 2;
+        let key = format!("Idempotency-Key: \"{:032x}\"\r\n", random.next());
+        let request = [&chunk[..line], key.as_bytes(), &chunk[line..]].concat();
+        let server = world.start(settings);
+        let sent = if random.below(2) == 0 { request.len() } else { request.len() / 2 };
+        let mut stream = server.connect();
+        stream.write_all(&request[..sent]).unwrap();
+        thread::sleep(Duration::from_micros(random.below(8000)));
+        server.kill();
+        let before = world.files().len();
+        *found.entry(before).or_insert(0) += 1;
+
+        let server = world.start(settings);
+        let answers = [(); 2].map(|()| {
+            let answer = ask(server.addr, &request).unwrap();
+            assert_eq!((answer.status, &answer.json["offset"]), (200, &first.into()));
+            upload_id(&answer.json)
+        });
+        assert_eq!(answers[0], answers[1]);
+        until("one upload is stored", || world.files().len() == 2);
+        world.finish(server.addr, &answers[0], &plan, first).unwrap();
+        world.check_complete(server.addr, &answers[0], &plan);
+        let late = ask(server.addr, &request).unwrap();
+        assert_eq!(upload_id(&late.json), answers[0]);
+        server.kill();
+        for file in world.files() {
+            fs::remove_file(file).unwrap();
+        }
+    }
+    world.no_panic();
+    println!("{tries} kills during a creation, by how many files they left: {found:?}");
+}
+
 /// A kill leaves what can be seen at its moment: as often as somebody looks, the bytes are there that
 /// the record speaks of.
 #[test]

@@ -1,7 +1,8 @@
 //! The uploads that one caller may access.
 
+use std::future::ready;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -10,6 +11,7 @@ use super::claim::Arrival;
 use super::core::Engine;
 use super::error::{Error, ErrorKind};
 use super::event::Cause;
+use super::lease::Recall;
 use super::new::NewUpload;
 use super::sweep;
 use crate::id::UploadId;
@@ -52,11 +54,40 @@ impl Access {
         Arrival { at, tolerance: self.tolerance }
     }
 
-    /// Starts an upload, or stages bytes that will later be moved to an existing one.
+    /// Starts an upload, or stages bytes that will later be moved to an existing one. An upload with
+    /// a key may exist already; then this continues it.
     pub(super) async fn create(&self, new: NewUpload, origin: Origin) -> Result<Append, Error> {
         let engine = &self.engine;
         let limit = engine.within_reach(new.limit_within(engine.max_bytes));
-        let upload = self.new_record(new);
+        let mut upload = self.new_record(new.clone());
+        for _ in 0..MAX_ROUNDS {
+            if new.has_key() {
+                let before;
+                (upload, before) = self.look_up(&new, upload).await?;
+                if let Some(before) = before {
+                    let check = |_| ready(Ok::<_, Error>(()));
+                    let (lease, ()) = self.acquire(&before.id, Recall::Never, check).await?;
+                    let mut append = lease.append(AppendMode::AllOrNothing);
+                    append.set_limit(limit);
+                    return Ok(append);
+                }
+            }
+            match self.begin(&upload, origin, limit).await {
+                // It was created in between.
+                Err(error) if *error.kind() == ErrorKind::AlreadyExists => {}
+                begun => return begun,
+            }
+        }
+        Err(ErrorKind::Busy.into())
+    }
+
+    async fn begin(
+        &self,
+        upload: &Upload,
+        origin: Origin,
+        limit: Option<u64>,
+    ) -> Result<Append, Error> {
+        let engine = &self.engine;
         if let (Some(total), Some(limit)) = (upload.total(), limit)
             && total > limit
         {
@@ -65,9 +96,47 @@ impl Access {
         let claim =
             engine.claims.claim(&upload.id, self.arrival(), engine.takeover_timeout).await?;
         let staged = origin == Origin::Staged;
-        let reservation = engine.ledger.open(&*engine.store, &upload, staged).await?;
-        let lease = self.leased(engine.store.create(upload).await?, claim);
+        let reservation = engine.ledger.open(&*engine.store, upload, staged).await?;
+        let lease = self.leased(engine.new_writer(upload, &claim).await?, claim);
         Ok(Append::new(lease, AppendMode::AllOrNothing, origin, limit, reservation))
+    }
+
+    /// Returns where the upload stands that was created with the key of this one before.
+    pub(super) async fn created_before(&self, new: &NewUpload) -> Result<Option<Upload>, Error> {
+        if !new.has_key() {
+            return Ok(None);
+        }
+        match self.look_up(new, self.new_record(new.clone())).await?.1 {
+            Some(before) => self.status(&before.id).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the upload that was created with the key of this one before; and the record with
+    /// which to create it, if there is none.
+    ///
+    /// One that has expired is removed on the way. Some stores do not give the id of an upload that
+    /// was removed to another one for a while: then the id follows from that and when it was removed.
+    pub(super) async fn look_up(
+        &self,
+        new: &NewUpload,
+        mut record: Upload,
+    ) -> Result<(Upload, Option<Upload>), Error> {
+        for _ in 0..MAX_ROUNDS {
+            match self.engine.store.load(&record.id).await {
+                Ok(found) if self.engine.is_expired(&found).await? => {
+                    sweep::remove(&self.engine, &self.scope, &record.id).await?;
+                }
+                Ok(found) if !self.contains(&found) || !new.describes(&record, &found) => {
+                    return Err(ErrorKind::KeyReused.into());
+                }
+                Ok(found) => return Ok((record, Some(found))),
+                Err(StoreError::NotFound) => return Ok((record, None)),
+                Err(StoreError::Removed { at, .. }) => record.id = successor(&record.id, at),
+                Err(error) => return Err(self.load_error(&record.id, error).await),
+            }
+        }
+        Err(ErrorKind::Busy.into())
     }
 
     pub(super) fn new_record(&self, new: NewUpload) -> Upload {
@@ -76,10 +145,11 @@ impl Access {
             Scope::All => None,
             Scope::Of(owner) => owner.clone(),
         };
+        let dialect = self.dialect.unwrap_or(Dialect::Chunked);
         let (expires, computed) =
             (self.engine.expiry.at_creation(now), self.engine.computed_digest());
-        let mut upload = new.into_record(owner, now, expires, computed);
-        upload.dialect = self.dialect.filter(|dialect| *dialect != Dialect::Chunked);
+        let mut upload = new.into_record(owner, dialect, now, expires, computed);
+        upload.dialect = Some(dialect).filter(|dialect| *dialect != Dialect::Chunked);
         upload
     }
 
@@ -194,6 +264,16 @@ impl Access {
         }
     }
 }
+
+/// The id of the next upload with the same key as one that was removed then.
+fn successor(id: &UploadId, removed: SystemTime) -> UploadId {
+    let since = removed.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let millis = since.as_millis().to_le_bytes();
+    UploadId::derived([b"tower-chunked-upload next 1", id.as_str().as_bytes(), &millis])
+}
+
+/// How often to look again for an upload that comes and goes.
+const MAX_ROUNDS: usize = 16;
 
 impl Scope {
     pub(super) fn is_all(&self) -> bool {

@@ -156,6 +156,11 @@ impl Append {
         &self.upload
     }
 
+    /// Whether the append starts an upload, or continues one.
+    pub fn is_new(&self) -> bool {
+        self.origin == Origin::New
+    }
+
     /// How many bytes the upload has so far, including those received before this append.
     pub fn position(&self) -> u64 {
         self.position
@@ -627,7 +632,19 @@ impl Drop for Append {
 impl Ending {
     async fn commit(self, writer: &mut BatchWriter, releases: bool) -> Result<Upload, Error> {
         let Self { engine, cause, upload, origin, reservation, last, timer } = self;
-        writer.commit(last, upload, releases).await?;
+        let keyed = origin == Origin::New && upload.creation.is_some();
+        writer.commit(last, upload, releases).await.map_err(|error| match error.kind() {
+            // Another request has created the same upload, and perhaps more has happened to it.
+            ErrorKind::OffsetMismatch { .. }
+            | ErrorKind::AlreadyComplete
+            | ErrorKind::Finishing
+            | ErrorKind::NotFound
+                if keyed =>
+            {
+                ErrorKind::Superseded.into()
+            }
+            _ => error,
+        })?;
         timer.appended();
         let upload = writer.upload().clone();
         if let Some(reservation) = reservation {

@@ -75,6 +75,8 @@ pub enum ErrorKind {
     ShuttingDown,
     /// The file that the application wants to create already exists.
     AlreadyExists,
+    /// The [idempotency key](crate::NewUpload::idempotency_key) was used for another upload.
+    KeyReused,
     /// The store is full.
     Full,
     /// The record or the bytes of the upload cannot be trusted.
@@ -131,6 +133,7 @@ impl ErrorKind {
             Self::Damaged => code::DAMAGED,
             Self::Source => code::SOURCE_FAILED,
             Self::Store => code::STORE_FAILED,
+            Self::KeyReused => code::KEY_REUSED,
         }
     }
 }
@@ -186,6 +189,7 @@ impl fmt::Display for ErrorKind {
             Self::Busy => f.write_str("another request holds the upload"),
             Self::ShuttingDown => f.write_str("the server is shutting down"),
             Self::AlreadyExists => f.write_str("the target already exists"),
+            Self::KeyReused => f.write_str("the idempotency key was used for another upload"),
             Self::Full => f.write_str("the store is full"),
             Self::Damaged => f.write_str("the upload is damaged"),
             Self::Source => f.write_str("the source of the bytes failed"),
@@ -247,6 +251,7 @@ mod tests {
             ErrorKind::Damaged => "damaged",
             ErrorKind::Source => "source-failed",
             ErrorKind::Store => "store-failed",
+            ErrorKind::KeyReused => "key-reused",
         }
     }
 
@@ -274,6 +279,7 @@ mod tests {
             ErrorKind::Damaged,
             ErrorKind::Source,
             ErrorKind::Store,
+            ErrorKind::KeyReused,
         ];
         for kind in &kinds {
             assert_eq!(kind.code(), word(kind), "{kind:?}");

@@ -36,10 +36,16 @@ impl Access {
         let (access, ids) = (self.clone(), parts.to_vec());
         detached(async move {
             let new = new.joined_from(ids.iter().map(|id| Part::new(*id, None)).collect());
-            let record = access.new_record(new);
-            match access.joined_before(&record).await? {
-                Some(before) => access.join_again(&before).await,
-                None => access.create_joined(record).await,
+            let record = access.new_record(new.clone());
+            if !new.has_key() {
+                return match access.joined_before(&record).await? {
+                    Some(before) => access.join_again(&before).await,
+                    None => access.create_joined(record).await,
+                };
+            }
+            match access.look_up(&new, record).await? {
+                (_, Some(before)) => access.join_again(&before.id).await,
+                (record, None) => access.create_joined(record).await,
             }
         })
         .await
@@ -77,7 +83,9 @@ impl Access {
     ) -> Result<Option<UploadId>, Error> {
         for id in joined {
             let Ok(upload) = self.find_unexpired(id).await else { continue };
-            let same = ids(&upload).eq(ids(record))
+            let is_other = record.creation.is_some() && upload.id != record.id;
+            let same = !is_other
+                && ids(&upload).eq(ids(record))
                 && upload.metadata == record.metadata
                 && upload.parts_as_sent == record.parts_as_sent
                 && upload.fields == record.fields;
@@ -92,8 +100,22 @@ impl Access {
         let engine = &self.engine;
         let claim =
             engine.claims.claim(&record.id, self.arrival(), engine.takeover_timeout).await?;
-        let mut writer = engine.store.create(record.clone()).await?;
-        writer.commit(Commit::new(Bytes::new(), record)).await?;
+        let id = record.id;
+        let created = async {
+            let mut writer = engine.new_writer(&record, &claim).await?;
+            writer.commit(Commit::new(Bytes::new(), record)).await?;
+            Ok::<_, Error>(writer)
+        };
+        let writer = match created.await {
+            // By a request with the same key.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Superseded) =>
+            {
+                drop(claim);
+                return self.join_again(&id).await;
+            }
+            created => created?,
+        };
         let mut lease = self.leased(writer, claim);
         let joined = async {
             if let Some(before) = self.pin_first(lease.upload()).await? {

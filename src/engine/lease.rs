@@ -354,8 +354,30 @@ impl Engine {
     /// except that a write of a dropped request may still be running. Another process gets a
     /// hand-off request.
     async fn writer(&self, id: &UploadId, claim: &Claim) -> Result<Box<dyn DynWriter>, Error> {
+        self.acquired(id, None, claim).await
+    }
+
+    /// Acquires the store's lease of an upload that does not exist yet. If another process is creating
+    /// the same one, it gets a hand-off request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] if it exists by now.
+    pub(super) async fn new_writer(
+        &self,
+        upload: &Upload,
+        claim: &Claim,
+    ) -> Result<Box<dyn DynWriter>, Error> {
+        self.acquired(&upload.id, Some(upload), claim).await
+    }
+
+    async fn acquired(
+        &self,
+        id: &UploadId,
+        new: Option<&Upload>,
+        claim: &Claim,
+    ) -> Result<Box<dyn DynWriter>, Error> {
         let mut requested = false;
-        let writer = self.wait_for_writer(id, claim, &mut requested).await;
+        let writer = self.wait_for_writer(id, new, claim, &mut requested).await;
         if requested {
             // If this fails, the request times out by itself.
             drop(self.store.request_handoff(id, false).await);
@@ -366,19 +388,27 @@ impl Engine {
     async fn wait_for_writer(
         &self,
         id: &UploadId,
+        new: Option<&Upload>,
         claim: &Claim,
         requested: &mut bool,
     ) -> Result<Box<dyn DynWriter>, Error> {
         let deadline = time::deadline(self.takeover_timeout);
         let mut pause = Duration::from_millis(1);
         loop {
-            match self.store.writer(id).await {
+            let writer = match new {
+                Some(upload) => self.store.create(upload.clone()).await,
+                None => self.store.writer(id).await,
+            };
+            match writer {
                 Err(StoreError::Busy) => {}
+                Err(StoreError::Conflict | StoreError::Removed { .. }) if new.is_some() => {
+                    return Err(ErrorKind::AlreadyExists.into());
+                }
                 result => return Ok(result?),
             }
             // A status request holds such an upload briefly, too.
             if pause > BRIEF_HOLD {
-                if self.store.load(id).await?.status() == Status::Finishing {
+                if new.is_none() && self.store.load(id).await?.status() == Status::Finishing {
                     return Err(ErrorKind::Finishing.into());
                 }
                 if self.store.capabilities().handoff && !std::mem::replace(requested, true) {

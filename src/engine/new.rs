@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use crate::checksum::{DigestAlgorithm, Running};
 use crate::id::UploadId;
-use crate::upload::{Head, Kind, Owner, Part, Upload};
+use crate::idempotency::IdempotencyKey;
+use crate::upload::{Creation, Dialect, Head, Kind, Owner, Part, Upload};
 
 /// The properties of a new upload.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +17,9 @@ pub struct NewUpload {
     kind: Kind,
     parts_as_sent: Option<Box<str>>,
     head: Option<Box<Head>>,
-    fields: Vec<(String, String)>,
+    /// `None` if they are not known yet.
+    fields: Option<Vec<(String, String)>>,
+    key: Option<IdempotencyKey>,
     attributes: serde_json::Value,
     total: Option<u64>,
     max_bytes: Option<u64>,
@@ -82,7 +85,41 @@ impl NewUpload {
 
     /// Sets the text fields, as names and values.
     pub fn fields(mut self, fields: Vec<(String, String)>) -> Self {
-        self.fields = fields;
+        self.fields = Some(fields);
+        self
+    }
+
+    /// Sets the key by which the upload is found again: a creation with the same key, owner and
+    /// protocol continues the upload that there is, as long as its record is kept.
+    ///
+    /// The filename, media type, metadata, text fields (if they are set), total, head and parts must
+    /// be the same, or the creation fails with
+    /// [`ErrorKind::KeyReused`](crate::ErrorKind::KeyReused). In an upload without an owner the key
+    /// is all that a client needs, so it must be random.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use tower_chunked_upload::store::MemoryStore;
+    /// # use tower_chunked_upload::{ErrorKind, IdempotencyKey, NewUpload, Uploads};
+    /// # let uploads = Uploads::builder(MemoryStore::new()).build()?.for_owner(None);
+    /// let key = IdempotencyKey::new("8e03978e-40d5-43e8-bc93-6894a57f9324")?;
+    /// let new = NewUpload::new().filename("a.txt").total(10).idempotency_key(key);
+    ///
+    /// let mut append = uploads.create(new.clone()).await?;
+    /// append.write(&b"Hello"[..]).await?;
+    /// let first = append.commit().await?;
+    ///
+    /// let again = uploads.create(new.clone()).await?;
+    /// assert_eq!((again.upload().id, again.position()), (first.id, 5));
+    ///
+    /// let other = uploads.create(new.filename("b.txt")).await.unwrap_err();
+    /// assert_eq!(*other.kind(), ErrorKind::KeyReused);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn idempotency_key(mut self, key: impl Into<Option<IdempotencyKey>>) -> Self {
+        self.key = key.into();
         self
     }
 
@@ -159,22 +196,47 @@ impl NewUpload {
         }
     }
 
+    pub(super) fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// Whether an upload is the one that this describes, of which this is the record.
+    pub(super) fn describes(&self, record: &Upload, upload: &Upload) -> bool {
+        let parts = |upload: &Upload| upload.parts().iter().map(|part| part.id).collect::<Vec<_>>();
+        let is_part = |upload: &Upload| upload.kind == Kind::Part;
+        record.creation == upload.creation
+            && record.raw_filename == upload.raw_filename
+            && record.content_type == upload.content_type
+            && record.metadata == upload.metadata
+            && record.head == upload.head
+            && (self.fields.is_none() || record.fields == upload.fields)
+            && record.parts_as_sent == upload.parts_as_sent
+            && is_part(record) == is_part(upload)
+            && parts(record) == parts(upload)
+    }
+
     pub(super) fn into_record(
         self,
         owner: Option<Owner>,
+        dialect: Dialect,
         created: SystemTime,
         expires: Option<SystemTime>,
         computed: Option<DigestAlgorithm>,
     ) -> Upload {
-        let mut upload = Upload::new(UploadId::random(), created);
+        let id = match &self.key {
+            Some(key) => key.upload_id(owner.as_ref(), dialect),
+            None => UploadId::random(),
+        };
+        let mut upload = Upload::new(id, created);
         upload.owner = owner;
+        upload.creation = self.key.map(|_| Creation::new(self.total));
         upload.raw_filename = self.filename;
         upload.content_type = self.content_type;
         upload.metadata = self.metadata;
         upload.kind = self.kind;
         upload.parts_as_sent = self.parts_as_sent;
         upload.head = self.head;
-        upload.fields = self.fields;
+        upload.fields = self.fields.unwrap_or_default();
         upload.attributes = self.attributes;
         upload.max_bytes = self.max_bytes;
         if !upload.is_joined() {

@@ -263,11 +263,28 @@ impl OwnerUploads {
 
     /// Starts an upload. It is visible to others after the [`Append`]'s commit.
     ///
+    /// If one was created with the same [idempotency key](NewUpload::idempotency_key) before, this
+    /// continues it, as [`append`](Self::append) does: the caller writes from
+    /// [`Append::position`] on.
+    ///
     /// # Errors
     /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) if the announced total exceeds the
-    /// limit; [`ErrorKind::QuotaExceeded`](crate::ErrorKind::QuotaExceeded).
+    /// limit; [`ErrorKind::QuotaExceeded`](crate::ErrorKind::QuotaExceeded). With a key also
+    /// [`ErrorKind::KeyReused`](crate::ErrorKind::KeyReused) and the errors of
+    /// [`acquire`](Self::acquire).
     pub async fn create(&self, new: NewUpload) -> Result<Append, Error> {
         self.access.create(new, Origin::New).await
+    }
+
+    /// Returns the record of the upload that was created before with the
+    /// [idempotency key](NewUpload::idempotency_key) of this one; `None` if there is none, or no key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::KeyReused`](crate::ErrorKind::KeyReused) if the key was used for an upload with
+    /// another description, [`ErrorKind::Busy`](crate::ErrorKind::Busy) if one that has expired is
+    /// still in use, and the errors of the store.
+    pub async fn created_before(&self, new: &NewUpload) -> Result<Option<Upload>, Error> {
+        self.access.created_before(new).await
     }
 
     /// Starts an upload that is joined from [parts](NewUpload::part), in this order, without copying
@@ -275,7 +292,8 @@ impl OwnerUploads {
     ///
     /// If all parts are complete, the upload can be completed. Otherwise it waits, and
     /// [`Lease::end_part`] of the last part returns it. If the same parts were joined before with
-    /// the same description, that upload is returned, which may be complete.
+    /// the same description, that upload is returned, which may be complete. With an
+    /// [idempotency key](NewUpload::idempotency_key), that is the one that was joined with this key.
     ///
     /// The parts expire on their own. The bytes of one that has expired or was cancelled stay as
     /// long as an upload that is joined from it exists, unless the application has persisted it. They count towards the quotas of the parts

@@ -54,6 +54,8 @@
 //! | `length-mismatch` | 400 | 400 | 400 | the lengths that one request gives, or brings, contradict each other |
 //! | `checksum-mismatch` | 400 | 460 | 400 | the bytes are not those of the checksum: send the request again, or begin a new upload if the checksum is the file's |
 //! | `last-byte-mismatch` | – | 400 | 400 | the last byte differs from the one that was sent before |
+//! | `key-reused` | 409 | 409 | 409 | the [`Idempotency-Key`](super::idempotency) was used for an upload with other parameters: use a new key |
+//! | `malformed-key` | 400 | 400 | 400 | the `Idempotency-Key` is no [key](super::idempotency#what-is-a-key), for example too short |
 //! | `idle-timeout` | 408 | 503 | 503 | no data came [for too long](crate::ChunkedUploadLayer::idle_timeout): send it again |
 //! | `too-slow` | 408 | 503 | 503 | too little data came [in a given time](crate::ChunkedUploadLayer::min_rate): send it again |
 //! | `request-too-large` | 413 | 413 | 413 | [a layer outside](super::layers) limits requests: send smaller chunks. Or the body of a completion is more than a small form |
@@ -119,12 +121,14 @@
 //! | 400 | `Error in the JSON body` | `malformed-json` |
 //! | 400 | `'upload_id' was sent twice with different values` | `repeated-field` |
 //! | 400 | `Both 'upload_id' and 'md5' are required` (or `'upload_id' is required`) | `missing-field` |
+//! | 400 | `Idempotency-Key: …` | `malformed-key` |
 //! | 403 | `Authentication credentials were not provided` | `unauthenticated` |
 //! | 404 | `Upload not found` | `not-found` |
 //! | 405 | `This method is not allowed here`, with `Allow` | `method-not-allowed` |
 //! | 408 | `The request brought no data for too long`, or `too little data` | `idle-timeout`, `too-slow` |
 //! | 409 | `Upload was taken over by a newer request` | `superseded` |
 //! | 409 | `Upload is held by another request`, with `Retry-After` | `busy` |
+//! | 409 | `The Idempotency-Key was used for an upload with other parameters` | `key-reused` |
 //! | 410 | `Upload has expired` | `expired` |
 //! | 410 | `The stored upload is damaged; begin a new one` | `damaged` |
 //! | 413 | `Size of the request exceeds the limit (N bytes)`, or without the number | `request-too-large` |
@@ -199,6 +203,7 @@
 //! #     (ErrorKind::NotFound, 404, "Upload not found"),
 //! #     (ErrorKind::Superseded, 409, "Upload was taken over by a newer request"),
 //! #     (ErrorKind::Busy, 409, "Upload is held by another request"),
+//! #     (ErrorKind::KeyReused, 409, "The Idempotency-Key was used for an upload with other parameters"),
 //! #     (ErrorKind::Expired, 410, "Upload has expired"),
 //! #     (quota(Quota::OwnerBytes), 413, "The limit is N bytes of one owner's unfinished uploads"),
 //! #     (quota(Quota::OwnerUploads), 429, "The limit is N unfinished uploads of one owner"),

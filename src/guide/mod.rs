@@ -9,6 +9,7 @@ pub mod errors;
 pub mod expiry;
 pub mod files;
 pub mod http2;
+pub mod idempotency;
 pub mod layers;
 pub mod limits;
 // The code of these runs as doctests of `servers`, which has the clients and crates for it.

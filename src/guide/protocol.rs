@@ -31,6 +31,8 @@
 //!
 //! A chunk is all or nothing: after a failure, the client sends the whole chunk again. A client
 //! that does not know the offset asks for it, and continues from the `offset` in the response.
+//! After a first chunk it does not know the id either; with [a key](super::idempotency) it sends that
+//! chunk again and gets the same upload.
 //! [What each error means](super::errors) is a chapter of its own.
 //!
 //! # How does it ask, cancel and complete?

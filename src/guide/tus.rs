@@ -418,6 +418,7 @@
 //! | 404 | `Upload not found` | there is none with this id, or it belongs to another [owner](super::owners) or protocol |
 //! | 405 | `This method is not allowed here`, with `Allow` | also if its extension is off |
 //! | 409 | `Offsets do not match`, with `Upload-Offset` | continue there |
+//! | 409 | `The Idempotency-Key was used for an upload with other parameters` | use [a new key](super::idempotency) |
 //! | 410 | `Upload has expired` | begin a new upload |
 //! | 410 | `The stored upload is damaged` | begin a new upload; with feature `tracing`, the log says why |
 //! | 412 | `This server speaks version 1.0.0 of tus`, with `Tus-Version` | `Tus-Resumable` is missing or names another version |

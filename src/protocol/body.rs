@@ -128,14 +128,27 @@ impl<B: Payload> Incoming<B> {
         }
     }
 
+    /// Reads the rest of the body and discards it, up to `limit` bytes, because the bytes are there
+    /// already. Returns how many there were, or `None` if there were more.
+    pub(crate) async fn skip(&mut self, limit: u64) -> Result<Option<u64>, Problem> {
+        let mut skipped = 0_u64;
+        while let Some(bytes) = self.next(None).await? {
+            skipped = skipped.saturating_add(bytes.len() as u64);
+            if skipped > limit {
+                return Ok(None);
+            }
+        }
+        Ok(Some(skipped))
+    }
+
     /// Reads the rest of the body and discards it, up to `limit` bytes, since a body that ends
     /// early has not arrived completely. Returns whether the end was reached.
     pub(crate) async fn discard_rest(
         &mut self,
         mut limit: u64,
-        append: &mut Append,
+        mut append: Option<&mut Append>,
     ) -> Result<bool, Problem> {
-        while let Some(bytes) = self.next(Some(append)).await? {
+        while let Some(bytes) = self.next(append.as_deref_mut()).await? {
             match limit.checked_sub(bytes.len() as u64) {
                 Some(left) => limit = left,
                 None => return Ok(false),

@@ -10,6 +10,7 @@ mod exchange;
 mod first_bytes;
 mod hand_over;
 mod headers;
+mod idempotency;
 mod location;
 mod path;
 mod refusals;
@@ -25,3 +26,4 @@ pub(crate) use self::first_bytes::Beginning;
 pub(crate) use self::hand_over::{
     Discards, Finish, Finished, Framing, Outcome, Replay, Taken, Unreadable, Verdict,
 };
+pub(crate) use self::idempotency::{IDEMPOTENCY_KEY, idempotency_key};

@@ -27,6 +27,12 @@ pub(super) fn full() -> Refusal {
     Refusal::coded(code::FULL, StatusCode::INSUFFICIENT_STORAGE, detail)
 }
 
+/// Refuses a creation that differs from the one that its key has made.
+pub(super) fn key_reused() -> Refusal {
+    let detail = "The Idempotency-Key was used for an upload with other parameters";
+    Refusal::coded(code::KEY_REUSED, StatusCode::CONFLICT, detail)
+}
+
 /// Says that the store has failed.
 pub(super) fn not_stored(code: &'static str) -> Refusal {
     let detail = "The upload could not be stored";

@@ -10,7 +10,9 @@ use super::Checked;
 use super::known::{Attempt, Fate, Known, Request, TELLING};
 use super::world::{Answer, LIFE, Node, World};
 use crate::checksum::Running;
-use crate::{AppendMode, CompletedUpload, Error, ErrorKind, NewUpload, Status, UploadId};
+use crate::{
+    AppendMode, CompletedUpload, Error, ErrorKind, IdempotencyKey, NewUpload, Status, UploadId,
+};
 
 /// A client of one upload.
 #[derive(Clone)]
@@ -53,13 +55,29 @@ impl Client {
 
     /// Begins an upload, unless that fails too often.
     pub(super) async fn begin(world: &Arc<World>) -> Checked<Option<Self>> {
-        for _ in 0..5 {
-            let node = world.pick().await;
+        let describe = || {
             let total = world.flip().then(|| world_size(world));
             let bytes = if world.one_in(3) { Vec::new() } else { fresh(world, total) };
-            let new = NewUpload::new().filename("a.bin").total(total);
+            (NewUpload::new().filename("a.bin").total(total), total, bytes)
+        };
+        // With a key, the same is sent again until there is an answer.
+        let key = world.flip().then(|| format!("{:032x}", world.dice().u128(..)));
+        let same = key.map(|key| {
+            let (new, total, bytes) = describe();
+            (new.idempotency_key(IdempotencyKey::new(key).ok()), total, bytes)
+        });
+        for _ in 0..5 {
+            let node = world.pick().await;
+            let (new, total, bytes) = same.clone().unwrap_or_else(describe);
             let work = async {
-                let mut append = node.uploads.for_owner(None).create(new).await?;
+                let uploads = node.uploads.for_owner(None);
+                if let Some(upload) = uploads.created_before(&new).await? {
+                    return Ok(upload);
+                }
+                let mut append = uploads.create(new).await?;
+                if !append.is_new() {
+                    return Ok(append.upload().clone());
+                }
                 append.write(&bytes[..]).await?;
                 append.commit().await
             };
@@ -73,16 +91,42 @@ impl Client {
                     known.acknowledged(&request, 0, upload.offset())?;
                     let client = Self::new(world, &world.enter(known));
                     client.note("begins");
+                    if let Some((new, ..)) = &same {
+                        client.begin_again(new).await?;
+                    }
                     return Ok(Some(client));
                 }
                 Answer::Failed(error) => match error.kind() {
                     ErrorKind::Store | ErrorKind::Busy => {}
+                    // An earlier try comes true while this one is made.
+                    ErrorKind::Superseded if same.is_some() => {}
                     kind => return Err(format!("a creation failed with {kind:?}")),
                 },
                 Answer::Lost => {}
             }
         }
         Ok(None)
+    }
+
+    /// The same creation again, on any node, gives this upload.
+    async fn begin_again(&self, new: &NewUpload) -> Checked {
+        let node = self.world.pick().await;
+        let work = async {
+            let append = node.uploads.for_owner(None).create(new.clone()).await?;
+            Ok::<_, Error>((append.is_new(), append.upload().clone()))
+        };
+        match self.world.ask(&node, self.world.patience(), work).await {
+            Answer::Got((is_new, upload)) if is_new || upload.id != self.id => {
+                Err(self.wrong("a second one was created with its key"))
+            }
+            Answer::Got((_, upload)) if upload.offset() != self.offset => {
+                Err(self.wrong(&format!("it stood at {}, and not there", upload.offset())))
+            }
+            Answer::Failed(error) if *error.kind() == ErrorKind::KeyReused => {
+                Err(self.wrong("its key is taken for another's"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Goes on until the upload has ended or the steps are done.

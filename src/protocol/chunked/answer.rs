@@ -177,6 +177,7 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
             Refusal::coded(code, StatusCode::CONFLICT, "Upload is held by another request")
                 .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
         }
+        ErrorKind::KeyReused => refusals::key_reused(),
         ErrorKind::ShuttingDown => {
             Refusal::coded(code, StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down")
                 .header(header::RETRY_AFTER, HeaderValue::from_static("5"))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::header::CONTENT_DISPOSITION;
 use http::request::Parts;
 
@@ -18,7 +18,7 @@ use crate::filename;
 use crate::id::UploadId;
 use crate::policy::{Action, Answering, Candidate, Context, Refusal};
 use crate::protocol::disposition::Disposition;
-use crate::protocol::{Beginning, Exchange, Incoming, Payload, Problem, headers};
+use crate::protocol::{Beginning, Exchange, Incoming, Payload, Problem, headers, idempotency_key};
 use crate::upload::Upload;
 
 pub(super) async fn receive<B: Payload>(
@@ -92,7 +92,7 @@ impl Request<'_> {
         loop {
             match form.next()? {
                 FormEvent::NeedData => {
-                    let append = receiver.as_mut().map(|receiver| &mut *receiver.append);
+                    let append = receiver.as_mut().and_then(Receiver::append);
                     match body.next(append).await? {
                         Some(data) => form.feed(data),
                         None => return Err(FormError::Truncated.into()),
@@ -115,7 +115,7 @@ impl Request<'_> {
             }
         }
         let mut receiver = receiver.ok_or_else(no_file)?;
-        if !body.discard_rest(limits.ignored_bytes, &mut receiver.append).await? {
+        if !body.discard_rest(limits.ignored_bytes, receiver.append()).await? {
             return Err(FormError::TooMuchIgnored.into());
         }
         // Boxed because it is the largest part of the future, but only needed at the end.
@@ -134,7 +134,7 @@ impl Request<'_> {
         }
         let begin = self.begin(id.as_deref(), file, &fields, body.exact_size());
         let mut receiver = Box::pin(begin).await?;
-        while let Some(bytes) = body.next(Some(&mut receiver.append)).await? {
+        while let Some(bytes) = body.next(receiver.append()).await? {
             receiver.take(bytes, self.range.as_ref()).await?;
         }
         if self.range.is_none() {
@@ -195,41 +195,81 @@ impl Request<'_> {
             self.check_size(size, 0, self.provisional_limit())?;
             self.check_total(self.provisional_limit())?;
         }
-        let append = match (id, self.start()) {
-            (Some(id), _) => self.resume(id, &file, fields, size).await?,
-            // A new upload, unless an id follows the file.
-            (None, 0) => self.create(&file, fields).await?,
-            // An upload whose id must follow the file.
-            (None, _) => self.uploads.stage().await?,
-        };
-        let first = match (id, self.start()) {
-            (None, at) if at > 0 => {
-                Beginning::staged(self.exchange, &self.uploads, self.context, at)
+        let target = match (id, self.start()) {
+            (Some(id), _) => {
+                let append = self.resume(id, &file, fields, size, Some(self.start())).await?;
+                Target::Resumed(Box::new(append))
             }
-            _ => {
+            // A new upload, unless an id follows the file.
+            (None, 0) => self.create(&file, fields, size).await?,
+            // An upload whose id must follow the file.
+            (None, _) => Target::Begun(Box::new(self.uploads.stage().await?)),
+        };
+        let first = match (&target, id) {
+            (Target::There(_), _) => Beginning::unseen(self.exchange, &self.uploads, self.context),
+            (Target::Begun(_), None) if self.start() > 0 => {
+                Beginning::staged(self.exchange, &self.uploads, self.context, self.start())
+            }
+            (
+                Target::Resumed(append) | Target::Begun(append) | Target::Repeated { append, .. },
+                _,
+            ) => {
                 let upload = append.upload();
                 Beginning::of(self.exchange, &self.uploads, self.context, upload).await?
             }
         };
-        let append = Box::new(append);
-        Ok(Receiver { append, first, file, received: 0, is_resumed: id.is_some() })
+        Ok(Receiver { target, first, file, received: 0 })
     }
 
-    /// Starts an upload if the application accepts it.
-    async fn create(&self, file: &File, fields: &[(String, String)]) -> Result<Append, Problem> {
+    /// Starts an upload if the application accepts it, or goes on with the one that the same request
+    /// has started before.
+    async fn create(
+        &self,
+        file: &File,
+        fields: &[(String, String)],
+        size: Option<u64>,
+    ) -> Result<Target, Problem> {
+        let new = NewUpload::new()
+            .filename(&*file.name)
+            .content_type(file.content_type.clone())
+            .total(self.range.as_ref().map(|range| range.total))
+            .idempotency_key(idempotency_key(&self.exchange.parts.headers)?);
+        if let Some(upload) = self.uploads.created_before(&new).await? {
+            return self.repeat(upload, file, fields, size).await;
+        }
         let policy = &self.exchange.settings.policy;
         let candidate = self.candidate(self.context, file, fields, None);
         self.exchange.ask(policy.validate(&candidate)).await?;
         let attributes = self.exchange.ask(policy.attributes(&candidate)).await?;
-        let new = NewUpload::new()
-            .filename(&*file.name)
-            .content_type(file.content_type.clone())
-            .attributes(attributes)
-            .total(candidate.total)
-            .limit(self.limit);
-        let append = self.uploads.create(new).await?;
+        let new = new.attributes(attributes).limit(self.limit);
+        let append = self.uploads.create(new.clone()).await?;
         self.exchange.seen.names(&append.upload().id);
-        Ok(append)
+        if append.is_new() {
+            return Ok(Target::Begun(Box::new(append)));
+        }
+        // The same request came twice, and the other one was faster.
+        drop(append);
+        let upload = self.uploads.created_before(&new).await?.ok_or(ErrorKind::Superseded)?;
+        self.repeat(upload, file, fields, size).await
+    }
+
+    /// Goes on with the upload that the same request has started before: what is there already is
+    /// passed over.
+    async fn repeat(
+        &self,
+        upload: Upload,
+        file: &File,
+        fields: &[(String, String)],
+        size: Option<u64>,
+    ) -> Result<Target, Problem> {
+        let end = self.range.as_ref().map_or(size, |range| Some(range.len()));
+        let lacks = upload.total() != Some(upload.offset());
+        if !lacks || end.is_some_and(|end| end <= upload.offset()) {
+            return Ok(Target::There(Box::new(upload)));
+        }
+        let append = self.resume(upload.id.as_str(), file, fields, size, None).await?;
+        let there = append.position();
+        Ok(Target::Repeated { append: Box::new(append), there })
     }
 
     /// Continues an existing upload if the chunk fits it.
@@ -239,10 +279,11 @@ impl Request<'_> {
         file: &File,
         fields: &[(String, String)],
         size: Option<u64>,
+        at: Option<u64>,
     ) -> Result<Append, Problem> {
         let id: UploadId = id.parse().map_err(|_| ErrorKind::NotFound)?;
         self.exchange.seen.names(&id);
-        let check = |upload| self.check_resumed(upload, file, fields, size);
+        let check = |upload| self.check_resumed(upload, file, fields, size, at);
         let (lease, limit) = self.uploads.acquire_if(&id, check).await?;
         let mut append = lease.append(AppendMode::AllOrNothing);
         append.set_limit(limit);
@@ -260,8 +301,9 @@ impl Request<'_> {
         file: &File,
         fields: &[(String, String)],
         size: Option<u64>,
+        at: Option<u64>,
     ) -> Result<Option<u64>, Problem> {
-        if upload.offset() != self.start() {
+        if at.is_some_and(|at| upload.offset() != at) {
             return Err(ErrorKind::OffsetMismatch { offset: upload.offset() }.into());
         }
         if let (Some(range), Some(total)) = (&self.range, upload.total())
@@ -288,22 +330,35 @@ impl Request<'_> {
         id: Option<&str>,
         fields: Vec<(String, String)>,
     ) -> Result<Upload, Problem> {
-        let Receiver { mut append, mut first, file, received: size, is_resumed } = receiver;
-        match id {
-            _ if is_resumed => {}
+        let Receiver { target, mut first, file, received: size } = receiver;
+        let mut append = match (target, id) {
+            (Target::Resumed(append), _) => append,
             // The id followed the file: the staged bytes are moved to their upload.
-            Some(id) => {
-                first.release(&mut append).await?;
-                let staged = append;
-                append = Box::new(self.resume(id, &file, &fields, Some(size)).await?);
+            (Target::Begun(mut staged), Some(id)) => {
+                first.release(&mut staged).await?;
+                let resumed = self.resume(id, &file, &fields, Some(size), Some(self.start()));
+                let mut append = Box::new(resumed.await?);
                 first.belongs_to(append.upload()).await?;
                 append.take_from(*staged).await?;
+                append
             }
-            None => {
+            (Target::Begun(mut append), None) => {
                 self.check_start()?;
                 append.set_fields(fields);
+                append
             }
-        }
+            (Target::Repeated { append, .. }, id) => {
+                check_repeated(append.upload(), id, &fields)?;
+                append
+            }
+            (Target::There(upload), id) => {
+                check_repeated(&upload, id, &fields)?;
+                self.check_size(Some(size), 0, None)?;
+                // Without a range, they are the whole file.
+                let whole = self.range.is_some() || upload.total() == Some(size);
+                return if whole { Ok(*upload) } else { Err(ErrorKind::KeyReused.into()) };
+            }
+        };
         // The append has already checked the limit.
         self.check_size(Some(size), 0, None)?;
         first.end(&mut append, self.range.is_none()).await?;
@@ -354,24 +409,76 @@ impl Request<'_> {
 
 /// A file that is being received.
 struct Receiver<'a> {
-    // Behind a pointer, since the future of a request has room for it more than once.
-    append: Box<Append>,
+    target: Target,
     first: Beginning<'a>,
     file: File,
     /// How many of its bytes have arrived.
     received: u64,
-    /// Whether the request has named its upload before the file.
-    is_resumed: bool,
+}
+
+/// What becomes of the bytes.
+// Appends are behind pointers, since the future of a request has room for this more than once.
+enum Target {
+    /// They are added to the upload that the request has named before the file.
+    Resumed(Box<Append>),
+    /// They start an upload, unless its id follows.
+    Begun(Box<Append>),
+    /// An earlier request has started the upload with the first of them.
+    Repeated {
+        append: Box<Append>,
+        /// How many.
+        there: u64,
+    },
+    /// An earlier request has brought all of them.
+    There(Box<Upload>),
 }
 
 impl Receiver<'_> {
-    async fn take(&mut self, bytes: Bytes, range: Option<&ContentRange>) -> Result<(), Problem> {
+    fn append(&mut self) -> Option<&mut Append> {
+        match &mut self.target {
+            Target::Resumed(append) | Target::Begun(append) | Target::Repeated { append, .. } => {
+                Some(append)
+            }
+            Target::There(_) => None,
+        }
+    }
+
+    async fn take(
+        &mut self,
+        mut bytes: Bytes,
+        range: Option<&ContentRange>,
+    ) -> Result<(), Problem> {
+        let before = self.received;
         self.received += bytes.len() as u64;
         if range.is_some_and(|range| self.received > range.len()) {
             return Err(wrong_size(code::LENGTH_MISMATCH).into());
         }
-        self.first.write(&mut self.append, bytes).await
+        match &mut self.target {
+            Target::Resumed(append) | Target::Begun(append) => {
+                self.first.write(append, bytes).await?;
+            }
+            Target::Repeated { append, there } => {
+                let known = usize::try_from(there.saturating_sub(before)).unwrap_or(usize::MAX);
+                bytes.advance(known.min(bytes.len()));
+                self.first.write(append, bytes).await?;
+            }
+            Target::There(upload) if self.received > upload.offset() => {
+                return Err(ErrorKind::KeyReused.into());
+            }
+            Target::There(_) => {}
+        }
+        Ok(())
     }
+}
+
+/// Refuses a request whose fields are not those of the one that has started the upload.
+fn check_repeated(
+    upload: &Upload,
+    id: Option<&str>,
+    fields: &[(String, String)],
+) -> Result<(), ErrorKind> {
+    let is_other = id.is_some_and(|id| id != upload.id.as_str());
+    if is_other || upload.fields != fields { Err(ErrorKind::KeyReused) } else { Ok(()) }
 }
 
 fn read_range(chunked: &Chunked, parts: &Parts) -> Result<Option<ContentRange>, Refusal> {

@@ -21,7 +21,7 @@ pub use self::config::Chunked;
 pub use self::form::FormLimits;
 
 use self::answer::Answer;
-use super::{Dialect, Exchange, Incoming, Payload, Problem, Reply};
+use super::{Dialect, Exchange, IDEMPOTENCY_KEY, Incoming, Payload, Problem, Reply};
 use crate::code;
 use crate::cors::Cors;
 use crate::policy::{self, Refusal};
@@ -99,6 +99,7 @@ impl Dialect for Chunked {
                 header::CONTENT_DISPOSITION,
                 self.range_header.clone(),
                 header::CONTENT_TYPE,
+                IDEMPOTENCY_KEY,
             ],
             response_headers: vec![header::RANGE, header::RETRY_AFTER],
         }

@@ -170,6 +170,7 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
         ErrorKind::QuotaExceeded { quota, limit } => refusals::exceeded(quota, *limit),
         ErrorKind::ChecksumMismatch => wrong_digest(&REPR_DIGEST, &[]),
         ErrorKind::Superseded => later(code, "Upload was taken over by a newer request"),
+        ErrorKind::KeyReused => refusals::key_reused(),
         ErrorKind::ShuttingDown => later(code, "The server is shutting down"),
         ErrorKind::Source => later(code, "The request ended before its end"),
         ErrorKind::Full => refusals::full(),

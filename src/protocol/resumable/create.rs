@@ -19,7 +19,10 @@ use crate::engine::{Append, ErrorKind, NewUpload, OwnerUploads};
 use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::disposition::Disposition;
 use crate::protocol::headers::announces_trailer;
-use crate::protocol::{Beginning, Discards, Exchange, Incoming, Payload, Problem, Reply};
+use crate::protocol::{
+    Beginning, Discards, Exchange, Incoming, Payload, Problem, Reply, idempotency_key,
+};
+use crate::upload::{Status, Upload};
 
 pub(super) async fn create<B: Payload>(
     resumable: &Resumable,
@@ -57,9 +60,23 @@ impl Creation<'_> {
         }
         let headers = &exchange.parts.headers;
         let content = Content::read(headers, described.complete, described.size)?;
-        let new = described.accept(exchange, self.context).await?;
+        let head = head::of(resumable, exchange.parts);
+        let key = idempotency_key(headers)?;
+        let new = described.new_upload(exchange).head(head.clone()).idempotency_key(key.clone());
+        if let Some(upload) = self.uploads.created_before(&new).await? {
+            return self.repeat(&described, &upload, body).await;
+        }
+        let new = described.accept(exchange, self.context).await?.idempotency_key(key);
         let new = new.digests(digests(headers, content.of_whole(None)?)).limit(self.limit);
-        let append = self.uploads.create(new.head(head::of(resumable, exchange.parts))).await?;
+        let new = new.head(head);
+        let append = self.uploads.create(new.clone()).await?;
+        if !append.is_new() {
+            // The same request came twice, and the other one was faster.
+            drop(append);
+            let upload = self.uploads.created_before(&new).await?;
+            let upload = upload.ok_or(ErrorKind::Superseded)?;
+            return self.repeat(&described, &upload, body).await;
+        }
         let id = append.upload().id;
         exchange.seen.names(&id);
         let interim = Interim::of(exchange.parts, 0);
@@ -90,6 +107,24 @@ impl Creation<'_> {
         headers.extend(resumable.url(exchange.parts, &id).map(|url| (LOCATION, url)));
         headers.insert(UPLOAD_COMPLETE, from_bool(false));
         Ok(Reply::Answer(empty(StatusCode::CREATED, headers)))
+    }
+
+    /// Answers a request that has begun the upload before. The client goes on from where it stands.
+    async fn repeat<B: Payload>(
+        &self,
+        described: &Described<'_>,
+        upload: &Upload,
+        body: &mut Incoming<B>,
+    ) -> Result<Reply, Problem> {
+        let most = described.total().or(self.limit).unwrap_or(u64::MAX);
+        body.skip(most).await?.ok_or(ErrorKind::TooLong { total: most })?;
+        let upload = self.uploads.end_append(&upload.id).await?;
+        let mut headers = self.resumable.headers(self.exchange, &upload);
+        let url = self.resumable.url(self.exchange.parts, &upload.id);
+        headers.extend(url.map(|url| (LOCATION, url)));
+        let complete = upload.status() == Status::Complete;
+        let status = if complete { StatusCode::OK } else { StatusCode::CREATED };
+        Ok(Reply::Answer(empty(status, headers)))
     }
 
     /// Tells the client where its upload is before the content comes. Then what has come is kept if
@@ -164,6 +199,17 @@ impl<'a> Described<'a> {
         }
     }
 
+    fn new_upload(&self, exchange: &Exchange<'_>) -> NewUpload {
+        let new = NewUpload::new().total(self.total()).filename(self.filename());
+        new.content_type(head::content_type(exchange.parts))
+    }
+
+    fn filename(&self) -> String {
+        let disposition = self.headers.get(CONTENT_DISPOSITION);
+        let disposition = disposition.and_then(|it| Disposition::of_request(it.as_bytes()));
+        disposition.and_then(|it| it.filename).unwrap_or_default()
+    }
+
     /// Asks the application whether it takes such content.
     async fn accept(
         &self,
@@ -171,10 +217,7 @@ impl<'a> Described<'a> {
         context: Context<'_>,
     ) -> Result<NewUpload, Problem> {
         let policy = &exchange.settings.policy;
-        let disposition = self.headers.get(CONTENT_DISPOSITION);
-        let disposition = disposition.and_then(|it| Disposition::of_request(it.as_bytes()));
-        let filename = disposition.and_then(|it| it.filename).unwrap_or_default();
-        let content_type = head::content_type(exchange.parts);
+        let (filename, content_type) = (self.filename(), head::content_type(exchange.parts));
         let candidate = Candidate {
             context,
             raw_filename: &filename,
@@ -186,7 +229,6 @@ impl<'a> Described<'a> {
         };
         exchange.ask(policy.validate(&candidate)).await?;
         let attributes = exchange.ask(policy.attributes(&candidate)).await?;
-        let new = NewUpload::new().attributes(attributes).total(self.total());
-        Ok(new.filename(filename).content_type(content_type))
+        Ok(self.new_upload(exchange).attributes(attributes))
     }
 }

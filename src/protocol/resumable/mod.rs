@@ -28,7 +28,7 @@ use self::fields::{
     CONTENT_DIGEST, INTEROP_VERSION, REPR_DIGEST, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT,
     UPLOAD_OFFSET, WANT_REPR_DIGEST,
 };
-use super::{Dialect, Exchange, Incoming, Payload, Problem, Reply};
+use super::{Dialect, Exchange, IDEMPOTENCY_KEY, Incoming, Payload, Problem, Reply};
 use crate::cors::Cors;
 use crate::id::UploadId;
 use crate::policy::{self, Refusal};
@@ -151,6 +151,7 @@ impl Dialect for Resumable {
                 CONTENT_DIGEST,
                 REPR_DIGEST,
                 WANT_REPR_DIGEST,
+                IDEMPOTENCY_KEY,
             ],
             response_headers: vec![
                 LOCATION,

@@ -16,7 +16,7 @@ use crate::id::UploadId;
 use crate::policy::{Context, Refusal};
 use crate::protocol::location::Location;
 use crate::protocol::path::Path;
-use crate::protocol::{Exchange, Problem, Reply};
+use crate::protocol::{Exchange, Problem, Reply, idempotency_key};
 use crate::upload::{Kind, Part, Status};
 
 /// What an upload is, according to the request that creates it.
@@ -156,6 +156,7 @@ pub(super) async fn join(
     let described = Described::read(tus, exchange.parts, total)?;
     // The limit is kept, since the sizes of all parts may become known later.
     let new = described.accept(exchange, context).await?.max_bytes(limit);
+    let new = new.idempotency_key(idempotency_key(headers)?);
     let list = value(headers, &UPLOAD_CONCAT)?.and_then(|list| list.to_str().ok());
     let new: NewUpload = new.total(None).parts_as_sent(list.map(str::to_owned));
     let lease = uploads.join(new, &ids).await.map_err(|error| match error.kind() {

@@ -3,7 +3,7 @@
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 
-use super::answer::{bad, empty, insert, not_allowed, wrong_media_type};
+use super::answer::{bad, empty, insert, not_allowed, shown_offset, wrong_media_type};
 use super::append::{Check, Ending, of_its_parts};
 use super::concat::{self, Concat};
 use super::config::Tus;
@@ -12,10 +12,10 @@ use super::headers::{
 };
 use super::metadata::Metadata;
 use crate::code;
-use crate::engine::{ErrorKind, NewUpload};
+use crate::engine::{ErrorKind, NewUpload, OwnerUploads};
 use crate::policy::{Action, Candidate, Context, Refusal};
-use crate::protocol::{Beginning, Exchange, Incoming, Payload, Problem, Reply};
-use crate::upload::Kind;
+use crate::protocol::{Beginning, Exchange, Incoming, Payload, Problem, Reply, idempotency_key};
+use crate::upload::{Kind, Upload};
 
 pub(super) async fn create<B: Payload>(
     tus: &Tus,
@@ -44,13 +44,24 @@ pub(super) async fn create<B: Payload>(
     }
     let check = Check::announced(tus, &parts.headers)?;
     check_size(described.total, size, limit)?;
-    let new = match concat {
+    let is_part = concat.is_some();
+    let key = idempotency_key(&parts.headers)?;
+    let new = described.new_upload(is_part).idempotency_key(key.clone());
+    if let Some(upload) = uploads.created_before(&new).await? {
+        return repeat(tus, exchange, &uploads, &upload, limit, body).await;
+    }
+    let new = match is_part {
         // The application decides on the file that is joined from them.
-        Some(_) => described.new_upload().part(),
-        None => described.accept(exchange, context).await?,
+        true => new,
+        false => described.accept(exchange, context).await?.idempotency_key(key),
     };
-    let new = new.limit(limit);
-    let mut append = uploads.create(new).await?;
+    let mut append = uploads.create(new.clone().limit(limit)).await?;
+    if !append.is_new() {
+        // The same request came twice, and the other one was faster.
+        drop(append);
+        let upload = uploads.created_before(&new).await?.ok_or(ErrorKind::Superseded)?;
+        return repeat(tus, exchange, &uploads, &upload, limit, body).await;
+    }
     exchange.seen.names(&append.upload().id);
     let mut first = match append.upload().kind {
         Kind::Part => Beginning::unseen(exchange, &uploads, context),
@@ -71,6 +82,28 @@ pub(super) async fn create<B: Payload>(
     tus.insert_expires(&mut headers, upload);
     if brings_bytes {
         insert(&mut headers, UPLOAD_OFFSET, upload.offset());
+    }
+    Ok(Reply::Answer(empty(StatusCode::CREATED, headers)))
+}
+
+/// Answers a request that has created the upload before. The bytes that it brings are there already,
+/// or the client sends them when it has read where the upload stands.
+async fn repeat<B: Payload>(
+    tus: &Tus,
+    exchange: &Exchange<'_>,
+    uploads: &OwnerUploads,
+    upload: &Upload,
+    limit: Option<u64>,
+    body: &mut Incoming<B>,
+) -> Result<Reply, Problem> {
+    let most = upload.total().or(limit).unwrap_or(u64::MAX);
+    let size = body.skip(most).await?.ok_or(ErrorKind::TooLong { total: most })?;
+    let upload = uploads.end_append(&upload.id).await?;
+    let mut headers = HeaderMap::new();
+    insert(&mut headers, http::header::LOCATION, tus.location(exchange.parts, &upload.id));
+    tus.insert_expires(&mut headers, &upload);
+    if size > 0 {
+        insert(&mut headers, UPLOAD_OFFSET, shown_offset(&upload));
     }
     Ok(Reply::Answer(empty(StatusCode::CREATED, headers)))
 }
@@ -115,12 +148,12 @@ impl Described {
         };
         exchange.ask(policy.validate(&candidate)).await?;
         let attributes = exchange.ask(policy.attributes(&candidate)).await?;
-        Ok(self.new_upload().attributes(attributes))
+        Ok(self.new_upload(false).attributes(attributes))
     }
 
-    fn new_upload(&self) -> NewUpload {
-        NewUpload::new()
-            .filename(self.filename())
+    fn new_upload(&self, is_part: bool) -> NewUpload {
+        let new = if is_part { NewUpload::new().part() } else { NewUpload::new() };
+        new.filename(self.filename())
             .content_type(self.content_type().map(str::to_owned))
             .metadata(self.raw.clone())
             .total(self.total)

@@ -33,7 +33,7 @@ use self::headers::{
     TUS_VERSION, UPLOAD_CHECKSUM, UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_EXPIRES,
     UPLOAD_LENGTH, UPLOAD_METADATA, UPLOAD_OFFSET,
 };
-use super::{Dialect, Exchange, Incoming, Payload, Problem, Reply};
+use super::{Dialect, Exchange, IDEMPOTENCY_KEY, Incoming, Payload, Problem, Reply};
 use crate::cors::Cors;
 use crate::id::UploadId;
 use crate::policy::{self, Refusal};
@@ -156,6 +156,7 @@ impl Dialect for Tus {
                 UPLOAD_CHECKSUM,
                 CONTENT_TYPE,
                 METHOD_OVERRIDE,
+                IDEMPOTENCY_KEY,
                 HeaderName::from_static("x-request-id"),
             ],
             response_headers: vec![
