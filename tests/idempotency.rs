@@ -580,3 +580,28 @@ fn a_key_of_the_application_does_the_same_without_http() {
         assert_eq!(*late.kind(), ErrorKind::AlreadyComplete);
     });
 }
+
+#[test]
+fn fewer_bytes_than_are_there_are_no_whole_file() {
+    on_each_store(|two| async move {
+        // As an application begins it that does not know the size either.
+        let new = NewUpload::new().filename("a.bin").content_type(Some(OCTETS.to_owned()));
+        let key = IdempotencyKey::new(KEY.trim_matches('"')).unwrap();
+        let new = new.idempotency_key(key);
+        let mut append = two.uploads[0].for_owner(None).create(new).await.unwrap();
+        append.write(&b"01234"[..]).await.unwrap();
+        let upload = append.commit().await.unwrap();
+        let form = |bytes: &[u8]| {
+            keyed(form_request(TestBody::of(Form::new().file("a.bin", bytes).end())))
+        };
+        assert_eq!(two.clients[1].send(form(b"0123")).await.refused(409), REUSED);
+        let stands = two.uploads[1].for_owner(None).status(&upload.id).await.unwrap();
+        assert_eq!((stands.offset(), stands.total()), (5, None));
+        let done = two.clients[1].send(form(b"0123456")).await;
+        assert_eq!((done.id(), &done.json()["offset"]), (upload.id.to_string(), &7.into()));
+        finish(&two.clients[0], &done.id(), 7, b"0123456").await;
+        assert_eq!(two.delivered(), [b"0123456"]);
+    });
+}
+
+const OCTETS: &str = "application/octet-stream";

@@ -347,8 +347,12 @@ impl Request<'_> {
                 append.set_fields(fields);
                 append
             }
-            (Target::Repeated { append, .. }, id) => {
+            (Target::Repeated { append, there }, id) => {
                 check_repeated(append.upload(), id, &fields)?;
+                // Without a range, they are the whole file.
+                if self.range.is_none() && size < there {
+                    return Err(ErrorKind::KeyReused.into());
+                }
                 append
             }
             (Target::There(upload), id) => {
