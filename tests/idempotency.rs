@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{Extensions, HeaderMap, Request, StatusCode};
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{
-    AppendMode, ChunkedUploadLayer, Context, ErrorKind, IdempotencyKey, NewUpload, Owner, Policy,
-    Refusal, Resumable, Tus, UploadId, Uploads, UploadsBuilder,
+    AppendMode, ChunkedUploadLayer, Context, ErrorKind, Event, IdempotencyKey, NewUpload, Observer,
+    Owner, Policy, Refusal, Resumable, Tus, UploadId, Uploads, UploadsBuilder,
 };
 
 use support::*;
@@ -578,6 +578,61 @@ fn a_key_of_the_application_does_the_same_without_http() {
         assert_eq!(*late.kind(), ErrorKind::AlreadyComplete);
         let late = uploads[0].append(&first.id, 6, AppendMode::AllOrNothing).await.unwrap_err();
         assert_eq!(*late.kind(), ErrorKind::AlreadyComplete);
+    });
+}
+
+const WHOLE: (&str, &str) = ("upload-complete", "?1");
+
+fn whole(headers: &[(&str, &str)], body: &'static str) -> Request<TestBody> {
+    keyed(request_with("POST", "/inbox", &[&[WHOLE], headers].concat(), TestBody::of(body)))
+}
+
+/// Its disk fails as soon as there is an upload.
+struct Breaks(Double);
+
+impl Observer for Breaks {
+    async fn on_event(&self, event: &Event, _: Option<&Extensions>) {
+        if let Event::Created(_) = event {
+            self.0.fail(Call::Commit(0), 5);
+        }
+    }
+}
+
+/// By then another one may go on with it, or have ended.
+#[test]
+fn a_creation_that_failed_leaves_what_the_same_request_goes_on_with() {
+    run(async {
+        let store = Double::default();
+        let uploads = Uploads::builder(store.clone()).observer(Breaks(store.clone()));
+        let client = Client::new(layer(uploads.build().unwrap()));
+        let first = client.send(whole(&[], "0123")).await;
+        assert_eq!(first.header("upload-error-code"), Some("store-failed"), "{first:?}");
+        store.mend();
+        let again = client.send(whole(&[], "0123")).await;
+        assert_eq!(again.status, 201, "{again:?}");
+        let (url, at) = (again.header("location").unwrap(), again.header("upload-offset"));
+        assert_eq!(at, Some("3"));
+        let partial = ("content-type", "application/partial-upload");
+        let headers = [partial, ("upload-offset", "3"), WHOLE];
+        let last = client.send(request_with("PATCH", url, &headers, TestBody::of("3"))).await;
+        assert_eq!(last.status, 200, "{last:?}");
+        assert_eq!(client.deliveries()[0].content, b"0123");
+    });
+}
+
+/// Otherwise the key would lead to bytes that nobody can complete.
+#[test]
+fn content_with_another_digest_leaves_the_key_free() {
+    on_each_store(|two| async move {
+        // Of "0123".
+        let digest = "sha-256=:G+LkUrRteg2WVrux92joJI66G3W67WX12Z6vqUiJmmo=:";
+        let digest = [("repr-digest", digest)];
+        let refused = two.clients[0].send(whole(&digest, "0124")).await;
+        assert_eq!(refused.status, 400, "{refused:?}");
+        assert!(two.ids().await.is_empty());
+        let taken = two.clients[1].send(whole(&digest, "0123")).await;
+        assert_eq!(taken.status, 200, "{taken:?}");
+        assert_eq!(two.delivered(), [b"0123"]);
     });
 }
 

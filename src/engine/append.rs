@@ -523,6 +523,19 @@ impl Append {
         }
     }
 
+    /// Removes the upload while nobody else can use it. One that this would have started does not
+    /// exist yet.
+    pub(crate) async fn cancel(mut self) -> Result<(), Error> {
+        if self.origin != Origin::Existing {
+            return Ok(());
+        }
+        self.check_claim()?;
+        let writer = self.take_writer().await?;
+        drop((self.claim.take(), self.reservation.take()));
+        let lease = writer.into_lease(self.cause.clone()).ok_or(ErrorKind::Store)?;
+        lease.cancel().await.map(drop)
+    }
+
     /// Whether a newer request brings these bytes again, from where it has seen the upload.
     fn is_overtaken(&self) -> bool {
         self.claim.as_ref().is_some_and(|claim| claim.is_overtaken())

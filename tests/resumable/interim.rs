@@ -159,11 +159,14 @@ async fn a_version_is_answered_with_itself() {
 async fn more_than_was_announced_ends_an_upload_that_the_client_knows() {
     let app = App::new(layer(memory()));
     let told = Told::default();
-    let headers = [MORE, VERSION, ("upload-length", "8")];
-    let body = TestBody::new([Piece::Data("sand and foam".into())]);
-    let reply = app.send(post(&told, &headers, body)).await;
-    refused(&reply, 400, Some("inconsistent-upload-length"));
-    refused(&app.head(&announced(&told)).await, 404, None);
+    let key = ("idempotency-key", "8e03978e-40d5-43e8-bc93-6894a57f9324");
+    for more in [&[][..], &[key]] {
+        let headers = [&[MORE, VERSION, ("upload-length", "8")], more].concat();
+        let body = TestBody::new([Piece::Data("sand and foam".into())]);
+        let reply = app.send(post(&told, &headers, body)).await;
+        refused(&reply, 400, Some("inconsistent-upload-length"));
+        refused(&app.head(&announced(&told)).await, 404, None);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -55,12 +55,14 @@ pub(super) async fn append<B: Payload>(
 /// Removes an upload of which more bytes came than were announced, since nobody knows which are the
 /// right ones.
 pub(super) async fn invalidate(uploads: &OwnerUploads, id: &UploadId, problem: Problem) -> Problem {
-    if let Problem::Engine(error) = &problem
-        && matches!(error.kind(), ErrorKind::TooLong { .. })
-    {
+    if is_too_long(&problem) {
         drop(uploads.remove(id).await);
     }
     problem
+}
+
+pub(super) fn is_too_long(problem: &Problem) -> bool {
+    matches!(problem, Problem::Engine(error) if matches!(error.kind(), ErrorKind::TooLong { .. }))
 }
 
 /// A request that brings bytes, as its headers describe it.
@@ -265,12 +267,11 @@ pub(super) async fn finish(
     discards: Discards,
 ) -> Result<Reply, Problem> {
     let upload = lease.upload().clone();
-    resumable.check_total(Some(upload.offset()))?;
-    let promised = read_digests(&head::field(&upload, &REPR_DIGEST), &REPR_DIGEST)?;
-    for digest in promised {
-        if !digests.contains(&digest) {
-            digests.push(digest);
+    if let Err(problem) = check_whole(resumable, &upload, &mut digests) {
+        if discards != Discards::None {
+            drop(lease.cancel().await);
         }
+        return Err(problem);
     }
     // Where the client goes on if the application fails.
     let mut failed = HeaderMap::new();
@@ -293,6 +294,30 @@ pub(super) async fn finish(
     let replay = Replay::file(completion.file().open().await?);
     let framing = Framing { headers, not_taken, failed, discards, ..Framing::default() };
     Ok(Reply::Finished(Box::new(Finish { completion, replay, framing })))
+}
+
+/// Refuses content that has not the promised digests, as far as the record shows it, or a size that
+/// is not taken. Adds the digests that the first request has promised to the others.
+fn check_whole(
+    resumable: &Resumable,
+    upload: &Upload,
+    digests: &mut Vec<Digest>,
+) -> Result<(), Problem> {
+    resumable.check_total(Some(upload.offset()))?;
+    for promised in read_digests(&head::field(upload, &REPR_DIGEST), &REPR_DIGEST)? {
+        if !digests.contains(&promised) {
+            digests.push(promised);
+        }
+    }
+    let differs = |digest: &&Digest| {
+        upload.digest_of(digest.algorithm()).is_some_and(|computed| computed != **digest)
+    };
+    let wrong: Vec<_> = digests.iter().filter(differs).copied().collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let why = ErrorKind::ChecksumMismatch.into();
+    Err(wrong_digest(&REPR_DIGEST, &wrong).because_of(why).into())
 }
 
 /// The last version of the draft in which bytes have no media type.

@@ -4,6 +4,7 @@ use http::HeaderMap;
 use http::header::HeaderName;
 
 use super::answer::{invalid_digest, wrong_digest};
+use super::append::is_too_long;
 use super::fields::{CONTENT_DIGEST, KNOWN, REPR_DIGEST, digests};
 use super::interim::Interim;
 use crate::checksum::{Digest, DigestAlgorithm, Running};
@@ -62,6 +63,11 @@ impl Content {
         // The client goes on from the bytes that are there, so it knows of them.
         append.set_end_acknowledged(true);
         if let Err(problem) = self.receive_into(body, interim, &mut append, &mut first).await {
+            if is_too_long(&problem) {
+                // Nobody knows which bytes are the right ones.
+                drop(append.cancel().await);
+                return Err(problem);
+            }
             drop(first.keep_what_came(&mut append).await);
             // What came is there before the client asks. If this fails, it is kept on a task, or
             // else it was not acknowledged.

@@ -66,6 +66,7 @@ impl Creation<'_> {
         if let Some(upload) = self.uploads.created_before(&new).await? {
             return self.repeat(&described, &upload, body).await;
         }
+        let has_key = key.is_some();
         let new = described.accept(exchange, self.context).await?.idempotency_key(key);
         let new = new.digests(digests(headers, content.of_whole(None)?)).limit(self.limit);
         let new = new.head(head);
@@ -85,6 +86,8 @@ impl Creation<'_> {
         let first = Beginning::of(exchange, &self.uploads, self.context, append.upload()).await?;
         let lease = match content.receive(body, interim, append, first).await {
             Ok(lease) => lease,
+            // The same request, sent again, may use it by now.
+            Err(problem) if has_key => return Err(problem),
             Err(problem) => return Err(invalidate(&self.uploads, &id, problem).await),
         };
         exchange.seen.stands(lease.upload());
@@ -94,11 +97,13 @@ impl Creation<'_> {
             let finished = match content.of_whole(body.trailers()) {
                 Ok(digests) => finish(resumable, exchange, lease, digests, discards).await,
                 Err(refusal) => {
-                    drop(lease);
+                    if !announced {
+                        drop(lease.cancel().await);
+                    }
                     Err(refusal.into())
                 }
             };
-            if finished.is_err() && !announced {
+            if finished.is_err() && !announced && !has_key {
                 drop(self.uploads.remove(&id).await);
             }
             return finished;
