@@ -8,11 +8,14 @@ mod support;
 mod tus_client;
 
 use std::collections::BTreeSet;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, Request, StatusCode};
+use http::{Extensions, HeaderMap, Request, Response, StatusCode};
+use http_body_util::Full;
+use tokio::sync::{mpsc, oneshot};
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{
     AppendMode, ChunkedUploadLayer, Context, ErrorKind, Event, IdempotencyKey, NewUpload, Observer,
@@ -579,6 +582,72 @@ fn a_key_of_the_application_does_the_same_without_http() {
         let late = uploads[0].append(&first.id, 6, AppendMode::AllOrNothing).await.unwrap_err();
         assert_eq!(*late.kind(), ErrorKind::AlreadyComplete);
     });
+}
+
+/// No offset tells a client that the application has not taken a file without bytes, so it must not
+/// be told that it has succeeded.
+#[test]
+fn a_file_without_bytes_is_created_once_the_application_has_taken_it() {
+    let tus = || created(&[("upload-length", "0")], TestBody::empty());
+    let draft = || keyed(request_with("POST", "/inbox", &[WHOLE], TestBody::empty()));
+    for (request, success) in [(&tus as &dyn Fn() -> _, 201), (&draft, 200)] {
+        on_each_builder(|builders| async move {
+            let (calls, mut called) = mpsc::unbounded_channel::<oneshot::Sender<u16>>();
+            let uploads = builders.map(|builder| builder.build().unwrap());
+            // The application answers when the test says so, or panics.
+            let clients = uploads.clone().map(|uploads| {
+                let calls = calls.clone();
+                Client::around(layer(uploads), move |_| {
+                    let (answer, answered) = oneshot::channel();
+                    calls.send(answer).unwrap();
+                    async move {
+                        let Ok(status) = answered.await else { resume_unwind(Box::new("")) };
+                        let mut response = Response::new(Full::default());
+                        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+                        response
+                    }
+                })
+            });
+            let first = clients[0].spawn(request());
+            let answer = called.recv().await.unwrap();
+            for client in &clients {
+                let reply = client.send(request()).await;
+                assert!(reply.status.as_u16() >= 400, "{reply:?}");
+            }
+            drop(answer);
+            first.await.unwrap_err();
+            let mut again = async |client: &Client, status| {
+                let mut last = None;
+                until("the application gets it", async || {
+                    let mut sent = client.spawn(request());
+                    tokio::select! {
+                        answer = called.recv() => {
+                            answer.unwrap().send(status).unwrap();
+                            last = Some(sent.await.unwrap());
+                            true
+                        }
+                        // Nobody knows yet that the first one has ended.
+                        reply = &mut sent => {
+                            assert!(reply.as_ref().unwrap().status.as_u16() >= 400, "{reply:?}");
+                            false
+                        }
+                    }
+                })
+                .await;
+                last.unwrap()
+            };
+            assert_eq!(again(&clients[0], 500).await.status, 500);
+            let done = again(&clients[1], 200).await;
+            assert_eq!(done.status, success, "{done:?}");
+            let repeated = clients[0].send(request()).await;
+            assert_eq!(repeated.status, success, "{repeated:?}");
+            if let Some(url) = done.header("location") {
+                assert_eq!(repeated.header("location"), Some(url));
+            }
+            assert!(called.try_recv().is_err(), "the application gets it again");
+            assert_eq!(all_ids(&uploads[1]).await.len(), 1);
+        });
+    }
 }
 
 const WHOLE: (&str, &str) = ("upload-complete", "?1");

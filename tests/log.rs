@@ -353,6 +353,46 @@ async fn each_request_of_tus_and_of_the_draft_has_a_span() {
 }
 
 #[tokio::test]
+async fn a_creation_that_is_sent_again_names_its_upload() {
+    let (log, _guard) = Log::listens();
+    let client = Client::new(layer());
+    let key = ("idempotency-key", "8e03978e-40d5-43e8-bc93-6894a57f9324");
+    let chunk = || {
+        let form = Form::new().file("a", b"abc").end();
+        with_key(ranged("bytes 0-2/6", TestBody::of(form)), key)
+    };
+    let tus = || {
+        let headers = [("upload-length", "6"), ("content-type", tus::BYTES)];
+        with_key(tus::request("POST", "/files", &headers, TestBody::of("abc")), key)
+    };
+    let draft = || {
+        let headers = [("upload-complete", "?0")];
+        with_key(request("POST", "/inbox", &headers, TestBody::of("abc")), key)
+    };
+    for (number, again) in [&chunk as &dyn Fn() -> _, &tus, &draft].into_iter().enumerate() {
+        for _ in 0..2 {
+            assert!(client.send(again()).await.status.is_success());
+        }
+        let spans = log.spans();
+        let [first, second] = &spans[2 * number..] else { panic!("{spans:?}") };
+        assert_eq!((second.get("upload").len(), second.get("offset")), (12, "3"), "{second:?}");
+        assert_eq!(first.get("upload"), second.get("upload"));
+    }
+    let form = Form::new().file("a", b"abc").field("other", "1").end();
+    let other = with_key(ranged("bytes 0-2/6", TestBody::of(form)), key);
+    client.send(other).await.refused(409);
+    assert_eq!(log.last_span().get("upload"), log.spans()[0].get("upload"));
+}
+
+fn with_key(
+    mut request: http::Request<TestBody>,
+    (name, key): (&'static str, &str),
+) -> http::Request<TestBody> {
+    request.headers_mut().insert(name, key.parse().unwrap());
+    request
+}
+
+#[tokio::test]
 async fn what_happens_to_uploads_is_told_at_debug() {
     let (log, _guard) = Log::listens();
     let clock = Clock::new();

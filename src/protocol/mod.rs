@@ -26,4 +26,4 @@ pub(crate) use self::first_bytes::Beginning;
 pub(crate) use self::hand_over::{
     Discards, Finish, Finished, Framing, Outcome, Replay, Taken, Unreadable, Verdict,
 };
-pub(crate) use self::idempotency::{IDEMPOTENCY_KEY, idempotency_key};
+pub(crate) use self::idempotency::{Begun, IDEMPOTENCY_KEY, begin, idempotency_key};

@@ -18,7 +18,9 @@ use crate::filename;
 use crate::id::UploadId;
 use crate::policy::{Action, Answering, Candidate, Context, Refusal};
 use crate::protocol::disposition::Disposition;
-use crate::protocol::{Beginning, Exchange, Incoming, Payload, Problem, headers, idempotency_key};
+use crate::protocol::{
+    Beginning, Begun, Exchange, Incoming, Payload, Problem, begin, headers, idempotency_key,
+};
 use crate::upload::Upload;
 
 pub(super) async fn receive<B: Payload>(
@@ -242,15 +244,13 @@ impl Request<'_> {
         self.exchange.ask(policy.validate(&candidate)).await?;
         let attributes = self.exchange.ask(policy.attributes(&candidate)).await?;
         let new = new.attributes(attributes).limit(self.limit);
-        let append = self.uploads.create(new.clone()).await?;
-        self.exchange.seen.names(&append.upload().id);
-        if append.is_new() {
-            return Ok(Target::Begun(Box::new(append)));
+        match begin(&self.uploads, new).await? {
+            Begun::New(append) => {
+                self.exchange.seen.names(&append.upload().id);
+                Ok(Target::Begun(append))
+            }
+            Begun::Before(upload) => self.repeat(*upload, file, fields, size).await,
         }
-        // The same request came twice, and the other one was faster.
-        drop(append);
-        let upload = self.uploads.created_before(&new).await?.ok_or(ErrorKind::Superseded)?;
-        self.repeat(upload, file, fields, size).await
     }
 
     /// Goes on with the upload that the same request has started before: what is there already is
@@ -262,6 +262,7 @@ impl Request<'_> {
         fields: &[(String, String)],
         size: Option<u64>,
     ) -> Result<Target, Problem> {
+        self.exchange.seen.names(&upload.id);
         let end = self.range.as_ref().map_or(size, |range| Some(range.len()));
         let lacks = upload.total() != Some(upload.offset());
         if !lacks || end.is_some_and(|end| end <= upload.offset()) {

@@ -20,7 +20,7 @@ use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::disposition::Disposition;
 use crate::protocol::headers::announces_trailer;
 use crate::protocol::{
-    Beginning, Discards, Exchange, Incoming, Payload, Problem, Reply, idempotency_key,
+    Beginning, Begun, Discards, Exchange, Incoming, Payload, Problem, Reply, begin, idempotency_key,
 };
 use crate::upload::{Status, Upload};
 
@@ -64,20 +64,16 @@ impl Creation<'_> {
         let key = idempotency_key(headers)?;
         let new = described.new_upload(exchange).head(head.clone()).idempotency_key(key.clone());
         if let Some(upload) = self.uploads.created_before(&new).await? {
-            return self.repeat(&described, &upload, body).await;
+            return self.repeat(&described, &upload, &content, body).await;
         }
         let has_key = key.is_some();
         let new = described.accept(exchange, self.context).await?.idempotency_key(key);
         let new = new.digests(digests(headers, content.of_whole(None)?)).limit(self.limit);
         let new = new.head(head);
-        let append = self.uploads.create(new.clone()).await?;
-        if !append.is_new() {
-            // The same request came twice, and the other one was faster.
-            drop(append);
-            let upload = self.uploads.created_before(&new).await?;
-            let upload = upload.ok_or(ErrorKind::Superseded)?;
-            return self.repeat(&described, &upload, body).await;
-        }
+        let append = match begin(&self.uploads, new).await? {
+            Begun::New(append) => *append,
+            Begun::Before(upload) => return self.repeat(&described, &upload, &content, body).await,
+        };
         let id = append.upload().id;
         exchange.seen.names(&id);
         let interim = Interim::of(exchange.parts, 0);
@@ -119,17 +115,35 @@ impl Creation<'_> {
         &self,
         described: &Described<'_>,
         upload: &Upload,
+        content: &Content,
         body: &mut Incoming<B>,
     ) -> Result<Reply, Problem> {
+        self.exchange.seen.names(&upload.id);
         let most = described.total().or(self.limit).unwrap_or(u64::MAX);
         body.skip(most).await?.ok_or(ErrorKind::TooLong { total: most })?;
         let upload = self.uploads.end_append(&upload.id).await?;
+        self.exchange.seen.stands(&upload);
+        let is_complete = upload.status() == Status::Complete;
+        if described.complete && upload.total() == Some(0) && !is_complete {
+            let digests = content.of_whole(body.trailers())?;
+            return self.finish_empty(&upload, digests).await;
+        }
         let mut headers = self.resumable.headers(self.exchange, &upload);
         let url = self.resumable.url(self.exchange.parts, &upload.id);
         headers.extend(url.map(|url| (LOCATION, url)));
-        let complete = upload.status() == Status::Complete;
-        let status = if complete { StatusCode::OK } else { StatusCode::CREATED };
+        let status = if is_complete { StatusCode::OK } else { StatusCode::CREATED };
         Ok(Reply::Answer(empty(status, headers)))
+    }
+
+    /// Hands over an upload without bytes, since no offset tells the client that the application has
+    /// not taken it.
+    async fn finish_empty(&self, upload: &Upload, digests: Vec<Digest>) -> Result<Reply, Problem> {
+        let Self { resumable, exchange, .. } = *self;
+        let mut lease = self.uploads.acquire(&upload.id).await?;
+        if resumable.hands_over_once {
+            lease = lease.end_interrupted().await?;
+        }
+        finish(resumable, exchange, lease, digests, Discards::Refused).await
     }
 
     /// Tells the client where its upload is before the content comes. Then what has come is kept if

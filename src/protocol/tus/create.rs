@@ -14,8 +14,10 @@ use super::metadata::Metadata;
 use crate::code;
 use crate::engine::{ErrorKind, NewUpload, OwnerUploads};
 use crate::policy::{Action, Candidate, Context, Refusal};
-use crate::protocol::{Beginning, Exchange, Incoming, Payload, Problem, Reply, idempotency_key};
-use crate::upload::{Kind, Upload};
+use crate::protocol::{
+    Beginning, Begun, Exchange, Incoming, Payload, Problem, Reply, begin, idempotency_key,
+};
+use crate::upload::{Kind, Status, Upload};
 
 pub(super) async fn create<B: Payload>(
     tus: &Tus,
@@ -55,13 +57,12 @@ pub(super) async fn create<B: Payload>(
         true => new,
         false => described.accept(exchange, context).await?.idempotency_key(key),
     };
-    let mut append = uploads.create(new.clone().limit(limit)).await?;
-    if !append.is_new() {
-        // The same request came twice, and the other one was faster.
-        drop(append);
-        let upload = uploads.created_before(&new).await?.ok_or(ErrorKind::Superseded)?;
-        return repeat(tus, exchange, &uploads, &upload, limit, body).await;
-    }
+    let mut append = match begin(&uploads, new.limit(limit)).await? {
+        Begun::New(append) => *append,
+        Begun::Before(upload) => {
+            return repeat(tus, exchange, &uploads, &upload, limit, body).await;
+        }
+    };
     exchange.seen.names(&append.upload().id);
     let mut first = match append.upload().kind {
         Kind::Part => Beginning::unseen(exchange, &uploads, context),
@@ -75,15 +76,19 @@ pub(super) async fn create<B: Payload>(
     let mut headers = HeaderMap::new();
     insert(&mut headers, http::header::LOCATION, tus.location(parts, &upload.id));
     if upload.total() == Some(upload.offset()) && upload.kind != Kind::Part {
-        let discards = upload.offset() == 0;
-        let ending = Ending { status: StatusCode::CREATED, headers, discards, ..Ending::default() };
-        return ending.finish(tus, lease).await;
+        return created_whole(headers, upload).finish(tus, lease).await;
     }
     tus.insert_expires(&mut headers, upload);
     if brings_bytes {
         insert(&mut headers, UPLOAD_OFFSET, upload.offset());
     }
     Ok(Reply::Answer(empty(StatusCode::CREATED, headers)))
+}
+
+/// What follows a creation that has brought all bytes.
+fn created_whole(headers: HeaderMap, upload: &Upload) -> Ending {
+    let discards = upload.offset() == 0;
+    Ending { status: StatusCode::CREATED, headers, discards, ..Ending::default() }
 }
 
 /// Answers a request that has created the upload before. The bytes that it brings are there already,
@@ -96,11 +101,21 @@ async fn repeat<B: Payload>(
     limit: Option<u64>,
     body: &mut Incoming<B>,
 ) -> Result<Reply, Problem> {
+    exchange.seen.names(&upload.id);
     let most = upload.total().or(limit).unwrap_or(u64::MAX);
     let size = body.skip(most).await?.ok_or(ErrorKind::TooLong { total: most })?;
     let upload = uploads.end_append(&upload.id).await?;
+    exchange.seen.stands(&upload);
     let mut headers = HeaderMap::new();
     insert(&mut headers, http::header::LOCATION, tus.location(exchange.parts, &upload.id));
+    // No offset tells the client that the application has not taken a file without bytes.
+    let is_empty = upload.total() == Some(0) && upload.kind != Kind::Part;
+    if is_empty && upload.status() != Status::Complete {
+        match uploads.acquire(&upload.id).await {
+            Err(error) if *error.kind() == ErrorKind::AlreadyComplete => {}
+            lease => return created_whole(headers, &upload).finish(tus, lease?).await,
+        }
+    }
     tus.insert_expires(&mut headers, &upload);
     if size > 0 {
         insert(&mut headers, UPLOAD_OFFSET, shown_offset(&upload));
