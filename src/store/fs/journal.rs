@@ -39,7 +39,7 @@ use crate::upload::{Progress, Upload};
 /// The content of a record's file.
 #[derive(Debug)]
 pub(super) struct Journal {
-    id: UploadId,
+    pub(super) id: UploadId,
     /// The path of the bytes below the root; `None` if not even the head was written.
     pub(super) data: Option<PathBuf>,
     /// `None` before the first commit and after the removal.
@@ -131,11 +131,11 @@ impl Journal {
         Ok(journal)
     }
 
-    /// The record as it was before the damage.
-    pub(super) fn remains(id: &UploadId, bytes: &[u8]) -> Option<Upload> {
+    /// What it says before the damage.
+    pub(super) fn before_damage(id: &UploadId, bytes: &[u8]) -> Self {
         let mut journal = Self::empty(id);
         drop(journal.take(bytes));
-        journal.record
+        journal
     }
 
     fn empty(id: &UploadId) -> Self {
@@ -232,10 +232,16 @@ impl Journal {
     /// Checks that the path stays inside the store, whoever wrote the record.
     fn inside(&self, path: PathBuf) -> Result<PathBuf> {
         let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
-        if !plain || path.file_stem().and_then(|stem| stem.to_str()) != Some(self.id.as_str()) {
+        let name = path.file_name().and_then(|name| name.to_str());
+        if !plain || name.and_then(|name| name.split('.').next()) != Some(self.id.as_str()) {
             return Err(self.damaged("its bytes would be outside the store"));
         }
         Ok(path)
+    }
+
+    /// Where the bytes were moved to last.
+    pub(super) fn moved(&self) -> Option<&Path> {
+        self.notes.moved.as_deref()
     }
 
     /// The record, and what is noted about its bytes.

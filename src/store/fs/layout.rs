@@ -12,6 +12,7 @@ use super::durability::Durability;
 use super::error::Context as _;
 use crate::id::UploadId;
 use crate::store::{Cursor, HandoffRequest, Result, StoreError};
+use crate::upload::Upload;
 
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
@@ -102,8 +103,22 @@ impl Layout {
     }
 
     /// The path below the root for the bytes of a new upload.
-    pub(super) fn new_data(&self, id: &UploadId, time: SystemTime) -> Result<PathBuf> {
-        Ok(self.folder(time)?.join(format!("{id}.part")))
+    ///
+    /// An id that follows from a key comes again, after a removal or a crash. Its file must not be one
+    /// that the application has taken where it was, or that lies there without a record.
+    pub(super) fn new_data(&self, upload: &Upload) -> Result<PathBuf> {
+        let id = upload.id;
+        let name = match upload.creation {
+            Some(_) => format!("{id}.{}.part", UploadId::random()),
+            None => format!("{id}.part"),
+        };
+        Ok(self.folder(upload.created)?.join(name))
+    }
+
+    /// Whether the application has taken the bytes at this path below the root without moving them.
+    pub(super) fn is_taken_in_place(&self, data: &Path, moved: Option<&Path>) -> bool {
+        let path = std::path::absolute(self.data(data));
+        moved.is_some_and(|moved| path.is_ok_and(|path| path == moved))
     }
 
     /// The path below the root for the bytes of a check, in the folder of new uploads.
@@ -220,7 +235,8 @@ impl Layout {
         Ok(())
     }
 
-    /// Searches for the bytes of an upload whose record does not name their path.
+    /// Searches for the bytes of an upload whose record does not name their path. Those of an upload
+    /// with a key are not found: there may be several files with its id, and not all are the store's.
     pub(super) fn search(&self, id: &UploadId) -> Option<PathBuf> {
         let name = format!("{id}.part");
         // It searches no deeper than the pattern, since the root may be a folder of the

@@ -180,7 +180,7 @@ impl Lease {
     fn ensure_files(&mut self) -> Result<&mut Files> {
         if self.files.is_none() {
             let (layout, upload) = (&self.layout, &self.upload);
-            let data_path = layout.new_data(&upload.id, upload.created)?;
+            let data_path = layout.new_data(upload)?;
             let mut root = layout.open();
             let record = RecordFile::create(layout, &mut root, &upload.id, data_path)?;
             let data = DataFile::create(layout, &mut root, upload, &record.notes.data_path);
@@ -196,8 +196,7 @@ impl Lease {
     fn clear(&mut self) -> Result<()> {
         let Some(files) = self.files.take() else { return Ok(()) };
         let (layout, notes) = (&self.layout, &files.record.notes);
-        let path = std::path::absolute(layout.data(&notes.data_path)).ok();
-        let taken_in_place = path.is_some() && path == notes.moved;
+        let taken_in_place = layout.is_taken_in_place(&notes.data_path, notes.moved.as_deref());
         let data = (!taken_in_place).then_some(&*notes.data_path);
         layout.remove_files(&self.upload.id, data)?;
         layout.remove_empty_folders(&notes.data_path);

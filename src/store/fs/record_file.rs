@@ -58,7 +58,8 @@ impl RecordFile {
     ) -> Result<Self> {
         let (path, mut head) = (layout.record(id), Vec::new());
         Line::head(&data_path).write_to(&mut head)?;
-        let created = create_locked(layout, root, &record_below(id), || vacate(layout, id));
+        let created =
+            create_locked(layout, root, &record_below(id), || cleanup::vacate(layout, id));
         let file = created.map_err(|error| match error {
             StoreError::Io { source, .. } if is_link_on_the_way(&source) => link_on_the_way(id),
             error => error,
@@ -267,34 +268,6 @@ pub(super) fn read_bytes(layout: &Layout, id: &UploadId) -> Result<Vec<u8>> {
     bytes.map_err(|error| cannot_open(layout, id, error))
 }
 
-/// Whether there is a record of an upload that exists, rather than one of an upload that is being
-/// created or removed.
-fn exists(layout: &Layout, id: &UploadId) -> Result<bool> {
-    let mut journal = match read(layout, id) {
-        Err(StoreError::NotFound) => return Ok(false),
-        journal => journal?,
-    };
-    // Who holds the record may be syncing the line.
-    journal.accept_pending()?;
-    Ok(journal.record.is_some())
-}
-
-/// Makes room for the record of a new upload: what a creation has left that was interrupted is
-/// removed.
-///
-/// # Errors
-/// [`StoreError::Conflict`] if there is such an upload.
-fn vacate(layout: &Layout, id: &UploadId) -> Result<()> {
-    if exists(layout, id)? {
-        return Err(StoreError::Conflict);
-    }
-    match cleanup::discard(layout, id) {
-        // Somebody else creates it, or removes it.
-        Err(StoreError::Busy) => Ok(()),
-        discarded => discarded,
-    }
-}
-
 /// Creates and locks a record, or a file of a check. Before it is locked, a sweep or another check
 /// may find it empty and remove it. If there is a file in its place, `vacate` may remove that.
 pub(super) fn create_locked(
@@ -317,7 +290,7 @@ pub(super) fn create_locked(
                 _ => {}
             },
         }
-        // Whoever holds it may be about to remove it.
+        // A sweep holds it, and is about to remove it.
         std::thread::sleep(Duration::from_millis(1));
     }
     Err(StoreError::Busy)

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::store::Handover;
-use crate::upload::{Kind, Part};
+use crate::upload::{Creation, Kind, Part};
 use crate::{DigestAlgorithm, ErrorKind, NewUpload, Uploads};
 
 async fn begin(store: &FsStore, bytes: &'static [u8]) -> (FsWriter, Upload) {
@@ -476,4 +476,105 @@ fn a_runtime_that_has_ended_looks_at_nothing_and_hangs_nobody() {
     follower.queue().push(&file, 0, 3, Box::new(|_| panic!("it is looked at"))).unwrap();
     drop(entered);
     runtime().block_on(follower.caught_up()).unwrap_err();
+}
+
+fn keyed() -> Upload {
+    let mut upload = Upload::new(UploadId::random(), SystemTime::now());
+    upload.creation = Some(Creation::new(5));
+    upload
+}
+
+async fn begin_keyed(store: &FsStore, upload: &Upload) -> FsWriter {
+    let mut writer = store.create(upload.clone()).await.unwrap();
+    let mut upload = upload.clone();
+    upload.progress.offset = 5;
+    writer.commit(Commit::new(&b"bytes"[..], upload)).await.unwrap();
+    writer
+}
+
+/// A power cut has taken its record, or the application has taken it where it was.
+#[tokio::test]
+async fn a_file_without_a_record_is_in_no_way_of_a_key_and_stays() {
+    for in_place in [false, true] {
+        let home = TempDir::new().unwrap();
+        let store = FsStore::new(home.path().join("up"));
+        let upload = keyed();
+        let mut writer = begin_keyed(&store, &upload).await;
+        let path = writer.path().unwrap();
+        let record = store.layout.record(&upload.id);
+        if in_place {
+            writer.persist(&path, true).await.unwrap();
+            writer.remove().await.unwrap();
+        } else {
+            drop(writer);
+            store.settle().await;
+            fs::remove_file(&record).unwrap();
+        }
+        for left in [None, Some(&b""[..]), Some(b"torn")] {
+            if let Some(left) = left {
+                fs::write(&record, left).unwrap();
+            }
+            begin_keyed(&store, &upload).await.remove().await.unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"bytes");
+            assert!(!record.exists());
+        }
+        fs::write(&record, b"").unwrap();
+        store.discard(&upload.id).await.unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"bytes");
+    }
+}
+
+/// The removal of an upload whose file the application has where it was is interrupted.
+#[tokio::test]
+async fn what_is_left_of_a_removal_is_removed_without_what_the_application_has() {
+    let home = TempDir::new().unwrap();
+    for upload in [keyed(), Upload::new(UploadId::random(), SystemTime::now())] {
+        let store = FsStore::new(home.path().join("up"));
+        let mut writer = begin_keyed(&store, &upload).await;
+        let path = writer.path().unwrap();
+        let record = store.layout.record(&upload.id);
+        writer.persist(&path, true).await.unwrap();
+        let before = fs::read(&record).unwrap();
+        writer.remove().await.unwrap();
+        let mut removed = before.clone();
+        journal::Line::Removed {}.write_to(&mut removed).unwrap();
+        fs::write(&record, &removed).unwrap();
+        store.discard(&upload.id).await.unwrap();
+        assert!(!record.exists());
+        assert_eq!(fs::read(&path).unwrap(), b"bytes");
+        // A line after those that say where the file is.
+        fs::write(&record, [&before[..], b"00000000 {}\n"].concat()).unwrap();
+        assert!(store.remove_damaged(&upload.id).await.unwrap());
+        assert!(!record.exists());
+        assert_eq!(fs::read(&path).unwrap(), b"bytes");
+    }
+}
+
+#[tokio::test]
+async fn the_bytes_of_a_damaged_upload_with_a_key_go_with_it() {
+    let home = TempDir::new().unwrap();
+    let store = FsStore::new(home.path().join("up"));
+    let upload = keyed();
+    let path = begin_keyed(&store, &upload).await.path().unwrap();
+    store.settle().await;
+    let record = store.layout.record(&upload.id);
+    append(&record, b"00000000 {}\n");
+    assert!(store.remove_damaged(&upload.id).await.unwrap());
+    assert!(!record.exists() && !path.exists());
+}
+
+/// The engine asks the other process for it, and that must not come late.
+#[tokio::test]
+async fn what_another_process_creates_is_busy_at_once() {
+    let home = TempDir::new().unwrap();
+    let plan = disk::plan::Plan::new("boot");
+    let store = FsStore::new(home.path().join("up"));
+    let other = FsStore::new(home.path().join("up")).with_plan(Arc::clone(&plan));
+    let upload = keyed();
+    let writer = store.create(upload.clone()).await.unwrap();
+    assert!(matches!(other.create(upload.clone()).await, Err(StoreError::Busy)));
+    assert!(plan.calls() < 30, "{} calls", plan.calls());
+    drop(writer);
+    store.settle().await;
+    drop(begin_keyed(&other, &upload).await);
 }

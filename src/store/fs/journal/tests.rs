@@ -70,10 +70,10 @@ fn what_stood_before_the_damage_can_still_be_told() {
     for (damage, offset) in [(b"rubbish\n" as &[u8], Some(3)), (b"00000000 {}\n", Some(3))] {
         let spoiled = [&good, damage, &good].concat();
         assert!(Journal::parse(&id(), &spoiled).is_err());
-        let remains = Journal::remains(&id(), &spoiled);
+        let remains = Journal::before_damage(&id(), &spoiled).record;
         assert_eq!(remains.map(|upload| upload.offset()), offset);
     }
-    assert_eq!(Journal::remains(&id(), b"rubbish\n"), None);
+    assert_eq!(Journal::before_damage(&id(), b"rubbish\n").record, None);
     // The last progress is not accepted without being read.
     let mut makes_no_sense = good;
     let line = br#"{"progress":{"offset":"four"}}"#;
@@ -81,7 +81,10 @@ fn what_stood_before_the_damage_can_still_be_told() {
     makes_no_sense.extend_from_slice(line);
     makes_no_sense.push(b'\n');
     assert!(Journal::parse(&id(), &makes_no_sense).is_err());
-    assert_eq!(Journal::remains(&id(), &makes_no_sense).map(|upload| upload.offset()), Some(0));
+    assert_eq!(
+        Journal::before_damage(&id(), &makes_no_sense).record.map(|upload| upload.offset()),
+        Some(0)
+    );
 }
 
 #[test]
