@@ -208,9 +208,11 @@ impl ObjectStore for Double {
         keys: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
         let this = self.clone();
-        let keys = keys.inspect(move |key| {
-            if let Ok(key) = key {
-                this.fate(Call::Delete, key.as_ref());
+        let keys = keys.map(move |key| {
+            let key = key?;
+            match this.fate(Call::Delete, key.as_ref()) {
+                Some(fate @ Fate::Refused) => Err(error(fate, &key)),
+                _ => Ok(key),
             }
         });
         self.objects.delete_stream(keys.boxed())

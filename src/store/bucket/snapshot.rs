@@ -85,6 +85,23 @@ impl Snapshots {
         }
     }
 
+    /// Whether an upload of this id can be created.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if it exists, [`StoreError::Removed`], and [`StoreError::Busy`] while
+    /// what was removed is being deleted: a collector deletes all that has its id, whosever that is, and
+    /// the tombstone last.
+    pub(super) async fn check_free(&self, id: &UploadId) -> Result<()> {
+        if self.log.newest(id).await?.is_none() {
+            return Ok(());
+        }
+        match self.fresh(id).await.and_then(Snapshot::unless_removed) {
+            Ok(_) => Err(StoreError::Conflict),
+            Err(StoreError::NotFound) => Err(StoreError::Busy),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The record of an upload as it was then.
     pub(super) async fn describe(&self, snapshot: &Snapshot) -> Result<Upload> {
         let id = snapshot.record.id;

@@ -1672,3 +1672,28 @@ async fn a_lost_answer_to_a_first_commit_with_a_key_is_no_loss() {
         assert_eq!(double.keys().await.len(), 3);
     }
 }
+
+/// Whatever has the id is deleted until the tombstone is.
+#[tokio::test(start_paused = true)]
+async fn what_is_being_collected_is_created_again_when_it_is_gone() {
+    for bytes in [&b"again"[..], &[7; 1000]] {
+        let double = Double::default();
+        let (store, _, ahead) = timed(&double);
+        let upload = keyed("before");
+        created(&store, &upload, b"before").await.unwrap();
+        store.writer(&upload.id).await.unwrap().remove().await.unwrap();
+        let refused = created(&store, &upload, bytes).await;
+        assert!(matches!(refused, Err(StoreError::Removed { .. })), "{refused:?}");
+        ahead.store(2 * 24 * 3600, Ordering::Relaxed);
+        // Only the tombstone is left.
+        double.plan(Call::Delete, "/fffffffd", &[Fate::Refused]);
+        store.discard(&upload.id).await.unwrap_err();
+        let refused = created(&store, &upload, bytes).await;
+        assert!(matches!(refused, Err(StoreError::Busy)), "{refused:?}");
+        assert!(double.keys().await.iter().all(|key| !key.contains("/piece/")));
+        store.discard(&upload.id).await.unwrap();
+        created(&store, &upload, bytes).await.unwrap();
+        store.discard(&upload.id).await.unwrap();
+        assert_eq!(content(&store, &upload.id).await, bytes);
+    }
+}

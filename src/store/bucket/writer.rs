@@ -35,6 +35,9 @@ pub struct BucketWriter {
 
 impl BucketWriter {
     pub(super) async fn create(node: &Arc<Node>, upload: Upload) -> Result<Self> {
+        if upload.creation.is_some() {
+            node.snapshots.check_free(&upload.id).await?;
+        }
         let clock = &node.log.clock;
         let last = clock.now() + LONGEST_CREATION + clock.grace;
         let indexed = upload.expires().map_or(last, |expires| expires.max(last));
