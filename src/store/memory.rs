@@ -89,7 +89,7 @@ impl Store for MemoryStore {
                 place.insert(Entry { leased: true, ..Entry::default() })
             }
         };
-        Ok(MemoryWriter { store: self.clone(), upload, written: Vec::new() })
+        Ok(MemoryWriter::new(self, upload))
     }
 
     async fn load(&self, id: &UploadId) -> Result<Upload> {
@@ -102,7 +102,7 @@ impl Store for MemoryStore {
                 return Err(StoreError::Busy);
             }
             entry.leased = true;
-            Ok(MemoryWriter { store: self.clone(), upload, written: Vec::new() })
+            Ok(MemoryWriter::new(self, upload))
         })
     }
 
@@ -173,6 +173,14 @@ pub struct MemoryWriter {
     store: MemoryStore,
     upload: Upload,
     written: Vec<u8>,
+    /// Then the entry of its id, if there is one, is another writer's.
+    removed: bool,
+}
+
+impl MemoryWriter {
+    fn new(store: &MemoryStore, upload: Upload) -> Self {
+        Self { store: store.clone(), upload, written: Vec::new(), removed: false }
+    }
 }
 
 impl Writer for MemoryWriter {
@@ -247,14 +255,18 @@ impl Writer for MemoryWriter {
         })
     }
 
-    async fn remove(self) -> Result<()> {
+    async fn remove(mut self) -> Result<()> {
         self.store.entries().remove(&self.upload.id);
+        self.removed = true;
         Ok(())
     }
 }
 
 impl Drop for MemoryWriter {
     fn drop(&mut self) {
+        if self.removed {
+            return;
+        }
         let mut entries = self.store.entries();
         let Some(entry) = entries.get_mut(&self.upload.id) else { return };
         entry.leased = false;
@@ -265,3 +277,40 @@ impl Drop for MemoryWriter {
 }
 
 const PAGE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::upload::Creation;
+
+    #[test]
+    fn a_writer_that_has_removed_its_upload_leaves_a_new_one_of_that_id_alone() {
+        let store = MemoryStore::new();
+        let create = |upload: &Upload| store.create(upload.clone()).now_or_never().unwrap();
+        for _ in 0..2000 {
+            let mut upload = Upload::new(UploadId::random(), std::time::SystemTime::now());
+            upload.creation = Some(Creation::new(None));
+            let mut writer = create(&upload).unwrap();
+            let commit = Commit::new(bytes::Bytes::new(), upload.clone());
+            writer.commit(commit).now_or_never().unwrap().unwrap();
+            let removal = thread::scope(|scope| {
+                let removal = scope.spawn(|| writer.remove().now_or_never().unwrap());
+                let again = loop {
+                    match create(&upload) {
+                        Ok(again) => break again,
+                        Err(error) => assert!(matches!(error, StoreError::Conflict), "{error:?}"),
+                    }
+                };
+                let removal = removal.join().unwrap();
+                assert!(matches!(create(&upload), Err(StoreError::Busy)), "two create it");
+                drop(again);
+                removal
+            });
+            removal.unwrap();
+        }
+    }
+}
