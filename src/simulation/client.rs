@@ -10,6 +10,7 @@ use super::Checked;
 use super::known::{Attempt, Fate, Known, Request, TELLING};
 use super::world::{Answer, LIFE, Node, World};
 use crate::checksum::Running;
+use crate::store::bucket::Mutation;
 use crate::{
     AppendMode, CompletedUpload, Error, ErrorKind, IdempotencyKey, NewUpload, Status, UploadId,
 };
@@ -64,8 +65,11 @@ impl Client {
         let key = world.flip().then(|| format!("{:032x}", world.dice().u128(..)));
         let same = key.map(|key| {
             let (new, total, bytes) = describe();
-            (new.idempotency_key(IdempotencyKey::new(key).ok()), total, bytes)
+            let key = IdempotencyKey::new(key).ok();
+            let key = key.filter(|_| world.plan.mutation != Mutation::NoKeys);
+            (new.idempotency_key(key), total, bytes)
         });
+        let mut was_lost = false;
         for _ in 0..5 {
             let node = world.pick().await;
             let (new, total, bytes) = same.clone().unwrap_or_else(describe);
@@ -92,6 +96,9 @@ impl Client {
                     let client = Self::new(world, &world.enter(known));
                     client.note("begins");
                     if let Some((new, ..)) = &same {
+                        if was_lost {
+                            world.begun_again();
+                        }
                         client.begin_again(new).await?;
                     }
                     return Ok(Some(client));
@@ -102,7 +109,7 @@ impl Client {
                     ErrorKind::Superseded if same.is_some() => {}
                     kind => return Err(format!("a creation failed with {kind:?}")),
                 },
-                Answer::Lost => {}
+                Answer::Lost => was_lost = true,
             }
         }
         Ok(None)

@@ -45,17 +45,18 @@ fn whatever_goes_wrong_no_acknowledged_byte_is_lost_and_nothing_is_left() {
         (None, None) => 0..if is_long() { 100_000 } else { 400 },
     };
     let told = number("SEED").is_some();
-    let totals = Mutex::new([0; 4]);
+    let totals = Mutex::new([0; 5]);
     let found = search(seeds.clone(), Mutation::None, told, &totals);
-    let [calls, faults, uploads, taken] = *totals.lock().unwrap();
+    let [calls, faults, uploads, taken, again] = *totals.lock().unwrap();
     println!(
-        "{} seeds: {uploads} uploads, {taken} taken, {calls} calls, {faults} of them with a fault",
+        "{} seeds: {uploads} uploads, {again} of them by a creation that was sent again with its \
+         key, {taken} taken, {calls} calls, {faults} of them with a fault",
         seeds.end - seeds.start
     );
     if let Some((seed, wrong)) = found {
         panic!("seed {seed}: {wrong}\nSEED={seed} tells each call of it");
     }
-    assert!(told || calls > faults && taken > 0, "nothing happened");
+    assert!(told || calls > faults && taken > 0 && again > 0, "nothing happened");
 }
 
 #[test]
@@ -74,6 +75,7 @@ fn each_mistake_is_found() {
         Mutation::NoHeadAfterConflict,
         Mutation::NoEndCheck,
         Mutation::NoGrace,
+        Mutation::NoKeys,
     ] {
         let found = search(0..400, mutation, false, &Mutex::default());
         println!("{mutation:?}: {found:?}");
@@ -86,7 +88,7 @@ fn search(
     seeds: std::ops::Range<u64>,
     mutation: Mutation,
     told: bool,
-    totals: &Mutex<[u64; 4]>,
+    totals: &Mutex<[u64; 5]>,
 ) -> Option<(u64, String)> {
     let (next, found) = (AtomicU64::new(seeds.start), Mutex::new(None));
     let work = || {
@@ -116,8 +118,8 @@ fn search(
 struct Run {
     result: Checked,
     trace: u64,
-    /// Calls, faults, uploads, and how many were taken.
-    counts: [u64; 4],
+    /// Calls, faults, uploads, how many were taken, and how many creations were sent again.
+    counts: [u64; 5],
 }
 
 fn run(seed: u64, mutation: Mutation, told: bool) -> Run {
@@ -138,7 +140,7 @@ fn run(seed: u64, mutation: Mutation, told: bool) -> Run {
         let known = world.known();
         let taken = known.iter().filter(|known| known.lock().unwrap().finished).count();
         let (calls, faults) = cloud.counts();
-        let counts = [calls, faults, known.len() as u64, taken as u64];
+        let counts = [calls, faults, known.len() as u64, taken as u64, world.again()];
         Run { result, trace: cloud.trace(), counts }
     });
     drop(runtime);

@@ -1,6 +1,7 @@
 //! Nodes, and what is set by the seed.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -105,6 +106,7 @@ pub(super) struct World {
     /// Sees the objects as they are.
     audit: Box<dyn DynStore>,
     known: Arc<Register>,
+    again: AtomicU64,
 }
 
 /// The uploads that clients know, and the first thing that was found wrong.
@@ -138,6 +140,7 @@ impl World {
             count: Mutex::new(0),
             audit: Box::new(audit),
             known: Arc::default(),
+            again: AtomicU64::new(0),
         };
         for _ in 0..nodes {
             world.start_node()?;
@@ -221,6 +224,15 @@ impl World {
             }
             sleep(Duration::from_secs(1)).await;
         }
+    }
+
+    /// An upload was begun by a creation with a key that was sent again, as its answer was lost.
+    pub(super) fn begun_again(&self) {
+        self.again.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn again(&self) -> u64 {
+        self.again.load(Ordering::Relaxed)
     }
 
     pub(super) fn kill(&self, node: &Arc<Node>) {

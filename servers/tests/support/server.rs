@@ -139,8 +139,12 @@ impl World {
 
     /// Where the bytes of this upload are.
     pub(crate) fn part_of(&self, id: &str) -> Option<PathBuf> {
-        let name = format!("{id}.part");
-        self.files().into_iter().find(|path| path.ends_with(&name))
+        // With a key there is something more between the id and the end.
+        let is_its = |path: &Path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| name.starts_with(id)) && has_extension(path, "part")
+        };
+        self.files().into_iter().find(|path| is_its(path))
     }
 
     /// Sends a chunk but its last byte, and waits until the server has written something of it

@@ -35,6 +35,8 @@ pub(crate) enum Mutation {
     NoEndCheck,
     /// What was removed is deleted at once.
     NoGrace,
+    /// The key of a creation is passed over.
+    NoKeys,
 }
 
 impl Clock {
