@@ -25,6 +25,10 @@
 //! request that is still being received is taken over by the newer one, as a chunk is by [a newer
 //! chunk](super::protocol#what-if-a-chunk-fails).
 //!
+//! An empty file of tus, or empty content of the resumable protocol that is complete, is handed over
+//! again if the handler has not taken it: the response is then that of a first creation. While the
+//! handler is still running, it is an error, and the client sends the request once more.
+//!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
 //! # use axum::Router;
