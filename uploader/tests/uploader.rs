@@ -92,6 +92,15 @@ impl World {
         arrived
     }
 
+    /// How many uploads the server knows.
+    fn records(&self) -> usize {
+        let shards = fs::read_dir(self.folder.path().join("uploads/.records")).unwrap();
+        let names = shards.flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap());
+        let is_record =
+            |entry: &fs::DirEntry| entry.path().extension().is_some_and(|it| it == "log");
+        names.filter(|entry| entry.as_ref().is_ok_and(is_record)).count()
+    }
+
     /// The file is there, and nothing else.
     fn has_arrived(&self, file: &Path) {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
@@ -231,8 +240,8 @@ struct Way {
     passed: watch::Sender<u64>,
     /// How often all connections were cut.
     cuts: watch::Sender<u32>,
-    /// The answer to the next completion gets lost.
-    loses_answer: AtomicBool,
+    /// The answer to the next request that begins so gets lost.
+    loses_answer: Mutex<Option<&'static str>>,
 }
 
 impl Proxy {
@@ -244,7 +253,7 @@ impl Proxy {
             limit: watch::Sender::new(limit),
             passed: watch::Sender::new(0),
             cuts: watch::Sender::new(0),
-            loses_answer: AtomicBool::new(false),
+            loses_answer: Mutex::default(),
         });
         let of_connection = Arc::clone(&way);
         tokio::spawn(async move {
@@ -265,6 +274,10 @@ impl Proxy {
         let limit = *self.way.limit.borrow();
         let mut passed = self.way.passed.subscribe();
         soon(passed.wait_for(|passed| *passed == limit)).await.unwrap();
+    }
+
+    fn loses_answer_to(&self, line: &'static str) {
+        *self.way.loses_answer.lock().unwrap() = Some(line);
     }
 
     /// What a killed client has sent may still be on its way, and is not to arrive.
@@ -302,8 +315,9 @@ impl Way {
         let mut buffer = vec![0; 16 << 10];
         while let Ok(read @ 1..) = from.read(&mut buffer).await {
             let mut rest = &buffer[..read];
-            if memchr::memmem::find(rest, b"POST /api/chunked_upload_complete").is_some() {
-                loses.store(self.loses_answer.swap(false, Ordering::SeqCst), Ordering::SeqCst);
+            let is_in = |line: &str| memchr::memmem::find(rest, line.as_bytes()).is_some();
+            if self.loses_answer.lock().unwrap().take_if(|line| is_in(line)).is_some() {
+                loses.store(true, Ordering::SeqCst);
             }
             while !rest.is_empty() {
                 let passed = *self.passed.borrow();
@@ -525,10 +539,26 @@ async fn a_lost_answer_to_the_completion_is_asked_for() {
     let world = World::new();
     let (server, file) = (world.server(&[]).await, world.big());
     let proxy = Proxy::to(&server, u64::MAX).await;
-    proxy.way.loses_answer.store(true, Ordering::SeqCst);
+    proxy.loses_answer_to("POST /api/chunked_upload_complete");
     let ended = upload(proxy.addr, &[], &[&file]).await.with(0);
     ended.complains("; again in ");
     world.has_arrived(&file);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_answer_to_the_first_chunk_leaves_one_upload() {
+    for options in [&[][..], &["--multipart"]] {
+        let world = World::new();
+        let (server, file) = (world.server(&[]).await, world.big());
+        let proxy = Proxy::to(&server, u64::MAX).await;
+        // It names no upload.
+        proxy.loses_answer_to("POST /api/chunked_upload HTTP");
+        let ended = upload(proxy.addr, options, &[&file]).await.with(0);
+        ended.complains("; again in ");
+        assert!(proxy.way.loses_answer.lock().unwrap().is_none(), "no answer was lost");
+        world.has_arrived(&file);
+        assert_eq!(world.records(), 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
