@@ -102,6 +102,8 @@
 //! - `informational`: [informational responses](informational) of HTTP/1.1 on hyper, such as the
 //!   104 that tells a client [where to resume](guide::resumable).
 //! - `axum-serve`: the same for `axum::serve`.
+//! - `tokens`: signed tokens, each for one upload, with which it goes on after the
+//!   session has ended.
 //! - `conformance`: the test suite that any implementation of [`Store`](store::Store) can run.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -150,6 +152,8 @@ pub use engine::{
     Expired, Expiry, Filter, Health, Lease, Listing, NewUpload, Observer, OperatorUploads,
     OwnerUploads, Quota, ShutdownGuard, Snapshot, Sweeper, Uploads, UploadsBuilder, Watch,
 };
+#[cfg(feature = "tokens")]
+pub use engine::{TokenKeys, UploadToken};
 pub use future::ResponseFuture;
 pub use id::{ParseIdError, UploadId};
 pub use layer::ChunkedUploadLayer;

@@ -79,6 +79,10 @@ pub enum ErrorKind {
     Full,
     /// The record or the bytes of the upload cannot be trusted.
     Damaged,
+    /// A text is no token, or none that the keys have signed.
+    InvalidToken,
+    /// The token has expired.
+    ExpiredToken,
     /// The source of the bytes failed.
     Source,
     /// The store failed.
@@ -129,6 +133,8 @@ impl ErrorKind {
             Self::AlreadyExists => code::ALREADY_EXISTS,
             Self::Full => code::FULL,
             Self::Damaged => code::DAMAGED,
+            Self::InvalidToken => code::TOKEN_INVALID,
+            Self::ExpiredToken => code::TOKEN_EXPIRED,
             Self::Source => code::SOURCE_FAILED,
             Self::Store => code::STORE_FAILED,
         }
@@ -188,6 +194,8 @@ impl fmt::Display for ErrorKind {
             Self::AlreadyExists => f.write_str("the target already exists"),
             Self::Full => f.write_str("the store is full"),
             Self::Damaged => f.write_str("the upload is damaged"),
+            Self::InvalidToken => f.write_str("the token is not valid"),
+            Self::ExpiredToken => f.write_str("the token has expired"),
             Self::Source => f.write_str("the source of the bytes failed"),
             Self::Store => f.write_str("the store failed"),
         }
@@ -245,6 +253,8 @@ mod tests {
             ErrorKind::AlreadyExists => "already-exists",
             ErrorKind::Full => "full",
             ErrorKind::Damaged => "damaged",
+            ErrorKind::InvalidToken => "token-invalid",
+            ErrorKind::ExpiredToken => "token-expired",
             ErrorKind::Source => "source-failed",
             ErrorKind::Store => "store-failed",
         }
@@ -272,6 +282,8 @@ mod tests {
             ErrorKind::AlreadyExists,
             ErrorKind::Full,
             ErrorKind::Damaged,
+            ErrorKind::InvalidToken,
+            ErrorKind::ExpiredToken,
             ErrorKind::Source,
             ErrorKind::Store,
         ];

@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use crate::code;
-use crate::engine::Quota;
+use crate::engine::{ErrorKind, Quota};
 use crate::policy::Refusal;
 
 /// Refuses a request that is wrong in itself.
@@ -25,6 +25,15 @@ pub(super) fn exceeded(quota: &Quota, limit: u64) -> Refusal {
 pub(super) fn full() -> Refusal {
     let detail = "There is no room for the upload";
     Refusal::coded(code::FULL, StatusCode::INSUFFICIENT_STORAGE, detail)
+}
+
+/// Refuses a token.
+pub(super) fn bad_token(kind: &ErrorKind) -> Refusal {
+    let detail = match kind {
+        ErrorKind::ExpiredToken => "The token has expired",
+        _ => "The token is not valid for this upload",
+    };
+    Refusal::coded(kind.code(), StatusCode::UNAUTHORIZED, detail)
 }
 
 /// Says that the store has failed.
