@@ -57,6 +57,7 @@
 //! | [Errors](guide::errors) | What does each error mean, and what should a client do? |
 //! | [Owners](guide::owners) | Who may upload, and who owns an upload? |
 //! | [Validation](guide::validation) | What may be uploaded? |
+//! | [Tokens](guide::tokens) | How does an upload go on when the session has ended? |
 //! | [Limits](guide::limits) | How much, how fast, and what does the server need? |
 //! | [Expiry](guide::expiry) | How long is an unfinished upload kept, and what removes it? |
 //! | [Files](guide::files) | Where are the files, and how do I take one? |
@@ -102,7 +103,7 @@
 //! - `informational`: [informational responses](informational) of HTTP/1.1 on hyper, such as the
 //!   104 that tells a client [where to resume](guide::resumable).
 //! - `axum-serve`: the same for `axum::serve`.
-//! - `tokens`: signed tokens, each for one upload, with which it goes on after the
+//! - `tokens`: [signed tokens](guide::tokens), each for one upload, with which it goes on after the
 //!   session has ended.
 //! - `conformance`: the test suite that any implementation of [`Store`](store::Store) can run.
 
@@ -157,6 +158,8 @@ pub use engine::{TokenKeys, UploadToken};
 pub use future::ResponseFuture;
 pub use id::{ParseIdError, UploadId};
 pub use layer::ChunkedUploadLayer;
+#[cfg(feature = "tokens")]
+pub use policy::ByToken;
 pub use policy::{Candidate, Context, Policy, Refusal};
 pub use protocol::chunked::Chunked;
 pub use protocol::resumable::Resumable;

@@ -1,6 +1,6 @@
 //! Receiving a chunk.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,11 +33,17 @@ pub(super) async fn receive<B: Payload>(
         _ => Ok(Query::default()),
     };
     let id = query::id(&query);
-    let context = exchange.context(Action::Append, id.as_ref());
-    let uploads = exchange.authorize(&context).await?.order_tolerance(ORDER_TOLERANCE);
-    let limit = exchange.limit(context, exchange.settings.uploads.max_bytes()).await?;
+    let mut context = exchange.context(Action::Append, id.as_ref());
+    let uploads = match (&kind, &id) {
+        (Ok(BodyKind::Form(_)), _) => exchange.admit_unnamed(&mut context).await?,
+        (_, Some(_)) => exchange.admit(&mut context).await?,
+        // It begins an upload, for which there is no token.
+        _ => exchange.authorize(&context).await?,
+    };
+    let by = Authorized::new(exchange, context, uploads).await?;
+    let limit = by.limit;
     let range = read_range(chunked, exchange.parts)?;
-    let request = Request { chunked, exchange, context, uploads, limit, range };
+    let request = Request { chunked, exchange, by, instead: OnceLock::new(), range };
     // An existing upload may have its own limit.
     if request.start() == 0 && !query::has_id(exchange.parts) {
         request.check_total(limit)?;
@@ -46,7 +52,7 @@ pub(super) async fn receive<B: Payload>(
         BodyKind::Form(boundary) => request.receive_form(boundary, body).await?,
         BodyKind::Raw(file) => request.receive_raw(file, query?, body).await?,
     };
-    exchange.seen.stands(&upload);
+    exchange.stands(&upload);
     let mut content = status_body(&upload);
     let context = exchange.context(Action::Append, Some(&upload.id));
     let mut answer = Answering { context, upload: &upload, content: &mut content };
@@ -58,10 +64,28 @@ pub(super) async fn receive<B: Payload>(
 struct Request<'a> {
     chunked: &'a Chunked,
     exchange: &'a Exchange<'a>,
+    by: Authorized<'a>,
+    /// Takes its place if a form is not for the upload of its token.
+    instead: OnceLock<Authorized<'a>>,
+    range: Option<ContentRange>,
+}
+
+/// Whose request it is, and how large their files may be.
+struct Authorized<'a> {
     context: Context<'a>,
     uploads: OwnerUploads,
     limit: Option<u64>,
-    range: Option<ContentRange>,
+}
+
+impl<'a> Authorized<'a> {
+    async fn new(
+        exchange: &'a Exchange<'_>,
+        context: Context<'a>,
+        uploads: OwnerUploads,
+    ) -> Result<Self, Problem> {
+        let limit = exchange.limit(context, exchange.settings.uploads.max_bytes()).await?;
+        Ok(Self { context, uploads: uploads.order_tolerance(ORDER_TOLERANCE), limit })
+    }
 }
 
 /// What the request says about the file.
@@ -75,7 +99,27 @@ enum BodyKind {
     Raw(File),
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    fn by(&self) -> &Authorized<'a> {
+        self.instead.get().unwrap_or(&self.by)
+    }
+
+    /// Authorizes the caller after all, if a form that a token has admitted turns out to be for
+    /// another upload, or to begin one.
+    async fn decide(&self, id: Option<&str>) -> Result<(), Problem> {
+        let exchange = self.exchange;
+        let named = id.and_then(|id| id.parse().ok());
+        if exchange.is_for_another(named.as_ref()) {
+            let mut context = self.by.context;
+            let uploads = exchange.authorize_instead(&mut context, named.as_ref()).await?;
+            let instead = Authorized::new(exchange, context, uploads).await?;
+            drop(self.instead.set(instead));
+        } else if let (Some(named), None) = (&named, self.by.context.upload_id) {
+            exchange.confirm(named, &self.by().uploads);
+        }
+        Ok(())
+    }
+
     /// Receives `multipart/form-data` with its parts in any order.
     async fn receive_form<B: Payload>(
         &self,
@@ -148,7 +192,7 @@ impl Request<'_> {
     /// limit when the id arrives.
     fn provisional_limit(&self) -> Option<u64> {
         match self.start() {
-            0 => self.limit,
+            0 => self.by().limit,
             _ => self.exchange.settings.uploads.within_reach(None),
         }
     }
@@ -195,20 +239,23 @@ impl Request<'_> {
             self.check_size(size, 0, self.provisional_limit())?;
             self.check_total(self.provisional_limit())?;
         }
+        if id.is_some() || self.start() == 0 {
+            self.decide(id).await?;
+        }
         let append = match (id, self.start()) {
             (Some(id), _) => self.resume(id, &file, fields, size).await?,
             // A new upload, unless an id follows the file.
             (None, 0) => self.create(&file, fields).await?,
             // An upload whose id must follow the file.
-            (None, _) => self.uploads.stage().await?,
+            (None, _) => self.by().uploads.stage().await?,
         };
         let first = match (id, self.start()) {
             (None, at) if at > 0 => {
-                Beginning::staged(self.exchange, &self.uploads, self.context, at)
+                Beginning::staged(self.exchange, &self.by().uploads, self.by().context, at)
             }
             _ => {
                 let upload = append.upload();
-                Beginning::of(self.exchange, &self.uploads, self.context, upload).await?
+                Beginning::of(self.exchange, &self.by().uploads, self.by().context, upload).await?
             }
         };
         let append = Box::new(append);
@@ -218,7 +265,7 @@ impl Request<'_> {
     /// Starts an upload if the application accepts it.
     async fn create(&self, file: &File, fields: &[(String, String)]) -> Result<Append, Problem> {
         let policy = &self.exchange.settings.policy;
-        let candidate = self.candidate(self.context, file, fields, None);
+        let candidate = self.candidate(self.by().context, file, fields, None);
         self.exchange.ask(policy.validate(&candidate)).await?;
         let attributes = self.exchange.ask(policy.attributes(&candidate)).await?;
         let new = NewUpload::new()
@@ -226,8 +273,8 @@ impl Request<'_> {
             .content_type(file.content_type.clone())
             .attributes(attributes)
             .total(candidate.total)
-            .limit(self.limit);
-        let append = self.uploads.create(new).await?;
+            .limit(self.by().limit);
+        let append = self.by().uploads.create(new).await?;
         self.exchange.seen.names(&append.upload().id);
         Ok(append)
     }
@@ -243,7 +290,7 @@ impl Request<'_> {
         let id: UploadId = id.parse().map_err(|_| ErrorKind::NotFound)?;
         self.exchange.seen.names(&id);
         let check = |upload| self.check_resumed(upload, file, fields, size);
-        let (lease, limit) = self.uploads.acquire_if(&id, check).await?;
+        let (lease, limit) = self.by().uploads.acquire_if(&id, check).await?;
         let mut append = lease.append(AppendMode::AllOrNothing);
         append.set_limit(limit);
         if let Some(range) = &self.range {
@@ -269,9 +316,9 @@ impl Request<'_> {
         {
             return Err(ErrorKind::TotalMismatch { total }.into());
         }
-        let context = Context { upload_id: Some(&upload.id), ..self.context };
+        let context = Context { upload_id: Some(&upload.id), ..self.by().context };
         let limit = match upload.max_bytes {
-            None => self.limit,
+            None => self.by().limit,
             own => self.exchange.limit(context, own).await?,
         };
         self.check_total(limit)?;
@@ -294,9 +341,11 @@ impl Request<'_> {
             // The id followed the file: the staged bytes are moved to their upload.
             Some(id) => {
                 first.release(&mut append).await?;
+                self.decide(Some(id)).await?;
                 let staged = append;
                 append = Box::new(self.resume(id, &file, &fields, Some(size)).await?);
-                first.belongs_to(append.upload()).await?;
+                let by = self.by();
+                first.belongs_to(append.upload(), &by.uploads, by.context).await?;
                 append.take_from(*staged).await?;
             }
             None => {
@@ -316,7 +365,7 @@ impl Request<'_> {
     /// Refuses a chunk that would start an upload at another offset than 0, or that exceeds the
     /// limit.
     fn check_start(&self) -> Result<(), Problem> {
-        self.check_total(self.limit)?;
+        self.check_total(self.by().limit)?;
         match self.start() {
             0 => Ok(()),
             // Without an offset in the answer: a client that continues from it would start one
@@ -333,13 +382,13 @@ impl Request<'_> {
         self.range.as_ref().map_or(0, |range| range.start)
     }
 
-    fn candidate<'a>(
+    fn candidate<'c>(
         &self,
-        context: Context<'a>,
-        file: &'a File,
-        fields: &'a [(String, String)],
-        upload: Option<&'a Upload>,
-    ) -> Candidate<'a> {
+        context: Context<'c>,
+        file: &'c File,
+        fields: &'c [(String, String)],
+        upload: Option<&'c Upload>,
+    ) -> Candidate<'c> {
         Candidate {
             context,
             raw_filename: &file.name,

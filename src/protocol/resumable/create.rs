@@ -70,7 +70,7 @@ impl Creation<'_> {
             Ok(lease) => lease,
             Err(problem) => return Err(invalidate(&self.uploads, &id, problem).await),
         };
-        exchange.seen.stands(lease.upload());
+        exchange.stands(lease.upload());
         if described.complete {
             // Nobody would find it, unless it failed and the answer tells where it is.
             let discards = if announced { Discards::None } else { Discards::Refused };
@@ -109,6 +109,7 @@ impl Creation<'_> {
                 headers.extend(url.map(|url| (LOCATION, url)));
                 let limits = self.resumable.limits(self.limit, lease.upload().expires());
                 headers.insert(UPLOAD_LIMIT, limits);
+                self.exchange.hand_out_token(&lease.upload().id, &mut headers);
                 interim.send(headers);
                 lease.append(content.mode())
             }

@@ -60,7 +60,7 @@ pub(super) async fn create<B: Payload>(
     body.check_truncation()?;
     let lease = append.commit_and_keep().await?;
     let upload = lease.upload();
-    exchange.seen.stands(upload);
+    exchange.stands(upload);
     let mut headers = HeaderMap::new();
     insert(&mut headers, http::header::LOCATION, tus.location(parts, &upload.id));
     if upload.total() == Some(upload.offset()) && upload.kind != Kind::Part {
