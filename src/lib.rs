@@ -136,7 +136,7 @@ mod log;
 mod metric;
 mod protocol;
 mod service;
-#[cfg(feature = "object-store")]
+#[cfg(all(feature = "object-store", feature = "tokens"))]
 #[cfg(test)]
 mod simulation;
 mod task;

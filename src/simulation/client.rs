@@ -10,7 +10,10 @@ use super::Checked;
 use super::known::{Attempt, Fate, Known, Request, TELLING};
 use super::world::{Answer, LIFE, Node, World};
 use crate::checksum::Running;
-use crate::{AppendMode, CompletedUpload, Error, ErrorKind, NewUpload, Status, UploadId};
+use crate::{
+    AppendMode, CompletedUpload, Error, ErrorKind, NewUpload, Owner, OwnerUploads, Status,
+    UploadId, UploadToken,
+};
 
 /// A client of one upload.
 #[derive(Clone)]
@@ -21,6 +24,10 @@ pub(super) struct Client {
     /// Where it thinks that the upload stands, and will end.
     offset: u64,
     total: Option<u64>,
+    /// Good for longer than any upload lives.
+    token: UploadToken,
+    /// Whether its session has ended.
+    by_token: bool,
 }
 
 /// How far a chunk had come when it failed.
@@ -48,7 +55,9 @@ impl Client {
             let known = known.lock().unwrap();
             (known.id, known.floor, known.total)
         };
-        Self { world: Arc::clone(world), known: Arc::clone(known), id, offset, total }
+        let token = world.keys.sign(&id, world.cloud.now() + 1000 * LIFE);
+        let (world, known) = (Arc::clone(world), Arc::clone(known));
+        Self { world, known, id, offset, total, token, by_token: false }
     }
 
     /// Begins an upload, unless that fails too often.
@@ -58,8 +67,9 @@ impl Client {
             let total = world.flip().then(|| world_size(world));
             let bytes = if world.one_in(3) { Vec::new() } else { fresh(world, total) };
             let new = NewUpload::new().filename("a.bin").total(total);
+            let owner = world.flip().then(|| Owner::new("alice"));
             let work = async {
-                let mut append = node.uploads.for_owner(None).create(new).await?;
+                let mut append = node.uploads.for_owner(owner.clone()).create(new).await?;
                 append.write(&bytes[..]).await?;
                 append.commit().await
             };
@@ -105,6 +115,13 @@ impl Client {
     }
 
     async fn step(&mut self) -> Checked {
+        if self.world.one_in(10) {
+            self.note("has no session any more");
+            self.by_token = true;
+        }
+        if self.by_token && self.world.one_in(4) {
+            return self.trespass().await;
+        }
         let point = self.world.below(100);
         let whole = self.total.is_none_or(|total| total == self.offset);
         let plan = &self.world.plan;
@@ -161,8 +178,12 @@ impl Client {
         let node = self.world.pick().await;
         self.note(&format!("status on {node:?}"));
         let request = self.known().look();
-        let uploads = node.uploads.for_operator();
-        let work = uploads.status(&self.id);
+        let work = async {
+            match self.by_token {
+                true => self.redeem(&node).await?.status(&self.id).await,
+                false => node.uploads.for_operator().status(&self.id).await,
+            }
+        };
         match self.world.ask(&node, self.world.patience(), work).await {
             Answer::Got(upload) => {
                 self.note(&format!("stands at {} {:?}", upload.offset(), upload.status()));
@@ -274,8 +295,13 @@ impl Client {
         bytes: &[u8],
     ) -> Result<crate::Upload, Failed> {
         let world = &self.world;
-        let mut append =
-            node.uploads.for_operator().append(&self.id, at, mode).await.map_err(Failed::Begun)?;
+        let append = async {
+            match self.by_token {
+                true => self.redeem(node).await?.append(&self.id, at, mode).await,
+                false => node.uploads.for_operator().append(&self.id, at, mode).await,
+            }
+        };
+        let mut append = append.await.map_err(Failed::Begun)?;
         let mut middle = world.dice().usize(0..=bytes.len());
         if middle < TELLING {
             // What is kept of it must tell whose it is.
@@ -288,6 +314,41 @@ impl Client {
         }
         append.write(&bytes[middle..]).await.map_err(Failed::Written)?;
         append.commit().await.map_err(Failed::Committed)
+    }
+
+    /// What a node lets a client do whose session has ended.
+    async fn redeem(&self, node: &Node) -> Result<OwnerUploads, Error> {
+        node.uploads.for_token(&self.world.keys, self.token.as_str()).await
+    }
+
+    /// Tries its token on somebody else's upload, or on another one of its own.
+    async fn trespass(&self) -> Checked {
+        let others = self.world.known();
+        let other = &others[self.world.dice().usize(0..others.len())];
+        let other = other.lock().unwrap().id;
+        if other == self.id {
+            return Ok(());
+        }
+        let (node, what) = (self.world.pick().await, self.world.below(4));
+        self.note(&format!("tries its token on upload {other} on {node:?}"));
+        let work = async {
+            let uploads = self.redeem(&node).await?;
+            match what {
+                0 => uploads.status(&other).await.map(drop),
+                1 => uploads.append(&other, 0, AppendMode::AllOrNothing).await.map(drop),
+                2 => uploads.open(&other).await.map(drop),
+                _ => uploads.set_expires(&other, None).await.map(drop),
+            }
+        };
+        match self.world.ask(&node, self.world.patience(), work).await {
+            Answer::Got(()) => Err(format!("its token opens upload {other}")),
+            Answer::Failed(error) => match error.kind() {
+                // Its own may be gone.
+                ErrorKind::NotFound | ErrorKind::Expired | ErrorKind::Store => Ok(()),
+                kind => Err(format!("its token tells {kind:?} of upload {other}")),
+            },
+            Answer::Lost => Ok(()),
+        }
     }
 
     /// Asks where to go on, as a client does after a failure.
@@ -303,8 +364,12 @@ impl Client {
             known.cancelling += 1;
             known.begin()
         };
-        let uploads = node.uploads.for_operator();
-        let work = uploads.cancel(&self.id);
+        let work = async {
+            match self.by_token {
+                true => self.redeem(&node).await?.cancel(&self.id).await,
+                false => node.uploads.for_operator().cancel(&self.id).await,
+            }
+        };
         match self.world.ask(&node, self.world.patience(), work).await {
             Answer::Got(upload) => {
                 self.note("cancelled");
@@ -417,7 +482,13 @@ impl Client {
 
     async fn hand_over(&self, node: &Node, request: &Request) -> Ended {
         let world = &self.world;
-        let completion = match node.uploads.for_operator().complete(&self.id, None).await {
+        let completion = async {
+            match self.by_token {
+                true => self.redeem(node).await?.complete(&self.id, None).await,
+                false => node.uploads.for_operator().complete(&self.id, None).await,
+            }
+        };
+        let completion = match completion.await {
             Ok(completion) => completion,
             Err(error) => return Ended::Refused(error),
         };

@@ -35,6 +35,8 @@ pub(crate) enum Mutation {
     NoEndCheck,
     /// What was removed is deleted at once.
     NoGrace,
+    /// None of this store's: a token is good for all uploads of its owner.
+    NoUploadInToken,
 }
 
 impl Clock {
