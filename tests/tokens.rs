@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use tower_chunked_upload::informational::{Informational, NotSent, SendInformational};
 use tower_chunked_upload::policy::Verification;
 use tower_chunked_upload::store::MemoryStore;
 use tower_chunked_upload::{
@@ -573,6 +574,37 @@ fn answers_hand_out_tokens_to_a_session() {
             assert_eq!(missing.header(TOKEN), None, "{way:?}");
         }
     });
+}
+
+/// A client whose connection breaks after that goes on without the answer.
+#[tokio::test]
+async fn the_draft_tells_the_token_with_the_place_of_the_upload() {
+    #[derive(Clone, Default)]
+    struct Told(Arc<Mutex<Vec<Response<()>>>>);
+
+    impl SendInformational for Told {
+        fn send(&self, response: Response<()>) -> Result<(), NotSent> {
+            self.0.lock().unwrap().push(response);
+            Ok(())
+        }
+    }
+
+    let site = Site::with(memory(), |layer| layer.hand_out_tokens(&keys(7), HOUR));
+    let told = Told::default();
+    let body = TestBody::new([Piece::Data(FIRST.into()), Piece::Fail]);
+    let headers = [("upload-complete", "?1"), ("upload-draft-interop-version", "10")];
+    let mut broken = request("POST", "/inbox", &headers, body);
+    broken.extensions_mut().insert(Informational::new(told.clone()));
+    let reply = site.send(by("alice", broken)).await;
+    assert!(!reply.status.is_success(), "{reply:?}");
+
+    let told = told.0.lock().unwrap()[0].headers().clone();
+    let id = told["location"].to_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let token = told[TOKEN].to_str().unwrap().to_owned();
+    for request in [Way::Draft.ask(&id), Way::Draft.rest(&id)] {
+        let reply = site.send(with(TOKEN, &token, request)).await;
+        assert!(reply.status.is_success(), "{reply:?}");
+    }
 }
 
 /// In tus and in the draft, the client goes on with the last byte.
