@@ -9,7 +9,8 @@ export async function upload(file, options = {}) {
   const { url = "/api/chunked_upload", chunkBytes = 8e6, onprogress, md5 = new Md5() } = options;
   const { name, size } = file;
   const key = `upload ${name} ${size} ${file.lastModified}`;
-  let { upload_id: id, offset } = await begun(url, localStorage.getItem(key));
+  const session = { token: null, ended: false };
+  let { upload_id: id, offset } = await begun(session, url, localStorage.getItem(key));
 
   let hashed = 0;
   const hashTo = async (end) => {
@@ -27,7 +28,7 @@ export async function upload(file, options = {}) {
     form.append("file", file.slice(offset, end), name);
     // There is no range for an empty file.
     const headers = size > 0 ? { "Content-Range": `bytes ${offset}-${end - 1}/${size}` } : {};
-    const sent = request(url, { method: "POST", headers, body: form }).catch((error) => {
+    const sent = request(session, url, { method: "POST", headers, body: form }).catch((error) => {
       // The response to an earlier try was lost: the next chunk begins elsewhere.
       if (!id || !("offset" in (error.answer ?? {}))) throw error;
       return { upload_id: id, ...error.answer };
@@ -39,7 +40,7 @@ export async function upload(file, options = {}) {
   }
 
   await hashTo(size);
-  const saved = await complete(url, id, md5.hex()).catch((error) => {
+  const saved = await complete(session, url, id, md5.hex()).catch((error) => {
     // The server would refuse it again.
     if ([400, 410].includes(error.status)) localStorage.removeItem(key);
     throw error;
@@ -49,11 +50,11 @@ export async function upload(file, options = {}) {
 }
 
 /** The status of an upload that was begun before, if it still exists. */
-async function begun(url, id) {
+async function begun(session, url, id) {
   const fresh = { upload_id: null, offset: 0 };
   if (!id) return fresh;
   try {
-    const answer = await request(`${url}?upload_id=${id}`);
+    const answer = await request(session, `${url}?upload_id=${id}`);
     return answer.status === "complete" ? fresh : answer;
   } catch (error) {
     if ([404, 410].includes(error.status)) return fresh;
@@ -61,16 +62,17 @@ async function begun(url, id) {
   }
 }
 
-async function complete(url, id, md5) {
+async function complete(session, url, id, md5) {
   try {
     const body = new URLSearchParams({ upload_id: id, md5 });
-    return await request(`${url.replace(/\/+$/, "")}_complete`, { method: "POST", body });
+    const completeUrl = `${url.replace(/\/+$/, "")}_complete`;
+    return await request(session, completeUrl, { method: "POST", body });
   } catch (error) {
     // The response to an earlier try may have been lost, or may still be pending.
     const isOver = ["already-complete", "finishing"].includes(error.answer?.code);
     if (error.status && !isOver) throw error;
     for (;;) {
-      const answer = await request(`${url}?upload_id=${id}`);
+      const answer = await request(session, `${url}?upload_id=${id}`);
       if (answer.status === "complete") return answer;
       if (answer.status !== "finishing") throw error;
       await pause(1);
@@ -79,12 +81,20 @@ async function complete(url, id, md5) {
 }
 
 /** Repeats a request if there is no response, or one that may change, with longer pauses. */
-async function request(url, options, triesLeft = 8, seconds = 1) {
-  const response = await fetch(url, options).catch(() => null);
+async function request(session, url, options = {}, triesLeft = 8, seconds = 1) {
+  const headers = { ...options.headers };
+  if (session.ended) headers["Upload-Token"] = session.token;
+  const response = await fetch(url, { ...options, headers }).catch(() => null);
+  session.token = response?.headers.get("Upload-Token") ?? session.token;
   if (response?.ok) return response.json();
+  // The user's session has ended: the upload goes on by its token, if the server gave one.
+  if ([401, 403].includes(response?.status) && session.token && !session.ended) {
+    session.ended = true;
+    return request(session, url, options, triesLeft, seconds);
+  }
   if (triesLeft > 0 && mayChange(response)) {
     await pause(Math.max(seconds, Number(response?.headers.get("Retry-After")) || 0));
-    return request(url, options, triesLeft - 1, Math.min(seconds * 2, 30));
+    return request(session, url, options, triesLeft - 1, Math.min(seconds * 2, 30));
   }
   const answer = await response?.json().catch(() => null);
   const message = answer?.detail ?? "The server does not answer";
