@@ -56,8 +56,8 @@
 //! | [Resumable without changing the handler](guide::resumable) | How can requests be resumed whose handler exists? |
 //! | [Errors](guide::errors) | What does each error mean, and what should a client do? |
 //! | [Owners](guide::owners) | Who may upload, and who owns an upload? |
-//! | [Validation](guide::validation) | What may be uploaded? |
 //! | [Tokens](guide::tokens) | How does an upload go on when the session has ended? |
+//! | [Validation](guide::validation) | What may be uploaded? |
 //! | [Limits](guide::limits) | How much, how fast, and what does the server need? |
 //! | [Expiry](guide::expiry) | How long is an unfinished upload kept, and what removes it? |
 //! | [Files](guide::files) | Where are the files, and how do I take one? |
