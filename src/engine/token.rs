@@ -91,7 +91,7 @@ impl TokenKeys {
     fn verify(&self, token: &str, now: SystemTime) -> Result<UploadId, ErrorKind> {
         let (signed, signature) = parse(token).ok_or(ErrorKind::InvalidToken)?;
         let is_signed = |key: &Hmac<Sha256>| {
-            Mac::verify_slice(key.clone().chain(CONTEXT).chain(&signed), &signature).is_ok()
+            Mac::verify_slice(key.clone().chain(CONTEXT).chain(signed), &signature).is_ok()
         };
         if !self.keys.iter().any(is_signed) {
             return Err(ErrorKind::InvalidToken);

@@ -75,6 +75,10 @@ async function forgetful({ gives }) {
   let offset = 0;
   const site = createServer(async (request, response) => {
     for await (const _ of request);
+    if (request.url === "/md5.js") {
+      response.writeHead(200, { "Content-Type": "text/javascript" });
+      return response.end(await readFile(path.join(ROOT, "page/md5.js")));
+    }
     // A browser looks for an icon.
     if (request.method !== "POST") return response.writeHead(404).end();
     const bears = request.headers["upload-token"] === token;
