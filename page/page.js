@@ -10,6 +10,7 @@ const CHUNK_BYTES = chunkBytes(4 * 1024 * 1024);
 const AT_ONCE = 2;
 const LONGEST_WAIT_SECONDS = 30;
 const STALL_SECONDS = 120;
+const TOKEN_HEADER = "Upload-Token";
 // The application may copy a large file before it answers.
 const COMPLETION_SECONDS = 15 * 60;
 const STILL_CHECKING = "The server is still checking the file";
@@ -61,8 +62,21 @@ class Unreadable extends Error {}
 /** The server could not be asked to drop the upload. */
 class Uncancelled extends Error {}
 
-function request(method, url, options = {}) {
-  const { body = null, headers = {}, signal, onprogress, stallSeconds = STALL_SECONDS } = options;
+async function request(method, url, options = {}) {
+  const { session } = options;
+  try {
+    return await send(method, url, options);
+  } catch (error) {
+    // The user's session has ended: the upload goes on by its token, if the server gave one.
+    if (!session?.token || session.ended || ![401, 403].includes(error.status)) throw error;
+    session.ended = true;
+    return send(method, url, options);
+  }
+}
+
+function send(method, url, options) {
+  const { body = null, headers = {}, session } = options;
+  const { signal, onprogress, stallSeconds = STALL_SECONDS } = options;
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason);
     const xhr = new XMLHttpRequest();
@@ -79,12 +93,15 @@ function request(method, url, options = {}) {
     xhr.open(method, url);
     xhr.responseType = "json";
     for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
+    if (session?.ended) xhr.setRequestHeader(TOKEN_HEADER, session.token);
     xhr.upload.onprogress = (event) => {
       watch();
       onprogress?.(event.loaded);
     };
     xhr.onload = () => {
       const { status, response } = xhr;
+      const token = xhr.getResponseHeader(TOKEN_HEADER);
+      if (session && token) session.token = token;
       const afterSeconds = Number(xhr.getResponseHeader("Retry-After")) || 0;
       if ([408, 425, 429].includes(status) || status >= 500 || (status === 409 && afterSeconds)) {
         const message =
@@ -276,6 +293,7 @@ class Upload {
   #hashed = 0;
   #chunk = null;
   #once = randomKey();
+  #session = { token: null, ended: false };
   #run = null;
   #wake = null;
   #announced = 0;
@@ -357,9 +375,10 @@ class Upload {
     const isOurs = this.id && !this.gone && !this.#isOthers();
     if (isOurs) {
       memory.drop(this.id);
-      await request("DELETE", statusUrl(this.id)).catch(() => {});
+      await request("DELETE", statusUrl(this.id), { session: this.#session }).catch(() => {});
     }
     this.#forget();
+    this.#session = { token: null, ended: false };
     this.gone = false;
     this.offset = this.shown = this.#hashed = this.#announced = 0;
     this.#chunk = null;
@@ -378,7 +397,7 @@ class Upload {
     if (this.id) {
       this.#set("cancelling");
       try {
-        await request("DELETE", statusUrl(this.id));
+        await request("DELETE", statusUrl(this.id), { session: this.#session });
       } catch (error) {
         if (error instanceof Refusal && IS_OVER.includes(error.code)) return this.#tooLate();
         if (!(error instanceof Refusal && [404, 410].includes(error.status))) {
@@ -468,7 +487,7 @@ class Upload {
   /** An upload can be taken over by a newer request, or by a cancellation. */
   async #cause(error) {
     if (error.status !== 409 || !this.id) return error;
-    const asked = request("GET", statusUrl(this.id));
+    const asked = request("GET", statusUrl(this.id), { session: this.#session });
     return asked.then(
       () => new Elsewhere(),
       (newer) => (newer instanceof Refusal ? newer : new Elsewhere()),
@@ -500,7 +519,8 @@ class Upload {
   async #transfer(signal, progressed) {
     if (this.#isOthers()) throw new Elsewhere();
     if (this.id) {
-      const answer = await request("GET", statusUrl(this.id), { signal });
+      const session = this.#session;
+      const answer = await request("GET", statusUrl(this.id), { signal, session });
       this.#take(answer);
       if (answer.status === "complete") return this.#finished(await this.#digest(signal));
       if (answer.status === "finishing") throw new Unanswered(STILL_CHECKING);
@@ -536,6 +556,7 @@ class Upload {
     const sent = request("POST", CHUNK_PATH, {
       body: form,
       headers,
+      session: this.#session,
       signal,
       onprogress: (loaded) => this.#show(Math.min(start + loaded, end)),
     });
@@ -596,13 +617,14 @@ class Upload {
     this.#set("finishing");
     const body = new URLSearchParams({ upload_id: this.id, md5 });
     try {
-      const stallSeconds = COMPLETION_SECONDS;
-      const answer = await request("POST", COMPLETE_PATH, { body, signal, stallSeconds });
+      const options = { body, session: this.#session, signal, stallSeconds: COMPLETION_SECONDS };
+      const answer = await request("POST", COMPLETE_PATH, options);
       this.#finished(md5, answer);
     } catch (error) {
       // The response to an earlier attempt may have been lost, or may still be pending.
       if (!(error instanceof Refusal && IS_OVER.includes(error.code))) throw error;
-      const { status } = await request("GET", statusUrl(this.id), { signal });
+      const session = this.#session;
+      const { status } = await request("GET", statusUrl(this.id), { signal, session });
       if (status === "finishing") throw new Unanswered(STILL_CHECKING);
       if (status !== "complete") throw error;
       this.#finished(md5);

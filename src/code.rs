@@ -29,6 +29,8 @@ codes! {
     ALREADY_EXISTS: "already-exists",
     FULL: "full",
     DAMAGED: "damaged",
+    TOKEN_INVALID: "token-invalid",
+    TOKEN_EXPIRED: "token-expired",
     SOURCE_FAILED: "source-failed",
     STORE_FAILED: "store-failed",
     KEY_REUSED: "key-reused",

@@ -79,8 +79,8 @@ macro_rules! dialects {
             }
 
             /// Returns what pages of other origins need for all dialects.
-            pub(crate) fn cors(&self) -> Cors {
-                let mut all = Cors::default();
+            pub(crate) fn cors(&self, settings: &Settings) -> Cors {
+                let mut all = settings.tokens.cors();
                 all.response_headers.push(protocol::ERROR_CODE);
                 $(all.add(self.$field.cors());)+
                 all

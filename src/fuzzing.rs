@@ -2,6 +2,8 @@
 //! client or a disk, with their promises asserted.
 
 use std::path::{Component, Path};
+#[cfg(feature = "tokens")]
+use std::time::{Duration, UNIX_EPOCH};
 
 use form_urlencoded::Serializer;
 use http::header::CONTENT_TYPE;
@@ -29,6 +31,8 @@ use crate::{
         fs::trace::{State, Trace as Journal, rewritten, trace as read_journal},
     },
 };
+#[cfg(feature = "tokens")]
+use crate::{engine::TokenKeys, engine::Uploads, store::MemoryStore};
 
 /// A key that is read has the promised length, and means the same in quotes.
 pub fn idempotency_key(input: &[u8]) {
@@ -454,3 +458,25 @@ const BOUNDARIES: [&str; 6] = [
     "multipart/form-data; boundary=-\"&{$}",
     "multipart/form-data; boundary=\" -- x\"",
 ];
+
+/// A text that is a token is the only spelling of it, and no other keys take it.
+#[cfg(feature = "tokens")]
+pub fn token(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let (Ok(keys), Ok(others)) = (TokenKeys::new(TOKEN_SECRET), TokenKeys::new([0; 32])) else {
+        unreachable!("the secrets are long enough");
+    };
+    let Ok(uploads) = Uploads::builder(MemoryStore::new()).clock(|| UNIX_EPOCH).build() else {
+        unreachable!("the default settings can be built");
+    };
+    assert!(uploads.verify_token(&others, text).is_err());
+    let Ok(id) = uploads.verify_token(&keys, text) else { return };
+    let expires = data_encoding::BASE64URL_NOPAD.decode(input).unwrap_or_default();
+    let millis = expires[1..].first_chunk().map_or(0, |millis| u64::from_be_bytes(*millis));
+    let again = uploads.sign_token(&keys, &id, Duration::from_millis(millis));
+    assert_eq!(again.as_str(), text);
+}
+
+/// It has signed what is in the corpus.
+#[cfg(feature = "tokens")]
+const TOKEN_SECRET: [u8; 32] = [7; 32];

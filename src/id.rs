@@ -92,7 +92,7 @@ pub(crate) mod seeded {
     }
 
     // Only used by the simulation.
-    #[cfg(feature = "object-store")]
+    #[cfg(all(feature = "object-store", feature = "tokens"))]
     /// From now on, random bits on this thread come from the seed, or from the system again.
     pub(crate) fn set(seed: Option<u64>) {
         DICE.set(seed.map(fastrand::Rng::with_seed));

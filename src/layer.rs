@@ -7,6 +7,8 @@ use tower_layer::Layer;
 
 use crate::cors::Cors;
 use crate::dialects::Dialects;
+#[cfg(feature = "tokens")]
+use crate::engine::TokenKeys;
 use crate::engine::Uploads;
 use crate::policy::Policy;
 use crate::protocol::Settings;
@@ -114,7 +116,7 @@ impl ChunkedUploadLayer {
 
     /// Returns what pages of other origins need, for a CORS layer outside this one.
     pub fn cors(&self) -> Cors {
-        self.config.dialects.cors()
+        self.config.dialects.cors(&self.config.settings)
     }
 
     pub(crate) fn set(mut self, change: impl FnOnce(&mut Config)) -> Self {
@@ -158,6 +160,44 @@ impl ChunkedUploadLayer {
     /// connection is closed.
     pub fn drain(self, bytes: u64, time: Duration) -> Self {
         self.set(|config| config.settings.drain = (bytes, time))
+    }
+}
+
+#[cfg(feature = "tokens")]
+impl ChunkedUploadLayer {
+    /// Accepts tokens that these keys verify: a request with such a token in the header
+    /// `Upload-Token` acts as the owner of its upload, and
+    /// [`Policy::authorize`](crate::Policy::authorize) is not asked. Default: none, and the header
+    /// means nothing.
+    ///
+    /// A token that is forged, has expired or is for another upload is no reason to refuse a
+    /// request: it is authorized as if it had none. The layer takes the header out of the requests
+    /// of its protocols, so that no handler logs it or sends it on. The guide has [what a token may
+    /// do](crate::guide::tokens).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), tower_chunked_upload::ConfigError> {
+    /// # use tower_chunked_upload::store::MemoryStore;
+    /// use tower_chunked_upload::{ChunkedUploadLayer, TokenKeys, Uploads};
+    ///
+    /// # let uploads = Uploads::builder(MemoryStore::new()).build()?;
+    /// # let secret = [7; 32];
+    /// let keys = TokenKeys::new(secret)?;
+    /// let layer = ChunkedUploadLayer::new(uploads).accept_tokens(&keys);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn accept_tokens(self, keys: &TokenKeys) -> Self {
+        self.set(|config| config.settings.tokens.keys = Some(keys.clone()))
+    }
+
+    /// Accepts tokens, and hands them out: each answer about an unfinished upload has a fresh one in
+    /// the header `Upload-Token`, which is good for this long. Default: none are handed out.
+    ///
+    /// The answer to a request that a token has admitted has none. So `life` is how long an upload
+    /// can go on after the session has ended.
+    pub fn hand_out_tokens(self, keys: &TokenKeys, life: Duration) -> Self {
+        self.accept_tokens(keys).set(|config| config.settings.tokens.life = Some(life))
     }
 }
 

@@ -57,6 +57,7 @@
 //! | [Idempotency](guide::idempotency) | How does a client send a creation again whose answer was lost? |
 //! | [Errors](guide::errors) | What does each error mean, and what should a client do? |
 //! | [Owners](guide::owners) | Who may upload, and who owns an upload? |
+//! | [Tokens](guide::tokens) | How does an upload go on when the session has ended? |
 //! | [Validation](guide::validation) | What may be uploaded? |
 //! | [Limits](guide::limits) | How much, how fast, and what does the server need? |
 //! | [Expiry](guide::expiry) | How long is an unfinished upload kept, and what removes it? |
@@ -103,6 +104,8 @@
 //! - `informational`: [informational responses](informational) of HTTP/1.1 on hyper, such as the
 //!   104 that tells a client [where to resume](guide::resumable).
 //! - `axum-serve`: the same for `axum::serve`.
+//! - `tokens`: [signed tokens](guide::tokens), each for one upload, with which it goes on after the
+//!   session has ended.
 //! - `conformance`: the test suite that any implementation of [`Store`](store::Store) can run.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -135,7 +138,7 @@ mod log;
 mod metric;
 mod protocol;
 mod service;
-#[cfg(feature = "object-store")]
+#[cfg(all(feature = "object-store", feature = "tokens"))]
 #[cfg(test)]
 mod simulation;
 mod task;
@@ -152,10 +155,14 @@ pub use engine::{
     Expired, Expiry, Filter, Health, Lease, Listing, NewUpload, Observer, OperatorUploads,
     OwnerUploads, Quota, ShutdownGuard, Snapshot, Sweeper, Uploads, UploadsBuilder, Watch,
 };
+#[cfg(feature = "tokens")]
+pub use engine::{TokenKeys, UploadToken};
 pub use future::ResponseFuture;
 pub use id::{ParseIdError, UploadId};
 pub use idempotency::{IdempotencyKey, ParseKeyError};
 pub use layer::ChunkedUploadLayer;
+#[cfg(feature = "tokens")]
+pub use policy::ByToken;
 pub use policy::{Candidate, Context, Policy, Refusal};
 pub use protocol::chunked::Chunked;
 pub use protocol::resumable::Resumable;

@@ -235,6 +235,49 @@ pub struct Context<'a> {
     pub upload_id: Option<&'a UploadId>,
     /// The protocol of the request.
     pub dialect: Dialect,
+    #[cfg(feature = "tokens")]
+    pub(crate) by_token: Option<&'a ByToken>,
+}
+
+#[cfg(feature = "tokens")]
+impl<'a> Context<'a> {
+    /// Whether a token has admitted the request, instead of [`Policy::authorize`]; and for whom it
+    /// acts then. A hook that expects a user in the extensions of the request finds none there if
+    /// the session has ended.
+    pub fn by_token(&self) -> Option<&'a ByToken> {
+        self.by_token
+    }
+}
+
+/// Says that a token has admitted a request, and not [`Policy::authorize`].
+///
+/// [`Context::by_token`] has it for the methods of a policy. The inner service finds it in the
+/// extensions of the request that finishes an upload, and an [`Observer`](crate::Observer) in those
+/// that it gets. A handler that demands a session for the end of an upload refuses such a request:
+///
+/// ```
+/// use http::{Extensions, StatusCode};
+/// use tower_chunked_upload::ByToken;
+///
+/// fn check(extensions: &Extensions) -> Result<(), StatusCode> {
+///     match extensions.get::<ByToken>() {
+///         Some(_) => Err(StatusCode::UNAUTHORIZED),
+///         None => Ok(()),
+///     }
+/// }
+/// ```
+#[cfg(feature = "tokens")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByToken {
+    pub(crate) owner: Option<Owner>,
+}
+
+#[cfg(feature = "tokens")]
+impl ByToken {
+    /// The owner of the upload, for whom the request acts.
+    pub fn owner(&self) -> Option<&Owner> {
+        self.owner.as_ref()
+    }
 }
 
 /// The action of a request.

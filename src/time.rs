@@ -15,9 +15,15 @@ pub(crate) fn deadline(after: Duration) -> Instant {
     now.checked_add(after).unwrap_or_else(|| now + CENTURY)
 }
 
-fn millis_since_epoch(time: SystemTime) -> u64 {
+pub(crate) fn millis_since_epoch(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Returns the last time that can be written in milliseconds, or what comes closest to it.
+#[cfg(feature = "tokens")]
+pub(crate) fn never() -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_millis(u64::MAX)).unwrap_or(UNIX_EPOCH + CENTURY)
 }
 
 /// `2013-07-18T17:56:22.186Z`: RFC 3339 in UTC with milliseconds.

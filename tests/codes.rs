@@ -126,6 +126,8 @@ async fn each_error_has_its_word_and_its_status_in_each_dialect() {
         ErrorKind::AlreadyExists,
         ErrorKind::Full,
         ErrorKind::Damaged,
+        ErrorKind::InvalidToken,
+        ErrorKind::ExpiredToken,
         ErrorKind::Source,
         ErrorKind::Store,
     ] {
@@ -463,7 +465,7 @@ fn all_but_shared(dialect: usize, mut seen: BTreeSet<&'static str>) {
 }
 
 /// The kinds of errors, and the codes of bodies and of the application.
-const SHARED: [&str; 30] = [
+const SHARED: [&str; 32] = [
     "not-found",
     "expired",
     "already-complete",
@@ -482,6 +484,8 @@ const SHARED: [&str; 30] = [
     "already-exists",
     "full",
     "damaged",
+    "token-invalid",
+    "token-expired",
     "source-failed",
     "store-failed",
     "idle-timeout",

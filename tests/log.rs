@@ -603,6 +603,33 @@ async fn an_owner_is_only_logged_if_the_application_says_so() {
     assert_eq!(log.last_span().get("owner"), "\"alice\\n\"");
 }
 
+#[cfg(feature = "tokens")]
+#[tokio::test]
+async fn a_token_is_never_logged_and_its_owner_as_that_of_a_session() {
+    use tower_chunked_upload::TokenKeys;
+
+    let (log, _guard) = Log::listens();
+    let keys = TokenKeys::new([7; 32]).unwrap();
+    let layer = layer().policy(Says).log_owners(true);
+    let client = Client::new(layer.hand_out_tokens(&keys, Duration::from_secs(60)));
+    let begun = client.chunk(None, 0, 6, b"abc").await;
+    let (id, token) = (begun.id(), begun.header("upload-token").unwrap().to_owned());
+    let cut = token[1..].to_owned();
+    for (request, token) in [
+        (on_id(Method::GET, &id), &token),
+        (chunk(Some(&id), 3, 6, b"def"), &token),
+        (complete(&id, &md5(b"abcdef")), &token),
+        (on_id(Method::GET, NO_ID), &token),
+        (on_id(Method::GET, &id), &cut),
+    ] {
+        let mut request = request;
+        request.headers_mut().insert("upload-token", token.parse().unwrap());
+        client.send(request).await;
+        assert_eq!(log.last_span().get("owner"), "\"alice\\n\"");
+    }
+    log.hides(&[&id, &token, &cut]);
+}
+
 #[tokio::test]
 async fn a_request_that_is_no_upload_has_no_span() {
     let (log, _guard) = Log::listens();

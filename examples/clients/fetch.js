@@ -11,7 +11,8 @@ export async function upload(file, options = {}) {
   const key = `upload ${name} ${size} ${file.lastModified}`;
   // If the answer to the first chunk is lost, the same request gives the same upload.
   const once = crypto.getRandomValues(new Uint32Array(4)).join("-").padStart(16, "0");
-  let { upload_id: id, offset } = await begun(url, localStorage.getItem(key));
+  const session = { token: null, ended: false };
+  let { upload_id: id, offset } = await begun(session, url, localStorage.getItem(key));
 
   let hashed = 0;
   const hashTo = async (end) => {
@@ -30,7 +31,7 @@ export async function upload(file, options = {}) {
     // There is no range for an empty file.
     const headers = size > 0 ? { "Content-Range": `bytes ${offset}-${end - 1}/${size}` } : {};
     if (!id) headers["Idempotency-Key"] = `"${once}"`;
-    const sent = request(url, { method: "POST", headers, body: form }).catch((error) => {
+    const sent = request(session, url, { method: "POST", headers, body: form }).catch((error) => {
       // The response to an earlier try was lost: the next chunk begins elsewhere.
       if (!id || !("offset" in (error.answer ?? {}))) throw error;
       return { upload_id: id, ...error.answer };
@@ -42,7 +43,7 @@ export async function upload(file, options = {}) {
   }
 
   await hashTo(size);
-  const saved = await complete(url, id, md5.hex()).catch((error) => {
+  const saved = await complete(session, url, id, md5.hex()).catch((error) => {
     // The server would refuse it again.
     if ([400, 410].includes(error.status)) localStorage.removeItem(key);
     throw error;
@@ -52,11 +53,11 @@ export async function upload(file, options = {}) {
 }
 
 /** The status of an upload that was begun before, if it still exists. */
-async function begun(url, id) {
+async function begun(session, url, id) {
   const fresh = { upload_id: null, offset: 0 };
   if (!id) return fresh;
   try {
-    const answer = await request(`${url}?upload_id=${id}`);
+    const answer = await request(session, `${url}?upload_id=${id}`);
     return answer.status === "complete" ? fresh : answer;
   } catch (error) {
     if ([404, 410].includes(error.status)) return fresh;
@@ -64,16 +65,17 @@ async function begun(url, id) {
   }
 }
 
-async function complete(url, id, md5) {
+async function complete(session, url, id, md5) {
   try {
     const body = new URLSearchParams({ upload_id: id, md5 });
-    return await request(`${url.replace(/\/+$/, "")}_complete`, { method: "POST", body });
+    const completeUrl = `${url.replace(/\/+$/, "")}_complete`;
+    return await request(session, completeUrl, { method: "POST", body });
   } catch (error) {
     // The response to an earlier try may have been lost, or may still be pending.
     const isOver = ["already-complete", "finishing"].includes(error.answer?.code);
     if (error.status && !isOver) throw error;
     for (;;) {
-      const answer = await request(`${url}?upload_id=${id}`);
+      const answer = await request(session, `${url}?upload_id=${id}`);
       if (answer.status === "complete") return answer;
       if (answer.status !== "finishing") throw error;
       await pause(1);
@@ -82,12 +84,20 @@ async function complete(url, id, md5) {
 }
 
 /** Repeats a request if there is no response, or one that may change, with longer pauses. */
-async function request(url, options, triesLeft = 8, seconds = 1) {
-  const response = await fetch(url, options).catch(() => null);
+async function request(session, url, options = {}, triesLeft = 8, seconds = 1) {
+  const headers = { ...options.headers };
+  if (session.ended) headers["Upload-Token"] = session.token;
+  const response = await fetch(url, { ...options, headers }).catch(() => null);
+  session.token = response?.headers.get("Upload-Token") ?? session.token;
   if (response?.ok) return response.json();
+  // The user's session has ended: the upload goes on by its token, if the server gave one.
+  if ([401, 403].includes(response?.status) && session.token && !session.ended) {
+    session.ended = true;
+    return request(session, url, options, triesLeft, seconds);
+  }
   if (triesLeft > 0 && mayChange(response)) {
     await pause(Math.max(seconds, Number(response?.headers.get("Retry-After")) || 0));
-    return request(url, options, triesLeft - 1, Math.min(seconds * 2, 30));
+    return request(session, url, options, triesLeft - 1, Math.min(seconds * 2, 30));
   }
   const answer = await response?.json().catch(() => null);
   const message = answer?.detail ?? "The server does not answer";

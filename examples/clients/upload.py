@@ -19,6 +19,7 @@ URL = "http://127.0.0.1:3000/api/chunked_upload"
 CHUNK_BYTES = int(os.environ.get("CHUNK_BYTES", 8_000_000))
 TIMEOUT = (10, 300)
 OVER = ("already-complete", "finishing")
+TOKEN = "Upload-Token"
 
 
 class Refused(Exception):
@@ -35,6 +36,12 @@ class Refused(Exception):
 class Patience(Retry):
     # A 409 without Retry-After means that somebody else has continued the upload.
     RETRY_AFTER_STATUS_CODES = frozenset([409, 429, 503])
+
+
+class Server(requests.Session):
+    """Knows the last token of the upload, if the server has given one."""
+
+    token = None
 
 
 class Source:
@@ -119,6 +126,11 @@ def status(server, url, upload_id):
 
 def ask(server, method, url, **request):
     response = server.request(method, url, timeout=TIMEOUT, **request)
+    server.token = response.headers.get(TOKEN, server.token)
+    if response.status_code in (401, 403) and server.token and TOKEN not in server.headers:
+        # The user's session has ended: the upload goes on by its token.
+        server.headers[TOKEN] = server.token
+        return ask(server, method, url, **request)
     if not response.ok:
         raise Refused(response)
     return response.json()
@@ -133,7 +145,7 @@ def session():
         allowed_methods=None,
         raise_on_status=False,
     )
-    server = requests.Session()
+    server = Server()
     server.mount("http://", HTTPAdapter(max_retries=patience))
     server.mount("https://", HTTPAdapter(max_retries=patience))
     return server

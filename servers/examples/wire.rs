@@ -14,6 +14,8 @@
 //! one byte each time that the application runs. Unfinished uploads to `/inbox` are below
 //! `/uploads`. For requests of HTTP/1.1, the server can send informational responses (104).
 //!
+//! With `WIRE_TOKEN_SECRET`, of at least 32 bytes, answers hand out tokens that are good for an hour.
+//!
 //! With `WIRE_BUCKET`, named as in the example `cluster`, the uploads are in a bucket, and
 //! `WIRE_LEASE_SECONDS` (1) is the lease for completions. With `WIRE_NODES`, that number of servers
 //! share the uploads behind a balancer.
@@ -44,7 +46,7 @@ use tower::{Layer, ServiceExt as _};
 use tower_chunked_upload::store::{BucketStore, Durability, FileCalls, FsStore};
 use tower_chunked_upload::{
     Chunked, ChunkedUploadLayer, CompletedUpload, Context, OperatorUploads, Owner, Policy, Refusal,
-    RequestBody, Resumable, Status, Tus, Uploads,
+    RequestBody, Resumable, Status, TokenKeys, Tus, Uploads,
 };
 
 use self::nodes::{Nodes, told_to_end};
@@ -133,6 +135,10 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
         .resumable(resumable())
         .idle_timeout(Duration::from_secs(number("WIRE_IDLE_SECONDS")?.unwrap_or(60)))
         .policy(Users { required: is_set("WIRE_AUTH") });
+    let layer = match env::var("WIRE_TOKEN_SECRET") {
+        Ok(secret) => layer.hand_out_tokens(&TokenKeys::new(secret)?, TOKEN_LIFE),
+        Err(_) => layer,
+    };
     let finished = uploads.for_operator();
     let application =
         tower::service_fn(move |request| application(Arc::clone(&hook), finished.clone(), request));
@@ -380,3 +386,4 @@ fn number(name: &str) -> Result<Option<u64>, BoxError> {
 }
 
 const SHUTDOWN: Duration = Duration::from_secs(3);
+const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);

@@ -159,6 +159,59 @@ fn a_kill_at_any_moment_of_a_chunk_leaves_the_upload_before_it_or_behind_it() {
     println!("kills during a chunk: {found:?}");
 }
 
+/// A token that was given out before a kill is good after it, as are the bytes.
+#[test]
+fn a_token_is_good_after_a_kill() {
+    let world = World::new();
+    let mut random = Random::new(seed());
+    let secret = ("WIRE_TOKEN_SECRET", "0123456789abcdef0123456789abcdef");
+    for number in 0..if is_long() { 40 } else { 4 } {
+        let settings = [&[("WIRE_AUTH", "1"), secret], random.settings()].concat();
+        let (first, total) = (1000, 40_000);
+        let plan = Plan::of_length(random.next(), number, total);
+        let shape = Shape::ALL[random.below(3) as usize];
+        let server = world.start(&settings);
+        let begun = plan.chunk(0..first, None, shape).bytes;
+        let answer = ask(server.addr, &with_header(&begun, "X-User: alice")).unwrap();
+        let token = answer.token.clone().unwrap();
+        let id = upload_id(&answer.accepted().unwrap());
+        let rest = plan.chunk(first..total, Some(&id), shape).bytes;
+        let token = format!("Upload-Token: {token}");
+        if random.below(2) == 0 {
+            // The kill comes in the middle of a chunk.
+            let chunk = with_header(&rest, &token);
+            let mut stream = server.connect();
+            stream.write_all(&chunk[..chunk.len() / 2]).unwrap();
+        }
+        server.kill();
+
+        let server = world.start(&settings);
+        assert_eq!(ask(server.addr, &rest).unwrap().status, 403);
+        let standing = ask(server.addr, &with_header(&status_request(&id), &token)).unwrap();
+        assert_eq!(standing.accepted().unwrap()["offset"], first);
+        let end = complete_request(&id, &plan.md5);
+        for request in [rest, end] {
+            let answer = ask(server.addr, &with_header(&request, &token)).unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.json);
+        }
+        assert!(fs::read(world.final_of(&id)).unwrap() == plan.content);
+        server.kill();
+        // Another secret has signed nothing.
+        let other = ("WIRE_TOKEN_SECRET", "another secret, as long as it must be");
+        let server = world.start(&[("WIRE_AUTH", "1"), other]);
+        let refused = ask(server.addr, &with_header(&status_request(&id), &token)).unwrap();
+        assert_eq!((refused.status, &refused.json["code"]), (403, &"token-invalid".into()));
+        server.kill();
+    }
+    world.no_panic();
+}
+
+/// The request with one more header.
+fn with_header(request: &[u8], header: &str) -> Vec<u8> {
+    let end = memchr::memchr(b'\n', request).unwrap() + 1;
+    [&request[..end], header.as_bytes(), b"\r\n", &request[end..]].concat()
+}
+
 /// The hook has moved the file away and is killed before it can answer: the upload can be completed
 /// again, and the file is the same.
 #[test]

@@ -37,6 +37,8 @@ pub(super) struct Access {
 pub(super) enum Scope {
     All,
     Of(Option<Owner>),
+    /// This upload, and the parts that it is joined from.
+    One(UploadId, Option<Owner>),
 }
 
 impl Access {
@@ -57,6 +59,9 @@ impl Access {
     /// Starts an upload, or stages bytes that will later be moved to an existing one. An upload with
     /// a key may exist already; then this continues it.
     pub(super) async fn create(&self, new: NewUpload, origin: Origin) -> Result<Append, Error> {
+        if origin == Origin::New {
+            self.scope.check_creates()?;
+        }
         let engine = &self.engine;
         let limit = engine.within_reach(new.limit_within(engine.max_bytes));
         let mut upload = self.new_record(new.clone());
@@ -143,7 +148,7 @@ impl Access {
         let now = self.engine.now();
         let owner = match &self.scope {
             Scope::All => None,
-            Scope::Of(owner) => owner.clone(),
+            Scope::Of(owner) | Scope::One(_, owner) => owner.clone(),
         };
         let dialect = self.dialect.unwrap_or(Dialect::Chunked);
         let (expires, computed) =
@@ -225,7 +230,7 @@ impl Access {
         self.scope.contains(upload) && self.dialect.is_none_or(|dialect| dialect == own)
     }
 
-    async fn find(&self, id: &UploadId) -> Result<Upload, Error> {
+    pub(super) async fn find(&self, id: &UploadId) -> Result<Upload, Error> {
         match self.engine.store.load(id).await {
             Ok(upload) if self.contains(&upload) => Ok(upload),
             Ok(_) => Err(ErrorKind::NotFound.into()),
@@ -255,7 +260,11 @@ impl Access {
 
     /// Whether a damaged upload belongs to the caller. To everybody else it does not exist.
     async fn owns_damaged(&self, id: &UploadId) -> bool {
-        let Scope::Of(owner) = &self.scope else { return true };
+        let owner = match &self.scope {
+            Scope::All => return true,
+            Scope::One(only, _) if only != id => return false,
+            Scope::Of(owner) | Scope::One(_, owner) => owner,
+        };
         let remains = self.engine.store.remains(id).await.unwrap_or_default();
         match &remains.record {
             Some(record) => self.scope.contains(record),
@@ -281,13 +290,27 @@ impl Scope {
     }
 
     pub(super) fn contains(&self, upload: &Upload) -> bool {
-        self.owns(upload.owner.as_ref())
+        let is_part_of = |only| upload.progress.ties().needed_by.contains(only);
+        match self {
+            Self::One(only, owner) if is_part_of(only) => *owner == upload.owner,
+            _ => self.owns(&upload.id, upload.owner.as_ref()),
+        }
     }
 
-    pub(super) fn owns(&self, whose: Option<&Owner>) -> bool {
+    /// Whether it contains the upload with this id, which is nothing that others are joined from.
+    pub(super) fn owns(&self, id: &UploadId, whose: Option<&Owner>) -> bool {
         match self {
             Self::All => true,
             Self::Of(owner) => owner.as_ref() == whose,
+            Self::One(only, owner) => only == id && owner.as_ref() == whose,
+        }
+    }
+
+    /// Fails if no upload may begin.
+    pub(super) fn check_creates(&self) -> Result<(), ErrorKind> {
+        match self {
+            Self::One(..) => Err(ErrorKind::NotFound),
+            Self::All | Self::Of(_) => Ok(()),
         }
     }
 }

@@ -81,6 +81,10 @@ pub enum ErrorKind {
     Full,
     /// The record or the bytes of the upload cannot be trusted.
     Damaged,
+    /// A text is no token, or none that the keys have signed.
+    InvalidToken,
+    /// The token has expired.
+    ExpiredToken,
     /// The source of the bytes failed.
     Source,
     /// The store failed.
@@ -131,6 +135,8 @@ impl ErrorKind {
             Self::AlreadyExists => code::ALREADY_EXISTS,
             Self::Full => code::FULL,
             Self::Damaged => code::DAMAGED,
+            Self::InvalidToken => code::TOKEN_INVALID,
+            Self::ExpiredToken => code::TOKEN_EXPIRED,
             Self::Source => code::SOURCE_FAILED,
             Self::Store => code::STORE_FAILED,
             Self::KeyReused => code::KEY_REUSED,
@@ -192,6 +198,8 @@ impl fmt::Display for ErrorKind {
             Self::KeyReused => f.write_str("the idempotency key was used for another upload"),
             Self::Full => f.write_str("the store is full"),
             Self::Damaged => f.write_str("the upload is damaged"),
+            Self::InvalidToken => f.write_str("the token is not valid"),
+            Self::ExpiredToken => f.write_str("the token has expired"),
             Self::Source => f.write_str("the source of the bytes failed"),
             Self::Store => f.write_str("the store failed"),
         }
@@ -249,6 +257,8 @@ mod tests {
             ErrorKind::AlreadyExists => "already-exists",
             ErrorKind::Full => "full",
             ErrorKind::Damaged => "damaged",
+            ErrorKind::InvalidToken => "token-invalid",
+            ErrorKind::ExpiredToken => "token-expired",
             ErrorKind::Source => "source-failed",
             ErrorKind::Store => "store-failed",
             ErrorKind::KeyReused => "key-reused",
@@ -277,6 +287,8 @@ mod tests {
             ErrorKind::AlreadyExists,
             ErrorKind::Full,
             ErrorKind::Damaged,
+            ErrorKind::InvalidToken,
+            ErrorKind::ExpiredToken,
             ErrorKind::Source,
             ErrorKind::Store,
             ErrorKind::KeyReused,

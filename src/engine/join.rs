@@ -33,6 +33,7 @@ impl Access {
         if parts.is_empty() {
             return Err(ErrorKind::NotFound.into());
         }
+        self.scope.check_creates()?;
         let (access, ids) = (self.clone(), parts.to_vec());
         detached(async move {
             let new = new.joined_from(ids.iter().map(|id| Part::new(*id, None)).collect());

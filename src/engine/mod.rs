@@ -25,6 +25,8 @@ mod list;
 mod new;
 mod quota;
 mod sweep;
+#[cfg(feature = "tokens")]
+mod token;
 mod uploads;
 mod watch;
 
@@ -40,6 +42,8 @@ pub use list::{Filter, Listing};
 pub use new::NewUpload;
 pub use quota::Quota;
 pub use sweep::{Expired, Sweeper};
+#[cfg(feature = "tokens")]
+pub use token::{TokenKeys, UploadToken};
 pub use uploads::{OperatorUploads, OwnerUploads, Uploads};
 pub use watch::{Ended, Snapshot, Watch};
 

@@ -289,7 +289,7 @@ impl Swept {
 
     /// Whether the upload is one of them and within the scope.
     pub(super) fn contains(&self, id: &UploadId, scope: &Scope) -> bool {
-        lock(&self.owners).peek(id).is_some_and(|owner| scope.owns(owner.as_ref()))
+        lock(&self.owners).peek(id).is_some_and(|owner| scope.owns(id, owner.as_ref()))
     }
 }
 

@@ -78,13 +78,18 @@ impl Uploads {
         UploadsBuilder::new(Box::new(store))
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "tokens"))]
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
     }
 
     pub(super) fn new(engine: Engine) -> Self {
         Self { engine: Arc::new(engine) }
+    }
+
+    #[cfg(feature = "tokens")]
+    pub(super) fn of(engine: &Arc<Engine>) -> Self {
+        Self { engine: Arc::clone(engine) }
     }
 
     /// Returns a handle to the uploads of one owner. `None` stands for uploads without an owner.
@@ -248,6 +253,25 @@ impl OwnerUploads {
         self
     }
 
+    /// Restricts the handle to one upload, for code that may act on no other one. All others look as
+    /// if they did not exist, except that the parts are seen that this one is joined from. The handle
+    /// begins no uploads: [`create`](Self::create) and [`join`](Self::join) fail with
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound).
+    #[must_use]
+    pub fn only(mut self, id: &UploadId) -> Self {
+        let owner = self.owner().cloned();
+        self.access.scope = Scope::One(*id, owner);
+        self
+    }
+
+    /// The owner whose uploads these are.
+    pub fn owner(&self) -> Option<&Owner> {
+        match &self.access.scope {
+            Scope::Of(owner) | Scope::One(_, owner) => owner.as_ref(),
+            Scope::All => None,
+        }
+    }
+
     /// Sets how far apart two requests may arrive to count as equally new, if both say so. Default:
     /// zero.
     ///
@@ -350,6 +374,11 @@ impl OperatorUploads {
 macro_rules! handle {
     ($handle:ident) => {
         impl $handle {
+            #[cfg(feature = "tokens")]
+            pub(super) fn access(&self) -> &Access {
+                &self.access
+            }
+
             /// Acquires an incomplete upload in order to change it. A request that holds it is
             /// asked to stop and waited for briefly.
             ///

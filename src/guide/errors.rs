@@ -87,6 +87,8 @@
 //! | `no-such-part` | – | 400 | – | `Upload-Concat` names something that is no part |
 //! | `incomplete-part` | – | 400 | – | a part must be complete, if the extension `concatenation-unfinished` is switched off |
 //! | `too-many-parts` | – | 400 | – | a file can have at most 1000 parts |
+//! | `token-invalid` | 401, 403 | 401, 403 | 401, 403 | the [token](super::tokens) is forged, or is for another upload: fetch a new one, or log in |
+//! | `token-expired` | 401, 403 | 401, 403 | 401, 403 | the token has expired: fetch a new one, or log in |
 //! | `unauthenticated` | 403 | 401 | 401 | log in |
 //! | `forbidden` | 403 | 403 | 403 | this user may not do this |
 //! | `too-many-requests` | 429 | 429 | 429 | wait |

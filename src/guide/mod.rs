@@ -24,6 +24,7 @@ pub mod proxy;
 pub mod quick_start;
 pub mod resumable;
 pub mod testing;
+pub mod tokens;
 pub mod tus;
 pub mod uppy;
 #[cfg(not(doctest))]

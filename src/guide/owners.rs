@@ -100,6 +100,10 @@
 //! In general, [`Refusal::unauthenticated`](crate::Refusal::unauthenticated) is a 401, as in
 //! [tus](super::tus). The chunked protocol answers it with 403, as django-chunked-upload does.
 //!
+//! # What if the session ends in the middle?
+//!
+//! Then `authorize` refuses the next chunk. With [tokens](super::tokens), the upload goes on.
+//!
 //! # What do others see of an upload?
 //!
 //! Nothing: to every other owner, it looks like an upload that does not exist. `None` is an owner

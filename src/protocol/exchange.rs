@@ -7,19 +7,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 
 use super::body::{BodyError, Incoming, Payload};
 use super::caller::Caller;
 use super::first_bytes::Rejected;
-use super::hand_over::{self, Finish, Finished, Outcome, Pending};
+use super::hand_over::{self, Discards, Finish, Finished, Outcome, Pending};
+use super::token::{Presented, Tokens};
 use crate::cors::Cors;
 use crate::engine::{Error, ErrorKind, OwnerUploads, ShutdownGuard, Uploads};
 use crate::id::UploadId;
 use crate::log;
 use crate::metric;
 use crate::policy::{self, Action, Context, DynPolicy, MaxBytes, Refusal, SizeLimit};
-use crate::upload::Upload;
+use crate::upload::{Status, Upload};
 
 /// A protocol for uploads, with its own messages, statuses and headers.
 ///
@@ -93,6 +94,7 @@ pub(crate) struct Settings {
     pub(crate) idle_timeout: Duration,
     pub(crate) min_rate: Option<(u64, Duration)>,
     pub(crate) drain: (u64, Duration),
+    pub(crate) tokens: Tokens,
     pub(crate) log: log::Settings,
 }
 
@@ -103,6 +105,9 @@ pub(crate) struct Exchange<'a> {
     /// What the log is told about the request.
     pub(crate) seen: &'a log::Request,
     caller: &'a Caller,
+    token: &'a Presented,
+    /// The unfinished upload that the answer is about.
+    upload: OnceLock<UploadId>,
     guard: ShutdownGuard,
     dialect: policy::Dialect,
     /// The upload whose first bytes the application has refused.
@@ -118,6 +123,7 @@ impl Settings {
             idle_timeout: Duration::from_secs(60),
             min_rate: None,
             drain: (32 * 1024 * 1024, Duration::from_secs(10)),
+            tokens: Tokens::default(),
             log: log::Settings::default(),
         }
     }
@@ -126,7 +132,16 @@ impl Settings {
 impl<'a> Exchange<'a> {
     /// Returns what the application is told about the request.
     pub(crate) fn context(&self, action: Action, upload_id: Option<&'a UploadId>) -> Context<'a> {
-        Context { request: self.parts, action, upload_id, dialect: self.dialect }
+        let mut context = Context {
+            request: self.parts,
+            action,
+            upload_id,
+            dialect: self.dialect,
+            #[cfg(feature = "tokens")]
+            by_token: None,
+        };
+        self.token.mark(&mut context);
+        context
     }
 
     /// Returns the uploads of the caller. This is the first question to the application.
@@ -136,8 +151,109 @@ impl<'a> Exchange<'a> {
         }
         let owner = self.ask(self.settings.policy.authorize(context)).await?;
         self.seen.is_by(&self.settings.log, owner.as_ref());
-        let uploads = self.settings.uploads.for_owner(owner).for_dialect(self.dialect);
-        Ok(uploads.for_request(self.caller.arrived(), &self.parts.extensions))
+        Ok(self.serving(self.settings.uploads.for_owner(owner)))
+    }
+
+    /// Returns the uploads that a request for an existing upload acts on: that of its token, or else
+    /// those of the caller.
+    pub(crate) async fn admit(&self, context: &mut Context<'a>) -> Result<OwnerUploads, Problem> {
+        let uploads = self.admit_as(context.upload_id, context).await?;
+        if let Some(id) = context.upload_id {
+            self.confirm(id, &uploads);
+        }
+        Ok(uploads)
+    }
+
+    /// Does the same for a request that names its upload in its body. Until then it is taken to be
+    /// that of its token.
+    pub(crate) async fn admit_unnamed(
+        &self,
+        context: &mut Context<'a>,
+    ) -> Result<OwnerUploads, Problem> {
+        let named = self.token.upload();
+        match self.token.redeem(named) {
+            // It may be for another upload than the one that is gone.
+            Some(Err(error)) => {
+                self.token.put_by();
+                self.authorize(context).await.map_err(|problem| match problem {
+                    Problem::Refused(_) => error.into(),
+                    problem => problem,
+                })
+            }
+            _ => self.admit_as(named, context).await,
+        }
+    }
+
+    async fn admit_as(
+        &self,
+        named: Option<&UploadId>,
+        context: &mut Context<'a>,
+    ) -> Result<OwnerUploads, Problem> {
+        let Some(uploads) = self.token.redeem(named) else {
+            let session = self.authorize(context).await;
+            return session.map_err(|problem| match problem {
+                Problem::Refused(refusal) => self.token.explain(refusal).into(),
+                problem => problem,
+            });
+        };
+        self.token.mark(context);
+        Ok(self.serving(uploads?))
+    }
+
+    /// Whether the token has admitted the request, which names another upload after all, or none.
+    /// Then the caller is [authorized](Self::authorize), as if there were no token.
+    pub(crate) fn is_for_another(&self, named: Option<&UploadId>) -> bool {
+        self.token.is_for_another(named)
+    }
+
+    /// Authorizes the caller of a request that is not for the upload of its token.
+    pub(crate) async fn authorize_instead(
+        &self,
+        context: &mut Context<'a>,
+        named: Option<&UploadId>,
+    ) -> Result<OwnerUploads, Problem> {
+        self.token.put_by();
+        self.token.mark(context);
+        match named {
+            Some(_) => self.admit_as(None, context).await,
+            // It begins an upload, for which there is no token.
+            None => self.authorize(context).await,
+        }
+    }
+
+    /// Notes for the log whose upload a request is for that a token has admitted.
+    pub(crate) fn confirm(&self, id: &UploadId, uploads: &OwnerUploads) {
+        if self.token.admits() {
+            self.seen.names(id);
+            self.seen.is_by(&self.settings.log, uploads.owner());
+        }
+    }
+
+    fn serving(&self, uploads: OwnerUploads) -> OwnerUploads {
+        let uploads = uploads.for_dialect(self.dialect);
+        let arrived = self.caller.arrived();
+        match self.token.admits() {
+            false => uploads.for_request(arrived, &self.parts.extensions),
+            true => {
+                let mut extensions = self.parts.extensions.clone();
+                self.token.mark_extensions(&mut extensions);
+                uploads.for_request(arrived, &extensions)
+            }
+        }
+    }
+
+    /// Notes where the upload of the request stands.
+    pub(crate) fn stands(&self, upload: &Upload) {
+        self.seen.stands(upload);
+        if upload.status() != Status::Complete {
+            // Only the first one counts.
+            self.upload.get_or_init(|| upload.id);
+        }
+    }
+
+    /// Adds a token for an upload to an answer, if the application hands them out.
+    pub(crate) fn hand_out_token(&self, id: &UploadId, headers: &mut HeaderMap) {
+        self.token.hand_out(self.settings, id, headers);
     }
 
     /// Returns the maximum size of the file that the request may add to, where `configured` is the
@@ -197,6 +313,7 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
 ) -> Outcome {
     let (mut parts, body) = request.into_parts();
     detach(&mut parts);
+    let token = Presented::read(settings, &mut parts).await;
     let guard = settings.uploads.shutdown_guard();
     let mut body = Incoming::new(body, &parts.headers, settings, caller.clone());
     let exchange = Exchange {
@@ -204,6 +321,8 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
         parts: &parts,
         seen,
         caller: &caller,
+        token: &token,
+        upload: OnceLock::new(),
         guard,
         dialect: D::NAME,
         rejected: OnceLock::new(),
@@ -211,9 +330,17 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
     let handled = dialect.handle(action, &exchange, &mut body).await;
     seen.has_received(body.received());
     let mut response = match handled {
-        Ok(Reply::Answer(response)) => response,
+        Ok(Reply::Answer(mut response)) => {
+            if let Some(id) = exchange.upload.get().filter(|_| response.status().is_success()) {
+                exchange.hand_out_token(id, response.headers_mut());
+            }
+            response
+        }
         Ok(Reply::Finished(finish)) => {
-            let Finish { completion, replay, framing } = *finish;
+            let Finish { completion, replay, mut framing } = *finish;
+            if framing.discards == Discards::None {
+                exchange.hand_out_token(completion.file().id(), &mut framing.not_taken);
+            }
             seen.stands(completion.file().record());
             let refused = framing.clone();
             let pending = Pending { completion, framing, unreadable: replay.unreadable() };
@@ -221,6 +348,7 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
                 // The body has been read completely.
                 Ok(pending) => {
                     dialect.prepare(&mut parts, pending.completion.file().record());
+                    token.mark_extensions(&mut parts.extensions);
                     parts.extensions.insert(pending.completion.file().clone());
                     let request = Request::from_parts(parts, replay);
                     return Outcome::Finished(Box::new(Finished { request, pending }));

@@ -144,7 +144,13 @@ impl<'a> Beginning<'a> {
     }
 
     /// Goes on with the upload that the bytes before turned out to belong to.
-    pub(crate) async fn belongs_to(&mut self, upload: &Upload) -> Result<(), Problem> {
+    pub(crate) async fn belongs_to(
+        &mut self,
+        upload: &Upload,
+        uploads: &'a OwnerUploads,
+        context: Context<'a>,
+    ) -> Result<(), Problem> {
+        (self.uploads, self.context) = (uploads, context);
         // If the application was asked, it was about another upload.
         self.wanted = 0;
         self.want(upload.offset());

@@ -15,6 +15,7 @@ mod location;
 mod path;
 mod refusals;
 pub(crate) mod resumable;
+mod token;
 pub(crate) mod tus;
 
 pub(crate) use self::body::{Answered, BodyError, BoxError, Incoming, Payload};

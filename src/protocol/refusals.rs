@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use crate::code;
-use crate::engine::Quota;
+use crate::engine::{ErrorKind, Quota};
 use crate::policy::Refusal;
 
 /// Refuses a request that is wrong in itself.
@@ -31,6 +31,15 @@ pub(super) fn full() -> Refusal {
 pub(super) fn key_reused() -> Refusal {
     let detail = "The Idempotency-Key was used for an upload with other parameters";
     Refusal::coded(code::KEY_REUSED, StatusCode::CONFLICT, detail)
+}
+
+/// Refuses a token.
+pub(super) fn bad_token(kind: &ErrorKind) -> Refusal {
+    let detail = match kind {
+        ErrorKind::ExpiredToken => "The token has expired",
+        _ => "The token is not valid for this upload",
+    };
+    Refusal::coded(kind.code(), StatusCode::UNAUTHORIZED, detail)
 }
 
 /// Says that the store has failed.

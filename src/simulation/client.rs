@@ -12,7 +12,8 @@ use super::world::{Answer, LIFE, Node, World};
 use crate::checksum::Running;
 use crate::store::bucket::Mutation;
 use crate::{
-    AppendMode, CompletedUpload, Error, ErrorKind, IdempotencyKey, NewUpload, Status, UploadId,
+    AppendMode, CompletedUpload, Error, ErrorKind, IdempotencyKey, NewUpload, Owner, OwnerUploads,
+    Status, UploadId, UploadToken,
 };
 
 /// A client of one upload.
@@ -24,6 +25,10 @@ pub(super) struct Client {
     /// Where it thinks that the upload stands, and will end.
     offset: u64,
     total: Option<u64>,
+    /// Good for longer than any upload lives.
+    token: UploadToken,
+    /// Whether its session has ended.
+    by_token: bool,
 }
 
 /// How far a chunk had come when it failed.
@@ -51,7 +56,9 @@ impl Client {
             let known = known.lock().unwrap();
             (known.id, known.floor, known.total)
         };
-        Self { world: Arc::clone(world), known: Arc::clone(known), id, offset, total }
+        let token = world.keys.sign(&id, world.cloud.now() + 1000 * LIFE);
+        let (world, known) = (Arc::clone(world), Arc::clone(known));
+        Self { world, known, id, offset, total, token, by_token: false }
     }
 
     /// Begins an upload, unless that fails too often.
@@ -61,6 +68,7 @@ impl Client {
             let bytes = if world.one_in(3) { Vec::new() } else { fresh(world, total) };
             (NewUpload::new().filename("a.bin").total(total), total, bytes)
         };
+        let owner = world.flip().then(|| Owner::new("alice"));
         // With a key, the same is sent again until there is an answer.
         let key = world.flip().then(|| format!("{:032x}", world.dice().u128(..)));
         let same = key.map(|key| {
@@ -74,7 +82,7 @@ impl Client {
             let node = world.pick().await;
             let (new, total, bytes) = same.clone().unwrap_or_else(describe);
             let work = async {
-                let uploads = node.uploads.for_owner(None);
+                let uploads = node.uploads.for_owner(owner.clone());
                 if let Some(upload) = uploads.created_before(&new).await? {
                     return Ok(upload);
                 }
@@ -99,7 +107,7 @@ impl Client {
                         if was_lost {
                             world.begun_again();
                         }
-                        client.begin_again(new).await?;
+                        client.begin_again(new, owner).await?;
                     }
                     return Ok(Some(client));
                 }
@@ -116,10 +124,10 @@ impl Client {
     }
 
     /// The same creation again, on any node, gives this upload.
-    async fn begin_again(&self, new: &NewUpload) -> Checked {
+    async fn begin_again(&self, new: &NewUpload, owner: Option<Owner>) -> Checked {
         let node = self.world.pick().await;
         let work = async {
-            let append = node.uploads.for_owner(None).create(new.clone()).await?;
+            let append = node.uploads.for_owner(owner).create(new.clone()).await?;
             Ok::<_, Error>((append.is_new(), append.upload().clone()))
         };
         match self.world.ask(&node, self.world.patience(), work).await {
@@ -156,6 +164,13 @@ impl Client {
     }
 
     async fn step(&mut self) -> Checked {
+        if self.world.one_in(10) {
+            self.note("has no session any more");
+            self.by_token = true;
+        }
+        if self.by_token && self.world.one_in(4) {
+            return self.trespass().await;
+        }
         let point = self.world.below(100);
         let whole = self.total.is_none_or(|total| total == self.offset);
         let plan = &self.world.plan;
@@ -212,8 +227,12 @@ impl Client {
         let node = self.world.pick().await;
         self.note(&format!("status on {node:?}"));
         let request = self.known().look();
-        let uploads = node.uploads.for_operator();
-        let work = uploads.status(&self.id);
+        let work = async {
+            match self.by_token {
+                true => self.redeem(&node).await?.status(&self.id).await,
+                false => node.uploads.for_operator().status(&self.id).await,
+            }
+        };
         match self.world.ask(&node, self.world.patience(), work).await {
             Answer::Got(upload) => {
                 self.note(&format!("stands at {} {:?}", upload.offset(), upload.status()));
@@ -325,8 +344,13 @@ impl Client {
         bytes: &[u8],
     ) -> Result<crate::Upload, Failed> {
         let world = &self.world;
-        let mut append =
-            node.uploads.for_operator().append(&self.id, at, mode).await.map_err(Failed::Begun)?;
+        let append = async {
+            match self.by_token {
+                true => self.redeem(node).await?.append(&self.id, at, mode).await,
+                false => node.uploads.for_operator().append(&self.id, at, mode).await,
+            }
+        };
+        let mut append = append.await.map_err(Failed::Begun)?;
         let mut middle = world.dice().usize(0..=bytes.len());
         if middle < TELLING {
             // What is kept of it must tell whose it is.
@@ -339,6 +363,41 @@ impl Client {
         }
         append.write(&bytes[middle..]).await.map_err(Failed::Written)?;
         append.commit().await.map_err(Failed::Committed)
+    }
+
+    /// What a node lets a client do whose session has ended.
+    async fn redeem(&self, node: &Node) -> Result<OwnerUploads, Error> {
+        node.uploads.for_token(&self.world.keys, self.token.as_str()).await
+    }
+
+    /// Tries its token on somebody else's upload, or on another one of its own.
+    async fn trespass(&self) -> Checked {
+        let others = self.world.known();
+        let other = &others[self.world.dice().usize(0..others.len())];
+        let other = other.lock().unwrap().id;
+        if other == self.id {
+            return Ok(());
+        }
+        let (node, what) = (self.world.pick().await, self.world.below(4));
+        self.note(&format!("tries its token on upload {other} on {node:?}"));
+        let work = async {
+            let uploads = self.redeem(&node).await?;
+            match what {
+                0 => uploads.status(&other).await.map(drop),
+                1 => uploads.append(&other, 0, AppendMode::AllOrNothing).await.map(drop),
+                2 => uploads.open(&other).await.map(drop),
+                _ => uploads.set_expires(&other, None).await.map(drop),
+            }
+        };
+        match self.world.ask(&node, self.world.patience(), work).await {
+            Answer::Got(()) => Err(format!("its token opens upload {other}")),
+            Answer::Failed(error) => match error.kind() {
+                // Its own may be gone.
+                ErrorKind::NotFound | ErrorKind::Expired | ErrorKind::Store => Ok(()),
+                kind => Err(format!("its token tells {kind:?} of upload {other}")),
+            },
+            Answer::Lost => Ok(()),
+        }
     }
 
     /// Asks where to go on, as a client does after a failure.
@@ -354,8 +413,12 @@ impl Client {
             known.cancelling += 1;
             known.begin()
         };
-        let uploads = node.uploads.for_operator();
-        let work = uploads.cancel(&self.id);
+        let work = async {
+            match self.by_token {
+                true => self.redeem(&node).await?.cancel(&self.id).await,
+                false => node.uploads.for_operator().cancel(&self.id).await,
+            }
+        };
         match self.world.ask(&node, self.world.patience(), work).await {
             Answer::Got(upload) => {
                 self.note("cancelled");
@@ -468,7 +531,13 @@ impl Client {
 
     async fn hand_over(&self, node: &Node, request: &Request) -> Ended {
         let world = &self.world;
-        let completion = match node.uploads.for_operator().complete(&self.id, None).await {
+        let completion = async {
+            match self.by_token {
+                true => self.redeem(node).await?.complete(&self.id, None).await,
+                false => node.uploads.for_operator().complete(&self.id, None).await,
+            }
+        };
+        let completion = match completion.await {
             Ok(completion) => completion,
             Err(error) => return Ended::Refused(error),
         };

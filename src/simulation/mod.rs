@@ -3,7 +3,8 @@
 //! Each seed sets what can go wrong and how often, how many nodes and clients there are, and what
 //! they do. After each step the objects are examined, past all faults: what was acknowledged is in
 //! the file, no offset that anybody was told has shrunk, nothing is in the file that was refused,
-//! an upload that lives can be read, and one that was removed stays so. At the end nothing goes
+//! an upload that lives can be read, and one that was removed stays so. Clients lose their session
+//! now and then and go on by token, which gets at no other upload. At the end nothing goes
 //! wrong any more, open uploads are brought to their end, the others expire, and no object may be
 //! left.
 //!
@@ -76,6 +77,7 @@ fn each_mistake_is_found() {
         Mutation::NoEndCheck,
         Mutation::NoGrace,
         Mutation::NoKeys,
+        Mutation::NoUploadInToken,
     ] {
         let found = search(0..400, mutation, false, &Mutex::default());
         println!("{mutation:?}: {found:?}");

@@ -17,7 +17,7 @@ use super::faults::{Cloud, FaultStore, Weather};
 use super::known::Known;
 use crate::store::bucket::Mutation;
 use crate::store::{BucketStore, DynStore, StoreError};
-use crate::{Error, Event, Expiry, Observer, UploadId, Uploads};
+use crate::{Error, Event, Expiry, Observer, TokenKeys, UploadId, Uploads};
 
 /// What a seed sets for its whole run.
 #[derive(Clone, Debug)]
@@ -100,6 +100,8 @@ pub(super) struct Node {
 pub(super) struct World {
     pub(super) cloud: Arc<Cloud>,
     pub(super) plan: Plan,
+    /// Those of all nodes.
+    pub(super) keys: TokenKeys,
     dice: Mutex<Rng>,
     nodes: Mutex<Vec<Arc<Node>>>,
     count: Mutex<usize>,
@@ -132,9 +134,12 @@ impl World {
         };
         let audit = connect(Arc::new(cloud.objects()), &plan, clock)?;
         let nodes = plan.nodes;
+        let mut keys = TokenKeys::new([7; 32]).map_err(|error| error.to_string())?;
+        keys.is_good_for_all = plan.mutation == Mutation::NoUploadInToken;
         let world = Self {
             cloud,
             plan,
+            keys,
             dice: Mutex::new(dice),
             nodes: Mutex::default(),
             count: Mutex::new(0),

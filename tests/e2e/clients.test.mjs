@@ -67,6 +67,35 @@ async function arrived(file) {
   await sameBytes(saved[0], file);
 }
 
+/** A server whose session ends with the first chunk, and that takes the token from then on. */
+async function forgetful({ gives }) {
+  const token = "A".repeat(76);
+  const id = "5230ec1f59d1485d9d7974b853802e31";
+  const seen = [];
+  let offset = 0;
+  const site = createServer(async (request, response) => {
+    for await (const _ of request);
+    if (request.url === "/md5.js") {
+      response.writeHead(200, { "Content-Type": "text/javascript" });
+      return response.end(await readFile(path.join(ROOT, "page/md5.js")));
+    }
+    // A browser looks for an icon.
+    if (request.method !== "POST") return response.writeHead(404).end();
+    const bears = request.headers["upload-token"] === token;
+    const answer = (status, content, headers = {}) =>
+      response.writeHead(status, headers).end(JSON.stringify(content));
+    seen.push(bears ? "token" : "session");
+    if (offset > 0 && !bears) return answer(403, { code: "unauthenticated", detail: "Log in" });
+    if (request.url.endsWith("_complete")) return answer(200, { saved: true });
+    const [, last] = request.headers["content-range"].match(/-(\d+)\//);
+    offset = Number(last) + 1;
+    answer(200, { upload_id: id, offset }, bears || !gives ? {} : { "Upload-Token": token });
+  });
+  site.listen(0, "127.0.0.1");
+  await once(site, "listening");
+  return { seen, url: `http://127.0.0.1:${site.address().port}`, close: () => site.close() };
+}
+
 /** An upload that somebody else has begun, and not ended. */
 async function begin(file, bytes) {
   const whole = await readFile(file);
@@ -202,6 +231,20 @@ runpy.run_path("${path.join(CLIENTS, "upload.py")}", run_name="__main__")
     assert.match(stdout, /'saved': 'naïve.txt'/);
     assert.match(path.basename((await server.saved())[0]), /^\w{32}-naïve\.txt$/);
   });
+
+  for (const gives of [true, false]) {
+    test(`a session that ends ${gives ? "is replaced by the token" : "ends it without a token"}`, async () => {
+      const site = await forgetful({ gives });
+      const file = await randomFile(folder, "a.bin", 3 * MIB);
+      const command = [path.join(CLIENTS, "upload.py"), file, site.url + CHUNKS];
+      const ended = run("python3", command, { env: { ...env, CHUNK_BYTES: MIB } });
+      const { stdout } = await ended.catch((error) => error);
+      site.close();
+      const rest = gives ? ["token", "token", "token"] : [];
+      assert.deepEqual(site.seen, ["session", "session", ...rest]);
+      assert.equal(/'saved': True/.test(stdout), gives);
+    });
+  }
 
   test("says how it is called when it is called without a file", async () => {
     const wrong = await run("python3", [path.join(CLIENTS, "upload.py")], { env }).catch((error) => error);
@@ -345,6 +388,18 @@ describe("in a browser", TIMEOUT, () => {
       await send(file);
       await arrived(file);
     });
+
+    for (const gives of [true, false]) {
+      test(`a session that ends ${gives ? "is replaced by the token" : "ends it without a token"}`, async () => {
+        const site = await forgetful({ gives });
+        await open(site.url);
+        const { saved } = await send(await randomFile(folder, "a.bin", 3 * MIB));
+        site.close();
+        assert.deepEqual(saved, gives ? { saved: true } : "Log in");
+        const rest = gives ? ["token", "token", "token"] : [];
+        assert.deepEqual(site.seen, ["session", "session", ...rest]);
+      });
+    }
 
     test("goes on when a chunk is cut off, and when answers are lost", async () => {
       await serve();

@@ -1,10 +1,13 @@
 //! The protocol's three requests.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE};
+use reqwest::header::{CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::multipart::{Form, Part};
 use reqwest::redirect::Policy;
 use reqwest::{Body, RequestBuilder, Response, StatusCode, Url};
@@ -22,6 +25,15 @@ pub(crate) struct Client {
     multipart: bool,
     fields: Vec<(String, String)>,
     timeout: Duration,
+    session: Session,
+}
+
+/// What goes on when the server wants a login: uploads by their tokens, if it gave them.
+#[derive(Default)]
+struct Session {
+    has_ended: AtomicBool,
+    /// The last token of each upload.
+    tokens: Mutex<HashMap<String, HeaderValue>>,
 }
 
 /// The position of a chunk in its file.
@@ -61,6 +73,7 @@ impl Client {
             multipart: args.multipart,
             fields: args.fields.clone(),
             timeout: args.timeout,
+            session: Session::default(),
         })
     }
 
@@ -86,7 +99,7 @@ impl Client {
             // If the answer is lost, the same request gives the same upload.
             request = request.header("Idempotency-Key", format!("\"{}\"", chunk.key));
         }
-        standing(self.answer(request, meter).await?).await
+        self.standing(self.answer(request, chunk.id, meter).await?).await
     }
 
     fn raw(&self, chunk: &Chunk<'_>, body: ChunkBody) -> RequestBuilder {
@@ -117,7 +130,7 @@ impl Client {
 
     pub(crate) async fn status(&self, id: &str, meter: &Meter) -> Result<Standing, Trouble> {
         let request = self.http.get(self.with_query(Some(id), &[]));
-        standing(self.answer(request, meter).await?).await
+        self.standing(self.answer(request, Some(id), meter).await?).await
     }
 
     pub(crate) async fn complete(
@@ -132,7 +145,8 @@ impl Client {
             .finish();
         let request = self.http.post(self.complete_url.clone());
         let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        self.answer(request.body(body), meter).await.map(|answer| answer.status())
+        let answer = self.answer(request.body(body), Some(id), meter).await;
+        answer.map(|answer| answer.status())
     }
 
     fn with_query(&self, id: Option<&str>, fields: &[(String, String)]) -> Url {
@@ -144,9 +158,44 @@ impl Client {
         url
     }
 
+    async fn standing(&self, response: Response) -> Result<Standing, Trouble> {
+        let status = response.status().as_u16();
+        let token = response.headers().get(UPLOAD_TOKEN).cloned();
+        let standing: Standing =
+            serde_json::from_slice(&response.bytes().await?).map_err(|_| {
+                let why = "this is no server of chunked uploads: it answers with";
+                Trouble::Refused(format!("{why} {status}"))
+            })?;
+        if let Some(mut token) = token {
+            token.set_sensitive(true);
+            self.session.tokens().insert(standing.upload_id.clone(), token);
+        }
+        Ok(standing)
+    }
+
     /// Sends a request, and gives up if it makes no progress for too long.
-    async fn answer(&self, request: RequestBuilder, meter: &Meter) -> Result<Response, Trouble> {
-        let mut answer = std::pin::pin!(async { check(request.send().await?).await });
+    async fn answer(
+        &self,
+        mut request: RequestBuilder,
+        id: Option<&str>,
+        meter: &Meter,
+    ) -> Result<Response, Trouble> {
+        let known = id.and_then(|id| self.session.token(id));
+        let token = known.clone().filter(|_| self.session.has_ended.load(Ordering::Relaxed));
+        if let Some(token) = &token {
+            request = request.header(UPLOAD_TOKEN, token);
+        }
+        let mut answer = std::pin::pin!(async {
+            let response = request.send().await?;
+            let wants_login =
+                matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+            if wants_login && token.is_none() && known.is_some() {
+                self.session.has_ended.store(true, Ordering::Relaxed);
+                let why = "the session has ended; the upload goes on by its token".to_owned();
+                return Err(Trouble::Again { why, after: Some(Duration::ZERO) });
+            }
+            check(response).await
+        });
         loop {
             let before = meter.position();
             tokio::select! {
@@ -160,9 +209,14 @@ impl Client {
     }
 }
 
-async fn standing(response: Response) -> Result<Standing, Trouble> {
-    let status = response.status().as_u16();
-    serde_json::from_slice(&response.bytes().await?).map_err(|_| {
-        Trouble::Refused(format!("this is no server of chunked uploads: it answers with {status}"))
-    })
+impl Session {
+    fn token(&self, id: &str) -> Option<HeaderValue> {
+        self.tokens().get(id).cloned()
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, HashMap<String, HeaderValue>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
+
+const UPLOAD_TOKEN: HeaderName = HeaderName::from_static("upload-token");

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -29,7 +29,9 @@ use tokio::net::{TcpListener, TcpStream, tcp};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::watch;
 use tower_chunked_upload::store::MemoryStore;
-use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+use tower_chunked_upload::{
+    ChunkedUploadLayer, CompletedUpload, Context, Owner, Policy, Refusal, TokenKeys, Uploads,
+};
 
 const CHUNK: u64 = 64 << 10;
 /// Some chunks and a piece of one.
@@ -753,6 +755,50 @@ async fn each_answer_is_followed() {
         assert!(ended.complained.contains(complaint), "{name}: {}", ended.complained);
         assert!(scripted.answers.lock().unwrap().is_empty(), "{name}: {}", ended.complained);
         assert_eq!(scripted.arrived.lock().unwrap().len(), usize::from(code == 0), "{name}");
+    }
+}
+
+/// The user's session ends after so many requests.
+struct Session {
+    requests: AtomicUsize,
+    ends_after: usize,
+}
+
+impl Policy for Session {
+    async fn authorize(&self, _: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+        match self.requests.fetch_add(1, Ordering::Relaxed) < self.ends_after {
+            true => Ok(Some(Owner::new("alice"))),
+            false => Err(Refusal::unauthenticated()),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_goes_on_by_its_token_when_the_session_ends() {
+    for (ends_after, gives, code) in [(2, true, 0), (5, true, 0), (2, false, 1), (0, true, 1)] {
+        let uploads = Uploads::builder(MemoryStore::new()).build().unwrap();
+        let session = Arc::new(Session { requests: AtomicUsize::new(0), ends_after });
+        let mut layer = ChunkedUploadLayer::new(uploads).policy(Arc::clone(&session));
+        if gives {
+            let keys = TokenKeys::new([7; 32]).unwrap();
+            layer = layer.hand_out_tokens(&keys, Duration::from_secs(3600));
+        }
+        let arrived = Arc::new(AtomicUsize::new(0));
+        let done = Arc::clone(&arrived);
+        let done = post(move |upload: CompletedUpload| async move {
+            assert_eq!((upload.size(), &upload.record().owner), (SIZE, &Some("alice".into())));
+            done.fetch_add(1, Ordering::Relaxed);
+        });
+        let app = Router::new().route("/api/chunked_upload_complete", done).layer(layer);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let ended = upload(addr, &[], &[&World::new().big()]).await.with(code);
+        // Once it has a token, it asks for no session any more.
+        assert_eq!(session.requests.load(Ordering::Relaxed), ends_after + 1);
+        let name = format!("{ends_after} {gives}");
+        assert_eq!(arrived.load(Ordering::Relaxed), usize::from(code == 0), "{name}");
+        assert_eq!(ended.complained.contains("goes on by its token"), code == 0, "{name}");
     }
 }
 

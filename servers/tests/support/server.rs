@@ -458,6 +458,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// In lower case.
     pub(crate) head: String,
+    /// Its `Upload-Token`.
+    pub(crate) token: Option<String>,
     pub(crate) json: Value,
 }
 
@@ -523,13 +525,15 @@ pub(crate) fn read_answer(stream: &mut TcpStream) -> io::Result<Answer> {
     let mut buffer = [0; 4096];
     loop {
         if let Some(end) = memchr::memmem::find(&bytes, b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+            let token = head.lines().find_map(|line| line.strip_prefix("upload-token: "));
+            let (token, head) = (token.map(str::to_owned), head.to_ascii_lowercase());
             let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
             let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
             let length: usize = length.map_or(0, |length| length.parse().unwrap());
             if let Some(body) = bytes.get(end + 4..end + 4 + length) {
                 let json = serde_json::from_slice(body).unwrap_or(Value::Null);
-                return Ok(Answer { status, head, json });
+                return Ok(Answer { status, head, token, json });
             }
         }
         match stream.read(&mut buffer)? {

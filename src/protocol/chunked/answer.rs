@@ -182,6 +182,9 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
             Refusal::coded(code, StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down")
                 .header(header::RETRY_AFTER, HeaderValue::from_static("5"))
         }
+        ErrorKind::InvalidToken | ErrorKind::ExpiredToken => {
+            refusals::bad_token(kind).with_status(StatusCode::FORBIDDEN)
+        }
         ErrorKind::Full => refusals::full(),
         ErrorKind::Source => bad(code, "The request ended before its end"),
         ErrorKind::Damaged => {

@@ -1,6 +1,6 @@
 //! Receiving a chunk.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -35,11 +35,17 @@ pub(super) async fn receive<B: Payload>(
         _ => Ok(Query::default()),
     };
     let id = query::id(&query);
-    let context = exchange.context(Action::Append, id.as_ref());
-    let uploads = exchange.authorize(&context).await?.order_tolerance(ORDER_TOLERANCE);
-    let limit = exchange.limit(context, exchange.settings.uploads.max_bytes()).await?;
+    let mut context = exchange.context(Action::Append, id.as_ref());
+    let uploads = match (&kind, &id) {
+        (Ok(BodyKind::Form(_)), _) => exchange.admit_unnamed(&mut context).await?,
+        (_, Some(_)) => exchange.admit(&mut context).await?,
+        // It begins an upload, for which there is no token.
+        _ => exchange.authorize(&context).await?,
+    };
+    let by = Authorized::new(exchange, context, uploads).await?;
+    let limit = by.limit;
     let range = read_range(chunked, exchange.parts)?;
-    let request = Request { chunked, exchange, context, uploads, limit, range };
+    let request = Request { chunked, exchange, by, instead: OnceLock::new(), range };
     // An existing upload may have its own limit.
     if request.start() == 0 && !query::has_id(exchange.parts) {
         request.check_total(limit)?;
@@ -48,7 +54,7 @@ pub(super) async fn receive<B: Payload>(
         BodyKind::Form(boundary) => request.receive_form(boundary, body).await?,
         BodyKind::Raw(file) => request.receive_raw(file, query?, body).await?,
     };
-    exchange.seen.stands(&upload);
+    exchange.stands(&upload);
     let mut content = status_body(&upload);
     let context = exchange.context(Action::Append, Some(&upload.id));
     let mut answer = Answering { context, upload: &upload, content: &mut content };
@@ -60,10 +66,28 @@ pub(super) async fn receive<B: Payload>(
 struct Request<'a> {
     chunked: &'a Chunked,
     exchange: &'a Exchange<'a>,
+    by: Authorized<'a>,
+    /// Takes its place if a form is not for the upload of its token.
+    instead: OnceLock<Authorized<'a>>,
+    range: Option<ContentRange>,
+}
+
+/// Whose request it is, and how large their files may be.
+struct Authorized<'a> {
     context: Context<'a>,
     uploads: OwnerUploads,
     limit: Option<u64>,
-    range: Option<ContentRange>,
+}
+
+impl<'a> Authorized<'a> {
+    async fn new(
+        exchange: &'a Exchange<'_>,
+        context: Context<'a>,
+        uploads: OwnerUploads,
+    ) -> Result<Self, Problem> {
+        let limit = exchange.limit(context, exchange.settings.uploads.max_bytes()).await?;
+        Ok(Self { context, uploads: uploads.order_tolerance(ORDER_TOLERANCE), limit })
+    }
 }
 
 /// What the request says about the file.
@@ -77,7 +101,27 @@ enum BodyKind {
     Raw(File),
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    fn by(&self) -> &Authorized<'a> {
+        self.instead.get().unwrap_or(&self.by)
+    }
+
+    /// Authorizes the caller after all, if a form that a token has admitted turns out to be for
+    /// another upload, or to begin one.
+    async fn decide(&self, id: Option<&str>) -> Result<(), Problem> {
+        let exchange = self.exchange;
+        let named = id.and_then(|id| id.parse().ok());
+        if exchange.is_for_another(named.as_ref()) {
+            let mut context = self.by.context;
+            let uploads = exchange.authorize_instead(&mut context, named.as_ref()).await?;
+            let instead = Authorized::new(exchange, context, uploads).await?;
+            drop(self.instead.set(instead));
+        } else if let (Some(named), None) = (&named, self.by.context.upload_id) {
+            exchange.confirm(named, &self.by().uploads);
+        }
+        Ok(())
+    }
+
     /// Receives `multipart/form-data` with its parts in any order.
     async fn receive_form<B: Payload>(
         &self,
@@ -150,7 +194,7 @@ impl Request<'_> {
     /// limit when the id arrives.
     fn provisional_limit(&self) -> Option<u64> {
         match self.start() {
-            0 => self.limit,
+            0 => self.by().limit,
             _ => self.exchange.settings.uploads.within_reach(None),
         }
     }
@@ -197,6 +241,9 @@ impl Request<'_> {
             self.check_size(size, 0, self.provisional_limit())?;
             self.check_total(self.provisional_limit())?;
         }
+        if id.is_some() || self.start() == 0 {
+            self.decide(id).await?;
+        }
         let target = match (id, self.start()) {
             (Some(id), _) => {
                 let append = self.resume(id, &file, fields, size, Some(self.start())).await?;
@@ -205,19 +252,22 @@ impl Request<'_> {
             // A new upload, unless an id follows the file.
             (None, 0) => self.create(&file, fields, size).await?,
             // An upload whose id must follow the file.
-            (None, _) => Target::Begun(Box::new(self.uploads.stage().await?)),
+            (None, _) => Target::Begun(Box::new(self.by().uploads.stage().await?)),
         };
         let first = match (&target, id) {
-            (Target::There(_), _) => Beginning::unseen(self.exchange, &self.uploads, self.context),
+            (Target::There(_), _) => {
+                Beginning::unseen(self.exchange, &self.by().uploads, self.by().context)
+            }
             (Target::Begun(_), None) if self.start() > 0 => {
-                Beginning::staged(self.exchange, &self.uploads, self.context, self.start())
+                let at = self.start();
+                Beginning::staged(self.exchange, &self.by().uploads, self.by().context, at)
             }
             (
                 Target::Resumed(append) | Target::Begun(append) | Target::Repeated { append, .. },
                 _,
             ) => {
                 let upload = append.upload();
-                Beginning::of(self.exchange, &self.uploads, self.context, upload).await?
+                Beginning::of(self.exchange, &self.by().uploads, self.by().context, upload).await?
             }
         };
         Ok(Receiver { target, first, file, received: 0 })
@@ -236,15 +286,15 @@ impl Request<'_> {
             .content_type(file.content_type.clone())
             .total(self.range.as_ref().map(|range| range.total))
             .idempotency_key(idempotency_key(&self.exchange.parts.headers)?);
-        if let Some(upload) = self.uploads.created_before(&new).await? {
+        if let Some(upload) = self.by().uploads.created_before(&new).await? {
             return self.repeat(upload, file, fields, size).await;
         }
         let policy = &self.exchange.settings.policy;
-        let candidate = self.candidate(self.context, file, fields, None);
+        let candidate = self.candidate(self.by().context, file, fields, None);
         self.exchange.ask(policy.validate(&candidate)).await?;
         let attributes = self.exchange.ask(policy.attributes(&candidate)).await?;
-        let new = new.attributes(attributes).limit(self.limit);
-        match begin(&self.uploads, new).await? {
+        let new = new.attributes(attributes).limit(self.by().limit);
+        match begin(&self.by().uploads, new).await? {
             Begun::New(append) => {
                 self.exchange.seen.names(&append.upload().id);
                 Ok(Target::Begun(append))
@@ -285,7 +335,7 @@ impl Request<'_> {
         let id: UploadId = id.parse().map_err(|_| ErrorKind::NotFound)?;
         self.exchange.seen.names(&id);
         let check = |upload| self.check_resumed(upload, file, fields, size, at);
-        let (lease, limit) = self.uploads.acquire_if(&id, check).await?;
+        let (lease, limit) = self.by().uploads.acquire_if(&id, check).await?;
         let mut append = lease.append(AppendMode::AllOrNothing);
         append.set_limit(limit);
         if let Some(range) = &self.range {
@@ -312,9 +362,9 @@ impl Request<'_> {
         {
             return Err(ErrorKind::TotalMismatch { total }.into());
         }
-        let context = Context { upload_id: Some(&upload.id), ..self.context };
+        let context = Context { upload_id: Some(&upload.id), ..self.by().context };
         let limit = match upload.max_bytes {
-            None => self.limit,
+            None => self.by().limit,
             own => self.exchange.limit(context, own).await?,
         };
         self.check_total(limit)?;
@@ -337,9 +387,11 @@ impl Request<'_> {
             // The id followed the file: the staged bytes are moved to their upload.
             (Target::Begun(mut staged), Some(id)) => {
                 first.release(&mut staged).await?;
+                self.decide(Some(id)).await?;
                 let resumed = self.resume(id, &file, &fields, Some(size), Some(self.start()));
                 let mut append = Box::new(resumed.await?);
-                first.belongs_to(append.upload()).await?;
+                let by = self.by();
+                first.belongs_to(append.upload(), &by.uploads, by.context).await?;
                 append.take_from(*staged).await?;
                 append
             }
@@ -376,7 +428,7 @@ impl Request<'_> {
     /// Refuses a chunk that would start an upload at another offset than 0, or that exceeds the
     /// limit.
     fn check_start(&self) -> Result<(), Problem> {
-        self.check_total(self.limit)?;
+        self.check_total(self.by().limit)?;
         match self.start() {
             0 => Ok(()),
             // Without an offset in the answer: a client that continues from it would start one
@@ -393,13 +445,13 @@ impl Request<'_> {
         self.range.as_ref().map_or(0, |range| range.start)
     }
 
-    fn candidate<'a>(
+    fn candidate<'c>(
         &self,
-        context: Context<'a>,
-        file: &'a File,
-        fields: &'a [(String, String)],
-        upload: Option<&'a Upload>,
-    ) -> Candidate<'a> {
+        context: Context<'c>,
+        file: &'c File,
+        fields: &'c [(String, String)],
+        upload: Option<&'c Upload>,
+    ) -> Candidate<'c> {
         Candidate {
             context,
             raw_filename: &file.name,

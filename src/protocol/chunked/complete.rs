@@ -24,12 +24,18 @@ pub(super) async fn complete<B: Payload>(
     exchange: &Exchange<'_>,
     body: &mut Incoming<B>,
 ) -> Result<Reply, Problem> {
-    let uploads = exchange.authorize(&exchange.context(Action::Complete, None)).await?;
+    let mut context = exchange.context(Action::Complete, None);
+    let mut uploads = exchange.admit_unnamed(&mut context).await?;
     let content = body
         .read_small(exchange.settings.replayed_bytes)
         .await?
         .ok_or_else(|| request_too_large("The request is too large"))?;
-    let (id, md5) = read_fields(chunked.form_limits, exchange.parts, &content)?;
+    let fields = read_fields(chunked.form_limits, exchange.parts, &content);
+    let named = fields.as_ref().ok().and_then(|(id, _)| id.as_deref()?.parse().ok());
+    if exchange.is_for_another(named.as_ref()) {
+        uploads = exchange.authorize_instead(&mut context, named.as_ref()).await?;
+    }
+    let (id, md5) = fields?;
     if !is_self_delimiting(exchange.parts) {
         body.check_truncation()?;
     }
@@ -44,6 +50,7 @@ pub(super) async fn complete<B: Payload>(
     };
     let id: UploadId = id.parse().map_err(|_| ErrorKind::NotFound)?;
     exchange.seen.names(&id);
+    exchange.confirm(&id, &uploads);
     let digest = md5.as_deref().and_then(Digest::md5);
     if md5.is_some() && digest.is_none() {
         // No file can have this MD5, but other problems with the upload take precedence.

@@ -12,7 +12,7 @@ use crate::protocol::{Exchange, Problem};
 pub(super) async fn status(exchange: &Exchange<'_>) -> Result<Answer, Problem> {
     let (uploads, id) = requested_upload(exchange, Action::Status).await?;
     let upload = uploads.status(&id).await?;
-    exchange.seen.stands(&upload);
+    exchange.stands(&upload);
     let mut content = status_body(&upload);
     content.insert("total".to_owned(), upload.total().into());
     content.insert("status".to_owned(), serde_json::json!(upload.status()));
@@ -36,7 +36,7 @@ async fn requested_upload(
 ) -> Result<(OwnerUploads, UploadId), Problem> {
     let query = query::read(exchange.parts);
     let id = query::id(&query);
-    let uploads = exchange.authorize(&exchange.context(action, id.as_ref())).await?;
+    let uploads = exchange.admit(&mut exchange.context(action, id.as_ref())).await?;
     // Errors in the query are only reported to authorized callers.
     query?;
     Ok((uploads, id.ok_or(ErrorKind::NotFound)?))

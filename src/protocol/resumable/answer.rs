@@ -173,6 +173,7 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
         ErrorKind::KeyReused => refusals::key_reused(),
         ErrorKind::ShuttingDown => later(code, "The server is shutting down"),
         ErrorKind::Source => later(code, "The request ended before its end"),
+        ErrorKind::InvalidToken | ErrorKind::ExpiredToken => refusals::bad_token(kind),
         ErrorKind::Full => refusals::full(),
         ErrorKind::Store | ErrorKind::AlreadyExists => refusals::not_stored(code),
     }

@@ -31,8 +31,8 @@ pub(super) async fn append<B: Payload>(
     body: &mut Incoming<B>,
 ) -> Result<Reply, Problem> {
     let id = resumable.upload_id(exchange.parts);
-    let context = exchange.context(Action::Append, id.as_ref());
-    let uploads = exchange.authorize(&context).await?;
+    let mut context = exchange.context(Action::Append, id.as_ref());
+    let uploads = exchange.admit(&mut context).await?;
     let id = id.ok_or(ErrorKind::NotFound)?;
     let request = Request::read(resumable, exchange, context, body.exact_size())?;
     let problem = match request.append(&uploads, &id, body).await {
@@ -40,7 +40,7 @@ pub(super) async fn append<B: Payload>(
         Err(problem) => invalidate(&uploads, &id, problem).await,
     };
     let Ok(upload) = uploads.status(&id).await else { return Err(problem) };
-    exchange.seen.stands(&upload);
+    exchange.stands(&upload);
     let refusal = match problem {
         Problem::Engine(error) if matches!(error.kind(), ErrorKind::OffsetMismatch { .. }) => {
             let offset = shown_offset(&upload);
@@ -139,7 +139,7 @@ impl<'a> Request<'a> {
     }
 
     async fn answer(&self, lease: Lease, trailers: Option<&HeaderMap>) -> Result<Reply, Problem> {
-        self.exchange.seen.stands(lease.upload());
+        self.exchange.stands(lease.upload());
         if self.content.complete {
             let digests = self.content.of_whole(trailers)?;
             let finished = finish(self.resumable, self.exchange, lease, digests, Discards::None);

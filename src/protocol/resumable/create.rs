@@ -86,7 +86,7 @@ impl Creation<'_> {
             Err(problem) if has_key => return Err(problem),
             Err(problem) => return Err(invalidate(&self.uploads, &id, problem).await),
         };
-        exchange.seen.stands(lease.upload());
+        exchange.stands(lease.upload());
         if described.complete {
             // Nobody would find it, unless it failed and the answer tells where it is.
             let discards = if announced { Discards::None } else { Discards::Refused };
@@ -122,7 +122,7 @@ impl Creation<'_> {
         let most = described.total().or(self.limit).unwrap_or(u64::MAX);
         body.skip(most).await?.ok_or(ErrorKind::TooLong { total: most })?;
         let upload = self.uploads.end_append(&upload.id).await?;
-        self.exchange.seen.stands(&upload);
+        self.exchange.stands(&upload);
         let is_complete = upload.status() == Status::Complete;
         if described.complete && upload.total() == Some(0) && !is_complete {
             let digests = content.of_whole(body.trailers())?;
@@ -163,6 +163,7 @@ impl Creation<'_> {
                 headers.extend(url.map(|url| (LOCATION, url)));
                 let limits = self.resumable.limits(self.limit, lease.upload().expires());
                 headers.insert(UPLOAD_LIMIT, limits);
+                self.exchange.hand_out_token(&lease.upload().id, &mut headers);
                 interim.send(headers);
                 lease.append(content.mode())
             }

@@ -27,7 +27,7 @@ pub(super) async fn status(
 async fn shown(resumable: &Resumable, exchange: &Exchange<'_>) -> Result<Response<Bytes>, Problem> {
     let (uploads, id) = named(resumable, exchange, Action::Status).await?;
     let upload = uploads.end_append(&id).await?;
-    exchange.seen.stands(&upload);
+    exchange.stands(&upload);
     match upload.status() {
         // Where it stands shows when the application has answered.
         Status::Finishing => return Err(ErrorKind::Finishing.into()),
@@ -69,7 +69,7 @@ async fn named(
     action: Action,
 ) -> Result<(OwnerUploads, UploadId), Problem> {
     let id = resumable.upload_id(exchange.parts);
-    let uploads = exchange.authorize(&exchange.context(action, id.as_ref())).await?;
+    let uploads = exchange.admit(&mut exchange.context(action, id.as_ref())).await?;
     let headers = &exchange.parts.headers;
     if headers.contains_key(UPLOAD_OFFSET) || headers.contains_key(UPLOAD_COMPLETE) {
         let detail = "Such a request has neither Upload-Offset nor Upload-Complete";

@@ -28,8 +28,8 @@ pub(super) async fn append<B: Payload>(
     body: &mut Incoming<B>,
 ) -> Result<Reply, Problem> {
     let id = tus.upload_id(exchange.parts);
-    let context = exchange.context(Action::Append, id.as_ref());
-    let uploads = exchange.authorize(&context).await?;
+    let mut context = exchange.context(Action::Append, id.as_ref());
+    let uploads = exchange.admit(&mut context).await?;
     let id = id.ok_or(ErrorKind::NotFound)?;
     let result = match Request::read(tus, exchange, context, body.exact_size()) {
         Ok(request) => request.append(&uploads, &id, body).await,
@@ -37,7 +37,7 @@ pub(super) async fn append<B: Payload>(
     };
     let Err(problem) = result else { return result };
     let Ok(upload) = uploads.status(&id).await else { return Err(problem) };
-    exchange.seen.stands(&upload);
+    exchange.stands(&upload);
     let problem = match problem {
         // The engine knows nothing of the last byte. If another node has completed the upload
         // meanwhile, a client that asks where it stands finds that out; after a 403 it would give
@@ -136,7 +136,7 @@ impl<'a> Request<'a> {
         }
         let lease = append.commit_and_keep().await?;
         let upload = lease.upload();
-        self.exchange.seen.stands(upload);
+        self.exchange.stands(upload);
         if upload.total() == Some(upload.offset()) {
             return Box::pin(self.finish(lease)).await;
         }

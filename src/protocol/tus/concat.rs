@@ -164,7 +164,7 @@ pub(super) async fn join(
         _ => Problem::from(error),
     })?;
     let upload = lease.upload();
-    exchange.seen.stands(upload);
+    exchange.stands(upload);
     let mut headers = HeaderMap::new();
     insert(&mut headers, http::header::LOCATION, tus.location(exchange.parts, &upload.id));
     if upload.status() != Status::Complete && upload.total() == Some(upload.offset()) {

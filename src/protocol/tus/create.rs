@@ -72,7 +72,7 @@ pub(super) async fn create<B: Payload>(
     body.check_truncation()?;
     let lease = append.commit_and_keep().await?;
     let upload = lease.upload();
-    exchange.seen.stands(upload);
+    exchange.stands(upload);
     let mut headers = HeaderMap::new();
     insert(&mut headers, http::header::LOCATION, tus.location(parts, &upload.id));
     if upload.total() == Some(upload.offset()) && upload.kind != Kind::Part {
@@ -105,7 +105,7 @@ async fn repeat<B: Payload>(
     let most = upload.total().or(limit).unwrap_or(u64::MAX);
     let size = body.skip(most).await?.ok_or(ErrorKind::TooLong { total: most })?;
     let upload = uploads.end_append(&upload.id).await?;
-    exchange.seen.stands(&upload);
+    exchange.stands(&upload);
     let mut headers = HeaderMap::new();
     insert(&mut headers, http::header::LOCATION, tus.location(exchange.parts, &upload.id));
     // No offset tells the client that the application has not taken a file without bytes.

@@ -22,7 +22,7 @@ pub(super) async fn status(tus: &Tus, exchange: &Exchange<'_>) -> Result<Respons
 async fn shown(tus: &Tus, exchange: &Exchange<'_>) -> Result<Response<Bytes>, Problem> {
     let (uploads, id) = named(tus, exchange, Action::Status).await?;
     let mut upload = uploads.status(&id).await?;
-    exchange.seen.stands(&upload);
+    exchange.stands(&upload);
     if upload.is_joined() && upload.total().is_none() {
         upload.progress.total = concat::length(&uploads, upload.parts()).await;
     }
@@ -82,6 +82,6 @@ pub(super) async fn named(
     action: Action,
 ) -> Result<(OwnerUploads, UploadId), Problem> {
     let id = tus.upload_id(exchange.parts);
-    let uploads = exchange.authorize(&exchange.context(action, id.as_ref())).await?;
+    let uploads = exchange.admit(&mut exchange.context(action, id.as_ref())).await?;
     Ok((uploads, id.ok_or(ErrorKind::NotFound)?))
 }

@@ -37,6 +37,8 @@ pub(crate) enum Mutation {
     NoGrace,
     /// The key of a creation is passed over.
     NoKeys,
+    /// None of this store's: a token is good for all uploads of its owner.
+    NoUploadInToken,
 }
 
 impl Clock {
