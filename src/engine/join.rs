@@ -37,17 +37,30 @@ impl Access {
         let (access, ids) = (self.clone(), parts.to_vec());
         detached(async move {
             let new = new.joined_from(ids.iter().map(|id| Part::new(*id, None)).collect());
-            let record = access.new_record(new.clone());
+            let mut record = access.new_record(new.clone());
             if !new.has_key() {
                 return match access.joined_before(&record).await? {
                     Some(before) => access.join_again(&before).await,
                     None => access.create_joined(record).await,
                 };
             }
-            match access.look_up(&new, record).await? {
-                (_, Some(before)) => access.join_again(&before.id).await,
-                (record, None) => access.create_joined(record).await,
+            for _ in 0..MAX_ROUNDS {
+                let before;
+                (record, before) = access.look_up(&new, record).await?;
+                if let Some(before) = before {
+                    return access.join_again(&before.id).await;
+                }
+                match access.create_joined(record.clone()).await {
+                    // It was created in between, perhaps with other parts.
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            ErrorKind::AlreadyExists | ErrorKind::Superseded
+                        ) => {}
+                    created => return created,
+                }
             }
+            Err(ErrorKind::Busy.into())
         })
         .await
     }
@@ -101,22 +114,8 @@ impl Access {
         let engine = &self.engine;
         let claim =
             engine.claims.claim(&record.id, self.arrival(), engine.takeover_timeout).await?;
-        let id = record.id;
-        let created = async {
-            let mut writer = engine.new_writer(&record, &claim).await?;
-            writer.commit(Commit::new(Bytes::new(), record)).await?;
-            Ok::<_, Error>(writer)
-        };
-        let writer = match created.await {
-            // By a request with the same key.
-            Err(error)
-                if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Superseded) =>
-            {
-                drop(claim);
-                return self.join_again(&id).await;
-            }
-            created => created?,
-        };
+        let mut writer = engine.new_writer(&record, &claim).await?;
+        writer.commit(Commit::new(Bytes::new(), record)).await?;
         let mut lease = self.leased(writer, claim);
         let joined = async {
             if let Some(before) = self.pin_first(lease.upload()).await? {
