@@ -5,15 +5,22 @@
 
 pub mod clients;
 pub mod django;
+pub mod error_handling;
+pub mod error_messages;
 pub mod errors;
 pub mod expiry;
 pub mod files;
 pub mod http2;
+pub mod layer_order;
 pub mod layers;
 pub mod limits;
 // The code of these runs as doctests of `servers`, which has the clients and crates for it.
 #[cfg(not(doctest))]
 pub mod nodes;
+pub mod nodes_costs;
+pub mod nodes_differences;
+#[cfg(not(doctest))]
+pub mod nodes_stores;
 #[cfg(not(doctest))]
 pub mod observe;
 pub mod owners;
@@ -22,8 +29,12 @@ pub mod proxy;
 #[cfg(not(doctest))]
 pub mod quick_start;
 pub mod resumable;
+pub mod resumable_wire;
+pub mod server;
 pub mod testing;
 pub mod tus;
+pub mod tus_parts;
+pub mod tus_wire;
 pub mod uppy;
 #[cfg(not(doctest))]
 pub mod validation;
