@@ -104,9 +104,9 @@
 //!
 //! A [`Refusal`](crate::Refusal) of your [`Policy`](crate::Policy) has your status, your message
 //! and your headers, in every protocol. What you add with [`with`](crate::Refusal::with) is sent
-//! where the content is JSON, and not in tus. [The responses of your
-//! handler](super::error_handling#what-if-my-handler-responds-with-an-error) are passed on as they
-//! are, except that tus and the draft add their headers.
+//! where the content is JSON, and not in tus. [Error responses of
+//! your handler](super::error_handling#what-if-my-handler-responds-with-an-error) are passed on as
+//! they are, except that tus and the draft add their headers.
 
 /// The table of the messages of tus is true.
 ///

@@ -3,8 +3,8 @@
 //! # Which limits should I set?
 //!
 //! By default, the layer limits neither the size of a file, nor the number of unfinished uploads,
-//! nor the space that they take. A client may also be slow without limit. Set these limits before
-//! strangers may upload:
+//! nor the space that they take, and a client may be slow. Set these limits before strangers may
+//! upload:
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));

@@ -19,7 +19,7 @@
 //! use tower_chunked_upload::informational::{Http1Listener, Http1Make};
 //! use tower_chunked_upload::{ChunkedUpload, ChunkedUploadLayer, Resumable, Uploads};
 //!
-//! /// The handler that you have.
+//! /// The existing handler.
 //! async fn inbox(body: Bytes) -> String {
 //!     format!("I have got {} bytes", body.len())
 //! }
@@ -32,7 +32,7 @@
 //!
 //! async fn serve(listener: TcpListener, uploads: Uploads) -> std::io::Result<()> {
 //!     let app = ServiceExt::<Request>::into_make_service(app(uploads));
-//!     // With these two around it, a server of HTTP/1.1 can tell a client where to resume.
+//!     // These two let a server of HTTP/1.1 send a client the URL at which to resume.
 //!     let listener = Http1Listener::new(listener.tap_io(|tcp| drop(tcp.set_nodelay(true))));
 //!     axum::serve(listener, Http1Make::new(app)).await
 //! }
