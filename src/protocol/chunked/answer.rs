@@ -15,7 +15,7 @@ use crate::protocol::{BodyError, Problem, refusals};
 use crate::time;
 use crate::upload::Upload;
 
-/// Encodes the layer's own answers: those to chunks, and all refusals.
+/// Encodes the layer's own responses: those to chunks, and all refusals.
 ///
 /// ```
 /// use http::HeaderValue;
@@ -37,14 +37,14 @@ use crate::upload::Upload;
 /// }
 /// ```
 pub trait Encoder: Send + Sync + 'static {
-    /// The media type of what [`encode`](Self::encode) writes.
+    /// Returns the media type of what [`encode`](Self::encode) writes.
     fn content_type(&self) -> HeaderValue;
 
-    /// Encodes an answer.
+    /// Encodes the content of a response.
     fn encode(&self, answer: &Map<String, Value>) -> Vec<u8>;
 }
 
-/// Encodes answers as `application/json`. This is the default.
+/// Encodes responses as `application/json`. This is the default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JsonEncoder;
 
