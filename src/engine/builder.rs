@@ -209,7 +209,7 @@ impl UploadsBuilder {
             return Err(ConfigError::new("uploads would expire immediately"));
         }
         if self.engine.watch_interval.is_zero() {
-            return Err(ConfigError::new("a watch would look at the store without a pause"));
+            return Err(ConfigError::new("a watch would poll the store without a pause"));
         }
         metric::describe();
         self.engine.pool = Pool::new(self.batch, self.batches);

@@ -30,7 +30,7 @@ use crate::upload::{Owner, Status, Upload};
 /// [`finish`](Self::finish) records that the application has taken the file. If the completion is
 /// dropped without that, or the process ends, the upload can be completed again.
 /// [`CompletedUpload::discard`] ends the upload even though the application has not taken the file.
-#[must_use = "without `finish` the upload stays to be completed again"]
+#[must_use = "without `finish`, the upload has to be completed again"]
 pub struct Completion {
     file: CompletedUpload,
     /// `None` once the verdict is being recorded.

@@ -42,7 +42,7 @@
 //! | 413 | `Size of the request exceeds the limit (N bytes)`, or without the number | `request-too-large` |
 //! | 413 | `The request is too large` | `request-too-large` |
 //! | 413 | `The limit is N bytes of one owner's unfinished uploads`, with `limit` | `quota-exceeded` |
-//! | 415 | `A body with a Content-Encoding is not taken`, for a raw body | `unsupported-encoding` |
+//! | 415 | `A body with a Content-Encoding is not accepted`, for a raw body | `unsupported-encoding` |
 //! | 429 | `The limit is N unfinished uploads of one owner`, with `limit` | `quota-exceeded` |
 //! | 500 | `There is no upload to complete` | `no-upload` |
 //! | 500 | `The upload could not be stored` | `store-failed`, `already-exists` |
@@ -64,7 +64,7 @@
 //! | 400 | `Upload-Defer-Length is not offered` | `not-offered` |
 //! | 400 | `Upload-Concat is not offered` | `not-offered` |
 //! | 400 | `Upload-Concat is neither partial nor final with a list`, `… names more than 1000 parts` | `malformed-header`, `too-many-parts` |
-//! | 400 | `Upload-Concat names something that is no part of this server` | `no-such-part` |
+//! | 400 | `Upload-Concat names something that is not a part on this server` | `no-such-part` |
 //! | 400 | `A part is not complete` | `incomplete-part` |
 //! | 400 | `The algorithm of Upload-Checksum is not offered` | `unknown-checksum-algorithm` |
 //! | 400 | `Upload-Checksum is not Base64` | `malformed-checksum` |
@@ -83,7 +83,7 @@
 //! | 413 | `The upload was announced with N bytes` | `too-long` |
 //! | 413 | `The limit is N bytes of one owner's unfinished uploads` | `quota-exceeded` |
 //! | 413 | `The request is too large` | `request-too-large` |
-//! | 415 | `The media type of the bytes is application/offset+octet-stream` | `wrong-content-type` |
+//! | 415 | `The media type of the bytes must be application/offset+octet-stream` | `wrong-content-type` |
 //! | 423 | `Upload is being completed`, with `Retry-After` | `finishing` |
 //! | 423 | `Upload is held by another request`, with `Retry-After` | `busy` |
 //! | 429 | `The limit is N unfinished uploads of one owner` | `quota-exceeded` |

@@ -209,7 +209,7 @@ pub(super) fn request_too_large(detail: impl Into<String>) -> Refusal {
 /// Returns the refusal of a body with a content coding. Storing it would not store the file that
 /// its name and its length describe.
 pub(super) fn encoded_body() -> Refusal {
-    let detail = "A body with a Content-Encoding is not taken";
+    let detail = "A body with a Content-Encoding is not accepted";
     let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     let refusal = Refusal::coded(code::UNSUPPORTED_ENCODING, status, detail);
     // RFC 9110, 12.5.3: the codings that are supported.

@@ -206,11 +206,11 @@ impl BucketStoreBuilder {
             return refuse("the prefix of a bucket's keys has an empty part, `.` or `..`");
         };
         if self.segment == 0 || self.segment > LARGEST_SEGMENT {
-            return refuse("a segment has between 1 byte and 1 GiB");
+            return refuse("a segment must have between 1 byte and 1 GiB");
         }
         let times = Duration::from_secs(1)..=LONGEST_TIME;
         if [self.clock.grace, self.lease].iter().any(|time| !times.contains(time)) {
-            return refuse("a grace and a lease have between a second and a year");
+            return refuse("a grace and a lease must be between a second and a year");
         }
         if self.buffered < self.segment {
             return refuse("max_buffered_bytes is less than segment_bytes");
