@@ -1,5 +1,6 @@
 //! The configuration of nginx that the guide shows, in front of a server.
 
+#![cfg(unix)]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::env;
