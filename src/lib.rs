@@ -63,6 +63,7 @@
 //! | [Owners](guide::owners) | Who may upload, and who owns an upload? |
 //! | [Validation](guide::validation) | How do I refuse a file? |
 //! | [Limits](guide::limits) | How much may clients upload, and how slowly? |
+//! | [Settings](guide::settings) | What can be set, and what are the defaults? |
 //! | [Expiry](guide::expiry) | How long is an unfinished upload kept, and what removes it? |
 //! | [Files](guide::files) | Where are the files, and how do I take one? |
 //! | [Layers](guide::layers) | Where does the layer go? |

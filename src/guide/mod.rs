@@ -31,6 +31,7 @@ pub mod quick_start;
 pub mod resumable;
 pub mod resumable_wire;
 pub mod server;
+pub mod settings;
 pub mod testing;
 pub mod tus;
 pub mod tus_parts;
