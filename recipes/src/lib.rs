@@ -6,3 +6,6 @@
 #[cfg(doctest)]
 #[path = "../../src/guide/recipes.rs"]
 pub mod recipes;
+#[cfg(doctest)]
+#[path = "../../src/guide/frameworks.rs"]
+pub mod frameworks;
