@@ -74,6 +74,9 @@
 //! | [Costs of a bucket](guide::nodes_costs) | What do uploads in a bucket cost, and how large should a chunk be? |
 //! | [Buckets and folders](guide::nodes_differences) | What works differently in a bucket than in a folder? |
 //! | [Proxies](guide::proxy) | How do I configure nginx? |
+//! | [Recipes](guide::recipes) | What do I do with a finished file: a database, a virus scan, thumbnails, S3? |
+//! | [Deploy](guide::deploy) | How do I run it in Docker and Kubernetes, and behind other proxies? |
+//! | [Frameworks and systems](guide::frameworks) | Does it work with poem or actix, on macOS, on Windows? |
 //! | [HTTP/2](guide::http2) | Why is an upload slow, and which window sizes make it fast? |
 //! | [Observe](guide::observe) | What do the log and the metrics say? |
 //! | [Testing](guide::testing) | How do I test my own handler? |

@@ -4,8 +4,8 @@
 //! run.
 
 #[cfg(doctest)]
-#[path = "../../src/guide/recipes.rs"]
-pub mod recipes;
-#[cfg(doctest)]
 #[path = "../../src/guide/frameworks.rs"]
 pub mod frameworks;
+#[cfg(doctest)]
+#[path = "../../src/guide/recipes.rs"]
+pub mod recipes;
