@@ -190,6 +190,36 @@ fn the_tables_have_each_chapter_once() {
     assert_eq!(names, chapters().into_keys().collect::<Vec<_>>());
 }
 
+/// A setting is a method that takes the builder and gives it back.
+#[test]
+fn each_setting_is_in_the_table() {
+    let table = read("src/guide/settings.rs");
+    let builders = [
+        ("store::FsStore", "src/store/fs/mod.rs"),
+        ("store::BucketStoreBuilder", "src/store/bucket/builder.rs"),
+        ("UploadsBuilder", "src/engine/builder.rs"),
+        ("ChunkedUploadLayer", "src/layer.rs"),
+        ("ChunkedUploadLayer", "src/dialects.rs"),
+        ("Chunked", "src/protocol/chunked/config.rs"),
+        ("Tus", "src/protocol/tus/config.rs"),
+        ("Resumable", "src/protocol/resumable/config.rs"),
+    ];
+    for (builder, file) in builders {
+        let source = read(file);
+        let methods: Vec<_> = source.split("    pub fn ").skip(1).collect();
+        assert!(!methods.is_empty(), "{file}");
+        for method in methods {
+            let (name, rest) = method.split_once('(').unwrap();
+            let name = name.split('<').next().unwrap();
+            let (head, _) = rest.split_once('{').unwrap();
+            if head.trim_start().starts_with("mut self") && head.contains("-> Self") {
+                let link = format!("(crate::{builder}::{name})");
+                assert!(table.contains(&link), "{file}: {link} is missing in the table");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_the_architecture_says_of_chapters_is_there() {
     let text = read("ARCHITECTURE.md");

@@ -1,4 +1,4 @@
-//! How do I run it in Docker and Kubernetes, and behind Caddy, HAProxy, Traefik or Cloudflare?
+//! Run the application in Docker or Kubernetes, and behind Caddy, HAProxy, Traefik or Cloudflare.
 //!
 //! [Proxies](super::proxy) has nginx, and what any proxy must do. The configurations of Caddy and
 //! HAProxy are tested with these programs; those of Docker, Kubernetes and Traefik are not.
@@ -25,7 +25,7 @@
 //! ```
 //!
 //! [`Uploads::check`](crate::Uploads::check) is [behind the
-//! route](super::limits#how-does-a-load-balancer-know-that-the-server-can-take-files) of the
+//! route](super::server#how-does-a-load-balancer-know-that-the-server-can-take-files) of the
 //! readiness probe. Do not use it for a liveness probe: a full disk does not become better by a
 //! restart. For several replicas, keep the uploads [in a bucket](super::nodes); then there is no
 //! volume, and `RollingUpdate` is fine.

@@ -1,4 +1,4 @@
-//! Which frameworks and systems does the layer work with?
+//! Find out whether the layer works with your framework and on your system.
 //!
 //! # axum, hyper, tonic, and every other tower service?
 //!

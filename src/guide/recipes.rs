@@ -1,4 +1,4 @@
-//! What to do with a finished file: a database, a job, a virus scan, thumbnails, S3, downloads.
+//! Copy one of these recipes to save, convert, scan, move or serve a finished file.
 //!
 //! Each recipe is a handler or a policy for [the quick start](super::quick_start). All of them are
 //! compiled and run as tests.

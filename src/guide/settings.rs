@@ -1,4 +1,4 @@
-//! All settings, with their defaults.
+//! Look up any setting and its default.
 //!
 //! Each setting is a method, whose documentation says more.
 //!
@@ -105,4 +105,4 @@
 //! | [`max_append_bytes`](crate::Resumable::max_append_bytes): the largest body of one request | unlimited |
 //! | [`min_bytes`](crate::Resumable::min_bytes), [`min_append_bytes`](crate::Resumable::min_append_bytes): the smallest upload, and the smallest body of one request | 0 |
 //! | [`hand_over_once`](crate::Resumable::hand_over_once): whether a handler that a crash has interrupted is never called again | no |
-//! | [`public_url`](crate::Resumable::public_url): the URL of the uploads, as clients are told | the path |
+//! | [`public_url`](crate::Resumable::public_url), [`absolute_urls`](crate::Resumable::absolute_urls): the URL of the uploads, as clients are told | the path |
