@@ -72,7 +72,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("drop files at http://{address}");
     println!("see how they come in at http://{address}/operator");
     let server = Server::new(Duration::from_secs(setting("HEAD_TIMEOUT", "10").parse()?));
-    let connections = server.serve(listener, app, terminated()).await;
+    let connections = server.serve(listener, app, serve::terminated()).await;
     tokio::join!(uploads.shutdown(PATIENCE), async {
         // A client that keeps an idle connection open must not keep the server running.
         drop(tokio::time::timeout(2 * PATIENCE, connections.shutdown()).await);
@@ -109,22 +109,6 @@ async fn done(
 
 fn setting(name: &str, default: &str) -> String {
     env::var(name).unwrap_or_else(|_| default.to_owned())
-}
-
-/// Waits for Ctrl-C, or for the signal of a service manager.
-async fn terminated() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-            return;
-        }
-    }
-    drop(tokio::signal::ctrl_c().await);
 }
 
 const PATIENCE: Duration = Duration::from_secs(3);

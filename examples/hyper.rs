@@ -32,7 +32,6 @@ use http_body_util::Full;
 use serde_json::json;
 use serve::Server;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tower::Layer;
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Tus, Uploads};
@@ -51,16 +50,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let server = Server::new(Duration::from_secs(setting("HEAD_TIMEOUT", "10").parse()?));
     let listener = TcpListener::bind(setting("ADDR", "127.0.0.1:3000")).await?;
-    let mut terminated = signal(SignalKind::terminate())?;
-    let interrupted = async {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminated.recv() => {}
-        }
-    };
     println!("takes files at http://{}", listener.local_addr()?);
 
-    let connections = server.serve(listener, service, interrupted).await;
+    let connections = server.serve(listener, service, serve::terminated()).await;
     tokio::join!(uploads.shutdown(SHUTDOWN), async {
         // Apart from the chunks, only idle connections are left.
         drop(tokio::time::timeout(2 * SHUTDOWN, connections.shutdown()).await);

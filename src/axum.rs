@@ -29,7 +29,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for CompletedUpload {
     }
 }
 
-/// The handler extracts a [`CompletedUpload`], but the request has none.
+/// The rejection of a handler that extracts a [`CompletedUpload`] from a request without one.
 ///
 /// Its `Display` explains what to check; the client only sees a 500.
 #[derive(Debug)]

@@ -15,8 +15,8 @@ use crate::protocol::{Answered, BoxError, Replay, Unreadable};
 use crate::store::Reader;
 
 pin_project! {
-    /// The body of a request to the inner service: the client's, or, when an upload is completed, a
-    /// replay: of the small form that requested it, or of the file.
+    /// The body of a request to the inner service: that of the client or, when an upload is
+    /// completed, a replay of the small form that requested the completion, or of the file.
     #[derive(Debug)]
     pub struct RequestBody<B> {
         #[pin]
@@ -35,7 +35,7 @@ pin_project! {
 }
 
 pin_project! {
-    /// The body of an answer: the inner service's or the layer's.
+    /// The body of a response: that of the inner service or of the layer.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]

@@ -50,7 +50,7 @@ impl Digest {
         Some(Self::Md5(from_hex(text)?))
     }
 
-    /// Returns the digest with these bytes; `None` if they are too few or too many.
+    /// Returns the digest with these bytes, or `None` if their number is not that of the algorithm.
     pub fn from_bytes(algorithm: DigestAlgorithm, bytes: &[u8]) -> Option<Self> {
         Some(match algorithm {
             DigestAlgorithm::Md5 => Self::Md5(bytes.try_into().ok()?),
@@ -61,7 +61,7 @@ impl Digest {
         })
     }
 
-    /// The algorithm of the digest.
+    /// Returns the algorithm of the digest.
     pub fn algorithm(&self) -> DigestAlgorithm {
         match self {
             Self::Md5(_) => DigestAlgorithm::Md5,
@@ -72,7 +72,7 @@ impl Digest {
         }
     }
 
-    /// The bytes of the digest.
+    /// Returns the bytes of the digest.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Md5(bytes) => bytes,
@@ -99,7 +99,7 @@ impl DigestAlgorithm {
     /// All algorithms.
     pub const ALL: [Self; 5] = [Self::Sha1, Self::Sha256, Self::Sha512, Self::Md5, Self::Crc32c];
 
-    /// The name in lower case, without a hyphen: `sha256`.
+    /// Returns the name in lower case, without a hyphen: `sha256`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Md5 => "md5",
@@ -110,7 +110,7 @@ impl DigestAlgorithm {
         }
     }
 
-    /// Returns the algorithm with this [name](Self::name).
+    /// Returns the algorithm with this [name](Self::name), or `None` if there is none.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }

@@ -1,4 +1,4 @@
-//! Says whether a [`Store`] keeps the contract of the [`store`](crate::store) module.
+//! Tests whether a [`Store`] keeps the contract of the [`store`](crate::store) module.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -12,12 +12,12 @@
 //! # }
 //! ```
 //!
-//! A case that fails is named with what it found; the others run all the same. The names are in
+//! The suite reports each failed case with what it found, and runs the others. The names are in
 //! [`CASES`], and [`Suite::run_case`] runs one of them.
 //!
 //! The suite needs a Tokio runtime with its timer. It uses every method as the engine does, from
-//! many tasks, and drops futures half-way; it cannot cut the power or kill the process, so what
-//! survives that is for the store's own tests.
+//! many tasks, and drops futures halfway. It cannot cut the power or kill the process, so test
+//! separately what survives that.
 
 use std::fmt;
 use std::future::{Future, poll_fn, ready};
@@ -37,18 +37,18 @@ use crate::id::UploadId;
 use crate::store::{Batch, Commit, Handover, Reader, Store, StoreError, Writer};
 use crate::upload::{Creation, Kind, Part, Status, Upload};
 
-/// What the suite does at the places that [`Writer::persist`] moves files to, as the application and
-/// others would.
+/// Accesses the places that [`Writer::persist`] moves files to, as the application and others
+/// would.
 ///
-/// A method panics if it cannot do what it says.
+/// A method panics if it fails.
 pub trait Targets: Send + Sync + 'static {
-    /// A target at which there is nothing, nor beside it.
+    /// Returns a target at which and beside which nothing exists.
     fn fresh(&self) -> PathBuf;
 
-    /// A target at which there can be no file.
+    /// Returns a target at which no file can exist.
     fn impossible(&self) -> PathBuf;
 
-    /// The bytes of the file at the target, or `None` if there is no file.
+    /// Returns the bytes of the file at the target, or `None` if there is no file.
     fn read<'a>(&'a self, target: &'a Path) -> Doing<'a, Option<Vec<u8>>>;
 
     /// Puts a file at the target.
@@ -57,22 +57,22 @@ pub trait Targets: Send + Sync + 'static {
     /// Removes the file at the target.
     fn remove<'a>(&'a self, target: &'a Path) -> Doing<'a, ()>;
 
-    /// Puts something at the target that is no file; `false` if there is no such thing.
+    /// Puts something at the target that is not a file. Returns `false` if there is no such thing.
     ///
-    /// Default: there is not.
+    /// Default: returns `false`.
     fn obstruct<'a>(&'a self, target: &'a Path) -> Doing<'a, bool> {
         let _ = target;
         Box::pin(ready(false))
     }
 
-    /// What there is beside the target, and itself.
+    /// Returns what exists at the target and beside it.
     fn around<'a>(&'a self, target: &'a Path) -> Doing<'a, Vec<PathBuf>>;
 }
 
-/// What a method of [`Targets`] does.
+/// The future of a method of [`Targets`].
 pub type Doing<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The suite for one kind of store, and what that kind can do.
+/// A run of the suite for one kind of store, and the abilities of that kind.
 #[must_use = "a suite does nothing until it is run"]
 pub struct Suite<S> {
     make: Box<dyn Fn() -> S + Send + Sync>,
@@ -84,8 +84,9 @@ pub struct Suite<S> {
 }
 
 impl<S: Store> Suite<S> {
-    /// A suite for the stores that `make` makes: each call gives an empty one. Files are persisted
-    /// to `scratch`, an existing folder of the local filesystem, or to other [`targets`](Self::targets).
+    /// Creates a suite for the stores that `make` returns. Each call must return an empty one.
+    /// Files are persisted to `scratch`, an existing folder of the local filesystem, or to other
+    /// [`targets`](Self::targets).
     pub fn new(make: impl Fn() -> S + Send + Sync + 'static, scratch: impl Into<PathBuf>) -> Self {
         Self {
             make: Box::new(make),
@@ -97,34 +98,36 @@ impl<S: Store> Suite<S> {
         }
     }
 
-    /// How to get another handle for the uploads of a store, as another process would. Without it,
-    /// the cases with two handles do nothing.
+    /// Sets how to get another handle for the uploads of a store, as another process would.
+    /// Default: none, so the cases with two handles do nothing.
     pub fn reopen(mut self, reopen: impl Fn(&S) -> S + Send + Sync + 'static) -> Self {
         self.reopen = Some(Box::new(reopen));
         self
     }
 
-    /// Where files are persisted to, for a store that does not do it to the local filesystem.
+    /// Sets where files are persisted to, for a store that does not persist to the local
+    /// filesystem.
     pub fn targets(mut self, targets: impl Targets) -> Self {
         self.targets = Box::new(targets);
         self
     }
 
-    /// How many bytes of uploads a store holds at this moment, committed or not and without its
-    /// records. Without it, nobody looks whether what was rolled back or removed is gone.
+    /// Sets how to count the bytes of uploads that a store holds, committed or not, without its
+    /// records. Default: none, so the suite does not check that rolled-back and removed bytes are
+    /// gone.
     pub fn room(mut self, room: impl Fn(&S) -> u64 + Send + Sync + 'static) -> Self {
         self.room = Some(Box::new(room));
         self
     }
 
-    /// Says that [`Writer::path`] names a file for every upload that was committed, and for one that is
-    /// joined from others when it was persisted.
+    /// Expects [`Writer::path`] to name a file for every committed upload and, for an upload that
+    /// is joined from others, once it was persisted.
     pub fn local_files(mut self) -> Self {
         self.local_files = true;
         self
     }
 
-    /// How many uploads to list: more than fit in one page. 300 unless set.
+    /// Sets how many uploads to list: more than fit in one page. Default: 300.
     pub fn listed(mut self, uploads: usize) -> Self {
         self.listed = uploads;
         self

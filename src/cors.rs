@@ -3,7 +3,7 @@
 use http::Method;
 use http::header::HeaderName;
 
-/// What pages of other origins need for uploads, for a CORS layer outside this one.
+/// The methods and headers that pages of other origins need for uploads, for an outer CORS layer.
 ///
 /// The fetch standard only lets a script send other than the simplest headers, or read other than
 /// the simplest response headers, if the server allows it ([CORS protocol]). `tower-http`'s
@@ -32,11 +32,11 @@ use http::header::HeaderName;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cors {
-    /// The methods of the protocols that the layer speaks.
+    /// The methods of the protocols that are on.
     pub methods: Vec<Method>,
     /// The headers of their requests.
     pub request_headers: Vec<HeaderName>,
-    /// The headers of their answers that clients read, such as the offset of an upload.
+    /// The headers of their responses that clients read, such as the offset of an upload.
     pub response_headers: Vec<HeaderName>,
 }
 

@@ -119,7 +119,7 @@ impl ChunkedUploadLayer {
         self.set(|config| config.dialects.chunked = dialect)
     }
 
-    /// Also speaks [tus 1.0](https://tus.io/protocols/resumable-upload), with these paths and
+    /// Switches on [tus 1.0](https://tus.io/protocols/resumable-upload), with these paths and
     /// rules. Default: off.
     ///
     /// ```
@@ -136,7 +136,7 @@ impl ChunkedUploadLayer {
         self.set(|config| config.dialects.tus = dialect)
     }
 
-    /// Also makes requests of the application resumable, by ["Resumable Uploads for
+    /// Makes requests to the application resumable, by ["Resumable Uploads for
     /// HTTP"](https://datatracker.ietf.org/doc/draft-ietf-httpbis-resumable-upload/), a draft of
     /// the IETF. Default: off.
     ///

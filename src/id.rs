@@ -139,7 +139,7 @@ impl<'de> Deserialize<'de> for UploadId {
     }
 }
 
-/// The error of a text that is not an [`UploadId`].
+/// The error for a text that is not an [`UploadId`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseIdError(());
 

@@ -1,20 +1,18 @@
-//! Informational responses: what a server says about a request before the final response to it.
+//! Informational responses, which a server sends before the final response to a request.
 //!
 //! A handler, or this crate's layer, sends them through an [`Informational`], which it finds in the
-//! extensions of a request if the server can send such responses. hyper, and so axum, cannot do
-//! that by itself yet, except for the `100 Continue` that it sends when the body is first read. For
-//! HTTP/1.1 there is a stand-in here, with feature `informational`: [`Http1`] is a stream below
-//! hyper, which writes the heads of such responses between those of hyper. HTTP/1.0 has no such
-//! responses, and requests of HTTP/2 have no `Informational`, since their frames cannot be written
-//! below hyper.
+//! extensions of a request if the server can send such responses. hyper, and so axum, cannot send
+//! them yet, except for the `100 Continue` that it sends when the body is first read. For HTTP/1.1,
+//! feature `informational` has a substitute: [`Http1`] is a stream below hyper, which writes the
+//! heads of such responses between those of hyper. HTTP/1.0 has no such responses. Requests of
+//! HTTP/2 have no `Informational`, since their frames cannot be written below hyper.
 //!
-//! A server that has an interface of its own for them puts an [`Informational`] with its own
+//! A server with its own interface for them puts an [`Informational`] with its own
 //! [`SendInformational`] into the extensions.
 //!
 //! # How do I serve with hyper?
 //!
-//! The stream is wrapped in [`Http1`], and the service in what [`Http1::serve`] returns, which is
-//! for this one connection:
+//! Wrap the stream in [`Http1`], and the service with [`Http1::serve`], once for each connection:
 //!
 //! ```no_run
 //! # #[cfg(feature = "informational")]
@@ -41,12 +39,13 @@
 //! # }
 //! ```
 //!
-//! It has to be directly below hyper, so above TLS. Without `TCP_NODELAY`, the system may hold back
-//! what is written after an informational response until the client has acknowledged that.
+//! [`Http1`] has to be directly below hyper, and so above TLS. Without `TCP_NODELAY`, the system
+//! may hold back what is written after an informational response until the client has acknowledged
+//! that.
 //!
 //! # How do I serve with axum?
 //!
-//! With feature `axum-serve`, the listener and the application are wrapped:
+//! With feature `axum-serve`, wrap the listener and the application:
 //!
 //! ```no_run
 //! # #[cfg(feature = "axum-serve")]
@@ -112,13 +111,14 @@ pub use self::serve::{
 #[cfg(feature = "informational")]
 pub use self::service::{Http1ResponseFuture, Http1Service};
 
-/// Sends informational responses for one request; in the request's extensions if the server can.
+/// Sends informational responses for one request. It is in the request's extensions if the server
+/// can send them.
 ///
-/// It can be kept and moved to other tasks. After the final response has begun, it does nothing.
+/// It can be stored and moved to other tasks. After the final response has begun, it does nothing.
 #[derive(Clone)]
 pub struct Informational(Arc<dyn SendInformational>);
 
-/// How a server sends informational responses for one request.
+/// Sends informational responses for one request: implemented by a server.
 pub trait SendInformational: Send + Sync + 'static {
     /// Queues a response, and never waits.
     ///
@@ -173,9 +173,9 @@ pub enum NotSent {
     TooLate,
     /// Too many responses wait for the client, or they are too large.
     Full,
-    /// Such a response cannot have this status.
+    /// An informational response cannot have this status.
     Status(StatusCode),
-    /// Such a response cannot have this header.
+    /// An informational response cannot have this header.
     Header(HeaderName),
 }
 

@@ -88,7 +88,7 @@ impl ChunkedUploadLayer {
     /// All other paths get a 404.
     ///
     /// Mount it like any service: in axum with `nest_service` or `route_service`, in hyper as the
-    /// service of a connection. So an application without a router to wrap needs no route that is
+    /// service of a connection. So an application without a router does not need a route that is
     /// never called.
     ///
     /// ```
@@ -114,7 +114,7 @@ impl ChunkedUploadLayer {
         ChunkedUpload::new(handler, Arc::clone(&self.config), true)
     }
 
-    /// Returns what pages of other origins need, for a CORS layer outside this one.
+    /// Returns the methods and headers that pages of other origins need, for an outer CORS layer.
     pub fn cors(&self) -> Cors {
         self.config.dialects.cors(&self.config.settings)
     }
@@ -124,7 +124,7 @@ impl ChunkedUploadLayer {
         self
     }
 
-    /// Sets the application's policy. Default: `()`, which accepts everything from everybody.
+    /// Sets the application's policy. Default: `()`, which accepts everything from everyone.
     pub fn policy(self, policy: impl Policy) -> Self {
         self.set(|config| config.settings.policy = Arc::new(policy))
     }
@@ -135,15 +135,15 @@ impl ChunkedUploadLayer {
         self.set(|config| config.settings.replayed_bytes = bytes)
     }
 
-    /// Sets how long a body may be idle before the request ends with a 408 (in tus, a 503).
-    /// Default: 60 seconds.
+    /// Sets how long a body may be idle before the request ends with a 408 (in tus and in the IETF
+    /// draft, a 503). Default: 60 seconds.
     pub fn idle_timeout(self, time: Duration) -> Self {
         self.set(|config| config.settings.idle_timeout = time)
     }
 
     /// Sets the minimum number of bytes that a body must bring in each period of `time`; a slower
-    /// request ends with a 408 (in tus, a 503). Only the time spent waiting for the client counts.
-    /// Default: no minimum.
+    /// request ends with a 408 (in tus and in the IETF draft, a 503). Only the time spent waiting
+    /// for the client counts. Default: no minimum.
     ///
     /// [`idle_timeout`](Self::idle_timeout) stops clients that send nothing. This setting also
     /// stops clients that send a byte now and then to keep their connection.
@@ -154,10 +154,10 @@ impl ChunkedUploadLayer {
     /// Sets how much of a refused body is still read, and for how long. Default: 32 MiB and 10
     /// seconds.
     ///
-    /// A client that is still sending may not read the answer before it is done, and loses it if
-    /// the connection is closed before. The answer is sent immediately. The rest of the body is
-    /// read and discarded up to these limits, or until nothing has arrived for 5 seconds; then the
-    /// connection is closed.
+    /// A client that is still sending may not read the response before it is done, and loses the
+    /// response if the connection is closed before. So the layer sends the response immediately,
+    /// then reads and discards the rest of the body up to these limits, or until nothing has
+    /// arrived for 5 seconds; then the connection is closed.
     pub fn drain(self, bytes: u64, time: Duration) -> Self {
         self.set(|config| config.settings.drain = (bytes, time))
     }
@@ -204,9 +204,9 @@ impl ChunkedUploadLayer {
 #[cfg(feature = "tracing")]
 impl ChunkedUploadLayer {
     /// Sets whether the span of a request has the name of the upload's owner. Default: off, since
-    /// it may be personal data, which a log must not keep everywhere.
+    /// the name may be personal data.
     ///
-    /// The guide tells [what else is logged](crate::guide::observe).
+    /// The guide says [what else is logged](crate::guide::observe).
     pub fn log_owners(self, on: bool) -> Self {
         self.set(|config| config.settings.log.owner = on)
     }

@@ -50,21 +50,35 @@
 //! |---|---|
 //! | [Quick start](guide::quick_start) | How do I start? |
 //! | [Clients](guide::clients) | How does a page, a form or a script send a file? |
-//! | [The chunked protocol](guide::protocol) | What goes over the wire? |
-//! | [tus](guide::tus) | How do Uppy and the other clients of tus send a file? |
+//! | [The chunked protocol](guide::protocol) | What does a client of django-chunked-upload send and get? |
+//! | [tus](guide::tus) | How do I accept files from Uppy and other clients of tus? |
+//! | [tus on the wire](guide::tus_wire) | What does a client of tus send and get? |
+//! | [tus in parts](guide::tus_parts) | How does a client send the parts of a file at the same time? |
 //! | [Uppy](guide::uppy) | What does a page with Uppy look like? |
-//! | [Resumable without changing the handler](guide::resumable) | How can requests be resumed whose handler exists? |
+//! | [Resumable without changing the handler](guide::resumable) | How do I make requests to an existing handler resumable? |
+//! | [Resumable on the wire](guide::resumable_wire) | Which clients resume, and what do they send and get? |
 //! | [Idempotency](guide::idempotency) | How does a client send a creation again whose answer was lost? |
-//! | [Errors](guide::errors) | What does each error mean, and what should a client do? |
+//! | [Errors](guide::errors) | What does each error code mean? |
+//! | [Error messages](guide::error_messages) | Which code does a message have? |
+//! | [Handling errors](guide::error_handling) | What does a client do after an error, and how do I respond with one? |
 //! | [Owners](guide::owners) | Who may upload, and who owns an upload? |
 //! | [Tokens](guide::tokens) | How does an upload go on when the session has ended? |
-//! | [Validation](guide::validation) | What may be uploaded? |
-//! | [Limits](guide::limits) | How much, how fast, and what does the server need? |
+//! | [Validation](guide::validation) | How do I refuse a file? |
+//! | [Limits](guide::limits) | How much may clients upload, and how slowly? |
+//! | [Settings](guide::settings) | What can be set, and what are the defaults? |
 //! | [Expiry](guide::expiry) | How long is an unfinished upload kept, and what removes it? |
 //! | [Files](guide::files) | Where are the files, and how do I take one? |
-//! | [Layers](guide::layers) | Where does the layer go, and what goes outside and inside it? |
+//! | [Layers](guide::layers) | Where does the layer go? |
+//! | [The order of layers](guide::layer_order) | Which other layers go outside and inside? |
+//! | [The server](guide::server) | Which timeouts, resources and health check does a server need? |
 //! | [Nodes](guide::nodes) | How do several machines share the uploads? |
+//! | [Object stores](guide::nodes_stores) | Which object stores work, and how do I connect to one? |
+//! | [Costs of a bucket](guide::nodes_costs) | What do uploads in a bucket cost, and how large should a chunk be? |
+//! | [Buckets and folders](guide::nodes_differences) | What works differently in a bucket than in a folder? |
 //! | [Proxies](guide::proxy) | How do I configure nginx? |
+//! | [Recipes](guide::recipes) | What do I do with a finished file: a database, a virus scan, thumbnails, S3? |
+//! | [Deploy](guide::deploy) | How do I run it in Docker and Kubernetes, and behind other proxies? |
+//! | [Frameworks and systems](guide::frameworks) | Does it work with poem or actix, on macOS, on Windows? |
 //! | [HTTP/2](guide::http2) | Why is an upload slow, and which window sizes make it fast? |
 //! | [Observe](guide::observe) | What do the log and the metrics say? |
 //! | [Testing](guide::testing) | How do I test my own handler? |

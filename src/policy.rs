@@ -50,8 +50,9 @@ use crate::upload::{Owner, Upload};
 /// ```
 pub trait Policy: Send + Sync + 'static {
     /// Returns the owner that the caller acts for, or refuses the request. It is called first, for
-    /// every request of a protocol; its refusal takes precedence over all other errors, except that
-    /// tus first refuses requests of another version and those that are not offered.
+    /// every request of a protocol, and its refusal takes precedence over all other errors. Only in
+    /// tus, requests of another version and requests that need an extension that is off are refused
+    /// before.
     ///
     /// An upload belongs to the owner of its first chunk. For every other owner it does not exist.
     /// `None` is also an owner: that of the uploads without one.
@@ -90,7 +91,7 @@ pub trait Policy: Send + Sync + 'static {
         ready(Ok(()))
     }
 
-    /// Returns the attributes of a new upload, see [`Upload::attributes`]. It is called when the
+    /// Returns the attributes of a new upload: see [`Upload::attributes`]. It is called when the
     /// file starts. If an `upload_id` follows the file after all, the attributes are discarded.
     ///
     /// Default: `null`.
@@ -102,8 +103,8 @@ pub trait Policy: Send + Sync + 'static {
         ready(Ok(Value::Null))
     }
 
-    /// Returns how many of the first bytes of a new file [`first_bytes`](Self::first_bytes) sees: at
-    /// most [4 KiB](FirstBytes::MOST). It must always return the same.
+    /// Returns how many of the first bytes of a new file [`first_bytes`](Self::first_bytes) sees:
+    /// at most [4 KiB](FirstBytes::MOST). It must always return the same number.
     ///
     /// Default: 0, so nothing is kept for it and it is not called.
     fn first_bytes_wanted(&self) -> usize {
@@ -111,24 +112,25 @@ pub trait Policy: Send + Sync + 'static {
     }
 
     /// Accepts or refuses a new file by its first bytes, before any byte that follows them is
-    /// written: a file that is no image, whatever its name says.
+    /// written, for example a file that is not an image, whatever its name is.
     ///
-    /// It is called as soon as as many bytes are there as
-    /// [`first_bytes_wanted`](Self::first_bytes_wanted) says, or when the file is complete with fewer,
-    /// even none; with whichever request brings them. Until then bytes are not acknowledged, unless
-    /// their request ends: then they are, and are shown with those of the next one. An upload that
-    /// has that many bytes, or all of its bytes, was accepted. So it is called once for each upload,
-    /// and again only if what it has accepted is not committed: if the request, the process or the
-    /// node ends before that, or another request takes the upload over, or if the upload ends with a
-    /// request of its own that is repeated.
+    /// It is called as soon as the file has as many bytes as
+    /// [`first_bytes_wanted`](Self::first_bytes_wanted) returns, or when the file is complete with
+    /// fewer, even none, whichever request brings them. Until then the layer does not acknowledge
+    /// bytes, unless their request ends: then it does, and passes them to this method together with
+    /// those of the next request. An upload that has that many bytes, or all of its bytes, was
+    /// accepted. So it is called once for each upload, and again only if what it has accepted was
+    /// not committed: if the request, the process or the node ended before that, if another request
+    /// took over the upload, or if a separate request that ends the upload is repeated.
     ///
-    /// After a refusal, the upload is removed, and the client gets the refusal. With a status of 5xx,
-    /// which an [`Error`] has too, it is not: the client may try again, and then it is called again.
+    /// After a refusal, the upload is removed, and the client gets the refusal. A refusal with a
+    /// 5xx, such as that of an [`Error`], keeps the upload: the client may retry, and then this
+    /// method is called again.
     ///
-    /// The bytes are those that the client sent, and nothing was verified. If the `upload_id` of a
-    /// chunk follows its file, the chunk has been written when this is called, and is not part of the
-    /// upload before it is accepted. It is not called for the parts of a file that is joined in tus,
-    /// nor for that file: use [`verify`](Self::verify).
+    /// The bytes are those that the client sent; nothing is verified yet. If the `upload_id` of a
+    /// chunk follows its file, the chunk has been written when this is called, and is not part of
+    /// the upload before it is accepted. It is not called for the parts of a file that is joined in
+    /// tus, nor for that file: use [`verify`](Self::verify).
     ///
     /// Default: accepts.
     fn first_bytes(
@@ -152,11 +154,11 @@ pub trait Policy: Send + Sync + 'static {
         ready(Ok(()))
     }
 
-    /// Changes the content of the answer to a chunk or a status request. The inner service answers
-    /// completions. It is called for chunks only, since the answers of other protocols have no
-    /// content.
+    /// Changes the content of the response to a chunk or a status request. The inner service
+    /// responds to completions. It is called for chunks only, since the responses of other
+    /// protocols have no content.
     ///
-    /// To learn what happens to uploads, use an [`Observer`](crate::Observer).
+    /// To be notified of upload events, use an [`Observer`](crate::Observer).
     ///
     /// Default: no changes.
     fn respond(&self, answer: &mut Answering<'_>) -> impl Future<Output = ()> + Send {
@@ -165,7 +167,7 @@ pub trait Policy: Send + Sync + 'static {
     }
 }
 
-/// Accepts everything from everybody. This is the default policy.
+/// Accepts everything from everyone. This is the default policy.
 impl Policy for () {}
 
 impl<T: Policy> Policy for Arc<T> {
@@ -341,12 +343,12 @@ pub struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    /// The file's name, made safe as in [`Upload::filename`].
+    /// Returns the file's name, made safe as in [`Upload::filename`].
     pub fn filename(&self) -> Option<String> {
         filename::safe(self.raw_filename)
     }
 
-    /// The first text field with this name among those that preceded the file.
+    /// Returns the first text field with this name among those that preceded the file.
     pub fn field(&self, name: &str) -> Option<&str> {
         let field = self.fields.iter().find(|(key, _)| key == name);
         field.map(|(_, value)| value.as_str())
@@ -359,7 +361,7 @@ impl Candidate<'_> {
 pub struct FirstBytes<'a> {
     /// The request that has brought the last of these bytes.
     pub context: Context<'a>,
-    /// The first bytes of the file; all of them, if there are fewer than are wanted.
+    /// The first bytes of the file: all of them if there are fewer than wanted.
     pub bytes: &'a [u8],
     /// The upload, as it is without the bytes of this request: with its name, media type, fields and
     /// attributes.
@@ -367,7 +369,7 @@ pub struct FirstBytes<'a> {
 }
 
 impl FirstBytes<'_> {
-    /// How many bytes there are at most: 4 KiB.
+    /// The maximum number of bytes: 4 KiB.
     pub const MOST: usize = 4096;
 }
 
@@ -381,7 +383,7 @@ pub struct Verification<'a> {
     pub file: &'a CompletedUpload,
 }
 
-/// The argument of [`Policy::respond`]: an answer of the layer that is about to be sent.
+/// The argument of [`Policy::respond`]: a response of the layer that is about to be sent.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Answering<'a> {
@@ -389,7 +391,7 @@ pub struct Answering<'a> {
     pub context: Context<'a>,
     /// The upload.
     pub upload: &'a Upload,
-    /// The content of the answer.
+    /// The content of the response.
     pub content: &'a mut Map<String, Value>,
 }
 
@@ -407,7 +409,7 @@ macro_rules! dereference {
 
 dereference!(SizeLimit Candidate FirstBytes Verification Answering);
 
-/// A refusal, which becomes the answer to the request.
+/// A refusal, which becomes the response to the request.
 ///
 /// Its content is `{"code": …, "detail": …}` and whatever [`with`](Self::with) adds; in tus, it is
 /// the detail as plain text, and in the draft of the IETF a problem whose `title` is the detail. In
@@ -464,13 +466,13 @@ impl Refusal {
         Self { inner: Box::new(Inner { reason, code, status, content, headers, error: None }) }
     }
 
-    /// Whether the caller was refused because it is not authenticated.
+    /// Returns whether the caller was refused because it is not authenticated.
     pub fn is_unauthenticated(&self) -> bool {
         self.inner.reason == Reason::Unauthenticated
     }
 
-    /// Sets the code, by which programs know the refusal. It should be a word of lower-case letters,
-    /// digits and hyphens that never changes, and none of [those that the layer
+    /// Sets the code, which identifies the refusal for programs. It should be a word of lower-case
+    /// letters, digits and hyphens that never changes, and none of [those that the layer
     /// has](crate::guide::errors#what-does-each-code-mean) unless it means the same.
     ///
     /// Default: by the status, `unauthenticated` for 401, `forbidden` for 403, `not-found` for 404,
@@ -498,14 +500,14 @@ impl Refusal {
         self
     }
 
-    /// Adds an entry to the content of the answer, if the protocol has a place for it.
+    /// Adds an entry to the content of the response, if the protocol has a place for it.
     #[must_use]
     pub fn with(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
         self.inner.content.insert(key.into(), value.into());
         self
     }
 
-    /// Adds a header to the answer.
+    /// Adds a header to the response.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.inner.headers.append(name, value);
@@ -531,23 +533,23 @@ impl Refusal {
         self
     }
 
-    /// The word by which programs know the refusal, such as `expired`. Unlike the
-    /// [`detail`](Self::detail) it never changes.
+    /// Returns the word that identifies the refusal for programs, such as `expired`. Unlike the
+    /// [`detail`](Self::detail), it never changes.
     pub fn code(&self) -> &'static str {
         self.inner.code
     }
 
-    /// The status of the answer.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         self.inner.status
     }
 
-    /// The reason that the client can read.
+    /// Returns the reason that the client can read.
     pub fn detail(&self) -> &str {
         self.inner.content.get("detail").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// The underlying error, if the application did not refuse the request itself. Its
+    /// Returns the underlying error, or `None` if the application refused the request itself. Its
     /// [`source`](std::error::Error::source) is meant for the log and not for the client.
     pub fn error(&self) -> Option<&Error> {
         self.inner.error.as_ref()

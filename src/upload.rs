@@ -37,14 +37,14 @@ pub struct Upload {
     /// The others do not see it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialect: Option<Dialect>,
-    /// The metadata exactly as the client sent it, if the protocol gives it back.
+    /// The metadata exactly as the client sent it, if the protocol returns it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
-    /// Whether the upload is a file of its own, or is joined with others to one.
+    /// Whether the upload is a file of its own, a part, or joined from parts.
     #[serde(default, skip_serializing_if = "Kind::is_whole")]
     pub kind: Kind,
-    /// The list of the [parts](Self::parts) exactly as the client sent it, if the protocol gives it
-    /// back.
+    /// The list of the [parts](Self::parts) exactly as the client sent it, if the protocol returns
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts_as_sent: Option<Box<str>>,
     /// The head of the request that began the upload, if the application gets that request when all
@@ -94,8 +94,8 @@ pub struct Progress {
     pub expires: Option<SystemTime>,
     /// The status of the upload.
     pub status: Status,
-    /// Whether the client was told that all bytes have arrived, although the application has not
-    /// taken the file. The last byte cannot be asked for again then.
+    /// Whether a response has acknowledged all bytes to the client before the application has taken
+    /// the file. Then the client cannot be asked for the last byte again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub end_acknowledged: bool,
     /// What ties the upload to others.
@@ -121,7 +121,7 @@ impl Creation {
     }
 }
 
-/// The head of a request, without what belongs to one connection or proves who has sent it.
+/// The head of a request, without headers of the connection and without credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Head {
@@ -129,43 +129,44 @@ pub struct Head {
     pub method: String,
     /// The target.
     pub target: String,
-    /// Names and values of headers. A byte of a value is the character with this number.
+    /// Names and values of headers. Each byte of a value is stored as the character with that
+    /// number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
 }
 
 impl Head {
-    /// A head without headers.
+    /// Creates a head without headers.
     pub fn new(method: impl Into<String>, target: impl Into<String>) -> Self {
         Self { method: method.into(), target: target.into(), headers: Vec::new() }
     }
 }
 
-/// What ties a part to the uploads that are joined from it, and such an upload to its parts.
+/// The relations between a part and the uploads that are joined from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Ties {
-    /// The uploads that are joined from this one, among them perhaps some that are gone. As long as
-    /// one of them exists and is not [`persisted`](Self::persisted), the bytes stay.
+    /// The uploads that are joined from this one, some of which may no longer exist. As long as one
+    /// of them exists and is not [`persisted`](Self::persisted), the bytes stay.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needed_by: Vec<UploadId>,
-    /// The upload among those that is complete as soon as this one has its last byte.
+    /// The one of those uploads that waits for the last byte of this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaited_by: Option<UploadId>,
     /// Whether the application has taken the file and has moved it out of the store, so that its
-    /// parts are not needed any more. Noted only of an upload that is joined.
+    /// parts are not needed any more. It is set only for an upload that is joined.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub persisted: bool,
 }
 
 impl Progress {
-    /// What ties the upload to others.
+    /// Returns the relations of the upload to others.
     pub fn ties(&self) -> &Ties {
         const NONE: &Ties = &Ties { needed_by: Vec::new(), awaited_by: None, persisted: false };
         self.ties.as_deref().unwrap_or(NONE)
     }
 
-    /// Changes what ties the upload to others.
+    /// Changes the relations of the upload to others.
     pub fn change_ties(&mut self, change: impl FnOnce(&mut Ties)) {
         let mut ties = self.ties().clone();
         change(&mut ties);
@@ -173,7 +174,7 @@ impl Progress {
     }
 }
 
-/// How an upload is related to others.
+/// The kind of an upload: a file of its own, a part, or joined from parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -193,7 +194,7 @@ pub enum Kind {
 pub struct Part {
     /// The id of the part.
     pub id: UploadId,
-    /// How many bytes it has, once it has all of them.
+    /// The size in bytes; `None` until the part has all of its bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
 }
@@ -205,13 +206,13 @@ impl Kind {
 }
 
 impl Part {
-    /// A part with this id and size.
+    /// Creates a part with this id and size.
     pub fn new(id: UploadId, size: impl Into<Option<u64>>) -> Self {
         Self { id, size: size.into() }
     }
 }
 
-/// A protocol that the layer speaks.
+/// A protocol of the layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -235,12 +236,12 @@ pub enum Dialect {
 pub enum Status {
     /// The upload accepts chunks, or has all its bytes and waits to be completed.
     Open,
-    /// The application was given the file and has not answered yet. If the process has ended in
-    /// between, the upload can be completed again.
+    /// The application was given the file and has not responded yet. If the process ends meanwhile,
+    /// the upload can be completed again.
     Finishing,
-    /// The application has taken the file by answering with a 2xx or 3xx status.
+    /// The application has taken the file, by responding with a 2xx or 3xx.
     Complete,
-    /// The process ended while the application had the file, and nobody knows what it has done with
+    /// The process ended while the application had the file, so it is unknown what it has done with
     /// it. The upload is not handed over again
     /// ([`Lease::end_interrupted`](crate::Lease::end_interrupted)).
     Interrupted,
@@ -277,7 +278,7 @@ impl Upload {
         }
     }
 
-    /// The parts from which the upload is joined; none if it has bytes of its own.
+    /// Returns the parts from which the upload is joined; none if it has bytes of its own.
     pub fn parts(&self) -> &[Part] {
         match &self.kind {
             Kind::Joined(parts) => parts,
@@ -290,8 +291,8 @@ impl Upload {
         if self.offset() > 0 { self.parts() } else { &[] }
     }
 
-    /// How many of the bytes up to the offset were written to this upload: all of them, or none if
-    /// it is joined from others.
+    /// Returns how many of the bytes up to the offset were written to this upload: all of them, or
+    /// none if it is joined from others.
     pub fn own_bytes(&self) -> u64 {
         if self.is_joined() { 0 } else { self.offset() }
     }
@@ -300,49 +301,50 @@ impl Upload {
         matches!(self.kind, Kind::Joined(_))
     }
 
-    /// The file's name, made safe: its last component, without control characters or characters
-    /// that change the direction of text, at most 200 bytes long (so that an id fits before it),
-    /// and never `.`, `..` or the name of a device. `None` if nothing is left of it.
+    /// Returns the file's name, made safe: its last component, without control characters or
+    /// characters that change the direction of text, at most 200 bytes long (so that an id fits
+    /// before it), and never `.`, `..` or the name of a device. Returns `None` if nothing is left
+    /// of it.
     pub fn filename(&self) -> Option<String> {
         filename::safe(&self.raw_filename)
     }
 
-    /// How many bytes are acknowledged.
+    /// Returns how many bytes are acknowledged.
     pub fn offset(&self) -> u64 {
         self.progress.offset
     }
 
-    /// The total size of the file in bytes, once that is known.
+    /// Returns the total size of the file in bytes, or `None` while that is unknown.
     pub fn total(&self) -> Option<u64> {
         self.progress.total
     }
 
-    /// The status of the upload.
+    /// Returns the status of the upload.
     pub fn status(&self) -> Status {
         self.progress.status
     }
 
-    /// When the upload may be removed; `None` means never.
+    /// Returns when the upload may be removed; `None` means never.
     pub fn expires(&self) -> Option<SystemTime> {
         self.progress.expires
     }
 
-    /// The digest of the bytes up to the offset, and so of the file once all bytes have arrived.
-    /// `None` if no [`checksum`](crate::UploadsBuilder::checksum) is computed.
+    /// Returns the digest of the bytes up to the offset, and so of the file once all bytes have
+    /// arrived, or `None` if no [`checksum`](crate::UploadsBuilder::checksum) is computed.
     pub fn digest(&self) -> Option<Digest> {
         self.progress.checksum.as_ref().and_then(Running::resume)?.digest()
     }
 
-    /// The digest of the bytes up to the offset by this algorithm, if it is computed: because it is
-    /// the [configured](crate::UploadsBuilder::digest_algorithm) one, or because it was
-    /// [asked for](crate::NewUpload::digests) when the upload started.
+    /// Returns the digest of the bytes up to the offset by this algorithm, or `None` if it is not
+    /// computed. It is computed if it is the [configured](crate::UploadsBuilder::digest_algorithm)
+    /// one, or was [requested](crate::NewUpload::digests) when the upload started.
     pub fn digest_of(&self, algorithm: DigestAlgorithm) -> Option<Digest> {
         let states = self.progress.checksum.iter().chain(&self.progress.checksums);
         let mut digests = states.filter_map(|state| Running::resume(state)?.digest());
         digests.find(|digest| digest.algorithm() == algorithm)
     }
 
-    /// Whether the upload has expired at `now`.
+    /// Returns whether the upload has expired at `now`.
     pub fn is_expired(&self, now: SystemTime) -> bool {
         self.progress.expires.is_some_and(|expires| expires <= now)
     }
@@ -361,7 +363,7 @@ impl Owner {
         Self(name.into())
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }

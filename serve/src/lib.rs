@@ -23,9 +23,11 @@ use tower_service::Service;
 
 pub use self::begins::Begins;
 pub use self::log::log_errors;
+pub use self::terminated::terminated;
 
 mod begins;
 mod log;
+mod terminated;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 

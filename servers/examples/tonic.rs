@@ -24,7 +24,6 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::{Connected, TcpIncoming};
@@ -54,14 +53,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let incoming = TcpIncoming::bind(setting("ADDR", "127.0.0.1:3000").parse()?)?;
     let head_timeout = Duration::from_secs(setting("HEAD_TIMEOUT", "10").parse()?);
-    let mut terminated = signal(SignalKind::terminate())?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let layer = ChunkedUploadLayer::new(uploads.clone());
     let stopping = tokio::spawn(async move {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminated.recv() => {}
-        }
+        serve::terminated().await;
         drop(stop);
         uploads.shutdown(PATIENCE).await;
     });

@@ -7,6 +7,9 @@
 #[path = "../../src/guide/nodes.rs"]
 pub mod nodes;
 #[cfg(doctest)]
+#[path = "../../src/guide/nodes_stores.rs"]
+pub mod nodes_stores;
+#[cfg(doctest)]
 #[path = "../../src/guide/observe.rs"]
 pub mod observe;
 #[cfg(doctest)]

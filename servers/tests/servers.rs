@@ -1,5 +1,6 @@
 //! The examples as they run: each one's program, on a port of its own, over real sockets.
 
+#![cfg(unix)]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::convert::Infallible;

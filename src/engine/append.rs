@@ -50,14 +50,15 @@ use crate::upload::{Status, Upload};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AppendMode {
-    /// Either all bytes of an [`Append`] are acknowledged at its commit, or none are. For clients
-    /// that resend a whole chunk after a failure, and for chunks with their own checksum.
+    /// Either all bytes of an [`Append`] are acknowledged at its commit, or none are. This is for
+    /// clients that resend a whole chunk after a failure, and for chunks with their own checksum.
     #[default]
     AllOrNothing,
     /// All bytes that arrived are acknowledged, even if the rest never arrives: about twice a
-    /// second while they arrive, and at the end, also if the append is dropped. Only a newer
-    /// request that takes the upload over discards what was not yet acknowledged, since it brings
-    /// it again. One that only [asks where it stands](crate::OwnerUploads::end_append) does not.
+    /// second while they arrive, and at the end, even if the append is dropped. Only a newer
+    /// request that takes over the upload discards what was not yet acknowledged, since it sends
+    /// these bytes again. A request that only [asks for the
+    /// offset](crate::OwnerUploads::end_append) does not.
     KeepWhatCame,
 }
 
@@ -151,23 +152,23 @@ impl Append {
         }
     }
 
-    /// The record before the commit.
+    /// Returns the record before the commit.
     pub fn upload(&self) -> &Upload {
         &self.upload
     }
 
-    /// Whether the append starts an upload, or continues one.
+    /// Returns whether the append starts an upload, rather than continuing one.
     pub fn is_new(&self) -> bool {
         self.origin == Origin::New
     }
 
-    /// How many bytes the upload has so far, including those received before this append.
+    /// Returns how many bytes the upload has so far, including those received before this append.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// How many bytes the upload has for certain, whatever happens next: those that were committed.
-    /// With [`KeepWhatCame`](AppendMode::KeepWhatCame) it grows while bytes arrive.
+    /// Returns how many bytes of the upload were committed, and so are kept whatever happens next.
+    /// With [`KeepWhatCame`](AppendMode::KeepWhatCame), the number grows while bytes arrive.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
     }
@@ -184,8 +185,9 @@ impl Append {
         Ok(())
     }
 
-    /// Sets whether the client will be told that all bytes have arrived, if the append ends with
-    /// the last one ([`Progress::end_acknowledged`](crate::Progress::end_acknowledged)).
+    /// Sets whether the response will acknowledge to the client that all bytes have arrived, if the
+    /// append ends with the last one
+    /// ([`Progress::end_acknowledged`](crate::Progress::end_acknowledged)).
     pub fn set_end_acknowledged(&mut self, told: bool) {
         self.upload.progress.end_acknowledged = told;
     }
@@ -399,8 +401,8 @@ impl Append {
         Ok(())
     }
 
-    /// How long the client may pause until [`flush_idle`](Self::flush_idle) should be called;
-    /// `None` if it would do nothing.
+    /// Returns how long the client may pause until [`flush_idle`](Self::flush_idle) should be
+    /// called, or `None` if it would do nothing.
     pub fn flush_delay(&self) -> Option<Duration> {
         let wants = self.is_worth_writing()
             || self.unconfirmed.is_some()
@@ -493,8 +495,8 @@ impl Append {
     ///
     /// # Errors
     /// [`ErrorKind::Superseded`] and the errors of the store. In a [bucket](crate::guide::nodes)
-    /// another node may have been faster. The error then tells what it has done to the upload:
-    /// [`ErrorKind::OffsetMismatch`] with the new offset, [`ErrorKind::Finishing`],
+    /// another node may have committed first. The error then says what that node has done to the
+    /// upload: [`ErrorKind::OffsetMismatch`] with the new offset, [`ErrorKind::Finishing`],
     /// [`ErrorKind::AlreadyComplete`], [`ErrorKind::NotFound`] or [`ErrorKind::Expired`].
     pub async fn commit(self) -> Result<Upload, Error> {
         self.check_claim()?;

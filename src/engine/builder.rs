@@ -121,8 +121,8 @@ impl UploadsBuilder {
     }
 
     /// Sets how many batches all uploads together may collect at the same time. Default: 32, which
-    /// is 16 MiB in total. Further uploads, and slow ones, make do with 16 KiB each, and with less
-    /// while they wait for their client.
+    /// is 16 MiB in total. Further uploads, and slow ones, use at most 16 KiB each, and less while
+    /// they wait for their client.
     ///
     /// A frame of 256 KiB or more, as hyper delivers them from a fast client, is written without
     /// being copied and counts as a batch. An upload beyond the limit holds one such frame at a
@@ -179,9 +179,9 @@ impl UploadsBuilder {
         self
     }
 
-    /// Sets how often the store is looked at for an upload that is
-    /// [watched](crate::OwnerUploads::watch), to see what other processes do to it and that it has
-    /// expired. Default: 1 second. What this process does is told at once.
+    /// Sets how often the store is polled for an upload that is
+    /// [watched](crate::OwnerUploads::watch), to find what other processes do to it and whether it
+    /// has expired. Default: 1 second. Changes by this process are pushed at once.
     pub fn watch_interval(mut self, interval: Duration) -> Self {
         self.engine.watch_interval = interval;
         self
@@ -193,7 +193,7 @@ impl UploadsBuilder {
         self
     }
 
-    /// Checks the settings and builds the handle.
+    /// Checks the settings and returns the handle.
     ///
     /// # Errors
     /// [`ConfigError`] if the store's path pattern is invalid, a batch is too small or too large,
@@ -209,7 +209,7 @@ impl UploadsBuilder {
             return Err(ConfigError::new("uploads would expire immediately"));
         }
         if self.engine.watch_interval.is_zero() {
-            return Err(ConfigError::new("a watch would look at the store without a pause"));
+            return Err(ConfigError::new("a watch would poll the store without a pause"));
         }
         metric::describe();
         self.engine.pool = Pool::new(self.batch, self.batches);

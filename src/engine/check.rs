@@ -9,11 +9,11 @@ use super::core::Engine;
 use super::detached;
 use super::error::{Error, ErrorKind};
 
-/// What a [check](crate::Uploads::check) found.
+/// The result of a [check](crate::Uploads::check).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// How many bytes can still be stored; `None` if the store cannot tell, as a bucket.
+    /// How many bytes can still be stored; `None` if the store cannot tell, such as a bucket.
     pub free_bytes: Option<u64>,
 }
 

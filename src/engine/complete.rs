@@ -24,13 +24,13 @@ use crate::metric::Timer;
 use crate::store::{Commit, DynWriter, Handover, Reader, StoreError};
 use crate::upload::{Owner, Status, Upload};
 
-/// A finished upload that waits for the application's verdict.
+/// A finished upload, handed over to the application until it has taken the file or not.
 ///
-/// While it exists, nobody else can write to, complete or cancel the upload.
+/// While it exists, no other caller can write to, complete or cancel the upload.
 /// [`finish`](Self::finish) records that the application has taken the file. If the completion is
 /// dropped without that, or the process ends, the upload can be completed again.
 /// [`CompletedUpload::discard`] ends the upload even though the application has not taken the file.
-#[must_use = "without `finish` the upload stays to be completed again"]
+#[must_use = "without `finish`, the upload has to be completed again"]
 pub struct Completion {
     file: CompletedUpload,
     /// `None` once the verdict is being recorded.
@@ -251,7 +251,7 @@ async fn read(engine: &Engine, upload: &Upload, sums: &mut [Running]) -> Result<
 }
 
 impl Completion {
-    /// The file.
+    /// Returns the file.
     pub fn file(&self) -> &CompletedUpload {
         &self.file
     }
@@ -282,7 +282,7 @@ impl Completion {
         self.settle(Status::Open).await
     }
 
-    /// Whether the application has [discarded](CompletedUpload::discard) the upload in the
+    /// Returns whether the application has [discarded](CompletedUpload::discard) the upload in the
     /// meantime.
     pub async fn is_discarded(&self) -> bool {
         matches!(*self.file.shared.state.lock().await, FileState::Discarded)
@@ -476,68 +476,69 @@ impl FileState {
 }
 
 impl CompletedUpload {
-    /// The id of the upload.
+    /// Returns the id of the upload.
     pub fn id(&self) -> &UploadId {
         &self.record().id
     }
 
-    /// The owner of the upload.
+    /// Returns the owner of the upload, or `None` if it has none.
     pub fn owner(&self) -> Option<&Owner> {
         self.record().owner.as_ref()
     }
 
-    /// The file's name, made safe as in [`Upload::filename`], or `upload` if no safe name is left.
+    /// Returns the file's name, made safe as in [`Upload::filename`], or `upload` if no safe name
+    /// is left.
     ///
     /// Several uploads may have the same name.
     pub fn filename(&self) -> &str {
         &self.shared.filename
     }
 
-    /// The file's name as the client sent it. Never use it as a path.
+    /// Returns the file's name as the client sent it. Never use it as a path.
     pub fn raw_filename(&self) -> &str {
         &self.record().raw_filename
     }
 
-    /// The size in bytes.
+    /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         self.record().offset()
     }
 
-    /// The media type that the client sent, unchecked.
+    /// Returns the media type that the client sent, unchecked.
     pub fn content_type(&self) -> Option<&str> {
         self.record().content_type.as_deref()
     }
 
-    /// The digest of the file; `None` if checksums are switched off. A file that is
-    /// [joined](crate::OwnerUploads::join) from parts has one only if it can be computed from theirs,
-    /// which is so for CRC-32C.
+    /// Returns the digest of the file, or `None` if checksums are switched off. A file that is
+    /// [joined](crate::OwnerUploads::join) from parts has one only if it can be computed from
+    /// theirs, which is the case for CRC-32C.
     pub fn digest(&self) -> Option<Digest> {
         self.shared.digest
     }
 
-    /// The digest of the file by this algorithm, if it was computed: see [`Upload::digest_of`]. A
-    /// digest that the client gave was compared, and is there as well.
+    /// Returns the digest of the file by this algorithm, or `None` if it was not computed: see
+    /// [`Upload::digest_of`]. A digest that the client sent was compared, and is there as well.
     pub fn digest_of(&self, algorithm: DigestAlgorithm) -> Option<Digest> {
         self.record().digest_of(algorithm)
     }
 
-    /// The text fields of the first chunk, in the order in which they were sent.
+    /// Returns the text fields of the first chunk, in the order in which they were sent.
     pub fn fields(&self) -> &[(String, String)] {
         &self.record().fields
     }
 
-    /// The first text field with this name.
+    /// Returns the first text field with this name.
     pub fn field(&self, name: &str) -> Option<&str> {
         let field = self.fields().iter().find(|(key, _)| key == name);
         field.map(|(_, value)| value.as_str())
     }
 
-    /// The attributes that the application attached when the upload started.
+    /// Returns the attributes that the application attached when the upload started.
     pub fn attributes(&self) -> &serde_json::Value {
         &self.record().attributes
     }
 
-    /// The complete record.
+    /// Returns the complete record.
     pub fn record(&self) -> &Upload {
         &self.shared.upload
     }
@@ -550,8 +551,8 @@ impl CompletedUpload {
         Ok(self.shared.engine.store.open(self.id()).await?)
     }
 
-    /// The path of the local file with the bytes, if there is one. A file that is
-    /// [joined](crate::OwnerUploads::join) from parts has none before it is
+    /// Returns the path of the local file with the bytes, or `None` if there is no such file. A
+    /// file that is [joined](crate::OwnerUploads::join) from parts has none before it is
     /// [persisted](Self::persist).
     ///
     /// The file belongs to the store until [`persist`](Self::persist): you may read it, but do not
@@ -564,10 +565,11 @@ impl CompletedUpload {
     /// the application, and this crate never removes it. Missing parent folders are created.
     ///
     /// On the same filesystem the move is a rename; to another filesystem it is a copy, a sync and
-    /// a rename. So it is for a file that is [joined](crate::OwnerUploads::join) from parts; it
-    /// shares their blocks where the filesystem can. With
+    /// a rename. A file that is [joined](crate::OwnerUploads::join) from parts is copied too, and
+    /// shares their blocks where the filesystem can do so. With
     /// [`Durability::Sync`](crate::store::Durability::Sync) it survives a power cut.
-    /// It is safe to repeat: after a crash the upload is completed again, and a `persist` to the
+    ///
+    /// This is safe to repeat: after a crash the upload is completed again, and a `persist` to the
     /// same target ends with the same file. A `persist` to another target moves the file again.
     ///
     /// In [a bucket](crate::guide::nodes) the target is a key: the components of the path joined by
@@ -575,8 +577,8 @@ impl CompletedUpload {
     /// key.
     ///
     /// # Errors
-    /// The errors of the store; in a bucket also for a target that contains `..` or is among the
-    /// store's own keys.
+    /// The errors of the store. In a bucket, also an error for a target that contains `..` or is
+    /// among the store's own keys.
     pub async fn persist(&self, target: impl AsRef<Path>) -> Result<(), Error> {
         self.move_to(target.as_ref().to_owned(), true).await
     }

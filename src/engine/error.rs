@@ -92,12 +92,12 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    /// The kind of the error.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
     }
 
-    /// The damaged upload, if the store reported one.
+    /// Returns the damaged upload, if the store reported one.
     pub fn damaged_upload(&self) -> Option<UploadId> {
         match self.source.as_deref()?.downcast_ref::<StoreError>()? {
             StoreError::Damaged { id, .. } => Some(*id),
@@ -105,15 +105,15 @@ impl Error {
         }
     }
 
-    /// An error of the source of the bytes, with its cause.
+    /// Creates an error of the source of the bytes, with its cause.
     pub fn source_failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { kind: ErrorKind::Source, source: Some(Arc::from(source.into())) }
     }
 }
 
 impl ErrorKind {
-    /// The word by which programs know this kind, such as `offset-mismatch`. It never changes,
-    /// unlike the message that `Display` writes. The guide [lists all of
+    /// Returns the word that identifies this kind for programs, such as `offset-mismatch`. It never
+    /// changes, unlike the message that `Display` writes. The guide [lists all of
     /// them](crate::guide::errors#what-does-each-code-mean).
     pub fn code(&self) -> &'static str {
         match self {
@@ -212,7 +212,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// A setting that cannot work.
+/// An error for a setting that cannot work.
 #[derive(Debug)]
 pub struct ConfigError {
     problem: String,

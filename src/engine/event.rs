@@ -29,7 +29,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The upload as it is now, or as it last was if it was removed.
+    /// Returns the upload as it is now, or as it last was if it was removed.
     pub fn upload(&self) -> &Upload {
         match self {
             Self::Created(upload)
@@ -56,8 +56,8 @@ impl Event {
 /// Receives the events of all uploads, whether a request, a call of [`Uploads`](crate::Uploads) or
 /// the sweeper caused them.
 ///
-/// The caller waits for the observer, on a task that a client cannot cancel by disconnecting, and
-/// before the request is answered. An event reports something that has already happened, so the
+/// The caller waits for the observer before it responds to the request, on a task that a client
+/// cannot cancel by disconnecting. An event reports something that has already happened, so the
 /// observer cannot refuse it; [`Policy`](crate::Policy) can. After a crash an event may be missing,
 /// but none is reported twice.
 ///

@@ -283,9 +283,9 @@ impl Access {
 }
 
 impl Lease {
-    /// For a part that has all its bytes: returns the upload that has waited for it, if that now
-    /// has all its parts and can be completed. The part is complete when this returns `None`, or
-    /// when the application has taken that upload.
+    /// Ends a part that has all its bytes, and returns the upload that has waited for it, if that
+    /// upload now has all its parts and can be completed. The part is complete when this returns
+    /// `None`, or when the application has taken that upload.
     ///
     /// The total of a part that has none is its offset, which is noted only when it is complete.
     ///

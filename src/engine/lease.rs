@@ -20,7 +20,8 @@ use crate::store::{Batch, Commit, DynWriter, StoreError};
 use crate::time;
 use crate::upload::{Status, Upload};
 
-/// An upload that nobody else can change until this is dropped or a newer request takes it over.
+/// An upload that no other caller can change until this is dropped or a newer request takes it
+/// over.
 ///
 /// Every change to an upload starts with [`acquire`](crate::OwnerUploads::acquire). The methods of
 /// the lease then run one after the other, and no other request can come in between:
@@ -204,7 +205,7 @@ impl Lease {
         self.claim.stopped()
     }
 
-    /// The record of the upload.
+    /// Returns the record of the upload.
     pub fn upload(&self) -> &Upload {
         self.writer.upload()
     }
@@ -253,7 +254,7 @@ impl Lease {
     }
 
     /// Ends the upload if a crash has interrupted its hand-over, so that the application does not
-    /// get it twice; then this fails with [`ErrorKind::Interrupted`], as all later calls do. The
+    /// get it twice. Then this fails with [`ErrorKind::Interrupted`], as all later calls do. The
     /// file stays until the upload expires or is removed.
     ///
     /// Without this an upload whose hand-over was interrupted can be completed again.

@@ -13,7 +13,7 @@ use crate::erased::BoxFuture;
 use crate::store::{Cursor, Page, StoreError};
 use crate::upload::{Status, Upload};
 
-/// Which uploads to list. The default is all.
+/// A filter for listed uploads. The default matches all of them.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Filter {
@@ -23,24 +23,24 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// All uploads.
+    /// Returns a filter that matches all uploads.
     pub fn all() -> Self {
         Self::default()
     }
 
-    /// Only uploads with this status.
+    /// Selects only uploads with this status.
     pub fn status(mut self, status: Status) -> Self {
         self.status = Some(status);
         self
     }
 
-    /// Only uploads whose filename contains this text, ignoring case.
+    /// Selects only uploads whose filename contains this text, ignoring case.
     pub fn filename(mut self, part: impl AsRef<str>) -> Self {
         self.filename = Some(part.as_ref().to_lowercase());
         self
     }
 
-    /// Only uploads that have expired, or only those that have not.
+    /// Selects only uploads that have expired, or only those that have not.
     pub fn expired(mut self, expired: bool) -> Self {
         self.expired = Some(expired);
         self

@@ -54,7 +54,7 @@ impl NewUpload {
         self
     }
 
-    /// Sets the metadata that the protocol gives back exactly as the client sent it.
+    /// Sets the metadata that the protocol returns exactly as the client sent it.
     pub fn metadata(mut self, metadata: impl Into<Option<String>>) -> Self {
         self.metadata = metadata.into();
         self
@@ -71,7 +71,7 @@ impl NewUpload {
         self
     }
 
-    /// Sets the list of parts that the protocol gives back exactly as the client sent it.
+    /// Sets the list of parts that the protocol returns exactly as the client sent it.
     pub fn parts_as_sent(mut self, list: impl Into<Option<String>>) -> Self {
         self.parts_as_sent = list.into().map(String::into_boxed_str);
         self
@@ -149,7 +149,7 @@ impl NewUpload {
     /// Sets the algorithms of the digests that are computed while the bytes arrive, in addition to
     /// the [configured](crate::UploadsBuilder::digest_algorithm) one. Completing with any of them
     /// then costs the same for every size, and
-    /// [`CompletedUpload::digest_of`](crate::CompletedUpload::digest_of) gives them. An algorithm
+    /// [`CompletedUpload::digest_of`](crate::CompletedUpload::digest_of) returns them. An algorithm
     /// that occurs twice, or is the configured one, is computed once.
     ///
     /// An upload that is [joined](crate::OwnerUploads::join) from parts has none, since it has no

@@ -60,7 +60,7 @@ pub struct Uploads {
     engine: Arc<Engine>,
 }
 
-/// The uploads of one owner. All other uploads look as if they did not exist.
+/// The uploads of one owner. For this handle, other uploads do not exist.
 #[derive(Clone)]
 pub struct OwnerUploads {
     access: Access,
@@ -138,16 +138,17 @@ impl Uploads {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Full`](crate::ErrorKind::Full) or [`ErrorKind::Store`](crate::ErrorKind::Store):
-    /// the [source](std::error::Error::source) says what could not be done and where, with the path
-    /// or the answer of the object store. It is for the operator, while the error itself may be shown
-    /// to anybody. [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown) after the beginning of
-    /// a [shutdown](Self::shutdown), so that a load balancer sends nothing more.
+    /// [`ErrorKind::Full`](crate::ErrorKind::Full) or
+    /// [`ErrorKind::Store`](crate::ErrorKind::Store): the [source](std::error::Error::source) says
+    /// what could not be done and where, with the path or the response of the object store. It is
+    /// for the operator, while the error itself may be shown to anyone.
+    /// [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown) after the beginning of a
+    /// [shutdown](Self::shutdown), so that a load balancer sends nothing more.
     pub async fn check(&self) -> Result<Health, Error> {
         check::check(&self.engine).await
     }
 
-    /// Removes expired uploads, and what interrupted ones have left.
+    /// Removes expired uploads, and what interrupted creations and removals have left.
     ///
     /// It reads all records, or only the expired ones if the store keeps an expiry index
     /// ([`Store::list_expiring`]), as fast as it can. Its memory use does not depend on the number
@@ -186,8 +187,8 @@ impl Uploads {
     /// Shuts down gracefully: chunks in progress may continue for `timeout`, while new chunks and
     /// completions are refused with [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown),
     /// 503 on the wire. After that time, requests that still receive data are stopped as if their
-    /// clients had disconnected. A file that was handed to the application is waited for without a
-    /// limit, and so is a system call that does not return. The status of an upload stays
+    /// clients had disconnected. It waits without a limit for a file that was handed to the
+    /// application, and for a system call that does not return. The status of an upload stays
     /// available. When this returns, no task, write or sweep is running any more.
     ///
     /// Call it when the server has stopped accepting connections, and before the runtime ends.
@@ -215,13 +216,14 @@ impl Uploads {
         self.engine.store.settle().await;
     }
 
-    /// Returns a guard that a [shutdown](Self::shutdown) waits for and that tells when one begins.
+    /// Returns a guard that a [shutdown](Self::shutdown) waits for and that reports when one
+    /// begins.
     pub fn shutdown_guard(&self) -> ShutdownGuard {
         self.engine.claims.guard()
     }
 
-    /// The [configured](UploadsBuilder::max_bytes) maximum size of a file in bytes. `None` means
-    /// that there is no limit.
+    /// Returns the [configured](UploadsBuilder::max_bytes) maximum size of a file in bytes, or
+    /// `None` if there is no limit.
     pub fn max_bytes(&self) -> Option<u64> {
         self.engine.max_bytes
     }
@@ -244,9 +246,9 @@ impl OwnerUploads {
         self
     }
 
-    /// Restricts the calls that name an upload to the uploads of one protocol. Those that the handle
-    /// starts belong to it; without this they belong to the protocol of django-chunked-upload.
-    /// [`list`](Self::list) gives the uploads of all protocols.
+    /// Restricts the calls that name an upload to the uploads of one protocol. Those that the
+    /// handle starts belong to it; without this they belong to the protocol of
+    /// django-chunked-upload. [`list`](Self::list) returns the uploads of all protocols.
     #[must_use]
     pub fn for_dialect(mut self, dialect: Dialect) -> Self {
         self.access.dialect = Some(dialect);
@@ -320,8 +322,8 @@ impl OwnerUploads {
     /// [idempotency key](NewUpload::idempotency_key), that is the one that was joined with this key.
     ///
     /// The parts expire on their own. The bytes of one that has expired or was cancelled stay as
-    /// long as an upload that is joined from it exists, unless the application has persisted it. They count towards the quotas of the parts
-    /// until the application has taken a file with them.
+    /// long as an upload that is joined from it exists, unless the application has persisted that
+    /// upload. They count towards the quotas until the application has taken a file with them.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) or
@@ -379,8 +381,8 @@ macro_rules! handle {
                 &self.access
             }
 
-            /// Acquires an incomplete upload in order to change it. A request that holds it is
-            /// asked to stop and waited for briefly.
+            /// Acquires an incomplete upload in order to change it. If another request holds it,
+            /// asks that request to stop, and waits for it briefly.
             ///
             /// # Errors
             /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound),
@@ -449,11 +451,11 @@ macro_rules! handle {
                 self.access.status(id).await
             }
 
-            /// Returns the record of an upload after ending an append that is in progress: for
-            /// clients that want to know where to go on after their connection broke, while the
-            /// server has not noticed that yet. What the append has received is kept, if it [keeps
-            /// what came](AppendMode::KeepWhatCame); in another process that shares the store, what
-            /// it has committed. One on another node of a bucket is not ended.
+            /// Ends an append that is in progress, and returns the record of the upload. It is for
+            /// clients that ask where to continue after their connection broke, before the server
+            /// has noticed that. What the append has received is kept, if it [keeps what
+            /// came](AppendMode::KeepWhatCame); in another process that shares the store, what it
+            /// has committed. It does not end an append on another node of a bucket.
             ///
             /// # Errors
             /// The errors of [`status`](Self::status),
@@ -466,10 +468,10 @@ macro_rules! handle {
             /// Watches the progress of an upload: returns a stream of its state now and after each
             /// change, until it has ended.
             ///
-            /// What this process does to the upload is seen at once. For what other processes do, the
-            /// store is looked at each [second](UploadsBuilder::watch_interval), once for all who
-            /// watch the same upload in this process. While nobody watches, nothing is done; dropping
-            /// the [`Watch`] is enough to stop.
+            /// Changes by this process are pushed at once. To find changes by other processes, the
+            /// store is polled each [second](UploadsBuilder::watch_interval), once for all watches
+            /// of the same upload in this process. Without a watch, nothing is polled. Drop the
+            /// [`Watch`] to stop.
             ///
             /// ```
             /// # #[tokio::main(flavor = "current_thread")]
@@ -511,8 +513,8 @@ macro_rules! handle {
                 self.access.open(id).await
             }
 
-            /// Hands over a finished upload. Each of the `digests` that are given must match the
-            /// file: `None` for none, `Some(digest)`, or several.
+            /// Hands over a finished upload. Each of the given `digests` must match the file:
+            /// `None` for none, `Some(digest)`, or several.
             ///
             /// The cost does not depend on the file's size, unless the bytes are to be [read
             /// back](UploadsBuilder::read_back), a power cut may have taken some of them, or a

@@ -37,11 +37,11 @@ pub struct Snapshot {
     /// yet: at least the offset. It is updated with each batch that is written, and falls back to the
     /// offset if a chunk fails. Bytes that another process receives are not counted.
     pub received: u64,
-    /// How the upload ended; `None` while it goes on.
+    /// How the upload ended; `None` until then.
     pub ended: Option<Ended>,
 }
 
-/// How an upload that was watched ended.
+/// How a watched upload ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended {

@@ -1,16 +1,26 @@
-//! Recipes for clients: a page, a form, a script.
+//! Send files from a page, a form, a shell or a program.
 //!
-//! Any client of django-chunked-upload works unchanged, and so does any client of
-//! [tus](super::tus), once that is switched on. The recipes here speak [the chunked
-//! protocol](super::protocol), and are complete files in the folder `examples/clients` of the
-//! repository. What to do about each response is in [the errors](super::errors).
+//! Any client of django-chunked-upload works unchanged. So does any client of [tus](super::tus),
+//! once tus is on. The recipes here speak [the chunked protocol](super::protocol), and are complete
+//! files in the folder `examples/clients` of the repository. [Handling
+//! errors](super::error_handling) says what a client does after each response.
 //!
-//! # Which one?
+//! Two requests are enough for a small file:
+//!
+//! ```sh
+//! url=http://127.0.0.1:3000/api/chunked_upload
+//! curl -F file=@a.txt $url
+//! # {"expires":"2026-11-23T10:00:00.000Z","offset":5,"upload_id":"5230ec1f59d1485d9d7974b853802e31"}
+//! md5=$(md5sum a.txt | cut -c -32)
+//! curl -d upload_id=5230ec1f59d1485d9d7974b853802e31 -d md5=$md5 ${url}_complete
+//! ```
+//!
+//! # Which client should I use?
 //!
 //! | you have | use | resumes after a failure |
 //! |---|---|---|
 //! | a page without a library | [`fetch`](#fetch) | yes |
-//! | a page or Node, and [a handler that stays as it is](super::resumable) | [another `fetch`](super::resumable#a-page-or-node) | yes |
+//! | a page or Node, and [an existing handler that stays as it is](super::resumable) | [another `fetch`](super::resumable_wire#how-does-a-page-or-node-send-a-file) | yes |
 //! | a page with jQuery | [jQuery-File-Upload](#jquery-file-upload) | yes |
 //! | a page with a ready-made file picker | [Uppy](super::uppy), over tus | yes |
 //! | a page without JavaScript | [a form](#a-plain-form) | no: it is one request |
@@ -20,8 +30,8 @@
 //! | something else | [your own library](#another-library) | if you implement that |
 //!
 //! In the chunked protocol, 4 to 16 MiB is a good chunk size: larger chunks cost more when they
-//! fail, smaller ones wait for a response more often. On [nodes](super::nodes) that share a bucket,
-//! 8 MiB is best.
+//! fail, smaller ones wait for a response more often. With [a
+//! bucket](super::nodes_costs#how-large-should-a-chunk-be), 8 MiB is best.
 //!
 //! # fetch
 //!
@@ -33,7 +43,7 @@
 #![doc = include_str!("../../examples/clients/fetch.js")]
 //! ```
 //!
-//! A page on another origin needs [CORS](super::layers#which-order) on the server.
+//! A page on another origin needs [CORS](super::layer_order) on the server.
 //!
 //! # jQuery-File-Upload
 //!
@@ -52,7 +62,7 @@
 //! # A plain form
 //!
 //! This is one request with the whole file. A form can neither compute a checksum nor send a second
-//! request. So a route of its own completes the upload on the server, as in `page/src/form.rs`.
+//! request, so a route of its own completes the upload on the server, as in `page/src/form.rs`.
 //!
 //! ```html
 #![doc = include_str!("../../examples/clients/form.html")]
@@ -78,9 +88,9 @@
 //!
 //! # Another library
 //!
-//! Any library that sends forms or plain bodies will do. The server takes names as they are
-//! written, in UTF-8 (or in Latin-1 if they are not UTF-8) or as `filename*`. Some libraries write
-//! names differently, or wait where they should not:
+//! Any library that sends forms or plain bodies works. The server takes names as they are written,
+//! in UTF-8 (or in Latin-1 if they are not UTF-8) or as `filename*`. Some libraries write names
+//! differently, or wait where they should not:
 //!
 //! - **aiohttp** percent-encodes the names of files and fields, so `my file.txt` arrives as
 //!   `my%20file.txt`. `FormData(quote_fields=False)` writes them as they are.

@@ -1,4 +1,22 @@
-//! Moving from django-chunked-upload.
+//! Move from django-chunked-upload: keep your clients, and find your settings.
+//!
+//! Settings become calls of the builder:
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower_chunked_upload::Uploads;
+//! use tower_chunked_upload::store::FsStore;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let media = folder.path();
+//! // CHUNKED_UPLOAD_PATH, CHUNKED_UPLOAD_EXPIRATION_DELTA and CHUNKED_UPLOAD_MAX_BYTES.
+//! let store = FsStore::new(media.join("chunked_uploads/%Y/%m/%d"));
+//! let day = Duration::from_secs(24 * 60 * 60);
+//! let uploads = Uploads::builder(store).expires_after(day).max_bytes(500 << 20).build()?;
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Do clients have to change?
 //!
@@ -27,16 +45,16 @@
 //!
 //! # What is different?
 //!
-//! What the original gets wrong:
+//! The layer fixes what the original gets wrong:
 //!
-//! - A `Content-Range` that cannot be parsed is refused instead of ignored.
-//! - The bytes themselves count, not only the announced total, and the total cannot change.
-//! - An upload cannot be completed if bytes are missing, if it has expired, or a second time.
-//! - An unknown id is answered with JSON.
+//! - It refuses a `Content-Range` that cannot be parsed, instead of ignoring it.
+//! - It counts the bytes themselves, not only the announced total, and the total cannot change.
+//! - It does not complete an upload if bytes are missing, if it has expired, or a second time.
+//! - It answers an unknown id with JSON.
 //! - A sweep never deletes a file that your handler has taken. If your handler has not taken it (a
 //!   response of 4xx or 5xx), the upload can be completed again.
 //!
 //! # What about uploads in progress?
 //!
-//! Their files and records are not read. Clients that continue one get a 404, and [begin a new
-//! upload](super::errors).
+//! The layer does not read their files and records. Clients that continue such an upload get a 404,
+//! and [begin a new one](super::error_handling).

@@ -1,24 +1,6 @@
-//! How long an unfinished upload is kept, and what removes it.
+//! Set how long an unfinished upload is kept, and remove what has expired.
 //!
-//! # When does an upload expire?
-//!
-//! A day after it began, unless [`expires_after`](crate::UploadsBuilder::expires_after) sets
-//! another time, or [`expiry`](crate::UploadsBuilder::expiry) another rule: after the last chunk,
-//! or never. [`set_expires`](crate::OperatorUploads::set_expires) changes it for one upload. Every
-//! response to a chunk says when, as `expires`, and in [tus](super::tus) as `Upload-Expires`.
-//!
-//! # What happens then?
-//!
-//! From that moment on the upload takes no byte and cannot be completed: clients get a 410. Its
-//! bytes stay until a sweep.
-//!
-//! # Who sweeps?
-//!
-//! Nobody, unless you start it. Call [`Uploads::sweep_every`](crate::Uploads::sweep_every) once, in
-//! one of the processes that share a folder (with [quotas](super::limits), in each of them). It
-//! uses at most a quarter of a core. In [a bucket](super::nodes), it reads only what is due. Or
-//! call [`Uploads::delete_expired`](crate::Uploads::delete_expired) from a job. The example
-//! `expired` of the repository is a command that does so, and asks first.
+//! Here an upload expires an hour after its last chunk, and a sweep each minute removes it:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -52,24 +34,46 @@
 //! # }
 //! ```
 //!
+//! # When does an upload expire?
+//!
+//! A day after it began, by default. Set another time with
+//! [`expires_after`](crate::UploadsBuilder::expires_after), or another rule with
+//! [`expiry`](crate::UploadsBuilder::expiry): after the last chunk, or never.
+//! [`set_expires`](crate::OperatorUploads::set_expires) changes it for one upload. Every response
+//! to a chunk says when the upload expires, in `expires`, and with [tus](super::tus) in
+//! `Upload-Expires`.
+//!
+//! # What happens to an expired upload?
+//!
+//! It takes no more bytes and cannot be completed: clients get a 410. Its bytes stay until a sweep
+//! removes them.
+//!
+//! # How do I start sweeping?
+//!
+//! Call [`Uploads::sweep_every`](crate::Uploads::sweep_every) once, in one of the processes that
+//! share a folder (with [quotas](super::limits), in each of them). Without it, nothing sweeps. A
+//! sweep uses at most a quarter of a core. In [a bucket](super::nodes_differences), it reads only
+//! what is due. Or call [`Uploads::delete_expired`](crate::Uploads::delete_expired) from a job. The
+//! example `expired` of the repository is a command that does so, after asking for confirmation.
+//!
 //! # Can a sweep remove a file that I have taken?
 //!
-//! Not if it was [persisted](super::files): then only the record goes. A finished file that the
-//! handler left where it was is removed with the record.
+//! Not if you have [persisted](super::files) it: then the sweep removes only the record. If the
+//! handler left a finished file where it was, the sweep removes it with the record.
 //!
-//! # What about uploads that cannot be read?
+//! # What about damaged uploads?
 //!
-//! If an upload's record is wrong, or the length of its file, it is gone for its client, which gets
-//! a 410. [`list`](crate::OperatorUploads::list) returns an upload with a wrong record as an error
-//! that names it ([`Error::damaged_upload`](crate::Error::damaged_upload)), and with feature
-//! `tracing` the log says what is wrong. A sweep removes the upload once it has expired, by its
-//! last readable record or, without one, by when the record was last written and how long a new
-//! upload lives. [`remove_damaged`](crate::OperatorUploads::remove_damaged) removes the upload at
-//! once.
+//! If an upload's record is invalid, or its file has the wrong length, the upload is gone for its
+//! client, which gets a 410. [`list`](crate::OperatorUploads::list) returns an upload with an
+//! invalid record as an error that names it
+//! ([`Error::damaged_upload`](crate::Error::damaged_upload)). With feature `tracing`, the log says
+//! what is wrong. A sweep removes the upload once it has expired, by its last readable record.
+//! Without one, it goes by when the record was last written and how long a new upload lives.
+//! [`remove_damaged`](crate::OperatorUploads::remove_damaged) removes the upload at once.
 //!
-//! # Who is told?
+//! # How do I get notified?
 //!
-//! An [`Observer`](crate::Observer), of every upload that begins, grows, is completed, cancelled or
-//! discarded, or expires, whatever caused it. If a request caused it, the observer also gets the
-//! request's extensions. For a damaged upload, it is told only when a sweep removes the upload and
-//! the record can still be read.
+//! An [`Observer`](crate::Observer) is notified of every upload that begins, grows, is completed,
+//! cancelled or discarded, or expires, whatever caused it. If a request caused it, the observer
+//! also gets the request's extensions. For a damaged upload, it is notified only when a sweep
+//! removes the upload and the record can still be read.

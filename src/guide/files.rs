@@ -1,19 +1,9 @@
-//! Where files are kept, and how you take a finished one.
-//!
-//! # Where are the bytes while they arrive?
-//!
-//! In the folder of [`FsStore`](crate::store::FsStore): each upload has a file of bytes, at the
-//! place that the pattern gives, and a record below `.records`. [The store's own
-//! page](crate::store::fs) shows the layout. No client can choose a path in it. With [a
-//! bucket](super::nodes), they are in objects below its prefix.
-//!
-//! The pattern may change between restarts, as long as the part before its first `%` stays the
-//! same.
+//! Take a finished file, move it where it belongs, and know what survives a crash.
 //!
 //! # How do I take a finished file?
 //!
-//! With [`CompletedUpload::persist`](crate::CompletedUpload::persist), in your handler. It moves
-//! the file, whole or not at all, and from then on nothing in this crate removes it.
+//! Call [`CompletedUpload::persist`](crate::CompletedUpload::persist) in your handler. It moves the
+//! file atomically. From then on, nothing in this crate removes the file.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -58,39 +48,50 @@
 //! [`raw_filename`](crate::CompletedUpload::raw_filename) is what the client sent, and never is.
 //! [`persist_new`](crate::CompletedUpload::persist_new) never replaces a file.
 //!
-//! # Does it copy?
+//! # Where are the bytes while they arrive?
+//!
+//! In the folder of [`FsStore`](crate::store::FsStore): each upload has a file of bytes, at the
+//! place that the pattern gives, and a record below `.records`. [The store's own
+//! page](crate::store::fs) shows the layout. No client can choose a path in it. With [a
+//! bucket](super::nodes), the bytes are in objects below its prefix.
+//!
+//! The pattern may change between restarts, as long as the part before its first `%` stays the
+//! same.
+//!
+//! # Does persisting copy the file?
 //!
 //! Within one filesystem it is a rename, which takes no time. To another filesystem it is a copy, a
 //! sync and a rename, and the client waits for it. So put the store's folder and the final place of
 //! the files on one filesystem. In a bucket it is always a copy.
 //!
-//! # And if the file goes elsewhere, such as to an object store?
+//! # How do I send the file elsewhere, such as to an object store?
 //!
 //! With the uploads [in a bucket](super::nodes), `persist` does it. From a folder, read the file
-//! with [`CompletedUpload::open`](crate::CompletedUpload::open), and respond when it has arrived. A
-//! file that was not persisted stays until the upload [expires](super::expiry), or until you
-//! [discard](crate::CompletedUpload::discard) it. A long copy needs [a proxy](super::proxy) that
-//! waits for as long. [`path`](crate::CompletedUpload::path) is for programs that need a path: read
-//! the file there, but do not keep the path.
+//! with [`CompletedUpload::open`](crate::CompletedUpload::open), and respond when the copy is
+//! complete. A file that you do not persist stays until the upload [expires](super::expiry), or
+//! until you [discard](crate::CompletedUpload::discard) it. If the copy takes long, [a
+//! proxy](super::proxy) in front must wait for it. [`path`](crate::CompletedUpload::path) is for
+//! programs that need a path: read the file there, but do not keep the path.
 //!
 //! # Can my handler be called twice for one upload?
 //!
-//! Yes, though not at the same time, unless a node of [a bucket](super::nodes#and-completions) was
-//! stalled. It is not called again once its response of 2xx or 3xx, which says that it has taken
-//! the file, is recorded. If it answered anything else, or if the process ended or the store failed
-//! before that, the upload can be completed again, unless it was
-//! [discarded](crate::CompletedUpload::discard). So make your handler idempotent: the upload's id
-//! is a good key, and `persist` to the same target can be repeated. Give each upload one target,
-//! because [in a bucket](super::nodes) a file does not go back to a place that it was moved away
-//! from.
+//! Yes, though not at the same time, unless a node of [a
+//! bucket](super::nodes#can-two-nodes-hand-over-the-same-file) was stalled. It is not called again
+//! once its response of 2xx or 3xx, which says that it has taken the file, is recorded. After any
+//! other response, or if the process ended or the store failed before that, the upload can be
+//! completed again, unless it was [discarded](crate::CompletedUpload::discard). So make your
+//! handler idempotent: the upload's id is a good key, and you can repeat `persist` to the same
+//! target. Give each upload one target, because [in a
+//! bucket](super::nodes_differences#to-which-key-may-i-persist-a-file) a file does not go back to a
+//! place that it was moved away from.
 //!
-//! # What if the disk returns other bytes than it was given?
+//! # What if the disk returns different bytes than were written?
 //!
-//! The checksum is that of the bytes as they arrived. The bytes on the disk are compared with it
-//! after a power cut only, or at each completion with
-//! [`read_back`](crate::UploadsBuilder::read_back), which then takes the time to read the file. A
-//! file that differs is refused, with a 410. Its record is intact, so it is listed like any other
-//! upload, and it stays until it is cancelled or expires.
+//! The checksum covers the bytes as they arrived. By default, the layer compares the bytes on the
+//! disk with it only after a power cut. With [`read_back`](crate::UploadsBuilder::read_back) it
+//! does so at each completion, which then takes the time to read the file. It refuses a file that
+//! differs, with a 410. The record of such a file is intact, so it is listed like any other upload,
+//! and it stays until it is cancelled or expires.
 //!
 //! # What survives a crash?
 //!
@@ -102,11 +103,7 @@
 //!
 //! # Can it be faster?
 //!
-//! On a fast local disk, with [`FileCalls::InPlace`](crate::store::FileCalls::InPlace). By default,
-//! no call on a file is made on a worker of the runtime: a disk that hangs, or that is busy for
-//! seconds, then holds up nothing but the uploads on it, and each call costs a change of threads.
-//! In place, a small chunk costs none. A disk that hangs can then hold up half of the workers, as it
-//! holds up those of nginx:
+//! On a fast local disk, yes, with [`FileCalls::InPlace`](crate::store::FileCalls::InPlace):
 //!
 //! ```
 //! use tower_chunked_upload::store::{FileCalls, FsStore};
@@ -114,15 +111,21 @@
 //! let store = FsStore::new("chunked_uploads/%Y/%m/%d").file_calls(FileCalls::InPlace);
 //! ```
 //!
-//! With MD5, which is what limits one upload, the feature `fast-md5` helps more.
+//! By default, no worker of the runtime makes calls on files. A disk that hangs, or that is busy
+//! for seconds, then blocks nothing but the uploads on it, but each call costs a change of threads.
+//! In place, a small chunk costs none, but a disk that hangs can block half of the workers, as it
+//! can with nginx.
 //!
-//! # May several servers share a folder?
+//! MD5 is what limits the speed of one upload, so the feature `fast-md5` helps more.
 //!
-//! Several processes on one machine may, on a local filesystem. Several machines may not: they
-//! share [a bucket](super::nodes), or a balancer sends all requests of one upload to the same
-//! machine.
+//! # Can several servers share a folder?
 //!
-//! # Who may read the files?
+//! Several processes on one machine can, on a local filesystem. Several machines cannot: let them
+//! share [a bucket](super::nodes), or let a load balancer send all requests of one upload to the
+//! same machine.
 //!
-//! The user of the server: files are created with mode 0600, folders with 0700, and a persisted
-//! file still has 0600. If a web server is to serve it, your handler has to change the mode.
+//! # Who can read the files?
+//!
+//! Only the user of the server: files are created with mode 0600, folders with 0700, and a
+//! persisted file still has 0600. If a web server is to serve it, your handler has to change the
+//! mode.

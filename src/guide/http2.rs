@@ -1,16 +1,6 @@
-//! How fast one upload over HTTP/2 can be, and which window sizes make it so.
+//! Make one upload over HTTP/2 as fast as the network allows.
 //!
-//! # Why is an upload slow on a fast line?
-//!
-//! Over HTTP/2, a client may have only a limited number of bytes in flight that the server has not
-//! taken: the *window*. So an upload transfers at most one window per round trip. With 1 MiB and
-//! 100 ms that is 10 MiB per second, whatever the line could do. HTTP/1.1 leaves this to the
-//! operating system, which adapts its window to the line.
-//!
-//! # What do I set?
-//!
-//! hyper's defaults are 1 MiB, both for a stream and for a whole connection, and frames of 16 KiB.
-//! For uploads:
+//! These windows are twice and four times as large as hyper's defaults:
 //!
 //! ```
 //! # #[tokio::main]
@@ -54,14 +44,22 @@
 //! In the examples of the repository, this builder is the field `hyper` of their `Server` (folder
 //! `serve`). `axum::serve` has no such settings.
 //!
+//! # Why is an upload slow on a fast network?
+//!
+//! Over HTTP/2, a client may send only a limited number of bytes before the server has taken them:
+//! the *window*. So an upload transfers at most one window per round trip. With 1 MiB and 100 ms
+//! that is 10 MiB per second, whatever the bandwidth is. hyper's defaults are 1 MiB, both for a
+//! stream and for a whole connection, and frames of 16 KiB. HTTP/1.1 leaves this to the operating
+//! system, which adapts its window to the network.
+//!
 //! # How large should the windows be?
 //!
-//! As many bytes as the line carries in a round trip: for 1 Gbit/s and 20 ms, 2.5 MB. A client may
-//! then have that much in flight on each connection, and the server has to hold it if it arrives
-//! faster than the disk writes.
+//! As many bytes as the network carries in a round trip: 2.5 MB for 1 Gbit/s and 20 ms. A client
+//! may then have that much in flight on each connection, and the server has to buffer it if it
+//! arrives faster than the disk writes.
 //!
-//! # And behind nginx?
+//! # What about nginx?
 //!
-//! There, nginx is the HTTP/2 server, and speaks HTTP/1.1 to yours. With [this
-//! configuration](super::proxy), the window is `client_body_buffer_size`, set to 1 MiB; without it,
+//! With nginx in front, nginx is the HTTP/2 server, and speaks HTTP/1.1 to yours. With [this
+//! configuration](super::proxy), the window is `client_body_buffer_size`, set to 1 MiB. Without it,
 //! the window is 64 KiB.

@@ -1,4 +1,4 @@
-//! How does a client send a creation again whose answer was lost?
+//! Let a client repeat the request that creates an upload when its response was lost.
 //!
 //! The id of an upload is in the answer to the request that creates it. If that answer is lost, the
 //! client does not know whether there is an upload, and cannot name it. Without more it has to begin

@@ -4,17 +4,27 @@
 //! by itself. The guide is only part of the documentation, and never compiled into a program.
 
 pub mod clients;
+pub mod deploy;
 pub mod django;
+pub mod error_handling;
+pub mod error_messages;
 pub mod errors;
 pub mod expiry;
 pub mod files;
+#[cfg(not(doctest))]
+pub mod frameworks;
 pub mod http2;
 pub mod idempotency;
+pub mod layer_order;
 pub mod layers;
 pub mod limits;
-// The code of these runs as doctests of `servers`, which has the clients and crates for it.
+// The code of these runs as doctests of `servers` and `recipes`, which have the crates for it.
 #[cfg(not(doctest))]
 pub mod nodes;
+pub mod nodes_costs;
+pub mod nodes_differences;
+#[cfg(not(doctest))]
+pub mod nodes_stores;
 #[cfg(not(doctest))]
 pub mod observe;
 pub mod owners;
@@ -22,10 +32,17 @@ pub mod protocol;
 pub mod proxy;
 #[cfg(not(doctest))]
 pub mod quick_start;
+#[cfg(not(doctest))]
+pub mod recipes;
 pub mod resumable;
+pub mod resumable_wire;
+pub mod server;
+pub mod settings;
 pub mod testing;
 pub mod tokens;
 pub mod tus;
+pub mod tus_parts;
+pub mod tus_wire;
 pub mod uppy;
 #[cfg(not(doctest))]
 pub mod validation;

@@ -1,17 +1,17 @@
-//! Who may upload, and who owns an upload.
+//! Decide who may upload, and give each user access to their own uploads only.
 //!
-//! # Who may upload if I set nothing?
+//! # Who may upload by default?
 //!
-//! Everybody, and anyone who knows an upload's id may continue, complete and cancel it. An id is
-//! 122 random bits, so nobody can guess it, but it is a secret: keep it out of logs and of URLs
+//! Everyone. Anyone who knows the id of an upload may also continue, complete and cancel it. An id
+//! is 122 random bits, so it cannot be guessed. But it is a secret: keep it out of logs and of URLs
 //! that are shared.
 //!
-//! # How do I restrict it?
+//! # How do I restrict uploads to my users?
 //!
-//! With [`Policy::authorize`](crate::Policy::authorize). It is called first, for each request of
-//! each protocol, and returns the [`Owner`](crate::Owner): a name such as a
-//! user's key. Another layer, [outside this one](super::layers), authenticates the user and leaves
-//! it in the request's extensions.
+//! Implement [`Policy::authorize`](crate::Policy::authorize). The layer calls it first, for each
+//! request of each protocol. It returns the [`Owner`](crate::Owner): a name such as a user's key.
+//! Another layer, [outside this one](super::layer_order), authenticates the user and puts it into
+//! the request's extensions.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -97,17 +97,13 @@
 //! # }
 //! ```
 //!
-//! In general, [`Refusal::unauthenticated`](crate::Refusal::unauthenticated) is a 401, as in
-//! [tus](super::tus). The chunked protocol answers it with 403, as django-chunked-upload does.
+//! [`Refusal::unauthenticated`](crate::Refusal::unauthenticated) is a 401, except in the chunked
+//! protocol, where it is a 403, as in django-chunked-upload.
 //!
-//! # What if the session ends in the middle?
+//! # What can other users see of an upload?
 //!
-//! Then `authorize` refuses the next chunk. With [tokens](super::tokens), the upload goes on.
-//!
-//! # What do others see of an upload?
-//!
-//! Nothing: to every other owner, it looks like an upload that does not exist. `None` is an owner
-//! too: that of all uploads that were begun without one.
+//! Nothing: for every other owner, the upload does not exist. `None` is an owner too: that of all
+//! uploads that were begun without one.
 //!
 //! # What else can I do for one owner?
 //!
@@ -116,13 +112,13 @@
 //! [`Uploads::for_operator`](crate::Uploads::for_operator) gives a handle that knows all uploads,
 //! so nothing that a client can reach should use it. [Quotas](super::limits) count per owner.
 //!
-//! # How does another device show the progress?
+//! # How do I show the progress on another device?
 //!
-//! [`watch`](crate::OwnerUploads::watch) returns a stream: how the upload stands, each change, and
-//! at last how it ended. What this process does is pushed. What other processes and
-//! [nodes](super::nodes) do is found by looking at the store each
-//! [second](crate::UploadsBuilder::watch_interval), only while somebody watches. A slow connection
-//! gets the latest state, and no queue of old ones. With axum, it becomes server-sent events:
+//! [`watch`](crate::OwnerUploads::watch) returns a stream of the upload's state: the current one,
+//! each change, and finally how the upload ended. Changes by this process are pushed. To find
+//! changes by other processes and [nodes](super::nodes), the stream polls the store each
+//! [second](crate::UploadsBuilder::watch_interval). A slow connection gets the latest state instead
+//! of a queue of old ones. With axum, it becomes server-sent events:
 //!
 //! ```
 //! use axum::extract::{Path, State};
@@ -151,15 +147,20 @@
 //! #     axum::Router::new().route("/progress/{id}", axum::routing::get(progress));
 //! ```
 //!
-//! An operator's [`watch`](crate::OperatorUploads::watch) sees everybody's uploads. At the beginning
-//! of a [shutdown](crate::Uploads::shutdown) the streams end, so these connections do not keep a
+//! An operator's [`watch`](crate::OperatorUploads::watch) sees all uploads. At the beginning of a
+//! [shutdown](crate::Uploads::shutdown) the streams end, so these connections do not prevent a
 //! server from stopping.
+//!
+//! # What if the session ends in the middle of an upload?
+//!
+//! Then `authorize` refuses the next chunk. With [tokens](super::tokens), the upload goes on.
 //!
 //! # What about cross-site requests (CSRF)?
 //!
-//! If cookies identify your users, require a token as well. Send it in a header, and check it in
-//! `authorize`. Or send it in a field of the form, and check it in [`validate`](super::validation),
-//! since `authorize` does not see the body. Another site cannot continue an upload whose id it does
-//! not know, so only the chunk that begins an upload needs the token. Requests of
-//! [tus](super::tus) need none: without the header `Tus-Resumable` they do nothing, and a browser
-//! sends that header from another site only if your CORS layer allows it.
+//! If cookies identify your users, require a CSRF token as well. Let the page send it in a header,
+//! and check it in `authorize`. Or let it send the token in a field of the form, and check it in
+//! [`validate`](super::validation), since `authorize` does not see the body. Another site cannot
+//! continue an upload whose id it does not know, so only the chunk that begins an upload needs the
+//! token. Requests of [tus](super::tus) need none: they have no effect without the header
+//! `Tus-Resumable`, and a browser sends that header from another site only if your CORS layer
+//! allows it.

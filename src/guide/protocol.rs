@@ -1,51 +1,11 @@
-//! The chunked protocol: everything that goes over the wire.
+//! Write a client of the chunked protocol, or debug one: every request and response.
 //!
 //! The protocol is that of django-chunked-upload, which browsers speak through jQuery-File-Upload,
-//! with a status request and a cancellation added. The paths and the field's name are
-//! [settings](crate::Chunked). Both paths are accepted with or without a slash at the end. The
-//! other protocol, [tus](super::tus), has a chapter of its own.
+//! with a status request and a cancellation added. You can [set](crate::Chunked) the paths and the
+//! name of the field. Both paths are accepted with or without a slash at the end.
 //!
-//! # How does a client send a chunk?
-//!
-//! With a `POST` to the chunk path and a header `Content-Range: bytes START-END/TOTAL`, in one of
-//! two forms:
-//!
-//! - `multipart/form-data`: the file is in the field `file`. Every chunk but the first has the text
-//!   field `upload_id`, and there may be other fields, in any order. Put `upload_id` before the
-//!   file; otherwise the bytes have to be copied once more. An `upload_id` in the query does not
-//!   name the upload of a form, as in the original: a chunk that starts at 0 then begins a new
-//!   upload, and any other chunk is refused.
-//! - a raw body, with `Content-Disposition: attachment; filename="…"`, and with `upload_id` and any
-//!   other fields in the query.
-//!
-//! Without `Content-Range`, the chunk is the whole file. A body counts only if it has ended
-//! correctly: with the length that it announced or, in HTTP's chunked transfer coding, with the
-//! empty chunk that ends it. A raw body with a `Content-Encoding` is refused, unless [a layer
-//! outside](super::layers) decodes it.
-//!
-//! The response is `{"upload_id": "…", "offset": 10000, "expires": "2013-07-18T17:56:22.186Z"}`,
-//! with the header `Range: 0-9999`. The bytes up to that offset are kept, whatever happens to the
-//! server.
-//!
-//! # What if a chunk fails?
-//!
-//! A chunk is all or nothing: after a failure, the client sends the whole chunk again. A client
-//! that does not know the offset asks for it, and continues from the `offset` in the response.
-//! After a first chunk it does not know the id either; with [a key](super::idempotency) it sends that
-//! chunk again and gets the same upload.
-//! [What each error means](super::errors) is a chapter of its own.
-//!
-//! # How does it ask, cancel and complete?
-//!
-//! | request | response |
-//! |---|---|
-//! | `GET` on the chunk path with `?upload_id=…` | the body of a chunk's response, with `total`, `status` (`open`, `finishing`, `complete`) and `filename` |
-//! | `HEAD` on the chunk path with `?upload_id=…` | the headers of the `GET`, including `Range` |
-//! | `DELETE` on the chunk path with `?upload_id=…` | 204: the upload and its bytes are gone |
-//! | `POST` to the complete path with `upload_id` and `md5` (32 hex digits), as a form of either kind or as JSON | your handler's; unless it is 2xx or 3xx, the upload can be completed again |
-//! | `OPTIONS` on either path | 204, with `Allow` |
-//!
-//! # What does an upload look like?
+//! This client sends a file in two chunks, repeats one, asks for the offset and completes the
+//! upload:
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -97,11 +57,52 @@
 //! # }
 //! ```
 //!
-//! # May two requests send to one upload?
+//! # How does a client send a chunk?
 //!
-//! The newest wins: the request before it is stopped and answered with 409. So a client that has
-//! lost its connection need not wait until the server notices. Chunks that arrive within 25
-//! milliseconds of each other may have been sent in either order, so the later one waits until the
-//! earlier one has ended or has received nothing for half a second, but no longer than the takeover
-//! timeout. If the requests come to two [nodes](super::nodes), the first to arrive in full counts,
-//! and the other is answered with 400 and the right `offset`.
+//! With a `POST` to the chunk path and a header `Content-Range: bytes START-END/TOTAL`, in one of
+//! two forms:
+//!
+//! - `multipart/form-data`: the file is in the field `file`. Every chunk but the first has the text
+//!   field `upload_id`, and there may be other fields, in any order. Put `upload_id` before the
+//!   file; otherwise the bytes have to be copied once more. An `upload_id` in the query does not
+//!   name the upload of a form, as in the original: a chunk that starts at 0 then begins a new
+//!   upload, and any other chunk is refused.
+//! - a raw body, with `Content-Disposition: attachment; filename="…"`, and with `upload_id` and any
+//!   other fields in the query.
+//!
+//! Without `Content-Range`, the chunk is the whole file. A body counts only if it has ended
+//! correctly: with the length that it announced or, in HTTP's chunked transfer coding, with the
+//! empty chunk that ends it. The layer refuses a raw body with a `Content-Encoding`, unless [an
+//! outer layer](super::layer_order) decodes it.
+//!
+//! The response is `{"upload_id": "…", "offset": 10000, "expires": "2013-07-18T17:56:22.186Z"}`,
+//! with the header `Range: 0-9999`. The bytes up to that offset are kept, whatever happens to the
+//! server.
+//!
+//! # What if a chunk fails?
+//!
+//! A chunk is all or nothing: after a failure, the client sends the whole chunk again. A client
+//! that does not know the offset asks for it, and continues from the `offset` in the response.
+//! If the response to the first chunk is lost, the client does not know the id either; with [an
+//! idempotency key](super::idempotency) it sends that chunk again and gets the same upload.
+//! [Handling errors](super::error_handling) has the rules, and [Errors](super::errors) what each
+//! error means.
+//!
+//! # How does a client ask, cancel and complete?
+//!
+//! | request | response |
+//! |---|---|
+//! | `GET` on the chunk path with `?upload_id=…` | the body of a chunk's response, with `total`, `status` (`open`, `finishing`, `complete`) and `filename` |
+//! | `HEAD` on the chunk path with `?upload_id=…` | the headers of the `GET`, including `Range` |
+//! | `DELETE` on the chunk path with `?upload_id=…` | 204: the upload and its bytes are gone |
+//! | `POST` to the complete path with `upload_id` and `md5` (32 hex digits), as a form of either kind or as JSON | your handler's; unless it is 2xx or 3xx, the upload can be completed again |
+//! | `OPTIONS` on either path | 204, with `Allow` |
+//!
+//! # Can two requests send to one upload?
+//!
+//! The newest wins: the layer stops the request before it and answers that one with 409. So a
+//! client that has lost its connection does not have to wait until the server notices. Chunks that
+//! arrive within 25 milliseconds of each other may have been sent in either order. So the later one
+//! waits until the earlier one has ended or has received nothing for half a second, but no longer
+//! than the takeover timeout. If the requests go to two [nodes](super::nodes), the first to arrive
+//! in full counts, and the other gets a 400 with the right `offset`.

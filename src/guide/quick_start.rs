@@ -1,15 +1,15 @@
-//! From nothing to a file that has arrived.
+//! Write a server that receives files in chunks, and send it a file.
 //!
 //! # What do I need?
 //!
 //! `cargo add tower-chunked-upload --features axum,tracing`, and `axum`, `serde_json`,
-//! `tracing-subscriber`, and `tokio` with its feature `full`. axum is optional; see
-//! [below](#and-without-axum).
+//! `tracing-subscriber`, and `tokio` with its feature `full`. axum is
+//! [optional](#can-i-use-it-without-axum).
 //!
-//! # What do I write?
+//! # What does a server look like?
 //!
-//! Three things: the uploads, which know where unfinished files are kept; the layer, which takes
-//! chunks from the network; and your handler, which gets each finished file.
+//! It has three parts: the uploads, which know where unfinished files are kept; the layer, which
+//! takes chunks from the network; and your handler, which gets each finished file.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
@@ -112,15 +112,15 @@
 //!
 //! With any of [the clients](super::clients): a page with jQuery-File-Upload or a few lines of
 //! JavaScript, a plain form, `curl`, or Python. Uppy and other clients of tus can send files to the
-//! same handler, once [tus is switched on](super::tus). In the repository, `cargo run --example
+//! same handler, once you [switch on tus](super::tus). In the repository, `cargo run --example
 //! axum` is this server with such a page.
 //!
 //! # Where is the file?
 //!
-//! While it is arriving, in `chunked_uploads`. When it is whole and its checksum is right, your
-//! handler is called and moves it to `media`; see [where files go](super::files). If your handler
-//! answers with an error, the client can complete the upload again; [the log](super::observe) says
-//! what failed.
+//! In `chunked_uploads`, while it is arriving. When the whole file has arrived and its checksum is
+//! right, the layer calls your handler, which moves the file to `media`: see [Files](super::files).
+//! If your handler responds with an error, [the log](super::observe) says what failed, and the
+//! client can complete the upload again.
 //!
 //! # Why around the router, and not `.layer(…)`?
 //!
@@ -128,21 +128,21 @@
 //! answers them with 404. To serve uploads below a prefix, `mount` the layer. [The chapter about
 //! layers](super::layers#where-does-the-layer-go) compares all three.
 //!
-//! # And without axum?
+//! # Can I use it without axum?
 //!
-//! The layer is a [tower](https://docs.rs/tower) `Layer` for any service of HTTP requests. The
+//! Yes. The layer is a [tower](https://docs.rs/tower) `Layer` for any service of HTTP requests. The
 //! upload is in the request's extensions: `request.extensions().get::<CompletedUpload>()`. In the
 //! repository, the example `hyper` is a complete server, and `servers/examples/tonic.rs` is one for
 //! gRPC.
 //!
-//! # And without HTTP?
+//! # Can I use it without HTTP?
 //!
-//! [`Uploads`](crate::Uploads) works by itself. A gRPC method may begin an upload whose chunks come
-//! over HTTP, or complete it, [for its owner](crate::Uploads::for_owner). A job may list and remove
-//! uploads [as the operator](crate::Uploads::for_operator).
+//! Yes, [`Uploads`](crate::Uploads) works by itself. A gRPC method can begin an upload whose chunks
+//! arrive over HTTP, or complete it, [for its owner](crate::Uploads::for_owner). A job can list and
+//! remove uploads [as the operator](crate::Uploads::for_operator).
 //!
-//! # What next?
+//! # What should I read next?
 //!
 //! Before strangers may upload, read [who may](super::owners), [what](super::validation) and [how
-//! much](super::limits). Before you deploy, read about [the order of layers](super::layers) and
-//! [proxies](super::proxy).
+//! much](super::limits). Before you deploy, read about [the order of layers](super::layer_order),
+//! [proxies](super::proxy) and [the server](super::server).

@@ -1,14 +1,15 @@
-//! How to test your own handler and policy.
+//! Test your handler and your policy without a server and without files.
 //!
-//! # Do I need a server, or files?
+//! # Do I need a server or files?
 //!
-//! Neither: [`MemoryStore`](crate::store::MemoryStore) keeps uploads in memory, and a layer with
-//! what is inside it is a service that a test can call.
+//! No. [`MemoryStore`](crate::store::MemoryStore) keeps uploads in memory, and a layer around a
+//! handler is a service that a test can call.
 //!
 //! # How do I test my handler as a client sees it?
 //!
-//! With `oneshot` from the crate `tower` (feature `util`). One chunk without `Content-Range` is a
-//! whole file. To spare the test an MD5, switch [`md5_check`](crate::Chunked::md5_check) off in it.
+//! Call the service with `oneshot` from the crate `tower` (feature `util`). One chunk without
+//! `Content-Range` is a whole file. Switch off [`md5_check`](crate::Chunked::md5_check), so that
+//! the test does not have to compute an MD5.
 //!
 //! ```
 //! use axum::Router;
@@ -47,9 +48,9 @@
 //!
 //! # How do I call the handler alone?
 //!
-//! [`Uploads`](crate::Uploads) makes a [`CompletedUpload`](crate::CompletedUpload) without HTTP.
-//! Keep the [`Completion`](crate::Completion) while the handler works: if it is dropped, it takes
-//! the file back.
+//! [`Uploads`](crate::Uploads) gives you a [`CompletedUpload`](crate::CompletedUpload) without
+//! HTTP. Keep the [`Completion`](crate::Completion) while the handler works: if it is dropped, the
+//! upload is open again.
 //!
 //! ```
 //! use std::path::Path;
@@ -79,8 +80,8 @@
 //!
 //! # How do I test a policy?
 //!
-//! With a request as well, because only the layer can make the arguments of a policy's methods. The
-//! test puts into the request's extensions what your other layers would put there.
+//! With a request, because only the layer can make the arguments of a policy's methods. The test
+//! puts into the request's extensions what your outer layers would put there.
 //!
 //! ```
 //! use axum::Router;
@@ -118,9 +119,9 @@
 //!
 //! # How do I test what happens after a day?
 //!
-//! With a [`clock`](crate::UploadsBuilder::clock) of your own that the test sets.
+//! Pass a [`clock`](crate::UploadsBuilder::clock) that the test sets.
 //!
 //! # How do I test a store of my own?
 //!
-//! The feature `conformance` has [a test suite](crate#features) for [the
+//! Run [the test suite](crate#features) of feature `conformance`, which checks [the
 //! contract](crate::store#the-contract).

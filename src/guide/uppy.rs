@@ -1,10 +1,9 @@
-//! A page with Uppy: thirty lines, and what a person sees there.
+//! Build a page with Uppy in thirty lines.
 //!
-//! [Uppy](https://uppy.io) is a file picker with drag and drop, progress, pause and retry. It speaks
-//! [tus](super::tus), so switch that on first. What a person sees is tested with Uppy 6.0.1 in
-//! Chromium.
+//! [Uppy](https://uppy.io) is a file picker with drag and drop, progress, pause and retry. It
+//! speaks [tus](super::tus), so switch tus on first.
 //!
-//! # What is the page?
+//! # What does the page look like?
 //!
 //! This is `examples/uppy.html` of the repository. Serve it from the origin of the layer:
 //!
@@ -12,32 +11,34 @@
 //!
 //! To try it, run `cargo run --example axum`, which serves tus at `/files`.
 //!
-//! # What does a person see?
+//! # What does a user see?
+//!
+//! This is tested with Uppy 6.0.1 in Chromium:
 //!
 //! | what happens | what Uppy shows and does |
 //! |---|---|
 //! | the connection breaks | it continues by itself, at the byte at which it was cut off |
 //! | the server restarts, or is killed | the same, as long as `retryDelays` last |
-//! | the page is closed or reloaded | if the same file is dropped again, the upload continues |
-//! | the person pauses | nothing is sent until the upload is resumed, and nothing twice |
-//! | the person cancels | the upload is removed from the server |
-//! | your handler answers with a 5xx | it sends the last byte again, and so [completes the upload once more](super::tus#why-is-the-last-byte-missing) |
-//! | your handler or your policy answers with a 4xx | the message of the answer, and a button to try again |
+//! | the page is closed or reloaded | if the user drops the same file again, the upload continues |
+//! | the user pauses | it sends nothing until the upload is resumed, and nothing twice |
+//! | the user cancels | the upload is removed from the server |
+//! | your handler responds with a 5xx | it sends the last byte again, and so [completes the upload once more](super::tus#why-is-the-last-byte-missing) |
+//! | your handler or your policy responds with a 4xx | the message of the response, and a button to try again |
 //! | the file is over [the limit](super::limits) | the message, before a byte is sent |
 //!
 //! # Which settings matter?
 //!
 //! - `endpoint` is the path of [`Tus::new`](crate::Tus::new), or
 //!   [`public_url`](crate::Tus::public_url) if there is one.
-//! - Leave `chunkSize` as it is, so that a file is one request: every byte of a request that breaks is
-//!   kept anyway. Set it only if a proxy limits the size of requests.
+//! - Leave `chunkSize` as it is, so that a file is one request: every byte of a request that breaks
+//!   is kept anyway. Set it only if a proxy limits the size of requests.
 //! - `retryDelays` says how long a server or a network may be away.
-//! - `removeFingerprintOnSuccess` lets a person send the same file again later.
-//! - Fields of your own are `uppy.setMeta({ folder: "7" })`, and
+//! - `removeFingerprintOnSuccess` lets a user send the same file again later.
+//! - Add fields with `uppy.setMeta({ folder: "7" })`, and read them with
 //!   [`field("folder")`](crate::CompletedUpload::field) in your handler.
 //!
 //! # What if the page is on another origin?
 //!
-//! Then give the whole URL as `endpoint`, and put [a CORS layer](super::layers#which-order) outside. For
-//! cookies, set `withCredentials: true`; for a token, `headers: { "X-CSRF-Token": token }`, and allow
-//! that header. The example `cross_origin` in the package `servers` is such a server.
+//! Set `endpoint` to the whole URL, and put [a CORS layer](super::layer_order) outside. For
+//! cookies, set `withCredentials: true`. For a token, set `headers: { "X-CSRF-Token": token }`, and
+//! allow that header. The example `cross_origin` in the package `servers` is such a server.

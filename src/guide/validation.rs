@@ -1,32 +1,8 @@
-//! What may be uploaded: checks before, during and after.
+//! Refuse files by their name, size, type or content: before, during and after the upload.
 //!
-//! # When is what checked?
+//! # How do I check a file?
 //!
-//! All checks are methods of [`Policy`](crate::Policy). Each one has a default that allows
-//! everything.
-//!
-//! | method | is called | sees | after a refusal |
-//! |---|---|---|---|
-//! | [`authorize`](crate::Policy::authorize) | first, for every request | headers and extensions | nothing was taken |
-//! | [`max_bytes`](crate::Policy::max_bytes) | for each chunk, before its body; and again for an upload with [a limit of its own](crate::NewUpload::max_bytes) | headers, extensions and the configured limit | nothing was taken |
-//! | [`validate`](crate::Policy::validate) | for each chunk, when its file begins | name, media type, size, fields before the file | nothing was taken of this chunk |
-//! | [`attributes`](crate::Policy::attributes) | for the first chunk | the same | there is no upload |
-//! | [`first_bytes`](crate::Policy::first_bytes) | once for each new file, as soon as its [first bytes](crate::Policy::first_bytes_wanted) are there | up to 4 KiB of the file | the upload is removed |
-//! | [`verify`](crate::Policy::verify) | when the file is whole and its checksum right | the file itself, all fields | it can be completed again or cancelled, unless `verify` has discarded it |
-//!
-//! Each method gets one argument, which dereferences to the [`Context`](crate::Context): the head
-//! of the request, what it wants to do, and the upload that it names.
-//!
-//! In [tus](super::tus#what-does-my-policy-see), the first chunk is the request that creates an
-//! upload, with or without bytes, and each request that brings bytes later is a chunk.
-//!
-//! # What can be trusted?
-//!
-//! The name, media type and fields are what the client claims. Use them to refuse early, before the
-//! bytes are sent; trust only the bytes, in `verify`. Fields after the file in a form come too late
-//! for `validate`; `verify` sees them.
-//!
-//! # What does that look like?
+//! This policy accepts PDF files only, with a lower limit for visitors than for users:
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
@@ -98,11 +74,36 @@
 //! [`AtMost`](crate::policy::MaxBytes::AtMost) can only lower the server's limit;
 //! [`Override`](crate::policy::MaxBytes::Override) is the one that can exceed it.
 //!
+//! # When is each check called?
+//!
+//! Every check is a method of [`Policy`](crate::Policy), with a default that allows everything.
+//!
+//! | method | is called | sees | after a refusal |
+//! |---|---|---|---|
+//! | [`authorize`](crate::Policy::authorize) | first, for every request | headers and extensions | nothing was taken |
+//! | [`max_bytes`](crate::Policy::max_bytes) | for each chunk, before its body; and again for an upload with [a limit of its own](crate::NewUpload::max_bytes) | headers, extensions and the configured limit | nothing was taken |
+//! | [`validate`](crate::Policy::validate) | for each chunk, when its file begins | name, media type, size, fields before the file | nothing was taken of this chunk |
+//! | [`attributes`](crate::Policy::attributes) | for the first chunk | the same | there is no upload |
+//! | [`first_bytes`](crate::Policy::first_bytes) | once for each new file, as soon as its [first bytes](crate::Policy::first_bytes_wanted) are there | up to 4 KiB of the file | the upload is removed |
+//! | [`verify`](crate::Policy::verify) | when the file is whole and its checksum right | the file itself, all fields | it can be completed again or cancelled, unless `verify` has discarded it |
+//!
+//! Each method gets one argument, which dereferences to the [`Context`](crate::Context): the head
+//! of the request, what it wants to do, and the upload that it names.
+//!
+//! In [tus](super::tus#when-is-my-policy-called), the first chunk is the request that creates an
+//! upload, with or without bytes, and each later request with bytes is a chunk.
+//!
+//! # What can be trusted?
+//!
+//! Only the bytes, which `verify` sees. The name, media type and fields are what the client claims:
+//! use them to refuse early, before the bytes are sent. Fields after the file in a form come too
+//! late for `validate`, but `verify` sees them.
+//!
 //! # How do I refuse a wrong type before the whole file is sent?
 //!
-//! With [`first_bytes`](crate::Policy::first_bytes), which sees the beginning of each new file before
-//! more of it is written, in every protocol and however it is cut into chunks. For a crate that knows
-//! types by their first bytes, such as `infer`, some hundred are enough:
+//! Implement [`first_bytes`](crate::Policy::first_bytes). It sees the beginning of each new file
+//! before more of the file is written, in every protocol and for chunks of any size. A crate that
+//! detects types by their first bytes, such as `infer`, needs only some hundred:
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
@@ -140,12 +141,12 @@
 //! # }
 //! ```
 //!
-//! The client is told after the chunk that brings the last of these bytes; one that sends the whole
-//! file in a request is told while it still sends. A refusal with a status of 5xx leaves the upload,
-//! so use it if your check has failed and not the file. What follows the first bytes can be anything,
-//! so this saves time, and `verify` protects.
+//! The client gets the refusal after the chunk that brings the last of these bytes, or, if it sends
+//! the whole file in one request, while it is still sending. A refusal with a 5xx keeps the upload,
+//! so use it if your check has failed, and not the file. What follows the first bytes can be
+//! anything: this check saves time, and `verify` protects.
 //!
-//! # May my handler refuse a file?
+//! # Can my handler refuse a file?
 //!
 //! Yes. Only a response of 2xx or 3xx says that the file was taken. After any other response, or a
 //! panic, the upload can be completed again or cancelled. If trying again would not help, call
@@ -154,16 +155,17 @@
 //!
 //! # Where do I put my own data about the upload?
 //!
-//! In `attributes`: your own JSON on the record, which a client can neither see nor change. The
-//! handler finds it in [`CompletedUpload::attributes`](crate::CompletedUpload::attributes). What
-//! the client sent along with the file is in [`fields`](crate::CompletedUpload::fields).
+//! Return it from `attributes`, as JSON: it is kept in the record, and a client can neither see nor
+//! change it. The handler finds it in
+//! [`CompletedUpload::attributes`](crate::CompletedUpload::attributes). What the client sent along
+//! with the file is in [`fields`](crate::CompletedUpload::fields).
 //!
 //! # Is an MD5 enough?
 //!
-//! Against transmission errors, yes. It does not protect against somebody who crafts a file, and
-//! need not: whoever sends the file also sends the MD5.
+//! Yes, against transmission errors. It does not protect against a crafted file, and does not have
+//! to: whoever sends the file also sends the MD5.
 //!
 //! If your application needs another digest of each file, choose it with
-//! [`digest_algorithm`](crate::UploadsBuilder::digest_algorithm): SHA-256 for one that nobody can
-//! forge, CRC-32C for the one that costs least. An upload that your code begins can have several
-//! ([`NewUpload::digests`](crate::NewUpload::digests)).
+//! [`digest_algorithm`](crate::UploadsBuilder::digest_algorithm): SHA-256 if nobody may be able to
+//! forge it, CRC-32C if it should cost as little as possible. An upload that your code begins can
+//! have several ([`NewUpload::digests`](crate::NewUpload::digests)).

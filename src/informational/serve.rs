@@ -90,7 +90,7 @@ impl<L: Listener> Listener for Http1Listener<L> {
 pub struct Accepted<'a, L: Listener>(IncomingStream<'a, Http1Listener<L>>);
 
 impl<L: Listener> Accepted<'_, L> {
-    /// Returns the stream that the inner listener has given.
+    /// Returns the stream that the inner listener has accepted.
     pub fn io(&self) -> &L::Io {
         self.0.io().get_ref()
     }

@@ -14,11 +14,11 @@ pub(super) type Look = Box<dyn FnMut(&[u8]) + Send>;
 
 /// Bytes that are to be written to an upload.
 ///
-/// Whoever gives them may want to look at them, which takes a processor's time in proportion to
-/// their number. It happens when they are taken: with [`into_bytes`](Self::into_bytes) by a store whose
-/// writing blocks a thread anyway, so that both take one hop to it, and with
-/// [`prepare`](Self::prepare) by all others. [`FsStore`](super::FsStore) may look at them later, until
-/// the next commit.
+/// The caller may want to inspect them, for a digest, which takes processor time in proportion to
+/// their number. They are inspected when the store takes them: with
+/// [`into_bytes`](Self::into_bytes) by a store whose writing blocks a thread anyway, so that one
+/// hop to the thread is enough for both, and with [`prepare`](Self::prepare) by all others.
+/// [`FsStore`](super::FsStore) may inspect them later, until the next commit.
 pub struct Batch {
     bytes: Bytes,
     look: Option<Look>,
@@ -27,7 +27,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Bytes that nobody wants to look at.
+    /// Creates a batch that is not inspected.
     pub fn new(bytes: impl Into<Bytes>) -> Self {
         Self { bytes: bytes.into(), look: None, slow: false }
     }
@@ -47,17 +47,17 @@ impl Batch {
         self.slow && self.len() > WORK_IN_PLACE
     }
 
-    /// How many bytes there are.
+    /// Returns how many bytes there are.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// The bytes. This may block.
+    /// Inspects the bytes and returns them. This may block.
     pub fn into_bytes(self) -> Bytes {
         if let Some(mut look) = self.look {
             look(&self.bytes);
@@ -70,7 +70,7 @@ impl Batch {
         (self.bytes, self.look)
     }
 
-    /// The bytes, for a store that has no thread of its own to block.
+    /// Inspects the bytes and returns them, for a store that has no thread of its own to block.
     ///
     /// # Errors
     /// [`StoreError::Io`] if the runtime is shutting down.
@@ -98,19 +98,20 @@ pub struct Commit {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Handover {
-    /// It knows nothing of it.
+    /// The application has not got the file.
     #[default]
     None,
-    /// It gets the file with this commit, and decides until the writer is dropped. The file has exactly
-    /// the bytes up to the offset, and others who want a writer are told [`StoreError::Busy`], in all
-    /// processes and on all nodes.
+    /// The application gets the file with this commit, and decides until the writer is dropped. The
+    /// file has exactly the bytes up to the offset. Until then, other callers that want a writer
+    /// get [`StoreError::Busy`], in all processes and on all nodes.
     Given,
-    /// It has taken the file. Where that was persisted, the store needs its own bytes no more.
+    /// The application has taken the file. If that was persisted, the store no longer needs its own
+    /// bytes.
     Taken,
 }
 
 impl Commit {
-    /// Makes `upload` the record, after `last` was written.
+    /// Creates a commit that writes `last`, then makes `upload` the record.
     pub fn new(last: impl Into<Bytes>, upload: Upload) -> Self {
         Self::computed(last.into(), false, |_| upload)
     }
@@ -126,22 +127,23 @@ impl Commit {
         Self { last, record, handover: Handover::None, slow, releases: false }
     }
 
-    /// What the commit says of the application.
+    /// Sets how far the application has got with the file.
     #[must_use]
     pub fn with_handover(mut self, handover: Handover) -> Self {
         self.handover = handover;
         self
     }
 
-    /// The writer is dropped after this commit, so a store can end the lease together with it.
+    /// Announces that the writer is dropped after this commit, so a store can end the lease
+    /// together with it.
     #[must_use]
     pub fn with_release(mut self) -> Self {
         self.releases = true;
         self
     }
 
-    /// Whether the writer is dropped after this commit. A store that ends the lease with its drop
-    /// anyway need not look.
+    /// Returns whether the writer is dropped after this commit. A store that ends the lease in
+    /// `drop` can ignore this.
     pub fn releases(&self) -> bool {
         self.releases
     }
@@ -151,23 +153,24 @@ impl Commit {
         self.slow && self.len() > WORK_IN_PLACE
     }
 
-    /// How many bytes it has.
+    /// Returns how many bytes it has.
     pub fn len(&self) -> usize {
         self.last.len()
     }
 
-    /// Whether it is a record without bytes.
+    /// Returns whether it is a record without bytes.
     pub fn is_empty(&self) -> bool {
         self.last.is_empty()
     }
 
-    /// The last bytes, the record and what it means for the application. This may block.
+    /// Returns the last bytes, the record and how far the application has got. This may block.
     pub fn into_parts(self) -> (Bytes, Upload, Handover) {
         let upload = (self.record)(&self.last);
         (self.last, upload, self.handover)
     }
 
-    /// The same for a store that has no thread of its own to block.
+    /// Does the same as [`into_parts`](Self::into_parts), for a store that has no thread of its own
+    /// to block.
     ///
     /// # Errors
     /// [`StoreError::Io`] if the runtime is shutting down.

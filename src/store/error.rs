@@ -4,18 +4,19 @@ use std::{fmt, io};
 use crate::id::UploadId;
 use crate::upload::Upload;
 
-/// What comes of anything that a store does.
+/// The result of an operation of a store.
 pub(crate) type Result<T, E = StoreError> = std::result::Result<T, E>;
 
-/// What can go wrong in a store.
+/// An error of a store.
 ///
-/// The messages name paths and the system's errors, for the log; none of it is told to a client.
+/// The messages name paths and the system's errors. They are for the log, and are never sent to a
+/// client.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StoreError {
     /// There is no such upload.
     NotFound,
-    /// There was one, which was removed. A store need not remember that.
+    /// The upload was removed. A store does not have to remember that.
     Removed {
         /// Its last record.
         upload: Box<Upload>,
@@ -24,9 +25,9 @@ pub enum StoreError {
     },
     /// Another writer holds the lease.
     Busy,
-    /// Another writer has committed since this one began; what this one wrote is not in the upload.
+    /// Another writer has committed since this one began. What this one wrote is not in the upload.
     Conflict,
-    /// There is something at the target already.
+    /// The target already exists.
     AlreadyExists {
         /// The target.
         target: String,
@@ -38,7 +39,7 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
-    /// The record, or the bytes it speaks of, cannot be trusted.
+    /// The record, or the bytes that it describes, cannot be trusted.
     Damaged {
         /// The upload.
         id: UploadId,
@@ -50,7 +51,7 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
-    /// Anything else that the place said no with.
+    /// Any other failure of the place where uploads are kept.
     Io {
         /// What was tried.
         action: String,
@@ -60,7 +61,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// The error for a failed call of the system; a full disk or quota becomes [`Self::Full`].
+    /// Creates the error for a failed system call. A full disk or quota becomes [`Self::Full`].
     pub fn io(action: impl Into<String>, source: io::Error) -> Self {
         let action = action.into();
         match source.kind() {
@@ -87,8 +88,8 @@ impl fmt::Display for StoreError {
             Self::NotFound => f.write_str("there is no such upload"),
             Self::Removed { .. } => f.write_str("the upload was removed"),
             Self::Busy => f.write_str("another writer holds the upload"),
-            Self::Conflict => f.write_str("another writer was faster"),
-            Self::AlreadyExists { target } => write!(f, "{target:?} exists already"),
+            Self::Conflict => f.write_str("another writer committed first"),
+            Self::AlreadyExists { target } => write!(f, "{target:?} already exists"),
             Self::Full { action, .. } => write!(f, "no room left: {action}"),
             Self::Damaged { id, problem } => write!(f, "upload {id:?} is damaged: {problem}"),
             Self::Config { problem } => f.write_str(problem),

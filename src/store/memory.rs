@@ -13,7 +13,7 @@ use super::{
 use crate::id::UploadId;
 use crate::upload::Upload;
 
-/// Keeps uploads in memory; a clone is the same store. They are gone when the last clone is.
+/// Keeps uploads in memory, until the last clone is dropped. A clone is the same store.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     entries: Arc<Mutex<BTreeMap<UploadId, Entry>>>,
@@ -29,7 +29,7 @@ struct Entry {
 }
 
 impl MemoryStore {
-    /// A store without uploads.
+    /// Creates a store without uploads.
     pub fn new() -> Self {
         Self::default()
     }

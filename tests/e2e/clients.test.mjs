@@ -534,17 +534,18 @@ describe("in a browser", TIMEOUT, () => {
 test("the curl lines of the README send a file", TIMEOUT, async () => {
   await serve();
   const readme = await readFile(path.join(ROOT, "README.md"), "utf8");
-  const [, text] = /^And send it a file.*?^```sh\n(.*?)^```/ms.exec(readme);
-  const [, url, make, first, promised, rest] =
-    /^(url=.*?)\n(.*?)^(curl .*?)\n# (\{.*?\})\nid=\w+.*?\n(.*)$/ms.exec(text);
-  const here = url.replace("http://127.0.0.1:3000", server.url);
-  assert.notEqual(here, url);
-  const shell = (...lines) => run("bash", ["-ec", lines.join("\n")], { cwd: folder });
+  const [, lines] = /^Start it with.*?^```sh\n(.*?)^```/ms.exec(readme);
+  const here = lines.replace("http://127.0.0.1:3000", server.url);
+  assert.notEqual(here, lines);
 
-  const { stdout } = await shell(here, make, first);
-  const answer = JSON.parse(stdout);
-  assert.deepEqual(Object.keys(answer), Object.keys(JSON.parse(promised)));
-  assert.equal(answer.offset, JSON.parse(promised).offset);
-  await shell(here, `id=${answer.upload_id}`, rest);
+  const { stdout } = await run("bash", ["-ec", here], { cwd: folder });
+  const said = stdout.trim().replaceAll("}{", "}\n{").split("\n").map((line) => JSON.parse(line));
+  const [, promised] = /^echo "\$answer" +# (\{.*?\})$/m.exec(lines);
+  assert.deepEqual(Object.keys(said[0]), Object.keys(JSON.parse(promised)));
+  assert.deepEqual(
+    said.slice(0, 3).map((answer) => answer.offset),
+    [JSON.parse(promised).offset, 8000000, 10000000],
+  );
+  assert.equal(said[3].saved, "big.iso");
   await arrived(path.join(folder, "big.iso"));
 });

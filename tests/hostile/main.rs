@@ -3,6 +3,8 @@
 //! The default run is short; `LONG=1` takes full sizes. `HOSTILE_SEED` repeats the mutations of a run
 //! that printed it.
 
+// What happens to the files beside a store is seen by their rights and times.
+#![cfg(unix)]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
 #[path = "../support/mod.rs"]

@@ -2,6 +2,7 @@
 //!
 //! `AXUM_EXAMPLE` is the server to start instead of the example of this profile.
 
+#![cfg(unix)]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::VecDeque;

@@ -27,7 +27,7 @@ pub(crate) fn listens_at(address: SocketAddr) {
 /// has closed its standard input or is dead.
 pub(crate) async fn told_to_end() {
     tokio::select! {
-        () = terminated() => {}
+        () = serve::terminated() => {}
         () = let_go(), if own_number().is_some() => {}
     }
 }
@@ -40,22 +40,6 @@ async fn let_go() {
         drop(ended);
     });
     drop(held.await);
-}
-
-/// Waits for Ctrl-C, or for the signal of a service manager.
-async fn terminated() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-            return;
-        }
-    }
-    drop(tokio::signal::ctrl_c().await);
 }
 
 /// The addresses of the nodes that are running.

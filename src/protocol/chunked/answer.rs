@@ -15,7 +15,7 @@ use crate::protocol::{BodyError, Problem, refusals};
 use crate::time;
 use crate::upload::Upload;
 
-/// Encodes the layer's own answers: those to chunks, and all refusals.
+/// Encodes the layer's own responses: those to chunks, and all refusals.
 ///
 /// ```
 /// use http::HeaderValue;
@@ -37,14 +37,14 @@ use crate::upload::Upload;
 /// }
 /// ```
 pub trait Encoder: Send + Sync + 'static {
-    /// The media type of what [`encode`](Self::encode) writes.
+    /// Returns the media type of what [`encode`](Self::encode) writes.
     fn content_type(&self) -> HeaderValue;
 
-    /// Encodes an answer.
+    /// Encodes the content of a response.
     fn encode(&self, answer: &Map<String, Value>) -> Vec<u8>;
 }
 
-/// Encodes answers as `application/json`. This is the default.
+/// Encodes responses as `application/json`. This is the default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JsonEncoder;
 
@@ -213,7 +213,7 @@ pub(super) fn request_too_large(detail: impl Into<String>) -> Refusal {
 /// Returns the refusal of a body with a content coding. Storing it would not store the file that
 /// its name and its length describe.
 pub(super) fn encoded_body() -> Refusal {
-    let detail = "A body with a Content-Encoding is not taken";
+    let detail = "A body with a Content-Encoding is not accepted";
     let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     let refusal = Refusal::coded(code::UNSUPPORTED_ENCODING, status, detail);
     // RFC 9110, 12.5.3: the codings that are supported.

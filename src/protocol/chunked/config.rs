@@ -98,13 +98,13 @@ impl Chunked {
         self
     }
 
-    /// Sets the encoder of answers. Default: [`JsonEncoder`].
+    /// Sets the encoder of responses. Default: [`JsonEncoder`].
     pub fn encoder(mut self, encoder: impl Encoder) -> Self {
         self.encoder = Arc::new(encoder);
         self
     }
 
-    /// Sets the media type of answers, instead of the encoder's.
+    /// Sets the media type of responses. Default: that of the encoder.
     pub fn content_type(mut self, media_type: HeaderValue) -> Self {
         self.content_type = Some(media_type);
         self

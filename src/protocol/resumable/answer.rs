@@ -232,7 +232,7 @@ pub(super) fn not_now(problem: Problem) -> Refusal {
 pub(super) fn wrong_media_type() -> Refusal {
     let partial = HeaderValue::from_static(PARTIAL_UPLOAD);
     let (code, status) = (code::WRONG_CONTENT_TYPE, StatusCode::UNSUPPORTED_MEDIA_TYPE);
-    Refusal::coded(code, status, "The media type is application/partial-upload")
+    Refusal::coded(code, status, "The media type must be application/partial-upload")
         .header(ACCEPT_PATCH, partial)
 }
 

@@ -36,9 +36,9 @@ enum Chosen {
 }
 
 impl Resumable {
-    /// Each upload has a URL one segment below this path: `/uploads` gives `/uploads/0123…`. No
-    /// request is resumable before [`paths`](Self::paths) or [`requests`](Self::requests) chooses
-    /// some.
+    /// Creates settings in which each upload has a URL one segment below this path: `/uploads`
+    /// gives `/uploads/0123…`. No request is resumable until you choose some with
+    /// [`paths`](Self::paths) or [`requests`](Self::requests).
     ///
     /// The path must be one that neither the application nor another protocol uses. It is compared
     /// byte by byte with that of the request as the layer sees it.
@@ -71,14 +71,15 @@ impl Resumable {
         self
     }
 
-    /// Makes the requests resumable whose head fits this rule.
+    /// Makes the requests resumable for whose head this rule returns true.
     pub fn requests(mut self, rule: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         self.chosen = Chosen::Rule(Arc::new(rule));
         self
     }
 
-    /// Sets what clients see in front of an upload's id, such as `https://example.org/api/uploads`
-    /// or `/api/uploads`. Default: the path of the uploads, as the layer sees it.
+    /// Sets the URL that clients see in front of an upload's id, such as
+    /// `https://example.org/api/uploads` or `/api/uploads`. Default: the path of the uploads, as
+    /// the layer sees it.
     ///
     /// This is needed if a proxy or an outer router, such as axum's `nest`, removes a prefix of the
     /// path.
@@ -87,8 +88,9 @@ impl Resumable {
         self
     }
 
-    /// Tells clients the absolute URL of an upload, with the host that the request names. Default:
-    /// off, so that the URL is a path, which all clients understand and no proxy can make wrong.
+    /// Sends clients the absolute URL of an upload, with the host that the request names. Default:
+    /// off, so the URL is a path, which all clients understand and which stays right behind any
+    /// proxy.
     ///
     /// If `forwarded` is on, `X-Forwarded-Proto` and `X-Forwarded-Host` are used. Switch it on only
     /// behind a proxy that sets them.
@@ -98,16 +100,16 @@ impl Resumable {
     }
 
     /// Sets the maximum size of what is kept of a request's head, in bytes: its method, target and
-    /// headers of the content. Default: 8 KiB. A whole request with more is an ordinary one, and a
-    /// part of one is refused with a 431.
+    /// headers of the content. Default: 8 KiB. Beyond that, a request with the whole content passes
+    /// as an ordinary one, and one with a part of it gets a 431.
     pub fn max_head_bytes(mut self, bytes: usize) -> Self {
         self.head_bytes = bytes;
         self
     }
 
-    /// Also keeps these headers of the request that begins an upload, for the handler. Default:
-    /// only those that describe the content. All others come from the request that completes the
-    /// upload.
+    /// Adds headers of the request that begins an upload to those that the handler gets from it.
+    /// Default: only those that describe the content. All others come from the request that
+    /// completes the upload.
     ///
     /// `Authorization`, `Cookie` and those of proxies are never kept.
     pub fn keep_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
@@ -115,33 +117,34 @@ impl Resumable {
         self
     }
 
-    /// Sets the maximum size of the content of one request, in bytes, which clients are told: for
-    /// proxies that limit bodies. Default: no limit.
+    /// Sets the maximum size of the content of one request, in bytes, which the layer announces to
+    /// clients. It is for proxies that limit bodies. Default: no limit.
     pub fn max_append_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.max_append_bytes = bytes.into();
         self
     }
 
-    /// Sets the minimum size of the content of one request, in bytes, which clients are told: so that
-    /// none of them sends a file in very many requests. Default: 0. Requests without content, and
-    /// those that complete an upload, may be smaller.
+    /// Sets the minimum size of the content of one request, in bytes, which the layer announces to
+    /// clients, so that none of them sends a file in too many requests. Default: 0. Requests
+    /// without content, and those that complete an upload, may be smaller.
     pub fn min_append_bytes(mut self, bytes: u64) -> Self {
         self.min_append_bytes = bytes;
         self
     }
 
-    /// Sets the minimum size of the whole content, in bytes, which clients are told. Default: 0.
+    /// Sets the minimum size of the whole content, in bytes, which the layer announces to clients.
+    /// Default: 0.
     pub fn min_bytes(mut self, bytes: u64) -> Self {
         self.min_bytes = bytes;
         self
     }
 
-    /// Ends an upload whose hand-over was interrupted by a crash, for a handler that must not run
-    /// twice. Default: off; the client's next request then runs the handler again.
+    /// Sets whether an upload ends when a crash interrupts its hand-over, for a handler that must
+    /// not run twice. Default: off; the client's next request then runs the handler again.
     ///
-    /// Nobody knows what the handler has done before the crash. The client is told with a 500, and
-    /// the upload stays in the listing as
-    /// [`Status::Interrupted`](crate::Status::Interrupted) until it expires or is removed.
+    /// It is unknown what the handler did before the crash. The client gets a 500, and the upload
+    /// stays in the listing as [`Status::Interrupted`](crate::Status::Interrupted) until it expires
+    /// or is removed.
     pub fn hand_over_once(mut self, once: bool) -> Self {
         self.hands_over_once = once;
         self

@@ -194,7 +194,7 @@ pub(super) fn wrong_media_type() -> Refusal {
     Refusal::coded(
         code::WRONG_CONTENT_TYPE,
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "The media type of the bytes is application/offset+octet-stream",
+        "The media type of the bytes must be application/offset+octet-stream",
     )
 }
 

@@ -209,7 +209,7 @@ async fn total(
 }
 
 fn no_such_part() -> Refusal {
-    bad(code::NO_SUCH_PART, "Upload-Concat names something that is no part of this server")
+    bad(code::NO_SUCH_PART, "Upload-Concat names something that is not a part on this server")
 }
 
 /// How many parts a file can have. What clients send in parallel is a few.

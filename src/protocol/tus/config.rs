@@ -23,19 +23,19 @@ pub struct Tus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Extensions {
-    /// `POST` creates uploads. Without it, only the application does.
+    /// Clients may create uploads with `POST`. Without it, only the application does.
     pub creation: bool,
     /// The request that creates an upload may bring bytes.
     pub creation_with_upload: bool,
     /// The length of an upload may become known later.
     pub creation_defer_length: bool,
-    /// Clients are told when an upload expires.
+    /// Responses say when an upload expires.
     pub expiration: bool,
     /// A request may bring a checksum of its body.
     pub checksum: bool,
-    /// The checksum may come as a trailer.
+    /// The checksum may be sent as a trailer.
     pub checksum_trailer: bool,
-    /// `DELETE` removes uploads.
+    /// Clients may remove uploads with `DELETE`.
     pub termination: bool,
     /// A file may be sent in parts, which are uploads of their own and are joined at the end.
     pub concatenation: bool,
@@ -82,8 +82,8 @@ impl Extensions {
 }
 
 impl Tus {
-    /// Uploads are created at this path, and each is one segment below it: `/files` and
-    /// `/files/0123…`.
+    /// Creates settings in which uploads are created at this path, and each upload is one segment
+    /// below it: `/files` and `/files/0123…`.
     ///
     /// The path is compared byte by byte with that of the request as the layer sees it: under
     /// axum's `nest` and `nest_service`, without the prefix. A trailing slash makes no difference.
@@ -128,15 +128,16 @@ impl Tus {
         self
     }
 
-    /// Sets the maximum length of `Upload-Metadata`, in bytes. Default: 4 KiB. More is refused with
-    /// a 431.
+    /// Sets the maximum length of `Upload-Metadata`, in bytes. Default: 4 KiB. A longer one gets a
+    /// 431.
     pub fn max_metadata_bytes(mut self, bytes: usize) -> Self {
         self.metadata_bytes = bytes;
         self
     }
 
-    /// Sets what clients see in front of an upload's id, such as `https://example.org/api/files` or
-    /// `/api/files`. Default: the path of the request as the layer sees it.
+    /// Sets the URL that clients see in front of an upload's id, such as
+    /// `https://example.org/api/files` or `/api/files`. Default: the path of the request as the
+    /// layer sees it.
     ///
     /// This is needed if a proxy or an outer router, such as axum's `nest`, removes a prefix of the
     /// path.
@@ -145,8 +146,9 @@ impl Tus {
         self
     }
 
-    /// Tells clients the absolute URL of an upload, with the host that the request names. Default:
-    /// off, so that the URL is a path, which all clients understand and no proxy can make wrong.
+    /// Sends clients the absolute URL of an upload, with the host that the request names. Default:
+    /// off, so the URL is a path, which all clients understand and which stays right behind any
+    /// proxy.
     ///
     /// If `forwarded` is on, `X-Forwarded-Proto` and `X-Forwarded-Host` are used. Switch it on only
     /// behind a proxy that sets them.
@@ -155,7 +157,7 @@ impl Tus {
         self
     }
 
-    /// Sets whether clients get the body of the inner service's answer when it has taken a file.
+    /// Sets whether clients get the body of the inner service's response when it has taken a file.
     /// Default: off.
     ///
     /// The protocol's own status, 204, has no body. With this setting a client gets 200 instead,

@@ -42,7 +42,7 @@ pub struct BucketStoreBuilder {
 }
 
 impl BucketStore {
-    /// Settings for uploads in `objects`.
+    /// Returns the settings for uploads in `objects`.
     pub fn builder(objects: Arc<dyn ObjectStore>) -> BucketStoreBuilder {
         BucketStoreBuilder {
             objects,
@@ -65,43 +65,44 @@ impl BucketStore {
 }
 
 impl BucketStoreBuilder {
-    /// What the keys of all objects begin with: `chunked_uploads` unless set. It must be the same
-    /// on all nodes, and nothing else may be kept below it.
+    /// Sets what the keys of all objects begin with. Default: `chunked_uploads`. It must be the
+    /// same on all nodes, and nothing else may be stored below it.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// How many bytes of an upload are gathered in memory before they become an object: 8 MiB
-    /// unless set, from 1 byte to 1 GiB. A chunk of at most that size is one `PUT`. It may differ
+    /// Sets how many bytes of an upload are buffered in memory before they become an object, from 1
+    /// byte to 1 GiB. Default: 8 MiB. A chunk of at most that size is one `PUT`. It may differ
     /// between nodes.
     pub fn segment_bytes(mut self, bytes: usize) -> Self {
         self.segment = bytes;
         self
     }
 
-    /// How many bytes all uploads on this node together may gather: 256 MiB unless set, and at
-    /// least a segment. Beyond that, the largest buffers become objects early. Files that are being
-    /// persisted may use as much again.
+    /// Sets how many bytes all uploads on this node together may buffer, at least a segment.
+    /// Default: 256 MiB. Beyond that, the largest buffers become objects early. Files that are
+    /// being persisted may use as much again.
     pub fn max_buffered_bytes(mut self, bytes: usize) -> Self {
         self.buffered = bytes;
         self
     }
 
-    /// How many uploads this node keeps in its cache: 4,096 unless set, of about 1 KiB each.
+    /// Sets how many uploads this node keeps in its cache, of about 1 KiB each. Default: 4,096.
     ///
-    /// It should be more than are sent to this node at the same time. A chunk of an upload that is
-    /// not in the cache costs one more `GET`, `LIST` and `HEAD`. It may differ between nodes.
+    /// It should be more than the uploads that clients send to this node at the same time. A chunk
+    /// of an upload that is not in the cache costs one more `GET`, `LIST` and `HEAD`. It may differ
+    /// between nodes.
     pub fn remembered_uploads(mut self, count: usize) -> Self {
         self.remembered = count;
         self
     }
 
-    /// How long the objects of a removed upload are kept: 1 hour unless set, from a second to a
-    /// year.
+    /// Sets how long the objects of a removed upload are kept, from a second to a year. Default: 1
+    /// hour.
     ///
-    /// It must be the same on all nodes, since each believes what it has read for half as long. So
-    /// a node whose setting differs from that of the first node is refused. It must be longer than
+    /// It must be the same on all nodes, since each trusts what it has read for half as long. So a
+    /// node whose setting differs from that of the first node is refused. It must be longer than
     /// twice the time that a request to the store can take, with all retries of its client, and
     /// much longer than the nodes' clocks differ. With the defaults of `object_store`, which are
     /// three and a half minutes at most for each of the four tries that are made here, an hour is
@@ -111,37 +112,39 @@ impl BucketStoreBuilder {
         self
     }
 
-    /// How long a node that has given an upload to the application may be silent before another
-    /// node may complete it: 15 seconds unless set, from a second to a year, and the same on all
-    /// nodes, like the [grace](Self::grace). A living node gives a heartbeat four times as often.
+    /// Sets how long a node that has given an upload to the application may be silent before
+    /// another node may complete it, from a second to a year. Default: 15 seconds. It must be the
+    /// same on all nodes, like the [grace](Self::grace). A living node writes four heartbeats in
+    /// that time.
     ///
-    /// After a crash in the middle of a completion, the next request is told for that long that the
-    /// upload is being completed. If a node stands still for longer and then goes on, the
-    /// application may have been given the file by two nodes.
+    /// After a crash in the middle of a completion, requests are refused for that long, because the
+    /// upload is being completed. If a node is stalled for longer and then continues, the
+    /// application may have got the file from two nodes.
     pub fn completion_lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// How many commits with bytes an upload may have, which are mostly its chunks: 500,000 unless
-    /// set. One more is refused as if the store were full, 507 on the wire. Each is an object, and
-    /// a request on the bill.
+    /// Sets how many commits with bytes an upload may have, which are mostly its chunks. Default:
+    /// 500,000. One more is refused as if the store were full, 507 on the wire. Each is an object,
+    /// and costs a request.
     pub fn max_commits(mut self, count: u32) -> Self {
         self.max_commits = count;
         self
     }
 
-    /// Where [`persist`](crate::CompletedUpload::persist) moves files to, such as another bucket:
-    /// the same store unless set, and the same for all nodes. It must support metadata and
-    /// create-only writes too. That is tried as with the first store: with objects below the same
-    /// prefix, which are deleted at once.
+    /// Sets where [`persist`](crate::CompletedUpload::persist) moves files to, such as another
+    /// bucket. Default: the same store. It must be the same on all nodes, and must support metadata
+    /// and create-only writes too. [`connect`](Self::connect) tests that as with the first store:
+    /// with objects below the same prefix, which it deletes at once.
     pub fn persist_to(mut self, objects: Arc<dyn ObjectStore>) -> Self {
         self.targets = Some(objects);
         self
     }
 
-    /// Another clock, for tests of what happens when time passes. [`Uploads`](crate::Uploads) has
-    /// [a clock of its own](crate::UploadsBuilder::clock): set both.
+    /// Sets another clock, for tests of what happens when time passes. Default: the system's.
+    /// [`Uploads`](crate::Uploads) has [a clock of its own](crate::UploadsBuilder::clock): set
+    /// both.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock.wall = Arc::new(clock);
         self
@@ -160,10 +163,10 @@ impl BucketStoreBuilder {
         self
     }
 
-    /// Checks the settings, and that the object store can do what everything rests on, which takes
-    /// some hundred milliseconds. The first node leaves an object, `PREFIX/settings`, with the
-    /// settings that all nodes must share: the [grace](Self::grace) and the
-    /// [lease](Self::completion_lease). To change these, stop all nodes and delete it.
+    /// Checks the settings, tests whether the object store can do what is needed, and returns the
+    /// store. This takes some hundred milliseconds. The first node leaves an object,
+    /// `PREFIX/settings`, with the settings that all nodes must share: the [grace](Self::grace) and
+    /// the [lease](Self::completion_lease). To change these, stop all nodes and delete it.
     ///
     /// # Errors
     /// [`StoreError::Config`] if a setting cannot work or differs from that of the other nodes, if
@@ -203,11 +206,11 @@ impl BucketStoreBuilder {
             return refuse("the prefix of a bucket's keys has an empty part, `.` or `..`");
         };
         if self.segment == 0 || self.segment > LARGEST_SEGMENT {
-            return refuse("a segment has between 1 byte and 1 GiB");
+            return refuse("a segment must have between 1 byte and 1 GiB");
         }
         let times = Duration::from_secs(1)..=LONGEST_TIME;
         if [self.clock.grace, self.lease].iter().any(|time| !times.contains(time)) {
-            return refuse("a grace and a lease have between a second and a year");
+            return refuse("a grace and a lease must be between a second and a year");
         }
         if self.buffered < self.segment {
             return refuse("max_buffered_bytes is less than segment_bytes");

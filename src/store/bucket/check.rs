@@ -176,7 +176,9 @@ impl Probe<'_> {
         }
         match put("another").await {
             Err(Error::AlreadyExists { .. }) => {}
-            Ok(()) => return Err(self.refuse(IGNORES, &"a second one of the same name was taken")),
+            Ok(()) => {
+                return Err(self.refuse(IGNORES, &"it accepted a second object of the same name"));
+            }
             put => self.granted(IGNORES, put)?,
         }
         let head = GetOptions { head: true, ..GetOptions::default() };
@@ -188,12 +190,12 @@ impl Probe<'_> {
         let bytes = self.granted(UNREADABLE, self.objects.store.get_range(&key, 2..5).await)?;
         if bytes != BYTES[2..5] {
             let came = format!("{} bytes", bytes.len());
-            return Err(self.refuse("does not keep to ranges", &came));
+            return Err(self.refuse("does not respect ranges", &came));
         }
-        let silent = "does not say that an object is missing (which on S3 takes s3:ListBucket)";
+        let silent = "does not say that an object is missing (on S3, that requires s3:ListBucket)";
         match self.granted(silent, self.objects.size(&self.key("missing")).await)? {
             None => Ok(()),
-            Some(_) => Err(self.refuse(silent, &"there is one that nobody wrote")),
+            Some(_) => Err(self.refuse(silent, &"it found one that was never written")),
         }
     }
 
@@ -205,12 +207,14 @@ impl Probe<'_> {
             self.granted("does not let this node list", keys)
         };
         if !list(None).await?.is_sorted() {
-            return Err(self.refuse("does not list in order", &"keys came as they liked"));
+            return Err(self.refuse("does not list in order", &"the keys were not sorted"));
         }
         let after = self.key("race-0");
         match list(Some(&after)).await?.iter().all(|key| *key > after) {
             true => Ok(()),
-            false => Err(self.refuse("does not list from a key on", &"it began before that key")),
+            false => {
+                Err(self.refuse("does not list from a given key", &"it began before that key"))
+            }
         }
     }
 
@@ -229,7 +233,7 @@ impl Probe<'_> {
         let there = self.granted(UNREADABLE, self.objects.read(&key).await)?;
         match winners.first() {
             Some(winner) if there.as_deref() != Some(winner.to_string().as_bytes()) => {
-                Err(self.refuse(IGNORES, &"what is there is not what the winner has written"))
+                Err(self.refuse(IGNORES, &"the object is not what the winner wrote"))
             }
             // Or nobody has won: S3 may refuse all that come at the same moment.
             _ => Ok(()),

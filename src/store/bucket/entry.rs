@@ -105,7 +105,8 @@ impl Entry {
     /// What the metadata of an object say. An error says why they are no entry.
     pub(super) fn read(attributes: &Attributes) -> Result<Self, String> {
         let text = attribute(attributes, ENTRY).ok_or("it has no metadata of an entry")?;
-        serde_json::from_str(&text).map_err(|error| format!("its metadata are no entry: {error}"))
+        serde_json::from_str(&text)
+            .map_err(|error| format!("its metadata is not a commit: {error}"))
     }
 
     /// The same for the object of a commit.

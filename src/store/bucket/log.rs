@@ -40,7 +40,7 @@ impl CommitLog {
         let bytes = self.objects.read(&self.keys.record(id)).await.context("read a record")?;
         match serde_json::from_slice::<Upload>(&bytes.ok_or(StoreError::NotFound)?) {
             Ok(record) if record.id == *id => Ok(record),
-            Ok(_) => Err(StoreError::damaged(id, "its record is another's")),
+            Ok(_) => Err(StoreError::damaged(id, "its record belongs to another upload")),
             Err(error) => Err(StoreError::damaged(id, format!("its record: {error}"))),
         }
     }

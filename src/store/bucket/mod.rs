@@ -1,8 +1,8 @@
-//! Uploads in an object store that many nodes share: S3 and what speaks it, Azure Blob Storage,
+//! Uploads in an object store that many nodes share: S3 and compatible stores, Azure Blob Storage,
 //! Google Cloud Storage.
 //!
-//! Behind a load balancer, the chunks of one upload reach different nodes. With a [`BucketStore`]
-//! that works, and nothing else has to run: no lock server, no database, no exact clock.
+//! Behind a load balancer, the chunks of one upload reach different nodes. With a [`BucketStore`],
+//! that works without a lock server, a database or exact clocks.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -23,31 +23,31 @@
 //!
 //! # How it works
 //!
-//! Each commit is a new object whose name is the number of the commit, and it is created only if
-//! there is none of that name (`If-None-Match: *`). The node that creates it has made the commit.
-//! Any other node is told that it exists, reads on from there and refuses its client with the right
-//! offset. Nothing that counts is ever overwritten, so nothing can expire at the wrong moment:
-//! across nodes there is no lease to wait for. The metadata of an object say what is in it, so one
-//! `HEAD` gives the whole state.
+//! Each commit is a new object whose name is the number of the commit, and it is created only if no
+//! object has that name (`If-None-Match: *`). The node that creates it has made the commit. Any
+//! other node learns that it exists, continues from there and refuses its client with the right
+//! offset. No commit is ever overwritten, so nothing can expire at the wrong moment: there is no
+//! lease between nodes to wait for. The metadata of an object describes its content, so one `HEAD`
+//! returns the whole state.
 //!
-//! - **A chunk costs** one `PUT`, and the `HEAD`s that tell where the upload stands: one on the
-//!   node that had the chunk before, a few in parallel on another. The first chunk takes two more
+//! - **A chunk costs** one `PUT`, and the `HEAD`s that find the current offset: one on the node
+//!   that had the previous chunk, a few in parallel on another. The first chunk takes two more
 //!   small `PUT`s, a completion takes two.
-//! - **A chunk larger than a segment** (8 MiB unless set) becomes pieces under names of their own,
+//! - **A chunk larger than a segment** (8 MiB by default) becomes pieces under names of their own,
 //!   and its commit lists them. So memory is bounded, whatever the client sends.
-//! - **A lost answer** does no harm: each commit carries a nonce. A node that is told that its
+//! - **A lost response** does no harm: each commit carries a nonce. A node that learns that its
 //!   object exists compares the nonce to find out whether the object is its own.
 //! - **A removed upload** gets a tombstone as its last commit. The sweep deletes its objects after
-//!   the grace (1 hour unless set), when no request that began before can still be under way.
-//! - **An upload that is being completed** belongs to its node until that node has answered, or has
-//!   given no heartbeat for 15 seconds (unless set).
+//!   the grace (1 hour by default), when no request that began before can still be under way.
+//! - **An upload that is being completed** belongs to its node until that node has got the response
+//!   of the application, or has written no heartbeat for 15 seconds (by default).
 //!
 //! # What it needs of the store
 //!
 //! The store must create objects under an atomic condition, keep metadata, serve ranges, list, and
-//! read what was just written. [`connect`](BucketStoreBuilder::connect) tries all of this and
-//! refuses a store that ignores the condition or lets two writers win. A listing may be late: it is
-//! only a hint here. The clocks of the nodes may differ by minutes, as long as that is little
+//! read what was just written. [`connect`](BucketStoreBuilder::connect) tests all of this and
+//! refuses a store that ignores the condition or lets two writers win. A listing may be stale: it
+//! is only a hint here. The clocks of the nodes may differ by minutes, as long as that is short
 //! compared with the grace.
 
 mod appender;

@@ -247,8 +247,9 @@ async fn read(file: &mut Reader, length: u64) -> Result<PutPayload> {
 
 /// The key of a target: its parts, without the root.
 fn key(target: &Path) -> Result<Key> {
-    let problem =
-        |why| StoreError::Config { problem: format!("{} is no key: {why}", target.display()) };
+    let problem = |why| StoreError::Config {
+        problem: format!("{} is not a valid key: {why}", target.display()),
+    };
     let mut parts = Vec::new();
     for part in target.components() {
         match part {
@@ -262,7 +263,7 @@ fn key(target: &Path) -> Result<Key> {
     if parts.is_empty() {
         return Err(problem("it has no name"));
     }
-    Key::parse(parts.join("/")).map_err(|_| problem("it has characters that none has"))
+    Key::parse(parts.join("/")).map_err(|_| problem("it has characters that no key may have"))
 }
 
 fn kib(bytes: u64) -> u32 {

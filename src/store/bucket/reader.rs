@@ -67,7 +67,7 @@ impl Files {
                 let source = Source::Object { objects, key, part: self.part };
                 return Ok(Reader::new(LogReader::new(source, size), size));
             }
-            Found::Other => "another's file is where it was persisted",
+            Found::Other => "another file is where it was persisted",
             _ => "its persisted file is not there",
         };
         Err(StoreError::damaged(id, problem))

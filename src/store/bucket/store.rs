@@ -10,8 +10,8 @@ use crate::store::{
 };
 use crate::upload::Upload;
 
-/// Keeps uploads in a bucket, for any number of nodes; a clone is the same store. The
-/// [module docs](super) say how.
+/// Keeps uploads in a bucket, for any number of nodes. The [module docs](super) say how. A clone is
+/// the same store.
 #[derive(Clone)]
 pub struct BucketStore {
     pub(super) node: Arc<Node>,

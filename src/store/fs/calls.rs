@@ -14,16 +14,16 @@ use crate::metric;
 use crate::store::{Result, StoreError};
 use crate::task;
 
-/// Which threads make the calls on files.
+/// The threads that make the calls on files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FileCalls {
-    /// The threads that the runtime has for work that blocks. A disk that is slow or hangs holds up
-    /// nothing but the uploads on it.
+    /// The threads of the runtime for blocking work. A disk that is slow or hangs blocks nothing
+    /// but the uploads on it.
     #[default]
     Pool,
-    /// The workers of the runtime, as nginx does it. For a fast local disk: a small chunk then
-    /// changes no thread, and costs about half as much.
+    /// The workers of the runtime, as in nginx, for a fast local disk. A small chunk then changes
+    /// no thread, and costs about half as much.
     ///
     /// This applies to short calls: those that create and open the files of an upload, and write a
     /// batch or a record, and to computing a digest of at most 64 KiB. At most half of the workers
@@ -33,8 +33,8 @@ pub enum FileCalls {
     /// half of the workers, each with the tasks that would have been its next, and one that is busy
     /// costs none for long.
     ///
-    /// Syncing is no short call: with [`Durability::Sync`](super::Durability::Sync) commits are
-    /// left to the other threads.
+    /// Syncing is not a short call: with [`Durability::Sync`](super::Durability::Sync), the other
+    /// threads make the commits.
     InPlace,
 }
 

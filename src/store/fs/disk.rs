@@ -93,7 +93,7 @@ impl Disk {
             }
             Err(_) => {}
         }
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
     }
 
     /// What was created.

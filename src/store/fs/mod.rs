@@ -23,15 +23,15 @@
 //! # Open files
 //!
 //! The files of uploads that received bytes in the last ten seconds stay open, for the next chunk:
-//! see [`FsStore::open_files`]. They are not locked, and before they are used again, the store looks
-//! whether another process has changed, moved or removed anything.
+//! see [`FsStore::open_files`]. They are not locked, and before it uses them again, the store
+//! checks whether another process has changed, moved or removed anything.
 //!
 //! # What a check tries
 //!
-//! [`Uploads::check`](crate::Uploads::check) goes the way of an upload: it creates, locks, writes,
+//! [`Uploads::check`](crate::Uploads::check) does what an upload does: it creates, locks, writes,
 //! syncs and renames a file in `.records/probe`, and creates, writes, syncs and reads one in the
-//! folder of new files. Both are removed, and with them the folders that have become empty. What a
-//! crash leaves of them, nobody has locked, and the next check removes it.
+//! folder of new files. Both are removed, and with them the folders that have become empty. The
+//! files that a crash leaves are not locked, so the next check removes them.
 //!
 //! # What survives what
 //!
@@ -82,7 +82,7 @@ use super::{
 use crate::id::UploadId;
 use crate::upload::Upload;
 
-/// Keeps uploads in a folder; the [module docs](self) show the layout. A clone is the same store.
+/// Keeps uploads in a folder. The [module docs](self) show the layout. A clone is the same store.
 ///
 /// ```
 /// use tower_chunked_upload::store::{Durability, FsStore};
@@ -111,22 +111,22 @@ impl FsStore {
         Self { layout, calls: Arc::new(Calls::new()), idle: Arc::new(Idle::new()) }
     }
 
-    /// Sets what an acknowledged byte survives. The default is [`Durability::Process`].
+    /// Sets which failures an acknowledged byte survives. Default: [`Durability::Process`].
     pub fn durability(mut self, durability: Durability) -> Self {
         Arc::make_mut(&mut self.layout).durability = durability;
         self
     }
 
-    /// Sets which threads make the calls on files. The default is [`FileCalls::Pool`].
+    /// Sets which threads make the calls on files. Default: [`FileCalls::Pool`].
     pub fn file_calls(mut self, calls: FileCalls) -> Self {
         Arc::make_mut(&mut self.layout).calls = calls;
         self
     }
 
-    /// Sets how many files stay open of uploads that nobody holds, so that their next chunk need not
-    /// open them: two an upload, for ten seconds. The default is 256. They are never more than a
-    /// quarter of the files that the process may open (`RLIMIT_NOFILE`). On systems other than Unix
-    /// there are none.
+    /// Sets how many files of idle uploads stay open, so that the next chunk does not have to open
+    /// them: two for each upload, for ten seconds. Default: 256. They are never more than a quarter
+    /// of the files that the process may open (`RLIMIT_NOFILE`). On systems other than Unix, none
+    /// stay open.
     pub fn open_files(mut self, count: usize) -> Self {
         Arc::make_mut(&mut self.layout).set_open_files(count);
         self

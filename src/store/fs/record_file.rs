@@ -318,7 +318,7 @@ fn cannot_open(layout: &Layout, id: &UploadId, error: io::Error) -> StoreError {
     match error.kind() {
         _ if is_link_on_the_way(&error) => link_on_the_way(id),
         _ if is_absent(&error) => StoreError::NotFound,
-        io::ErrorKind::InvalidInput => StoreError::damaged(id, "its record is no regular file"),
+        io::ErrorKind::InvalidInput => StoreError::damaged(id, "its record is not a regular file"),
         _ => StoreError::io(format!("open {}", layout.record(id).display()), error),
     }
 }

@@ -1,5 +1,6 @@
-//! The configuration of nginx that the guide shows, in front of a server.
+//! The configurations of proxies that the guide shows, in front of a server.
 
+#![cfg(unix)]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::env;
@@ -43,8 +44,10 @@ use server::{
 const NGINX_CONF: &str = include_str!("../../examples/nginx/nginx.conf");
 const UPLOAD_CONF: &str = include_str!("../../examples/nginx/upload.conf");
 const TUS_CONF: &str = include_str!("../../examples/nginx/tus.conf");
-/// Where clients see the uploads of tus, and where the server does.
-const PUBLIC: &str = "/api/files";
+const CADDYFILE: &str = include_str!("../../examples/deploy/Caddyfile");
+const HAPROXY_CFG: &str = include_str!("../../examples/deploy/haproxy.cfg");
+/// Where clients see the uploads of tus if a prefix is removed, and where the server does.
+const PREFIXED: &str = "/api/files";
 const PRIVATE: &str = "/files";
 /// Where the files of the guide expect the server.
 const UPSTREAM: &str = "127.0.0.1:3000";
@@ -52,31 +55,46 @@ const UPSTREAM: &str = "127.0.0.1:3000";
 const CHUNK: usize = 8 << 20;
 const LARGEST_FILE: u64 = 64 << 20;
 
-/// nginx in front of a server, with their folders.
+/// A proxy in front of a server, with their folders.
 struct World {
-    nginx: Nginx,
+    proxy: Proxy,
     server: Server,
     folder: TempDir,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// It removes a prefix of the path for tus, which the URLs of uploads then have.
+    Nginx,
+    Caddy,
+    Haproxy,
+}
+
+impl Kind {
+    fn public(self) -> &'static str {
+        if self == Self::Nginx { PREFIXED } else { PRIVATE }
+    }
+}
+
 impl World {
-    fn start() -> Self {
-        let folder = TempDir::with_prefix_in("nginx-", env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let server = Server::start(folder.path(), SocketAddr::from(([127, 0, 0, 1], 0)));
-        let nginx = Nginx::start(&folder.path().join("nginx"), server.addr);
-        Self { nginx, server, folder }
+    fn start(kind: Kind) -> Self {
+        let folder = TempDir::with_prefix_in("proxy-", env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Server::start(folder.path(), any, kind.public());
+        let proxy = Proxy::start(kind, &folder.path().join("proxy"), server.addr);
+        Self { proxy, server, folder }
     }
 
     /// Ends the server in the middle of what it does, and puts another one in its place.
-    fn restart(&mut self, meanwhile: impl FnOnce(&Nginx)) {
+    fn restart(&mut self, meanwhile: impl FnOnce(&Proxy)) {
         let addr = self.server.addr;
         self.server.kill();
-        meanwhile(&self.nginx);
-        self.server = Server::start(self.folder.path(), addr);
+        meanwhile(&self.proxy);
+        self.server = Server::start(self.folder.path(), addr, self.proxy.kind.public());
     }
 
     fn ask(&self, bytes: &[u8]) -> Answer {
-        self.nginx.ask(bytes)
+        self.proxy.ask(bytes)
     }
 
     /// How many bytes of uploads the server has written.
@@ -106,7 +124,7 @@ impl World {
         let first = plan.chunk(0..CHUNK, None, Shape::Raw);
         let id = upload_id(&self.ask(&first.bytes).accepted().unwrap());
         let second = plan.chunk(CHUNK..2 * CHUNK, Some(&id), Shape::IdFirst);
-        let mut stream = self.nginx.connect();
+        let mut stream = self.proxy.connect();
         stream.write_all(&second.bytes[..second.file_end - 1]).unwrap();
         until("the server writes", || self.stored() > CHUNK as u64);
         (id, stream)
@@ -128,12 +146,12 @@ struct Server {
 }
 
 impl Server {
-    fn start(folder: &Path, addr: SocketAddr) -> Self {
+    fn start(folder: &Path, addr: SocketAddr, public: &str) -> Self {
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind(addr)).unwrap();
         let addr = listener.local_addr().unwrap();
         let under_way = Arc::default();
-        let app = app(folder, Arc::clone(&under_way));
+        let app = app(folder, Arc::clone(&under_way), public);
         runtime.spawn(async { axum::serve(listener, app).await });
         Self { addr, runtime: Some(runtime), under_way }
     }
@@ -148,11 +166,11 @@ impl Server {
     }
 }
 
-fn app(folder: &Path, under_way: Arc<AtomicUsize>) -> Router {
+fn app(folder: &Path, under_way: Arc<AtomicUsize>, public: &str) -> Router {
     let store = FsStore::new(folder.join("uploads/%Y"));
     let uploads = Uploads::builder(store).max_bytes(LARGEST_FILE).build().unwrap();
     let complete_path = "/api/chunked_upload_complete";
-    let tus = Tus::new(PRIVATE).handler_path(complete_path).public_url(PUBLIC);
+    let tus = Tus::new(PRIVATE).handler_path(complete_path).public_url(public);
     let routes = Router::new().route(complete_path, post(done)).with_state(folder.join("media"));
     Router::new()
         .fallback_service(ChunkedUploadLayer::new(uploads).tus(tus).around(routes))
@@ -183,49 +201,47 @@ async fn count(
 }
 
 /// A process with the files of the guide, ended when this goes.
-struct Nginx {
+struct Proxy {
+    kind: Kind,
     child: Child,
-    folder: PathBuf,
+    log: PathBuf,
     http1: SocketAddr,
+    /// Of nginx only.
     http2: SocketAddr,
 }
 
-impl Nginx {
-    fn start(folder: &Path, upstream: SocketAddr) -> Self {
+impl Proxy {
+    fn start(kind: Kind, folder: &Path, upstream: SocketAddr) -> Self {
         fs::create_dir(folder).unwrap();
         let http1 = TcpListener::bind("127.0.0.1:0").unwrap();
         let http2 = TcpListener::bind("127.0.0.1:0").unwrap();
         let addrs = [&http1, &http2].map(|listener| listener.local_addr().unwrap());
-        let listen = format!("listen {}; listen {} http2;", addrs[0], addrs[1]);
         let to_here = |text: &str| replaced(text, UPSTREAM, &upstream.to_string());
-        let conf = replaced(&to_here(NGINX_CONF), "listen 8080;", &listen);
-        let conf = replaced(&conf, "http {", &format!("http {{ {}", files_in(folder)));
-        fs::write(folder.join("nginx.conf"), conf).unwrap();
-        fs::write(folder.join("upload.conf"), to_here(UPLOAD_CONF)).unwrap();
-        let prefixed =
-            replaced(TUS_CONF, &format!("location {PRIVATE} "), &format!("location {PUBLIC} "));
-        let removed = format!("http://{UPSTREAM}{PRIVATE};");
-        let prefixed = replaced(&prefixed, &format!("http://{UPSTREAM};"), &removed);
-        fs::write(folder.join("tus.conf"), to_here(&prefixed)).unwrap();
-
-        let log = folder.join("error.log");
         // It takes over the sockets, so that nobody else can have their ports.
         for listener in [&http1, &http2] {
             fcntl_setfd(listener, FdFlags::empty()).unwrap();
         }
-        let child = Command::new(program())
-            .arg("-e")
-            .arg(&log)
-            .arg("-p")
-            .arg(folder)
-            .arg("-c")
-            .arg(folder.join("nginx.conf"))
-            .args(["-g", &format!("daemon off; pid {}; {}", folder.join("pid").display(), user())])
-            .env("NGINX", format!("{};{};", http1.as_raw_fd(), http2.as_raw_fd()))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("this test needs nginx: apt-get install nginx");
-        Self { child, folder: folder.to_owned(), http1: addrs[0], http2: addrs[1] }
+        let log = folder.join("error.log");
+        let mut command = match kind {
+            Kind::Nginx => nginx(folder, addrs, to_here, &log, [&http1, &http2]),
+            Kind::Haproxy => {
+                let inherited = format!("bind fd@{}", http1.as_raw_fd());
+                let config = replaced(&to_here(HAPROXY_CFG), "bind :8080", &inherited);
+                let path = folder.join("haproxy.cfg");
+                fs::write(&path, config).unwrap();
+                let mut haproxy = Command::new(program("haproxy"));
+                haproxy.args(["-db", "-f"]).arg(path);
+                haproxy
+            }
+            Kind::Caddy => return caddy(folder, log, (http1, http2), to_here),
+        };
+        if kind != Kind::Nginx {
+            command.stderr(fs::File::create(&log).unwrap());
+        }
+        let child = command.spawn().unwrap_or_else(|error| {
+            panic!("{kind:?} does not start: {error} (apt-get install nginx haproxy caddy)")
+        });
+        Self { kind, child, log, http1: addrs[0], http2: addrs[1] }
     }
 
     fn connect(&self) -> TcpStream {
@@ -239,11 +255,11 @@ impl Nginx {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("error.log")).unwrap_or_default()
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
 
-impl Drop for Nginx {
+impl Drop for Proxy {
     /// In order, since a master that is killed leaves its workers behind.
     fn drop(&mut self) {
         // It may have ended by itself.
@@ -252,17 +268,86 @@ impl Drop for Nginx {
     }
 }
 
+/// It cannot take over a socket, so somebody else may have its port before it does.
+fn caddy(
+    folder: &Path,
+    log: PathBuf,
+    (mut http1, http2): (TcpListener, TcpListener),
+    to_here: impl Fn(&str) -> String,
+) -> Proxy {
+    let path = folder.join("Caddyfile");
+    for _ in 0..5 {
+        let addr = http1.local_addr().unwrap();
+        let here = format!("http://:{} {{\n bind {}", addr.port(), addr.ip());
+        let config = replaced(&to_here(CADDYFILE), ":8080 {", &here);
+        fs::write(&path, format!("{{\n admin off\n}}\n{config}")).unwrap();
+        drop(http1);
+        let child = Command::new(program("caddy"))
+            .args(["run", "--adapter", "caddyfile", "--config"])
+            .arg(&path)
+            .env("HOME", folder)
+            .stderr(fs::File::create(&log).unwrap())
+            .spawn()
+            .expect("this test needs caddy: apt-get install caddy");
+        let log = log.clone();
+        let http2 = http2.local_addr().unwrap();
+        let mut proxy = Proxy { kind: Kind::Caddy, child, log, http1: addr, http2 };
+        let mut ended = false;
+        until("caddy listens, or ends", || {
+            ended = proxy.child.try_wait().unwrap().is_some();
+            ended || TcpStream::connect(addr).is_ok()
+        });
+        if !ended {
+            return proxy;
+        }
+        http1 = TcpListener::bind("127.0.0.1:0").unwrap();
+    }
+    panic!("caddy does not start: {}", fs::read_to_string(log).unwrap());
+}
+
+fn nginx(
+    folder: &Path,
+    addrs: [SocketAddr; 2],
+    to_here: impl Fn(&str) -> String,
+    log: &Path,
+    listeners: [&TcpListener; 2],
+) -> Command {
+    let listen = format!("listen {}; listen {} http2;", addrs[0], addrs[1]);
+    let conf = replaced(&to_here(NGINX_CONF), "listen 8080;", &listen);
+    let conf = replaced(&conf, "http {", &format!("http {{ {}", files_in(folder)));
+    fs::write(folder.join("nginx.conf"), conf).unwrap();
+    fs::write(folder.join("upload.conf"), to_here(UPLOAD_CONF)).unwrap();
+    let prefixed =
+        replaced(TUS_CONF, &format!("location {PRIVATE} "), &format!("location {PREFIXED} "));
+    let removed = format!("http://{UPSTREAM}{PRIVATE};");
+    let prefixed = replaced(&prefixed, &format!("http://{UPSTREAM};"), &removed);
+    fs::write(folder.join("tus.conf"), to_here(&prefixed)).unwrap();
+
+    let mut nginx = Command::new(program("nginx"));
+    nginx
+        .arg("-e")
+        .arg(log)
+        .arg("-p")
+        .arg(folder)
+        .arg("-c")
+        .arg(folder.join("nginx.conf"))
+        .args(["-g", &format!("daemon off; pid {}; {}", folder.join("pid").display(), user())])
+        .env("NGINX", format!("{};{};", listeners[0].as_raw_fd(), listeners[1].as_raw_fd()))
+        .stderr(Stdio::null());
+    nginx
+}
+
 /// The workers of root's nginx would be somebody who may not write here.
 fn user() -> &'static str {
     if getuid().is_root() { "user root;" } else { "" }
 }
 
-fn program() -> PathBuf {
+fn program(name: &str) -> PathBuf {
     // Debian's is where only root looks.
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-    let mut programs = folders.map(|folder| folder.join("nginx"));
-    programs.find(|program| program.is_file()).unwrap_or_else(|| PathBuf::from("nginx"))
+    let mut programs = folders.map(|folder| folder.join(name));
+    programs.find(|program| program.is_file()).unwrap_or_else(|| PathBuf::from(name))
 }
 
 /// What nginx writes, and where.
@@ -285,17 +370,45 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     files.filter(|entry| entry.file_type().is_file()).map(|entry| entry.into_path()).collect()
 }
 
-#[test]
-fn a_file_arrives_byte_for_byte_in_chunks_larger_than_nginx_takes_by_itself() {
-    let world = World::start();
+/// Each of these with a proxy, as a test of its own.
+macro_rules! tests {
+    ($proxy:ident $kind:ident $($test:ident)*) => {
+        mod $proxy {
+            $(#[test]
+            fn $test() {
+                super::$test(super::World::start(super::Kind::$kind));
+            })*
+        }
+    };
+}
+
+macro_rules! tests_of_all {
+    ($($test:ident)*) => {
+        tests! { nginx Nginx $($test)* a_refusal_is_there_before_the_client_has_sent_the_rest }
+        tests! { haproxy Haproxy $($test)* a_refusal_is_there_before_the_client_has_sent_the_rest }
+        // It wants more of the body before it answers.
+        tests! { caddy Caddy $($test)* }
+    };
+}
+
+tests_of_all! {
+    a_file_arrives_byte_for_byte_in_large_chunks
+    a_chunk_reaches_the_server_while_its_end_is_still_to_come
+    a_cut_connection_reaches_the_server_and_the_chunk_can_be_sent_again
+    a_server_that_ends_is_told_to_the_client_and_the_upload_goes_on_after_its_restart
+    a_refusal_arrives_as_the_layer_wrote_it_also_in_the_middle_of_a_body
+    a_question_and_a_cancellation_pass
+    an_upload_of_tus_that_is_cut_goes_on_where_the_server_had_it
+    parts_are_joined_by_the_urls_that_the_client_sees
+}
+
+fn a_file_arrives_byte_for_byte_in_large_chunks(world: World) {
     let plan = Plan::of_length(1, 0, 3 * CHUNK + 12_345);
     let id = world.upload(&plan);
     world.finish(&id, &plan);
 }
 
-#[test]
-fn a_chunk_reaches_the_server_while_its_end_is_still_to_come() {
-    let world = World::start();
+fn a_chunk_reaches_the_server_while_its_end_is_still_to_come(world: World) {
     let plan = Plan::of_length(2, 0, 2 * CHUNK);
     let (id, mut stream) = world.within_the_second_chunk(&plan);
     let second = plan.chunk(CHUNK..2 * CHUNK, Some(&id), Shape::IdFirst);
@@ -305,9 +418,7 @@ fn a_chunk_reaches_the_server_while_its_end_is_still_to_come() {
     world.finish(&id, &plan);
 }
 
-#[test]
-fn a_cut_connection_reaches_the_server_and_the_chunk_can_be_sent_again() {
-    let world = World::start();
+fn a_cut_connection_reaches_the_server_and_the_chunk_can_be_sent_again(world: World) {
     let plan = Plan::of_length(3, 0, 2 * CHUNK);
     let (id, stream) = world.within_the_second_chunk(&plan);
     assert_eq!(world.server.requests_under_way(), 1);
@@ -320,15 +431,16 @@ fn a_cut_connection_reaches_the_server_and_the_chunk_can_be_sent_again() {
     world.finish(&id, &plan);
 }
 
-#[test]
-fn a_server_that_ends_is_told_to_the_client_and_the_upload_goes_on_after_its_restart() {
-    let mut world = World::start();
+fn a_server_that_ends_is_told_to_the_client_and_the_upload_goes_on_after_its_restart(
+    mut world: World,
+) {
     let plan = Plan::of_length(4, 0, 2 * CHUNK);
     let (id, mut stream) = world.within_the_second_chunk(&plan);
-    world.restart(|nginx| {
-        // From nginx, or from the server with its last breath.
-        assert!(read_answer(&mut stream).unwrap().status >= 500);
-        assert_eq!(nginx.ask(&status_request(&id)).status, 502);
+    let cuts = world.proxy.kind != Kind::Nginx;
+    world.restart(|proxy| {
+        // From the proxy, or from the server with its last breath; or the connection is cut.
+        assert!(read_answer(&mut stream).is_ok_and(|answer| answer.status >= 500) || cuts);
+        assert!(matches!(proxy.ask(&status_request(&id)).status, 502 | 503));
     });
     assert_eq!(world.ask(&status_request(&id)).accepted().unwrap()["offset"], CHUNK);
     let second = plan.chunk(CHUNK..2 * CHUNK, Some(&id), Shape::IdFirst);
@@ -336,9 +448,7 @@ fn a_server_that_ends_is_told_to_the_client_and_the_upload_goes_on_after_its_res
     world.finish(&id, &plan);
 }
 
-#[test]
-fn a_refusal_arrives_as_the_layer_wrote_it_also_in_the_middle_of_a_body() {
-    let world = World::start();
+fn a_refusal_arrives_as_the_layer_wrote_it_also_in_the_middle_of_a_body(world: World) {
     let plan = Plan::of_length(5, 0, 2 * CHUNK);
     let first = plan.chunk(0..CHUNK, None, Shape::IdFirst);
     let id = upload_id(&world.ask(&first.bytes).accepted().unwrap());
@@ -359,10 +469,8 @@ fn a_refusal_arrives_as_the_layer_wrote_it_also_in_the_middle_of_a_body() {
     assert_eq!((answer.status, &answer.json["code"]), (400, &json!("too-large")));
 }
 
-#[test]
-fn a_refusal_is_there_before_the_client_has_sent_the_rest() {
-    let world = World::start();
-    let mut stream = world.nginx.connect();
+fn a_refusal_is_there_before_the_client_has_sent_the_rest(world: World) {
+    let mut stream = world.proxy.connect();
     let head = format!(
         "POST /api/chunked_upload HTTP/1.1\r\nHost: x\r\nContent-Length: {CHUNK}\r\n\
          Content-Disposition: attachment; filename=\"a\"\r\n\
@@ -375,9 +483,7 @@ fn a_refusal_is_there_before_the_client_has_sent_the_rest() {
     assert_eq!((answer.status, &answer.json["offset"]), (400, &json!(0)));
 }
 
-#[test]
-fn a_question_and_a_cancellation_pass() {
-    let world = World::start();
+fn a_question_and_a_cancellation_pass(world: World) {
     let plan = Plan::of_length(6, 0, 2 * CHUNK);
     let first = plan.chunk(0..CHUNK, None, Shape::IdLast);
     let id = upload_id(&world.ask(&first.bytes).accepted().unwrap());
@@ -389,14 +495,11 @@ fn a_question_and_a_cancellation_pass() {
     assert_eq!(world.stored(), 0);
 }
 
-/// nginx removes a prefix of the path, which the URLs of uploads have.
-#[test]
-fn an_upload_of_tus_that_is_cut_goes_on_where_the_server_had_it() {
-    let world = World::start();
+fn an_upload_of_tus_that_is_cut_goes_on_where_the_server_had_it(world: World) {
     let plan = Plan::of_length(7, 0, 2 * CHUNK);
     let total = plan.content.len();
     let path = created(&world, &format!("Upload-Length: {total}\r\n"));
-    let mut stream = world.nginx.connect();
+    let mut stream = world.proxy.connect();
     let head = upload::patch_head(&path, 0, &format!("Content-Length: {total}\r\n"));
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(&plan.content[..CHUNK]).unwrap();
@@ -409,9 +512,7 @@ fn an_upload_of_tus_that_is_cut_goes_on_where_the_server_had_it() {
     is_kept(&world, &path, &plan.content);
 }
 
-#[test]
-fn parts_are_joined_by_the_urls_that_the_client_sees() {
-    let world = World::start();
+fn parts_are_joined_by_the_urls_that_the_client_sees(world: World) {
     let plan = Plan::of_length(8, 0, 3 * CHUNK);
     let urls = [0..CHUNK, CHUNK..3 * CHUNK].map(|range| {
         let length = range.len();
@@ -420,24 +521,24 @@ fn parts_are_joined_by_the_urls_that_the_client_sees() {
         let sent = asked(&world, "PATCH", &path, &upload::patch_headers(0), &plan.content[range]);
         assert_eq!(sent.told(), (204, Some(length)));
         // `Host` has no port when it comes to the server.
-        format!("http://{}{path}", world.nginx.http1)
+        format!("http://{}{path}", world.proxy.http1)
     });
     let path = created(&world, &format!("Upload-Concat: final;{}\r\n", urls.join(" ")));
     is_kept(&world, &path, &plan.content);
 }
 
 fn asked(world: &World, method: &str, path: &str, headers: &str, body: &[u8]) -> client::Reply {
-    let headers = format!("Host: {}\r\nTus-Resumable: 1.0.0\r\n{headers}", world.nginx.http1);
+    let headers = format!("Host: {}\r\nTus-Resumable: 1.0.0\r\n{headers}", world.proxy.http1);
     let length = body.len();
     let head = format!("{method} {path} HTTP/1.1\r\n{headers}Content-Length: {length}\r\n\r\n");
-    client::ask(world.nginx.http1, method, &[head.as_bytes(), body].concat())
+    client::ask(world.proxy.http1, method, &[head.as_bytes(), body].concat())
 }
 
 fn created(world: &World, headers: &str) -> String {
-    let reply = asked(world, "POST", PUBLIC, headers, b"");
+    let reply = asked(world, "POST", world.proxy.kind.public(), headers, b"");
     assert_eq!(reply.status, 201, "{reply:?}");
     let path = reply.header("location").unwrap();
-    assert!(path.starts_with(&format!("{PUBLIC}/")), "{path}");
+    assert!(path.starts_with(&format!("{}/", world.proxy.kind.public())), "{path}");
     path.to_owned()
 }
 
@@ -449,7 +550,7 @@ fn is_kept(world: &World, path: &str, content: &[u8]) {
 
 #[test]
 fn other_paths_keep_the_limits_of_nginx() {
-    let world = World::start();
+    let world = World::start(Kind::Nginx);
     let answer = world.ask(&request("POST", "/elsewhere", "", &vec![7; CHUNK]));
     assert_eq!(answer.status, u16::from(StatusCode::PAYLOAD_TOO_LARGE));
     assert_eq!(answer.json, Value::Null);
@@ -459,10 +560,10 @@ fn other_paths_keep_the_limits_of_nginx() {
 #[test]
 fn the_window_over_http2_is_that_of_the_buffer() {
     assert!(UPLOAD_CONF.contains("client_body_buffer_size 1m;"));
-    let world = World::start();
+    let world = World::start(Kind::Nginx);
     let runtime = Runtime::new().unwrap();
-    let window = runtime.block_on(window(world.nginx.http2, 1 << 20));
-    assert_eq!(window, 1 << 20, "{}", world.nginx.log());
+    let window = runtime.block_on(window(world.proxy.http2, 1 << 20));
+    assert_eq!(window, 1 << 20, "{}", world.proxy.log());
 }
 
 /// How much of a chunk may be sent before the server has taken any: waits for this much, but not for ever.

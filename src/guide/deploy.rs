@@ -1,0 +1,74 @@
+//! Run the application in Docker or Kubernetes, and behind Caddy, HAProxy, Traefik or Cloudflare.
+//!
+//! [Proxies](super::proxy) has nginx, and what any proxy must do. The configurations of Caddy and
+//! HAProxy are tested with these programs; those of Docker, Kubernetes and Traefik are not.
+//!
+//! # Docker?
+//!
+//! ```dockerfile
+#![doc = include_str!("../../examples/deploy/Dockerfile")]
+//! ```
+//!
+//! - **The volume** has the unfinished files as well as the finished ones. On one filesystem, a
+//!   finished file is renamed; otherwise it is copied.
+//! - **The address** in the application must be `0.0.0.0:3000`, since `127.0.0.1` is not reachable
+//!   from outside the container.
+//! - **The end**: Docker sends SIGTERM and waits for 10 seconds. The quick start listens for Ctrl-C
+//!   only; [`terminated`](https://docs.rs/tokio/latest/tokio/signal/unix/index.html) in the
+//!   repository's `serve` package waits for both. A server that is killed loses nothing that was
+//!   acknowledged; it only cuts chunks that are in flight.
+//!
+//! # Kubernetes?
+//!
+//! ```yaml
+#![doc = include_str!("../../examples/deploy/kubernetes.yaml")]
+//! ```
+//!
+//! [`Uploads::check`](crate::Uploads::check) is [behind the
+//! route](super::server#how-does-a-load-balancer-know-that-the-server-can-take-files) of the
+//! readiness probe. Do not use it for a liveness probe: a full disk does not become better by a
+//! restart. For several replicas, keep the uploads [in a bucket](super::nodes); then there is no
+//! volume, and `RollingUpdate` is fine.
+//!
+//! With an ingress of nginx, set `nginx.ingress.kubernetes.io/proxy-body-size: "0"` and
+//! `proxy-request-buffering: "off"`.
+//!
+//! # Caddy?
+//!
+//! ```text
+#![doc = include_str!("../../examples/deploy/Caddyfile")]
+//! ```
+//!
+//! With a name instead of `:8080`, Caddy gets a certificate and serves HTTP/2 too. A refusal that the
+//! layer sends while the client is still sending arrives when Caddy has up to 256 KiB more of the body.
+//!
+//! # HAProxy?
+//!
+//! ```text
+#![doc = include_str!("../../examples/deploy/haproxy.cfg")]
+//! ```
+//!
+//! # Traefik?
+//!
+//! ```yaml
+#![doc = include_str!("../../examples/deploy/traefik.yml")]
+//! ```
+//!
+//! ```yaml
+#![doc = include_str!("../../examples/deploy/traefik-routes.yml")]
+//! ```
+//!
+//! # Cloudflare, and its 100 MB?
+//!
+//! Cloudflare answers a request with more than 100 MB by 413 (200 MB and 500 MB in the larger plans),
+//! and a response that takes more than 100 seconds by 524. So:
+//!
+//! - let clients send chunks below that: `maxChunkSize` of jQuery-File-Upload, `chunkSize` of
+//!   tus-js-client and Uppy, for example 50 MB. Chunks of any size make the same file;
+//! - for the draft of the IETF, tell clients with
+//!   [`max_append_bytes`](crate::Resumable::max_append_bytes), which those that know `Upload-Limit`
+//!   obey;
+//! - if your handler may take longer than 100 seconds, [answer 202](super::long_completions) and let
+//!   the client ask for the result.
+//!
+//! The same holds for every other service with such limits, for example an API gateway with 10 MB.

@@ -1,0 +1,79 @@
+//! Find out whether the layer works with your framework and on your system.
+//!
+//! # axum, hyper, tonic, and every other tower service?
+//!
+//! [Layers](super::layers) shows where the layer goes. `examples/axum.rs`, `examples/hyper.rs` and
+//! `servers/examples/tonic.rs` in the repository are whole servers.
+//!
+//! # poem?
+//!
+//! [`mount`](crate::ChunkedUploadLayer::mount) the layer with a tower service as the handler, and let
+//! poem's feature `tower-compat` make an endpoint of it:
+//!
+//! ```
+//! # use std::convert::Infallible;
+//! # use tower_chunked_upload::{CompletedUpload, Uploads, store::MemoryStore};
+//! use http::{Request, Response};
+//! use poem::Route;
+//! use poem::endpoint::TowerCompatExt;
+//! use tower_chunked_upload::ChunkedUploadLayer;
+//!
+//! async fn done<B>(request: Request<B>) -> Result<Response<String>, Infallible> {
+//!     let upload = request.extensions().get::<CompletedUpload>();
+//!     Ok(Response::new(upload.map(|upload| upload.filename().to_owned()).unwrap_or_default()))
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let uploads = Uploads::builder(MemoryStore::new()).build()?;
+//! let files = ChunkedUploadLayer::new(uploads).mount(tower::service_fn(done));
+//! let app = Route::new().nest_no_strip("/api", files.compat());
+//! # let app = poem::test::TestClient::new(app);
+//! # let chunk = app.post("/api/chunked_upload").header("content-disposition", "attachment; filename=a.txt");
+//! # let answer = chunk.body("Hello").send().await;
+//! # answer.assert_status_is_ok();
+//! # let answer = answer.json().await;
+//! # let id = answer.value().object().get("upload_id").string().to_owned();
+//! # let done = app.post("/api/chunked_upload_complete").content_type("application/x-www-form-urlencoded");
+//! # let done = done.body(format!("upload_id={id}&md5=8b1a9953c4611296a827abf8c47804d7")).send().await;
+//! # done.assert_status_is_ok();
+//! # done.assert_text("a.txt").await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A handler of poem itself cannot be inside the layer, since poem has requests of its own type.
+//!
+//! # actix-web?
+//!
+//! No. actix-web has its own traits for services and requests, whose bodies stay on one thread, and no
+//! adapter for tower. Run the layer as a server of its own beside it, for example on hyper with a
+//! proxy that sends it the upload paths; or receive the bytes in actix-web and pass them to
+//! [`Uploads`](crate::Uploads), which needs no HTTP.
+//!
+//! # Rocket, warp, salvo?
+//!
+//! warp's `Filter` becomes a tower service with `warp::service`, which can be inside the layer like
+//! any other. Rocket and salvo have requests of their own; what was said of actix-web holds for them.
+//!
+//! # Linux, macOS and Windows?
+//!
+//! The store for a folder works on all three. They differ in what they can promise:
+//!
+//! | | Linux | macOS and other Unix systems | Windows |
+//! |---|---|---|---|
+//! | one writer per upload, also across processes | yes | yes | yes |
+//! | acknowledged bytes survive the end of the process | yes | yes | yes |
+//! | acknowledged bytes survive a power cut, with [`Durability::Sync`](crate::store::Durability::Sync) | yes | as far as `F_FULLFSYNC` reaches the disk | names of new files are not synced, since Windows has no call for it |
+//! | bytes that a power cut took are noticed, with [`Durability::Process`](crate::store::Durability::Process) | yes | no | no |
+//! | a link in the store's folder leads nowhere | checked by the kernel with each call | checked before each call | checked before each call |
+//! | rights of the files | 0600, of the folders 0700 | the same | those of the folder above |
+//! | free space, and the limit of open files | known | known | unknown: [`min_free_bytes`](crate::UploadsBuilder::min_free_bytes) refuses everything |
+//! | joined files without a copy | with blocks that are shared, where the filesystem can | a copy | a copy |
+//!
+//! All tests run on Linux; the unit tests and those of the protocols also on macOS and Windows.
+//!
+//! # Which Rust?
+//!
+//! The minimum supported Rust version is 1.89. Only a minor release raises it, to a version that is at
+//! least six months old.

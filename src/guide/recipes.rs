@@ -1,0 +1,454 @@
+//! Copy one of these recipes to save, convert, scan, move or serve a finished file.
+//!
+//! Each recipe is a handler or a policy for [the quick start](super::quick_start). All of them are
+//! compiled and run as tests.
+//!
+//! # How do I save a row for each file?
+//!
+//! Persist the file first, and then write the row, with the id of the upload as its key. The handler
+//! runs again if the process ends in between, and both steps then do no harm. Here with SQLite and
+//! [`sqlx`](https://docs.rs/sqlx):
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
+//! # use std::path::Path;
+//! # use std::sync::Arc;
+//! # use axum::{Router, routing::post};
+//! # use tower_chunked_upload::{ChunkedUploadLayer, Uploads, store::FsStore};
+//! use axum::extract::State;
+//! use axum::http::StatusCode;
+//! use sqlx::SqlitePool;
+//! use tower_chunked_upload::CompletedUpload;
+//!
+//! #[derive(Clone)]
+//! struct App {
+//!     db: SqlitePool,
+//!     media: Arc<Path>,
+//! }
+//!
+//! async fn done(State(app): State<App>, upload: CompletedUpload) -> Result<StatusCode, StatusCode> {
+//!     let id = upload.id();
+//!     let target = app.media.join(id.as_str());
+//!     // The log says why.
+//!     upload.persist(target).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+//!     let row = "INSERT INTO files (id, name, size) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING";
+//!     let row = sqlx::query(row).bind(id.as_str()).bind(upload.filename());
+//!     let saved = row.bind(upload.size().cast_signed()).execute(&app.db).await;
+//!     saved.map_err(|error| {
+//!         tracing::error!(%error, "cannot save the row of a file");
+//!         StatusCode::INTERNAL_SERVER_ERROR
+//!     })?;
+//!     Ok(StatusCode::CREATED)
+//! }
+//! #
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let db = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect(":memory:").await?;
+//! # let media: Arc<Path> = folder.path().join("media").into();
+//! # let uploads = Uploads::builder(FsStore::new(folder.path().join("up"))).build()?;
+//! # let app = App { db: db.clone(), media: media.clone() };
+//! # let routes = Router::new().route(client::COMPLETE, post(done)).with_state(app);
+//! # let app = routes.layer(ChunkedUploadLayer::new(uploads));
+//! # let (_, begun) = client::send(&app, client::chunk(client::CHUNK, "a.txt", "", "Hello")).await;
+//! # let complete = || client::completion(&begun["upload_id"], "Hello");
+//! # // The database fails, and then it works.
+//! # assert_eq!(client::send(&app, complete()).await.0, StatusCode::INTERNAL_SERVER_ERROR);
+//! # let table = "CREATE TABLE files (id TEXT PRIMARY KEY, name TEXT NOT NULL, size INTEGER NOT NULL)";
+//! # sqlx::query(table).execute(&db).await?;
+//! # assert_eq!(client::send(&app, complete()).await.0, StatusCode::CREATED);
+//! # let rows: Vec<(String, String, i64)> = sqlx::query_as("SELECT * FROM files").fetch_all(&db).await?;
+//! # assert_eq!(rows, [(begun["upload_id"].as_str().unwrap().into(), "a.txt".into(), 5)]);
+//! # assert_eq!(std::fs::read(media.join(&rows[0].0))?, b"Hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```sql
+//! CREATE TABLE files (id TEXT PRIMARY KEY, name TEXT NOT NULL, size INTEGER NOT NULL)
+//! ```
+//!
+//! Once the file is taken, its id cannot be used to change it, so it may become public.
+//!
+//! # How do I start a job that takes minutes?
+//!
+//! Take the file, remember the job where it survives a restart, and answer 202 at once with a URL at
+//! which the client asks for the result. A worker does the job:
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
+//! # use axum::{Router, routing::{get, post}};
+//! # use tower_chunked_upload::{ChunkedUploadLayer, Uploads, store::MemoryStore};
+//! use axum::extract::{Path, State};
+//! use axum::http::{StatusCode, header};
+//! use axum::response::IntoResponse;
+//! use sqlx::SqlitePool;
+//! use tower_chunked_upload::CompletedUpload;
+//!
+//! type Failed = StatusCode;
+//!
+//! fn failed(error: sqlx::Error) -> Failed {
+//!     tracing::error!(%error, "the jobs cannot be read or written");
+//!     StatusCode::INTERNAL_SERVER_ERROR
+//! }
+//!
+//! async fn done(
+//!     State(db): State<SqlitePool>,
+//!     upload: CompletedUpload,
+//! ) -> Result<impl IntoResponse, Failed> {
+//!     let id = upload.id();
+//! #     #[cfg(any())]
+//!     upload.persist(format!("media/{id}")).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+//!     let job = sqlx::query("INSERT INTO jobs (id) VALUES (?) ON CONFLICT (id) DO NOTHING");
+//!     job.bind(id.as_str()).execute(&db).await.map_err(failed)?;
+//!     Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/jobs/{id}"))]))
+//! }
+//!
+//! /// Tells how a job stands.
+//! async fn job(State(db): State<SqlitePool>, Path(id): Path<String>) -> Result<String, Failed> {
+//!     let row = sqlx::query_scalar("SELECT COALESCE(result, 'waiting') FROM jobs WHERE id = ?");
+//!     row.bind(id).fetch_optional(&db).await.map_err(failed)?.ok_or(StatusCode::NOT_FOUND)
+//! }
+//!
+//! /// Does the next job. A job that a crash has interrupted is done again.
+//! async fn work(db: &SqlitePool) -> sqlx::Result<bool> {
+//!     let next = sqlx::query_scalar("SELECT id FROM jobs WHERE result IS NULL LIMIT 1");
+//!     let Some(id): Option<String> = next.fetch_optional(db).await? else { return Ok(false) };
+//!     let result = format!("{id} is converted"); // This takes minutes.
+//!     let row = sqlx::query("UPDATE jobs SET result = ? WHERE id = ?");
+//!     row.bind(result).bind(id).execute(db).await?;
+//!     Ok(true)
+//! }
+//! #
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let db = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect(":memory:").await?;
+//! # sqlx::query("CREATE TABLE jobs (id TEXT PRIMARY KEY, result TEXT)").execute(&db).await?;
+//! # let uploads = Uploads::builder(MemoryStore::new()).build()?;
+//! # let routes = Router::new().route(client::COMPLETE, post(done)).route("/jobs/{id}", get(job));
+//! # let app = routes.with_state(db.clone()).layer(ChunkedUploadLayer::new(uploads));
+//! # let (_, begun) = client::send(&app, client::chunk(client::CHUNK, "a.mov", "", "Hello")).await;
+//! # let complete = client::completion(&begun["upload_id"], "Hello");
+//! # use tower::ServiceExt;
+//! # let accepted = app.clone().oneshot(complete).await?;
+//! # assert_eq!(accepted.status(), StatusCode::ACCEPTED);
+//! # let url = accepted.headers()["location"].to_str()?;
+//! # let state = async || {
+//! #     let answer = app.clone().oneshot(client::request(http::Method::GET, url)).await.unwrap();
+//! #     let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+//! #     String::from_utf8(body.to_vec()).unwrap()
+//! # };
+//! # assert_eq!(state().await, "waiting");
+//! # assert!(work(&db).await?);
+//! # assert!(state().await.ends_with("is converted"));
+//! # assert!(!work(&db).await?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! If your handler needs a minute and you do not want a table of jobs, [the layer can answer
+//! 202](super::long_completions) and keep the handler's response for the client.
+//!
+//! # How do I scan files for viruses?
+//!
+//! In [`Policy::verify`](crate::Policy::verify), which sees the whole file before your handler does.
+//! Here with ClamAV's daemon and [`clamav-client`](https://docs.rs/clamav-client). Raise the daemon's
+//! `StreamMaxLength`, which is 25 MB by default:
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
+//! # use axum::{Router, routing::post};
+//! # use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads, store::MemoryStore};
+//! use clamav_client::tokio::{Tcp, scan_stream};
+//! use http::StatusCode;
+//! use tokio_util::io::ReaderStream;
+//! use tower_chunked_upload::policy::Verification;
+//! use tower_chunked_upload::{Policy, Refusal};
+//!
+//! struct Scanned {
+//!     clamd: String, // for example "127.0.0.1:3310"
+//! }
+//!
+//! impl Policy for Scanned {
+//!     async fn verify(&self, finished: &Verification<'_>) -> Result<(), Refusal> {
+//!         let bytes = ReaderStream::new(finished.file.open().await?);
+//!         let host_address = self.clamd.as_str();
+//!         let found = scan_stream(bytes, Tcp { host_address }, None).await.map_err(|error| {
+//!             tracing::error!(%error, "cannot scan a file");
+//!             // The upload stays, and the client tries again.
+//!             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "The file cannot be scanned now")
+//!         })?;
+//!         if clamav_client::clean(&found).unwrap_or(false) {
+//!             return Ok(());
+//!         }
+//!         finished.file.discard().await?;
+//!         Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "The file has a virus")
+//!             .with_code("virus-found"))
+//!     }
+//! }
+//! #
+//! # /// Takes for a virus what has an X in it.
+//! # async fn clamd(listener: tokio::net::TcpListener) {
+//! #     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//! #     while let Ok((mut stream, _)) = listener.accept().await {
+//! #         let mut command = [0; 10];
+//! #         stream.read_exact(&mut command).await.unwrap();
+//! #         assert_eq!(&command, b"zINSTREAM\0");
+//! #         let mut file = Vec::new();
+//! #         while let length @ 1.. = stream.read_u32().await.unwrap() {
+//! #             let read = (&mut stream).take(length.into()).read_to_end(&mut file).await.unwrap();
+//! #             assert_eq!(read, length as usize);
+//! #         }
+//! #         let found = if file.contains(&b'X') { "stream: Eicar FOUND\0" } else { "stream: OK\0" };
+//! #         stream.write_all(found.as_bytes()).await.unwrap();
+//! #     }
+//! # }
+//! #
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! # let address = listener.local_addr()?.to_string();
+//! # let daemon = tokio::spawn(clamd(listener));
+//! # let uploads = Uploads::builder(MemoryStore::new()).build()?;
+//! # let layer = ChunkedUploadLayer::new(uploads).policy(Scanned { clamd: address });
+//! # let routes = Router::new().route(client::COMPLETE, post(async |_: CompletedUpload| ()));
+//! # let app = routes.layer(layer);
+//! # assert_eq!(client::upload(&app, "a.txt", "Hello").await.0, StatusCode::OK);
+//! # let (_, begun) = client::send(&app, client::chunk(client::CHUNK, "b.txt", "", "X5O!P%@AP")).await;
+//! # let complete = || client::completion(&begun["upload_id"], "X5O!P%@AP");
+//! # let (status, refusal) = client::send(&app, complete()).await;
+//! # assert_eq!((status.as_u16(), &refusal["code"]), (422, &"virus-found".into()));
+//! # assert_eq!(client::send(&app, complete()).await.0, StatusCode::NOT_FOUND);
+//! # daemon.abort();
+//! # drop(daemon.await);
+//! # assert_eq!(client::upload(&app, "c.txt", "Hello").await.0, StatusCode::SERVICE_UNAVAILABLE);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How do I make thumbnails?
+//!
+//! Decode the image on a thread for blocking work, with limits, since an image of a few kilobytes can
+//! claim to have gigabytes of pixels. [`image`](https://docs.rs/image) has such limits by default:
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
+//! # use std::sync::OnceLock;
+//! # use axum::{Router, body::Body, routing::post};
+//! # use tower_chunked_upload::{ChunkedUploadLayer, Uploads, store::FsStore};
+//! use std::path::{Path, PathBuf};
+//!
+//! use axum::http::StatusCode;
+//! use image::{ImageError, ImageReader};
+//! use tower_chunked_upload::CompletedUpload;
+//!
+//! # static MEDIA: OnceLock<PathBuf> = OnceLock::new();
+//! # fn media() -> &'static Path { MEDIA.get().unwrap() }
+//! async fn done(upload: CompletedUpload) -> Result<StatusCode, StatusCode> {
+//!     let picture = media().join(upload.id().as_str());
+//!     let small = picture.with_extension("small.png");
+//!     upload.persist(&picture).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+//!     match tokio::task::spawn_blocking(move || thumbnail(&picture, &small)).await {
+//!         Ok(Ok(())) => Ok(StatusCode::CREATED),
+//!         // The file was taken, and has no thumbnail.
+//!         Ok(Err(ImageError::Unsupported(_) | ImageError::Decoding(_))) => Ok(StatusCode::OK),
+//!         _ => Err(StatusCode::INTERNAL_SERVER_ERROR),
+//!     }
+//! }
+//!
+//! fn thumbnail(picture: &Path, small: &Path) -> Result<(), ImageError> {
+//!     let picture = ImageReader::open(picture)?.with_guessed_format()?.decode()?;
+//!     picture.thumbnail(320, 320).save(small)
+//! }
+//! #
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # MEDIA.set(folder.path().join("media")).unwrap();
+//! # let uploads = Uploads::builder(FsStore::new(folder.path().join("up"))).build()?;
+//! # let layer = ChunkedUploadLayer::new(uploads);
+//! # let app = Router::new().route(client::COMPLETE, post(done)).layer(layer);
+//! # let mut png = std::io::Cursor::new(Vec::new());
+//! # image::RgbImage::new(640, 100).write_to(&mut png, image::ImageFormat::Png)?;
+//! # for (file, status) in [(png.into_inner(), StatusCode::CREATED), (b"Hello".to_vec(), StatusCode::OK)] {
+//! #     let mut whole = client::chunk(client::CHUNK, "a.png", "", "");
+//! #     *whole.body_mut() = Body::from(file.clone());
+//! #     let (_, begun) = client::send(&app, whole).await;
+//! #     let id = begun["upload_id"].as_str().unwrap();
+//! #     let digest: String =
+//! #         <md5::Md5 as md5::Digest>::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect();
+//! #     let mut complete = client::completion(&begun["upload_id"], "");
+//! #     *complete.body_mut() = format!("upload_id={id}&md5={digest}").into();
+//! #     assert_eq!(client::send(&app, complete).await.0, status);
+//! #     let small = media().join(format!("{id}.small.png"));
+//! #     assert_eq!(small.exists(), status == StatusCode::CREATED);
+//! #     if small.exists() { assert_eq!(image::open(small)?.width(), 320) }
+//! # }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How do I move a file from the folder to S3?
+//!
+//! Read it with [`open`](crate::CompletedUpload::open), write it with
+//! [`object_store`](https://docs.rs/object_store), and answer when it has arrived. The key follows
+//! from the id, so that a second call writes the same object:
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
+//! # use axum::{Router, routing::post};
+//! # use tower_chunked_upload::{ChunkedUploadLayer, Uploads, store::FsStore};
+//! use std::io;
+//! use std::sync::Arc;
+//!
+//! use axum::extract::State;
+//! use axum::http::StatusCode;
+//! use object_store::ObjectStore;
+//! use object_store::buffered::BufWriter;
+//! use tokio::io::AsyncWriteExt;
+//! use tower_chunked_upload::CompletedUpload;
+//!
+//! type Bucket = Arc<dyn ObjectStore>;
+//!
+//! async fn done(State(bucket): State<Bucket>, upload: CompletedUpload) -> StatusCode {
+//!     match copy(bucket, &upload).await {
+//!         Ok(()) => StatusCode::CREATED,
+//!         Err(error) => {
+//!             tracing::error!(%error, "cannot copy a file to the bucket");
+//!             StatusCode::INTERNAL_SERVER_ERROR
+//!         }
+//!     }
+//! }
+//!
+//! async fn copy(bucket: Bucket, upload: &CompletedUpload) -> io::Result<()> {
+//!     let mut file = upload.open().await.map_err(io::Error::other)?;
+//!     let key = format!("media/{}", upload.id());
+//!     // A multipart upload, if the file is larger than 10 MiB.
+//!     let mut object = BufWriter::new(bucket, key.into());
+//!     match tokio::io::copy(&mut file, &mut object).await {
+//!         Ok(_) => object.shutdown().await,
+//!         Err(error) => {
+//!             object.abort().await?;
+//!             Err(error)
+//!         }
+//!     }
+//! }
+//! #
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let bucket: Bucket = Arc::new(object_store::memory::InMemory::new());
+//! # let uploads = Uploads::builder(FsStore::new(folder.path().join("up"))).build()?;
+//! # let routes = Router::new().route(client::COMPLETE, post(done)).with_state(bucket.clone());
+//! # let app = routes.layer(ChunkedUploadLayer::new(uploads));
+//! # let (_, begun) = client::send(&app, client::chunk(client::CHUNK, "a.txt", "", "Hello")).await;
+//! # let complete = client::completion(&begun["upload_id"], "Hello");
+//! # assert_eq!(client::send(&app, complete).await.0, StatusCode::CREATED);
+//! # let key = format!("media/{}", begun["upload_id"].as_str().unwrap());
+//! # use object_store::ObjectStoreExt;
+//! # assert_eq!(bucket.get(&key.into()).await?.bytes().await?, "Hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The file in the folder stays until the upload [expires](super::expiry); call
+//! [`discard`](crate::CompletedUpload::discard) after the copy to remove it at once. If several
+//! machines take uploads, [keep the uploads themselves in a bucket](super::nodes): then
+//! [`persist`](crate::CompletedUpload::persist) is all that you need.
+//!
+//! # How do I serve the files again?
+//!
+//! With [`ServeFile`](https://docs.rs/tower-http/latest/tower_http/services/struct.ServeFile.html) of
+//! tower-http, which answers ranges and conditional requests. A browser must not run what a stranger
+//! has sent, so let it download the file:
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
+//! # use std::sync::OnceLock;
+//! # use std::path::PathBuf;
+//! # use axum::{Router, routing::get};
+//! # use tower_chunked_upload::UploadId;
+//! use axum::extract::{Path, Request};
+//! use axum::http::{HeaderValue, header};
+//! use axum::response::IntoResponse;
+//! use tower::ServiceExt;
+//! use tower_http::services::ServeFile;
+//!
+//! # static MEDIA: OnceLock<PathBuf> = OnceLock::new();
+//! # fn media() -> &'static std::path::Path { MEDIA.get().unwrap() }
+//! /// An id is no path: nothing but 32 hexadecimal digits can be one.
+//! async fn download(Path(id): Path<UploadId>, request: Request) -> impl IntoResponse {
+//!     let mut response = ServeFile::new(media().join(id.as_str())).oneshot(request).await?;
+//!     let headers = response.headers_mut();
+//!     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+//!     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+//!     Ok::<_, std::convert::Infallible>(response)
+//! }
+//! #
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # MEDIA.set(folder.path().to_owned()).unwrap();
+//! # let id = "5230ec1f59d1485d9d7974b853802e31";
+//! # std::fs::write(media().join(id), "Hello")?;
+//! # let app = Router::new().route("/files/{id}", get(download));
+//! # let mut some = client::request(http::Method::GET, &format!("/files/{id}"));
+//! # some.headers_mut().insert("range", HeaderValue::from_static("bytes=1-3"));
+//! # let answer = app.clone().oneshot(some).await?;
+//! # assert_eq!(answer.status(), 206);
+//! # assert_eq!(answer.headers()["content-disposition"], "attachment");
+//! # let body = http_body_util::BodyExt::collect(answer.into_body()).await?.to_bytes();
+//! # assert_eq!(body, "ell");
+//! # for path in ["/files/..%2F..%2Fetc%2Fpasswd", "/files/5230ec1f59d1485d9d7974b853802e32"] {
+//! #     let other = app.clone().oneshot(client::request(http::Method::GET, path)).await?;
+//! #     assert!(other.status().is_client_error(), "{}", other.status());
+//! # }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Can I use axum's `Multipart` beside the layer?
+//!
+//! Yes, on any other route. The layer does not touch its requests, and axum's `DefaultBodyLimit`
+//! applies to it as usual:
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
+//! # use axum::http::{Request, StatusCode};
+//! # use axum::body::Body;
+//! # use tower::ServiceExt;
+//! # use tower_chunked_upload::{CompletedUpload, Uploads, store::MemoryStore};
+//! use axum::Router;
+//! use axum::extract::Multipart;
+//! use axum::extract::multipart::MultipartError;
+//! use axum::routing::post;
+//! use tower_chunked_upload::ChunkedUploadLayer;
+//!
+//! # async fn done(_: CompletedUpload) {}
+//! async fn avatar(mut form: Multipart) -> Result<String, MultipartError> {
+//!     let mut bytes = 0;
+//!     while let Some(field) = form.next_field().await? {
+//!         bytes += field.bytes().await?.len();
+//!     }
+//!     Ok(format!("{bytes} bytes"))
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let layer = ChunkedUploadLayer::new(Uploads::builder(MemoryStore::new()).build()?);
+//! let routes = Router::new()
+//!     .route("/api/chunked_upload_complete", post(done))
+//!     .route("/avatar", post(avatar));
+//! let app: Router = Router::new().fallback_service(layer.around(routes));
+//! # let form = "--x\r\ncontent-disposition: form-data; name=a; filename=a.png\r\n\r\nHello\r\n--x--\r\n";
+//! # let form = Request::post("/avatar")
+//! #     .header("content-type", "multipart/form-data; boundary=x")
+//! #     .body(Body::from(form))?;
+//! # let answer = app.clone().oneshot(form).await?;
+//! # assert_eq!(answer.status(), StatusCode::OK);
+//! # let body = http_body_util::BodyExt::collect(answer.into_body()).await?.to_bytes();
+//! # assert_eq!(body, "5 bytes");
+//! # assert_eq!(client::upload(&app, "a.txt", "Hello").await.0, StatusCode::OK);
+//! # Ok(())
+//! # }
+//! ```
