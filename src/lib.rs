@@ -55,6 +55,7 @@
 //! | [Uppy](guide::uppy) | What does a page with Uppy look like? |
 //! | [Resumable without changing the handler](guide::resumable) | How can requests be resumed whose handler exists? |
 //! | [Idempotency](guide::idempotency) | How does a client send a creation again whose answer was lost? |
+//! | [Long completions](guide::long_completions) | What if the answer of a completion is lost, or takes long? |
 //! | [Errors](guide::errors) | What does each error mean, and what should a client do? |
 //! | [Owners](guide::owners) | Who may upload, and who owns an upload? |
 //! | [Validation](guide::validation) | What may be uploaded? |
@@ -158,10 +159,11 @@ pub use idempotency::{IdempotencyKey, ParseKeyError};
 pub use layer::ChunkedUploadLayer;
 pub use policy::{Candidate, Context, Policy, Refusal};
 pub use protocol::chunked::Chunked;
+pub use protocol::completions::LongCompletions;
 pub use protocol::resumable::Resumable;
 pub use protocol::tus::Tus;
 pub use service::ChunkedUpload;
-pub use upload::{Creation, Head, Kind, Owner, Part, Progress, Status, Ties, Upload};
+pub use upload::{Creation, Head, KeptAnswer, Kind, Owner, Part, Progress, Status, Ties, Upload};
 
 /// The protocol of django-chunked-upload: what can be set beside the paths and rules of
 /// [`Chunked`].

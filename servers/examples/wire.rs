@@ -14,6 +14,9 @@
 //! one byte each time that the application runs. Unfinished uploads to `/inbox` are below
 //! `/uploads`. For requests of HTTP/1.1, the server can send informational responses (104).
 //!
+//! With `WIRE_KEEP_SECONDS` the answers to completions are kept, and one that takes more than
+//! `WIRE_LONG_MILLIS` has an address below `/completions`.
+//!
 //! With `WIRE_BUCKET`, named as in the example `cluster`, the uploads are in a bucket, and
 //! `WIRE_LEASE_SECONDS` (1) is the lease for completions. With `WIRE_NODES`, that number of servers
 //! share the uploads behind a balancer.
@@ -43,8 +46,8 @@ use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt as _};
 use tower_chunked_upload::store::{BucketStore, Durability, FileCalls, FsStore};
 use tower_chunked_upload::{
-    Chunked, ChunkedUploadLayer, CompletedUpload, Context, OperatorUploads, Owner, Policy, Refusal,
-    RequestBody, Resumable, Status, Tus, Uploads,
+    Chunked, ChunkedUploadLayer, CompletedUpload, Context, LongCompletions, OperatorUploads, Owner,
+    Policy, Refusal, RequestBody, Resumable, Status, Tus, Uploads,
 };
 
 use self::nodes::{Nodes, told_to_end};
@@ -133,6 +136,16 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
         .resumable(resumable())
         .idle_timeout(Duration::from_secs(number("WIRE_IDLE_SECONDS")?.unwrap_or(60)))
         .policy(Users { required: is_set("WIRE_AUTH") });
+    let layer = match number("WIRE_KEEP_SECONDS")? {
+        Some(seconds) => layer.keep_answers(Duration::from_secs(seconds)),
+        None => layer,
+    };
+    let layer = match number("WIRE_LONG_MILLIS")? {
+        Some(millis) => layer.long_completions(
+            LongCompletions::new("/completions").after(Duration::from_millis(millis)),
+        ),
+        None => layer,
+    };
     let finished = uploads.for_operator();
     let application =
         tower::service_fn(move |request| application(Arc::clone(&hook), finished.clone(), request));

@@ -54,6 +54,8 @@
 //! | `length-mismatch` | 400 | 400 | 400 | the lengths that one request gives, or brings, contradict each other |
 //! | `checksum-mismatch` | 400 | 460 | 400 | the bytes are not those of the checksum: send the request again, or begin a new upload if the checksum is the file's |
 //! | `last-byte-mismatch` | – | 400 | 400 | the last byte differs from the one that was sent before |
+//! | `not-completing` | 409 | 409 | 409 | at [the address of a completion](super::long_completions#what-if-the-handler-takes-long): nobody completes the upload (any more): send the completion again |
+//! | `answer-not-kept` | 410 | 410 | 410 | the same: the application has taken the file, and what it has said is not known (any more) |
 //! | `key-reused` | 409 | 409 | 409 | the [`Idempotency-Key`](super::idempotency) was used for an upload with other parameters: use a new key |
 //! | `malformed-key` | 400 | 400 | 400 | the `Idempotency-Key` is no [key](super::idempotency#what-is-a-key), for example too short |
 //! | `idle-timeout` | 408 | 503 | 503 | no data came [for too long](crate::ChunkedUploadLayer::idle_timeout): send it again |
@@ -141,6 +143,9 @@
 //! | 503 | `The server is shutting down`, with `Retry-After` | `shutting-down` |
 //! | 507 | `There is no room for the upload` | `full` |
 //! | 507 | `The limit is N bytes of all unfinished uploads`, or `bytes that stay free`, with `limit` | `quota-exceeded` |
+//!
+//! An answer of 202 to a completion comes only with
+//! [`long_completions`](super::long_completions#what-if-the-handler-takes-long).
 //!
 //! Refusals of your [`Policy`](crate::Policy) and responses of your handler come in addition. If
 //! your handler answers a completion with an error, the upload is still there, unless it was

@@ -12,6 +12,7 @@ pub mod http2;
 pub mod idempotency;
 pub mod layers;
 pub mod limits;
+pub mod long_completions;
 // The code of these runs as doctests of `servers`, which has the clients and crates for it.
 #[cfg(not(doctest))]
 pub mod nodes;

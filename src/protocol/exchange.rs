@@ -13,6 +13,7 @@ use super::body::{BodyError, Incoming, Payload};
 use super::caller::Caller;
 use super::first_bytes::Rejected;
 use super::hand_over::{self, Finish, Finished, Outcome, Pending};
+use super::kept::Answers;
 use crate::cors::Cors;
 use crate::engine::{Error, ErrorKind, OwnerUploads, ShutdownGuard, Uploads};
 use crate::id::UploadId;
@@ -94,6 +95,7 @@ pub(crate) struct Settings {
     pub(crate) min_rate: Option<(u64, Duration)>,
     pub(crate) drain: (u64, Duration),
     pub(crate) log: log::Settings,
+    pub(crate) answers: Answers,
 }
 
 /// A request without its body, and the client that waits for its answer.
@@ -119,6 +121,7 @@ impl Settings {
             min_rate: None,
             drain: (32 * 1024 * 1024, Duration::from_secs(10)),
             log: log::Settings::default(),
+            answers: Answers::default(),
         }
     }
 }
@@ -131,12 +134,20 @@ impl<'a> Exchange<'a> {
 
     /// Returns the uploads of the caller. This is the first question to the application.
     pub(crate) async fn authorize(&self, context: &Context<'_>) -> Result<OwnerUploads, Problem> {
+        Ok(self.authorize_all(context).await?.for_dialect(self.dialect))
+    }
+
+    /// Returns the uploads of the caller in all dialects.
+    pub(crate) async fn authorize_all(
+        &self,
+        context: &Context<'_>,
+    ) -> Result<OwnerUploads, Problem> {
         if let Some(id) = context.upload_id {
             self.seen.names(id);
         }
         let owner = self.ask(self.settings.policy.authorize(context)).await?;
         self.seen.is_by(&self.settings.log, owner.as_ref());
-        let uploads = self.settings.uploads.for_owner(owner).for_dialect(self.dialect);
+        let uploads = self.settings.uploads.for_owner(owner);
         Ok(uploads.for_request(self.caller.arrived(), &self.parts.extensions))
     }
 
@@ -220,10 +231,11 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
             match hand_over::verify(&exchange, pending).await {
                 // The body has been read completely.
                 Ok(pending) => {
+                    let late = settings.late(&parts, &pending);
                     dialect.prepare(&mut parts, pending.completion.file().record());
                     parts.extensions.insert(pending.completion.file().clone());
                     let request = Request::from_parts(parts, replay);
-                    return Outcome::Finished(Box::new(Finished { request, pending }));
+                    return Outcome::Finished(Box::new(Finished { request, pending, late }));
                 }
                 Err(problem) => refused.frame_refusal(refuse(dialect, problem, seen)),
             }
@@ -264,7 +276,7 @@ pub(crate) fn refuse<D: Dialect>(
 }
 
 /// Adds the headers that all answers of the layer have.
-fn with_headers(mut response: Response<Bytes>) -> Response<Bytes> {
+pub(crate) fn with_headers(mut response: Response<Bytes>) -> Response<Bytes> {
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

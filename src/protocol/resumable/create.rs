@@ -122,6 +122,9 @@ impl Creation<'_> {
         let mut headers = self.resumable.headers(self.exchange, &upload);
         let url = self.resumable.url(self.exchange.parts, &upload.id);
         headers.extend(url.map(|url| (LOCATION, url)));
+        if let Some(kept) = self.exchange.settings.kept(&upload).filter(|_| described.complete) {
+            return Ok(Reply::Answer(kept));
+        }
         let complete = upload.status() == Status::Complete;
         let status = if complete { StatusCode::OK } else { StatusCode::CREATED };
         Ok(Reply::Answer(empty(status, headers)))

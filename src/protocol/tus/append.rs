@@ -1,7 +1,7 @@
 //! Appending bytes, and what follows the last one.
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
 use super::answer::{self, bad, checksum_mismatch, empty, insert, shown_offset, wrong_media_type};
 use super::checksum::{Expected, OFFERED};
@@ -101,7 +101,14 @@ impl<'a> Request<'a> {
         let acquired = uploads.acquire_if(id, |upload| self.check_upload(upload)).await;
         let (lease, limit) = match acquired {
             Err(Problem::Engine(error)) if *error.kind() == ErrorKind::AlreadyComplete => {
-                return self.repeat(&uploads.status(id).await?);
+                let upload = uploads.status(id).await?;
+                return match self.kept(&upload) {
+                    Some(kept) => {
+                        body.skip(upload.offset()).await?;
+                        Ok(Reply::Answer(kept))
+                    }
+                    None => self.repeat(&upload),
+                };
             }
             acquired => acquired?,
         };
@@ -190,6 +197,13 @@ impl<'a> Request<'a> {
         };
         self.exchange.ask(self.exchange.settings.policy.validate(&candidate)).await?;
         Ok(limit)
+    }
+
+    /// The answer of the application, if this may be the request that has completed the upload.
+    fn kept(&self, upload: &Upload) -> Option<Response<Bytes>> {
+        let end = self.size.and_then(|size| self.at.checked_add(size));
+        let fits = end == Some(upload.offset()) && !upload.is_joined();
+        self.exchange.settings.kept(upload).filter(|_| fits)
     }
 
     /// Answers a request for an upload that is complete. Only an empty one fits it.
