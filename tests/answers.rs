@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::sync::watch;
+use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{
     ChunkedUploadLayer, CompletedUpload, Context, LongCompletions, Owner, Policy, Refusal,
     Resumable, Tus, Uploads, UploadsBuilder,
@@ -388,5 +389,38 @@ fn a_long_completion_of_tus_ends_at_its_address_and_the_client_sees_it_complete(
         let head = tus_client::request("HEAD", &url, &[], TestBody::empty());
         assert_eq!(app.clients[1].send(head).await.header("upload-offset"), Some("4"));
         assert_eq!(app.runs(), 1);
+    });
+}
+
+/// The handler runs in one process, and another one is asked.
+async fn is_told_by_another_process(builders: [UploadsBuilder; 2]) {
+    let [one, two] = builders.map(App::late);
+    one.open.send_replace(false);
+    let id = one.clients[0].upload(b"0123").await;
+    let address = format!("/done/{id}");
+    let before = one.clients[0].complete(&id, &md5(b"0123")).await;
+    assert_eq!(before.header("location"), Some(&*address), "{before:?}");
+    assert_eq!(two.ask(0, &address).await.status, 202);
+    assert_eq!(two.clients[0].complete(&id, &md5(b"0123")).await.status, 202);
+    one.open.send_replace(true);
+    until("it is answered", async || two.ask(0, &address).await.status != 202).await;
+    for reply in [two.ask(0, &address).await, two.clients[0].complete(&id, &md5(b"0123")).await] {
+        assert_eq!((reply.status.as_u16(), &*reply.body), (200, &b"{\"saved\":true}"[..]));
+    }
+    assert_eq!((one.runs(), two.runs()), (1, 0));
+}
+
+#[test]
+fn another_process_says_that_the_handler_runs_and_what_it_has_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = || FsStore::new(folder.path().join("up/%Y/%m/%d"));
+    run(is_told_by_another_process([store(), store()].map(Uploads::builder)));
+    #[cfg(feature = "object-store")]
+    run(async {
+        use tower_chunked_upload::store::BucketStore;
+        let bucket = Arc::new(object_store::memory::InMemory::new());
+        let one = BucketStore::builder(Arc::clone(&bucket) as _).connect().await.unwrap();
+        let two = BucketStore::builder(bucket).connect().await.unwrap();
+        is_told_by_another_process([one, two].map(Uploads::builder)).await;
     });
 }
