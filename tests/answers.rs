@@ -11,14 +11,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
 use tokio::sync::watch;
+use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{
     ChunkedUploadLayer, CompletedUpload, Context, LongCompletions, Owner, Policy, Refusal,
-    Resumable, Tus, Uploads, UploadsBuilder,
+    Resumable, Status, Tus, Uploads, UploadsBuilder,
 };
 
 use support::*;
@@ -144,6 +146,109 @@ fn what_is_too_large_is_passed_on_and_not_kept() {
         let again = app.clients[0].complete(&id, &md5(b"0123")).await;
         assert_eq!(again.refused(400), "Upload has already been marked as complete");
         assert_eq!(app.runs(), 1);
+    });
+}
+
+/// Completes an upload with a handler that answers with this body. Returns what the client gets of
+/// it, its trailers or the failure, and what the same completion gets again.
+async fn with_body(
+    set: impl Fn(ChunkedUploadLayer) -> ChunkedUploadLayer,
+    body: TestBody,
+    meanwhile: impl AsyncFnOnce(),
+) -> (Bytes, Result<Option<HeaderMap>, BodyFailed>, Reply) {
+    let uploads = memory().build().unwrap();
+    let body = Arc::new(Mutex::new(Some(body)));
+    let service = set(ChunkedUploadLayer::new(uploads.clone())).layer(service_fn(move |_| {
+        let body = body.lock().unwrap().take().expect("the handler runs once");
+        async move { Ok::<_, std::convert::Infallible>(Response::new(body)) }
+    }));
+    let client = Client::new(ChunkedUploadLayer::new(uploads.clone()));
+    let id = client.upload(b"0123").await;
+    let request = || complete(&id, &md5(b"0123"));
+    let response = service.clone().oneshot(request()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    // Whatever becomes of the body.
+    let upload = uploads.for_operator().status(&support::id(&id)).await.unwrap();
+    assert_eq!(upload.status(), Status::Complete);
+    meanwhile().await;
+    let mut body = response.into_body();
+    let (mut bytes, mut trailers) = (Vec::new(), Ok(None));
+    while let Some(frame) = body.frame().await {
+        match frame.map(|frame| frame.into_data()) {
+            Ok(Ok(data)) => bytes.extend(data),
+            Ok(Err(frame)) => trailers = Ok(frame.into_trailers().ok()),
+            Err(failed) => trailers = Err(failed),
+        }
+    }
+    let (parts, body) = service.oneshot(request()).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let again = Reply { status: parts.status, headers: parts.headers, body };
+    (bytes.into(), trailers, again)
+}
+
+const COMPLETE_ALREADY: &str = "Upload has already been marked as complete";
+
+async fn nothing() {}
+
+#[test]
+fn a_body_that_fails_is_passed_on_as_it_comes_and_the_file_is_taken() {
+    run(async {
+        for begun in [vec![Piece::Data("01".into())], vec![]] {
+            let sent = begun.len() * 2;
+            let body = TestBody::new(begun.into_iter().chain([Piece::Fail])).declare(4);
+            let (bytes, end, again) =
+                with_body(|layer| layer.keep_answers(HOUR), body, nothing).await;
+            assert_eq!(bytes, "01"[..sent]);
+            assert!(end.is_err(), "the failure was hidden");
+            assert_eq!(again.refused(400), COMPLETE_ALREADY);
+        }
+    });
+}
+
+#[test]
+fn a_body_with_trailers_is_passed_on_with_them_and_not_kept() {
+    run(async {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-end", "1".parse().unwrap());
+        let pieces = [Piece::Data("01".into()), Piece::TrailersOf(trailers.clone())];
+        let body = TestBody::new(pieces).declare(2);
+        let (bytes, end, again) = with_body(|layer| layer.keep_answers(HOUR), body, nothing).await;
+        assert_eq!((bytes, end.unwrap()), ("01".into(), Some(trailers)));
+        assert_eq!(again.refused(400), COMPLETE_ALREADY);
+    });
+}
+
+/// Neither is read before the client reads it, so nothing waits for it.
+#[test]
+fn a_body_of_unknown_length_and_any_body_without_the_setting_are_passed_on() {
+    run(async {
+        for (keeps, size) in [(true, None), (false, Some(4))] {
+            let (pieces, body) = TestBody::live();
+            let body = size.into_iter().fold(body, TestBody::declare);
+            let set = |layer: ChunkedUploadLayer| match keeps {
+                true => layer.keep_answers(HOUR),
+                false => layer,
+            };
+            let meanwhile = async move || pieces.send(Piece::Data("0123".into())).unwrap();
+            let (bytes, end, again) = with_body(set, body, meanwhile).await;
+            assert_eq!((bytes, end.is_ok()), ("0123".into(), true));
+            assert_eq!(again.refused(400), COMPLETE_ALREADY);
+        }
+    });
+}
+
+#[test]
+fn a_body_that_does_not_come_is_not_waited_for_and_the_file_is_taken() {
+    run(async {
+        let (pieces, body) = TestBody::live();
+        pieces.send(Piece::Data("01".into())).unwrap();
+        let set = |layer: ChunkedUploadLayer| {
+            layer.keep_answers(HOUR).idle_timeout(Duration::from_millis(1))
+        };
+        let meanwhile = async move || pieces.send(Piece::Data("23".into())).unwrap();
+        let (bytes, end, again) = with_body(set, body.declare(4), meanwhile).await;
+        assert_eq!((bytes, end.is_ok()), ("0123".into(), true));
+        assert_eq!(again.refused(400), COMPLETE_ALREADY);
     });
 }
 
@@ -389,6 +494,172 @@ fn a_long_completion_of_tus_ends_at_its_address_and_the_client_sees_it_complete(
         let head = tus_client::request("HEAD", &url, &[], TestBody::empty());
         assert_eq!(app.clients[1].send(head).await.header("upload-offset"), Some("4"));
         assert_eq!(app.runs(), 1);
+    });
+}
+
+/// The client finds its upload by `Location`, as in every answer to a creation.
+#[test]
+fn a_file_of_tus_in_one_request_is_accepted_and_found_complete() {
+    on_all_stores(|uploads| async move {
+        let app = App::late(uploads);
+        app.open.send_replace(false);
+        let headers = [("upload-length", "4"), ("content-type", BYTES), KEY];
+        let whole = || tus_client::request("POST", "/files", &headers, TestBody::of("0123"));
+        let accepted = app.clients[0].send(whole()).await;
+        assert_eq!(accepted.status, 202, "{accepted:?}");
+        assert_eq!(accepted.header("tus-resumable"), Some("1.0.0"));
+        assert_eq!(accepted.header("upload-offset"), None);
+        let url = accepted.header("location").unwrap();
+        let id = url.strip_prefix("/files/").unwrap();
+        let address = format!("/done/{id}");
+        assert_eq!(accepted.header("content-location"), Some(&*address));
+        assert_eq!(accepted.json()["upload_id"], id);
+        let head = || tus_client::request("HEAD", url, &[], TestBody::empty());
+        assert_eq!(app.clients[1].send(head()).await.status, 423);
+        // The last byte does not count yet, and is not taken from anybody else.
+        let again = app.clients[1].send(whole()).await;
+        assert_eq!((again.status.as_u16(), again.header("upload-offset")), (201, Some("3")));
+        let last = || tus_client::patch(url, 3, &[], TestBody::of("3"));
+        assert_eq!(app.clients[1].send(last()).await.status, 423);
+        app.open.send_replace(true);
+        until("it is answered", async || app.ask(1, &address).await.status == 201).await;
+        assert_eq!(app.clients[1].send(head()).await.header("upload-offset"), Some("4"));
+        for again in [app.ask(0, &address).await, app.clients[1].send(whole()).await] {
+            assert_eq!((again.status.as_u16(), &*again.body), (201, &b"{\"saved\":true}"[..]));
+            assert_eq!(again.header("location"), Some(url));
+        }
+        // It has created nothing.
+        let again = app.clients[1].send(last()).await;
+        assert_eq!((again.status.as_u16(), &*again.body), (200, &b"{\"saved\":true}"[..]));
+        assert_eq!((again.header("location"), again.header("upload-offset")), (None, Some("4")));
+        assert_eq!(app.runs(), 1);
+    });
+}
+
+#[test]
+fn a_resumable_request_that_takes_long_is_answered_at_its_address() {
+    on_all_stores(|uploads| async move {
+        let app = App::late(uploads);
+        app.open.send_replace(false);
+        let more = request_with("POST", "/inbox", &[("upload-complete", "?0")], TestBody::of("01"));
+        let url = app.clients[0].send(more).await.header("location").unwrap().to_owned();
+        let headers = [
+            ("upload-complete", "?1"),
+            ("upload-offset", "2"),
+            ("content-type", "application/partial-upload"),
+        ];
+        let last = || request_with("PATCH", &url, &headers, TestBody::of("23"));
+        let accepted = app.clients[0].send(last()).await;
+        assert_eq!(accepted.status, 202, "{accepted:?}");
+        assert_eq!(accepted.header("upload-complete"), Some("?1"));
+        let address = accepted.header("location").unwrap();
+        assert_eq!(app.ask(1, address).await.status, 202);
+        // The last byte does not count yet, and is not taken from anybody else.
+        let again = app.clients[1].send(last()).await;
+        assert_eq!((again.status.as_u16(), again.header("upload-offset")), (409, Some("3")));
+        let headers = [headers[0], ("upload-offset", "3"), headers[2]];
+        let again = request_with("PATCH", &url, &headers, TestBody::of("3"));
+        assert_eq!(app.clients[1].send(again).await.status, 503);
+        app.open.send_replace(true);
+        until("it is answered", async || app.ask(1, address).await.status == 200).await;
+        let (asked, again) = (app.ask(0, address).await, app.clients[1].send(last()).await);
+        assert_eq!(asked.body, "{\"saved\":true}");
+        same(&again, &asked);
+        assert_eq!(app.runs(), 1);
+    });
+}
+
+#[test]
+fn a_handler_that_panics_late_leaves_the_upload_to_be_completed_again() {
+    run(async {
+        let (open, runs) = (watch::Sender::new(false), Arc::new(AtomicUsize::new(0)));
+        let long = LongCompletions::new("/done").after(Duration::ZERO);
+        let layer = ChunkedUploadLayer::new(memory().build().unwrap()).long_completions(long);
+        let gate = open.clone();
+        let client = Client::around(layer, move |_| {
+            let (run, mut gate) = (runs.fetch_add(1, Ordering::Relaxed), gate.subscribe());
+            async move {
+                gate.wait_for(|open| *open).await.unwrap();
+                assert_ne!(run, 0, "the first one panics");
+                Response::default()
+            }
+        });
+        let id = client.upload(b"0123").await;
+        assert_eq!(client.complete(&id, &md5(b"0123")).await.status, 202);
+        open.send_replace(true);
+        let ask = || {
+            let address = format!("/done/{id}");
+            client.call(request_with("GET", &address, &[], TestBody::empty()))
+        };
+        until("it has panicked", async || ask().await.status == 409).await;
+        client.complete(&id, &md5(b"0123")).await;
+        until("it is answered", async || ask().await.status == 200).await;
+    });
+}
+
+#[test]
+fn the_address_of_a_completion_is_right_for_a_proxy() {
+    run(async {
+        let long = || LongCompletions::new("/done/").after(Duration::ZERO);
+        for (long, host, shown) in [
+            (long(), "", "/done/"),
+            (long().public_url("https://example.org/v1/done/"), "", "https://example.org/v1/done/"),
+            (long().absolute_urls(false), "example.org", "http://example.org/done/"),
+            (long().absolute_urls(true), "localhost", "https://example.org/done/"),
+        ] {
+            let app = App::new(memory(), |layer| layer.long_completions(long.clone()));
+            app.open.send_replace(false);
+            let id = app.clients[0].upload(b"0123").await;
+            let mut request = complete(&id, &md5(b"0123"));
+            for (name, value) in [
+                ("host", host),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "example.org, proxy"),
+            ] {
+                request.headers_mut().insert(name, value.parse().unwrap());
+            }
+            let accepted = app.clients[0].send(request).await;
+            assert_eq!(accepted.status, 202);
+            assert_eq!(accepted.header("location"), Some(&*format!("{shown}{id}")));
+            assert_eq!(accepted.header("content-location"), accepted.header("location"));
+            app.open.send_replace(true);
+        }
+    });
+}
+
+#[test]
+fn the_address_of_a_completion_is_right_under_a_nested_router() {
+    run(async {
+        let long = LongCompletions::new("/done").after(Duration::ZERO).public_url("/v1/done");
+        let layer = ChunkedUploadLayer::new(memory().build().unwrap()).long_completions(long);
+        let open = watch::Sender::new(false);
+        let gate = open.clone();
+        let done = move || {
+            let mut gate = gate.subscribe();
+            async move { gate.wait_for(|open| *open).await.map(|_| "saved").unwrap() }
+        };
+        let routes = Router::new().route(COMPLETE, axum::routing::post(done));
+        let inner = Router::new().fallback_service(layer.around(routes));
+        let app = Router::new().nest("/v1", inner);
+        let send = async |request: Request<TestBody>| {
+            let request = request.map(axum::body::Body::new);
+            let (parts, body) = app.clone().oneshot(request).await.unwrap().into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            Reply { status: parts.status, headers: parts.headers, body }
+        };
+        let nested = |mut request: Request<TestBody>| {
+            *request.uri_mut() = format!("/v1{}", request.uri()).parse().unwrap();
+            request
+        };
+        let id = send(nested(chunk(None, 0, 4, b"0123"))).await.id();
+        let accepted = send(nested(complete(&id, &md5(b"0123")))).await;
+        assert_eq!(accepted.status, 202, "{accepted:?}");
+        let address = accepted.header("location").unwrap();
+        let ask = || send(request_with("GET", address, &[], TestBody::empty()));
+        assert_eq!(ask().await.status, 202);
+        open.send_replace(true);
+        until("it is answered", async || ask().await.status == 200).await;
+        assert_eq!(ask().await.body, "saved");
     });
 }
 
