@@ -69,8 +69,10 @@ async function complete(url, id, md5) {
     const body = new URLSearchParams({ upload_id: id, md5 });
     return await request(`${url.replace(/\/+$/, "")}_complete`, { method: "POST", body });
   } catch (error) {
+    // Nobody works on it any more, perhaps after a crash.
+    if (error.answer?.code === "not-completing") return complete(url, id, md5);
     // The response to an earlier try may have been lost, or may still be pending.
-    const isOver = ["already-complete", "finishing"].includes(error.answer?.code);
+    const isOver = ["already-complete", "answer-not-kept", "finishing"].includes(error.answer?.code);
     if (error.status && !isOver) throw error;
     for (;;) {
       const answer = await request(`${url}?upload_id=${id}`);
@@ -84,7 +86,14 @@ async function complete(url, id, md5) {
 /** Repeats a request if there is no response, or one that may change, with longer pauses. */
 async function request(url, options, triesLeft = 8, seconds = 1) {
   const response = await fetch(url, options).catch(() => null);
-  if (response?.ok) return response.json();
+  if (response?.ok) {
+    const answer = await response.json();
+    if (response.status !== 202 || answer.status !== "finishing") return answer;
+    // It takes long, and its answer will be there.
+    const address = response.headers.get("Location");
+    await pause(Number(response.headers.get("Retry-After")) || 1);
+    return request(new URL(address, response.url));
+  }
   if (triesLeft > 0 && mayChange(response)) {
     await pause(Math.max(seconds, Number(response?.headers.get("Retry-After")) || 0));
     return request(url, options, triesLeft - 1, Math.min(seconds * 2, 30));
