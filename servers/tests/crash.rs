@@ -261,6 +261,36 @@ fn kills_at_random_moments_of_a_completion_lose_no_file() {
     println!("{tries} kills during a completion: {found:?}");
 }
 
+/// The client has sent its completion and read nothing.
+#[test]
+fn an_answer_that_nobody_has_read_before_a_kill_is_given_after_it() {
+    let world = World::new();
+    let settings = [("WIRE_KEEP_SECONDS", "3600"), ("WIRE_LONG_MILLIS", "60000")];
+    let plan = Plan::of_length(seed(), 0, 100_000);
+    let server = world.start(&settings);
+    let id = server.upload_whole(&plan);
+    let request = complete_request(&id, &plan.md5);
+    let mut stream = server.connect();
+    stream.write_all(&request).unwrap();
+    until("the file is taken", || {
+        status(server.addr, &id).is_ok_and(|standing| standing["status"] == "complete")
+    });
+    server.kill();
+    drop(stream);
+
+    let server = world.start(&settings);
+    let get = format!("GET /completions/{id} HTTP/1.1\r\nHost: here\r\n\r\n");
+    let first = ask(server.addr, &request).unwrap();
+    assert_eq!((first.status, &first.json["deliveries"]), (200, &1.into()));
+    for again in [&request[..], get.as_bytes()] {
+        let again = ask(server.addr, again).unwrap();
+        assert_eq!((again.status, &again.json), (200, &first.json));
+    }
+    assert_eq!(world.deliveries(&id), 1);
+    assert!(fs::read(world.final_of(&id)).unwrap() == plan.content, "the file differs");
+    world.no_panic();
+}
+
 /// Whenever the server was killed, the same completion is answered, and the handler does not run again
 /// once its answer has been kept.
 #[test]
