@@ -74,6 +74,8 @@ fn each_mistake_is_found() {
         Mutation::NoHeadAfterConflict,
         Mutation::NoEndCheck,
         Mutation::NoGrace,
+        Mutation::NoAnswer,
+        Mutation::RunsAgain,
     ] {
         let found = search(0..400, mutation, false, &Mutex::default());
         println!("{mutation:?}: {found:?}");

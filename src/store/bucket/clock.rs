@@ -35,6 +35,10 @@ pub(crate) enum Mutation {
     NoEndCheck,
     /// What was removed is deleted at once.
     NoGrace,
+    /// What the application has answered is not part of what a commit changes.
+    NoAnswer,
+    /// A complete upload is handed over again.
+    RunsAgain,
 }
 
 impl Clock {
