@@ -55,7 +55,7 @@ pin_project! {
         Theirs { #[pin] body: B },
         Ours { bytes: Option<Bytes>, answered: Option<Answered> },
         // Never locked: it is there so that the body can be shared if theirs can.
-        Begun { body: Mutex<Box<dyn Ahead<B>>>, size: SizeHint },
+        Begun { body: Mutex<Box<dyn Ahead<B>>>, left: u64 },
     }
 }
 
@@ -120,10 +120,7 @@ where
         let whole = begun.whole().filter(|bytes| bytes.len() as u64 == size);
         let body = match &whole {
             Some(bytes) => Self::ours(bytes.clone(), None),
-            None => {
-                let (body, size) = (Mutex::new(Box::new(begun) as _), SizeHint::with_exact(size));
-                Self { inner: Inner::Begun { body, size } }
-            }
+            None => Self { inner: Inner::Begun { body: Mutex::new(Box::new(begun)), left: size } },
         };
         (body, whole)
     }
@@ -281,14 +278,13 @@ where
                 drop(answered.take());
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into()))))
             }
-            InnerProjection::Begun { body, size } => {
+            InnerProjection::Begun { body, left } => {
                 let body = body.get_mut().unwrap_or_else(PoisonError::into_inner);
                 let frame = ready!(body.poll_frame(cx));
                 if let Some(Ok(frame)) = &frame
                     && let Some(data) = frame.data_ref()
                 {
-                    let left = size.exact().unwrap_or_default();
-                    size.set_exact(left.saturating_sub(data.remaining() as u64));
+                    *left = left.saturating_sub(data.remaining() as u64);
                 }
                 Poll::Ready(frame)
             }
@@ -310,7 +306,7 @@ where
             Inner::Ours { bytes, .. } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Inner::Begun { size, .. } => size.clone(),
+            Inner::Begun { left, .. } => SizeHint::with_exact(*left),
         }
     }
 }
