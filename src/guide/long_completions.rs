@@ -54,8 +54,10 @@
 //! `Content-Disposition`, `ETag`, `Last-Modified`, `Location`, the headers of the protocol, [those
 //! that you name](crate::ChunkedUploadLayer::keep_answer_headers), and the body. (Cookies are not kept
 //! unless you name them: think about who may ask again.) A body is kept if it says how long it is and
-//! has at most 64 KiB. The client gets it when all of it is there. Any other answer is passed on as it
-//! comes, and not kept: who asks again is told what it is told without the setting.
+//! has at most 64 KiB; the client gets it when all of it is there. Any other answer is passed on as it
+//! comes, and not kept: one of unknown length, with trailers, whose body fails, or of which nothing
+//! comes for the [idle timeout](crate::ChunkedUploadLayer::idle_timeout). The file is taken all the
+//! same, and who asks again is told what it is told without the setting.
 //!
 //! An answer of 4xx or 5xx takes no file. So the same completion runs the handler again, as always.
 //!
@@ -70,7 +72,7 @@
 //! # use tower_chunked_upload::{Uploads, store::MemoryStore};
 //! # let uploads = Uploads::builder(MemoryStore::new()).build()?;
 //! use std::time::Duration;
-//! use tower_chunked_upload::ChunkedUploadLayer;
+//! use tower_chunked_upload::{ChunkedUploadLayer, LongCompletions};
 //!
 //! let layer = ChunkedUploadLayer::new(uploads)
 //!     .keep_answers(Duration::from_secs(24 * 3600))
@@ -86,14 +88,30 @@
 //! | 202, with `Retry-After` | the handler runs, here or on another node |
 //! | that of the handler | it has answered, and this is what it has said. After a 4xx or 5xx the upload can be completed again |
 //! | 404 | there is no such upload of this owner |
-//! | 409 | nobody completes it: nobody has begun, or a crash has interrupted the handler. The client sends the completion again |
-//! | 410 | the upload is complete and its answer is not kept (any more), or the upload has expired |
+//! | 409, `not-completing` | nobody completes it: nobody has begun, or a crash has interrupted the handler. The client sends the completion again |
+//! | 410, `answer-not-kept` | the upload is complete and its answer is not kept (any more) |
+//! | 410, `expired` | the upload has expired |
+//!
+//! The 202 has the address in `Content-Location`, too, and JSON with `"status": "finishing"`, by which
+//! a client tells it from a 202 of your handler. The page, the recipes and the uploader of this
+//! repository follow it to the answer.
+//!
+//! The address is a path as the layer sees it. If a router or a proxy in front removes a prefix, set
+//! [`public_url`](crate::LongCompletions::public_url); [`absolute_urls`
+//! ](crate::LongCompletions::absolute_urls) makes it a whole URL.
 //!
 //! On nodes that share [a bucket](super::nodes) it takes up to 15 seconds (unless set) until a node
 //! that has crashed counts as one.
 //!
 //! The same completion again, while the handler runs, gives 202, too, in the chunked protocol. In the
-//! other two it is refused as before (423 or 503), and its client tries again by itself.
+//! other two the last byte does not count until the handler has taken the file, so the client sends it
+//! again, and is refused as before (423 or 503) until then.
 //!
-//! In tus, such a 202 has no `Upload-Offset`, since the last byte does not count yet. A request that
-//! also creates the upload is answered when the handler has, since the client needs its `Location`.
+//! # What do clients of tus do?
+//!
+//! A 202 in tus has no `Upload-Offset`, since the last byte does not count yet. The answer to a `POST`
+//! that brings the whole file has the upload's URL in `Location`, as each creation has, and the address
+//! of the completion in `Content-Location` alone. A client that knows neither takes the missing offset
+//! for a failure: it asks by `HEAD`, gets 423 while the handler runs, and sees the upload complete
+//! afterwards. So give such clients retries that last as long as your handler, such as `retryDelays` of
+//! tus-js-client, or let them wait, with a long [`after`](crate::LongCompletions::after).
