@@ -14,7 +14,7 @@ const TOKEN_HEADER = "Upload-Token";
 // The application may copy a large file before it answers.
 const COMPLETION_SECONDS = 15 * 60;
 const STILL_CHECKING = "The server is still checking the file";
-const IS_OVER = ["already-complete", "finishing"];
+const IS_OVER = ["already-complete", "answer-not-kept", "finishing"];
 const STORAGE_PREFIX = "chunked-upload:";
 const SENDER_PREFIX = "sender-of-upload:";
 const HIDDEN_PREFIX = "hidden-upload:";
@@ -109,6 +109,11 @@ function send(method, url, options) {
         reject(new Unanswered(message, afterSeconds));
       } else if (status >= 400) {
         reject(new Refusal(status, response));
+      } else if (status === 202 && response?.status === "finishing") {
+        // It takes long, and its answer will be there.
+        const address = new URL(xhr.getResponseHeader("Location"), xhr.responseURL);
+        const ask = () => request("GET", address, { signal });
+        setTimeout(() => resolve(ask()), (afterSeconds || 1) * 1000);
       } else {
         resolve(response);
       }
@@ -621,6 +626,8 @@ class Upload {
       const answer = await request("POST", COMPLETE_PATH, options);
       this.#finished(md5, answer);
     } catch (error) {
+      // Nobody works on it any more, perhaps after a crash: it is completed again.
+      if (error.code === "not-completing") throw new Unanswered(error.message);
       // The response to an earlier attempt may have been lost, or may still be pending.
       if (!(error instanceof Refusal && IS_OVER.includes(error.code))) throw error;
       const session = this.#session;

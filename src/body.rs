@@ -1,11 +1,16 @@
 //! The bodies of requests and responses: ours or theirs.
 
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -49,6 +54,8 @@ pin_project! {
     enum Inner<B> {
         Theirs { #[pin] body: B },
         Ours { bytes: Option<Bytes>, answered: Option<Answered> },
+        // Never locked: it is there so that the body can be shared if theirs can.
+        Begun { body: Mutex<Box<dyn Ahead<B>>>, left: u64 },
     }
 }
 
@@ -88,6 +95,95 @@ impl<B> ResponseBody<B> {
     pub(crate) fn ours(bytes: Bytes, answered: Option<Answered>) -> Self {
         let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
         Self { inner: Inner::Ours { bytes, answered } }
+    }
+}
+
+impl<B> ResponseBody<B>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Send,
+{
+    /// Reads a body that says how long it is, if that is at most `limit` bytes. Returns what is to be
+    /// sent in its place, with all that was read; and the bytes, if they are all that it has.
+    pub(crate) async fn read_small(
+        body: B,
+        limit: u64,
+        patience: Duration,
+    ) -> (Self, Option<Bytes>) {
+        let Some(size) = body.size_hint().exact().filter(|size| *size <= limit) else {
+            return (Self::theirs(body), None);
+        };
+        let mut begun = Begun { read: VecDeque::new(), rest: Some(Box::pin(body)) };
+        // What comes too late comes when it is sent.
+        drop(tokio::time::timeout(patience, begun.read()).await);
+        let whole = begun.whole().filter(|bytes| bytes.len() as u64 == size);
+        let body = match &whole {
+            Some(bytes) => Self::ours(bytes.clone(), None),
+            None => Self { inner: Inner::Begun { body: Mutex::new(Box::new(begun)), left: size } },
+        };
+        (body, whole)
+    }
+}
+
+/// A body whose beginning was read ahead.
+struct Begun<B: Body> {
+    read: VecDeque<Result<Frame<B::Data>, B::Error>>,
+    /// `None` once all was read, or it has failed.
+    rest: Option<Pin<Box<B>>>,
+}
+
+/// The same without a bound on `B`, for types that have none.
+trait Ahead<B>: Send {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>>
+    where
+        B: Body;
+}
+
+impl<B: Body> Begun<B> {
+    async fn read(&mut self) {
+        while let Some(body) = &mut self.rest {
+            let frame = poll_fn(|cx| body.as_mut().poll_frame(cx)).await;
+            if !matches!(frame, Some(Ok(_))) {
+                self.rest = None;
+            }
+            self.read.extend(frame);
+        }
+    }
+
+    /// The bytes, if there is nothing else.
+    fn whole(&mut self) -> Option<Bytes>
+    where
+        B::Data: Buf,
+    {
+        let is_data = |frame: &Result<Frame<B::Data>, _>| frame.as_ref().is_ok_and(Frame::is_data);
+        if self.rest.is_some() || !self.read.iter().all(is_data) {
+            return None;
+        }
+        let mut bytes = BytesMut::new();
+        let frames = self.read.drain(..).filter_map(|frame| frame.ok()?.into_data().ok());
+        frames.for_each(|data| bytes.put(data));
+        Some(bytes.freeze())
+    }
+}
+
+impl<B> Ahead<B> for Begun<B>
+where
+    B: Body + Send,
+    B::Data: Send,
+    B::Error: Send,
+{
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        match (self.read.pop_front(), &mut self.rest) {
+            (None, Some(rest)) => rest.as_mut().poll_frame(cx),
+            (frame, _) => Poll::Ready(frame),
+        }
     }
 }
 
@@ -182,6 +278,16 @@ where
                 drop(answered.take());
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into()))))
             }
+            InnerProjection::Begun { body, left } => {
+                let body = body.get_mut().unwrap_or_else(PoisonError::into_inner);
+                let frame = ready!(body.poll_frame(cx));
+                if let Some(Ok(frame)) = &frame
+                    && let Some(data) = frame.data_ref()
+                {
+                    *left = left.saturating_sub(data.remaining() as u64);
+                }
+                Poll::Ready(frame)
+            }
         }
     }
 
@@ -189,6 +295,8 @@ where
         match &self.inner {
             Inner::Theirs { body } => body.is_end_stream(),
             Inner::Ours { bytes, .. } => bytes.is_none(),
+            // Trailers may follow.
+            Inner::Begun { .. } => false,
         }
     }
 
@@ -198,7 +306,14 @@ where
             Inner::Ours { bytes, .. } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
+            Inner::Begun { left, .. } => SizeHint::with_exact(*left),
         }
+    }
+}
+
+impl<B> fmt::Debug for dyn Ahead<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Begun").finish_non_exhaustive()
     }
 }
 

@@ -34,6 +34,9 @@ codes! {
     SOURCE_FAILED: "source-failed",
     STORE_FAILED: "store-failed",
     KEY_REUSED: "key-reused",
+    // Those of completions that take long.
+    NOT_COMPLETING: "not-completing",
+    ANSWER_NOT_KEPT: "answer-not-kept",
     // Those of requests, whatever their protocol.
     IDLE_TIMEOUT: "idle-timeout",
     TOO_SLOW: "too-slow",

@@ -1,5 +1,7 @@
 //! The list of dialects. No other module names them.
 
+use std::time::Duration;
+
 use http::request::Parts;
 use http::{Request, Response};
 
@@ -7,9 +9,11 @@ use crate::cors::Cors;
 use crate::layer::ChunkedUploadLayer;
 use crate::log;
 use crate::protocol::chunked::{self, Chunked};
+use crate::protocol::completions::{self, LongCompletions};
 use crate::protocol::resumable::{self, Resumable};
 use crate::protocol::tus::{self, Tus};
 use crate::protocol::{self, Caller, Dialect, Outcome, Payload, Problem, Settings};
+use crate::upload;
 
 macro_rules! dialects {
     ($($variant:ident: $field:ident, $dialect:ty, $action:ty;)+) => {
@@ -42,6 +46,13 @@ macro_rules! dialects {
                         let action = <$dialect>::name(action, &request.method);
                         log::Request::new(<$dialect>::NAME, action)
                     })+
+                }
+            }
+
+            /// Returns the name of a request's dialect.
+            pub(crate) fn name(route: Route) -> upload::Dialect {
+                match route {
+                    $(Route::$variant(_) => <$dialect>::NAME,)+
                 }
             }
 
@@ -93,11 +104,17 @@ dialects! {
     Chunked: chunked, Chunked, chunked::Action;
     Tus: tus, Tus, tus::Action;
     Resumable: resumable, Resumable, resumable::Action;
+    LongCompletions: long_completions, LongCompletions, completions::Action;
 }
 
 impl Default for Dialects {
     fn default() -> Self {
-        Self { chunked: Chunked::default(), tus: Tus::off(), resumable: Resumable::off() }
+        Self {
+            chunked: Chunked::default(),
+            tus: Tus::off(),
+            resumable: Resumable::off(),
+            long_completions: LongCompletions::off(),
+        }
     }
 }
 
@@ -136,6 +153,34 @@ impl ChunkedUploadLayer {
         self.set(|config| config.dialects.tus = dialect)
     }
 
+    /// Answers a completion that takes the handler long with 202, and in `Location` with an address
+    /// where the client asks for the answer. The handler goes on. Default: off, so that the client
+    /// waits.
+    ///
+    /// The answer is kept as long as [`keep_answers`](Self::keep_answers) says, or for an hour. See
+    /// [the chapter](crate::guide::long_completions).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), tower_chunked_upload::ConfigError> {
+    /// use std::time::Duration;
+    /// use tower_chunked_upload::store::FsStore;
+    /// use tower_chunked_upload::{ChunkedUploadLayer, LongCompletions, Uploads};
+    ///
+    /// let uploads = Uploads::builder(FsStore::default()).build()?;
+    /// let long = LongCompletions::new("/api/completions").after(Duration::from_secs(10));
+    /// let layer = ChunkedUploadLayer::new(uploads).long_completions(long);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn long_completions(self, settings: LongCompletions) -> Self {
+        self.set(|config| {
+            let answers = &mut config.settings.answers;
+            answers.time.get_or_insert(HOUR);
+            answers.long = Some(settings.clone());
+            config.dialects.long_completions = settings;
+        })
+    }
+
     /// Makes requests to the application resumable, by ["Resumable Uploads for
     /// HTTP"](https://datatracker.ietf.org/doc/draft-ietf-httpbis-resumable-upload/), a draft of
     /// the IETF. Default: off.
@@ -157,3 +202,5 @@ impl ChunkedUploadLayer {
         self.set(|config| config.dialects.resumable = dialect)
     }
 }
+
+const HOUR: Duration = Duration::from_secs(60 * 60);

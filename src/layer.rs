@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use tower_layer::Layer;
 
 use crate::cors::Cors;
@@ -149,6 +150,27 @@ impl ChunkedUploadLayer {
     /// stops clients that send a byte now and then to keep their connection.
     pub fn min_rate(self, bytes: u64, time: Duration) -> Self {
         self.set(|config| config.settings.min_rate = Some((bytes, time)))
+    }
+
+    /// Keeps what the handler has answered to a completion for so long, so that a client which did not
+    /// get the answer gets it when it sends the same completion again. The handler does not run
+    /// again. Default: off.
+    ///
+    /// The status, some headers, and a body of up to 64 KiB whose length is known are kept in the
+    /// record of the upload, by the commit that says that the handler has taken the file. What is
+    /// larger is passed on, and not kept. See [the chapter](crate::guide::long_completions).
+    pub fn keep_answers(self, time: Duration) -> Self {
+        self.set(|config| config.settings.answers.time = Some(time))
+    }
+
+    /// Sets the headers that are kept of an answer, beside `Content-Type`, `Content-Encoding`,
+    /// `Content-Language`, `Content-Disposition`, `ETag`, `Last-Modified`, `Location` and those of the
+    /// protocol.
+    ///
+    /// An answer with more than 16 KiB of such headers is not kept.
+    pub fn keep_answer_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        let names = names.into_iter().map(|name| name.as_str().to_owned()).collect();
+        self.set(|config| config.settings.answers.headers = Arc::new(names))
     }
 
     /// Sets how much of a refused body is still read, and for how long. Default: 32 MiB and 10

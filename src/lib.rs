@@ -58,6 +58,7 @@
 //! | [Resumable without changing the handler](guide::resumable) | How do I make requests to an existing handler resumable? |
 //! | [Resumable on the wire](guide::resumable_wire) | Which clients resume, and what do they send and get? |
 //! | [Idempotency](guide::idempotency) | How does a client send a creation again whose answer was lost? |
+//! | [Long completions](guide::long_completions) | What if the answer of a completion is lost, or takes long? |
 //! | [Errors](guide::errors) | What does each error code mean? |
 //! | [Error messages](guide::error_messages) | Which code does a message have? |
 //! | [Handling errors](guide::error_handling) | What does a client do after an error, and how do I respond with one? |
@@ -179,10 +180,11 @@ pub use layer::ChunkedUploadLayer;
 pub use policy::ByToken;
 pub use policy::{Candidate, Context, Policy, Refusal};
 pub use protocol::chunked::Chunked;
+pub use protocol::completions::LongCompletions;
 pub use protocol::resumable::Resumable;
 pub use protocol::tus::Tus;
 pub use service::ChunkedUpload;
-pub use upload::{Creation, Head, Kind, Owner, Part, Progress, Status, Ties, Upload};
+pub use upload::{Creation, Head, KeptAnswer, Kind, Owner, Part, Progress, Status, Ties, Upload};
 
 /// The protocol of django-chunked-upload: what can be set beside the paths and rules of
 /// [`Chunked`].

@@ -101,17 +101,27 @@ pub(crate) fn acknowledged(bytes: u64) {
 /// A request was refused.
 pub(crate) fn refused(dialect: Dialect, code: &'static str) {
     #[cfg(feature = "metrics")]
-    {
-        let dialect = match dialect {
-            Dialect::Chunked => "chunked",
-            Dialect::Tus => "tus",
-            Dialect::Resumable => "resumable",
-            Dialect::Other => "other",
-        };
-        metrics::counter!(REFUSALS, "dialect" => dialect, "code" => code).increment(1);
-    }
+    metrics::counter!(REFUSALS, "dialect" => label(dialect), "code" => code).increment(1);
     #[cfg(not(feature = "metrics"))]
     let _ = (dialect, code);
+}
+
+/// A completion was answered with what was kept, or before the application has answered.
+pub(crate) fn answered(dialect: Dialect, how: &'static str) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!(ANSWERS, "dialect" => label(dialect), "as" => how).increment(1);
+    #[cfg(not(feature = "metrics"))]
+    let _ = (dialect, how);
+}
+
+#[cfg(feature = "metrics")]
+fn label(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Chunked => "chunked",
+        Dialect::Tus => "tus",
+        Dialect::Resumable => "resumable",
+        Dialect::Other => "other",
+    }
 }
 
 /// A request was asked to stop, because a newer one of this process (or of another one) wants its
@@ -186,6 +196,7 @@ mod names {
     pub(super) const RECEIVED_BYTES: &str = "chunked_upload_received_bytes_total";
     pub(super) const COMMITTED_BYTES: &str = "chunked_upload_committed_bytes_total";
     pub(super) const REFUSALS: &str = "chunked_upload_refusals_total";
+    pub(super) const ANSWERS: &str = "chunked_upload_answers_total";
     pub(super) const TAKEOVERS: &str = "chunked_upload_takeovers_total";
     pub(super) const HOPS: &str = "chunked_upload_hops_total";
     pub(super) const SWEEP_SKIPPED: &str = "chunked_upload_sweep_skipped_total";
@@ -206,6 +217,7 @@ mod names {
         (RECEIVED_BYTES, Unit::Bytes, "Bytes of files that arrived."),
         (COMMITTED_BYTES, Unit::Bytes, "Bytes of files that were acknowledged."),
         (REFUSALS, Unit::Count, "Requests that were refused or failed."),
+        (ANSWERS, Unit::Count, "Completions answered with what was kept, or before the handler."),
         (TAKEOVERS, Unit::Count, "Requests that were stopped for a newer one."),
         (HOPS, Unit::Count, "Calls that were made on a thread for work that blocks."),
         (SWEEP_SKIPPED, Unit::Count, "Expired or damaged uploads that a sweep did not remove."),

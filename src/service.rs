@@ -1,6 +1,6 @@
 //! The service.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,13 +12,16 @@ use tower_service::Service;
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::dialects::{Dialects, Route};
-use crate::engine::ErrorKind;
+use crate::engine::{Error, ErrorKind};
 use crate::future::ResponseFuture;
 use crate::layer::Config;
 use crate::log;
+use crate::metric;
 use crate::policy::Refusal;
-use crate::protocol::{BoxError, Caller, Finished, Outcome, Verdict};
-use crate::task;
+use crate::protocol::{
+    BoxError, Caller, Finished, Given, MAX_BODY, Outcome, Pending, Settings, Verdict,
+};
+use crate::task::{self, Detached};
 
 /// The service that [`ChunkedUploadLayer`](crate::ChunkedUploadLayer) creates.
 ///
@@ -62,7 +65,9 @@ where
     ReqBody: Body + Send + 'static,
     ReqBody::Data: From<Bytes> + Send,
     ReqBody::Error: Into<BoxError>,
-    ResBody: Send + 'static,
+    ResBody: Body + Send + 'static,
+    ResBody::Data: Send,
+    ResBody::Error: Send,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
@@ -104,8 +109,12 @@ where
                 }
             };
             if let Ok(response) = &result {
-                let refusal = response.extensions().get::<Refusal>();
-                serves.is_answered(response.status().as_u16(), refusal.map(Refusal::code));
+                let (status, told) = (response.status().as_u16(), response.extensions());
+                let given = told.get::<Given>().map(|given| given.as_str());
+                if let Some(given) = given {
+                    metric::answered(Dialects::name(route), given);
+                }
+                serves.is_answered(status, told.get::<Refusal>().map(Refusal::code), given);
             }
             result
         };
@@ -114,8 +123,38 @@ where
 }
 
 /// Calls the inner service with a finished upload. If the client disconnects, this continues on a
-/// task, as all work on an upload does.
+/// task, as all work on an upload does; and so it does if the client waits no longer for a completion
+/// that takes long.
 async fn hand_over<S, ReqBody, ResBody>(
+    config: Arc<Config>,
+    route: Route,
+    inner: S,
+    mut finished: Finished,
+    seen: log::Request,
+) -> Result<Response<ResponseBody<ResBody>>, S::Error>
+where
+    S: Service<Request<RequestBody<ReqBody>>, Response = Response<ResBody>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    ReqBody: Send + 'static,
+    ResBody: Body + Send + 'static,
+    ResBody::Data: Send,
+    ResBody::Error: Send,
+{
+    let Some(late) = finished.late.take() else {
+        return answer(config, route, inner, finished, seen).await;
+    };
+    let mut answered = Detached::new(answer(config, route, inner, finished, seen));
+    match tokio::time::timeout(late.after, &mut answered).await {
+        // There is a result unless the runtime is shutting down, and this task with it.
+        Ok(Some(result)) => result,
+        Ok(None) => pending().await,
+        Err(_) => Ok(late.answer.map(|bytes| ResponseBody::ours(bytes, None))),
+    }
+}
+
+/// Returns the answer of the inner service, once what it means for the upload is recorded.
+async fn answer<S, ReqBody, ResBody>(
     config: Arc<Config>,
     route: Route,
     mut inner: S,
@@ -124,9 +163,12 @@ async fn hand_over<S, ReqBody, ResBody>(
 ) -> Result<Response<ResponseBody<ResBody>>, S::Error>
 where
     S: Service<Request<RequestBody<ReqBody>>, Response = Response<ResBody>>,
+    ResBody: Body + Send + 'static,
+    ResBody::Data: Send,
+    ResBody::Error: Send,
 {
     let _guard = config.settings.uploads.shutdown_guard();
-    let Finished { request, pending } = finished;
+    let Finished { request, pending, .. } = finished;
     let request = request.map(RequestBody::replay);
     let call = async move {
         // A service that was reserved is ready, and need not be asked again.
@@ -149,23 +191,50 @@ where
         let answer = called.as_ref().ok().and_then(|answer| answer.as_ref().ok());
         pending.log_not_taken(answer.map(Response::status));
     }
+    let refuse = |error: Error| {
+        let answer = config.dialects.refuse(route, error.into(), &seen);
+        answer.map(|bytes| ResponseBody::ours(bytes, None))
+    };
+    let framing = pending.framing().clone();
+    let framed = match called {
+        Ok(Ok(_)) if unreadable => Ok(Ok(framing.frame_refusal(refuse(ErrorKind::Store.into())))),
+        Ok(Ok(answer)) => {
+            let framed = framing.frame(answer);
+            Ok(Ok(match config.settings.answers.keeps(verdict) {
+                true => kept(&config.settings, &pending, framed).await,
+                false => framed.map(or_empty),
+            }))
+        }
+        Ok(Err(error)) => Ok(Err(error)),
+        Err(panic) => Err(panic),
+    };
     let settled = pending.settle(verdict).await;
     // A panic is resumed where it would have occurred without the layer.
-    let result = called.unwrap_or_else(|panic| resume_unwind(panic));
-    match settled {
-        Ok(framing) if unreadable => {
-            let answer = config.dialects.refuse(route, ErrorKind::Store.into(), &seen);
-            Ok(framing.frame_refusal(answer).map(|bytes| ResponseBody::ours(bytes, None)))
-        }
-        Ok(framing) => result.map(|response| {
-            framing.frame(response).map(|body| match body {
-                Some(body) => ResponseBody::theirs(body),
-                None => ResponseBody::ours(Bytes::new(), None),
-            })
-        }),
-        Err(error) => {
-            let answer = config.dialects.refuse(route, error.into(), &seen);
-            Ok(answer.map(|bytes| ResponseBody::ours(bytes, None)))
-        }
-    }
+    let result = framed.unwrap_or_else(|panic| resume_unwind(panic));
+    settled.map_or_else(|error| Ok(refuse(error)), |()| result)
+}
+
+/// Reads a body that is small enough to be kept, and keeps the answer. One that cannot be read, or
+/// not in time, is passed on as it comes.
+async fn kept<B>(
+    settings: &Settings,
+    pending: &Pending,
+    framed: Response<Option<B>>,
+) -> Response<ResponseBody<B>>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Send,
+{
+    let (head, body) = framed.into_parts();
+    let (body, whole) = match body {
+        Some(body) => ResponseBody::read_small(body, MAX_BODY, settings.idle_timeout).await,
+        None => (or_empty(None), Some(Bytes::new())),
+    };
+    pending.keep(whole.and_then(|bytes| settings.keep(&head, bytes, pending.framing())));
+    Response::from_parts(head, body)
+}
+
+fn or_empty<B>(body: Option<B>) -> ResponseBody<B> {
+    body.map_or_else(|| ResponseBody::ours(Bytes::new(), None), ResponseBody::theirs)
 }

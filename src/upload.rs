@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::{ChecksumState, Digest, DigestAlgorithm, Running};
@@ -66,6 +67,9 @@ pub struct Upload {
     /// How the upload was created, if it was with an [idempotency key](crate::IdempotencyKey).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creation: Option<Creation>,
+    /// What the application has answered when it was handed the file last, if that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Box<KeptAnswer>>,
     /// When the upload was created, with millisecond precision.
     #[serde(with = "time::millis")]
     pub created: SystemTime,
@@ -102,6 +106,47 @@ pub struct Progress {
     // Behind a pointer, since most uploads have none and a request holds the record several times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ties: Option<Box<Ties>>,
+}
+
+/// An answer of the application that is kept, so that a client which did not get it can ask again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct KeptAnswer {
+    /// The status.
+    pub status: u16,
+    /// Names and values of headers. A byte of a value is the character with this number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    #[serde(default, skip_serializing_if = "Bytes::is_empty", with = "base64")]
+    pub body: Bytes,
+    /// Until when it is told.
+    #[serde(with = "time::millis")]
+    pub until: SystemTime,
+}
+
+impl KeptAnswer {
+    /// An answer without headers.
+    pub fn new(status: u16, body: impl Into<Bytes>, until: SystemTime) -> Self {
+        Self { status, headers: Vec::new(), body: body.into(), until: time::to_millis(until) }
+    }
+}
+
+/// Serialises bytes as base64.
+mod base64 {
+    use bytes::Bytes;
+    use data_encoding::BASE64;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&BASE64.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        BASE64.decode(text.as_bytes()).map(Bytes::from).map_err(D::Error::custom)
+    }
 }
 
 /// What the request that created an upload with an idempotency key has said, as far as the rest of
@@ -264,6 +309,7 @@ impl Upload {
             attributes: serde_json::Value::Null,
             max_bytes: None,
             creation: None,
+            answer: None,
             created: time::to_millis(created),
             progress: Progress {
                 offset: 0,
@@ -414,6 +460,9 @@ mod tests {
         upload.attributes = serde_json::json!({ "folder": 7 });
         upload.max_bytes = Some(u64::MAX);
         upload.creation = Some(Creation::new(7));
+        let mut answer = KeptAnswer::new(207, &b"\0\xff\n"[..], SystemTime::now());
+        answer.headers = vec![("x-a".to_owned(), "\u{e9}\"".to_owned())];
+        upload.answer = Some(Box::new(answer));
         upload.progress.offset = u64::MAX;
         upload.progress.total = Some(u64::MAX);
         upload.progress.checksum = Some(Running::md5().save());

@@ -22,8 +22,8 @@ use tower::{ServiceExt as _, service_fn};
 use tower_chunked_upload::chunked::FormLimits;
 use tower_chunked_upload::tus::Extensions;
 use tower_chunked_upload::{
-    Chunked, ChunkedUploadLayer, CompletedUpload, Context, Error, ErrorKind, Owner, Policy, Quota,
-    Refusal, Resumable, Tus,
+    Chunked, ChunkedUploadLayer, CompletedUpload, Context, Error, ErrorKind, LongCompletions,
+    Owner, Policy, Quota, Refusal, Resumable, Tus,
 };
 
 use support::request_with as request;
@@ -440,6 +440,35 @@ async fn the_codes_of_bodies() {
     }
 }
 
+/// It is the same for all dialects.
+#[tokio::test]
+async fn the_codes_at_the_address_of_a_completion() {
+    let client = Client::new(layer().long_completions(LongCompletions::new("/done")));
+    let ask =
+        |method: &str, id: &str| request(method, &format!("/done/{id}"), &[], TestBody::empty());
+    let id = client.upload(b"abcd").await;
+    for (code, request) in [
+        ("not-found", ask("GET", NO_ID)),
+        ("not-completing", ask("GET", &id)),
+        ("method-not-allowed", ask("PUT", &id)),
+    ] {
+        let reply = client.send(request).await;
+        for dialect in 0..DIALECTS.len() {
+            assert_eq!(coded(dialect, &reply), code);
+        }
+    }
+    // It was completed when no answers were kept.
+    let uploads = in_memory();
+    let before = Client::new(ChunkedUploadLayer::new(uploads.clone()));
+    let id = before.upload(b"abcd").await;
+    assert_eq!(before.complete(&id, &md5(b"abcd")).await.status, 200);
+    let layer = ChunkedUploadLayer::new(uploads).long_completions(LongCompletions::new("/done"));
+    let reply = Client::new(layer).send(ask("GET", &id)).await;
+    for dialect in 0..DIALECTS.len() {
+        assert_eq!(coded(dialect, &reply), "answer-not-kept");
+    }
+}
+
 #[tokio::test]
 async fn a_handler_that_is_not_behind_the_layer_says_so() {
     let app = Router::new().route("/done", post(async |_: CompletedUpload| ()));
@@ -465,7 +494,7 @@ fn all_but_shared(dialect: usize, mut seen: BTreeSet<&'static str>) {
 }
 
 /// The kinds of errors, and the codes of bodies and of the application.
-const SHARED: [&str; 32] = [
+const SHARED: [&str; 34] = [
     "not-found",
     "expired",
     "already-complete",
@@ -488,6 +517,8 @@ const SHARED: [&str; 32] = [
     "token-expired",
     "source-failed",
     "store-failed",
+    "not-completing",
+    "answer-not-kept",
     "idle-timeout",
     "too-slow",
     "request-too-large",

@@ -674,7 +674,7 @@ mod bodies {
         response: impl Fn(Bytes) -> Res + Clone + Send + Sync + 'static,
     ) where
         Req: Body<Data: From<Bytes> + Send, Error: fmt::Debug + Into<BoxError>> + Send + 'static,
-        Res: Body<Data: From<Bytes>, Error: fmt::Debug> + Send + 'static,
+        Res: Body<Data: From<Bytes> + Send, Error: fmt::Debug + Send> + Send + 'static,
     {
         let service = layer().layer(service_fn(move |request: Request<RequestBody<Req>>| {
             let response = response.clone();

@@ -18,9 +18,10 @@ use http::{Extensions, Method, Response, StatusCode};
 use http_body_util::Full;
 use support::request_with as request;
 use support::*;
+use tokio::sync::watch;
 use tower_chunked_upload::{
-    ChunkedUploadLayer, CompletedUpload, Context, Event, Observer, Owner, Policy, Refusal,
-    Resumable, Tus, UploadId, Uploads,
+    ChunkedUploadLayer, CompletedUpload, Context, Event, LongCompletions, Observer, Owner, Policy,
+    Refusal, Resumable, Tus, UploadId, Uploads,
 };
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -214,6 +215,37 @@ async fn why_a_body_failed_and_what_is_damaged_is_told_and_nothing_of_the_client
     assert_eq!(damaged.get("upload"), fingerprint(&id));
     assert!(damaged.get("error").contains("a line does not match its check"), "{damaged:?}");
     log.hides(&["secret", &id, &id[..6]]);
+}
+
+#[tokio::test]
+async fn the_span_of_an_answer_that_was_kept_says_so() {
+    let (log, _guard) = Log::listens();
+    let long = LongCompletions::new("/done").after(Duration::ZERO);
+    let gate = watch::Sender::new(false);
+    let open = gate.clone();
+    let client = Client::around(layer().long_completions(long), move |_| {
+        let mut gate = open.subscribe();
+        async move {
+            gate.wait_for(|open| *open).await.unwrap();
+            Response::default()
+        }
+    });
+    let id = client.upload(b"abc").await;
+    assert_eq!(client.complete(&id, &md5(b"abc")).await.status, 202);
+    let span = log.last_span();
+    assert_eq!((span.get("status"), span.get("answer")), ("202", "accepted"));
+    gate.send_replace(true);
+    let ask = || request("GET", &format!("/done/{id}"), &[], TestBody::empty());
+    until("it is answered", async || client.send(ask()).await.status == 200).await;
+    let span = log.last_span();
+    let fields = ["dialect", "action", "status", "answer", "offset"].map(|field| span.get(field));
+    assert_eq!(fields, ["other", "completion", "200", "kept", "3"]);
+    assert_eq!(span.get("upload"), fingerprint(&id));
+    assert_eq!(client.complete(&id, &md5(b"abc")).await.status, 200);
+    let span = log.last_span();
+    let fields = ["dialect", "action", "answer"].map(|field| span.get(field));
+    assert_eq!(fields, ["chunked", "complete", "kept"]);
+    log.hides(&[&id, &id[..6]]);
 }
 
 /// What the spans of these requests have, apart from the time that they took.

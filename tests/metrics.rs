@@ -9,14 +9,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, Response};
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
 use support::*;
+use tokio::sync::watch;
 use tower_chunked_upload::store::MemoryStore;
-use tower_chunked_upload::{ChunkedUploadLayer, Tus, Uploads, UploadsBuilder};
+use tower_chunked_upload::{ChunkedUploadLayer, LongCompletions, Tus, Uploads, UploadsBuilder};
 
 /// Keeps the values of a thread.
 #[derive(Clone, Default)]
@@ -138,7 +139,7 @@ fn the_life_of_an_upload_is_counted() {
             let (uploads, client) = served(builder.clock(clock.read()));
             let described = values.told();
             assert!(described.keys().all(|key| key.starts_with("described ")), "{described:?}");
-            assert_eq!(described.len(), 16, "{described:?}");
+            assert_eq!(described.len(), 17, "{described:?}");
 
             let id = client.begin(7, b"abc").await;
             let chunk = [
@@ -210,6 +211,42 @@ fn refusals_are_counted_by_protocol_and_code() {
         let other = http::Request::builder().method(Method::GET).uri("/else");
         client.send(other.body(TestBody::empty()).unwrap()).await;
         assert_told(&values, &[], "another path");
+    });
+}
+
+#[test]
+fn answers_that_were_kept_are_counted() {
+    measured(|values| async move {
+        let uploads = Uploads::builder(MemoryStore::new()).build().unwrap();
+        let long = LongCompletions::new("/done").after(Duration::ZERO);
+        let layer = ChunkedUploadLayer::new(uploads).long_completions(long);
+        let gate = watch::Sender::new(false);
+        let open = gate.clone();
+        let client = Client::around(layer, move |_| {
+            let mut gate = open.subscribe();
+            async move {
+                gate.wait_for(|open| *open).await.unwrap();
+                Response::default()
+            }
+        });
+        let id = client.upload(b"abc").await;
+        let ask = || {
+            let request = http::Request::get(format!("/done/{id}"));
+            client.send(request.body(TestBody::empty()).unwrap())
+        };
+        let accepted = ("answers_total dialect=chunked as=accepted", 1.0);
+        values.told();
+        assert_eq!(client.complete(&id, &md5(b"abc")).await.status, 202);
+        assert_told(&values, &[accepted], "the handler runs");
+        assert_eq!(client.complete(&id, &md5(b"abc")).await.status, 202);
+        assert_told(&values, &[accepted], "it still does");
+        assert_eq!(ask().await.status, 202);
+        assert_told(&values, &[("answers_total dialect=other as=accepted", 1.0)], "at its address");
+        gate.send_replace(true);
+        until("it is answered", async || ask().await.status == 200).await;
+        values.told();
+        assert_eq!(client.complete(&id, &md5(b"abc")).await.status, 200);
+        assert_told(&values, &[("answers_total dialect=chunked as=kept", 1.0)], "again");
     });
 }
 

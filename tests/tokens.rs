@@ -20,8 +20,8 @@ use tower_chunked_upload::policy::Verification;
 use tower_chunked_upload::store::MemoryStore;
 use tower_chunked_upload::{
     ByToken, Candidate, ChunkedUploadLayer, CompletedUpload, Context, ErrorKind, Event, Filter,
-    NewUpload, Observer, Owner, Policy, Refusal, Resumable, TokenKeys, Tus, UploadToken, Uploads,
-    UploadsBuilder,
+    LongCompletions, NewUpload, Observer, Owner, Policy, Refusal, Resumable, TokenKeys, Tus,
+    UploadToken, Uploads, UploadsBuilder,
 };
 
 use support::request_with as request;
@@ -285,6 +285,28 @@ fn an_upload_goes_on_by_its_token_when_the_session_has_ended() {
             assert_eq!(handed.expect("by token").owner(), Some(&Owner::new("alice")), "{way:?}");
         }
     });
+}
+
+#[tokio::test]
+async fn the_kept_answer_of_a_completion_is_told_by_token() {
+    let site = Site::with(memory(), |layer| {
+        let long = LongCompletions::new("/done").after(HOUR);
+        layer.accept_tokens(&keys(7)).long_completions(long)
+    });
+    let other = site.begin(Way::Raw, "bob").await;
+    let other = site.token("bob", &other).await;
+    for way in Way::ALL {
+        let id = site.begin(way, "alice").await;
+        let token = site.token("alice", &id).await;
+        for request in [Some(way.rest(&id)), way.end(&id)].into_iter().flatten() {
+            site.send(bearing(&token, request)).await;
+        }
+        let ask = || request("GET", &format!("/done/{id}"), &[], TestBody::empty());
+        refused(&site.send(ask()).await, "unauthenticated");
+        refused(&site.send(bearing(&other, ask())).await, "token-invalid");
+        let told = site.send(bearing(&token, ask())).await;
+        assert!(told.status.is_success(), "{way:?} {told:?}");
+    }
 }
 
 #[tokio::test]

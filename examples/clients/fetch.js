@@ -71,8 +71,10 @@ async function complete(session, url, id, md5) {
     const completeUrl = `${url.replace(/\/+$/, "")}_complete`;
     return await request(session, completeUrl, { method: "POST", body });
   } catch (error) {
+    // Nobody works on it any more, perhaps after a crash.
+    if (error.answer?.code === "not-completing") return complete(session, url, id, md5);
     // The response to an earlier try may have been lost, or may still be pending.
-    const isOver = ["already-complete", "finishing"].includes(error.answer?.code);
+    const isOver = ["already-complete", "answer-not-kept", "finishing"].includes(error.answer?.code);
     if (error.status && !isOver) throw error;
     for (;;) {
       const answer = await request(session, `${url}?upload_id=${id}`);
@@ -89,7 +91,14 @@ async function request(session, url, options = {}, triesLeft = 8, seconds = 1) {
   if (session.ended) headers["Upload-Token"] = session.token;
   const response = await fetch(url, { ...options, headers }).catch(() => null);
   session.token = response?.headers.get("Upload-Token") ?? session.token;
-  if (response?.ok) return response.json();
+  if (response?.ok) {
+    const answer = await response.json();
+    if (response.status !== 202 || answer.status !== "finishing") return answer;
+    // It takes long, and its answer will be there.
+    const address = response.headers.get("Location");
+    await pause(Number(response.headers.get("Retry-After")) || 1);
+    return request(session, new URL(address, response.url));
+  }
   // The user's session has ended: the upload goes on by its token, if the server gave one.
   if ([401, 403].includes(response?.status) && session.token && !session.ended) {
     session.ended = true;

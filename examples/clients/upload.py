@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import uuid
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter, Retry
@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter, Retry
 URL = "http://127.0.0.1:3000/api/chunked_upload"
 CHUNK_BYTES = int(os.environ.get("CHUNK_BYTES", 8_000_000))
 TIMEOUT = (10, 300)
-OVER = ("already-complete", "finishing")
+OVER = ("already-complete", "answer-not-kept", "finishing")
 TOKEN = "Upload-Token"
 
 
@@ -110,6 +110,9 @@ def complete(server, url, upload_id, md5):
     try:
         return ask(server, "POST", complete_url, data={"upload_id": upload_id, "md5": md5})
     except Refused as refused:
+        # Nobody works on it any more, perhaps after a crash.
+        if refused.answer.get("code") == "not-completing":
+            return complete(server, url, upload_id, md5)
         # The response to an earlier try may have been lost, or may still be pending.
         if refused.answer.get("code") not in OVER:
             raise
@@ -131,6 +134,11 @@ def ask(server, method, url, **request):
         # The user's session has ended: the upload goes on by its token.
         server.headers[TOKEN] = server.token
         return ask(server, method, url, **request)
+    if response.status_code == 202 and response.json().get("status") == "finishing":
+        # A completion that takes long: its answer will be there.
+        wait = response.headers.get("Retry-After", "")
+        time.sleep(int(wait) if wait.isdigit() else 1)
+        return ask(server, "GET", urljoin(response.url, response.headers["Location"]))
     if not response.ok:
         raise Refused(response)
     return response.json()

@@ -16,6 +16,9 @@
 //!
 //! With `WIRE_TOKEN_SECRET`, of at least 32 bytes, answers hand out tokens that are good for an hour.
 //!
+//! With `WIRE_KEEP_SECONDS` the answers to completions are kept, and one that takes more than
+//! `WIRE_LONG_MILLIS` has an address below `/completions`.
+//!
 //! With `WIRE_BUCKET`, named as in the example `cluster`, the uploads are in a bucket, and
 //! `WIRE_LEASE_SECONDS` (1) is the lease for completions. With `WIRE_NODES`, that number of servers
 //! share the uploads behind a balancer.
@@ -45,8 +48,8 @@ use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt as _};
 use tower_chunked_upload::store::{BucketStore, Durability, FileCalls, FsStore};
 use tower_chunked_upload::{
-    Chunked, ChunkedUploadLayer, CompletedUpload, Context, OperatorUploads, Owner, Policy, Refusal,
-    RequestBody, Resumable, Status, TokenKeys, Tus, Uploads,
+    Chunked, ChunkedUploadLayer, CompletedUpload, Context, LongCompletions, OperatorUploads, Owner,
+    Policy, Refusal, RequestBody, Resumable, Status, TokenKeys, Tus, Uploads,
 };
 
 use self::nodes::{Nodes, told_to_end};
@@ -138,6 +141,16 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
     let layer = match env::var("WIRE_TOKEN_SECRET") {
         Ok(secret) => layer.hand_out_tokens(&TokenKeys::new(secret)?, TOKEN_LIFE),
         Err(_) => layer,
+    };
+    let layer = match number("WIRE_KEEP_SECONDS")? {
+        Some(seconds) => layer.keep_answers(Duration::from_secs(seconds)),
+        None => layer,
+    };
+    let layer = match number("WIRE_LONG_MILLIS")? {
+        Some(millis) => layer.long_completions(
+            LongCompletions::new("/completions").after(Duration::from_millis(millis)),
+        ),
+        None => layer,
     };
     let finished = uploads.for_operator();
     let application =

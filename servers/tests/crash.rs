@@ -314,6 +314,77 @@ fn kills_at_random_moments_of_a_completion_lose_no_file() {
     println!("{tries} kills during a completion: {found:?}");
 }
 
+/// The client has sent its completion and read nothing.
+#[test]
+fn an_answer_that_nobody_has_read_before_a_kill_is_given_after_it() {
+    let world = World::new();
+    let settings = [("WIRE_KEEP_SECONDS", "3600"), ("WIRE_LONG_MILLIS", "60000")];
+    let plan = Plan::of_length(seed(), 0, 100_000);
+    let server = world.start(&settings);
+    let id = server.upload_whole(&plan);
+    let request = complete_request(&id, &plan.md5);
+    let mut stream = server.connect();
+    stream.write_all(&request).unwrap();
+    until("the file is taken", || {
+        status(server.addr, &id).is_ok_and(|standing| standing["status"] == "complete")
+    });
+    server.kill();
+    drop(stream);
+
+    let server = world.start(&settings);
+    let get = format!("GET /completions/{id} HTTP/1.1\r\nHost: here\r\n\r\n");
+    let first = ask(server.addr, &request).unwrap();
+    assert_eq!((first.status, &first.json["deliveries"]), (200, &1.into()));
+    for again in [&request[..], get.as_bytes()] {
+        let again = ask(server.addr, again).unwrap();
+        assert_eq!((again.status, &again.json), (200, &first.json));
+    }
+    assert_eq!(world.deliveries(&id), 1);
+    assert!(fs::read(world.final_of(&id)).unwrap() == plan.content, "the file differs");
+    world.no_panic();
+}
+
+/// Whenever the server was killed, the same completion is answered, and the handler does not run again
+/// once its answer has been kept.
+#[test]
+fn a_kill_during_a_completion_loses_no_answer_that_was_kept() {
+    let world = World::new();
+    let mut random = Random::new(seed());
+    let mut found = BTreeMap::new();
+    let tries = if is_long() { 80 } else { 8 };
+    for number in 0..tries {
+        let plan = Plan::of_length(random.next(), number, 100_000);
+        let keeps = [("WIRE_KEEP_SECONDS", "3600"), ("WIRE_LONG_MILLIS", "60000")];
+        let settings = [&keeps, random.settings()].concat();
+        let server = world.start(&settings);
+        let id = server.upload_whole(&plan);
+        let request = complete_request(&id, &plan.md5);
+        let mut stream = server.connect();
+        stream.write_all(&request).unwrap();
+        thread::sleep(Duration::from_micros(random.below(6000)));
+        server.kill();
+
+        let server = world.start(&settings);
+        let (status, before) = (server.standing(&id)["status"].clone(), world.deliveries(&id));
+        let address = format!("/completions/{id}");
+        let get = format!("GET {address} HTTP/1.1\r\nHost: here\r\n\r\n");
+        let asked = ask(server.addr, get.as_bytes()).unwrap();
+        assert_eq!(asked.status, if status == "complete" { 200 } else { 409 }, "{}", asked.json);
+        let answers = [(); 2].map(|()| ask(server.addr, &request).unwrap());
+        for answer in &answers {
+            assert_eq!((answer.status, &answer.json), (200, &answers[0].json));
+        }
+        let runs = before + u64::from(status != "complete");
+        assert_eq!(world.deliveries(&id), runs, "{status}");
+        let asked = ask(server.addr, get.as_bytes()).unwrap();
+        assert_eq!((asked.status, &asked.json), (200, &answers[0].json));
+        server.kill();
+        *found.entry(format!("{status} after {before} runs")).or_insert(0) += 1;
+    }
+    world.no_panic();
+    println!("{tries} kills during a completion: {found:?}");
+}
+
 /// Bytes of an upload that nobody was told of, and the bytes of a chunk whose upload is not yet
 /// known, are gone after the restart.
 #[test]

@@ -76,7 +76,9 @@ fn a_slow_upload_takes_its_small_buffer_and_little_else() {
     let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
     runtime.block_on(async {
         let uploads = Uploads::builder(store).build().unwrap();
-        let inner = tower::service_fn(async |_: Request<_>| Ok::<_, Infallible>(Response::new(())));
+        let inner = tower::service_fn(async |_: Request<_>| {
+            Ok::<_, Infallible>(Response::new(String::new()))
+        });
         let service = ChunkedUploadLayer::new(uploads).layer(inner);
         let stall = async |stored: u64| {
             let request = Request::post("/api/chunked_upload")

@@ -22,7 +22,7 @@ use crate::id::UploadId;
 use crate::log;
 use crate::metric::Timer;
 use crate::store::{Commit, DynWriter, Handover, Reader, StoreError};
-use crate::upload::{Owner, Status, Upload};
+use crate::upload::{KeptAnswer, Owner, Status, Upload};
 
 /// A finished upload, handed over to the application until it has taken the file or not.
 ///
@@ -78,6 +78,7 @@ impl Lease {
                 path: Mutex::new(writer.path()),
                 known_total: Mutex::new(known_total),
                 persisted: AtomicBool::new(false),
+                answer: Mutex::default(),
                 state: tokio::sync::Mutex::new(FileState::HandedOver(writer)),
                 digest: upload.digest(),
                 upload,
@@ -102,6 +103,8 @@ async fn give(
 ) -> Result<Result<(Upload, Option<u64>), Outdated>, Error> {
     let mut upload = writer.upload().clone();
     let known_total = upload.total();
+    // It was about the hand-over before.
+    upload.answer = None;
     verify_parts(engine, &upload).await?;
     let (sums, read) = verify(engine, writer, &upload, digests).await?;
     if digests.iter().any(|digest| sums.digest(digest.algorithm()) != Some(*digest)) {
@@ -282,6 +285,12 @@ impl Completion {
         self.settle(Status::Open).await
     }
 
+    /// Keeps what the application has answered with the record, as soon as [`finish`](Self::finish) or
+    /// [`reopen`](Self::reopen) notes what that means for the upload.
+    pub fn keep_answer(&self, answer: impl Into<Option<KeptAnswer>>) {
+        *lock(&self.file.shared.answer) = answer.into().map(Box::new);
+    }
+
     /// Returns whether the application has [discarded](CompletedUpload::discard) the upload in the
     /// meantime.
     pub async fn is_discarded(&self) -> bool {
@@ -420,6 +429,8 @@ struct Shared {
     known_total: Mutex<Option<u64>>,
     /// Whether the application has moved the file.
     persisted: AtomicBool,
+    /// What the application has answered, if that is to be kept.
+    answer: Mutex<Option<Box<KeptAnswer>>>,
     state: tokio::sync::Mutex<FileState>,
 }
 
@@ -429,6 +440,7 @@ impl Shared {
     fn settled(&self, status: Status) -> Upload {
         let mut upload = self.upload.clone();
         upload.progress.status = status;
+        upload.answer = lock(&self.answer).take();
         if status == Status::Complete
             && upload.is_joined()
             && self.persisted.load(Ordering::Relaxed)

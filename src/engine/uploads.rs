@@ -23,7 +23,7 @@ use super::watch::Watch;
 use crate::checksum::Digest;
 use crate::id::UploadId;
 use crate::store::{Reader, Store};
-use crate::upload::{Dialect, Owner, Upload};
+use crate::upload::{Dialect, KeptAnswer, Owner, Upload};
 
 /// Uploads in a store, for use with or without HTTP. A clone refers to the same uploads.
 ///
@@ -226,6 +226,17 @@ impl Uploads {
     /// `None` if there is no limit.
     pub fn max_bytes(&self) -> Option<u64> {
         self.engine.max_bytes
+    }
+
+    /// Returns the answer of the application that is [kept](Completion::keep_answer) with an upload,
+    /// unless its time is over.
+    pub fn kept_answer<'a>(&self, upload: &'a Upload) -> Option<&'a KeptAnswer> {
+        upload.answer.as_deref().filter(|answer| self.engine.now() < answer.until)
+    }
+
+    /// The time by the [clock](UploadsBuilder::clock) of the uploads.
+    pub fn now(&self) -> SystemTime {
+        self.engine.now()
     }
 
     /// Returns the limit, capped at what the store can hold.

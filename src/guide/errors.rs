@@ -38,6 +38,8 @@
 //! | `quota-exceeded` | 413, 429, 507 | 413, 429, 507 | 413, 429, 507 | [a quota](super::limits) of one owner (in bytes: 413, in uploads: 429) or of all (507) is reached: complete or cancel another upload, or wait |
 //! | `key-reused` | 409 | 409 | 409 | the [`Idempotency-Key`](super::idempotency) was used for an upload with other parameters: use a new key |
 //! | `malformed-key` | 400 | 400 | 400 | the `Idempotency-Key` is no [key](super::idempotency#what-is-a-key), for example too short |
+//! | `not-completing` | 409 | 409 | 409 | at [the address of a completion](super::long_completions#what-if-the-handler-takes-long): nobody completes the upload now: send the completion again |
+//! | `answer-not-kept` | 410 | 410 | 410 | at the same address: the application has taken the file, and its response is not known any more |
 //! | `too-large` | 400 | 413 | 413 | the file is larger than [allowed](super::limits): tell the user |
 //! | `too-small` | – | – | 400 | the request, or the whole upload, has fewer bytes than allowed |
 //! | `too-long` | 400 | 413 | 400 | more bytes arrived than were announced: a bug in the client |

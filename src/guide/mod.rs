@@ -18,6 +18,7 @@ pub mod idempotency;
 pub mod layer_order;
 pub mod layers;
 pub mod limits;
+pub mod long_completions;
 // The code of these runs as doctests of `servers` and `recipes`, which have the crates for it.
 #[cfg(not(doctest))]
 pub mod nodes;

@@ -27,13 +27,14 @@
 //!
 //! | field | what it is |
 //! |---|---|
-//! | `dialect` | `chunked`, `tus` or `resumable` |
-//! | `action` | `create`, `append`, `complete`, `status`, `cancel`, `options` or `other`. The chunked protocol has no `create`: the first chunk is an `append` |
+//! | `dialect` | `chunked`, `tus` or `resumable`; `other` at [the address of a completion](super::long_completions#what-if-the-handler-takes-long) |
+//! | `action` | `create`, `append`, `complete`, `completion`, `status`, `cancel`, `options` or `other`. The chunked protocol has no `create`: the first chunk is an `append` |
 //! | `upload` | [the fingerprint](#how-do-i-find-the-upload-that-a-log-line-is-about) of the upload's id |
 //! | `owner` | the upload's owner, if [`log_owners`](crate::ChunkedUploadLayer::log_owners) is on |
 //! | `offset` | how many bytes the upload has after the request |
 //! | `received` | how many bytes of the request's body arrived |
 //! | `status`, `code` | the status of the response; [the code](super::errors#what-does-each-code-mean) of a refusal |
+//! | `answer` | `kept` if the layer repeated [an earlier response of the handler](super::long_completions), `accepted` if the handler has not responded yet |
 //! | `seconds` | how long it took until the response began |
 //!
 //! The layer calls your [`Policy`](crate::Policy), [`Observer`](crate::Observer) and handler within
@@ -120,6 +121,7 @@
 //! | `chunked_upload_received_bytes_total` | counter: bytes of files that arrived |
 //! | `chunked_upload_committed_bytes_total` | counter: bytes of files that were acknowledged. Received bytes beyond these were discarded, and had to be sent again |
 //! | `chunked_upload_refusals_total` | counter: requests that were refused or failed, with the labels `dialect` (`chunked`, `tus`, `resumable`) and [`code`](super::errors#what-does-each-code-mean) |
+//! | `chunked_upload_answers_total` | counter: completions that the handler has not answered just now, with the labels `dialect` (`other` at [the address of a completion](super::long_completions#what-if-the-handler-takes-long)) and `as`: `kept` if its response was repeated, `accepted` if it has not responded yet |
 //! | `chunked_upload_takeovers_total` | counter: requests that were stopped for a newer one of the same upload, with the label `by`: a `request` to this process, or another `process` |
 //! | `chunked_upload_append_duration_seconds` | histogram: from the start of a chunk to its acknowledgement, so it includes the client's network |
 //! | `chunked_upload_commit_duration_seconds` | histogram: writing the last bytes of a chunk and its record |

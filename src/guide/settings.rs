@@ -61,6 +61,8 @@
 //! | [`tus`](crate::ChunkedUploadLayer::tus): speaks [tus](#tus) | off |
 //! | [`resumable`](crate::ChunkedUploadLayer::resumable): speaks [the draft of the IETF](#resumable-uploads-for-http) | off |
 //! | [`log_owners`](crate::ChunkedUploadLayer::log_owners): whether the log has the names of owners (feature `tracing`) | no |
+//! | [`keep_answers`](crate::ChunkedUploadLayer::keep_answers), [`keep_answer_headers`](crate::ChunkedUploadLayer::keep_answer_headers): for how long the handler's responses are kept, and with which headers | not kept |
+//! | [`long_completions`](crate::ChunkedUploadLayer::long_completions): [whether and when](super::long_completions) a client gets 202 while the handler runs | off |
 //! | [`accept_tokens`](crate::ChunkedUploadLayer::accept_tokens), [`hand_out_tokens`](crate::ChunkedUploadLayer::hand_out_tokens): whether an upload goes on by [token](super::tokens) when the session has ended (feature `tokens`) | no |
 //! | [`max_completion_bytes`](crate::ChunkedUploadLayer::max_completion_bytes) | 64 KiB |
 //! | [`idle_timeout`](crate::ChunkedUploadLayer::idle_timeout): how long a body may be silent | 60 s |

@@ -30,7 +30,7 @@ impl Request {
 
     pub(crate) fn has_failed(&self, _: u16, _: &str, _: Option<&(dyn Error + 'static)>) {}
 
-    pub(crate) fn is_answered(&self, _: u16, _: Option<&'static str>) {}
+    pub(crate) fn is_answered(&self, _: u16, _: Option<&'static str>, _: Option<&'static str>) {}
 }
 
 pub(crate) fn in_span<F: Future>(work: F) -> F {

@@ -47,6 +47,7 @@ impl Request {
             received = Empty,
             status = Empty,
             code = Empty,
+            answer = Empty,
             seconds = Empty,
         );
         let (upload, offset) = (OnceLock::new(), OnceLock::new());
@@ -120,12 +121,21 @@ impl Request {
         );
     }
 
-    /// Notes the answer, with its code if it is a refusal.
-    pub(crate) fn is_answered(&self, status: u16, code: Option<&'static str>) {
+    /// Notes the answer, with its code if it is a refusal, and what it is if the application has not
+    /// given it just now.
+    pub(crate) fn is_answered(
+        &self,
+        status: u16,
+        code: Option<&'static str>,
+        answer: Option<&'static str>,
+    ) {
         let Seen { span, begun, .. } = &*self.0;
         span.record("status", status);
         if let Some(code) = code {
             span.record("code", code);
+        }
+        if let Some(answer) = answer {
+            span.record("answer", answer);
         }
         span.record("seconds", begun.elapsed().as_secs_f64());
         trace!(target: TARGET, "upload request answered");

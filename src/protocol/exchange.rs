@@ -13,6 +13,7 @@ use super::body::{BodyError, Incoming, Payload};
 use super::caller::Caller;
 use super::first_bytes::Rejected;
 use super::hand_over::{self, Discards, Finish, Finished, Outcome, Pending};
+use super::kept::Answers;
 use super::token::{Presented, Tokens};
 use crate::cors::Cors;
 use crate::engine::{Error, ErrorKind, OwnerUploads, ShutdownGuard, Uploads};
@@ -96,6 +97,7 @@ pub(crate) struct Settings {
     pub(crate) drain: (u64, Duration),
     pub(crate) tokens: Tokens,
     pub(crate) log: log::Settings,
+    pub(crate) answers: Answers,
 }
 
 /// A request without its body, and the client that waits for its answer.
@@ -125,6 +127,7 @@ impl Settings {
             drain: (32 * 1024 * 1024, Duration::from_secs(10)),
             tokens: Tokens::default(),
             log: log::Settings::default(),
+            answers: Answers::default(),
         }
     }
 }
@@ -230,7 +233,11 @@ impl<'a> Exchange<'a> {
     }
 
     fn serving(&self, uploads: OwnerUploads) -> OwnerUploads {
-        let uploads = uploads.for_dialect(self.dialect);
+        let uploads = match self.dialect {
+            // The address of a completion is the same in all dialects.
+            policy::Dialect::Other => uploads,
+            dialect => uploads.for_dialect(dialect),
+        };
         let arrived = self.caller.arrived();
         match self.token.admits() {
             false => uploads.for_request(arrived, &self.parts.extensions),
@@ -347,11 +354,12 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
             match hand_over::verify(&exchange, pending).await {
                 // The body has been read completely.
                 Ok(pending) => {
+                    let late = settings.late(&parts, &pending);
                     dialect.prepare(&mut parts, pending.completion.file().record());
                     token.mark_extensions(&mut parts.extensions);
                     parts.extensions.insert(pending.completion.file().clone());
                     let request = Request::from_parts(parts, replay);
-                    return Outcome::Finished(Box::new(Finished { request, pending }));
+                    return Outcome::Finished(Box::new(Finished { request, pending, late }));
                 }
                 Err(problem) => refused.frame_refusal(refuse(dialect, problem, seen)),
             }
@@ -392,7 +400,7 @@ pub(crate) fn refuse<D: Dialect>(
 }
 
 /// Adds the headers that all answers of the layer have.
-fn with_headers(mut response: Response<Bytes>) -> Response<Bytes> {
+pub(crate) fn with_headers(mut response: Response<Bytes>) -> Response<Bytes> {
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

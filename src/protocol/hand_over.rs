@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING};
 use http::{HeaderMap, Request, Response, StatusCode};
 
 use super::body::Answered;
@@ -13,6 +14,7 @@ use crate::engine::{Completion, Error, ErrorKind};
 use crate::log;
 use crate::policy::{Action, Verification};
 use crate::store::Reader;
+use crate::upload::KeptAnswer;
 
 /// The outcome of a request that a dialect handles.
 pub(crate) enum Outcome {
@@ -26,6 +28,14 @@ pub(crate) enum Outcome {
 pub(crate) struct Finished {
     pub(crate) request: Request<Replay>,
     pub(crate) pending: Pending,
+    /// `None` if the client waits for the inner service, however long it takes.
+    pub(crate) late: Option<Late>,
+}
+
+/// What a client gets that has waited long enough.
+pub(crate) struct Late {
+    pub(crate) after: Duration,
+    pub(crate) answer: Response<Bytes>,
 }
 
 /// Whether the stored file could not be read while the inner service read its body.
@@ -146,10 +156,18 @@ impl Pending {
         log::not_taken(self.completion.file().id(), status);
     }
 
+    pub(crate) fn framing(&self) -> &Framing {
+        &self.framing
+    }
+
+    /// Keeps the answer with the record, when that says what the answer means.
+    pub(crate) fn keep(&self, answer: Option<KeptAnswer>) {
+        self.completion.keep_answer(answer);
+    }
+
     /// Records whether the inner service has taken the file. If this fails, the upload could not be
     /// marked as complete, and the inner service's answer must not be sent.
-    pub(crate) async fn settle(self, verdict: Verdict) -> Result<Framing, Error> {
-        let framing = self.framing.clone();
+    pub(crate) async fn settle(self, verdict: Verdict) -> Result<(), Error> {
         if verdict != Verdict::Taken {
             // The upload can be completed again even if this fails.
             let id = *self.completion.file().id();
@@ -159,7 +177,7 @@ impl Pending {
         } else if !self.completion.is_discarded().await {
             self.completion.finish().await?;
         }
-        Ok(framing)
+        Ok(())
     }
 
     async fn give_back(self, verdict: Verdict) -> Result<(), Error> {
@@ -173,6 +191,13 @@ impl Pending {
 }
 
 impl Framing {
+    /// Whether the dialect sets this header in some answer.
+    pub(super) fn sets(&self, name: &HeaderName) -> bool {
+        let taken = self.taken.iter().map(|taken| &taken.headers);
+        let mut all = [&self.headers, &self.not_taken, &self.failed].into_iter().chain(taken);
+        all.any(|headers| headers.contains_key(name))
+    }
+
     /// Changes an answer of the inner service, and drops its body if the dialect has no place for
     /// it.
     pub(crate) fn frame<B>(self, answer: Response<B>) -> Response<Option<B>> {

@@ -5,12 +5,14 @@
 mod body;
 mod caller;
 pub(crate) mod chunked;
+pub(crate) mod completions;
 pub(crate) mod disposition;
 mod exchange;
 mod first_bytes;
 mod hand_over;
 mod headers;
 mod idempotency;
+mod kept;
 mod location;
 mod path;
 mod refusals;
@@ -25,6 +27,7 @@ pub(crate) use self::exchange::{
 };
 pub(crate) use self::first_bytes::Beginning;
 pub(crate) use self::hand_over::{
-    Discards, Finish, Finished, Framing, Outcome, Replay, Taken, Unreadable, Verdict,
+    Discards, Finish, Finished, Framing, Outcome, Pending, Replay, Taken, Unreadable, Verdict,
 };
 pub(crate) use self::idempotency::{Begun, IDEMPOTENCY_KEY, begin, idempotency_key};
+pub(crate) use self::kept::{Given, MAX_BODY};

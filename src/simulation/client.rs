@@ -3,17 +3,18 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 use tokio::time::sleep;
 
 use super::Checked;
-use super::known::{Attempt, Fate, Known, Request, TELLING};
+use super::known::{Attempt, Fate, Known, REFUSED, Request, TAKEN, TELLING};
 use super::world::{Answer, LIFE, Node, World};
 use crate::checksum::Running;
 use crate::store::bucket::Mutation;
 use crate::{
-    AppendMode, CompletedUpload, Error, ErrorKind, IdempotencyKey, NewUpload, Owner, OwnerUploads,
-    Status, UploadId, UploadToken,
+    AppendMode, CompletedUpload, Error, ErrorKind, IdempotencyKey, KeptAnswer, NewUpload, Owner,
+    OwnerUploads, Status, UploadId, UploadToken,
 };
 
 /// A client of one upload.
@@ -40,7 +41,7 @@ enum Failed {
 
 /// How the application has ended a completion.
 enum Ended {
-    Taken(Vec<u8>, Option<object_store::path::Path>),
+    Taken(Vec<u8>, Option<object_store::path::Path>, Bytes),
     NotTaken,
     Refused(Error),
     /// It was told that somebody else has the file.
@@ -496,9 +497,10 @@ impl Client {
             Answer::Failed(_) | Answer::Lost => Ended::Unknown,
         };
         match ended {
-            Ended::Taken(bytes, target) => {
+            Ended::Taken(bytes, target, answer) => {
                 self.note("completed");
                 let mut known = self.known();
+                known.answered(&answer)?;
                 known.end(true);
                 known.finishing -= 1;
                 known.target = target;
@@ -519,11 +521,19 @@ impl Client {
                 let certain = *error.kind() != ErrorKind::Store;
                 self.failed(&request, &error)?;
                 self.known().end(certain);
-                self.again().await
+                match error.kind() {
+                    // The answer to it is that of the one before.
+                    ErrorKind::AlreadyComplete => self.status().await,
+                    _ => self.again().await,
+                }
             }
             Ended::Unknown => {
                 self.known().end(false);
-                Ok(())
+                // The answer is lost, so the client asks again.
+                match self.world.flip() {
+                    true => Box::pin(self.complete()).await,
+                    false => Ok(()),
+                }
             }
             Ended::Wrong(wrong) => Err(wrong),
         }
@@ -572,25 +582,35 @@ impl Client {
         }
         match bytes {
             Some(bytes) if persisted && !world.one_in(4) => {
+                let answer = Bytes::from(format!("run {}", self.known().answers.len()));
+                completion.keep_answer(self.kept(TAKEN, &answer));
                 self.known().finishing += 1;
+                self.known().answers.push(answer.clone());
                 match completion.finish().await {
                     Ok(upload) if upload.status() == Status::Complete => {
-                        Ended::Taken(bytes, target)
+                        Ended::Taken(bytes, target, answer)
                     }
                     Ok(upload) => Ended::Wrong(format!("it ended as {:?}", upload.status())),
                     Err(error) if *error.kind() == ErrorKind::Superseded => Ended::Overtaken,
                     Err(_) => Ended::Unknown,
                 }
             }
-            _ if world.flip() => match completion.reopen().await {
-                Ok(_) => Ended::NotTaken,
-                Err(_) => Ended::Unknown,
-            },
+            _ if world.flip() => {
+                completion.keep_answer(self.kept(REFUSED, &Bytes::new()));
+                match completion.reopen().await {
+                    Ok(_) => Ended::NotTaken,
+                    Err(_) => Ended::Unknown,
+                }
+            }
             _ => {
                 drop(completion);
                 Ended::Unknown
             }
         }
+    }
+
+    fn kept(&self, status: u16, body: &Bytes) -> KeptAnswer {
+        KeptAnswer::new(status, body.clone(), self.world.cloud.now() + LIFE)
     }
 
     /// The application reads its file.
@@ -682,9 +702,15 @@ impl Client {
             Ok(None) => return Ok(Err("all is well, and it cannot be read".to_owned())),
             Err(wrong) => return Ok(Err(wrong)),
         };
+        let answer = Bytes::from_static(b"home");
+        completion.keep_answer(self.kept(TAKEN, &answer));
         self.known().finishing += 1;
+        self.known().answers.push(answer.clone());
         completion.finish().await?;
         let mut known = self.known();
+        if let Err(wrong) = known.answered(&answer) {
+            return Ok(Err(wrong));
+        }
         known.finishing -= 1;
         known.end(true);
         Ok(known.taken(&request, bytes))

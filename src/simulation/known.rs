@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use object_store::path::Path;
 
 use super::Checked;
@@ -27,6 +28,9 @@ pub(super) struct Known {
     pub(super) finishing: usize,
     /// The bytes that the application has taken.
     pub(super) taken: Option<Vec<u8>>,
+    /// What it may have said then, and what it has if anybody knows.
+    pub(super) answers: Vec<Bytes>,
+    answer: Option<Bytes>,
     /// Where they must be for ever.
     pub(super) target: Option<Path>,
     /// Somebody has begun to complete it.
@@ -88,6 +92,8 @@ impl Known {
             cancelling: 0,
             finishing: 0,
             taken: None,
+            answers: Vec::new(),
+            answer: None,
             target: None,
             handed: false,
             completed: false,
@@ -192,6 +198,15 @@ impl Known {
         self.gone(offset)
     }
 
+    /// This is what a client was told that the application has said, or would be.
+    pub(super) fn answered(&mut self, answer: &Bytes) -> Checked {
+        let first = self.answer.get_or_insert_with(|| answer.clone());
+        match first == answer && self.answers.contains(answer) {
+            true => Ok(()),
+            false => Err(format!("the application has said {first:?}, and not {answer:?}")),
+        }
+    }
+
     /// An observer was told that it is complete.
     pub(super) fn completed(&mut self) -> Checked {
         if std::mem::replace(&mut self.completed, true) {
@@ -270,7 +285,13 @@ impl Known {
     }
 
     /// What a record says must be possible, if the upload was taken before it was asked for or not.
-    pub(super) fn check_record(&self, upload: &Upload, finished: bool) -> Checked {
+    pub(super) fn check_record(&mut self, upload: &Upload, finished: bool) -> Checked {
+        match (upload.status(), upload.answer.as_deref()) {
+            (Status::Complete, Some(kept)) if kept.status == TAKEN => self.answered(&kept.body)?,
+            (Status::Open, Some(kept)) if kept.status == REFUSED => {}
+            (Status::Open | Status::Finishing, None) => {}
+            (status, answer) => return Err(format!("a record that is {status:?} has {answer:?}")),
+        }
         match upload.status() {
             Status::Complete if !self.may_be_complete() => Err("nobody completed it".to_owned()),
             Status::Finishing if !self.handed => Err("nobody was handed it".to_owned()),
@@ -334,6 +355,9 @@ impl Known {
     }
 }
 
+/// The answers of an application that has taken the file, or has not.
+pub(super) const TAKEN: u16 = 200;
+pub(super) const REFUSED: u16 = 422;
 /// By so much clocks differ at most, and more.
 pub(super) const DOUBT: Duration = Duration::from_secs(20);
 /// So many bytes tell one chunk from another.

@@ -78,6 +78,8 @@ fn each_mistake_is_found() {
         Mutation::NoGrace,
         Mutation::NoKeys,
         Mutation::NoUploadInToken,
+        Mutation::NoAnswer,
+        Mutation::RunsAgain,
     ] {
         let found = search(0..400, mutation, false, &Mutex::default());
         println!("{mutation:?}: {found:?}");

@@ -68,7 +68,7 @@ impl Plan {
         let large = dice.u8(0..4) == 0;
         let segments = if large { [3000, 10_000, 20_000, 50_000] } else { [7, 40, 150, 1000] };
         let expiry = if dice.bool() { Expiry::AfterCreation } else { Expiry::AfterLastChunk };
-        Self {
+        let mut plan = Self {
             nodes: dice.usize(2..=4),
             uploads: dice.usize(1..=4),
             steps: dice.usize(4..=16),
@@ -85,7 +85,15 @@ impl Plan {
             freezes: dice.bool(),
             sweeps: often(dice),
             mutation,
+        };
+        if mutation == Mutation::NoGrace {
+            // Few seeds have all that it takes: an upload that is removed and collected while a
+            // request to it is on its way.
+            (plan.cancels, plan.races, plan.sweeps) = (true, true, true);
+            plan.weather.late = 120;
+            plan.weather.doubled = 120;
         }
+        plan
     }
 }
 
@@ -308,7 +316,7 @@ impl World {
             (record, file)
         })
         .await;
-        let (known, now) = (known.lock().unwrap(), self.cloud.now());
+        let (mut known, now) = (known.lock().unwrap(), self.cloud.now());
         let record = match record {
             Err(StoreError::NotFound | StoreError::Removed { .. }) if !known.must_live(now) => {
                 return Ok(());
@@ -318,7 +326,8 @@ impl World {
         if known.must_be_gone() {
             return Err("it is gone and still there".to_owned());
         }
-        known.check_record(&record, known.finished)?;
+        let finished = known.finished;
+        known.check_record(&record, finished)?;
         if record.offset() < known.floor {
             return Err(format!("it stood at {}, its record says {record:?}", known.floor));
         }

@@ -218,6 +218,35 @@ for (const [name, interpreter] of Object.entries(PROGRAMS)) {
 describe("upload.py", TIMEOUT, () => {
   const PYTHONPATH = process.env.PYTHONPATH ?? path.join(ROOT, "target/python");
   const env = { ...process.env, PYTHONPATH };
+  test("follows a completion that takes long to its end", async () => {
+    const file = await randomFile(folder, "long.bin", 10);
+    const id = "5230ec1f59d1485d9d7974b853802e31";
+    const asked = [];
+    const late = createServer((request, response) => {
+      request.resume().on("end", () => {
+        asked.push(`${request.method} ${request.url}`);
+        const headers = { "Content-Type": "application/json", Location: `/done/${id}`, "Retry-After": "0" };
+        const answer = (status, body) => {
+          response.writeHead(status, headers).end(JSON.stringify({ upload_id: id, ...body }));
+        };
+        if (!request.url.startsWith("/done/") && !request.url.endsWith("_complete")) {
+          return answer(200, { offset: 10 });
+        }
+        return asked.length < 4 ? answer(202, { status: "finishing" }) : answer(200, { saved: "here" });
+      });
+    }).listen(0, "127.0.0.1");
+    await once(late, "listening");
+    try {
+      const url = `http://127.0.0.1:${late.address().port}${CHUNKS}`;
+      const { stdout } = await run("python3", [path.join(CLIENTS, "upload.py"), file, url], { env });
+      assert.match(stdout, /'saved': 'here'/);
+      const ask = `GET /done/${id}`;
+      assert.deepEqual(asked, [`POST ${CHUNKS}`, `POST ${CHUNKS}_complete`, ask, ask]);
+    } finally {
+      late.close();
+    }
+  });
+
   test("sends a name that is no UTF-8 as Latin-1", async () => {
     await serve();
     // Node's own arguments are text, so Python makes the name and starts the recipe with it.
@@ -400,6 +429,22 @@ describe("in a browser", TIMEOUT, () => {
         assert.deepEqual(site.seen, ["session", "session", ...rest]);
       });
     }
+
+    test("follows a completion that takes long to its end", async () => {
+      await serve();
+      await open(server.url);
+      const asked = [];
+      const headers = { Location: "/done/1", "Retry-After": "0" };
+      const accepted = { status: 202, headers, json: { status: "finishing" } };
+      await page.route("**/*_complete", (route) => route.fulfill(accepted));
+      await page.route("**/done/1", (route) => {
+        asked.push(route.request().method());
+        return route.fulfill(asked.length < 2 ? accepted : { json: { saved: "here" } });
+      });
+      const { saved } = await send(await randomFile(folder, "long.bin", 10));
+      assert.equal(saved.saved, "here");
+      assert.deepEqual(asked, ["GET", "GET"]);
+    });
 
     test("goes on when a chunk is cut off, and when answers are lost", async () => {
       await serve();

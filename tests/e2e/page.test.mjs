@@ -727,6 +727,22 @@ describe("the demo page", { timeout: 300_000 }, () => {
     assert.equal((await server.saved()).length, 1);
   });
 
+  test("a completion that takes long is followed to its end", async () => {
+    await visit.go();
+    const asked = [];
+    const headers = { Location: "/done/1", "Retry-After": "0" };
+    const accepted = { status: 202, headers, json: { status: "finishing" } };
+    await visit.page.route(`**${CHUNKS}_complete`, (route) => route.fulfill(accepted));
+    await visit.page.route("**/done/1", (route) => {
+      asked.push(route.request().method());
+      return route.fulfill(asked.length < 2 ? accepted : { json: { saved: "slow.txt" } });
+    });
+    await visit.choose({ name: "slow.txt", mimeType: "text/plain", buffer: Buffer.from("1") });
+    await visit.reaches("slow.txt", "done");
+    assert.deepEqual(asked, ["GET", "GET"]);
+    assert.equal(visit.chunks.length, 1);
+  });
+
   test("an upload that is cancelled elsewhere does not blame another tab", async () => {
     const file = await randomFile(folder, "ended.bin", 24 * MIB);
     visit.loadsMayFail = true;

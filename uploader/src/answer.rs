@@ -4,8 +4,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::RETRY_AFTER;
-use reqwest::{Response, StatusCode};
+use reqwest::header::{LOCATION, RETRY_AFTER};
+use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -77,11 +77,28 @@ pub(crate) async fn check(response: Response) -> Result<Response, Trouble> {
     if status.is_success() || status.is_redirection() {
         return Ok(response);
     }
-    let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let after = after.and_then(|value| backoff::retry_after(value, Timestamp::now()));
+    let after = retry_after(&response);
     // A body that is not JSON comes from a proxy, or from another service.
     let answer = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
     Err(judge(status, after, &answer))
+}
+
+/// Where the answer of a completion that takes long will be, and when to ask there.
+pub(crate) async fn late(response: Response) -> Option<(Url, Duration)> {
+    if response.status() != StatusCode::ACCEPTED {
+        return None;
+    }
+    let address = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let address = address.and_then(|address| response.url().join(address).ok())?;
+    let after = retry_after(&response).unwrap_or(Duration::from_secs(1));
+    // An application may have a 202 of its own.
+    let answer: Value = serde_json::from_slice(&response.bytes().await.ok()?).ok()?;
+    (answer["status"] == "finishing").then_some((address, after))
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    after.and_then(|value| backoff::retry_after(value, Timestamp::now()))
 }
 
 fn judge(status: StatusCode, after: Option<Duration>, answer: &Value) -> Trouble {
@@ -93,6 +110,8 @@ fn judge(status: StatusCode, after: Option<Duration>, answer: &Value) -> Trouble
     match (status.as_u16(), answer["code"].as_str().unwrap_or_default()) {
         // The bytes may have been damaged, which shows only when they are compared.
         (_, "checksum-mismatch" | "damaged" | "total-mismatch") => Trouble::Anew(why),
+        // The status then says that it is complete.
+        (410, "answer-not-kept") => Trouble::again(why),
         (404 | 410, _) => Trouble::Gone(why),
         // The status then says whether the upload is complete.
         (400, "already-complete" | "finishing" | "source-failed") => Trouble::again(why),

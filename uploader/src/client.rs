@@ -13,7 +13,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Body, RequestBuilder, Response, StatusCode, Url};
 use uuid::Uuid;
 
-use crate::answer::{Standing, Trouble, check};
+use crate::answer::{Standing, Trouble, check, late};
 use crate::args::Args;
 use crate::body::ChunkBody;
 use crate::progress::Meter;
@@ -145,8 +145,13 @@ impl Client {
             .finish();
         let request = self.http.post(self.complete_url.clone());
         let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        let answer = self.answer(request.body(body), Some(id), meter).await;
-        answer.map(|answer| answer.status())
+        let mut answer = self.answer(request.body(body), Some(id), meter).await?;
+        loop {
+            let status = answer.status();
+            let Some((address, after)) = late(answer).await else { return Ok(status) };
+            tokio::time::sleep(after).await;
+            answer = self.answer(self.http.get(address), Some(id), meter).await?;
+        }
     }
 
     fn with_query(&self, id: Option<&str>, fields: &[(String, String)]) -> Url {

@@ -31,7 +31,8 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::watch;
 use tower_chunked_upload::store::MemoryStore;
 use tower_chunked_upload::{
-    ChunkedUploadLayer, CompletedUpload, Context, Owner, Policy, Refusal, TokenKeys, Uploads,
+    ChunkedUploadLayer, CompletedUpload, Context, LongCompletions, Owner, Policy, Refusal,
+    TokenKeys, Uploads,
 };
 
 const CHUNK: u64 = 64 << 10;
@@ -684,6 +685,8 @@ struct Scripted {
     verdict: StatusCode,
     /// Whether it ends the upload first.
     discards: bool,
+    /// Whether it takes its time.
+    takes_long: bool,
     /// What completions are answered, before the application is asked.
     damages: Arc<Mutex<VecDeque<(u16, Value)>>>,
 }
@@ -691,10 +694,11 @@ struct Scripted {
 impl Scripted {
     async fn start(&self) -> SocketAddr {
         let uploads = Uploads::builder(MemoryStore::new()).build().unwrap();
+        let long = LongCompletions::new("/api/completions").after(Duration::ZERO);
         let app = Router::new()
             .route("/api/chunked_upload_complete", post(Self::done))
             .with_state(self.clone())
-            .layer(ChunkedUploadLayer::new(uploads))
+            .layer(ChunkedUploadLayer::new(uploads).long_completions(long))
             .layer(from_fn_with_state(self.clone(), Self::pass));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -704,10 +708,24 @@ impl Scripted {
 
     async fn done(State(scripted): State<Self>, upload: CompletedUpload) -> StatusCode {
         scripted.arrived.lock().unwrap().push(upload.clone());
+        if scripted.takes_long {
+            let asked = || scripted.asks("GET /api/completions/") > 1;
+            soon(async {
+                while !asked() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            })
+            .await;
+        }
         if scripted.discards {
             upload.discard().await.unwrap();
         }
         scripted.verdict
+    }
+
+    /// How many requests began like this.
+    fn asks(&self, line: &str) -> usize {
+        self.seen.lock().unwrap().iter().filter(|seen| seen.0.starts_with(line)).count()
     }
 
     async fn pass(State(scripted): State<Self>, request: Request, next: Next) -> Response {
@@ -855,6 +873,21 @@ async fn what_the_application_has_ended_is_forgotten() {
     ended.complains("(422)");
     assert_eq!(scripted.arrived.lock().unwrap().len(), 1);
     assert!(!record(&file).exists(), "another run would look for it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_completion_that_takes_long_is_followed_to_its_end() {
+    for (verdict, code) in [(StatusCode::OK, 0), (StatusCode::UNPROCESSABLE_ENTITY, 1)] {
+        let scripted = Scripted { verdict, takes_long: true, ..Scripted::default() };
+        let (addr, world) = (scripted.start().await, World::new());
+        let ended = upload(addr, &[], &[&world.big()]).await.with(code);
+        if code > 0 {
+            ended.complains("(422)");
+        }
+        assert_eq!(scripted.arrived.lock().unwrap().len(), 1);
+        assert!(scripted.asks("GET /api/completions/") > 2, "it was not asked for");
+        assert_eq!(scripted.asks("POST /api/chunked_upload_complete"), 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

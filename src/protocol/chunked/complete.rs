@@ -3,8 +3,9 @@
 use std::fmt;
 use std::future::ready;
 
-use http::HeaderValue;
+use bytes::Bytes;
 use http::request::Parts;
+use http::{HeaderValue, Response};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::answer::{bad, bad_headers, request_too_large};
@@ -13,7 +14,7 @@ use super::form::{self, Boundary, FormError, FormLimits};
 use super::query::set_once;
 use crate::checksum::Digest;
 use crate::code;
-use crate::engine::{Error, ErrorKind};
+use crate::engine::{Error, ErrorKind, OwnerUploads};
 use crate::id::UploadId;
 use crate::policy::{Action, Refusal};
 use crate::protocol::headers::{essence, media_type};
@@ -58,9 +59,40 @@ pub(super) async fn complete<B: Payload>(
         let refused = uploads.acquire_if(&id, refuse).await.map(drop);
         return Err(refused.map_or_else(completion_error, |()| ErrorKind::Store.into()));
     }
-    let completion = uploads.complete(&id, digest).await.map_err(completion_error)?;
+    let completion = match uploads.complete(&id, digest).await {
+        Ok(completion) => completion,
+        Err(error) => {
+            let answer = repeat(exchange, &uploads, &id, digest, &error).await?;
+            return answer.map(Reply::Answer).ok_or_else(|| completion_error(error));
+        }
+    };
     let finish = Finish { completion, replay: Replay::Bytes(content), framing: Framing::default() };
     Ok(Reply::Finished(Box::new(finish)))
+}
+
+/// Returns the answer to a completion that came before.
+async fn repeat(
+    exchange: &Exchange<'_>,
+    uploads: &OwnerUploads,
+    id: &UploadId,
+    digest: Option<Digest>,
+    error: &Error,
+) -> Result<Option<Response<Bytes>>, Problem> {
+    let settings = exchange.settings;
+    match error.kind() {
+        ErrorKind::AlreadyComplete if settings.answers.time.is_some() => {
+            let upload = uploads.status(id).await?;
+            let own = digest.and_then(|digest| upload.digest_of(digest.algorithm()));
+            match settings.kept(&upload) {
+                Some(_) if own.is_some() && own != digest => {
+                    Err(ErrorKind::ChecksumMismatch.into())
+                }
+                kept => Ok(kept),
+            }
+        }
+        ErrorKind::Finishing => Ok(settings.accepted(exchange.parts, id)),
+        _ => Ok(None),
+    }
 }
 
 /// Whether the end of a body of this media type can be recognised from its content.

@@ -210,6 +210,9 @@ impl<'a> Request<'a> {
         if !self.content.complete || !fits {
             return Err(ErrorKind::AlreadyComplete.into());
         }
+        if let Some(kept) = self.exchange.settings.kept(upload) {
+            return Ok(Reply::Answer(kept));
+        }
         let headers = self.resumable.headers(self.exchange, upload);
         Ok(Reply::Answer(empty(StatusCode::OK, headers)))
     }

@@ -131,6 +131,9 @@ impl Creation<'_> {
         let mut headers = self.resumable.headers(self.exchange, &upload);
         let url = self.resumable.url(self.exchange.parts, &upload.id);
         headers.extend(url.map(|url| (LOCATION, url)));
+        if let Some(kept) = self.exchange.settings.kept(&upload).filter(|_| described.complete) {
+            return Ok(Reply::Answer(kept));
+        }
         let status = if is_complete { StatusCode::OK } else { StatusCode::CREATED };
         Ok(Reply::Answer(empty(status, headers)))
     }

@@ -1,11 +1,13 @@
 //! Appending bytes, and what follows the last one.
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::header::LOCATION;
+use http::{HeaderMap, Response, StatusCode};
 
 use super::answer::{self, bad, checksum_mismatch, empty, insert, shown_offset, wrong_media_type};
 use super::checksum::{Expected, OFFERED};
 use super::config::Tus;
+use super::create::creates;
 use super::headers::{
     TUS_RESUMABLE, UPLOAD_CHECKSUM, UPLOAD_EXPIRES, UPLOAD_LENGTH, UPLOAD_OFFSET, VERSION,
     has_bytes, number, value,
@@ -101,7 +103,14 @@ impl<'a> Request<'a> {
         let acquired = uploads.acquire_if(id, |upload| self.check_upload(upload)).await;
         let (lease, limit) = match acquired {
             Err(Problem::Engine(error)) if *error.kind() == ErrorKind::AlreadyComplete => {
-                return self.repeat(&uploads.status(id).await?);
+                let upload = uploads.status(id).await?;
+                return match self.kept(&upload) {
+                    Some(kept) => {
+                        body.skip(upload.offset()).await?;
+                        Ok(Reply::Answer(kept))
+                    }
+                    None => self.repeat(&upload),
+                };
             }
             acquired => acquired?,
         };
@@ -190,6 +199,19 @@ impl<'a> Request<'a> {
         };
         self.exchange.ask(self.exchange.settings.policy.validate(&candidate)).await?;
         Ok(limit)
+    }
+
+    /// The answer of the application, if this may be the request that has completed the upload.
+    fn kept(&self, upload: &Upload) -> Option<Response<Bytes>> {
+        let end = self.size.and_then(|size| self.at.checked_add(size));
+        let fits = end == Some(upload.offset()) && !upload.is_joined();
+        let mut kept = self.exchange.settings.kept(upload).filter(|_| fits)?;
+        if creates(&kept) {
+            // The request that it was given to has created the upload, too.
+            *kept.status_mut() = self.tus.taken_status();
+            kept.headers_mut().remove(LOCATION);
+        }
+        Some(kept)
     }
 
     /// Answers a request for an upload that is complete. Only an empty one fits it.
@@ -303,6 +325,13 @@ impl Default for Ending {
     }
 }
 
+impl Tus {
+    /// The status of a `PATCH` with which the application has taken the file.
+    fn taken_status(&self) -> StatusCode {
+        if self.answers_body { StatusCode::OK } else { StatusCode::NO_CONTENT }
+    }
+}
+
 impl Ending {
     pub(super) async fn finish(self, tus: &Tus, lease: Lease) -> Result<Reply, Problem> {
         let Self { mut status, mut headers, taken, discards } = self;
@@ -326,11 +355,10 @@ impl Ending {
             insert(&mut taken, UPLOAD_OFFSET, completion.file().size());
             taken
         });
-        let has_body = tus.answers_body;
-        if has_body && status == StatusCode::NO_CONTENT {
-            status = StatusCode::OK;
+        if status == StatusCode::NO_CONTENT {
+            status = tus.taken_status();
         }
-        let taken = Some(Taken { status, headers: taken, has_body });
+        let taken = Some(Taken { status, headers: taken, has_body: tus.answers_body });
         let discards = if discards { Discards::All } else { Discards::None };
         let framing = Framing { headers, not_taken, taken, discards, ..Framing::default() };
         let replay = Replay::Bytes(Bytes::new());

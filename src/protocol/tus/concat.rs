@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use super::answer::{bad, empty, insert};
 use super::append::Ending;
 use super::config::Tus;
-use super::create::Described;
+use super::create::{Described, creates};
 use super::headers::{UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, value};
 use crate::code;
 use crate::engine::{ErrorKind, NewUpload, OwnerUploads};
@@ -170,6 +170,9 @@ pub(super) async fn join(
     if upload.status() != Status::Complete && upload.total() == Some(upload.offset()) {
         let ending = Ending { status: StatusCode::CREATED, headers, ..Ending::default() };
         return ending.finish(tus, lease).await;
+    }
+    if let Some(kept) = exchange.settings.kept(upload).filter(creates) {
+        return Ok(Reply::Answer(kept));
     }
     tus.insert_expires(&mut headers, upload);
     Ok(Reply::Answer(empty(StatusCode::CREATED, headers)))

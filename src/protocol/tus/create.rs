@@ -1,7 +1,8 @@
 //! Creating an upload.
 
+use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
 use super::answer::{bad, empty, insert, not_allowed, shown_offset, wrong_media_type};
 use super::append::{Check, Ending, of_its_parts};
@@ -106,6 +107,9 @@ async fn repeat<B: Payload>(
     let size = body.skip(most).await?.ok_or(ErrorKind::TooLong { total: most })?;
     let upload = uploads.end_append(&upload.id).await?;
     exchange.stands(&upload);
+    if let Some(kept) = exchange.settings.kept(&upload).filter(creates) {
+        return Ok(Reply::Answer(kept));
+    }
     let mut headers = HeaderMap::new();
     insert(&mut headers, http::header::LOCATION, tus.location(exchange.parts, &upload.id));
     // No offset tells the client that the application has not taken a file without bytes.
@@ -121,6 +125,11 @@ async fn repeat<B: Payload>(
         insert(&mut headers, UPLOAD_OFFSET, shown_offset(&upload));
     }
     Ok(Reply::Answer(empty(StatusCode::CREATED, headers)))
+}
+
+/// Whether an answer is one to a request that creates an upload.
+pub(super) fn creates(answer: &Response<Bytes>) -> bool {
+    answer.status() == StatusCode::CREATED
 }
 
 /// What the headers say of the file.

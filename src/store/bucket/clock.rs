@@ -39,6 +39,10 @@ pub(crate) enum Mutation {
     NoKeys,
     /// None of this store's: a token is good for all uploads of its owner.
     NoUploadInToken,
+    /// What the application has answered is not part of what a commit changes.
+    NoAnswer,
+    /// A complete upload is handed over again.
+    RunsAgain,
 }
 
 impl Clock {
