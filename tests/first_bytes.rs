@@ -11,9 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http::{Request, StatusCode};
+use proptest::prelude::*;
 use support::*;
 use tokio::sync::{Semaphore, watch};
 use tower_chunked_upload::policy::FirstBytes;
+use tower_chunked_upload::store::MemoryStore;
 use tower_chunked_upload::{
     ChunkedUploadLayer, NewUpload, Policy, Refusal, Resumable, Tus, UploadId, Uploads,
     UploadsBuilder,
@@ -212,6 +214,117 @@ fn the_application_sees_the_first_bytes_once_however_they_come() {
             }
         }
     });
+}
+
+/// A file, and how it comes.
+#[derive(Clone, Debug)]
+struct Program {
+    dialect: Dialect,
+    wanted: usize,
+    length: usize,
+    is_program: bool,
+    /// Where pieces end, as parts of the whole.
+    ends: Vec<u16>,
+    /// Before which pieces the process starts again.
+    restarts: u16,
+    /// At which questions the application fails, and the piece comes again.
+    failures: u16,
+}
+
+fn program() -> impl Strategy<Value = Program> {
+    let wanted = prop_oneof![1_usize..10, 500_usize..600, Just(MOST)];
+    let length = prop_oneof![2_usize..12, 400_usize..700, 4000_usize..9000];
+    let ends = prop::collection::vec(any::<u16>(), 0..6);
+    (
+        prop::sample::select(DIALECTS.to_vec()),
+        wanted,
+        length,
+        any::<bool>(),
+        ends,
+        any::<u16>(),
+        any::<u16>(),
+    )
+        .prop_map(|(dialect, wanted, length, is_program, ends, restarts, failures)| Program {
+            dialect,
+            wanted,
+            length,
+            is_program,
+            ends,
+            restarts,
+            failures: failures & 0b1001_0010_0100,
+        })
+}
+
+/// A file that is refused never reaches the handler, one that is accepted does, and the application
+/// decides before more is stored than it wants to see: however the file is cut into pieces, and
+/// whenever the process ends or the application fails.
+#[test]
+fn random_pieces_restarts_and_failures_let_no_refused_file_through() {
+    proptest!(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) },
+        |(program in program())| run(check(program)));
+}
+
+async fn check(program: Program) {
+    let Program { dialect, wanted, length, is_program, .. } = program;
+    let mut content = noise(length);
+    content[..2].copy_from_slice(if is_program { b"MZ" } else { b"OK" });
+    let refuses = is_program && wanted >= 2;
+    let mut ends: Vec<_> =
+        program.ends.iter().map(|end| 1 + usize::from(*end) % (length - 1)).collect();
+    ends.push(length);
+    ends.sort_unstable();
+    ends.dedup();
+
+    let (store, policy) = (MemoryStore::new(), NoPrograms::new(wanted));
+    let start = || {
+        let uploads = Uploads::builder(store.clone()).build().unwrap();
+        let client = client(&uploads, &policy);
+        (uploads, client)
+    };
+    let (mut uploads, mut client) = start();
+    let (mut name, mut at, mut delivered) = (None::<String>, 0, Vec::new());
+    let enough = wanted.min(length);
+    for (number, end) in ends.iter().enumerate() {
+        if program.restarts >> number & 1 == 1 {
+            delivered.append(&mut client.deliveries());
+            (uploads, client) = start();
+        }
+        let decides = at < enough && *end >= enough;
+        let before = policy.seen().len();
+        if decides && program.failures >> number & 1 == 1 && name.is_some() {
+            policy.fails.store(true, Ordering::Relaxed);
+            let request = dialect.request(name.as_deref(), at, &content[at..*end], length);
+            assert_eq!(client.send(request).await.status, 503);
+            policy.fails.store(false, Ordering::Relaxed);
+            let stored = uploads.for_operator().status(&all_ids(&uploads).await[0]).await.unwrap();
+            // In two protocols it keeps what the application may see.
+            assert!(stored.offset() <= wanted as u64, "{stored:?}");
+            at = usize::try_from(stored.offset()).unwrap();
+            if at == *end {
+                at -= 1;
+            }
+        }
+        let request = dialect.request(name.as_deref(), at, &content[at..*end], length);
+        let reply = client.send(request).await;
+        if decides && refuses {
+            assert_eq!(reply.status, 415, "{reply:?}");
+            assert_eq!(all_ids(&uploads).await, []);
+            assert!(delivered.is_empty() && client.deliveries().is_empty());
+            return;
+        }
+        assert!(reply.status.is_success(), "{number} {reply:?}");
+        let asked = policy.seen();
+        assert_eq!(asked.len() > before, decides, "{number}");
+        assert!(asked.iter().all(|first| *first == content[..enough]));
+        name = name.or_else(|| dialect.name(&reply));
+        at = *end;
+    }
+    if let (Some(id), Dialect::Raw | Dialect::Form | Dialect::IdLast) = (&name, dialect) {
+        assert_eq!(client.complete(id, &md5(&content)).await.status, 200);
+    }
+    delivered.append(&mut client.deliveries());
+    assert_eq!(delivered.len(), 1);
+    assert!(delivered[0].content == content);
 }
 
 #[test]

@@ -16,6 +16,8 @@
 //!
 //! With `WIRE_TOKEN_SECRET`, of at least 32 bytes, answers hand out tokens that are good for an hour.
 //!
+//! With `WIRE_FIRST_BYTES` programs for Windows are refused, which it sees by so many first bytes.
+//!
 //! With `WIRE_KEEP_SECONDS` the answers to completions are kept, and one that takes more than
 //! `WIRE_LONG_MILLIS` has an address below `/completions`.
 //!
@@ -46,6 +48,7 @@ use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt as _};
+use tower_chunked_upload::policy::FirstBytes;
 use tower_chunked_upload::store::{BucketStore, Durability, FileCalls, FsStore};
 use tower_chunked_upload::{
     Chunked, ChunkedUploadLayer, CompletedUpload, Context, LongCompletions, OperatorUploads, Owner,
@@ -137,7 +140,10 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
         .tus(tus())
         .resumable(resumable())
         .idle_timeout(Duration::from_secs(number("WIRE_IDLE_SECONDS")?.unwrap_or(60)))
-        .policy(Users { required: is_set("WIRE_AUTH") });
+        .policy(Users {
+            required: is_set("WIRE_AUTH"),
+            first_bytes: number("WIRE_FIRST_BYTES")?.unwrap_or(0).try_into()?,
+        });
     let layer = match env::var("WIRE_TOKEN_SECRET") {
         Ok(secret) => layer.hand_out_tokens(&TokenKeys::new(secret)?, TOKEN_LIFE),
         Err(_) => layer,
@@ -204,6 +210,7 @@ fn resumable() -> Resumable {
 /// `X-User` names the user.
 struct Users {
     required: bool,
+    first_bytes: usize,
 }
 
 impl Policy for Users {
@@ -213,6 +220,17 @@ impl Policy for Users {
             Some(name) if self.required => Ok(Some(Owner::new(name))),
             None if self.required => Err(Refusal::unauthenticated()),
             _ => Ok(None),
+        }
+    }
+
+    fn first_bytes_wanted(&self) -> usize {
+        self.first_bytes
+    }
+
+    async fn first_bytes(&self, first: &FirstBytes<'_>) -> Result<(), Refusal> {
+        match first.bytes.starts_with(b"MZ") {
+            true => Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "No programs")),
+            false => Ok(()),
         }
     }
 }

@@ -471,6 +471,75 @@ fn a_kill_during_a_creation_with_a_key_leaves_one_upload() {
     println!("{tries} kills during a creation, by how many files they left: {found:?}");
 }
 
+/// The application decides about the first bytes of each file, also if kills come between them: none
+/// that it refuses is delivered, and each of the others is.
+#[test]
+fn kills_between_the_first_bytes_let_no_refused_file_through() {
+    const WANTED: usize = 512;
+    let world = World::new();
+    let mut random = Random::new(seed());
+    let (mut taken, mut refused) = (0, 0);
+    for number in 0..if is_long() { 100 } else { 8 } {
+        let settings = [&[("WIRE_FIRST_BYTES", "512")], random.settings()].concat();
+        let total = 600 + random.below(50_000) as usize;
+        let mut content = Plan::of_length(random.next(), number, total).content;
+        let is_program = number % 2 == 0;
+        content[..2].copy_from_slice(if is_program { b"MZ" } else { b"OK" });
+        let plan = Plan::of(random.next(), number, content);
+        let mut server = world.start(&settings);
+        let first = 1 + random.below(200) as usize;
+        let begun = ask(server.addr, &plan.chunk(0..first, None, Shape::Raw).bytes).unwrap();
+        let id = upload_id(&begun.accepted().unwrap());
+        let mut at = first;
+        let refusal = loop {
+            let end =
+                total.min(at + 1 + random.below(if at < WANTED { 300 } else { 60_000 }) as usize);
+            let chunk = plan.chunk(at..end, Some(&id), Shape::ALL[random.below(3) as usize]).bytes;
+            if random.below(2) == 0 {
+                let mut stream = server.connect();
+                let sent = chunk.len() - random.below(2) as usize * (1 + random.below(20) as usize);
+                stream.write_all(&chunk[..sent]).unwrap();
+                thread::sleep(Duration::from_micros(random.below(4000)));
+                server.kill();
+                server = world.start(&settings);
+                let Ok(standing) = ask(server.addr, &status_request(&id)).unwrap().accepted()
+                else {
+                    // The kill came when it had been refused already.
+                    break None;
+                };
+                at = standing["offset"].as_u64().unwrap() as usize;
+                assert!(!is_program || at < WANTED, "{at} bytes of a program are stored");
+                if at == total {
+                    break None;
+                }
+                continue;
+            }
+            let answer = ask(server.addr, &chunk).unwrap();
+            if answer.status != 200 {
+                break Some(answer);
+            }
+            at = end;
+            if at == total {
+                break None;
+            }
+        };
+        if is_program {
+            let told = refusal.is_none_or(|answer| answer.status == 415);
+            assert!(told && at < WANTED, "{at}");
+            assert_eq!(ask(server.addr, &status_request(&id)).unwrap().status, 404);
+            assert!(!world.final_of(&id).exists());
+            refused += 1;
+        } else {
+            assert!(refusal.is_none(), "{refusal:?}");
+            world.finish(server.addr, &id, &plan, total).unwrap();
+            taken += 1;
+        }
+        server.kill();
+    }
+    assert!(taken > 0 && refused > 0);
+    world.no_panic();
+}
+
 /// A kill leaves what can be seen at its moment: as often as somebody looks, the bytes are there that
 /// the record speaks of.
 #[test]
