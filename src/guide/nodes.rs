@@ -102,6 +102,19 @@
 //!
 //! # Can I try it locally?
 //!
-//! `cargo run -p servers --example cluster`, in the repository, starts three nodes and a balancer
-//! that sends each request to the next node. It prints what to set. For an in-memory S3, use
-//! `moto_server`, from PyPI's `moto[s3]` with `flask` and `flask-cors`.
+//! The repository has an example with three nodes, and a balancer that sends each request to the next
+//! node. Here it runs on an in-memory S3:
+//!
+//! ```sh
+//! python3 -m venv target/moto && target/moto/bin/pip install "moto[s3]" flask flask-cors
+//! target/moto/bin/moto_server -p 5000 &
+//! export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1
+//! export AWS_ENDPOINT_URL=http://127.0.0.1:5000 BUCKET=s3://uploads
+//! curl --retry 9 --retry-connrefused -X PUT $AWS_ENDPOINT_URL/uploads   # creates the bucket
+//! cargo run -p servers --example cluster       # then drop a file at http://127.0.0.1:3000
+//! ```
+//!
+//! For Ceph and other S3-compatible stores, set `AWS_ENDPOINT_URL` to their address; the example takes
+//! several, separated by commas, and gives one to each node. On S3 itself, leave it out. For Azure, set
+//! `BUCKET=az://container`, `AZURE_STORAGE_ACCOUNT_NAME` and `AZURE_STORAGE_ACCOUNT_KEY`; for Google
+//! Cloud Storage, `BUCKET=gs://bucket` and `GOOGLE_APPLICATION_CREDENTIALS`.
