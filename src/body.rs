@@ -117,7 +117,7 @@ where
         let mut begun = Begun { read: VecDeque::new(), rest: Some(Box::pin(body)) };
         // What comes too late comes when it is sent.
         drop(tokio::time::timeout(patience, begun.read()).await);
-        let whole = begun.whole().filter(|bytes| bytes.len() as u64 == size);
+        let whole = begun.whole(size);
         let body = match &whole {
             Some(bytes) => Self::ours(bytes.clone(), None),
             None => Self { inner: Inner::Begun { body: Mutex::new(Box::new(begun)), left: size } },
@@ -154,13 +154,16 @@ impl<B: Body> Begun<B> {
         }
     }
 
-    /// The bytes, if there is nothing else.
-    fn whole(&mut self) -> Option<Bytes>
+    /// The bytes, if there is nothing else and they are as many as the body has said.
+    fn whole(&mut self, size: u64) -> Option<Bytes>
     where
         B::Data: Buf,
     {
-        let is_data = |frame: &Result<Frame<B::Data>, _>| frame.as_ref().is_ok_and(Frame::is_data);
-        if self.rest.is_some() || !self.read.iter().all(is_data) {
+        let length = |frame: &Result<Frame<B::Data>, _>| {
+            frame.as_ref().ok().and_then(Frame::data_ref).map(|data| data.remaining() as u64)
+        };
+        let length = self.read.iter().map(length).sum::<Option<u64>>();
+        if self.rest.is_some() || length != Some(size) {
             return None;
         }
         let mut bytes = BytesMut::new();

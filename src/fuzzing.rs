@@ -32,7 +32,11 @@ use crate::{
     },
 };
 #[cfg(feature = "tokens")]
-use crate::{engine::TokenKeys, engine::Uploads, store::MemoryStore};
+use crate::{
+    engine::{TokenKeys, Uploads},
+    store::MemoryStore,
+    upload::Identity,
+};
 
 /// A key that is read has the promised length, and means the same in quotes.
 pub fn idempotency_key(input: &[u8]) {
@@ -471,9 +475,11 @@ pub fn token(input: &[u8]) {
     };
     assert!(uploads.verify_token(&others, text).is_err());
     let Ok(id) = uploads.verify_token(&keys, text) else { return };
-    let expires = data_encoding::BASE64URL_NOPAD.decode(input).unwrap_or_default();
-    let millis = expires[1..].first_chunk().map_or(0, |millis| u64::from_be_bytes(*millis));
-    let again = uploads.sign_token(&keys, &id, Duration::from_millis(millis));
+    let bytes = data_encoding::BASE64URL_NOPAD.decode(input).unwrap_or_default();
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
+    let [life, created] = [&bytes[1..9], &bytes[9..15]].map(number).map(Duration::from_millis);
+    let upload = Identity { id, created: UNIX_EPOCH + created };
+    let again = uploads.sign_token(&keys, upload, life);
     assert_eq!(again.as_str(), text);
 }
 

@@ -3,6 +3,7 @@
 use std::future::{pending, poll_fn};
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -149,7 +150,10 @@ where
         // There is a result unless the runtime is shutting down, and this task with it.
         Ok(Some(result)) => result,
         Ok(None) => pending().await,
-        Err(_) => Ok(late.answer.map(|bytes| ResponseBody::ours(bytes, None))),
+        Err(_) => {
+            late.is_told.store(true, Ordering::Relaxed);
+            Ok(late.answer.map(|bytes| ResponseBody::ours(bytes, None)))
+        }
     }
 }
 
@@ -200,10 +204,11 @@ where
         Ok(Ok(_)) if unreadable => Ok(Ok(framing.frame_refusal(refuse(ErrorKind::Store.into())))),
         Ok(Ok(answer)) => {
             let framed = framing.frame(answer);
-            Ok(Ok(match config.settings.answers.keeps(verdict) {
-                true => kept(&config.settings, &pending, framed).await,
-                false => framed.map(or_empty),
-            }))
+            match config.settings.answers.keeps(verdict) {
+                // A body that panics is no verdict.
+                true => task::caught(kept(&config.settings, &pending, framed)).await.map(Ok),
+                false => Ok(Ok(framed.map(or_empty))),
+            }
         }
         Ok(Err(error)) => Ok(Err(error)),
         Err(panic) => Err(panic),

@@ -109,7 +109,9 @@ pub struct Progress {
 }
 
 /// An answer of the application that is kept, so that a client which did not get it can ask again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// Its `Debug` has the status and lengths only, since an answer may have secrets.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct KeptAnswer {
     /// The status.
@@ -129,6 +131,18 @@ impl KeptAnswer {
     /// An answer without headers.
     pub fn new(status: u16, body: impl Into<Bytes>, until: SystemTime) -> Self {
         Self { status, headers: Vec::new(), body: body.into(), until: time::to_millis(until) }
+    }
+}
+
+impl fmt::Debug for KeptAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("KeptAnswer")
+            .field("status", &self.status)
+            .field("headers", &names)
+            .field("bytes", &self.body.len())
+            .field("until", &self.until)
+            .finish_non_exhaustive()
     }
 }
 
@@ -292,7 +306,18 @@ pub enum Status {
     Interrupted,
 }
 
+/// What tells an upload from one that gets its id later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) id: UploadId,
+    pub(crate) created: SystemTime,
+}
+
 impl Upload {
+    pub(crate) fn identity(&self) -> Identity {
+        Identity { id: self.id, created: self.created }
+    }
+
     /// Creates an empty upload without an owner, name, total or expiry.
     pub fn new(id: UploadId, created: SystemTime) -> Self {
         Self {

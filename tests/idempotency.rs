@@ -9,7 +9,7 @@ mod tus_client;
 
 use std::collections::BTreeSet;
 use std::panic::resume_unwind;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,8 +18,8 @@ use http_body_util::Full;
 use tokio::sync::{mpsc, oneshot};
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{
-    AppendMode, ChunkedUploadLayer, Context, ErrorKind, Event, IdempotencyKey, NewUpload, Observer,
-    Owner, Policy, Refusal, Resumable, Tus, UploadId, Uploads, UploadsBuilder,
+    AppendMode, ChunkedUploadLayer, CompletedUpload, Context, ErrorKind, Event, IdempotencyKey,
+    NewUpload, Observer, Owner, Policy, Refusal, Resumable, Tus, UploadId, Uploads, UploadsBuilder,
 };
 
 use support::*;
@@ -79,6 +79,10 @@ fn on_each_builder<R: Future<Output = ()>>(test: impl Fn([UploadsBuilder; 2]) ->
         let two = BucketStore::builder(bucket).connect().await.unwrap();
         test([one, two].map(Uploads::builder)).await;
     });
+}
+
+fn id_of(text: &str) -> UploadId {
+    text.parse().unwrap()
 }
 
 fn with(mut request: Request<TestBody>, name: &'static str, value: &str) -> Request<TestBody> {
@@ -423,6 +427,87 @@ fn a_key_names_the_upload_until_that_is_gone() {
             assert_eq!(two.ids().await, [id(&next.id())]);
             assert_ne!(next.json()["expires"], last.json()["expires"]);
         }
+    });
+}
+
+#[test]
+fn an_upload_fills_its_quota_once() {
+    let build = |builder: UploadsBuilder| builder.max_uploads_per_owner(2).max_bytes_per_owner(10);
+    let test = async |builders: [UploadsBuilder; 2], sweeps: bool| {
+        let two = Two::new(builders.map(build));
+        let client = &two.clients[0];
+        for round in 0..4 {
+            // The same request several times at once, of which the others find the first one's.
+            let again = || async {
+                loop {
+                    let reply = client.send(first(4, b"0123")).await;
+                    match reply.status.as_u16() {
+                        200 => return reply.id(),
+                        409 => tokio::task::yield_now().await,
+                        _ => panic!("{round} {reply:?}"),
+                    }
+                }
+            };
+            let (a, b, c) = tokio::join!(again(), again(), again());
+            assert_eq!((&a, &a), (&b, &c));
+            // Another process removes it, of which this one learns nothing.
+            assert_eq!(two.clients[1].cancel(&a).await.status, 204);
+            if sweeps {
+                two.uploads[0].delete_expired().await.unwrap();
+            }
+        }
+        let last = client.send(first(10, b"0123")).await;
+        assert_eq!(last.status, 200, "{last:?}");
+        finish(client, &last.id(), 4, b"0123456789").await;
+        for _ in 0..2 {
+            let free = client.chunk(None, 0, 5, b"0").await;
+            assert_eq!(free.status, 200, "{free:?}");
+        }
+        assert_eq!(client.chunk(None, 0, 1, b"0").await.status, 429);
+    };
+    on_each_builder(|builders| test(builders, true));
+    let folder = tempfile::tempdir().unwrap();
+    let builders = [(); 2].map(|()| Uploads::builder(FsStore::new(folder.path())));
+    run(test(builders, false));
+}
+
+/// A handler may keep the file and work on it after its answer. By then the upload may be gone, and
+/// its key may have given the id to another one.
+#[test]
+fn a_file_that_outlives_its_upload_leaves_the_next_one_alone() {
+    on_each_builder(|builders| async move {
+        let uploads = builders.map(|builder| builder.build().unwrap());
+        let kept = Arc::new(Mutex::new(Vec::<CompletedUpload>::new()));
+        let keep = Arc::clone(&kept);
+        let client = Client::around(layer(uploads[0].clone()), move |request| {
+            let file = request.extensions().get::<CompletedUpload>().unwrap().clone();
+            keep.lock().unwrap().push(file);
+            async { Response::default() }
+        });
+        let target = tempfile::tempdir().unwrap();
+        for works in 0..3 {
+            let id = client.send(first(4, b"0123")).await.id();
+            assert_eq!(client.complete(&id, &md5(b"0123")).await.status, 200);
+            let file = kept.lock().unwrap().pop().unwrap();
+            let operator = uploads[1].for_operator();
+            operator.remove(&id_of(&id)).await.unwrap();
+            // With millisecond precision, an upload is told from the next.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            let next = client.send(first(9, b"0123")).await;
+            let error = match works {
+                0 => file.discard().await.unwrap_err(),
+                1 => file.persist(target.path().join("file")).await.unwrap_err(),
+                _ => match file.open().await {
+                    Err(error) => error,
+                    Ok(_) => panic!("it has opened another upload"),
+                },
+            };
+            assert_eq!(*error.kind(), ErrorKind::NotFound, "{works}");
+            let stands = operator.status(&id_of(&next.id())).await.unwrap();
+            assert_eq!(stands.offset(), 4);
+            operator.remove(&id_of(&next.id())).await.unwrap();
+        }
+        assert_eq!(files_below(target.path()), Vec::<std::path::PathBuf>::new());
     });
 }
 

@@ -646,6 +646,61 @@ async fn an_answer_that_does_not_take_the_file_has_a_token() {
     }
 }
 
+#[tokio::test]
+async fn no_token_is_kept_with_an_answer() {
+    let set = |layer: ChunkedUploadLayer| {
+        let named = [http::HeaderName::from_static(TOKEN)];
+        let layer = layer.hand_out_tokens(&keys(7), HOUR).keep_answer_headers(named);
+        layer.long_completions(LongCompletions::new("/done").after(HOUR))
+    };
+    let site = Site::answering(memory(), set, StatusCode::UNPROCESSABLE_ENTITY);
+    for way in Way::ALL {
+        let id = site.begin(way, "alice").await;
+        let mut last = site.send(by("alice", way.rest(&id))).await;
+        if let Some(end) = way.end(&id) {
+            last = site.send(by("alice", end)).await;
+        }
+        assert_eq!(last.status, 422, "{way:?}");
+        let token = last.header(TOKEN).expect("a token").to_owned();
+        let ask = request("GET", &format!("/done/{id}"), &[], TestBody::empty());
+        let told = site.send(by("alice", ask)).await;
+        assert_eq!((told.status, &told.body), (last.status, &last.body), "{way:?}");
+        assert_eq!(told.header(TOKEN), None, "{way:?}");
+        let upload = site.uploads.for_operator().status(&self::id(&id)).await.unwrap();
+        assert!(upload.answer.is_some());
+        let printed = format!("{upload:?} {}", serde_json::to_string(&upload).unwrap());
+        assert!(!printed.contains(&token), "{printed}");
+    }
+}
+
+/// An upload with a key gives its id to the next one, which is another upload.
+#[test]
+fn a_token_is_good_for_no_upload_that_comes_later() {
+    on_all_stores(async |uploads| {
+        let site = Site::new(uploads);
+        for way in Way::ALL {
+            let key = ("idempotency-key", "8e03978e-40d5-43e8-bc93-6894a57f9324");
+            let begin = || by("alice", with(key.0, key.1, way.begin()));
+            let before = way.id(&site.send(begin()).await);
+            let token = site.token("alice", &before).await;
+            assert_eq!(site.send(by("alice", way.cancel(&before))).await.status, 204);
+            // With millisecond precision, an upload is told from the next.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            let after = way.id(&site.send(begin()).await);
+            for request in way.all(&after) {
+                // In a bucket it has an id of its own, so the token's upload is just gone.
+                let reply = site.send(bearing(&token, request)).await;
+                assert!(matches!(reply.status.as_u16(), 401 | 403 | 404), "{way:?} {reply:?}");
+            }
+            assert_eq!(site.offset(&after).await, FIRST.len() as u64);
+            // The session of its owner goes on.
+            let reply = site.send(by("alice", bearing(&token, way.ask(&after)))).await;
+            assert!(reply.status.is_success(), "{way:?} {reply:?}");
+            assert_eq!(site.send(by("alice", way.cancel(&after))).await.status, 204);
+        }
+    });
+}
+
 #[test]
 fn pages_of_other_origins_may_send_and_read_what_the_settings_need() {
     let layer = || ChunkedUploadLayer::new(in_memory());

@@ -101,8 +101,10 @@ impl Access {
         let claim =
             engine.claims.claim(&upload.id, self.arrival(), engine.takeover_timeout).await?;
         let staged = origin == Origin::Staged;
+        // One that exists by now has its own place in the quotas.
+        let writer = engine.new_writer(upload, &claim).await?;
         let reservation = engine.ledger.open(&*engine.store, upload, staged).await?;
-        let lease = self.leased(engine.new_writer(upload, &claim).await?, claim);
+        let lease = self.leased(writer, claim);
         Ok(Append::new(lease, AppendMode::AllOrNothing, origin, limit, reservation))
     }
 
@@ -159,15 +161,24 @@ impl Access {
     }
 
     pub(super) async fn status(&self, id: &UploadId) -> Result<Upload, Error> {
-        let (mut upload, store) = (self.find_unexpired(id).await?, &self.engine.store);
+        let (mut upload, store) = (self.find(id).await?, &self.engine.store);
+        let is_ours = self.engine.claims.is_finishing(id);
+        if is_ours && upload.status() == Status::Open {
+            // Its file is being verified.
+            upload.progress.status = Status::Finishing;
+        } else if upload.status() == Status::Finishing && !is_ours && store.writer(id).await.is_ok()
+        {
+            // The process that was completing the upload may have ended. Then the upload is not held,
+            // and it can be completed again.
+            upload.progress.status = Status::Open;
+        }
+        // An upload does not expire while the application has its file.
+        if upload.status() != Status::Finishing && self.engine.is_expired(&upload).await? {
+            return Err(ErrorKind::Expired.into());
+        }
         if upload.status() != Status::Complete {
             // An offset is only valid if the bytes up to it exist.
             drop(store.open(id).await?);
-        }
-        // The process that was completing the upload may have ended. Then the upload is not held,
-        // and it can be completed again.
-        if upload.status() == Status::Finishing && store.writer(id).await.is_ok() {
-            upload.progress.status = Status::Open;
         }
         Ok(upload)
     }

@@ -258,6 +258,11 @@ impl Claims {
         self.shared.watcher.wait().await;
     }
 
+    /// Whether a claim of this process is finishing the upload.
+    pub(super) fn is_finishing(&self, id: &UploadId) -> bool {
+        self.shared.slots().uploads.get(id).is_some_and(|slot| slot.finishing)
+    }
+
     /// Asks every claim to stop, except those that are finishing an upload.
     pub(super) fn stop(&self) {
         let slots = self.shared.slots();

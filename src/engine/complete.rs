@@ -142,6 +142,17 @@ fn record(upload: &Upload, handover: Handover) -> Commit {
     Commit::new(Bytes::new(), upload.clone()).with_handover(handover)
 }
 
+/// Leases the upload that a file is of, which the application has taken, unless another upload has
+/// got its id by a key.
+async fn reacquire_same(engine: &Engine, upload: &Upload) -> Result<Box<dyn DynWriter>, Error> {
+    let writer = reacquire(engine, &upload.id).await?;
+    let now = writer.upload();
+    match now.identity() == upload.identity() && now.status() == Status::Complete {
+        true => Ok(writer),
+        false => Err(ErrorKind::NotFound.into()),
+    }
+}
+
 /// Leases a complete upload. Others hold such an upload only until they see that it is complete.
 async fn reacquire(engine: &Engine, id: &UploadId) -> Result<Box<dyn DynWriter>, StoreError> {
     let deadline = crate::time::deadline(engine.takeover_timeout);
@@ -316,7 +327,16 @@ impl Shared {
         let mut state = self.state.lock().await;
         let mut writer = state.take_writer()?;
         let handover = if taken { Handover::Taken } else { Handover::None };
-        writer.commit(record(&upload, handover).with_release()).await?;
+        let mut upload = upload;
+        let committed = writer.commit(record(&upload, handover).with_release()).await;
+        match committed {
+            // There may be room for what the answer means, and then the handler does not run again.
+            Err(StoreError::Full { .. }) if upload.answer.is_some() => {
+                upload.answer = None;
+                writer.commit(record(&upload, handover).with_release()).await?;
+            }
+            committed => committed?,
+        }
         self.engine.watches.committed(&upload);
         drop(writer);
         if taken {
@@ -337,7 +357,7 @@ impl Shared {
             FileState::HandedOver(writer) => writer,
             // A clone of the file has outlived the completion.
             FileState::Taken => {
-                later = reacquire(&self.engine, &self.upload.id).await?;
+                later = reacquire_same(&self.engine, &self.upload).await?;
                 &mut later
             }
             ended @ (FileState::NotTaken | FileState::Discarded) => return Err(ended.error()),
@@ -357,7 +377,7 @@ impl Shared {
         let mut state = self.state.lock().await;
         let writer = match &mut *state {
             FileState::Discarded => return Ok(()),
-            FileState::Taken => reacquire(&self.engine, &self.upload.id).await?,
+            FileState::Taken => reacquire_same(&self.engine, &self.upload).await?,
             state => state.take_writer()?,
         };
         writer.remove().await?;
@@ -441,6 +461,10 @@ impl Shared {
         let mut upload = self.upload.clone();
         upload.progress.status = status;
         upload.answer = lock(&self.answer).take();
+        if let (Some(answer), Some(expires)) = (&upload.answer, &mut upload.progress.expires) {
+            // An answer that is kept can be asked for.
+            *expires = answer.until.max(*expires);
+        }
         if status == Status::Complete
             && upload.is_joined()
             && self.persisted.load(Ordering::Relaxed)
@@ -560,7 +584,14 @@ impl CompletedUpload {
     /// # Errors
     /// The errors of the store.
     pub async fn open(&self) -> Result<Reader, Error> {
-        Ok(self.shared.engine.store.open(self.id()).await?)
+        let Shared { engine, upload, state, .. } = &*self.shared;
+        let is_taken = matches!(*state.lock().await, FileState::Taken);
+        let reader = engine.store.open(self.id()).await?;
+        // The id may be another upload's by now.
+        if is_taken && engine.store.load(self.id()).await?.identity() != upload.identity() {
+            return Err(ErrorKind::NotFound.into());
+        }
+        Ok(reader)
     }
 
     /// Returns the path of the local file with the bytes, or `None` if there is no such file. A

@@ -244,6 +244,10 @@ impl Access {
     async fn release(&self, part: &UploadId, joined: &UploadId) -> Result<(), Error> {
         let Lease { engine, mut writer, claim: _claim, .. } = self.lease(part).await?;
         let mut upload = writer.upload().clone();
+        if !upload.progress.ties().needed_by.contains(joined) {
+            // It has got the id of the part by its key.
+            return Ok(());
+        }
         if let Some(other) = upload.progress.ties().awaited_by.filter(|id| id != joined)
             && self.find_waiting(&other).await?.is_some()
         {

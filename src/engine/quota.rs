@@ -142,6 +142,8 @@ impl Ledger {
         let total = upload.total().unwrap_or(0);
         let free = self.free_space(store, total).await?;
         let mut accounts = self.accounts();
+        // Another process has removed the upload that had this id, which follows from a key.
+        accounts.remove(&upload.id);
         let sum = accounts.owners.get(&payer).copied().unwrap_or_default();
         if let Some(limit) = self.quotas.owner_uploads
             && sum.uploads >= limit

@@ -13,6 +13,7 @@ use super::error::{ConfigError, Error, ErrorKind};
 use super::uploads::{OperatorUploads, OwnerUploads, Uploads};
 use crate::id::UploadId;
 use crate::time;
+use crate::upload::Identity;
 
 /// The secrets that sign and verify upload tokens. A clone has the same secrets.
 ///
@@ -74,11 +75,12 @@ impl TokenKeys {
         Ok(self)
     }
 
-    pub(crate) fn sign(&self, id: &UploadId, expires: SystemTime) -> UploadToken {
+    pub(crate) fn sign(&self, upload: Identity, expires: SystemTime) -> UploadToken {
         let mut bytes = Vec::with_capacity(SIGNED + SIGNATURE);
         bytes.push(VERSION);
         bytes.extend_from_slice(&time::millis_since_epoch(expires).to_be_bytes());
-        bytes.extend(HEXLOWER.decode(id.as_str().as_bytes()).unwrap_or_default());
+        bytes.extend_from_slice(&millis_of(upload.created));
+        bytes.extend(HEXLOWER.decode(upload.id.as_str().as_bytes()).unwrap_or_default());
         if let Some(key) = self.keys.first() {
             let signature = key.clone().chain(CONTEXT).chain(&bytes).finalize_fixed();
             bytes.extend_from_slice(&signature);
@@ -86,9 +88,10 @@ impl TokenKeys {
         UploadToken(BASE64URL_NOPAD.encode(&bytes))
     }
 
-    /// Returns the upload that a token is for, if one of the secrets has signed it and it has not
-    /// expired. A token that expired is only told from a forged one if it was good.
-    fn verify(&self, token: &str, now: SystemTime) -> Result<UploadId, ErrorKind> {
+    /// Returns the upload that a token is for and when that was created, if one of the secrets has
+    /// signed it and it has not expired. A token that expired is only told from a forged one if it
+    /// was good.
+    fn verify(&self, token: &str, now: SystemTime) -> Result<(UploadId, [u8; CREATED]), ErrorKind> {
         let (signed, signature) = parse(token).ok_or(ErrorKind::InvalidToken)?;
         let is_signed = |key: &Hmac<Sha256>| {
             Mac::verify_slice(key.clone().chain(CONTEXT).chain(signed), &signature).is_ok()
@@ -100,8 +103,11 @@ impl TokenKeys {
         if time::millis_since_epoch(now) >= expires {
             return Err(ErrorKind::ExpiredToken);
         }
-        let id = HEXLOWER.encode(&signed[1 + 8..]);
-        id.parse().map_err(|_| ErrorKind::InvalidToken)
+        let mut created = [0; CREATED];
+        created.copy_from_slice(&signed[1 + 8..][..CREATED]);
+        let id = HEXLOWER.encode(&signed[1 + 8 + CREATED..]);
+        let id = id.parse().map_err(|_| ErrorKind::InvalidToken)?;
+        Ok((id, created))
     }
 }
 
@@ -111,12 +117,13 @@ impl fmt::Debug for TokenKeys {
     }
 }
 
-/// A token for one upload: 76 letters, digits, `-` and `_`, which need no escaping in a header or a
+/// A token for one upload: 84 letters, digits, `-` and `_`, which need no escaping in a header or a
 /// URL.
 ///
 /// Whoever has it may do with the upload what its owner may, until it expires. So it is a secret, as
-/// the [id](UploadId) is, which can be read from it. Nothing else can, except when it expires:
-/// neither the owner nor the secret that has signed it. `Debug` hides it, and `Display` writes it.
+/// the [id](UploadId) is, which can be read from it. Nothing else can, except when it expires and when
+/// the upload was created: neither the owner nor the secret that has signed it. `Debug` hides it, and
+/// `Display` writes it.
 #[derive(Clone)]
 pub struct UploadToken(String);
 
@@ -150,11 +157,11 @@ impl Uploads {
     pub(crate) fn sign_token(
         &self,
         keys: &TokenKeys,
-        id: &UploadId,
+        upload: Identity,
         life: Duration,
     ) -> UploadToken {
         let expires = self.engine().now().checked_add(life).unwrap_or_else(time::never);
-        keys.sign(id, expires)
+        keys.sign(upload, expires)
     }
 
     /// Returns the upload that a token is for. Nothing is asked about the upload itself.
@@ -164,7 +171,7 @@ impl Uploads {
     /// [`ErrorKind::InvalidToken`](crate::ErrorKind::InvalidToken) for everything else that is no
     /// token of these keys.
     pub fn verify_token(&self, keys: &TokenKeys, token: &str) -> Result<UploadId, Error> {
-        Ok(keys.verify(token, self.engine().now())?)
+        Ok(keys.verify(token, self.engine().now())?.0)
     }
 
     /// Returns a handle that acts as the owner of the upload that a token is for, and sees [only
@@ -196,8 +203,8 @@ impl Uploads {
     /// [`ErrorKind::Expired`](crate::ErrorKind::Expired) if the upload is gone, and the errors of
     /// the store.
     pub async fn for_token(&self, keys: &TokenKeys, token: &str) -> Result<OwnerUploads, Error> {
-        let id = self.verify_token(keys, token)?;
-        let one = self.as_owner_of(&id).await?;
+        let (id, created) = keys.verify(token, self.engine().now())?;
+        let one = self.as_owner_of(&id, created).await?;
         #[cfg(test)]
         if keys.is_good_for_all {
             return Ok(self.for_owner(one.owner().cloned()));
@@ -205,9 +212,31 @@ impl Uploads {
         Ok(one)
     }
 
-    /// Returns a handle that acts as the owner of an upload, and sees only this one.
-    pub(crate) async fn as_owner_of(&self, id: &UploadId) -> Result<OwnerUploads, Error> {
+    /// Returns the upload that a token is for, and a handle that acts as its owner and sees only this
+    /// upload.
+    pub(crate) async fn redeem(
+        &self,
+        keys: &TokenKeys,
+        token: &str,
+    ) -> Result<(UploadId, Result<OwnerUploads, Error>), Error> {
+        let (id, created) = keys.verify(token, self.engine().now())?;
+        match self.as_owner_of(&id, created).await {
+            Err(error) if *error.kind() == ErrorKind::InvalidToken => Err(error),
+            one => Ok((id, one)),
+        }
+    }
+
+    /// A key of a creation may give its id to another upload when this one is gone, which the token
+    /// is not for.
+    async fn as_owner_of(
+        &self,
+        id: &UploadId,
+        created: [u8; CREATED],
+    ) -> Result<OwnerUploads, Error> {
         let upload = self.for_operator().access().find(id).await?;
+        if millis_of(upload.created) != created {
+            return Err(ErrorKind::InvalidToken.into());
+        }
         Ok(self.for_owner(upload.owner).only(id))
     }
 }
@@ -233,8 +262,8 @@ macro_rules! mints {
                 life: Duration,
             ) -> Result<UploadToken, Error> {
                 let access = self.access();
-                access.find_unexpired(id).await?;
-                Ok(Uploads::of(&access.engine).sign_token(keys, id, life))
+                let upload = access.find_unexpired(id).await?.identity();
+                Ok(Uploads::of(&access.engine).sign_token(keys, upload, life))
             }
         }
     };
@@ -254,11 +283,20 @@ fn parse(text: &str) -> Option<([u8; SIGNED], [u8; SIGNATURE])> {
     (signed[0] == VERSION).then_some((*signed, signature.try_into().ok()?))
 }
 
+/// The milliseconds from 1970, which six bytes have room for until the year 10889.
+fn millis_of(created: SystemTime) -> [u8; CREATED] {
+    let mut millis = [0; CREATED];
+    millis.copy_from_slice(&time::millis_since_epoch(created).to_be_bytes()[8 - CREATED..]);
+    millis
+}
+
 /// What a token consists of. There is no other spelling of the same bytes, since they fill the last
 /// letter.
 const VERSION: u8 = 1;
-/// The version, the milliseconds from 1970 to its expiry, and the id.
-const SIGNED: usize = 1 + 8 + 16;
+/// The version, the milliseconds from 1970 to its expiry and to the creation of the upload, and the
+/// id.
+const SIGNED: usize = 1 + 8 + CREATED + 16;
+const CREATED: usize = 6;
 const SIGNATURE: usize = 32;
 /// So that a signature that the application has made with the same secret is none of a token.
 const CONTEXT: &[u8] = b"tower-chunked-upload token\0";
@@ -280,40 +318,50 @@ mod tests {
         UNIX_EPOCH + Duration::from_millis(millis)
     }
 
-    fn id() -> UploadId {
-        "5230ec1f59d1485d9d7974b853802e31".parse().unwrap()
+    fn upload() -> Identity {
+        of("5230ec1f59d1485d9d7974b853802e31".parse().unwrap())
+    }
+
+    fn of(id: UploadId) -> Identity {
+        Identity { id, created: at(1_795_255_200_000) }
+    }
+
+    /// What a token for an upload says of it.
+    fn says(upload: Identity) -> Result<(UploadId, [u8; CREATED]), ErrorKind> {
+        Ok((upload.id, millis_of(upload.created)))
     }
 
     /// Tokens are in use while servers are replaced, so another spelling is another version.
     #[test]
     fn the_first_version_is_written_so() {
-        let token = keys(7).sign(&id(), at(1_795_341_600_000));
+        let token = keys(7).sign(upload(), at(1_795_341_600_000));
         // Computed with Python's hmac.
-        let text = "AQAAAaICssUAUjDsH1nRSF2deXS4U4AuMfMBdoosDIZD7C4CEd8nTELHuO1TEuZC87EwimPuKdmL";
+        let text =
+            "AQAAAaICssUAAaH9jGkAUjDsH1nRSF2deXS4U4AuMbKCg4B9Aj0mN3-VCwEu7VHnx3brk_IxzCr28zGf29tN";
         assert_eq!(token.as_str(), text);
-        assert_eq!(keys(7).verify(text, at(0)), Ok(id()));
+        assert_eq!(keys(7).verify(text, at(0)), says(upload()));
     }
 
     #[test]
     fn a_token_is_good_until_it_expires() {
-        let token = keys(7).sign(&id(), at(1000));
+        let token = keys(7).sign(upload(), at(1000));
         let verify = |keys: TokenKeys, now| keys.verify(token.as_str(), now);
-        assert_eq!(verify(keys(7), at(999)), Ok(id()));
+        assert_eq!(verify(keys(7), at(999)), says(upload()));
         assert_eq!(verify(keys(7), at(1000)), Err(ErrorKind::ExpiredToken));
         // Only whoever had one is told that it has expired.
         assert_eq!(verify(keys(8), at(1000)), Err(ErrorKind::InvalidToken));
-        let forever = keys(7).sign(&id(), time::never());
-        assert_eq!(keys(7).verify(forever.as_str(), at(u64::MAX / 2)), Ok(id()));
+        let forever = keys(7).sign(upload(), time::never());
+        assert_eq!(keys(7).verify(forever.as_str(), at(u64::MAX / 2)), says(upload()));
     }
 
     #[test]
     fn one_secret_signs_and_several_verify() {
         let both = keys(8).also_verify([7; 32]).unwrap();
-        let (old, new) = (keys(7).sign(&id(), at(1)), both.sign(&id(), at(1)));
+        let (old, new) = (keys(7).sign(upload(), at(1)), both.sign(upload(), at(1)));
         for token in [&old, &new] {
-            assert_eq!(both.verify(token.as_str(), at(0)), Ok(id()));
+            assert_eq!(both.verify(token.as_str(), at(0)), says(upload()));
         }
-        assert_eq!(keys(8).verify(new.as_str(), at(0)), Ok(id()));
+        assert_eq!(keys(8).verify(new.as_str(), at(0)), says(upload()));
         assert_eq!(keys(8).verify(old.as_str(), at(0)), Err(ErrorKind::InvalidToken));
         assert_eq!(keys(7).verify(new.as_str(), at(0)), Err(ErrorKind::InvalidToken));
     }
@@ -331,7 +379,7 @@ mod tests {
 
     #[test]
     fn debug_shows_neither_the_token_nor_the_secret() {
-        let token = keys(7).sign(&id(), at(1));
+        let token = keys(7).sign(upload(), at(1));
         assert_eq!(format!("{token:?}"), "UploadToken { .. }");
         let both = keys(7).also_verify([8; 32]).unwrap();
         assert_eq!(format!("{both:?}"), "TokenKeys { secrets: 2, .. }");
@@ -343,18 +391,18 @@ mod tests {
             let id: UploadId = HEXLOWER.encode(&bits).parse().unwrap();
             // What a system can tell is less than what fits.
             let expires = UNIX_EPOCH.checked_add(Duration::from_millis(millis >> 1)).unwrap();
-            let token = keys(7).sign(&id, expires);
+            let token = keys(7).sign(of(id), expires);
             prop_assert!(token.as_str().bytes().all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it)));
             let now = expires.checked_sub(Duration::from_millis(before)).filter(|it| *it >= UNIX_EPOCH);
             if let Some(now) = now {
-                prop_assert_eq!(keys(7).verify(token.as_str(), now), Ok(id));
+                prop_assert_eq!(keys(7).verify(token.as_str(), now), says(of(id)));
             }
         }
 
         #[test]
         fn no_bit_of_a_token_can_be_another_one(bits: [u8; 16], millis: u32) {
             let id: UploadId = HEXLOWER.encode(&bits).parse().unwrap();
-            let token = keys(7).sign(&id, at(u64::from(millis) + 1));
+            let token = keys(7).sign(of(id), at(u64::from(millis) + 1));
             let bytes = BASE64URL_NOPAD.decode(token.as_str().as_bytes()).unwrap();
             for bit in 0..bytes.len() * 8 {
                 let mut forged = bytes.clone();
@@ -373,7 +421,7 @@ mod tests {
 
         #[test]
         fn any_text_is_a_token_or_none(
-            text in prop_oneof!["[A-Za-z0-9_-]{70,80}", "AQ[A-Za-z0-9_-]{74}", ".{0,80}", "[A-Za-z0-9+/=]{76}"],
+            text in prop_oneof!["[A-Za-z0-9_-]{80,90}", "AQ[A-Za-z0-9_-]{82}", ".{0,90}", "[A-Za-z0-9+/=]{84}"],
         ) {
             fuzzing::token(text.as_bytes());
         }

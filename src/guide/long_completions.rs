@@ -87,7 +87,7 @@
 //! |---|---|
 //! | 202, with `Retry-After` | the handler runs, here or on another node |
 //! | that of the handler | it has answered, and this is what it has said. After a 4xx or 5xx the upload can be completed again |
-//! | 404 | there is no such upload of this owner |
+//! | 404 | there is no such upload of this owner; or the handler has [discarded](crate::CompletedUpload::discard) it, with its answer |
 //! | 409, `not-completing` | nobody completes it: nobody has begun, or a crash has interrupted the handler. The client sends the completion again |
 //! | 410, `answer-not-kept` | the upload is complete and its answer is not kept (any more) |
 //! | 410, `expired` | the upload has expired |
@@ -106,6 +106,16 @@
 //! The same completion again, while the handler runs, gives 202, too, in the chunked protocol. In the
 //! other two the last byte does not count until the handler has taken the file, so the client sends it
 //! again, and is refused as before (423 or 503) until then.
+//!
+//! An upload does not expire while the handler runs, and not before its answer does. After a 202,
+//! an answer of 4xx leaves the upload until it expires, also where it would have been removed
+//! otherwise, since the client asks for that answer later.
+//!
+//! # What do clients of the draft of the IETF do?
+//!
+//! The 202 has `Upload-Complete: ?0` and an offset without the last byte, the upload's URL in
+//! `Location`, and the address of the completion in `Content-Location`. A client that does not know
+//! the address sends the last byte until the handler has taken the file.
 //!
 //! # What do clients of tus do?
 //!

@@ -21,7 +21,7 @@ use crate::id::UploadId;
 use crate::log;
 use crate::metric;
 use crate::policy::{self, Action, Context, DynPolicy, MaxBytes, Refusal, SizeLimit};
-use crate::upload::{Status, Upload};
+use crate::upload::{Identity, Status, Upload};
 
 /// A protocol for uploads, with its own messages, statuses and headers.
 ///
@@ -109,7 +109,7 @@ pub(crate) struct Exchange<'a> {
     caller: &'a Caller,
     token: &'a Presented,
     /// The unfinished upload that the answer is about.
-    upload: OnceLock<UploadId>,
+    upload: OnceLock<Identity>,
     guard: ShutdownGuard,
     dialect: policy::Dialect,
     /// The upload whose first bytes the application has refused.
@@ -254,13 +254,13 @@ impl<'a> Exchange<'a> {
         self.seen.stands(upload);
         if upload.status() != Status::Complete {
             // Only the first one counts.
-            self.upload.get_or_init(|| upload.id);
+            self.upload.get_or_init(|| upload.identity());
         }
     }
 
     /// Adds a token for an upload to an answer, if the application hands them out.
-    pub(crate) fn hand_out_token(&self, id: &UploadId, headers: &mut HeaderMap) {
-        self.token.hand_out(self.settings, id, headers);
+    pub(crate) fn hand_out_token(&self, upload: Identity, headers: &mut HeaderMap) {
+        self.token.hand_out(self.settings, upload, headers);
     }
 
     /// Returns the maximum size of the file that the request may add to, where `configured` is the
@@ -338,19 +338,27 @@ pub(crate) async fn serve<D: Dialect, B: Payload>(
     seen.has_received(body.received());
     let mut response = match handled {
         Ok(Reply::Answer(mut response)) => {
-            if let Some(id) = exchange.upload.get().filter(|_| response.status().is_success()) {
-                exchange.hand_out_token(id, response.headers_mut());
+            if let Some(upload) = exchange.upload.get().filter(|_| response.status().is_success()) {
+                exchange.hand_out_token(*upload, response.headers_mut());
             }
             response
         }
         Ok(Reply::Finished(finish)) => {
             let Finish { completion, replay, mut framing } = *finish;
             if framing.discards == Discards::None {
-                exchange.hand_out_token(completion.file().id(), &mut framing.not_taken);
+                // A part may be named whose last byte has completed a joined upload.
+                let whole = || completion.file().record().identity();
+                let upload = exchange.upload.get().copied().unwrap_or_else(whole);
+                exchange.hand_out_token(upload, &mut framing.not_taken);
             }
             seen.stands(completion.file().record());
             let refused = framing.clone();
-            let pending = Pending { completion, framing, unreadable: replay.unreadable() };
+            let pending = Pending {
+                completion,
+                framing,
+                unreadable: replay.unreadable(),
+                is_late: Arc::default(),
+            };
             match hand_over::verify(&exchange, pending).await {
                 // The body has been read completely.
                 Ok(pending) => {

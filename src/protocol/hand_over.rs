@@ -36,6 +36,8 @@ pub(crate) struct Finished {
 pub(crate) struct Late {
     pub(crate) after: Duration,
     pub(crate) answer: Response<Bytes>,
+    /// Set when it gets that.
+    pub(crate) is_told: Arc<AtomicBool>,
 }
 
 /// Whether the stored file could not be read while the inner service read its body.
@@ -124,6 +126,8 @@ pub(crate) struct Pending {
     pub(super) completion: Completion,
     pub(super) framing: Framing,
     pub(super) unreadable: Unreadable,
+    /// Whether the client was told where to ask for the answer, which is kept with the upload.
+    pub(super) is_late: Arc<AtomicBool>,
 }
 
 /// Asks the application whether it accepts a finished file.
@@ -183,6 +187,7 @@ impl Pending {
     async fn give_back(self, verdict: Verdict) -> Result<(), Error> {
         let refused = verdict == Verdict::Refused;
         match self.framing.discards {
+            _ if self.is_late.load(Ordering::Relaxed) => self.completion.reopen().await.map(drop),
             Discards::All => self.completion.file().discard().await,
             Discards::Refused if refused => self.completion.file().discard().await,
             Discards::None | Discards::Refused => self.completion.reopen().await.map(drop),
@@ -216,6 +221,15 @@ impl Framing {
             parts.headers.remove(name);
         }
         Response::from_parts(parts, None)
+    }
+
+    /// Changes an answer that comes before the inner service's: nobody knows yet whether that takes
+    /// the file.
+    pub(crate) fn frame_later<B>(self, answer: Response<B>) -> Response<B> {
+        let failed = self.failed.clone();
+        let mut answer = self.frame_refusal(answer);
+        set(answer.headers_mut(), failed);
+        answer
     }
 
     /// Changes an answer that does not take the file.

@@ -16,7 +16,9 @@ use serde_json::json;
 use super::completions::LongCompletions;
 use super::exchange::{Settings, with_headers};
 use super::hand_over::{Framing, Late, Pending, Verdict};
+use super::token::UPLOAD_TOKEN;
 use crate::id::UploadId;
+use crate::time;
 use crate::upload::{KeptAnswer, Status, Upload};
 
 /// What the layer does with answers of the application.
@@ -65,13 +67,14 @@ impl Settings {
         body: Bytes,
         framing: &Framing,
     ) -> Option<KeptAnswer> {
-        let until = self.uploads.now().checked_add(self.answers.time?)?;
+        let until = self.uploads.now().checked_add(self.answers.time?).unwrap_or_else(time::never);
         let mut answer = KeptAnswer::new(head.status.as_u16(), body, until);
         for (name, value) in &head.headers {
             let is_kept = KEPT.contains(name)
                 || self.answers.headers.contains(name.as_str())
                 || framing.sets(name);
-            if is_kept {
+            // A token is for whoever was answered just now.
+            if is_kept && name != UPLOAD_TOKEN {
                 let text = value.as_bytes().iter().copied().map(char::from).collect();
                 answer.headers.push((name.as_str().to_owned(), text));
             }
@@ -90,8 +93,8 @@ impl Settings {
     pub(super) fn late(&self, parts: &Parts, pending: &Pending) -> Option<Late> {
         let after = self.answers.long.as_ref()?.after;
         let answer = self.accepted(parts, pending.completion.file().id())?;
-        let answer = with_headers(pending.framing().clone().frame_refusal(answer));
-        Some(Late { after, answer })
+        let answer = with_headers(pending.framing().clone().frame_later(answer));
+        Some(Late { after, answer, is_told: Arc::clone(&pending.is_late) })
     }
 
     /// The answer to a completion that takes long: it says where to ask for what comes of it.

@@ -12,6 +12,7 @@ use super::known::{Attempt, Fate, Known, REFUSED, Request, TAKEN, TELLING};
 use super::world::{Answer, LIFE, Node, World};
 use crate::checksum::Running;
 use crate::store::bucket::Mutation;
+use crate::upload::Identity;
 use crate::{
     AppendMode, CompletedUpload, Error, ErrorKind, IdempotencyKey, KeptAnswer, NewUpload, Owner,
     OwnerUploads, Status, UploadId, UploadToken,
@@ -53,11 +54,11 @@ enum Ended {
 impl Client {
     /// A client of an upload that exists.
     pub(super) fn new(world: &Arc<World>, known: &Arc<Mutex<Known>>) -> Self {
-        let (id, offset, total) = {
+        let (id, created, offset, total) = {
             let known = known.lock().unwrap();
-            (known.id, known.floor, known.total)
+            (known.id, known.created, known.floor, known.total)
         };
-        let token = world.keys.sign(&id, world.cloud.now() + 1000 * LIFE);
+        let token = world.keys.sign(Identity { id, created }, world.cloud.now() + 1000 * LIFE);
         let (world, known) = (Arc::clone(world), Arc::clone(known));
         Self { world, known, id, offset, total, token, by_token: false }
     }
@@ -97,7 +98,7 @@ impl Client {
             match world.ask(&node, world.patience(), work).await {
                 Answer::Got(upload) => {
                     let expires = upload.expires().ok_or("it never expires")?;
-                    let mut known = Known::new(upload.id, total, expires);
+                    let mut known = Known::new(upload.identity(), total, expires);
                     let request = known.look();
                     let attempt = Attempt { at: 0, bytes, in_parts: false, fate: Fate::Open };
                     known.attempts.push(attempt);

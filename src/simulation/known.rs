@@ -6,12 +6,14 @@ use bytes::Bytes;
 use object_store::path::Path;
 
 use super::Checked;
+use crate::upload::Identity;
 use crate::{Error, ErrorKind, Status, Upload, UploadId};
 
 /// All that clients were told of one upload.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) id: UploadId,
+    pub(super) created: SystemTime,
     pub(super) total: Option<u64>,
     pub(super) attempts: Vec<Attempt>,
     /// The largest offset that anybody was told: it never shrinks.
@@ -79,9 +81,11 @@ pub(super) struct Request {
 }
 
 impl Known {
-    pub(super) fn new(id: UploadId, total: Option<u64>, expires: SystemTime) -> Self {
+    pub(super) fn new(upload: Identity, total: Option<u64>, expires: SystemTime) -> Self {
+        let Identity { id, created } = upload;
         Self {
             id,
+            created,
             total,
             attempts: Vec::new(),
             floor: 0,

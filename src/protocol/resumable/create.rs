@@ -166,7 +166,7 @@ impl Creation<'_> {
                 headers.extend(url.map(|url| (LOCATION, url)));
                 let limits = self.resumable.limits(self.limit, lease.upload().expires());
                 headers.insert(UPLOAD_LIMIT, limits);
-                self.exchange.hand_out_token(&lease.upload().id, &mut headers);
+                self.exchange.hand_out_token(lease.upload().identity(), &mut headers);
                 interim.send(headers);
                 lease.append(content.mode())
             }

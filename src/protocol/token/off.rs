@@ -6,6 +6,7 @@ use crate::engine::{Error, OwnerUploads};
 use crate::id::UploadId;
 use crate::policy::{Context, Refusal};
 use crate::protocol::Settings;
+use crate::upload::Identity;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tokens;
@@ -50,5 +51,5 @@ impl Presented {
         refusal
     }
 
-    pub(crate) fn hand_out(&self, _: &Settings, _: &UploadId, _: &mut HeaderMap) {}
+    pub(crate) fn hand_out(&self, _: &Settings, _: Identity, _: &mut HeaderMap) {}
 }

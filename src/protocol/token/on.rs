@@ -2,7 +2,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode};
+
+use super::UPLOAD_TOKEN;
 
 use crate::cors::Cors;
 use crate::engine::{Error, ErrorKind, OwnerUploads, TokenKeys};
@@ -10,6 +12,7 @@ use crate::id::UploadId;
 use crate::policy::{ByToken, Context, Refusal};
 use crate::protocol::Settings;
 use crate::protocol::headers::single;
+use crate::upload::Identity;
 
 /// What the application has set.
 #[derive(Clone, Debug, Default)]
@@ -125,12 +128,12 @@ impl Presented {
 
     /// Adds a fresh token for the upload to an answer. A token cannot renew itself, or nothing would
     /// end it.
-    pub(crate) fn hand_out(&self, settings: &Settings, id: &UploadId, headers: &mut HeaderMap) {
+    pub(crate) fn hand_out(&self, settings: &Settings, upload: Identity, headers: &mut HeaderMap) {
         let Tokens { keys: Some(keys), life: Some(life) } = &settings.tokens else { return };
         if self.admits() {
             return;
         }
-        let token = settings.uploads.sign_token(keys, id, *life);
+        let token = settings.uploads.sign_token(keys, upload, *life);
         if let Ok(mut value) = HeaderValue::from_str(token.as_str()) {
             value.set_sensitive(true);
             headers.insert(UPLOAD_TOKEN, value);
@@ -146,9 +149,8 @@ impl Token {
             // Nobody can tell which of them is meant.
             Err(_) => return Self::Bad(ErrorKind::InvalidToken),
         };
-        match settings.uploads.verify_token(keys, token) {
-            Ok(id) => {
-                let uploads = settings.uploads.as_owner_of(&id).await;
+        match settings.uploads.redeem(keys, token).await {
+            Ok((id, uploads)) => {
                 let owner = uploads.as_ref().ok().and_then(OwnerUploads::owner).cloned();
                 Self::Good { id, uploads, by: ByToken { owner } }
             }
@@ -156,6 +158,3 @@ impl Token {
         }
     }
 }
-
-/// Has a token for the upload of a request, or of an answer.
-pub(crate) const UPLOAD_TOKEN: HeaderName = HeaderName::from_static("upload-token");
