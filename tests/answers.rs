@@ -572,6 +572,97 @@ fn a_resumable_request_that_takes_long_is_answered_at_its_address() {
     });
 }
 
+/// An answer that takes no file can be asked for too, also where the upload would have been removed if
+/// the client had waited for it.
+#[test]
+fn a_late_answer_that_takes_no_file_is_told() {
+    on_all_stores(|uploads| async move {
+        let app = App::late(uploads);
+        let whole = |path: &str, headers: &[(&str, &str)], bytes: &'static str| {
+            request_with("POST", path, headers, TestBody::of(bytes))
+        };
+        for status in [422, 503] {
+            app.open.send_replace(false);
+            app.says(status, "no");
+            let draft = whole("/inbox", &[("upload-complete", "?1")], "0123");
+            let empty = [("tus-resumable", "1.0.0"), ("upload-length", "0")];
+            for request in [draft, whole("/files", &empty, "")] {
+                let accepted = app.clients[0].send(request).await;
+                assert_eq!(accepted.status, 202, "{accepted:?}");
+                let address = accepted.header("content-location").unwrap().to_owned();
+                app.open.send_replace(true);
+                until("it is answered", async || app.ask(1, &address).await.status != 202).await;
+                let told = app.ask(0, &address).await;
+                assert_eq!((told.status.as_u16(), &*told.body), (status, &b"no"[..]), "{told:?}");
+                app.open.send_replace(false);
+            }
+        }
+    });
+}
+
+#[test]
+fn an_upload_does_not_expire_while_the_handler_has_its_file() {
+    on_all_stores(|uploads| async move {
+        let clock = Clock::new();
+        let minute = Duration::from_secs(60);
+        let app = App::late(uploads.clock(clock.read()).expires_after(minute));
+        app.open.send_replace(false);
+        let id = app.clients[0].upload(b"0123").await;
+        let digest = md5(b"0123");
+        assert_eq!(app.clients[0].complete(&id, &digest).await.status, 202);
+        clock.advance(2 * minute);
+        let address = format!("/done/{id}");
+        for _ in 0..2 {
+            assert_eq!(app.ask(1, &address).await.status, 202);
+            assert_eq!(app.clients[1].complete(&id, &digest).await.status, 202);
+            app.uploads.delete_expired().await.unwrap();
+        }
+        app.open.send_replace(true);
+        until("it is answered", async || app.ask(1, &address).await.status == 200).await;
+        app.uploads.delete_expired().await.unwrap();
+        let asked = app.ask(1, &address).await;
+        same(&app.clients[0].complete(&id, &digest).await, &asked);
+        clock.advance(HOUR);
+        assert_eq!(app.ask(1, &address).await.status, 410);
+        assert_eq!(app.runs(), 1);
+    });
+}
+
+/// Its head says that the file is taken.
+#[tokio::test]
+async fn a_body_that_panics_takes_the_file_all_the_same() {
+    struct Panics;
+
+    impl http_body::Body for Panics {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+            panic!("it cannot be read");
+        }
+
+        fn size_hint(&self) -> http_body::SizeHint {
+            http_body::SizeHint::with_exact(4)
+        }
+    }
+
+    let uploads = in_memory();
+    let plain = Client::new(ChunkedUploadLayer::new(uploads.clone()));
+    let id = plain.upload(b"0123").await;
+    let inner = tower::service_fn(|_: Request<_>| async {
+        Ok::<_, std::convert::Infallible>(Response::new(Panics))
+    });
+    let service = ChunkedUploadLayer::new(uploads.clone()).keep_answers(HOUR).layer(inner);
+    let request = complete(&id, &md5(b"0123"));
+    let ended = tokio::spawn(async move { service.oneshot(request).await.map(drop) }).await;
+    assert!(ended.unwrap_err().is_panic());
+    let upload = uploads.for_operator().status(&self::id(&id)).await.unwrap();
+    assert_eq!(upload.status(), Status::Complete);
+}
+
 #[test]
 fn a_handler_that_panics_late_leaves_the_upload_to_be_completed_again() {
     run(async {

@@ -58,7 +58,9 @@ impl Engine {
     /// Fails with the reason if the upload accepts no more changes.
     pub(super) fn check_open(&self, upload: &Upload) -> Result<(), ErrorKind> {
         if upload.is_expired(self.now()) {
-            return Err(ErrorKind::Expired);
+            // An upload does not expire while the application has its file.
+            let is_finishing = self.claims.is_finishing(&upload.id);
+            return Err(if is_finishing { ErrorKind::Finishing } else { ErrorKind::Expired });
         }
         match upload.status() {
             Status::Complete => Err(ErrorKind::AlreadyComplete),

@@ -182,7 +182,7 @@ impl Lease {
             let (layout, upload) = (&self.layout, &self.upload);
             let data_path = layout.new_data(upload)?;
             let mut root = layout.open();
-            let record = RecordFile::create(layout, &mut root, &upload.id, data_path)?;
+            let record = RecordFile::create(layout, &mut root, upload, data_path)?;
             let data = DataFile::create(layout, &mut root, upload, &record.notes.data_path);
             let data =
                 data.inspect_err(|_| drop(layout.disk.remove(&layout.record(&upload.id))))?;

@@ -53,13 +53,18 @@ impl RecordFile {
     pub(super) fn create(
         layout: &Arc<Layout>,
         root: &mut Root<'_>,
-        id: &UploadId,
+        upload: &Upload,
         data_path: PathBuf,
     ) -> Result<Self> {
+        let id = &upload.id;
         let (path, mut head) = (layout.record(id), Vec::new());
         Line::head(&data_path).write_to(&mut head)?;
-        let created =
-            create_locked(layout, root, &record_below(id), || cleanup::vacate(layout, id));
+        let vacate = || match cleanup::vacate(layout, id) {
+            // Nobody else creates an upload with a random id: a sweep holds it, and not for long.
+            Err(StoreError::Busy) if upload.creation.is_none() => Ok(()),
+            vacated => vacated,
+        };
+        let created = create_locked(layout, root, &record_below(id), vacate);
         let file = created.map_err(|error| match error {
             StoreError::Io { source, .. } if is_link_on_the_way(&source) => link_on_the_way(id),
             error => error,
