@@ -21,7 +21,6 @@ pub(crate) fn millis_since_epoch(time: SystemTime) -> u64 {
 }
 
 /// Returns the last time that can be written in milliseconds, or what comes closest to it.
-#[cfg(feature = "tokens")]
 pub(crate) fn never() -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_millis(u64::MAX)).unwrap_or(UNIX_EPOCH + CENTURY)
 }
