@@ -158,7 +158,8 @@ impl ChunkedUploadLayer {
     ///
     /// The status, some headers, and a body of up to 64 KiB whose length is known are kept in the
     /// record of the upload, by the commit that says that the handler has taken the file. What is
-    /// larger is passed on, and not kept. See [the chapter](crate::guide::long_completions).
+    /// larger is passed on, and not kept. An upload with such an answer expires no earlier than the
+    /// answer. See [the chapter](crate::guide::long_completions).
     pub fn keep_answers(self, time: Duration) -> Self {
         self.set(|config| config.settings.answers.time = Some(time))
     }

@@ -1,11 +1,10 @@
-//! How an upload goes on when the session has ended.
+//! Let an upload go on when the session of its user has ended, or on another device.
 //!
 //! # What is a token for?
 //!
-//! A session may end in the middle of a long upload: it expires, or the user closes the tab in which
-//! she has logged in. Or somebody else is to send the file: another device, a worker, a page without
-//! cookies. A token is a signed text that stands for the owner of one upload, for some time. With
-//! feature `tokens`, a request that has it needs no session.
+//! A session may end in the middle of a long upload. Or somebody else sends the file: another device,
+//! a worker, a page without cookies. A token is a signed text that stands for the owner of one upload
+//! for a limited time. With feature `tokens`, a request with such a token needs no session.
 //!
 //! ```toml
 //! [dependencies]
@@ -66,7 +65,7 @@
 //! let upload = alices.create(NewUpload::new().filename("video.mp4")).await?.commit().await?;
 //! let token = alices.token(&keys, &upload.id, Duration::from_secs(3600)).await?;
 //! let text = format!("{} {token}", upload.id);
-//! # assert_eq!(text.len(), 32 + 1 + 76);
+//! # assert_eq!(text.len(), 32 + 1 + 84);
 //! # Ok(())
 //! # }
 //! ```
@@ -83,6 +82,10 @@
 //! observer and the handler, the owner is that of the upload.
 //! [`Policy::authorize`](crate::Policy::authorize) is not asked. The other methods are, and find no
 //! user in the extensions of the request; `Context::by_token` says for whom it acts.
+//!
+//! The token of a [part](super::tus_parts) does not stand for the joined file: if its last byte completes
+//! that file, and the handler [takes long](super::long_completions), the address of the completion
+//! needs a session.
 //!
 //! A token that is forged, has expired or is for another upload changes nothing: the request is
 //! authorized as if it had none, so a good session goes on. If that is refused with 401 or 403, [the
