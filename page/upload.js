@@ -178,7 +178,8 @@ export class Upload {
   async cancel() {
     if (this.hasBytes && !(await this.#mayLoseBytes())) return;
     // It has gone on while the user was asked.
-    if (["done", "elsewhere"].includes(this.state)) return;
+    if (this.state === "done") return notice("“", this.name, "” is saved already.");
+    if (this.state === "elsewhere") return;
     this.#stop();
     if (this.id) {
       this.#set("cancelling");
