@@ -96,12 +96,13 @@ async fn done(
     State(media): State<PathBuf>,
     upload: CompletedUpload,
 ) -> Result<Json<Value>, StatusCode> {
-    // The id keeps files of the same name apart.
-    let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
+    // The user's list tells it again after a reload of the page.
+    let saved_as = list::saved_as(upload.record());
     // The log says why.
-    upload.persist(target).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    upload.persist(media.join(&saved_as)).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(Json(json!({
         "saved": upload.filename(),
+        "saved_as": saved_as,
         "size": upload.size(),
         "md5": upload.digest().map(|digest| digest.to_hex()),
     })))

@@ -1,6 +1,7 @@
 // Shows incoming uploads, updated every second, and ends single uploads.
 
-import { ago, bytes, duration, percent, plain, show } from "/words.js";
+import { isSure } from "/dialog.js";
+import { ago, bytes, duration, percent, plain, show, showProgress } from "/words.js";
 
 const VIEW_PATH = "/operator/view";
 const UPLOADS_PATH = "/operator/uploads";
@@ -10,13 +11,14 @@ const AVERAGE_OF = 10;
 const MOVING_SECONDS = 10;
 
 const page = {
+  view: document.querySelector("#view"),
+  acts: document.querySelector("#acts"),
   notice: document.querySelector("#notice"),
   table: document.querySelector("table"),
   rows: document.querySelector("#rows"),
   row: document.querySelector("#row"),
   none: document.querySelector("#none"),
   more: document.querySelector("#more"),
-  sure: document.querySelector("#sure"),
   said: document.querySelector("#said"),
 };
 
@@ -45,9 +47,10 @@ function draw(view) {
   const now = Date.parse(view.now);
   tiles(view, now);
   const { samples } = view;
-  plot("bytes", samples.map((sample) => sample.bytes), (count) => `${bytes(count)}/s`);
-  plot("open", samples.map((sample) => sample.open), String);
+  plot("bytes", samples.map((sample) => sample.bytes), 1000, (count) => `${bytes(count)}/s`);
+  plot("open", samples.map((sample) => sample.open), 2, String);
   table(view, now);
+  page.view.hidden = false;
 }
 
 function tiles(view, now) {
@@ -57,14 +60,14 @@ function tiles(view, now) {
   const average = last.reduce((sum, count) => sum + count, 0) / Math.max(last.length, 1);
   const texts = {
     open,
-    moving: `${moving} moving`,
+    moving: `${moving} sending now`,
     bytes: bytes(view.bytes),
-    announced: `of ${bytes(view.announced)}`,
+    announced: `of ${bytes(view.announced)} in all`,
     rate: `${bytes(last.at(-1) ?? 0)}/s`,
     average: `${bytes(average)}/s over ${AVERAGE_OF}\u00a0s`,
     age: oldest ? duration((now - Date.parse(oldest.created)) / 1000).replace("about ", "") : "–",
     complete,
-    finishing: finishing > 0 ? `${finishing} being handed over` : "",
+    finishing: finishing > 0 ? `${finishing} being saved` : "",
     expired,
   };
   for (const [name, text] of Object.entries(texts)) {
@@ -76,19 +79,28 @@ function tiles(view, now) {
   tile.title = plain(oldest?.name ?? "");
 }
 
-function plot(name, values, words) {
+/** The axis goes up to `least` or higher. */
+function plot(name, values, least, words) {
   const figure = document.querySelector(`[data-plot=${name}]`);
   const most = Math.max(...values, 0);
-  const y = (value) => (most === 0 ? 100 : 100 - (value / most) * 96).toFixed(1);
+  const top = roundUp(Math.max(most, least));
+  const y = (value) => (100 - (value / top) * 100).toFixed(1);
   const left = SAMPLES - values.length;
   const points = values.map((value, at) => `${left + at} ${y(value)}`);
   const line = points.length > 0 ? `M${points.join("L")}` : "";
   const area = line && `${line}L${SAMPLES - 1} 100L${left} 100Z`;
   figure.querySelector(".line").setAttribute("d", line);
   figure.querySelector(".area").setAttribute("d", area);
-  figure.querySelector(".most").textContent = `most ${words(most)}`;
+  const heights = figure.querySelectorAll(".heights span");
+  for (const [n, value] of [top, top / 2, 0].entries()) heights[n].textContent = words(value);
   const summary = `now ${words(values.at(-1) ?? 0)}, at most ${words(most)} in five minutes`;
   figure.querySelector("svg").setAttribute("aria-label", summary);
+}
+
+/** The next number above that reads well on an axis, as does its half. */
+function roundUp(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 4, 6, 8, 10].map((step) => step * power).find((step) => step >= value);
 }
 
 const rows = new Map();
@@ -105,6 +117,7 @@ function table({ rows: listed, open }, now) {
   }
   page.table.hidden = listed.length === 0;
   page.none.hidden = listed.length > 0;
+  page.acts.hidden = listed.length === 0;
   page.more.hidden = open <= listed.length;
   page.more.textContent = `The ${listed.length} that changed last are shown, of ${open}.`;
 }
@@ -128,10 +141,10 @@ function fill(row, { offset, total, created, changed, expires }, now) {
   const since = (time) => (now - Date.parse(time)) / 1000;
   const part = total ? offset / total : 0;
   row.classList.toggle("moving", since(changed) < MOVING_SECONDS);
-  row.querySelector("progress").value = part;
-  const of = total === null ? "" : ` of ${bytes(total)} · ${percent(part)}`;
+  const of = total === null ? "" : ` of ${bytes(total)}`;
+  showProgress(row.querySelector("progress"), part, bytes(offset) + of);
   const texts = {
-    received: bytes(offset) + of,
+    received: bytes(offset) + of + (total === null ? "" : ` · ${percent(part)}`),
     begun: ago(since(created)),
     changed: ago(since(changed)),
     expires: expires === null ? "never" : `in ${duration(-since(expires)).replace("about ", "")}`,
@@ -153,27 +166,25 @@ function remove(id, row) {
 /* Actions */
 
 async function cancel(upload) {
-  const words = `Its ${bytes(upload.offset)} are deleted, and its sender has to begin anew.`;
-  if (!(await isSure(["Cancel ", upload, "?"], words, "Cancel it"))) return;
+  const isMeant = await isSure({
+    title: ["Cancel ", upload.name || NAMELESS, "?"],
+    words: [`Its ${bytes(upload.offset)} are deleted at once, and its sender has to begin anew.`],
+    yes: "Cancel it",
+    no: "Keep it",
+  });
+  if (!isMeant) return;
   await act("DELETE", `${UPLOADS_PATH}/${upload.id}`, upload.name, " is cancelled.");
 }
 
 async function expire(upload) {
-  const words = "It takes nothing more from now on, and is removed with the next sweep.";
-  if (!(await isSure(["Let ", upload, " expire?"], words, "Expire it"))) return;
-  await act("PUT", `${UPLOADS_PATH}/${upload.id}/expired`, upload.name, " has expired.");
-}
-
-function isSure([before, { name }, after], words, label) {
-  const { sure } = page;
-  show(sure.querySelector("h2"), before, name || NAMELESS, after);
-  sure.querySelector("p").textContent = words;
-  sure.querySelector("[value=go]").textContent = label;
-  sure.returnValue = "keep";
-  sure.showModal();
-  return new Promise((resolve) => {
-    sure.addEventListener("close", () => resolve(sure.returnValue === "go"), { once: true });
+  const isMeant = await isSure({
+    title: ["Let ", upload.name || NAMELESS, " expire?"],
+    words: ["It takes nothing more from now on, and the next clean-up removes it."],
+    yes: "Expire it",
+    no: "Keep it",
   });
+  if (!isMeant) return;
+  await act("PUT", `${UPLOADS_PATH}/${upload.id}/expired`, upload.name, " has expired.");
 }
 
 async function act(method, url, name, done) {

@@ -1,15 +1,22 @@
-// Formats numbers and names, for both pages.
+// Words for numbers and names, for both pages.
 
 export function bytes(count) {
-  const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+  const units = ["bytes", "kB", "MB", "GB", "TB"];
   let unit = 0;
   let amount = count;
-  while (amount >= 1024 && unit < units.length - 1) {
-    amount /= 1024;
+  // What would be rounded to 1000 of a unit is 1 of the next.
+  while (amount >= 999.5 && unit < units.length - 1) {
+    amount /= 1000;
     unit += 1;
   }
   if (unit === 0) return count === 1 ? "1\u00a0byte" : `${Math.round(count)}\u00a0bytes`;
-  return `${amount.toFixed(amount < 100 ? 1 : 0)}\u00a0${units[unit]}`;
+  const digits = amount.toFixed(amount < 99.95 ? 1 : 0).replace(/\.0$/, "");
+  return `${digits}\u00a0${units[unit]}`;
+}
+
+/** A message of the server, whose sizes are in bytes, for people. */
+export function inUnits(text) {
+  return text.replace(/\b(\d+) bytes\b/g, (_, count) => bytes(Number(count)));
 }
 
 export function percent(part) {
@@ -64,4 +71,13 @@ function apart(name) {
   }
   whole.append(name.slice(from));
   return whole;
+}
+
+/** Shows the part in whole percent, and says it with the words. */
+export function showProgress(bar, part, words) {
+  const whole = Math.floor(part * 100);
+  if (bar.value !== whole || !bar.hasAttribute("aria-valuetext")) {
+    bar.value = whole;
+    bar.setAttribute("aria-valuetext", `${whole} percent, ${words}`);
+  }
 }

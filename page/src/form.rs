@@ -1,11 +1,11 @@
-//! Files from a page without JavaScript: an HTML form, one request, one response in words.
+//! Files from a page without JavaScript: an HTML form, one request, one page in words.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -17,17 +17,96 @@ struct Refused {
 }
 
 /// Sends the request to `app` as an upload of one chunk, and then completes the upload.
-pub async fn whole_file(State(app): State<Router>, request: Request) -> (StatusCode, String) {
+pub async fn whole_file(State(app): State<Router>, request: Request) -> impl IntoResponse {
     let (head, body) = request.into_parts();
     match upload(&app, head, body).await {
-        Ok(name) => (StatusCode::OK, format!("“{name}” has arrived.")),
-        Err(Refused { status, code, .. }) if code == "no-file" => {
-            (status, "No file was chosen. Go back and choose one.".to_owned())
+        Ok(name) => {
+            let words = format!("“{}” has arrived.", apart(&name));
+            (StatusCode::OK, page("File sent", &words, "Send another file"))
         }
-        Err(Refused { status, reason, .. }) => {
-            (status, format!("The file was not taken. {reason}."))
+        Err(Refused { status, code, reason }) => {
+            let words = match &*code {
+                "no-file" => "No file was chosen. Go back and choose one.".to_owned(),
+                _ => format!("The file was not taken. {}.", escaped(&in_units(&reason))),
+            };
+            (status, page("File not sent", &words, "Go back"))
         }
     }
+}
+
+/// A page with a way back. The words are HTML.
+fn page(title: &str, words: &str, back: &str) -> impl IntoResponse + use<> {
+    crate::html(format!(
+        r#"<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta name="color-scheme" content="light dark">
+    <title>{title}</title>
+    <link rel="icon" href="data:,">
+    <link rel="stylesheet" href="/page.css">
+  </head>
+  <body>
+    <main>
+      <h1>{title}</h1>
+      <p class="answer">{words}</p>
+      <p class="answer"><a href="/">{back}</a></p>
+    </main>
+  </body>
+</html>
+"#
+    ))
+}
+
+/// A name as HTML: nothing in it is hidden, and right-to-left letters do not move what is around it.
+/// `words.js` does the same.
+fn apart(name: &str) -> String {
+    let shown = name.chars().map(|c| match c {
+        hidden if is_hidden(hidden) => {
+            format!(r#"<span class="mark">⟨U+{:04X}⟩</span>"#, u32::from(hidden))
+        }
+        seen => escaped(seen.encode_utf8(&mut [0; 4])),
+    });
+    format!("<bdi>{}</bdi>", shown.collect::<String>())
+}
+
+/// Whether a character is invisible, or changes how text around it looks.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// A reason with its limit in a unit for people, as `inUnits` of `words.js`.
+fn in_units(reason: &str) -> String {
+    let parts = reason.split_once('(').and_then(|(before, rest)| {
+        let (count, after) = rest.split_once(" bytes)")?;
+        Some((before, count.parse().ok()?, after))
+    });
+    parts.map_or_else(
+        || reason.to_owned(),
+        |(before, count, after)| format!("{before}({}){after}", size(count)),
+    )
+}
+
+fn size(count: u64) -> String {
+    let unit = count.max(1).ilog(1000).min(4);
+    let one = 1000_u128.pow(unit);
+    let tenths = (u128::from(count) * 10 + one / 2) / one;
+    let digits = match tenths % 10 {
+        0 => (tenths / 10).to_string(),
+        tenth => format!("{}.{tenth}", tenths / 10),
+    };
+    format!("{digits}\u{a0}{}", ["bytes", "kB", "MB", "GB", "TB"][unit as usize])
 }
 
 /// The name of the file that was taken.
@@ -79,3 +158,28 @@ fn text(answer: &Value, key: &str) -> String {
 
 const CHUNKS: &str = "/api/chunked_upload";
 const COMPLETE: &str = "/api/chunked_upload_complete";
+
+#[cfg(test)]
+mod tests {
+    use super::{apart, in_units};
+
+    #[test]
+    fn nothing_hides_in_a_name() {
+        assert_eq!(apart("a<b>&\"c\".txt"), "<bdi>a&lt;b&gt;&amp;&quot;c&quot;.txt</bdi>");
+        let turned = r#"<bdi>invoice<span class="mark">⟨U+202E⟩</span>gpj.exe</bdi>"#;
+        assert_eq!(apart("invoice\u{202e}gpj.exe"), turned);
+    }
+
+    #[test]
+    fn a_limit_is_told_in_units() {
+        for (reason, told) in [
+            ("no room", "no room"),
+            ("the limit (1000000 bytes)", "the limit (1\u{a0}MB)"),
+            ("the limit (21474836480 bytes)", "the limit (21.5\u{a0}GB)"),
+            ("the limit (999 bytes)", "the limit (999\u{a0}bytes)"),
+            ("the limit (many bytes)", "the limit (many bytes)"),
+        ] {
+            assert_eq!(in_units(reason), told);
+        }
+    }
+}

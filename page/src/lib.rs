@@ -17,15 +17,14 @@ pub mod user;
 pub fn pages() -> Router {
     let welcome =
         |jar: CookieJar| async move { (user::welcome(jar), html(include_str!("../index.html"))) };
-    Router::new()
-        .route("/", get(welcome))
-        .route("/page.css", get(async || file("text/css", include_str!("../page.css"))))
-        .route("/page.js", get(async || script(include_str!("../page.js"))))
-        .route("/words.js", get(async || script(include_str!("../words.js"))))
-        .route("/md5.js", get(async || script(include_str!("../md5.js"))))
+    let css = || async { file("text/css", include_str!("../page.css")) };
+    let pages = Router::new().route("/", get(welcome)).route("/page.css", get(css));
+    SCRIPTS.iter().fold(pages, |pages, (path, text)| {
+        pages.route(path, get(move || async move { script(text) }))
+    })
 }
 
-fn html(text: &'static str) -> impl IntoResponse + use<> {
+fn html<T: IntoResponse>(text: T) -> impl IntoResponse + use<T> {
     file("text/html; charset=utf-8", text)
 }
 
@@ -33,7 +32,7 @@ fn script(text: &'static str) -> impl IntoResponse + use<> {
     file("text/javascript; charset=utf-8", text)
 }
 
-fn file(kind: &'static str, text: &'static str) -> impl IntoResponse + use<> {
+fn file<T: IntoResponse>(kind: &'static str, text: T) -> impl IntoResponse + use<T> {
     let headers: [(HeaderName, &'static str); 4] = [
         (header::CONTENT_TYPE, kind),
         (header::CONTENT_SECURITY_POLICY, POLICY),
@@ -43,6 +42,22 @@ fn file(kind: &'static str, text: &'static str) -> impl IntoResponse + use<> {
     (headers, text)
 }
 
+/// `page.js` is the first one, and imports the others.
+const SCRIPTS: [(&str, &str); 12] = [
+    ("/page.js", include_str!("../page.js")),
+    ("/list.js", include_str!("../list.js")),
+    ("/upload.js", include_str!("../upload.js")),
+    ("/rows.js", include_str!("../rows.js")),
+    ("/requests.js", include_str!("../requests.js")),
+    ("/memory.js", include_str!("../memory.js")),
+    ("/problems.js", include_str!("../problems.js")),
+    ("/speech.js", include_str!("../speech.js")),
+    ("/dialog.js", include_str!("../dialog.js")),
+    ("/words.js", include_str!("../words.js")),
+    ("/md5.js", include_str!("../md5.js")),
+    ("/checksum.js", include_str!("../checksum.js")),
+];
+
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    connect-src 'self'; worker-src 'self'; img-src 'self' data:; base-uri 'none'; \
+    connect-src 'self'; worker-src 'self'; img-src 'self' data: blob:; base-uri 'none'; \
     form-action 'self'; frame-ancestors 'none'";

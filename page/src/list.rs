@@ -23,6 +23,8 @@ pub struct Mine {
     status: Status,
     /// Only for a complete file.
     md5: Option<String>,
+    /// Only for a complete file.
+    saved_as: Option<String>,
 }
 
 /// The user's uploads that have not expired, oldest first.
@@ -39,6 +41,12 @@ pub async fn mine(
     Ok(Json(mine))
 }
 
+/// The name that the handlers of the examples give to a finished file. The id keeps files of the same
+/// name apart.
+pub fn saved_as(upload: &Upload) -> String {
+    format!("{}-{}", upload.id, upload.filename().as_deref().unwrap_or("upload"))
+}
+
 impl From<Upload> for Mine {
     fn from(upload: Upload) -> Self {
         let complete = upload.status() == Status::Complete;
@@ -50,6 +58,7 @@ impl From<Upload> for Mine {
             expires: upload.expires().and_then(timestamp),
             status: upload.status(),
             md5: upload.digest().filter(|_| complete).map(|digest| digest.to_hex()),
+            saved_as: complete.then(|| saved_as(&upload)),
             name: upload.raw_filename,
         }
     }

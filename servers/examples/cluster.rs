@@ -123,12 +123,16 @@ async fn node(bucket: &str, number: usize) -> Result<(), BoxError> {
 
 /// Takes a finished file.
 async fn done(upload: CompletedUpload) -> Result<Json<Value>, StatusCode> {
-    // The id keeps files of the same name apart.
-    let target = format!("media/{}-{}", upload.id(), upload.filename());
+    // The user's list tells it again after a reload of the page.
+    let saved_as = list::saved_as(upload.record());
     // The log says why.
-    upload.persist(target).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    upload
+        .persist(format!("media/{saved_as}"))
+        .await
+        .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(Json(json!({
         "saved": upload.filename(),
+        "saved_as": saved_as,
         "size": upload.size(),
         "md5": upload.digest().map(|digest| digest.to_hex()),
     })))

@@ -536,7 +536,8 @@ describe("in a browser", TIMEOUT, () => {
       await page.getByRole("button", { name: "Send" }).click();
       const response = await answer;
       await page.waitForURL(`**${CHUNKS}_form`);
-      return [response.status(), await page.locator("body").innerText()];
+      await page.getByRole("link", { name: /^(Go back|Send another file)$/ }).waitFor();
+      return [response.status(), await page.locator("main > p").first().innerText()];
     }
 
     test("sends a file of an odd name", async () => {
@@ -569,7 +570,7 @@ describe("in a browser", TIMEOUT, () => {
       await open();
       const file = await randomFile(folder, "large.bin", 1001);
       await page.getByLabel("File").setInputFiles(file);
-      const words = "The file was not taken. Size of file exceeds the limit (1000 bytes).";
+      const words = "The file was not taken. Size of file exceeds the limit (1\u00a0kB).";
       assert.deepEqual(await submit(), [400, words]);
       assert.deepEqual(await server.saved(), []);
     });

@@ -13,14 +13,16 @@ import {
   CHUNKS,
   Server,
   UNSEEN,
+  accessible,
   launchBrowser,
+  launchBrowserWithoutScripts,
   photograph,
   shown,
   showsAll,
   troubles,
 } from "./support.mjs";
 
-const KIB = 1024;
+const KB = 1000;
 
 describe("the operator's view", { timeout: 300_000 }, () => {
   let browser;
@@ -84,21 +86,21 @@ describe("the operator's view", { timeout: 300_000 }, () => {
   test("what is there is counted, also what was there before the server started", async () => {
     await go();
     await page.getByText("There are none at the moment.").waitFor();
-    await chunk("one.bin", { size: 100 * KIB, total: 400 * KIB });
-    await chunk("two.bin", { size: 50 * KIB, total: 100 * KIB, user: "ann" });
-    await complete("three.bin", 10 * KIB);
+    await chunk("one.bin", { size: 100 * KB, total: 400 * KB });
+    await chunk("two.bin", { size: 50 * KB, total: 100 * KB, user: "ann" });
+    await complete("three.bin", 10 * KB);
     const counted = async () => {
       await tile("open", "2");
-      await tile("bytes", "150\u00a0KiB");
-      await tile("announced", "of 500\u00a0KiB");
+      await tile("bytes", "150\u00a0kB");
+      await tile("announced", "of 500\u00a0kB in all");
       await tile("oldest", "one.bin");
       await tile("complete", "1");
       await tile("expired", "0");
-      await row("one.bin").getByText("100\u00a0KiB of 400\u00a0KiB · 25%").waitFor();
+      await row("one.bin").getByText("100\u00a0kB of 400\u00a0kB · 25%").waitFor();
       await row("one.bin").getByText("of nobody").waitFor();
     };
     await counted();
-    await tile("moving", "2 moving");
+    await tile("moving", "2 sending now");
     const owner = await row("two.bin").locator(".owner").textContent();
     assert.match(owner, /^of [0-9a-f]{16}$/, "a digest and not the cookie");
 
@@ -110,29 +112,38 @@ describe("the operator's view", { timeout: 300_000 }, () => {
   });
 
   test("offsets move and the plots with them", async () => {
-    const id = await chunk("moving.bin", { size: 100 * KIB, total: 1000 * KIB });
+    const id = await chunk("moving.bin", { size: 100 * KB, total: 1000 * KB });
     await go();
     await row("moving.bin").getByText("10%").waitFor();
     const drawn = (name) => page.locator(`[data-plot=${name}] .line`).getAttribute("d");
     for (let at = 100; at < 500; at += 100) {
-      await chunk("moving.bin", { id, at: at * KIB, size: 100 * KIB, total: 1000 * KIB });
+      await chunk("moving.bin", { id, at: at * KB, size: 100 * KB, total: 1000 * KB });
       await row("moving.bin").getByText(`${(at + 100) / 10}%`).waitFor();
     }
-    // A second without a byte follows, so the line has its peak below the top and its end on the ground.
+    // A second without a byte follows, so the line ends on the ground.
     await page.waitForFunction(() => {
       const d = document.querySelector("[data-plot=bytes] .line").getAttribute("d");
       const heights = d.slice(1).split("L").map((point) => Number(point.split(" ")[1]));
-      return Math.min(...heights) === 4 && heights.at(-1) === 100;
+      return Math.min(...heights) <= 50 && heights.at(-1) === 100;
     });
-    assert.match(await drawn("open"), / 4\.0$/);
+    // One upload is half of what the axis shows.
+    assert.match(await drawn("open"), / 50\.0$/);
+    const axis = (name) => page.locator(`[data-plot=${name}] .heights span`).allTextContents();
+    assert.deepEqual(await axis("open"), ["2", "1", "0"]);
+    const [top, middle, ground] = await axis("bytes");
+    assert.match(top, /^[124680]+\s(kB|MB)\/s$/);
+    assert.match(middle, /^\d+\s(bytes|kB|MB)\/s$/);
+    assert.equal(ground, "0\u00a0bytes/s");
+    const times = await page.locator("[data-plot=bytes] .times").innerText();
+    assert.match(times, /^5 min ago\s+2\.5 min ago\s+now$/);
     const label = await page.locator("[data-plot=bytes] svg").getAttribute("aria-label");
-    assert.match(label, /^now 0\sbytes\/s, at most \d+(\.\d)?\sKiB\/s in five minutes$/);
+    assert.match(label, /^now 0\sbytes\/s, at most \d+(\.\d)?\s[kM]B\/s in five minutes$/);
     assert.equal(await page.locator("tr.moving").count(), 1);
   });
 
   test("an upload is cancelled, after a question that can be answered with no", async () => {
-    const id = await chunk("unwanted.bin", { size: KIB, total: 2 * KIB });
-    await chunk("kept.bin", { size: KIB, total: 2 * KIB });
+    const id = await chunk("unwanted.bin", { size: KB, total: 2 * KB });
+    await chunk("kept.bin", { size: KB, total: 2 * KB });
     await go();
     await button("Cancel", "unwanted.bin").focus();
     await page.keyboard.press("Enter");
@@ -151,8 +162,56 @@ describe("the operator's view", { timeout: 300_000 }, () => {
     await row("kept.bin").waitFor();
   });
 
+  test("a question stands in one column, and its buttons beside each other", async () => {
+    await chunk("asked.bin", { size: KB, total: 2 * KB });
+    await go();
+    await button("Cancel", "asked.bin").click();
+    const box = (what) => page.locator(`#sure ${what}`).boundingBox();
+    const [title, words, no, yes] = await Promise.all(
+      ["h2", "p", "[value=no]", "[value=yes]"].map(box),
+    );
+    assert.equal(title.x, words.x);
+    assert.ok(words.y >= title.y + title.height, "the words are beside the title");
+    assert.ok(no.y >= words.y + words.height, "the buttons are beside the words");
+    assert.equal(no.y, yes.y);
+  });
+
+  test("what can be done with an upload is explained where it can be done", async () => {
+    await go();
+    await page.getByText("There are none at the moment.").waitFor();
+    assert.equal(await page.locator("#acts").isVisible(), false);
+    await chunk("some.bin", { size: KB, total: 2 * KB });
+    await page.getByText("Expire ends an upload as if its time were over").waitFor();
+    await page.getByText("Cancel removes it and its bytes at once").waitFor();
+  });
+
+  test("without JavaScript it says so, and nothing else of what it does not know", async () => {
+    const plain = await launchBrowserWithoutScripts();
+    try {
+      const still = await plain.newPage();
+      await still.goto(`${server.url}/operator`);
+      const words = await still.locator("main").innerText();
+      assert.match(words, /\n\s*This page needs JavaScript to ask the server\.\s*$/);
+    } finally {
+      await plain.close();
+    }
+  });
+
+  test("axe finds nothing, whether there is something to see, something asked or nothing", async () => {
+    await go();
+    await page.getByText("There are none at the moment.").waitFor();
+    await accessible(page);
+    await chunk("some.bin", { size: KB, total: 2 * KB });
+    await chunk("שלום\u202e (1).txt", { size: KB, total: 2 * KB, user: "ann" });
+    await row("some.bin").waitFor();
+    await accessible(page);
+    await button("Cancel", "some.bin").click();
+    await page.getByRole("dialog").waitFor();
+    await accessible(page);
+  });
+
   test("an upload expires at the operator's word", async () => {
-    const id = await chunk("late.bin", { size: KIB, total: 2 * KIB });
+    const id = await chunk("late.bin", { size: KB, total: 2 * KB });
     await go();
     await button("Expire", "late.bin").click();
     await page.getByRole("button", { name: "Expire it" }).click();
@@ -164,7 +223,7 @@ describe("the operator's view", { timeout: 300_000 }, () => {
   });
 
   test("what is gone by then is told", async () => {
-    const id = await chunk("gone.bin", { size: KIB, total: 2 * KIB });
+    const id = await chunk("gone.bin", { size: KB, total: 2 * KB });
     await go();
     await button("Cancel", "gone.bin").click();
     await page.route("**/operator/view", (route) => route.abort());
@@ -174,7 +233,7 @@ describe("the operator's view", { timeout: 300_000 }, () => {
   });
 
   test("no form of another site can end an upload", async () => {
-    const id = await chunk("safe.bin", { size: KIB, total: 2 * KIB });
+    const id = await chunk("safe.bin", { size: KB, total: 2 * KB });
     for (const url of [`/operator/uploads/${id}`, `/operator/uploads/${id}/expired`]) {
       for (const method of ["GET", "POST"]) {
         assert.equal((await fetch(`${server.url}${url}`, { method })).status, 405);
@@ -185,7 +244,7 @@ describe("the operator's view", { timeout: 300_000 }, () => {
 
   test("names are shown as they are", async () => {
     const name = '<img src=x onerror="document.title=1"> Größe 📦.bin';
-    await chunk(name.replaceAll('"', "'"), { size: KIB, total: 2 * KIB });
+    await chunk(name.replaceAll('"', "'"), { size: KB, total: 2 * KB });
     await go();
     await row(name.replaceAll('"', "'")).waitFor();
     assert.equal(await page.title(), "Uploads");
@@ -194,9 +253,9 @@ describe("the operator's view", { timeout: 300_000 }, () => {
 
   test("nothing hides in a name, nor turns it around", async () => {
     const name = "invoice\u202egpj.exe";
-    await chunk(name, { size: KIB, total: 2 * KIB });
+    await chunk(name, { size: KB, total: 2 * KB });
     for (const [n, character] of UNSEEN.entries()) {
-      await chunk(`${n}${character}.txt`, { size: KIB, total: 2 * KIB });
+      await chunk(`${n}${character}.txt`, { size: KB, total: 2 * KB });
     }
     await go();
     await row("invoice⟨U+202E⟩gpj.exe").waitFor();
@@ -214,7 +273,7 @@ describe("the operator's view", { timeout: 300_000 }, () => {
 
   test("a name that is read from right to left moves nothing around it", async () => {
     const name = "שלום (1).txt";
-    await chunk(name, { size: KIB, total: 2 * KIB });
+    await chunk(name, { size: KB, total: 2 * KB });
     await go();
     await button("Cancel", name).click();
     await page.locator("#sure h2 bdi").getByText(name, { exact: true }).waitFor();
@@ -231,12 +290,12 @@ describe("the operator's view", { timeout: 300_000 }, () => {
     ];
     const ids = [];
     for (const [n, name] of names.entries()) {
-      ids.push(await chunk(name, { size: (n + 1) * 90 * KIB, total: 1000 * KIB, user: `user${n}` }));
+      ids.push(await chunk(name, { size: (n + 1) * 90 * KB, total: 1000 * KB, user: `user${n}` }));
     }
-    await complete("report.pdf", 200 * KIB);
+    await complete("report.pdf", 200 * KB);
     await go();
     for (let at = 90; at < 900; at += 90) {
-      const step = { id: ids[0], user: "user0", at: at * KIB, size: 90 * KIB, total: 1000 * KIB };
+      const step = { id: ids[0], user: "user0", at: at * KB, size: 90 * KB, total: 1000 * KB };
       await chunk(names[0], step);
       await row(names[0]).getByText(`${(at + 90) / 10}%`.replace(".0", "")).waitFor();
     }

@@ -13,6 +13,7 @@ import { Transform, pipeline } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
+import { AxeBuilder } from "@axe-core/playwright";
 import { chromium } from "playwright-core";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -212,7 +213,12 @@ export function firstByte(range) {
   return Number(/^bytes (\d+)-/.exec(range)[1]);
 }
 
-export function launchBrowser() {
+/** A browser whose pages know from the start that they cannot have scripts. */
+export function launchBrowserWithoutScripts() {
+  return launchBrowser("--blink-settings=scriptEnabled=false");
+}
+
+export function launchBrowser(...more) {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: [
@@ -223,6 +229,7 @@ export function launchBrowser() {
       "--disable-background-networking",
       "--disable-component-update",
       "--disable-sync",
+      ...more,
     ],
   });
 }
@@ -272,6 +279,30 @@ export function shown(name) {
   return [...name].map((character) => (UNSEEN.includes(character) ? `⟨U+${code(character)}⟩` : character)).join("");
 }
 
+/** Checks with axe each look a page can have, and that nothing sticks out at its side. */
+export async function accessible(page) {
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    for (const width of [1280, 320]) {
+      await page.setViewportSize({ width, height: 800 });
+      await fits(page);
+      const { violations } = await new AxeBuilder({ page }).analyze();
+      const found = violations.flatMap(({ id, nodes }) =>
+        nodes.map(({ html, failureSummary }) => `${id}: ${html}\n${failureSummary}`),
+      );
+      assert.deepEqual(found, [], `${colorScheme}, ${width} px wide`);
+    }
+  }
+}
+
+async function fits(page) {
+  const [overflow, width] = await page.evaluate(() => {
+    const { scrollWidth, clientWidth } = document.documentElement;
+    return [scrollWidth - clientWidth, clientWidth];
+  });
+  assert.equal(overflow, 0, `${width} px wide`);
+}
+
 /** Takes a page in each look it can have, and checks that nothing sticks out at its side. */
 export async function photograph(page, name) {
   const folder = process.env.SCREENSHOTS ?? (await mkdtemp(path.join(tmpdir(), "screenshots-")));
@@ -282,10 +313,7 @@ export async function photograph(page, name) {
       await page.setViewportSize({ width, height: 800 });
       const file = path.join(folder, `${name}-${colorScheme}-${width}.png`);
       await page.screenshot({ path: file, fullPage: true, animations: "disabled" });
-      const overflow = await page.evaluate(
-        () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
-      );
-      assert.equal(overflow, 0, `${width} px wide`);
+      await fits(page);
     }
   }
   console.log(`screenshots: ${folder}`);

@@ -1,0 +1,235 @@
+// All uploads of the page: which of them are sent now, what the server lists, and what is done with all
+// of them at once.
+
+import { isSure } from "/dialog.js";
+import { memory } from "/memory.js";
+import { LIST_PATH, request } from "/requests.js";
+import { notice } from "/speech.js";
+import { ACTIVE, Upload } from "/upload.js";
+import { bytes, duration, percent, showProgress } from "/words.js";
+
+const AT_ONCE = 2;
+const GOING = [...ACTIVE, "waiting", "paused"];
+
+const page = {
+  section: document.querySelector("#uploads"),
+  overall: document.querySelector("#overall"),
+  bar: document.querySelector("#overall progress"),
+  words: document.querySelector("#overall p"),
+  pauseAll: document.querySelector("#pause-all"),
+  resumeAll: document.querySelector("#resume-all"),
+  hideDone: document.querySelector("#hide-done"),
+};
+
+const uploads = new Set();
+/** What has been begun since nothing was going on: the whole of which the overall bar shows a part. */
+const batch = new Set();
+/** The ids of uploads that were removed here while another page sent them. */
+const leftToOthers = new Set();
+let removals = 0;
+let pickAgain = () => {};
+let wanted = null;
+
+/** What an upload needs of the list. */
+const list = {
+  find: (id) => [...uploads].find((upload) => upload.id === id),
+  leave: (id) => leftToOthers.add(id),
+  refresh,
+  startNext,
+  moved: showAll,
+
+  choose(upload) {
+    wanted = upload;
+    pickAgain();
+  },
+
+  removed(upload) {
+    uploads.delete(upload);
+    batch.delete(upload);
+    removals += 1;
+    startNext();
+    showAll();
+  },
+};
+
+/** `pick` lets the user choose one file, and gives it to `addWanted`. */
+export function start(pick) {
+  pickAgain = pick;
+  for (const record of memory.all()) uploads.add(new Upload(list, { record }));
+  showAll();
+  refresh();
+}
+
+/** All files are new, or go on from where they were. */
+export function add(files) {
+  notice("");
+  for (const file of files) {
+    const known = [...uploads].find((upload) => upload.state !== "done" && upload.is(file));
+    if (!known) uploads.add(new Upload(list, { file }));
+    else if (["unfinished", "elsewhere", "paused", "error"].includes(known.state)) {
+      known.resumeWith(file);
+    } else notice("“", file.name, "” is already being sent.");
+  }
+  startNext();
+  showAll();
+}
+
+/** The file was chosen for one upload: another one is not sent without a question. */
+export async function addWanted(file) {
+  const expected = wanted;
+  wanted = null;
+  if (!file) return;
+  if (!uploads.has(expected) || expected.is(file)) return add([file]);
+  const isMeant = await isSure({
+    title: ["This is not “", expected.name, "”"],
+    words: [
+      "You chose “",
+      file.name,
+      `”, which differs in ${differences(expected, file)}. It can be sent as a new upload; the ` +
+        "unfinished one stays.",
+    ],
+    yes: "Send as a new upload",
+    no: "Do not send it",
+  });
+  if (isMeant) add([file]);
+}
+
+function differences(upload, file) {
+  const found = [];
+  if (upload.name !== file.name) found.push("its name");
+  if (upload.size !== file.size) {
+    found.push(`its size (${bytes(file.size)} instead of ${bytes(upload.size)})`);
+  }
+  if (upload.lastModified !== null && upload.lastModified !== file.lastModified) {
+    found.push("its date");
+  }
+  const last = found.pop();
+  return found.length > 0 ? `${found.join(", ")} and ${last}` : last;
+}
+
+function startNext() {
+  let free = AT_ONCE;
+  for (const { state } of uploads) if (ACTIVE.includes(state)) free -= 1;
+  for (const upload of uploads) {
+    if (free <= 0) break;
+    if (upload.state !== "waiting") continue;
+    upload.start();
+    free -= 1;
+  }
+}
+
+/** Shows the uploads that this user's other tabs and visits have begun. */
+export async function refresh() {
+  if (document.hidden) return;
+  const before = removals;
+  let listed;
+  try {
+    listed = await request("GET", LIST_PATH);
+  } catch {
+    return; // What this browser remembers is shown all the same.
+  }
+  if (removals > before) return; // It may list what is gone by now.
+  const hidden = memory.hidden();
+  for (const upload of [...uploads]) {
+    const isListed = listed.some(({ id }) => id === upload.id);
+    if (["unfinished", "elsewhere"].includes(upload.state) && upload.id && !isListed) upload.lose();
+  }
+  for (const item of listed) {
+    const known = list.find(item.id);
+    if (known) known.learn(item);
+    else if (leftToOthers.has(item.id) && item.status !== "complete") continue;
+    else if (!hidden.delete(item.id)) addListed(item);
+  }
+  hidden.forEach((id) => memory.unhide(id));
+  showAll();
+}
+
+function addListed(item) {
+  const size = item.total ?? item.offset;
+  const record = { ...item, size, lastModified: null, begun: Date.parse(item.created) };
+  const upload = new Upload(list, { record });
+  uploads.add(upload);
+  upload.learn(item);
+}
+
+/** Goes on at once where it waits for the network. */
+export function tryNow() {
+  for (const upload of uploads) upload.tryNow();
+}
+
+/** Another tab has begun, continued, finished or cancelled something. */
+export function othersDid(id) {
+  const upload = id && list.find(id);
+  if (upload && memory.isOthers(id)) upload.yield();
+  refresh();
+}
+
+/* All at once */
+
+/** Shows the progress of all, also in the title, where a background tab shows it. */
+function showAll() {
+  const counted = { active: 0, waiting: 0, paused: 0, done: 0, resumable: 0 };
+  for (const upload of uploads) {
+    const { state } = upload;
+    if (GOING.includes(state)) batch.add(upload);
+    counted[ACTIVE.includes(state) ? "active" : state] += 1;
+    if (canGoOn(upload)) counted.resumable += 1;
+  }
+  const isGoing = counted.active + counted.waiting + counted.paused > 0;
+  if (!isGoing) batch.clear();
+  page.section.hidden = uploads.size === 0;
+  page.overall.hidden = !isGoing;
+  showButton(page.pauseAll, counted.active + counted.waiting > 0);
+  showButton(page.resumeAll, counted.resumable > 0);
+  showButton(page.hideDone, counted.done > 0);
+  showOverall(counted);
+}
+
+function canGoOn({ state, kept }) {
+  return state === "paused" || (state === "unfinished" && kept !== null);
+}
+
+function showOverall({ active, waiting }) {
+  let [sent, total, moving, rate, done] = [0, 0, 0, 0, 0];
+  for (const upload of batch) {
+    sent += upload.part * upload.size;
+    total += upload.size;
+    if (!["paused", "done"].includes(upload.state)) moving += upload.size - upload.shown;
+    if (upload.state === "sending") rate += upload.rate;
+    if (upload.state === "done") done += 1;
+  }
+  const part = total > 0 ? sent / total : 0;
+  const isMoving = active + waiting > 0;
+  const title = isMoving ? `${percent(part)} – Send files` : "Send files";
+  if (document.title !== title) document.title = title;
+  const amount = `${bytes(Math.round(sent))} of ${bytes(total)}`;
+  showProgress(page.bar, part, amount);
+  const count = `${done} of ${batch.size} ${batch.size === 1 ? "file" : "files"} done`;
+  const left = isMoving && rate > 0 ? `${duration(moving / rate)} left` : null;
+  const words = [count, amount, isMoving ? left : "paused"].filter(Boolean).join(" · ");
+  if (page.words.textContent !== words) page.words.textContent = words;
+}
+
+function showButton(button, isUseful) {
+  if (button.hidden === !isUseful) return;
+  const hadFocus = document.activeElement === button;
+  button.hidden = !isUseful;
+  if (!hadFocus) return;
+  const next = page.section.querySelector("button:not([hidden])");
+  (next ?? document.querySelector("#files")).focus();
+}
+
+page.pauseAll.addEventListener("click", () => {
+  // What waits would begin when another one pauses.
+  for (const state of ["waiting", "checking", "sending", "retrying"]) {
+    for (const upload of uploads) if (upload.state === state) upload.pause();
+  }
+});
+
+page.resumeAll.addEventListener("click", () => {
+  for (const upload of uploads) if (canGoOn(upload)) upload.goOn();
+});
+
+page.hideDone.addEventListener("click", () => {
+  for (const upload of [...uploads]) if (upload.state === "done") upload.hide();
+});

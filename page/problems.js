@@ -1,0 +1,77 @@
+// What can go wrong with an upload, in plain words.
+
+import { Refusal } from "/requests.js";
+import { inUnits } from "/words.js";
+
+/** Another page sends this upload now. */
+export class Elsewhere extends Error {}
+
+/** The file no longer exists, or has changed. */
+export class Unreadable extends Error {}
+
+/** The server could not be asked to drop the upload. */
+export class Uncancelled extends Error {}
+
+/** The error in plain words, and what the main button offers. */
+export function explain(error) {
+  const startOver = { label: "Start over", act: (upload) => upload.startOver() };
+  const tryAgain = { label: "Try again", act: (upload) => upload.queue() };
+  const chooseFile = { label: "Choose file", act: (upload) => upload.chooseFile() };
+  const { message } = error;
+
+  if (error instanceof Unreadable) {
+    return {
+      words: "The file cannot be read any more: it was changed, moved or deleted. Choose it again.",
+      remedy: chooseFile,
+    };
+  }
+  if (error instanceof Uncancelled) {
+    return {
+      words: "The server could not be told. It removes the unfinished part by itself when it expires.",
+      remedy: { label: "Try again", act: (upload) => upload.cancel() },
+      gone: true,
+    };
+  }
+  if (error instanceof Elsewhere || error.status === 409) {
+    return {
+      words: "Another tab or window sends it now.",
+      remedy: { label: "Continue here", act: (upload) => upload.goOn() },
+      elsewhere: true,
+    };
+  }
+  if (!(error instanceof Refusal)) {
+    return { words: `Something unexpected happened: ${message}.`, remedy: tryAgain };
+  }
+  switch (error.code) {
+    case "too-large":
+      return { words: `The file is too large for this server. ${inUnits(message)}.` };
+    case "checksum-mismatch":
+      return {
+        words: "The file changed while it was sent, so the server did not take it. Start over.",
+        remedy: startOver,
+      };
+  }
+  switch (error.status) {
+    case 401:
+    case 403:
+      return {
+        words: "You are not allowed to send this file. Sign in, then try again.",
+        remedy: tryAgain,
+      };
+    case 404:
+      return {
+        words: "The server does not know this upload any more. Start over to send the file again.",
+        remedy: startOver,
+        gone: true,
+      };
+    case 410:
+      return {
+        words: "This upload took too long and has expired. Start over to send the file again.",
+        remedy: startOver,
+        gone: true,
+      };
+    case 413:
+      return { words: "The file is too large for this server. Choose a smaller one." };
+  }
+  return { words: `The server refused the file: ${inUnits(message)}.`, remedy: startOver };
+}

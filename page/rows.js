@@ -1,0 +1,174 @@
+// One line of the list.
+
+import { bytes, duration, percent, plain, show, showProgress } from "/words.js";
+
+const template = document.querySelector("#row");
+const list = document.querySelector("#list");
+/** A larger picture would cost too much memory for what it is here. */
+const PREVIEW_BYTES = 32 * 1000 * 1000;
+
+const TONES = {
+  waiting: "quiet",
+  paused: "quiet",
+  cancelling: "quiet",
+  unfinished: "quiet",
+  retrying: "warn",
+  done: "good",
+  error: "bad",
+};
+
+export class Row {
+  #upload;
+  #parts = {};
+  #acts = {};
+  #tickedAt = 0;
+
+  constructor(upload) {
+    this.#upload = upload;
+    this.element = template.content.firstElementChild.cloneNode(true);
+    const part = (selector) => this.element.querySelector(selector);
+    for (const name of ["name", "size", "state", "detail", "md5", "main", "extra", "stop"]) {
+      this.#parts[name] = part(`.${name}`);
+    }
+    this.#parts.preview = part("img");
+    this.#parts.bar = part("progress");
+    this.#parts.code = part("code");
+    show(this.#parts.name, "", upload.name);
+    this.#parts.size.textContent = bytes(upload.size);
+    this.#parts.bar.setAttribute("aria-label", `Progress of ${plain(upload.name)}`);
+    for (const slot of ["main", "extra", "stop"]) {
+      this.#parts[slot].addEventListener("click", () => this.#acts[slot]?.(this.#upload));
+    }
+    this.element.tabIndex = -1;
+    list.append(this.element);
+    this.preview();
+    this.render();
+  }
+
+  /** Shows the file, if it is a picture. */
+  preview() {
+    const { file } = this.#upload;
+    const { preview } = this.#parts;
+    if (!file?.type.startsWith("image/") || file.size > PREVIEW_BYTES || preview.src) return;
+    const address = URL.createObjectURL(file);
+    const isOver = () => URL.revokeObjectURL(address);
+    preview.onload = isOver;
+    preview.onerror = () => {
+      preview.hidden = true;
+      isOver();
+    };
+    preview.hidden = false;
+    preview.src = address;
+  }
+
+  render() {
+    const { state, md5 } = this.#upload;
+    this.element.dataset.state = state;
+    this.element.dataset.tone = TONES[state] ?? "busy";
+    this.#parts.md5.hidden = !md5;
+    this.#parts.code.textContent = md5 ?? "";
+    this.#buttons();
+    this.#tickedAt = 0;
+    this.tick();
+  }
+
+  /** Updates the row at a readable pace. */
+  tick() {
+    if (performance.now() - this.#tickedAt < 250 && this.#tickedAt > 0) return;
+    this.#tickedAt = performance.now();
+    const { part, shown, size } = this.#upload;
+    showProgress(this.#parts.bar, part, `${bytes(shown)} of ${bytes(size)}`);
+    const [state, ...detail] = this.#words();
+    show(this.#parts.state, state);
+    show(this.#parts.detail, ...detail);
+  }
+
+  remove() {
+    const hadFocus = this.element.contains(document.activeElement);
+    const next = this.element.nextElementSibling ?? this.element.previousElementSibling;
+    this.element.remove();
+    if (!hadFocus) return;
+    (next?.querySelector("button:not([hidden])") ?? document.querySelector("#files")).focus();
+  }
+
+  #words() {
+    const { state, shown, size, part, rate, checked, problem, retryIn, saved, taken } = this.#upload;
+    const amount = `${bytes(shown)} of ${bytes(size)}`;
+    switch (state) {
+      case "waiting":
+        return ["Waiting", "Two files are sent at a time."];
+      case "checking":
+        return [`Checking, ${percent(checked)}`, "Reading again what the server already has."];
+      case "sending": {
+        const pace = rate > 0 ? [`${bytes(rate)}/s`, `${duration((size - shown) / rate)} left`] : [];
+        return [`Sending, ${percent(part)}`, [amount, ...pace].join(" · ")];
+      }
+      case "retrying":
+        return [problem ?? "", `Trying again in ${retryIn}\u00a0s`];
+      case "finishing":
+        return ["Finishing", "The server is checking the file."];
+      case "paused":
+        return [`Paused at ${percent(part)}`, amount];
+      case "unfinished":
+        return [`Unfinished, ${percent(part)} sent`, this.#howToGoOn()];
+      case "elsewhere": {
+        const where = taken ? "Another tab or window has taken it over" : "Another tab or window sends it";
+        return [`Sending elsewhere, ${percent(part)}`, `${where}. You can continue here instead.`];
+      }
+      case "cancelling":
+        return ["Cancelling", ""];
+      case "done":
+        return saved ? ["Done", "Saved on the server as ", saved] : ["Done", ""];
+      default:
+        return ["Stopped", problem];
+    }
+  }
+
+  #howToGoOn() {
+    const { kept } = this.#upload;
+    if (!kept) return "Choose the same file again to go on.";
+    return kept.handle
+      ? "Your browser may ask you whether this page can read the file again."
+      : "Your browser has kept the file.";
+  }
+
+  #buttons() {
+    const upload = this.#upload;
+    const pause = ["Pause", () => upload.pause()];
+    const cancel = ["Cancel", () => upload.cancel()];
+    const chooseFile = ["Choose file", () => upload.chooseFile()];
+    const hide = ["Hide", () => upload.hide()];
+    const bySlot = {
+      waiting: { main: pause, stop: cancel },
+      checking: { main: pause, stop: cancel },
+      sending: { main: pause, stop: cancel },
+      retrying: { main: pause, extra: ["Try now", () => upload.tryNow()], stop: cancel },
+      paused: { main: ["Resume", () => upload.queue()], stop: cancel },
+      unfinished: upload.kept
+        ? { main: ["Resume", () => upload.goOn()], extra: chooseFile, stop: cancel }
+        : { main: chooseFile, stop: cancel },
+      // What another page carries is never cancelled from here.
+      elsewhere: { main: ["Continue here", () => upload.goOn()], stop: hide },
+      done: { stop: hide },
+      error: {
+        main: upload.remedy && [upload.remedy.label, upload.remedy.act],
+        stop: ["Remove", () => upload.dismiss()],
+      },
+    }[upload.state] ?? {};
+
+    const focused = document.activeElement;
+    for (const slot of ["main", "extra", "stop"]) {
+      const button = this.#parts[slot];
+      const [label, act] = bySlot[slot] ?? [];
+      this.#acts[slot] = act;
+      button.hidden = !label;
+      if (label && button.textContent !== label) {
+        button.textContent = label;
+        button.setAttribute("aria-label", `${label} ${plain(upload.name)}`);
+      }
+    }
+    if (focused?.hidden && this.element.contains(focused)) {
+      (this.element.querySelector("button:not([hidden])") ?? this.element).focus();
+    }
+  }
+}

@@ -1,0 +1,562 @@
+// One upload: what its buttons do, and how its bytes get to the server.
+
+import { hasher } from "/checksum.js";
+import { isSure } from "/dialog.js";
+import { files, memory } from "/memory.js";
+import { Elsewhere, Uncancelled, Unreadable, explain } from "/problems.js";
+import {
+  CHUNK_PATH,
+  COMPLETE_PATH,
+  Refusal,
+  Unanswered,
+  randomKey,
+  request,
+  statusUrl,
+} from "/requests.js";
+import { Row } from "/rows.js";
+import { announce, notice } from "/speech.js";
+import { bytes, percent } from "/words.js";
+
+const CHUNK_BYTES = chunkBytes(4 * 1024 * 1024);
+const LONGEST_WAIT_SECONDS = 30;
+// The application may copy a large file before it answers.
+const COMPLETION_SECONDS = 15 * 60;
+const STILL_CHECKING = "The server is still checking the file";
+const IS_OVER = ["already-complete", "answer-not-kept", "finishing"];
+const ELSEWHERE_SECONDS = 30;
+
+/** States in which the upload takes one of the places for files that are sent at a time. */
+export const ACTIVE = ["checking", "sending", "retrying", "finishing"];
+
+/** `list` is the list that the upload is in: what it needs of the others. */
+export class Upload {
+  static #keys = 0;
+
+  key = Upload.#keys++;
+  state = "waiting";
+  problem = null;
+  remedy = null;
+  gone = false;
+  md5 = null;
+  saved = null;
+  checked = 0;
+  shown = 0;
+  retryIn = 0;
+  /** What the browser has kept of the file after a reload. */
+  kept = null;
+  /** The upload was this page's, and another page has taken it over. */
+  taken = false;
+
+  #hashed = 0;
+  #chunk = null;
+  #once = randomKey();
+  #session = { token: null, ended: false };
+  #run = null;
+  #wake = null;
+  #announced = 0;
+  #listed = false;
+  #moved = 0;
+  #rate = new Rate();
+  #list;
+
+  constructor(list, { file = null, record = null }) {
+    this.#list = list;
+    this.file = file;
+    this.id = record?.id ?? null;
+    this.name = record?.name ?? file.name;
+    this.size = record?.size ?? file.size;
+    this.lastModified = record ? record.lastModified : file.lastModified;
+    this.offset = record?.offset ?? 0;
+    this.expires = record?.expires ?? null;
+    this.begun = record?.begun ?? Date.now();
+    this.shown = this.offset;
+    if (!file) this.state = "unfinished";
+    this.row = new Row(this);
+    if (!file) this.#recall();
+  }
+
+  is(file) {
+    const { name, size, lastModified } = this;
+    // The server does not know a file's date; in the end, the checksum decides.
+    const sameDate = lastModified === null || file.lastModified === lastModified;
+    return file.name === name && file.size === size && sameDate;
+  }
+
+  get part() {
+    if (this.state === "done") return 1;
+    return this.size === 0 ? 0 : this.shown / this.size;
+  }
+
+  get rate() {
+    return this.#rate.value;
+  }
+
+  /** Whether bytes of it would be lost without the upload. */
+  get hasBytes() {
+    return !this.gone && Math.max(this.offset, this.shown) > 0;
+  }
+
+  /* Button actions */
+
+  start() {
+    this.#run = new AbortController();
+    this.#rate.reset(this.shown);
+    this.#announced = Math.max(this.#announced, Math.floor(this.part * 4));
+    this.#say(`Sending ${this.name}, ${bytes(this.size)}.`);
+    this.#set("sending");
+    this.#keepTrying(this.#run.signal);
+  }
+
+  pause() {
+    this.#stop();
+    this.shown = this.offset;
+    this.#set("paused");
+    this.#say(`${this.name} paused at ${percent(this.part)}.`);
+    this.#list.startNext();
+  }
+
+  queue() {
+    this.problem = null;
+    this.taken = false;
+    if (this.id) memory.claim(this.id);
+    this.#set("waiting");
+    this.#list.startNext();
+  }
+
+  resumeWith(file) {
+    if (this.id && !this.kept) files.keep(this.id, file, this.expires);
+    this.kept = null;
+    this.file = file;
+    this.lastModified = file.lastModified;
+    this.row.preview();
+    if (this.id && !this.gone) this.queue();
+    else this.startOver();
+  }
+
+  /** Goes on here, with the file that this page, the browser or the user has. */
+  goOn() {
+    if (this.file) return this.queue();
+    return this.kept ? this.#resumeKept() : this.chooseFile();
+  }
+
+  /** Goes on with the file that the browser has kept, if it is still there and the user lets it. */
+  async #resumeKept() {
+    const file = await files.read(this.kept);
+    if (file && this.is(file)) return this.resumeWith(file);
+    this.kept = null;
+    this.row.render();
+    notice("“", this.name, "” cannot be read any more, or it has changed. Choose the same file again.");
+  }
+
+  tryNow() {
+    this.#wake?.();
+  }
+
+  async startOver() {
+    this.#set("cancelling");
+    // Another page may have continued it.
+    const isOurs = this.id && !this.gone && !this.#isOthers();
+    if (isOurs) {
+      memory.drop(this.id);
+      await request("DELETE", statusUrl(this.id), { session: this.#session }).catch(() => {});
+    }
+    this.#forget();
+    this.#session = { token: null, ended: false };
+    this.gone = false;
+    this.offset = this.shown = this.#hashed = this.#announced = 0;
+    this.#chunk = null;
+    this.queue();
+  }
+
+  chooseFile() {
+    this.problem = null;
+    if (this.state === "error") this.#set("unfinished");
+    this.#list.choose(this);
+  }
+
+  /** Removes the upload from the server as well, after a question if bytes would be lost. */
+  async cancel() {
+    if (this.hasBytes && !(await this.#mayLoseBytes())) return;
+    // It has gone on while the user was asked.
+    if (this.state === "done") return notice("“", this.name, "” is saved already.");
+    if (this.state === "elsewhere") return;
+    this.#stop();
+    if (this.id) {
+      this.#set("cancelling");
+      try {
+        await request("DELETE", statusUrl(this.id), { session: this.#session });
+      } catch (error) {
+        if (error instanceof Refusal && IS_OVER.includes(error.code)) return this.#tooLate();
+        if (!(error instanceof Refusal && [404, 410].includes(error.status))) {
+          return this.#fail(new Uncancelled());
+        }
+      }
+      memory.drop(this.id);
+    }
+    this.#say(`${this.name} cancelled.`);
+    this.remove();
+  }
+
+  #mayLoseBytes() {
+    return isSure({
+      title: ["Cancel “", this.name, "”?"],
+      words: [`The server deletes the ${bytes(Math.max(this.offset, this.shown))} that it has.`],
+      yes: "Cancel it",
+      no: "Keep it",
+    });
+  }
+
+  /** Another page was told to send the upload: this one must not take it back by itself. */
+  yield() {
+    // An upload that is being completed cannot be taken over.
+    const isLeft = ["unfinished", "elsewhere", "finishing", "cancelling", "done"];
+    if (isLeft.includes(this.state)) return;
+    this.#stop();
+    this.#fail(new Elsewhere());
+  }
+
+  /** The server's status of an upload that is not this page's at the moment. */
+  learn({ offset, expires, status, md5, saved_as: saved }) {
+    if (this.state === "done" && saved && !this.saved) {
+      this.saved = saved;
+      this.row.render();
+    }
+    if (this.state !== "unfinished" && this.state !== "elsewhere") return;
+    if (status === "complete") {
+      memory.drop(this.id);
+      this.taken = false;
+      this.md5 = md5;
+      this.saved = saved;
+      return this.#set("done");
+    }
+    if (offset > this.offset && this.#listed) this.#moved = Date.now();
+    this.#listed = true;
+    this.offset = this.shown = offset;
+    this.expires = expires;
+    const moves = Date.now() - this.#moved < ELSEWHERE_SECONDS * 1000;
+    this.#set(moves || this.taken ? "elsewhere" : "unfinished");
+  }
+
+  /** The server does not list it any more. */
+  lose() {
+    if (this.taken) return this.#fail(new Refusal(404));
+    memory.drop(this.id);
+    this.remove();
+  }
+
+  /** The upload can no longer be cancelled; the list will show it as done. */
+  #tooLate() {
+    notice("“", this.name, "” is saved already, or just being saved.");
+    this.#set("unfinished");
+    this.#list.refresh();
+    this.#list.startNext();
+  }
+
+  /** Removes a failed upload, and what the server has of it. */
+  dismiss() {
+    if (this.id && !this.gone) this.cancel();
+    else this.remove();
+  }
+
+  /** Removes the upload from this page only: nothing is lost. */
+  hide() {
+    if (this.state === "elsewhere") this.#list.leave(this.id);
+    if (this.state === "done") memory.hide(this.id);
+    this.remove();
+  }
+
+  remove() {
+    this.#stop();
+    this.#forget();
+    this.row.remove();
+    this.#list.removed(this);
+  }
+
+  /* The transfer */
+
+  async #keepTrying(signal) {
+    for (let failures = 0; ; ) {
+      try {
+        const before = this.offset;
+        await this.#transfer(signal, () => {
+          if (this.offset > before) failures = 0;
+        });
+        return;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!(error instanceof Unanswered)) return this.#fail(await this.#cause(error));
+        failures += 1;
+        const seconds = Math.min(2 ** (failures - 1), LONGEST_WAIT_SECONDS);
+        await this.#backOff(error, Math.max(seconds, error.afterSeconds), failures, signal);
+        if (signal.aborted) return;
+      }
+    }
+  }
+
+  /** An upload can be taken over by a newer request, or by a cancellation. */
+  async #cause(error) {
+    if (error.status !== 409 || !this.id) return error;
+    const asked = request("GET", statusUrl(this.id), { session: this.#session });
+    return asked.then(
+      () => new Elsewhere(),
+      (newer) => (newer instanceof Refusal ? newer : new Elsewhere()),
+    );
+  }
+
+  async #backOff(error, seconds, failures, signal) {
+    this.problem = error.message;
+    this.shown = this.offset;
+    if (failures === 1) this.#say(`${error.message}. ${this.name} will go on by itself.`);
+    const until = Date.now() + seconds * 1000;
+    let woken = false;
+    while (!woken && !signal.aborted && Date.now() < until) {
+      this.retryIn = Math.ceil((until - Date.now()) / 1000);
+      this.#set("retrying");
+      await new Promise((resolve) => {
+        const timer = setTimeout(resolve, Math.min(1000, until - Date.now()));
+        this.#wake = () => {
+          clearTimeout(timer);
+          woken = true;
+          resolve();
+        };
+      });
+    }
+    this.#wake = null;
+    if (!signal.aborted) this.problem = null;
+  }
+
+  async #transfer(signal, progressed) {
+    if (this.#isOthers()) throw new Elsewhere();
+    if (this.id) {
+      const session = this.#session;
+      const answer = await request("GET", statusUrl(this.id), { signal, session });
+      this.#take(answer);
+      if (answer.status === "complete") return this.#finished(await this.#digest(signal));
+      if (answer.status === "finishing") throw new Unanswered(STILL_CHECKING);
+    }
+    let surprises = 0;
+    while (!this.id || this.offset < this.size) {
+      try {
+        await this.#sendChunk(signal);
+        surprises = 0;
+        progressed();
+      } catch (error) {
+        if (!(error instanceof Refusal && Number.isInteger(error.offset) && this.id)) throw error;
+        if (++surprises > 3) throw error;
+        this.#take({ upload_id: this.id, offset: error.offset, expires: this.expires });
+      }
+    }
+    await this.#finish(signal);
+  }
+
+  async #sendChunk(signal) {
+    const start = this.offset;
+    const end = Math.min(start + CHUNK_BYTES, this.size);
+    await this.#hashTo(start, signal);
+    const { blob, hashing } = await this.#read(start, end, signal);
+
+    const form = new FormData();
+    if (this.id) form.append("upload_id", this.id);
+    form.append("file", blob, this.name);
+    const headers = end > start ? { "Content-Range": `bytes ${start}-${end - 1}/${this.size}` } : {};
+    // If the answer is lost, the same request gives the same upload.
+    if (!this.id) headers["Idempotency-Key"] = `"${this.#once}"`;
+    this.#set("sending");
+    const sent = request("POST", CHUNK_PATH, {
+      body: form,
+      headers,
+      session: this.#session,
+      signal,
+      onprogress: (loaded) => this.#show(Math.min(start + loaded, end)),
+    });
+    const [answer] = await Promise.all([sent, hashing]);
+    signal.throwIfAborted();
+    this.#chunk = null;
+    this.#take(answer);
+  }
+
+  /** A chunk that has to be sent again is neither read nor hashed again. */
+  async #read(start, end, signal) {
+    if (this.#chunk?.start === start && this.#chunk.end === end) return this.#chunk;
+    const buffer = await this.#bytes(start, end, signal);
+    const blob = new Blob([buffer]);
+    this.#chunk = { start, end, blob, hashing: this.#hash(start, end, buffer) };
+    return this.#chunk;
+  }
+
+  async #bytes(start, end, signal) {
+    let buffer;
+    try {
+      buffer = await this.file.slice(start, end).arrayBuffer();
+    } catch (error) {
+      throw new Unreadable(error.message);
+    }
+    signal.throwIfAborted();
+    if (buffer.byteLength !== end - start) throw new Unreadable("the file has become shorter");
+    return buffer;
+  }
+
+  #hash(start, end, buffer) {
+    if (end <= this.#hashed) return null;
+    const fresh = this.#hashed > start ? buffer.slice(this.#hashed - start) : buffer;
+    this.#hashed = end;
+    return hasher.update(this.key, fresh);
+  }
+
+  /** Hashes what the server already has and this page has not read yet. */
+  async #hashTo(offset, signal) {
+    while (this.#hashed < offset) {
+      this.checked = this.#hashed / offset;
+      this.#set("checking");
+      const start = this.#hashed;
+      const end = Math.min(start + CHUNK_BYTES, offset);
+      await this.#hash(start, end, await this.#bytes(start, end, signal));
+      signal.throwIfAborted();
+      this.#rate.reset(this.shown);
+    }
+  }
+
+  async #digest(signal) {
+    await this.#hashTo(this.size, signal);
+    return hasher.digest(this.key);
+  }
+
+  async #finish(signal) {
+    const md5 = await this.#digest(signal);
+    this.#set("finishing");
+    const body = new URLSearchParams({ upload_id: this.id, md5 });
+    try {
+      const options = { body, session: this.#session, signal, stallSeconds: COMPLETION_SECONDS };
+      const answer = await request("POST", COMPLETE_PATH, options);
+      this.#finished(md5, answer);
+    } catch (error) {
+      // Nobody works on it any more, perhaps after a crash: it is completed again.
+      if (error.code === "not-completing") throw new Unanswered(error.message);
+      // The response to an earlier attempt may have been lost, or may still be pending.
+      if (!(error instanceof Refusal && IS_OVER.includes(error.code))) throw error;
+      const session = this.#session;
+      const { status } = await request("GET", statusUrl(this.id), { signal, session });
+      if (status === "finishing") throw new Unanswered(STILL_CHECKING);
+      if (status !== "complete") throw error;
+      this.#finished(md5);
+    }
+  }
+
+  #finished(md5, answer) {
+    this.md5 = md5;
+    this.saved = typeof answer?.saved_as === "string" ? answer.saved_as : null;
+    memory.drop(this.id);
+    hasher.forget(this.key).catch(() => {});
+    this.file = null;
+    this.#set("done");
+    this.#say(`${this.name} is done.`);
+    if (!this.saved) this.#list.refresh();
+    this.#list.startNext();
+  }
+
+  #fail(error) {
+    const { words, remedy = null, gone = false, elsewhere = false } = explain(error);
+    this.taken = elsewhere;
+    this.problem = words;
+    this.remedy = remedy;
+    this.gone = gone;
+    if (gone) memory.drop(this.id);
+    this.shown = this.offset;
+    this.#set(elsewhere ? "elsewhere" : "error");
+    this.#say(elsewhere ? `${this.name}: ${words}` : `${this.name} stopped. ${words}`);
+    this.#list.startNext();
+  }
+
+  /* Bookkeeping */
+
+  #take(answer) {
+    const { upload_id, offset, expires } = answer ?? {};
+    if (!upload_id || !Number.isInteger(offset) || offset < 0 || offset > this.size) {
+      throw new Error("the server's answer makes no sense");
+    }
+    // The list may have shown it before the response arrived.
+    if (!this.id) {
+      this.#list.find(upload_id)?.remove();
+      memory.claim(upload_id);
+      // A file that is sent by now need not be kept.
+      if (offset < this.size) files.keep(upload_id, this.file, expires);
+    }
+    this.id = upload_id;
+    this.offset = offset;
+    this.expires = expires;
+    if (this.#isOthers()) throw new Elsewhere();
+    const { id, name, size, lastModified, begun } = this;
+    memory.keep({ id, name, size, lastModified, offset, expires, begun });
+    this.#show(offset);
+  }
+
+  #isOthers() {
+    return this.taken || (this.id !== null && memory.isOthers(this.id));
+  }
+
+  #show(position) {
+    this.shown = position;
+    this.#rate.note(position);
+    const quarter = Math.floor(this.part * 4);
+    if (quarter > this.#announced && quarter < 4) {
+      this.#say(`${this.name}: ${quarter * 25} percent sent.`);
+    }
+    this.#announced = Math.max(quarter, this.#announced);
+    this.row.tick();
+    this.#list.moved();
+  }
+
+  async #recall() {
+    this.kept = await files.of(this.id);
+    this.row.render();
+    this.#list.moved();
+  }
+
+  #say(text) {
+    announce(text, this.key);
+  }
+
+  #forget() {
+    this.id = null;
+    this.#once = randomKey();
+    hasher.forget(this.key).catch(() => {});
+  }
+
+  #stop() {
+    this.#run?.abort();
+    this.#wake?.();
+  }
+
+  #set(state) {
+    this.state = state;
+    this.row.render();
+    this.#list.moved();
+  }
+}
+
+/** Bytes per second over the last few seconds. */
+class Rate {
+  static WINDOW = 6000;
+  #notes = [];
+
+  reset(position) {
+    this.#notes = [[performance.now(), position]];
+  }
+
+  note(position) {
+    const now = performance.now();
+    this.#notes.push([now, position]);
+    while (now - this.#notes[0][0] > Rate.WINDOW && this.#notes.length > 2) this.#notes.shift();
+  }
+
+  get value() {
+    const [from, to] = [this.#notes[0], this.#notes.at(-1)];
+    if (!from || to[0] - from[0] < 500) return 0;
+    return Math.max(0, ((to[1] - from[1]) * 1000) / (to[0] - from[0]));
+  }
+}
+
+function chunkBytes(fallback) {
+  const asked = Number(new URLSearchParams(location.search).get("chunk"));
+  return Number.isInteger(asked) && asked > 0 ? asked : fallback;
+}
