@@ -1,13 +1,13 @@
 //! Let a client repeat the request that creates an upload when its response was lost.
 //!
-//! The id of an upload is in the answer to the request that creates it. If that answer is lost, the
-//! client does not know whether there is an upload, and cannot name it. Without more it has to begin
-//! another one, and the first stays until it expires.
+//! The response to the request that creates an upload has the upload's id. If that response is lost,
+//! the client does not know whether the upload exists, and cannot name it. Without a key, it has to
+//! create another upload, and the first one stays until it expires.
 //!
 //! With the header `Idempotency-Key` ([a draft of the
-//! IETF](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/)) it sends the
-//! same request again, and gets the same upload, with the offset at which that stands. Nothing has to
-//! be switched on, and a client without a key is served as before.
+//! IETF](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/)), the client
+//! sends the same request again and gets the same upload, with its current offset. There is nothing
+//! to switch on, and clients without a key are served as before.
 //!
 //! # Which requests can have a key?
 //!
@@ -17,17 +17,17 @@
 //! | [tus](super::tus) | `POST`: a creation, also with bytes, `partial` or `final` | 201 with `Location`, and with `Upload-Offset` if it brings bytes |
 //! | [resumable](super::resumable) | the request that begins the upload | 201 with `Location`, `Upload-Offset` and `Upload-Complete: ?0`; 200 with `?1` when the handler has taken it |
 //!
-//! In all other requests the layer does not look at the header. It only reads it: the handler and
-//! the layers around see it as it came.
+//! The layer ignores the header in all other requests. It does not remove the header, so your handler
+//! and other layers see it.
 //!
-//! Bytes that are there already are passed over. If a first chunk brings more than there is, the
-//! rest is added; in the other two protocols the client continues from the offset that it is told. A
-//! request that is still being received is taken over by the newer one, as a chunk is by [a newer
-//! chunk](super::protocol#what-if-a-chunk-fails).
+//! The layer skips bytes that it already has. If a first chunk has more bytes than the upload, the
+//! layer adds the rest. In the other two protocols, the client continues from the offset in the
+//! response. If the first request is still being received, the newer one takes over, as [a newer
+//! chunk](super::protocol#what-if-a-chunk-fails) does.
 //!
-//! An empty file of tus, or empty content of the resumable protocol that is complete, is handed over
-//! again if the handler has not taken it: the response is then that of a first creation. While the
-//! handler is still running, it is an error, and the client sends the request once more.
+//! If the upload is complete and empty and your handler has not taken it, the layer calls the handler
+//! again (in tus and in the resumable protocol). While the handler is still running, the response is
+//! an error, and the client retries.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -58,43 +58,42 @@
 //!
 //! # What is a key?
 //!
-//! From 16 to 255 printable ASCII characters, as a string of structured fields (in quotes), or as
-//! one plain word. Anything else is refused with 400, and so is a header that is sent twice.
+//! A key has 16 to 255 printable ASCII characters, as a string of structured fields (in quotes) or as
+//! one plain word. The layer refuses anything else, and a repeated header, with 400.
 //!
 //! **A key must be random**, for example a UUID, and is as secret as an id. Each
-//! [owner](super::owners) has keys of its own. But if your uploads have no owner, whoever knows the
-//! key gets the upload. The layer never logs a key, and stores only a hash of it (the id of the
-//! upload follows from it).
+//! [owner](super::owners) has its own keys. If your uploads have no owner, whoever knows the key gets
+//! the upload. The layer never logs a key, and stores only a hash of it: the id of the upload is
+//! derived from the key.
 //!
-//! Use one key for one file, and make a new one when you begin again on purpose. The bytes that are
-//! there are not compared with those that are sent again. So the same key, name and size with other
-//! bytes gives a mixture, which the checksum of the completion refuses.
+//! Use one key per file, and a new key when you start over on purpose. The layer does not compare the
+//! bytes that it has with those that are sent again. So if the same key comes with other bytes, the
+//! upload is a mixture, and its completion fails with a checksum mismatch.
 //!
 //! # What must be the same?
 //!
-//! Owner, protocol, file name, announced total, content type, text fields or metadata, kind (whole,
-//! part, or the list of parts), and in the resumable protocol the method, target and kept headers.
-//! Otherwise the response is a 409 that says so, and the upload stays as it is.
+//! The owner, the protocol, the file name, the announced total, the content type, the text fields or
+//! metadata, and the kind (whole, part, or the list of parts). In the resumable protocol, also the
+//! method, the target and the kept headers. Otherwise the response is 409 with the code `key-reused`,
+//! and the upload does not change.
 //!
-//! # How long does it last?
+//! # How long is a key remembered?
 //!
-//! As long as the record of the upload, so also after it was completed. When the upload was removed
-//! or has expired, the key creates a new one.
-//!
-//! In [a bucket](super::nodes) that holds for the [grace](crate::store::bucket) after the removal (1
-//! hour unless set). Then the bucket forgets it, and with it which upload the key names. So a client
-//! should not use the key of an upload that was removed again, but make a new one.
+//! As long as the upload's record exists, so also after the upload was completed. When the upload has
+//! been removed or has expired, the key creates a new one. A client should still use a new key then:
+//! [a bucket](super::nodes) forgets removed uploads after the [grace](crate::store::bucket) (1 hour
+//! unless set), and which upload a key named.
 //!
 //! # What if several requests come at once?
 //!
-//! Exactly one upload results, in one process, in several on one folder, and on the nodes of a
-//! bucket. A request that came too late is answered with 409 (503 in the other two protocols) if it
-//! cannot be told where the upload stands. The client sends it again.
+//! They create exactly one upload, in one process, in several processes that share a folder, and on
+//! several nodes that share a bucket. If the layer cannot tell the offset to one of the others, the
+//! response is 409 (503 in tus and in the resumable protocol), and the client retries.
 //!
-//! # And from a page of another origin?
+//! # What about pages of another origin?
 //!
 //! The list of [`ChunkedUploadLayer::cors`](crate::ChunkedUploadLayer::cors) has the header.
 //!
-//! # And in Rust?
+//! # Can I use keys without HTTP?
 //!
-//! [`NewUpload::idempotency_key`](crate::NewUpload::idempotency_key) does the same.
+//! Yes, with [`NewUpload::idempotency_key`](crate::NewUpload::idempotency_key).

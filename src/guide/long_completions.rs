@@ -1,13 +1,13 @@
 //! Repeat a response of your handler that was lost, and answer 202 while your handler takes long.
 //!
-//! The handler of a completion may do much: move the file, convert it, ask other services. If its
-//! answer is lost, the client that asks again is told that the upload is complete, and not what the
-//! handler has said. And if it takes long, a proxy or the client may give up before it has answered.
+//! A handler may move the file, convert it, or call other services. If its response is lost, a client
+//! that asks again learns that the upload is complete, but not what the handler said. And if the
+//! handler takes long, a proxy or the client may give up first.
 //!
-//! # How does a client get an answer that was lost?
+//! # How does a client get a response that was lost?
 //!
-//! With [`keep_answers`](crate::ChunkedUploadLayer::keep_answers), it sends the same completion
-//! again, and gets the same answer. The handler does not run again.
+//! With [`keep_answers`](crate::ChunkedUploadLayer::keep_answers), the client sends the same
+//! completion again and gets the same response. The handler does not run again.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -45,27 +45,26 @@
 //! | [tus](super::tus) | the `PATCH` that has brought the last byte, or a `POST` with all bytes or of `final` with [a key](super::idempotency) | a client that asks by `HEAD` first learns that the upload is complete |
 //! | [resumable](super::resumable) | the `PATCH` that has ended the upload, or the whole request with a key | |
 //!
-//! The answer is kept in the record of the upload, by the very commit that says that the handler has
-//! taken the file. So there is no moment at which one is there without the other, it survives a
-//! crash, and any node can give it. It is told to the [owner](super::owners) of the upload only, and
-//! as long as the setting says, or until the record is removed if that is earlier.
+//! The response is stored in the upload's record, in the same commit that marks the upload as
+//! complete. So it survives a crash, and any node can give it. Only the upload's
+//! [owner](super::owners) gets it, until the time that you set has passed or the upload is removed.
 //!
-//! What is kept: the status, `Content-Type`, `Content-Encoding`, `Content-Language`,
+//! The layer keeps the status, `Content-Type`, `Content-Encoding`, `Content-Language`,
 //! `Content-Disposition`, `ETag`, `Last-Modified`, `Location`, the headers of the protocol, [those
-//! that you name](crate::ChunkedUploadLayer::keep_answer_headers), and the body. (Cookies are not kept
-//! unless you name them: think about who may ask again.) A body is kept if it says how long it is and
-//! has at most 64 KiB; the client gets it when all of it is there. Any other answer is passed on as it
-//! comes, and not kept: one of unknown length, with trailers, whose body fails, or of which nothing
-//! comes for the [idle timeout](crate::ChunkedUploadLayer::idle_timeout). The file is taken all the
-//! same, and who asks again is told what it is told without the setting.
+//! that you name](crate::ChunkedUploadLayer::keep_answer_headers), and the body. It does not keep
+//! cookies unless you name them; consider who may ask again. It keeps a body with a known length of
+//! at most 64 KiB, and sends it when it has all of it. It passes other responses on without keeping
+//! them: those of unknown length, those with trailers, those whose body fails, and those whose body
+//! stalls for the [idle timeout](crate::ChunkedUploadLayer::idle_timeout). The file is taken in any
+//! case.
 //!
-//! An answer of 4xx or 5xx takes no file. So the same completion runs the handler again, as always.
+//! A response of 4xx or 5xx does not take the file. The same completion then runs the handler again.
 //!
 //! # What if the handler takes long?
 //!
-//! With [`long_completions`](crate::ChunkedUploadLayer::long_completions) the client waits for a
-//! time that you set. After that it gets 202 and an address in `Location`, and the handler goes on.
-//! (If the process ends before, it does not.)
+//! With [`long_completions`](crate::ChunkedUploadLayer::long_completions), the client waits for a time
+//! that you set. Then it gets 202 and an address in `Location`, and the handler continues, unless the
+//! process ends.
 //!
 //! ```
 //! # fn main() -> Result<(), tower_chunked_upload::ConfigError> {
@@ -86,30 +85,30 @@
 //! | status | meaning |
 //! |---|---|
 //! | 202, with `Retry-After` | the handler runs, here or on another node |
-//! | that of the handler | it has answered, and this is what it has said. After a 4xx or 5xx the upload can be completed again |
+//! | that of the handler | the handler's response. After a 4xx or 5xx, the upload can be completed again |
 //! | 404 | there is no such upload of this owner; or the handler has [discarded](crate::CompletedUpload::discard) it, with its answer |
-//! | 409, `not-completing` | nobody completes it: nobody has begun, or a crash has interrupted the handler. The client sends the completion again |
-//! | 410, `answer-not-kept` | the upload is complete and its answer is not kept (any more) |
+//! | 409, `not-completing` | no completion is running: none was sent, or a crash interrupted the handler. The client sends the completion again |
+//! | 410, `answer-not-kept` | the upload is complete, and its response was not kept or is too old |
 //! | 410, `expired` | the upload has expired |
 //!
-//! The 202 has the address in `Content-Location`, too, and JSON with `"status": "finishing"`, by which
-//! a client tells it from a 202 of your handler. The page, the recipes and the uploader of this
-//! repository follow it to the answer.
+//! The 202 also has the address in `Content-Location`, and JSON with `"status": "finishing"`, which
+//! distinguishes it from a 202 of your handler. The page, the recipes and the uploader of this
+//! repository follow it.
 //!
 //! The address is a path as the layer sees it. If a router or a proxy in front removes a prefix, set
 //! [`public_url`](crate::LongCompletions::public_url); [`absolute_urls`
 //! ](crate::LongCompletions::absolute_urls) makes it a whole URL.
 //!
-//! On nodes that share [a bucket](super::nodes) it takes up to 15 seconds (unless set) until a node
-//! that has crashed counts as one.
+//! If a node of [a bucket](super::nodes) crashes, the others notice it after up to 15 seconds (unless
+//! set).
 //!
-//! The same completion again, while the handler runs, gives 202, too, in the chunked protocol. In the
-//! other two the last byte does not count until the handler has taken the file, so the client sends it
-//! again, and is refused as before (423 or 503) until then.
+//! In the chunked protocol, the same completion gets 202 again while the handler runs. In the other
+//! two, the last byte does not count until the handler has taken the file. So the client sends it
+//! again, and gets 423 or 503 until then.
 //!
-//! An upload does not expire while the handler runs, and not before its answer does. After a 202,
-//! an answer of 4xx leaves the upload until it expires, also where it would have been removed
-//! otherwise, since the client asks for that answer later.
+//! An upload does not expire while the handler runs, nor before its kept response does. After a 202, a
+//! response of 4xx leaves the upload in place until it expires, so that the client can ask for that
+//! response.
 //!
 //! # What do clients of the draft of the IETF do?
 //!
@@ -119,9 +118,10 @@
 //!
 //! # What do clients of tus do?
 //!
-//! A 202 in tus has no `Upload-Offset`, since the last byte does not count yet. The answer to a `POST`
-//! that brings the whole file has the upload's URL in `Location`, as each creation has, and the address
-//! of the completion in `Content-Location` alone. A client that knows neither takes the missing offset
-//! for a failure: it asks by `HEAD`, gets 423 while the handler runs, and sees the upload complete
-//! afterwards. So give such clients retries that last as long as your handler, such as `retryDelays` of
-//! tus-js-client, or let them wait, with a long [`after`](crate::LongCompletions::after).
+//! A 202 in tus has no `Upload-Offset`, since the last byte does not count yet. The response to a
+//! `POST` with the whole file has the upload's URL in `Location`, as for each creation, and the address
+//! of the completion in `Content-Location`. A client that does not know this treats the missing offset
+//! as a failure: it sends `HEAD`, gets 423 while the handler runs, and finds the upload complete
+//! afterwards. So configure such clients with retries that last as long as your handler, for example
+//! with `retryDelays` of tus-js-client, or let them wait, with a long
+//! [`after`](crate::LongCompletions::after).

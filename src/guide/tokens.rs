@@ -13,8 +13,8 @@
 //!
 //! # How do I switch them on?
 //!
-//! Give the layer a secret of at least 32 random bytes, the same on all servers, and say how long a
-//! token is good:
+//! Give the layer a secret of at least 32 random bytes, the same on all servers, and the lifetime of a
+//! token:
 //!
 #![cfg_attr(feature = "tokens", doc = "```")]
 #![cfg_attr(not(feature = "tokens"), doc = "```ignore")]
@@ -33,19 +33,18 @@
 //! # }
 //! ```
 //!
-//! From then on, in every protocol, the answer about an unfinished upload has a fresh token in the
-//! header `Upload-Token`: that to the request that begins it, and those to the later ones. A client
-//! keeps the last one, and sends it back in the same header when the server asks it to log in. The
-//! clients of this crate do so by themselves, and [lists for CORS](crate::ChunkedUploadLayer::cors)
-//! have the header.
+//! From then on, in every protocol, each response about an unfinished upload has a fresh token in the
+//! header `Upload-Token`. A client keeps the last one, and sends it in the same header after the server
+//! has asked it to log in. The clients of this repository do that, and [the lists for
+//! CORS](crate::ChunkedUploadLayer::cors) have the header.
 //!
-//! A request that a token has admitted gets no new one. So the time that you set is how long an
-//! upload can go on after its session has ended, and whoever finds an old token cannot prolong it.
+//! A request that was admitted by a token gets no new token. So the lifetime is how long an upload can
+//! continue after its session has ended, and whoever finds an old token cannot prolong it.
 //!
 //! # How do I give one to somebody else?
 //!
-//! Ask a handle of the owner, or the operator's, for one, and only [accept
-//! tokens](crate::ChunkedUploadLayer::accept_tokens) in the layer:
+//! Create one with a handle of the owner or of the operator, and let the layer only [accept
+//! tokens](crate::ChunkedUploadLayer::accept_tokens):
 //!
 #![cfg_attr(feature = "tokens", doc = "```")]
 #![cfg_attr(not(feature = "tokens"), doc = "```ignore")]
@@ -71,30 +70,30 @@
 //! ```
 //!
 //! The device sends its chunks with `Upload-Token`. In a form, the field `upload_id` must come before
-//! the file, as all known clients send it: a first chunk without it begins an upload, and that needs
-//! a session.
+//! the file, as all known clients send it: a first chunk without the field creates an upload, which
+//! needs a session.
 //!
 //! # What may a token do?
 //!
-//! What the owner may do with that upload: send chunks, ask where it stands, complete and cancel it,
-//! as long as it exists. Nothing else: it begins no upload, also none that is joined from parts in
-//! [tus](super::tus), it lists none, and it is good for no other one. For the policy, the quotas, the
-//! observer and the handler, the owner is that of the upload.
-//! [`Policy::authorize`](crate::Policy::authorize) is not asked. The other methods are, and find no
-//! user in the extensions of the request; `Context::by_token` says for whom it acts.
+//! What the owner may do with that upload, as long as it exists: send chunks, ask for the offset,
+//! complete it and cancel it. It cannot create uploads, join parts in [tus](super::tus), list uploads,
+//! or do anything with another upload. The policy, the quotas, the observer and the handler see the
+//! upload's owner. The layer does not call [`Policy::authorize`](crate::Policy::authorize). It calls
+//! the other methods, which find no user in the extensions of the request; `Context::by_token` has the
+//! owner.
 //!
 //! The token of a [part](super::tus_parts) does not stand for the joined file: if its last byte completes
 //! that file, and the handler [takes long](super::long_completions), the address of the completion
 //! needs a session.
 //!
-//! A token that is forged, has expired or is for another upload changes nothing: the request is
-//! authorized as if it had none, so a good session goes on. If that is refused with 401 or 403, [the
+//! If a token is forged, has expired or is for another upload, the layer authorizes the request as if
+//! it had no token, so a valid session still works. If that is refused with 401 or 403, [the
 //! code](super::errors) is `token-invalid` or `token-expired`.
 //!
 //! # Can the end of an upload demand a session?
 //!
-//! Yes. The extensions of a request that a token has admitted have a `ByToken`, and the handler
-//! refuses it. The upload stays as it is, and is completed by the next request with a session:
+//! Yes. A request that was admitted by a token has a `ByToken` in its extensions, and your handler
+//! can refuse it. The upload does not change, and the next request with a session completes it:
 //!
 #![cfg_attr(feature = "tokens", doc = "```")]
 #![cfg_attr(not(feature = "tokens"), doc = "```ignore")]
@@ -115,22 +114,22 @@
 //! #     axum::Router::new().route("/done", axum::routing::post(done));
 //! ```
 //!
-//! # Do my own routes know tokens?
+//! # How do my own routes accept tokens?
 //!
-//! `Uploads::for_token` verifies one and returns a handle that sees only its upload, such as for [the
-//! progress](super::owners#how-does-another-device-show-the-progress) on another device.
+//! `Uploads::for_token` verifies a token and returns a handle that sees only its upload, for example to
+//! [show the progress](super::owners#how-does-another-device-show-the-progress) on another device.
 //!
 //! # How do I replace the secret?
 //!
-//! `TokenKeys::also_verify` adds secrets that only verify. First add the new one to all servers; then
-//! let it sign, and add the old one; drop that when its last token has expired. If a secret has
-//! leaked, drop it at once: clients whose session has ended then log in again.
+//! `TokenKeys::also_verify` adds secrets that only verify. First add the new secret to all servers.
+//! Then let the new one sign and the old one verify. Drop the old one when its last token has expired.
+//! If a secret has leaked, drop it at once: clients whose session has ended then have to log in again.
 //!
 //! # How secret is a token?
 //!
 //! As secret as the session that it replaces, for one upload. It is signed with HMAC-SHA256 and not
-//! encrypted: whoever has it can read the upload's id and when the token expires, and nothing of the
-//! owner. It cannot be revoked by itself; cancelling the upload ends it. The layer takes the header
-//! out of the request before your code sees it, and neither its log nor any `Debug` shows a token.
-//! Layers outside and proxies do see the header: keep it out of their logs, as `Authorization`, and
-//! never put it into a URL.
+//! encrypted: whoever has it can read the upload's id, when the upload was created and when the token
+//! expires, but nothing about the owner. You cannot revoke a single token; cancelling the upload ends
+//! it. The layer removes the header from the request before your code sees it, and neither its log nor
+//! any `Debug` shows a token. Outer layers and proxies do see the header: keep it out of their logs, as
+//! you do with `Authorization`, and never put a token into a URL.
