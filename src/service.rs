@@ -142,10 +142,11 @@ where
     ResBody::Data: Send,
     ResBody::Error: Send,
 {
-    let Some(late) = finished.late.take() else {
-        return answer(config, route, inner, finished, seen).await;
-    };
-    let mut answered = Detached::new(answer(config, route, inner, finished, seen));
+    let late = finished.late.take();
+    // Boxed, since the future of every request has room for it.
+    let answered = Box::pin(answer(config, route, inner, finished, seen));
+    let Some(late) = late else { return answered.await };
+    let mut answered = Detached::new(answered);
     match tokio::time::timeout(late.after, &mut answered).await {
         // There is a result unless the runtime is shutting down, and this task with it.
         Ok(Some(result)) => result,
@@ -206,7 +207,9 @@ where
             let framed = framing.frame(answer);
             match config.settings.answers.keeps(verdict) {
                 // A body that panics is no verdict.
-                true => task::caught(kept(&config.settings, &pending, framed)).await.map(Ok),
+                true => {
+                    Box::pin(task::caught(kept(&config.settings, &pending, framed))).await.map(Ok)
+                }
                 false => Ok(Ok(framed.map(or_empty))),
             }
         }
