@@ -295,7 +295,8 @@ fn caddy(
         let mut ended = false;
         until("caddy listens, or ends", || {
             ended = proxy.child.try_wait().unwrap().is_some();
-            ended || TcpStream::connect(addr).is_ok()
+            // A connection would also be taken by whoever has got the port meanwhile.
+            ended || proxy.log().contains("serving initial configuration")
         });
         if !ended {
             return proxy;
