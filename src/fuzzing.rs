@@ -430,8 +430,10 @@ fn checked(text: &[u8]) -> Vec<u8> {
 
 fn is_inside(id: &UploadId, data: &Path) -> bool {
     let mut parts = data.components();
+    // The bytes of an upload with a key have a random word behind the id.
+    let first = |name: &str| name.split('.').next() == Some(id.as_str());
     parts.all(|part| matches!(part, Component::Normal(_)))
-        && data.file_stem().is_some_and(|stem| stem == id.as_str())
+        && data.file_name().and_then(|name| name.to_str()).is_some_and(first)
 }
 
 fn id() -> UploadId {
