@@ -16,7 +16,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::post;
 use bytes::Bytes;
-use http::{HeaderName, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use tower::{ServiceExt as _, service_fn};
 use tower_chunked_upload::chunked::FormLimits;
@@ -219,12 +219,6 @@ fn form(form: Form) -> Request<TestBody> {
 
 fn completion(media_type: &str, body: &str) -> Request<TestBody> {
     request("POST", COMPLETE, &[("content-type", media_type)], TestBody::of(body.to_owned()))
-}
-
-/// The request with one more header.
-fn with(mut request: Request<TestBody>, name: &'static str, value: &str) -> Request<TestBody> {
-    request.headers_mut().append(HeaderName::from_static(name), value.parse().unwrap());
-    request
 }
 
 /// One that the first request of a test has.

@@ -85,11 +85,6 @@ fn id_of(text: &str) -> UploadId {
     text.parse().unwrap()
 }
 
-fn with(mut request: Request<TestBody>, name: &'static str, value: &str) -> Request<TestBody> {
-    request.headers_mut().append(name, value.parse().unwrap());
-    request
-}
-
 fn keyed(request: Request<TestBody>) -> Request<TestBody> {
     with(request, "idempotency-key", KEY)
 }

@@ -523,6 +523,16 @@ impl Reply {
     }
 }
 
+/// The request with one more header.
+pub(crate) fn with(
+    mut request: Request<TestBody>,
+    name: &'static str,
+    value: &str,
+) -> Request<TestBody> {
+    request.headers_mut().append(name, value.parse().unwrap());
+    request
+}
+
 pub(crate) fn request_with(
     method: &str,
     path: &str,

@@ -44,12 +44,7 @@ pub(crate) fn request(
     headers: &[(&str, &str)],
     body: TestBody,
 ) -> Request<TestBody> {
-    let mut request = Request::builder().method(method).uri(path);
-    request = request.header("tus-resumable", "1.0.0");
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    request.body(body).unwrap()
+    request_with(method, path, &[&[("tus-resumable", "1.0.0")], headers].concat(), body)
 }
 
 pub(crate) fn patch(
