@@ -58,6 +58,10 @@ impl Timer {
         let _ = skipped;
     }
 
+    #[cfg_attr(
+        not(feature = "metrics"),
+        expect(clippy::unused_self, reason = "with the feature, it knows when it began")
+    )]
     fn record(self, #[cfg(feature = "metrics")] name: &'static str) {
         #[cfg(feature = "metrics")]
         metrics::histogram!(name).record(self.began.elapsed());

@@ -1,3 +1,5 @@
+#![expect(clippy::unused_self, reason = "with the feature, it depends on the request")]
+
 use std::error::Error;
 
 use crate::id::UploadId;

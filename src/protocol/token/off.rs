@@ -1,3 +1,5 @@
+#![expect(clippy::unused_self, reason = "with the feature, it depends on what was set")]
+
 use http::request::Parts;
 use http::{Extensions, HeaderMap};
 
@@ -9,10 +11,9 @@ use crate::protocol::Settings;
 use crate::upload::Identity;
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tokens;
+pub(crate) struct Tokens {}
 
 impl Tokens {
-    #[expect(clippy::unused_self, reason = "with the feature, it depends on what was set")]
     pub(crate) fn cors(&self) -> Cors {
         Cors::default()
     }
