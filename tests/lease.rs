@@ -418,13 +418,20 @@ fn an_append_ends_before_the_total_that_another_process_has_set() {
 /// An application that gave up waiting for a file to be moved, but has not dropped the future.
 #[test]
 fn what_is_begun_with_a_file_goes_on_while_nobody_waits_for_it() {
-    run(async {
+    let runtime = tokio::runtime::Builder::new_multi_thread();
+    // The one thread on which a file can be moved is busy while the future is polled.
+    let runtime = { runtime }.worker_threads(2).max_blocking_threads(1).enable_all().build();
+    runtime.unwrap().block_on(async {
         let (home, one, _two, id) = two_processes(|it| it).await;
         let completion = one.complete(&id, None).await.unwrap();
         let file = completion.file().clone();
+        let (go_on, busy) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || busy.recv().is_err());
         let mut moved = pin!(file.persist(home.path().join("target")));
         assert!(poll_fn(|cx| Poll::Ready(moved.as_mut().poll(cx))).await.is_pending());
-        file.discard().await.unwrap();
+        drop(go_on);
+        assert!(busy.await.unwrap());
+        tokio::time::timeout(HANGS, file.discard()).await.expect("it hangs").unwrap();
     });
 }
 

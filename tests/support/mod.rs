@@ -136,7 +136,7 @@ impl Form {
 
 const ENDLESS: u64 = 128 << 20;
 /// A test that takes so long waits for what will not come.
-const HANGS: Duration = Duration::from_secs(300);
+pub(crate) const HANGS: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(1);
 /// Of uploads whose requests are to be refused for what others do, and not since the machine is slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -912,8 +912,8 @@ impl Writer for DoubleWriter {
         self.inner.write(batch).await
     }
 
-    async fn looked(&mut self) -> Result<(), StoreError> {
-        self.inner.looked().await
+    async fn inspected(&mut self) -> Result<(), StoreError> {
+        self.inner.inspected().await
     }
 
     async fn commit(&mut self, commit: Commit) -> Result<(), StoreError> {
