@@ -68,80 +68,125 @@
 //! CREATE TABLE files (id TEXT PRIMARY KEY, name TEXT NOT NULL, size INTEGER NOT NULL)
 //! ```
 //!
-//! Once the file is taken, its id cannot be used to change it, so it may become public.
+//! After your handler has taken the file, nobody can change it with the id, so the id may appear in
+//! public URLs. The exception is uploads without owners whose [responses are
+//! kept](super::long_completions): their id gives access to the response. Use a key of your own for
+//! public URLs then.
 //!
 //! # How do I start a job that takes minutes?
 //!
 //! Take the file, remember the job where it survives a restart, and answer 202 at once with a URL at
-//! which the client asks for the result. A worker does the job:
+//! which the client asks for the result. A worker, which `main` starts with
+//! `tokio::spawn(work(db.clone()))`, does the jobs:
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
+//! # use std::sync::OnceLock;
 //! # use axum::{Router, routing::{get, post}};
-//! # use tower_chunked_upload::{ChunkedUploadLayer, Uploads, store::MemoryStore};
-//! use axum::extract::{Path, State};
+//! # use tower_chunked_upload::{ChunkedUploadLayer, Uploads, store::FsStore};
+//! use std::path::{Path, PathBuf};
+//! use std::time::Duration;
+//!
+//! use axum::extract::{self, State};
 //! use axum::http::{StatusCode, header};
 //! use axum::response::IntoResponse;
 //! use sqlx::SqlitePool;
 //! use tower_chunked_upload::CompletedUpload;
 //!
-//! type Failed = StatusCode;
-//!
-//! fn failed(error: sqlx::Error) -> Failed {
+//! fn failed(error: sqlx::Error) -> StatusCode {
 //!     tracing::error!(%error, "the jobs cannot be read or written");
 //!     StatusCode::INTERNAL_SERVER_ERROR
 //! }
 //!
+//! # static MEDIA: OnceLock<PathBuf> = OnceLock::new();
+//! # fn media() -> &'static Path { MEDIA.get().unwrap() }
 //! async fn done(
 //!     State(db): State<SqlitePool>,
 //!     upload: CompletedUpload,
-//! ) -> Result<impl IntoResponse, Failed> {
+//! ) -> Result<impl IntoResponse, StatusCode> {
 //!     let id = upload.id();
-//! #     #[cfg(any())]
-//!     upload.persist(format!("media/{id}")).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+//!     let target = media().join(id.as_str());
+//!     upload.persist(target).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
 //!     let job = sqlx::query("INSERT INTO jobs (id) VALUES (?) ON CONFLICT (id) DO NOTHING");
 //!     job.bind(id.as_str()).execute(&db).await.map_err(failed)?;
 //!     Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/jobs/{id}"))]))
 //! }
 //!
-//! /// Tells how a job stands.
-//! async fn job(State(db): State<SqlitePool>, Path(id): Path<String>) -> Result<String, Failed> {
+//! /// Returns the state of a job, or its result.
+//! async fn job(
+//!     State(db): State<SqlitePool>,
+//!     extract::Path(id): extract::Path<String>,
+//! ) -> Result<String, StatusCode> {
 //!     let row = sqlx::query_scalar("SELECT COALESCE(result, 'waiting') FROM jobs WHERE id = ?");
 //!     row.bind(id).fetch_optional(&db).await.map_err(failed)?.ok_or(StatusCode::NOT_FOUND)
 //! }
 //!
-//! /// Does the next job. A job that a crash has interrupted is done again.
-//! async fn work(db: &SqlitePool) -> sqlx::Result<bool> {
+//! /// Does one job after another, as long as the runtime lives.
+//! async fn work(db: SqlitePool) {
+//!     loop {
+//!         match do_next(&db).await {
+//!             Ok(true) => continue,
+//!             Ok(false) => {}
+//!             Err(error) => drop(failed(error)),
+//!         }
+//!         tokio::time::sleep(Duration::from_secs(1)).await;
+//!     }
+//! }
+//!
+//! /// Does the next job, if there is one. A job that a crash has interrupted is done again.
+//! async fn do_next(db: &SqlitePool) -> sqlx::Result<bool> {
 //!     let next = sqlx::query_scalar("SELECT id FROM jobs WHERE result IS NULL LIMIT 1");
 //!     let Some(id): Option<String> = next.fetch_optional(db).await? else { return Ok(false) };
-//!     let result = format!("{id} is converted"); // This takes minutes.
+//!     let file = media().join(&id);
+//!     // This takes minutes, so it must not run on a worker of the runtime.
+//!     let result = match tokio::task::spawn_blocking(move || convert(&file)).await {
+//!         Ok(Ok(result)) => result,
+//!         // It is not tried again, since the jobs behind it would wait for ever.
+//!         Ok(Err(_)) | Err(_) => "failed".to_owned(),
+//!     };
 //!     let row = sqlx::query("UPDATE jobs SET result = ? WHERE id = ?");
 //!     row.bind(result).bind(id).execute(db).await?;
 //!     Ok(true)
+//! }
+//!
+//! /// Stands for your own work.
+//! fn convert(file: &Path) -> std::io::Result<String> {
+//!     Ok(format!("{} bytes are converted", std::fs::metadata(file)?.len()))
 //! }
 //! #
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let db = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect(":memory:").await?;
 //! # sqlx::query("CREATE TABLE jobs (id TEXT PRIMARY KEY, result TEXT)").execute(&db).await?;
-//! # let uploads = Uploads::builder(MemoryStore::new()).build()?;
+//! # let folder = tempfile::tempdir()?;
+//! # MEDIA.set(folder.path().join("media")).unwrap();
+//! # let uploads = Uploads::builder(FsStore::new(folder.path().join("up"))).build()?;
 //! # let routes = Router::new().route(client::COMPLETE, post(done)).route("/jobs/{id}", get(job));
 //! # let app = routes.with_state(db.clone()).layer(ChunkedUploadLayer::new(uploads));
-//! # let (_, begun) = client::send(&app, client::chunk(client::CHUNK, "a.mov", "", "Hello")).await;
-//! # let complete = client::completion(&begun["upload_id"], "Hello");
 //! # use tower::ServiceExt;
-//! # let accepted = app.clone().oneshot(complete).await?;
-//! # assert_eq!(accepted.status(), StatusCode::ACCEPTED);
-//! # let url = accepted.headers()["location"].to_str()?;
-//! # let state = async || {
+//! # let accept = async || {
+//! #     let (_, begun) = client::send(&app, client::chunk(client::CHUNK, "a.mov", "", "Hello")).await;
+//! #     let complete = client::completion(&begun["upload_id"], "Hello");
+//! #     let accepted = app.clone().oneshot(complete).await.unwrap();
+//! #     assert_eq!(accepted.status(), StatusCode::ACCEPTED);
+//! #     accepted.headers()["location"].to_str().unwrap().to_owned()
+//! # };
+//! # let state = async |url: &str| {
 //! #     let answer = app.clone().oneshot(client::request(http::Method::GET, url)).await.unwrap();
 //! #     let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
 //! #     String::from_utf8(body.to_vec()).unwrap()
 //! # };
-//! # assert_eq!(state().await, "waiting");
-//! # assert!(work(&db).await?);
-//! # assert!(state().await.ends_with("is converted"));
-//! # assert!(!work(&db).await?);
+//! # let url = accept().await;
+//! # assert_eq!(state(&url).await, "waiting");
+//! # assert!(do_next(&db).await?);
+//! # assert_eq!(state(&url).await, "5 bytes are converted");
+//! # assert!(!do_next(&db).await?);
+//! # let url = accept().await;
+//! # std::fs::remove_dir_all(media())?;
+//! # let worker = tokio::spawn(work(db.clone()));
+//! # while state(&url).await == "waiting" { tokio::task::yield_now().await }
+//! # worker.abort();
+//! # assert_eq!(state(&url).await, "failed");
 //! # Ok(())
 //! # }
 //! ```
@@ -152,8 +197,10 @@
 //! # How do I scan files for viruses?
 //!
 //! In [`Policy::verify`](crate::Policy::verify), which sees the whole file before your handler does.
-//! Here with ClamAV's daemon and [`clamav-client`](https://docs.rs/clamav-client). Raise the daemon's
-//! `StreamMaxLength`, which is 25 MB by default:
+//! Here with ClamAV's daemon and [`clamav-client`](https://docs.rs/clamav-client). Set the daemon's
+//! `StreamMaxLength`, `MaxFileSize` and `MaxScanSize` above your largest file, and `AlertExceedsMax yes`:
+//! otherwise it reports OK for what it did not scan. Refuse larger files in
+//! [`max_bytes`](crate::Policy::max_bytes).
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
@@ -173,21 +220,26 @@
 //!     async fn verify(&self, finished: &Verification<'_>) -> Result<(), Refusal> {
 //!         let bytes = ReaderStream::new(finished.file.open().await?);
 //!         let host_address = self.clamd.as_str();
-//!         let found = scan_stream(bytes, Tcp { host_address }, None).await.map_err(|error| {
-//!             tracing::error!(%error, "cannot scan a file");
-//!             // The upload stays, and the client tries again.
-//!             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "The file cannot be scanned now")
-//!         })?;
-//!         if clamav_client::clean(&found).unwrap_or(false) {
+//!         let found = match scan_stream(bytes, Tcp { host_address }, None).await {
+//!             Ok(found) => String::from_utf8_lossy(&found).into_owned(),
+//!             Err(error) => error.to_string(),
+//!         };
+//!         let found = found.trim_end_matches(['\0', '\n']);
+//!         if found.ends_with("FOUND") {
+//!             finished.file.discard().await?;
+//!             return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "The file has a virus")
+//!                 .with_code("virus-found"));
+//!         }
+//!         if found.ends_with("OK") {
 //!             return Ok(());
 //!         }
-//!         finished.file.discard().await?;
-//!         Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "The file has a virus")
-//!             .with_code("virus-found"))
+//!         // Anything else says that it was not scanned. The upload stays, and the client tries again.
+//!         tracing::error!(found, "cannot scan a file");
+//!         Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "The file cannot be scanned now"))
 //!     }
 //! }
 //! #
-//! # /// Takes for a virus what has an X in it.
+//! # /// Takes for a virus what has an X in it, and for too large what has an L in it.
 //! # async fn clamd(listener: tokio::net::TcpListener) {
 //! #     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //! #     while let Ok((mut stream, _)) = listener.accept().await {
@@ -199,7 +251,11 @@
 //! #             let read = (&mut stream).take(length.into()).read_to_end(&mut file).await.unwrap();
 //! #             assert_eq!(read, length as usize);
 //! #         }
-//! #         let found = if file.contains(&b'X') { "stream: Eicar FOUND\0" } else { "stream: OK\0" };
+//! #         let found = match () {
+//! #             () if file.contains(&b'X') => "stream: Eicar FOUND\0",
+//! #             () if file.contains(&b'L') => "INSTREAM size limit exceeded. ERROR\0",
+//! #             () => "stream: OK\0",
+//! #         };
 //! #         stream.write_all(found.as_bytes()).await.unwrap();
 //! #     }
 //! # }
@@ -219,6 +275,10 @@
 //! # let (status, refusal) = client::send(&app, complete()).await;
 //! # assert_eq!((status.as_u16(), &refusal["code"]), (422, &"virus-found".into()));
 //! # assert_eq!(client::send(&app, complete()).await.0, StatusCode::NOT_FOUND);
+//! # let (_, begun) = client::send(&app, client::chunk(client::CHUNK, "c.txt", "", "Large")).await;
+//! # let complete = || client::completion(&begun["upload_id"], "Large");
+//! # assert_eq!(client::send(&app, complete()).await.0, StatusCode::SERVICE_UNAVAILABLE);
+//! # assert_eq!(client::send(&app, complete()).await.0, StatusCode::SERVICE_UNAVAILABLE);
 //! # daemon.abort();
 //! # drop(daemon.await);
 //! # assert_eq!(client::upload(&app, "c.txt", "Hello").await.0, StatusCode::SERVICE_UNAVAILABLE);
@@ -229,7 +289,8 @@
 //! # How do I make thumbnails?
 //!
 //! Decode the image on a thread for blocking work, with limits, since an image of a few kilobytes can
-//! claim to have gigabytes of pixels. [`image`](https://docs.rs/image) has such limits by default:
+//! claim to have gigabytes of pixels. [`image`](https://docs.rs/image) has a limit of 512 MiB for each
+//! image by default, so also limit how many are decoded at once:
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
@@ -240,7 +301,10 @@
 //!
 //! use axum::http::StatusCode;
 //! use image::{ImageError, ImageReader};
+//! use tokio::sync::Semaphore;
 //! use tower_chunked_upload::CompletedUpload;
+//!
+//! static AT_ONCE: Semaphore = Semaphore::const_new(2);
 //!
 //! # static MEDIA: OnceLock<PathBuf> = OnceLock::new();
 //! # fn media() -> &'static Path { MEDIA.get().unwrap() }
@@ -248,11 +312,15 @@
 //!     let picture = media().join(upload.id().as_str());
 //!     let small = picture.with_extension("small.png");
 //!     upload.persist(&picture).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+//!     let _turn = AT_ONCE.acquire().await;
 //!     match tokio::task::spawn_blocking(move || thumbnail(&picture, &small)).await {
 //!         Ok(Ok(())) => Ok(StatusCode::CREATED),
-//!         // The file was taken, and has no thumbnail.
-//!         Ok(Err(ImageError::Unsupported(_) | ImageError::Decoding(_))) => Ok(StatusCode::OK),
-//!         _ => Err(StatusCode::INTERNAL_SERVER_ERROR),
+//!         // The file was taken, and has no thumbnail: it is no image, is cut off, or is too large.
+//!         Ok(Err(error)) => {
+//!             tracing::info!(%error, "a file has no thumbnail");
+//!             Ok(StatusCode::OK)
+//!         }
+//!         Err(_) => Err(StatusCode::INTERNAL_SERVER_ERROR),
 //!     }
 //! }
 //!
@@ -270,7 +338,23 @@
 //! # let app = Router::new().route(client::COMPLETE, post(done)).layer(layer);
 //! # let mut png = std::io::Cursor::new(Vec::new());
 //! # image::RgbImage::new(640, 100).write_to(&mut png, image::ImageFormat::Png)?;
-//! # for (file, status) in [(png.into_inner(), StatusCode::CREATED), (b"Hello".to_vec(), StatusCode::OK)] {
+//! # let png = png.into_inner();
+//! # let crc = |bytes: &[u8]| !bytes.iter().fold(!0_u32, |crc, byte| {
+//! #     let step = |crc: u32, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
+//! #     (0..8).fold(crc ^ u32::from(*byte), step)
+//! # });
+//! # let mut huge = png.clone();
+//! # huge[16..20].copy_from_slice(&30_000_u32.to_be_bytes());
+//! # huge[20..24].copy_from_slice(&30_000_u32.to_be_bytes());
+//! # let checked = crc(&huge[12..29]).to_be_bytes();
+//! # huge[29..33].copy_from_slice(&checked);
+//! # assert!(matches!(
+//! #     ImageReader::new(std::io::Cursor::new(&huge)).with_guessed_format()?.decode(),
+//! #     Err(ImageError::Limits(_))
+//! # ));
+//! # let cut_off = png[..png.len() / 2].to_vec();
+//! # let nones = [b"Hello".to_vec(), cut_off, huge].map(|file| (file, StatusCode::OK));
+//! # for (file, status) in [(png, StatusCode::CREATED)].into_iter().chain(nones) {
 //! #     let mut whole = client::chunk(client::CHUNK, "a.png", "", "");
 //! #     *whole.body_mut() = Body::from(file.clone());
 //! #     let (_, begun) = client::send(&app, whole).await;
@@ -328,7 +412,7 @@
 //!     match tokio::io::copy(&mut file, &mut object).await {
 //!         Ok(_) => object.shutdown().await,
 //!         Err(error) => {
-//!             object.abort().await?;
+//!             object.abort().await.ok();
 //!             Err(error)
 //!         }
 //!     }
@@ -351,7 +435,8 @@
 //! # }
 //! ```
 //!
-//! The file in the folder stays until the upload [expires](super::expiry); call
+//! Give the bucket a lifecycle rule that removes abandoned multipart uploads: a crash leaves them. The
+//! file in the folder stays until the upload [expires](super::expiry); call
 //! [`discard`](crate::CompletedUpload::discard) after the copy to remove it at once. If several
 //! machines take uploads, [keep the uploads themselves in a bucket](super::nodes): then
 //! [`persist`](crate::CompletedUpload::persist) is all that you need.
