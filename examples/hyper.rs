@@ -12,7 +12,7 @@
 //!         -H 'Content-Range: bytes 0-6/12' $url | grep -oE '[0-9a-f]{32}')
 //!     printf 'world' | curl -sF upload_id=$id -F 'file=@-;filename=hello.txt' \
 //!         -H 'Content-Range: bytes 7-11/12' $url
-//!     curl -sd "upload_id=$id&md5=$(printf 'Hello, world' | md5sum | cut -c-32)" ${url}_complete
+//!     curl -sd "upload_id=$id&md5=$(printf 'Hello, world' | openssl md5 -r | cut -c-32)" ${url}_complete
 //!
 //! It also speaks tus, at `/files`. To send the same file so, in one request:
 //!

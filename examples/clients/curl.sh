@@ -77,7 +77,8 @@ while [ -z "$id" ] || [ "$offset" -lt "$size" ]; do
     echo "$offset of $size bytes" >&2
 done
 
-md5=$(md5sum <"$file" | cut -c -32)
+md5=$(openssl md5 -r <"$file" | cut -c -32)
+[ -n "$md5" ] || fail 'The MD5 could not be computed'
 call="completion at $complete_url"
 persist request -d "upload_id=$id" -d "md5=$md5" "$complete_url"
 case $status:$(value code) in

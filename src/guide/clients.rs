@@ -11,7 +11,7 @@
 //! url=http://127.0.0.1:3000/api/chunked_upload
 //! curl -F file=@a.txt $url
 //! # {"expires":"2026-11-23T10:00:00.000Z","offset":5,"upload_id":"5230ec1f59d1485d9d7974b853802e31"}
-//! md5=$(md5sum a.txt | cut -c -32)
+//! md5=$(openssl md5 -r a.txt | cut -c -32)
 //! curl -d upload_id=5230ec1f59d1485d9d7974b853802e31 -d md5=$md5 ${url}_complete
 //! ```
 //!
