@@ -153,9 +153,12 @@ impl ChunkedUploadLayer {
         self.set(|config| config.dialects.tus = dialect)
     }
 
-    /// Answers a completion that takes the handler long with 202, and in `Location` with an address
-    /// where the client asks for the answer. The handler goes on. Default: off, so that the client
-    /// waits.
+    /// Responds with 202 to a completion whose handler takes longer than
+    /// [`after`](LongCompletions::after). `Location` has an address at which the client asks for
+    /// the handler's response; the handler continues to run. In tus and in the draft, a response
+    /// that creates an upload has the address in `Content-Location`. Without
+    /// [`keep_answers`](Self::keep_answers), the response is kept for one hour. Default: off, so
+    /// that the client waits.
     ///
     /// The answer is kept as long as [`keep_answers`](Self::keep_answers) says, or for an hour. See
     /// [the chapter](crate::guide::long_completions).

@@ -15,7 +15,8 @@ use uuid::Uuid;
 /// `Debug` only shows its [fingerprint](Self::fingerprint). `Display` shows all of it.
 ///
 /// An id has only one spelling. A text with upper-case digits, dashes or whitespace is not an id,
-/// so every `UploadId` is safe in a path, a header or a log.
+/// so an `UploadId` needs no escaping in a path or a header. Do not log it: log its
+/// [fingerprint](Self::fingerprint).
 ///
 /// ```
 /// use tower_chunked_upload::UploadId;
@@ -42,7 +43,7 @@ impl UploadId {
     /// printf %s "$id" | sha256sum | cut -c -12
     /// ```
     ///
-    /// Nobody can compute the id from it, which has 122 random bits.
+    /// The id cannot be computed from it.
     ///
     /// ```
     /// use tower_chunked_upload::UploadId;

@@ -8,8 +8,8 @@ use sfv::{Parser, StringRef};
 use crate::id::UploadId;
 use crate::upload::{Dialect, Owner};
 
-/// A key with which a client names the upload that it creates, so that it can send the same request
-/// again if the answer was lost: from 16 to 255 printable ASCII characters.
+/// The value of an `Idempotency-Key`: 16 to 255 printable ASCII characters. A client that lost the
+/// response to a creation sends the same request with the same key again, and gets the same upload.
 ///
 /// Whoever knows the key of an upload without an owner gets the upload. So a key is a secret, must be
 /// random, such as a UUID, and `Debug` does not show it.

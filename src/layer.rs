@@ -152,23 +152,24 @@ impl ChunkedUploadLayer {
         self.set(|config| config.settings.min_rate = Some((bytes, time)))
     }
 
-    /// Keeps what the handler has answered to a completion for so long, so that a client which did not
-    /// get the answer gets it when it sends the same completion again. The handler does not run
-    /// again. Default: off.
+    /// Keeps the response of the handler to a completion for `time`. A client that lost the
+    /// response sends the same completion again and gets the same response; the handler does not
+    /// run again. Default: off.
     ///
-    /// The status, some headers, and a body of up to 64 KiB whose length is known are kept in the
-    /// record of the upload, by the commit that says that the handler has taken the file. What is
-    /// larger is passed on, and not kept. An upload with such an answer expires no earlier than the
-    /// answer. See [the chapter](crate::guide::long_completions).
+    /// The layer keeps the status, [some headers](Self::keep_answer_headers), and a body of known
+    /// length of at most 64 KiB. They are stored in the record of the upload, in the commit that
+    /// marks it as complete. Any other response is passed on and not kept. An upload does not
+    /// expire before its kept response does. See [the chapter](crate::guide::long_completions).
     pub fn keep_answers(self, time: Duration) -> Self {
         self.set(|config| config.settings.answers.time = Some(time))
     }
 
-    /// Sets the headers that are kept of an answer, beside `Content-Type`, `Content-Encoding`,
-    /// `Content-Language`, `Content-Disposition`, `ETag`, `Last-Modified`, `Location` and those of the
-    /// protocol.
+    /// Sets further headers of a response to keep, in addition to `Content-Type`,
+    /// `Content-Encoding`, `Content-Language`, `Content-Disposition`, `ETag`, `Last-Modified`,
+    /// `Location` and those of the protocol. Default: none. So `Set-Cookie` is kept only if you
+    /// name it.
     ///
-    /// An answer with more than 16 KiB of such headers is not kept.
+    /// A response with more than 16 KiB of kept headers is not kept at all.
     pub fn keep_answer_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         let names = names.into_iter().map(|name| name.as_str().to_owned()).collect();
         self.set(|config| config.settings.answers.headers = Arc::new(names))
@@ -190,13 +191,13 @@ impl ChunkedUploadLayer {
 impl ChunkedUploadLayer {
     /// Accepts tokens that these keys verify: a request with such a token in the header
     /// `Upload-Token` acts as the owner of its upload, and
-    /// [`Policy::authorize`](crate::Policy::authorize) is not asked. Default: none, and the header
-    /// means nothing.
+    /// [`Policy::authorize`](crate::Policy::authorize) is not called. Default: no keys, and the
+    /// layer ignores the header.
     ///
-    /// A token that is forged, has expired or is for another upload is no reason to refuse a
-    /// request: it is authorized as if it had none. The layer takes the header out of the requests
-    /// of its protocols, so that no handler logs it or sends it on. The guide has [what a token may
-    /// do](crate::guide::tokens).
+    /// A token that is forged, has expired or is for another upload does not fail the request by
+    /// itself: the request is authorized as if it had no token. The layer removes the header from
+    /// the requests of its protocols, so that no handler logs it or sends it on. The guide has
+    /// [what a token may do](crate::guide::tokens).
     ///
     /// ```
     /// # fn main() -> Result<(), tower_chunked_upload::ConfigError> {
@@ -214,11 +215,12 @@ impl ChunkedUploadLayer {
         self.set(|config| config.settings.tokens.keys = Some(keys.clone()))
     }
 
-    /// Accepts tokens, and hands them out: each answer about an unfinished upload has a fresh one in
-    /// the header `Upload-Token`, which is good for this long. Default: none are handed out.
+    /// Accepts tokens as [`accept_tokens`](Self::accept_tokens) does, and adds a new one, valid for
+    /// `life`, to each successful response about an unfinished upload, in the header
+    /// `Upload-Token`. Default: no tokens are handed out.
     ///
-    /// The answer to a request that a token has admitted has none. So `life` is how long an upload
-    /// can go on after the session has ended.
+    /// A request that was admitted by a token gets no new token. So `life` is how long an upload
+    /// can continue after its session has ended.
     pub fn hand_out_tokens(self, keys: &TokenKeys, life: Duration) -> Self {
         self.accept_tokens(keys).set(|config| config.settings.tokens.life = Some(life))
     }

@@ -87,40 +87,47 @@
 //!
 //! # What it promises
 //!
-//! 1. An acknowledged offset is never lost and never moves backwards: not by a dropped connection,
-//!    a panic, `kill -9` or a full disk. With [`Durability::Sync`](store::Durability::Sync), not by
-//!    a power cut either.
-//! 2. The application gets the file byte for byte as the client sent it, or it gets nothing.
-//!    (Without `Durability::Sync`, a power cut may take acknowledged bytes. On Linux this is
-//!    detected and the file is refused, even if its length is still right.)
-//! 3. There is one writer at a time per upload, across all processes that share a folder. A new
-//!    request is not locked out by a dead one: the newest wins. (If nodes share a bucket, the first
-//!    to commit wins.)
-//! 4. Completing costs the same for 1 KiB and for 1 TiB, unless
-//!    [`read_back`](UploadsBuilder::read_back) is on or a power cut may have taken bytes.
-//! 5. Memory per upload is a constant that the settings bound, whatever the client sends.
-//! 6. A request that is not an upload passes through as if the layer were not there.
-//! 7. A finished upload can be completed until the application has taken it, which a response of
-//!    2xx or 3xx says, or has ended it ([`CompletedUpload::discard`]), or until it expires or is
-//!    cancelled.
-//! 8. Nothing that a client sends becomes a path, a log line or a header without being escaped.
+//! - **An acknowledged offset is never lost and never moves backwards**: not by a dropped
+//!   connection, a panic, `kill -9` or a full disk. With
+//!   [`Durability::Sync`](store::Durability::Sync), not by a power cut either.
+//! - **Your handler gets the file byte for byte as the client sent it, or it is not called.**
+//!   Without `Durability::Sync`, a power cut may take acknowledged bytes. On Linux this is
+//!   detected, and the file is refused, even if its length is still right.
+//! - **A dead connection locks nobody out.** There is one writer at a time per upload, and the
+//!   newest request wins, also across all processes that share a folder. If nodes share a bucket,
+//!   the first to commit wins.
+//! - **Over tus, a broken connection costs no bytes**: the server keeps what arrived before it
+//!   broke. Three cases differ: a request with a checksum of its own and a request that creates an
+//!   upload are all or nothing, and `kill -9` or a newer request may cost up to half a second of
+//!   bytes that were not acknowledged.
+//! - **Completing costs the same for 1 KiB and for 1 TiB.** The file is read once more only if
+//!   [`read_back`](UploadsBuilder::read_back) is on, if a power cut may have taken bytes, or if the
+//!   client's checksum uses an algorithm that was not computed while the bytes arrived.
+//! - **Memory per upload is bounded** by the settings, whatever a client sends.
+//! - **A finished upload waits for your handler**, until the handler has taken it (with a response
+//!   of 2xx or 3xx) or ended it ([`CompletedUpload::discard`]), or until it expires or is
+//!   cancelled. In tus and in the IETF draft, it only looks complete when the handler has taken it.
+//! - **A request that is not an upload passes through** as if the layer were not there.
+//! - **Nothing that a client sends becomes a path, a log line or a header without being escaped.**
 //!
 //! # Features
+//!
+//! No feature is on by default.
 //!
 //! - `axum`: [`CompletedUpload`] is an extractor.
 //! - `tracing`: a span for each request to an upload, and events for what happens to uploads and for
 //!   failures; [what they have](guide::observe).
 //! - `metrics`: counters, gauges and histograms of the facade `metrics`; [which there
 //!   are](guide::observe#which-metrics-are-there).
-//! - `fast-md5`: computes MD5 in assembly where there is an implementation; 1.4 times as fast on
-//!   x86-64. Records stay the same.
+//! - `fast-md5`: computes MD5 in assembly where an implementation exists (1.4 times as fast on
+//!   x86-64). It can be switched on and off between releases: stored uploads stay readable.
 //! - `object-store`: [`BucketStore`](store::BucketStore), for many nodes on S3, Azure or Google
 //!   Cloud Storage.
 //! - `informational`: [informational responses](informational) of HTTP/1.1 on hyper, such as the
 //!   104 that tells a client [where to resume](guide::resumable).
-//! - `axum-serve`: the same for `axum::serve`.
-//! - `tokens`: [signed tokens](guide::tokens), each for one upload, with which it goes on after the
-//!   session has ended.
+//! - `axum-serve`: informational responses for `axum::serve`; includes `informational`.
+//! - `tokens`: [signed tokens](guide::tokens), each for one upload, with which a client continues
+//!   it after its session has ended.
 //! - `conformance`: the test suite that any implementation of [`Store`](store::Store) can run.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -49,10 +49,12 @@ use crate::upload::{Owner, Upload};
 /// }
 /// ```
 pub trait Policy: Send + Sync + 'static {
-    /// Returns the owner that the caller acts for, or refuses the request. It is called first, for
-    /// every request of a protocol, and its refusal takes precedence over all other errors. Only in
-    /// tus, requests of another version and requests that need an extension that is off are refused
-    /// before.
+    /// Returns the owner that the caller acts for, or refuses the request. It is called before any
+    /// other method, for every request that begins, continues, queries, completes or cancels an
+    /// upload, and its refusal takes precedence over all other errors. It is not called for
+    /// `OPTIONS`, for a method that is not allowed, or for a request that a
+    /// [token](crate::guide::tokens) admits. Only in tus, requests of another version and requests
+    /// that need an extension that is off are refused before.
     ///
     /// An upload belongs to the owner of its first chunk. For every other owner it does not exist.
     /// `None` is also an owner: that of the uploads without one.
@@ -104,7 +106,7 @@ pub trait Policy: Send + Sync + 'static {
     }
 
     /// Returns how many of the first bytes of a new file [`first_bytes`](Self::first_bytes) sees:
-    /// at most [4 KiB](FirstBytes::MOST). It must always return the same number.
+    /// at most [4 KiB](FirstBytes::MAX). It must always return the same number.
     ///
     /// Default: 0, so nothing is kept for it and it is not called.
     fn first_bytes_wanted(&self) -> usize {
@@ -116,12 +118,13 @@ pub trait Policy: Send + Sync + 'static {
     ///
     /// It is called as soon as the file has as many bytes as
     /// [`first_bytes_wanted`](Self::first_bytes_wanted) returns, or when the file is complete with
-    /// fewer, even none, whichever request brings them. Until then the layer does not acknowledge
-    /// bytes, unless their request ends: then it does, and passes them to this method together with
-    /// those of the next request. An upload that has that many bytes, or all of its bytes, was
-    /// accepted. So it is called once for each upload, and again only if what it has accepted was
-    /// not committed: if the request, the process or the node ended before that, if another request
-    /// took over the upload, or if a separate request that ends the upload is repeated.
+    /// fewer, even none, whichever request brings them. If a request ends before there are enough
+    /// bytes, they are acknowledged, and this method sees them together with those of the next
+    /// request. An upload that has that many bytes, or all of its bytes, was accepted.
+    ///
+    /// It is called once for each upload. It is called again only if its result could not be
+    /// stored: after a crash, after another request took over the upload, or if a separate request
+    /// that ends the upload is sent again.
     ///
     /// After a refusal, the upload is removed, and the client gets the refusal. A refusal with a
     /// 5xx, such as that of an [`Error`], keeps the upload: the client may retry, and then this
@@ -154,14 +157,14 @@ pub trait Policy: Send + Sync + 'static {
         ready(Ok(()))
     }
 
-    /// Changes the content of the response to a chunk or a status request. The inner service
-    /// responds to completions. It is called for chunks only, since the responses of other
-    /// protocols have no content.
+    /// Changes the JSON of the layer's response to a chunk or to a status request. It is called in
+    /// the chunked protocol only, since the responses of the other protocols have no content. The
+    /// inner service responds to completions.
     ///
     /// To be notified of upload events, use an [`Observer`](crate::Observer).
     ///
     /// Default: no changes.
-    fn respond(&self, answer: &mut Answering<'_>) -> impl Future<Output = ()> + Send {
+    fn respond(&self, answer: &mut ResponseContent<'_>) -> impl Future<Output = ()> + Send {
         let _ = answer;
         ready(())
     }
@@ -171,8 +174,8 @@ pub trait Policy: Send + Sync + 'static {
 impl Policy for () {}
 
 impl<T: Policy> Policy for Arc<T> {
-    async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
-        T::authorize(self, asked).await
+    async fn authorize(&self, context: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+        T::authorize(self, context).await
     }
 
     async fn max_bytes(&self, limit: &SizeLimit<'_>) -> Result<MaxBytes, Refusal> {
@@ -199,7 +202,7 @@ impl<T: Policy> Policy for Arc<T> {
         T::verify(self, finished).await
     }
 
-    async fn respond(&self, answer: &mut Answering<'_>) {
+    async fn respond(&self, answer: &mut ResponseContent<'_>) {
         T::respond(self, answer).await;
     }
 }
@@ -213,7 +216,7 @@ erased! {
         fn first_bytes_wanted(&self) -> usize;
         async fn first_bytes(&self, first: &'a FirstBytes<'a>) -> Result<(), Refusal>;
         async fn verify(&self, finished: &'a Verification<'a>) -> Result<(), Refusal>;
-        async fn respond(&self, answer: &'a mut Answering<'a>) -> ();
+        async fn respond(&self, answer: &'a mut ResponseContent<'a>) -> ();
     }
 }
 
@@ -243,19 +246,19 @@ pub struct Context<'a> {
 
 #[cfg(feature = "tokens")]
 impl<'a> Context<'a> {
-    /// Whether a token has admitted the request, instead of [`Policy::authorize`]; and for whom it
-    /// acts then. A hook that expects a user in the extensions of the request finds none there if
-    /// the session has ended.
+    /// Returns who the request acts for if it was admitted by a token, or `None` if
+    /// [`Policy::authorize`] admitted it. With a token, the extensions of the request may have no
+    /// user.
     pub fn by_token(&self) -> Option<&'a ByToken> {
         self.by_token
     }
 }
 
-/// Says that a token has admitted a request, and not [`Policy::authorize`].
+/// Marks a request that was admitted by a token instead of by [`Policy::authorize`].
 ///
 /// [`Context::by_token`] has it for the methods of a policy. The inner service finds it in the
 /// extensions of the request that finishes an upload, and an [`Observer`](crate::Observer) in those
-/// that it gets. A handler that demands a session for the end of an upload refuses such a request:
+/// that it gets. A handler that requires a session for the completion refuses such a request:
 ///
 /// ```
 /// use http::{Extensions, StatusCode};
@@ -370,7 +373,7 @@ pub struct FirstBytes<'a> {
 
 impl FirstBytes<'_> {
     /// The maximum number of bytes: 4 KiB.
-    pub const MOST: usize = 4096;
+    pub const MAX: usize = 4096;
 }
 
 /// The argument of [`Policy::verify`]: a finished file to accept or refuse.
@@ -386,7 +389,7 @@ pub struct Verification<'a> {
 /// The argument of [`Policy::respond`]: a response of the layer that is about to be sent.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Answering<'a> {
+pub struct ResponseContent<'a> {
     /// The request.
     pub context: Context<'a>,
     /// The upload.
@@ -407,7 +410,7 @@ macro_rules! dereference {
     )+};
 }
 
-dereference!(SizeLimit Candidate FirstBytes Verification Answering);
+dereference!(SizeLimit Candidate FirstBytes Verification ResponseContent);
 
 /// A refusal, which becomes the response to the request.
 ///

@@ -108,27 +108,29 @@ pub struct Progress {
     pub(crate) ties: Option<Box<Ties>>,
 }
 
-/// An answer of the application that is kept, so that a client which did not get it can ask again.
+/// A response of the application that is kept, so that a client which lost it can ask again.
 ///
-/// Its `Debug` has the status and lengths only, since an answer may have secrets.
+/// Its `Debug` has the status, the names of the headers and the length only, since a response may
+/// have secrets.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct KeptAnswer {
     /// The status.
     pub status: u16,
-    /// Names and values of headers. A byte of a value is the character with this number.
+    /// Names and values of the headers. Each byte of a value is stored as the character with that
+    /// code point (Latin-1).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
     /// The body.
     #[serde(default, skip_serializing_if = "Bytes::is_empty", with = "base64")]
     pub body: Bytes,
-    /// Until when it is told.
+    /// When it is no longer returned to clients.
     #[serde(with = "time::millis")]
     pub until: SystemTime,
 }
 
 impl KeptAnswer {
-    /// An answer without headers.
+    /// Creates a kept response without headers.
     pub fn new(status: u16, body: impl Into<Bytes>, until: SystemTime) -> Self {
         Self { status, headers: Vec::new(), body: body.into(), until: time::to_millis(until) }
     }
@@ -163,8 +165,8 @@ mod base64 {
     }
 }
 
-/// What the request that created an upload with an idempotency key has said, as far as the rest of
-/// the record does not show it: if the same request comes again, it gets the same upload.
+/// What the creating request announced and the record does not otherwise keep. A repeated creation
+/// with the same idempotency key is compared with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Creation {

@@ -22,7 +22,7 @@ use tower_chunked_upload::{
 };
 use tus_client::on_all_stores;
 
-const MOST: usize = FirstBytes::MOST;
+const MOST: usize = FirstBytes::MAX;
 
 /// Takes no programs, and remembers what it was shown.
 #[derive(Clone)]

@@ -53,6 +53,8 @@ fn prose(source: &str) -> String {
     let mut prose = String::new();
     let mut is_code = false;
     for line in source.lines().map(str::trim_start) {
+        // The first line of code that depends on a feature.
+        is_code |= line.starts_with("#![cfg_attr") && line.contains("```");
         let Some(line) = line.strip_prefix("//!").or_else(|| line.strip_prefix("///")) else {
             continue;
         };
@@ -203,6 +205,7 @@ fn each_setting_is_in_the_table() {
         ("Chunked", "src/protocol/chunked/config.rs"),
         ("Tus", "src/protocol/tus/config.rs"),
         ("Resumable", "src/protocol/resumable/config.rs"),
+        ("LongCompletions", "src/protocol/completions.rs"),
     ];
     for (builder, file) in builders {
         let source = read(file);
@@ -218,6 +221,26 @@ fn each_setting_is_in_the_table() {
             }
         }
     }
+}
+
+#[test]
+fn the_readme_and_the_crate_promise_the_same() {
+    let promises = |text: &str| -> Vec<String> {
+        let (_, rest) = text.split_once("# What it promises").unwrap();
+        let lines = rest.lines().skip(2).take_while(|line| !line.is_empty());
+        // A link of rustdoc is its text in the README.
+        let text = lines.collect::<Vec<_>>().join(" ").replace("[`", "`").replace("`]", "`");
+        let text = text.split('(').map(|part| match part.split_once(')') {
+            Some((link, rest)) if link.contains("::") => rest.to_owned(),
+            _ => format!("({part}"),
+        });
+        let text = text.collect::<String>();
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        words.split(" - ").map(str::to_owned).collect()
+    };
+    let readme = promises(&read("README.md"));
+    assert!(readme.len() > 5, "{readme:?}");
+    assert_eq!(readme, promises(&prose(&read("src/lib.rs"))));
 }
 
 #[test]

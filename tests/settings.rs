@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use support::*;
 use tokio::sync::mpsc;
 use tower_chunked_upload::chunked::{Encoder, FormLimits};
-use tower_chunked_upload::policy::{Answering, MaxBytes, SizeLimit, Verification};
+use tower_chunked_upload::policy::{MaxBytes, ResponseContent, SizeLimit, Verification};
 use tower_chunked_upload::store::{Durability, FsStore, MemoryStore};
 use tower_chunked_upload::{
     AppendMode, Candidate, Chunked, ChunkedUploadLayer, CompletedUpload, Context, Digest,
@@ -1182,7 +1182,7 @@ impl Policy for Asked {
         Ok(())
     }
 
-    async fn respond(&self, answer: &mut Answering<'_>) {
+    async fn respond(&self, answer: &mut ResponseContent<'_>) {
         self.note("respond", answer);
     }
 }
@@ -1610,7 +1610,7 @@ async fn a_file_that_was_refused_at_its_end_can_be_cancelled() {
 async fn answers_say_more_if_the_application_wants() {
     struct More;
     impl Policy for More {
-        async fn respond(&self, answer: &mut Answering<'_>) {
+        async fn respond(&self, answer: &mut ResponseContent<'_>) {
             let method = answer.request.method.as_str().into();
             let percent = answer.upload.offset() * 100 / answer.upload.total().unwrap();
             answer.content.insert("method".to_owned(), method);

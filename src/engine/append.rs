@@ -333,7 +333,7 @@ impl Append {
     /// See [`write`](Self::write).
     pub async fn compute_digests(&mut self, algorithms: &[DigestAlgorithm]) -> Result<(), Error> {
         let mut writer = self.flushed().await?;
-        writer.looked().await?;
+        writer.inspected().await?;
         writer.checksum.compute(algorithms);
         self.state = WriterState::Idle(writer);
         Ok(())
@@ -346,7 +346,7 @@ impl Append {
     /// See [`write`](Self::write).
     pub async fn computed_digests(&mut self) -> Result<Vec<Digest>, Error> {
         let mut writer = self.flushed().await?;
-        writer.looked().await?;
+        writer.inspected().await?;
         let digests = writer.checksum.computed();
         self.state = WriterState::Idle(writer);
         Ok(digests)

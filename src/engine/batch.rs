@@ -122,8 +122,8 @@ impl BatchWriter {
     }
 
     /// Waits until all bytes that were written are in the checksum.
-    pub(super) async fn looked(&mut self) -> Result<(), Error> {
-        Ok(self.writer.looked().await?)
+    pub(super) async fn inspected(&mut self) -> Result<(), Error> {
+        Ok(self.writer.inspected().await?)
     }
 
     /// Hashes and writes the last bytes, and commits the record. The lease ends with it, if nothing

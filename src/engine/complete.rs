@@ -296,8 +296,8 @@ impl Completion {
         self.settle(Status::Open).await
     }
 
-    /// Keeps what the application has answered with the record, as soon as [`finish`](Self::finish) or
-    /// [`reopen`](Self::reopen) notes what that means for the upload.
+    /// Sets the response to keep in the record. [`finish`](Self::finish) or [`reopen`](Self::reopen)
+    /// stores it in the same commit.
     pub fn keep_answer(&self, answer: impl Into<Option<KeptAnswer>>) {
         *lock(&self.file.shared.answer) = answer.into().map(Box::new);
     }

@@ -81,7 +81,7 @@ pub enum ErrorKind {
     Full,
     /// The record or the bytes of the upload cannot be trusted.
     Damaged,
-    /// A text is no token, or none that the keys have signed.
+    /// The token is malformed, was not signed by any of the keys, or is for another upload.
     InvalidToken,
     /// The token has expired.
     ExpiredToken,

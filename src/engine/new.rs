@@ -89,8 +89,8 @@ impl NewUpload {
         self
     }
 
-    /// Sets the key by which the upload is found again: a creation with the same key, owner and
-    /// protocol continues the upload that there is, as long as its record is kept.
+    /// Sets the idempotency key. A later creation with the same key, owner and protocol continues
+    /// this upload instead of beginning another, for as long as the record exists.
     ///
     /// The filename, media type, metadata, text fields (if they are set), total, head and parts must
     /// be the same, or the creation fails with

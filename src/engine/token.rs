@@ -44,13 +44,13 @@ pub struct TokenKeys {
 
 impl TokenKeys {
     /// The least number of bytes of a secret: 32, as many as a signature has.
-    pub const MIN_SECRET: usize = 32;
+    pub const MIN_SECRET_BYTES: usize = 32;
 
     /// Creates keys with the secret that signs. It must be random, the same on all servers that
     /// share the uploads, and used for nothing else.
     ///
     /// # Errors
-    /// [`ConfigError`] if the secret has fewer than [32 bytes](Self::MIN_SECRET).
+    /// [`ConfigError`] if the secret has fewer than [32 bytes](Self::MIN_SECRET_BYTES).
     pub fn new(secret: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         let keys = Self {
             keys: Arc::default(),
@@ -60,13 +60,14 @@ impl TokenKeys {
         keys.also_verify(secret)
     }
 
-    /// Adds a secret whose tokens are also good.
+    /// Adds a secret that only verifies: tokens that it has signed are accepted, and no new ones
+    /// are signed with it.
     ///
     /// # Errors
-    /// [`ConfigError`] if the secret has fewer than [32 bytes](Self::MIN_SECRET).
+    /// [`ConfigError`] if the secret has fewer than [32 bytes](Self::MIN_SECRET_BYTES).
     pub fn also_verify(mut self, secret: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         let secret = secret.as_ref();
-        if secret.len() < Self::MIN_SECRET {
+        if secret.len() < Self::MIN_SECRET_BYTES {
             return Err(ConfigError::new("a secret for tokens must have at least 32 bytes"));
         }
         let key = Hmac::new_from_slice(secret);
@@ -117,13 +118,13 @@ impl fmt::Debug for TokenKeys {
     }
 }
 
-/// A token for one upload: 84 letters, digits, `-` and `_`, which need no escaping in a header or a
-/// URL.
+/// A token for one upload: 84 characters (letters, digits, `-` and `_`), so it can be a header
+/// value as it is. Do not put it into a URL: URLs end up in logs and in the history of a browser.
 ///
-/// Whoever has it may do with the upload what its owner may, until it expires. So it is a secret, as
-/// the [id](UploadId) is, which can be read from it. Nothing else can, except when it expires and when
-/// the upload was created: neither the owner nor the secret that has signed it. `Debug` hides it, and
-/// `Display` writes it.
+/// Until it expires, its bearer may do with the upload what the owner may, so it is a secret. It is
+/// signed and not encrypted: its bearer can read the [id](UploadId) of the upload, when the upload
+/// was created and when the token expires. It contains neither the owner nor the secret. `Debug`
+/// does not show it; `Display` and [`as_str`](Self::as_str) do.
 #[derive(Clone)]
 pub struct UploadToken(String);
 
@@ -164,7 +165,8 @@ impl Uploads {
         keys.sign(upload, expires)
     }
 
-    /// Returns the upload that a token is for. Nothing is asked about the upload itself.
+    /// Returns the id of the upload that a token is for. This does not check whether the upload
+    /// still exists; [`for_token`](Self::for_token) does.
     ///
     /// # Errors
     /// [`ErrorKind::ExpiredToken`](crate::ErrorKind::ExpiredToken), and

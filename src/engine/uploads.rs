@@ -191,7 +191,10 @@ impl Uploads {
     /// application, and for a system call that does not return. The status of an upload stays
     /// available. When this returns, no task, write or sweep is running any more.
     ///
-    /// Call it when the server has stopped accepting connections, and before the runtime ends.
+    /// Call it when the server begins to stop, and before the runtime ends. With axum, await it in
+    /// the future that is given to `with_graceful_shutdown`, as in the [quick
+    /// start](crate::guide::quick_start): new chunks then get a 503 with `Retry-After` until the
+    /// server stops accepting connections.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -228,18 +231,19 @@ impl Uploads {
         self.engine.max_bytes
     }
 
-    /// Returns the answer of the application that is [kept](Completion::keep_answer) with an upload,
-    /// unless its time is over.
+    /// Returns the response of the application that is [kept](Completion::keep_answer) with an
+    /// upload, or `None` if there is none or its time has passed.
     pub fn kept_answer<'a>(&self, upload: &'a Upload) -> Option<&'a KeptAnswer> {
         upload.answer.as_deref().filter(|answer| self.engine.now() < answer.until)
     }
 
-    /// The time by the [clock](UploadsBuilder::clock) of the uploads.
+    /// Returns the current time of the [clock](UploadsBuilder::clock).
     pub fn now(&self) -> SystemTime {
         self.engine.now()
     }
 
-    /// Returns the limit, capped at what the store can hold.
+    /// Returns the smaller of `limit` and the largest size that the store can hold, in bytes;
+    /// `None` if neither exists.
     pub fn within_reach(&self, limit: Option<u64>) -> Option<u64> {
         self.engine.within_reach(limit)
     }
@@ -266,9 +270,8 @@ impl OwnerUploads {
         self
     }
 
-    /// Restricts the handle to one upload, for code that may act on no other one. All others look as
-    /// if they did not exist, except that the parts are seen that this one is joined from. The handle
-    /// begins no uploads: [`create`](Self::create) and [`join`](Self::join) fail with
+    /// Restricts the handle to one upload, and the parts that it is joined from. All others are not
+    /// found, and [`create`](Self::create) and [`join`](Self::join) fail with
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound).
     #[must_use]
     pub fn only(mut self, id: &UploadId) -> Self {
@@ -277,7 +280,7 @@ impl OwnerUploads {
         self
     }
 
-    /// The owner whose uploads these are.
+    /// Returns the owner whose uploads this handle sees; `None` for uploads without an owner.
     pub fn owner(&self) -> Option<&Owner> {
         match &self.access.scope {
             Scope::Of(owner) | Scope::One(_, owner) => owner.as_ref(),

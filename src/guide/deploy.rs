@@ -3,7 +3,7 @@
 //! [Proxies](super::proxy) has nginx, and what any proxy must do. The configurations of Caddy and
 //! HAProxy are tested with these programs; those of Docker, Kubernetes and Traefik are not.
 //!
-//! # Docker?
+//! # How do I run it in Docker?
 //!
 //! ```dockerfile
 #![doc = include_str!("../../examples/deploy/Dockerfile")]
@@ -13,12 +13,13 @@
 //!   finished file is renamed; otherwise it is copied.
 //! - **The address** in the application must be `0.0.0.0:3000`, since `127.0.0.1` is not reachable
 //!   from outside the container.
-//! - **The end**: Docker sends SIGTERM and waits for 10 seconds. The quick start listens for Ctrl-C
-//!   only; [`terminated`](https://docs.rs/tokio/latest/tokio/signal/unix/index.html) in the
-//!   repository's `serve` package waits for both. A server that is killed loses nothing that was
-//!   acknowledged; it only cuts chunks that are in flight.
+//! - **The end**: Docker sends SIGTERM, and kills the process 10 seconds later. The quick start
+//!   listens for Ctrl-C only: also [wait for
+//!   SIGTERM](super::server#how-do-i-stop-a-server-without-losing-chunks). Pass a shorter time to
+//!   `shutdown`, or run the container with `--stop-timeout 30`. A server that is killed loses
+//!   nothing that was acknowledged; it only cuts chunks that are in flight.
 //!
-//! # Kubernetes?
+//! # How do I run it in Kubernetes?
 //!
 //! ```yaml
 #![doc = include_str!("../../examples/deploy/kubernetes.yaml")]
@@ -33,22 +34,23 @@
 //! With an ingress of nginx, set `nginx.ingress.kubernetes.io/proxy-body-size: "0"` and
 //! `proxy-request-buffering: "off"`.
 //!
-//! # Caddy?
+//! # How do I configure Caddy?
 //!
 //! ```text
 #![doc = include_str!("../../examples/deploy/Caddyfile")]
 //! ```
 //!
-//! With a name instead of `:8080`, Caddy gets a certificate and serves HTTP/2 too. A refusal that the
-//! layer sends while the client is still sending arrives when Caddy has up to 256 KiB more of the body.
+//! With a name instead of `:8080`, Caddy gets a certificate and serves HTTP/2 too. If the layer
+//! refuses a request while the client is still sending, Caddy passes the refusal on only after it
+//! has read up to 256 KiB more of the body.
 //!
-//! # HAProxy?
+//! # How do I configure HAProxy?
 //!
 //! ```text
 #![doc = include_str!("../../examples/deploy/haproxy.cfg")]
 //! ```
 //!
-//! # Traefik?
+//! # How do I configure Traefik?
 //!
 //! ```yaml
 #![doc = include_str!("../../examples/deploy/traefik.yml")]
@@ -58,7 +60,7 @@
 #![doc = include_str!("../../examples/deploy/traefik-routes.yml")]
 //! ```
 //!
-//! # Cloudflare, and its 100 MB?
+//! # How do I stay below Cloudflare's limit of 100 MB?
 //!
 //! Cloudflare answers a request with more than 100 MB by 413 (200 MB and 500 MB in the larger plans),
 //! and a response that takes more than 100 seconds by 524. So:

@@ -28,9 +28,9 @@
 //! | django-chunked-upload | this crate |
 //! |---|---|
 //! | `CHUNKED_UPLOAD_EXPIRATION_DELTA` | [`UploadsBuilder::expires_after`](crate::UploadsBuilder::expires_after), [`expiry`](crate::UploadsBuilder::expiry) |
-//! | `CHUNKED_UPLOAD_PATH`, `_TO` | [`FsStore::new`](crate::store::FsStore::new) |
+//! | `CHUNKED_UPLOAD_PATH`, `CHUNKED_UPLOAD_TO` | [`FsStore::new`](crate::store::FsStore::new) |
 //! | `CHUNKED_UPLOAD_STORAGE_CLASS` | the trait [`Store`](crate::store::Store) |
-//! | `CHUNKED_UPLOAD_ENCODER`, `_CONTENT_TYPE`, `_MIMETYPE` | [`Chunked::encoder`](crate::Chunked::encoder), [`content_type`](crate::Chunked::content_type) |
+//! | `CHUNKED_UPLOAD_ENCODER`, `CHUNKED_UPLOAD_CONTENT_TYPE`, `CHUNKED_UPLOAD_MIMETYPE` | [`Chunked::encoder`](crate::Chunked::encoder), [`content_type`](crate::Chunked::content_type) |
 //! | `CHUNKED_UPLOAD_MAX_BYTES`, `get_max_bytes` | [`UploadsBuilder::max_bytes`](crate::UploadsBuilder::max_bytes), [`Policy::max_bytes`](crate::Policy::max_bytes) |
 //! | `CHUNKED_UPLOAD_ABSTRACT_MODEL`, `get_extra_attrs` | [`Policy::attributes`](crate::Policy::attributes) |
 //! | `field_name`, `content_range_header` | [`Chunked::field_name`](crate::Chunked::field_name), [`content_range_header`](crate::Chunked::content_range_header) |

@@ -1,4 +1,4 @@
-//! Decide what a client does after an error, and answer with errors of your own.
+//! Decide what a client does after an error, and respond with errors of your own.
 //!
 //! ```text
 //! HTTP/1.1 400 Bad Request
@@ -20,6 +20,10 @@
 //!    offset](super::protocol#how-does-a-client-ask-cancel-and-complete), and continue from there.
 //!    Acknowledged bytes are still there.
 //! 4. **Anything else**: stop, show the `detail`, and begin a new upload when the user wants to.
+//!
+//! If [long completions](super::long_completions) are on, two codes come first: `answer-not-kept`
+//! (410) and `already-complete` mean that the file was taken, so the client is done, and
+//! `not-completing` (409) means that it sends the completion again.
 //!
 //! A body that is not JSON comes from something else, such as [a proxy](super::proxy) that cannot
 //! reach the server. Treat its 502, 503 and 504 as the third case.

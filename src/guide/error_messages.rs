@@ -61,6 +61,7 @@
 //! | 400 | `Upload-Length is required` | `missing-header` |
 //! | 400 | `Upload-Offset is required` | `missing-header` |
 //! | 400 | `… is not a number`, `… was sent twice` | `malformed-header`, `repeated-header` |
+//! | 400 | `Idempotency-Key: …` | `malformed-key` |
 //! | 400 | `Upload-Metadata has …` | `malformed-metadata` |
 //! | 400 | `Upload-Defer-Length is not 1` | `malformed-header` |
 //! | 400 | `Upload-Defer-Length is not offered` | `not-offered` |
@@ -110,6 +111,26 @@
 //! where the content is JSON, and not in tus. [Error responses of
 //! your handler](super::error_handling#what-if-my-handler-responds-with-an-error) are passed on as
 //! they are, except that tus and the draft add their headers.
+//!
+//! # Which messages do all protocols have?
+//!
+//! With [tokens](super::tokens), where the policy would respond with 401 or 403:
+//!
+//! | text | code |
+//! |---|---|
+//! | `The token has expired` | `token-expired` |
+//! | `The token is not valid for this upload` | `token-invalid` |
+//!
+//! At [the address of a completion](super::long_completions#what-if-the-handler-takes-long), as the
+//! `detail` of JSON:
+//!
+//! | status | `detail` | code |
+//! |---|---|---|
+//! | 409 | `The upload is not being completed` | `not-completing` |
+//! | 410 | `The answer is not kept` | `answer-not-kept` |
+//! | 410 | `The completion was interrupted` | `interrupted` |
+//!
+//! For the IETF draft, look up the [code](super::errors).
 
 /// The table of the messages of tus is true.
 ///

@@ -23,7 +23,7 @@
 //! | `not-found` | 404 | 404 | 404 | the upload does not exist, or belongs to another [owner](super::owners) or protocol: begin a new one |
 //! | `expired` | 410 | 410 | 410 | the upload [has expired](super::expiry): begin a new one |
 //! | `damaged` | 410 | 410 | 410 | the bytes or the record cannot be trusted: begin a new upload; with feature `tracing`, the log says why |
-//! | `interrupted` | 400 | 410 | 500 | a crash interrupted the hand-over, which [must not be repeated](crate::Resumable::hand_over_once): begin a new upload if the work was not done |
+//! | `interrupted` | 400 | 410 | 500 | a crash interrupted the hand-over, which [must not be repeated](crate::Resumable::hand_over_once) (410 at [the address of a completion](super::long_completions)): begin a new upload if the work was not done |
 //! | `already-complete` | 400 | 403 | 400 | the application has taken the file: done |
 //! | `finishing` | 400 | 423 | 503 | the application is processing the file: wait, then ask for the offset |
 //! | `offset-mismatch` | 400 | 409 | 409 | the bytes do not start at the upload's offset: continue from the offset in the response |
@@ -38,8 +38,8 @@
 //! | `quota-exceeded` | 413, 429, 507 | 413, 429, 507 | 413, 429, 507 | [a quota](super::limits) of one owner (in bytes: 413, in uploads: 429) or of all (507) is reached: complete or cancel another upload, or wait |
 //! | `key-reused` | 409 | 409 | 409 | the [`Idempotency-Key`](super::idempotency) was used for an upload with other parameters: use a new key |
 //! | `malformed-key` | 400 | 400 | 400 | the `Idempotency-Key` is no [key](super::idempotency#what-is-a-key), for example too short |
-//! | `not-completing` | 409 | 409 | 409 | at [the address of a completion](super::long_completions#what-if-the-handler-takes-long): nobody completes the upload now: send the completion again |
-//! | `answer-not-kept` | 410 | 410 | 410 | at the same address: the application has taken the file, and its response is not known any more |
+//! | `not-completing` | 409 | 409 | 409 | at [the address of a completion](super::long_completions#what-if-the-handler-takes-long), no completion is running: send the completion again |
+//! | `answer-not-kept` | 410 | 410 | 410 | at the same address, the application has taken the file, but its response was not kept or is too old: done |
 //! | `too-large` | 400 | 413 | 413 | the file is larger than [allowed](super::limits): tell the user |
 //! | `too-small` | – | – | 400 | the request, or the whole upload, has fewer bytes than allowed |
 //! | `too-long` | 400 | 413 | 400 | more bytes arrived than were announced: a bug in the client |

@@ -127,5 +127,5 @@
 //! # Who can read the files?
 //!
 //! Only the user of the server: files are created with mode 0600, folders with 0700, and a
-//! persisted file still has 0600. If a web server is to serve it, your handler has to change the
-//! mode.
+//! persisted file still has 0600. If a web server of another user is to serve it, change the mode
+//! in your handler, with `tokio::fs::set_permissions(&target, Permissions::from_mode(0o644))`.

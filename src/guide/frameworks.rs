@@ -1,11 +1,11 @@
 //! Find out whether the layer works with your framework and on your system.
 //!
-//! # axum, hyper, tonic, and every other tower service?
+//! # Does it work with axum, hyper, tonic and other tower services?
 //!
 //! [Layers](super::layers) shows where the layer goes. `examples/axum.rs`, `examples/hyper.rs` and
 //! `servers/examples/tonic.rs` in the repository are whole servers.
 //!
-//! # poem?
+//! # Does it work with poem?
 //!
 //! [`mount`](crate::ChunkedUploadLayer::mount) the layer with a tower service as the handler, and let
 //! poem's feature `tower-compat` make an endpoint of it:
@@ -44,19 +44,19 @@
 //!
 //! A handler of poem itself cannot be inside the layer, since poem has requests of its own type.
 //!
-//! # actix-web?
+//! # Does it work with actix-web?
 //!
 //! No. actix-web has its own traits for services and requests, whose bodies stay on one thread, and no
 //! adapter for tower. Run the layer as a server of its own beside it, for example on hyper with a
 //! proxy that sends it the upload paths; or receive the bytes in actix-web and pass them to
 //! [`Uploads`](crate::Uploads), which needs no HTTP.
 //!
-//! # Rocket, warp, salvo?
+//! # Does it work with Rocket, warp or salvo?
 //!
 //! warp's `Filter` becomes a tower service with `warp::service`, which can be inside the layer like
 //! any other. Rocket and salvo have requests of their own; what was said of actix-web holds for them.
 //!
-//! # Linux, macOS and Windows?
+//! # Which operating systems does it run on?
 //!
 //! The store for a folder works on all three. They differ in what they can promise:
 //!
@@ -66,14 +66,14 @@
 //! | acknowledged bytes survive the end of the process | yes | yes | yes |
 //! | acknowledged bytes survive a power cut, with [`Durability::Sync`](crate::store::Durability::Sync) | yes | as far as `F_FULLFSYNC` reaches the disk | names of new files are not synced, since Windows has no call for it |
 //! | bytes that a power cut took are noticed, with [`Durability::Process`](crate::store::Durability::Process) | yes | no | no |
-//! | a link in the store's folder leads nowhere | checked by the kernel with each call | checked before each call | checked before each call |
-//! | rights of the files | 0600, of the folders 0700 | the same | those of the folder above |
+//! | symbolic links in the store's folder are not followed | checked by the kernel with each call | checked before each call | checked before each call |
+//! | permissions of files and folders | 0600 and 0700 | the same | inherited from the parent folder |
 //! | free space, and the limit of open files | known | known | unknown: [`min_free_bytes`](crate::UploadsBuilder::min_free_bytes) refuses everything |
-//! | joined files without a copy | with blocks that are shared, where the filesystem can | a copy | a copy |
+//! | how files are joined | with shared blocks, where the filesystem supports them | by a copy | by a copy |
 //!
 //! All tests run on Linux; the unit tests and those of the protocols also on macOS and Windows.
 //!
-//! # Which Rust?
+//! # Which Rust version does it need?
 //!
 //! The minimum supported Rust version is 1.89. Only a minor release raises it, to a version that is at
 //! least six months old.

@@ -7,7 +7,7 @@
 //! With the header `Idempotency-Key` ([a draft of the
 //! IETF](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/)), the client
 //! sends the same request again and gets the same upload, with its current offset. There is nothing
-//! to switch on, and clients without a key are served as before.
+//! to switch on, and nothing changes for clients that send no key.
 //!
 //! # Which requests can have a key?
 //!
@@ -23,11 +23,11 @@
 //! The layer skips bytes that it already has. If a first chunk has more bytes than the upload, the
 //! layer adds the rest. In the other two protocols, the client continues from the offset in the
 //! response. If the first request is still being received, the newer one takes over, as [a newer
-//! chunk](super::protocol#what-if-a-chunk-fails) does.
+//! chunk](super::protocol#can-two-requests-send-to-one-upload) does.
 //!
-//! If the upload is complete and empty and your handler has not taken it, the layer calls the handler
-//! again (in tus and in the resumable protocol). While the handler is still running, the response is
-//! an error, and the client retries.
+//! If the file is empty (0 bytes) and your handler has not taken it yet, the layer calls the
+//! handler again (in tus and in the resumable protocol). While the handler is still running, the
+//! response is an error, and the client retries.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -66,9 +66,11 @@
 //! the upload. The layer never logs a key, and stores only a hash of it: the id of the upload is
 //! derived from the key.
 //!
-//! Use one key per file, and a new key when you start over on purpose. The layer does not compare the
-//! bytes that it has with those that are sent again. So if the same key comes with other bytes, the
-//! upload is a mixture, and its completion fails with a checksum mismatch.
+//! Use one key per file, and a new key when you start over on purpose. The layer does not compare
+//! the bytes that it has with those that are sent again. So if a client sends the same key with
+//! other bytes, the upload may become a mixture of both. In the chunked protocol, its completion
+//! then fails with `checksum-mismatch`. In the other protocols, nothing notices it unless the
+//! client sends a digest of the whole file.
 //!
 //! # What must be the same?
 //!
@@ -79,20 +81,22 @@
 //!
 //! # How long is a key remembered?
 //!
-//! As long as the upload's record exists, so also after the upload was completed. When the upload has
-//! been removed or has expired, the key creates a new one. A client should still use a new key then:
-//! [a bucket](super::nodes) forgets removed uploads after the [grace](crate::store::bucket) (1 hour
-//! unless set), and which upload a key named.
+//! As long as the upload's record exists, so also after the upload was completed. When the upload
+//! has been removed or has expired, the key creates a new one. A client should still use a new key
+//! then: [a bucket](super::nodes) forgets removed uploads after the [grace](crate::store::bucket)
+//! (1 hour by default), and which upload a key named.
 //!
 //! # What if several requests come at once?
 //!
 //! They create exactly one upload, in one process, in several processes that share a folder, and on
-//! several nodes that share a bucket. If the layer cannot tell the offset to one of the others, the
-//! response is 409 (503 in tus and in the resumable protocol), and the client retries.
+//! several nodes that share a bucket. If one of these requests cannot get the upload in time (code
+//! `busy` or `superseded`), its response is 409; in tus it is 423 or 503, and in the resumable
+//! protocol 503. The client then sends the request again.
 //!
 //! # What about pages of another origin?
 //!
-//! The list of [`ChunkedUploadLayer::cors`](crate::ChunkedUploadLayer::cors) has the header.
+//! A page of another origin may send the header if your CORS layer allows it. The list of
+//! [`ChunkedUploadLayer::cors`](crate::ChunkedUploadLayer::cors) has it.
 //!
 //! # Can I use keys without HTTP?
 //!

@@ -28,8 +28,8 @@
 //!
 //! # struct Users;
 //! # impl tower_chunked_upload::Policy for Users {
-//! #     async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
-//! #         let user = asked.request.extensions.get::<Owner>().cloned();
+//! #     async fn authorize(&self, context: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+//! #         let user = context.request.extensions.get::<Owner>().cloned();
 //! #         user.map(Some).ok_or_else(Refusal::unauthenticated)
 //! #     }
 //! # }

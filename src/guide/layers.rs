@@ -181,5 +181,36 @@
 //! # }
 //! ```
 //!
+//! # How do I serve two kinds of uploads?
+//!
+//! Give each kind a layer and [`Uploads`](crate::Uploads) of its own, with a folder of its own. Limits,
+//! policies and handlers are then separate. (Two layers with the same `Uploads` would share the
+//! uploads: one that was begun at the first could be completed at the second.)
+//!
+//! ```
+//! # use axum::Router;
+//! # use axum::routing::post;
+//! # use tower_chunked_upload::{Chunked, ChunkedUploadLayer, CompletedUpload, Uploads};
+//! use tower_chunked_upload::store::FsStore;
+//!
+//! # async fn avatar(_: CompletedUpload) {}
+//! # async fn video(_: CompletedUpload) {}
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! let chunked = Chunked::new().chunk_path("/chunk").complete_path("/done");
+//! let avatars = Uploads::builder(FsStore::new(folder.join("avatars"))).max_bytes(2 << 20).build()?;
+//! let videos = Uploads::builder(FsStore::new(folder.join("videos"))).max_bytes(50 << 30).build()?;
+//! let avatars = ChunkedUploadLayer::new(avatars).chunked(chunked.clone());
+//! let videos = ChunkedUploadLayer::new(videos).chunked(chunked);
+//! let app: Router = Router::new()
+//!     .nest_service("/avatars", avatars.mount(post(avatar)))
+//!     .nest_service("/videos", videos.mount(post(video)));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Can I use it with tonic?
+//!
 //! tonic's `Routes::into_axum_router` returns an axum router on which you can mount it.
 //! `servers/examples/tonic.rs` in the repository is a complete server with gRPC and uploads.

@@ -24,7 +24,7 @@
 //!     .max_uploads_per_owner(2)
 //!     .max_bytes_per_owner(600 * MIB)
 //!     .max_bytes_in_all(2000 * MIB)
-//!     .min_free_bytes(MIB)
+//!     .min_free_bytes(1024 * MIB)
 //!     .build()?;
 //! let layer = ChunkedUploadLayer::new(uploads).min_rate(10_000, Duration::from_secs(10));
 //! # let app = Router::new().layer(layer);
@@ -39,6 +39,10 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! The two limits per owner need a policy that [names owners](super::owners). Without one, all
+//! uploads count as those of a single owner, and this example would allow two uploads for all
+//! clients together.
 //!
 //! [`Policy::max_bytes`](super::validation) may lower `max_bytes` for one request or user
 //! ([`AtMost`](crate::policy::MaxBytes::AtMost)) or replace it

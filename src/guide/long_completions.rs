@@ -39,11 +39,13 @@
 //! # }
 //! ```
 //!
-//! | protocol | the same completion is | |
-//! |---|---|---|
-//! | [chunked](super::protocol) | the `POST` to the complete path, with the same `upload_id` and `md5` | |
-//! | [tus](super::tus) | the `PATCH` that has brought the last byte, or a `POST` with all bytes or of `final` with [a key](super::idempotency) | a client that asks by `HEAD` first learns that the upload is complete |
-//! | [resumable](super::resumable) | the `PATCH` that has ended the upload, or the whole request with a key | |
+//! | protocol | the same completion is |
+//! |---|---|
+//! | [chunked](super::protocol) | the `POST` to the complete path, with the same `upload_id` and `md5` |
+//! | [tus](super::tus) | the `PATCH` that brought the last byte, or a `POST` with all bytes or of `final` with [a key](super::idempotency) |
+//! | [resumable](super::resumable) | the `PATCH` that ended the upload, or the whole request with a key |
+//!
+//! A client of tus that sends `HEAD` first learns only that the upload is complete.
 //!
 //! The response is stored in the upload's record, in the same commit that marks the upload as
 //! complete. So it survives a crash, and any node can give it. Only the upload's
@@ -52,19 +54,20 @@
 //! The layer keeps the status, `Content-Type`, `Content-Encoding`, `Content-Language`,
 //! `Content-Disposition`, `ETag`, `Last-Modified`, `Location`, the headers of the protocol, [those
 //! that you name](crate::ChunkedUploadLayer::keep_answer_headers), and the body. It does not keep
-//! cookies unless you name them; consider who may ask again. It keeps a body with a known length of
-//! at most 64 KiB, and sends it when it has all of it. It passes other responses on without keeping
-//! them: those of unknown length, those with trailers, those whose body fails, and those whose body
-//! stalls for the [idle timeout](crate::ChunkedUploadLayer::idle_timeout). The file is taken in any
-//! case.
+//! cookies unless you name them; consider who may ask again. It keeps a body whose length is known
+//! and at most 64 KiB. Such a body is read completely before the response is sent, so a kept
+//! response is not streamed. It passes other responses on without keeping them: those of unknown
+//! length, those with trailers, those whose body fails, and those whose body stalls for the [idle
+//! timeout](crate::ChunkedUploadLayer::idle_timeout). The file is taken in any case.
 //!
 //! A response of 4xx or 5xx does not take the file. The same completion then runs the handler again.
 //!
 //! # What if the handler takes long?
 //!
-//! With [`long_completions`](crate::ChunkedUploadLayer::long_completions), the client waits for a time
-//! that you set. Then it gets 202 and an address in `Location`, and the handler continues, unless the
-//! process ends.
+//! With [`long_completions`](crate::ChunkedUploadLayer::long_completions), the client waits for a
+//! time that you set. Then it gets 202 and an address in `Location`, and the handler continues,
+//! unless the process ends. The response is then kept for as long as `keep_answers` says, or for
+//! one hour if you do not call it.
 //!
 //! ```
 //! # fn main() -> Result<(), tower_chunked_upload::ConfigError> {
@@ -80,16 +83,18 @@
 //! # }
 //! ```
 //!
-//! A `GET` of that address, which is the path and the id of the upload, gives:
+//! A `GET` or `HEAD` of that address, which is the path, a slash and the id of the upload, returns:
 //!
 //! | status | meaning |
 //! |---|---|
 //! | 202, with `Retry-After` | the handler runs, here or on another node |
 //! | that of the handler | the handler's response. After a 4xx or 5xx, the upload can be completed again |
-//! | 404 | there is no such upload of this owner; or the handler has [discarded](crate::CompletedUpload::discard) it, with its answer |
+//! | 404 | there is no such upload of this owner, or the handler has [discarded](crate::CompletedUpload::discard) it; its kept response is removed with it |
 //! | 409, `not-completing` | no completion is running: none was sent, or a crash interrupted the handler. The client sends the completion again |
 //! | 410, `answer-not-kept` | the upload is complete, and its response was not kept or is too old |
 //! | 410, `expired` | the upload has expired |
+//! | 410, `interrupted` | a crash interrupted a handler that [must not run twice](crate::Resumable::hand_over_once) |
+//! | 410, `damaged` | the stored upload cannot be trusted |
 //!
 //! The 202 also has the address in `Content-Location`, and JSON with `"status": "finishing"`, which
 //! distinguishes it from a 202 of your handler. The page, the recipes and the uploader of this
@@ -99,8 +104,8 @@
 //! [`public_url`](crate::LongCompletions::public_url); [`absolute_urls`
 //! ](crate::LongCompletions::absolute_urls) makes it a whole URL.
 //!
-//! If a node of [a bucket](super::nodes) crashes, the others notice it after up to 15 seconds (unless
-//! set).
+//! If a node of [a bucket](super::nodes) crashes, the others notice it after at most 15 seconds by
+//! default ([`completion_lease`](crate::store::BucketStoreBuilder::completion_lease)).
 //!
 //! In the chunked protocol, the same completion gets 202 again while the handler runs. In the other
 //! two, the last byte does not count until the handler has taken the file. So the client sends it
@@ -110,7 +115,7 @@
 //! response of 4xx leaves the upload in place until it expires, so that the client can ask for that
 //! response.
 //!
-//! # What do clients of the draft of the IETF do?
+//! # What do clients of the IETF draft do?
 //!
 //! The 202 has `Upload-Complete: ?0` and an offset without the last byte, the upload's URL in
 //! `Location`, and the address of the completion in `Content-Location`. A client that does not know

@@ -1,7 +1,16 @@
 //! A guide to the whole crate, one question after another.
 //!
 //! [The table](crate#guide) on the first page lists the chapters in reading order; each can be read
-//! by itself. The guide is only part of the documentation, and never compiled into a program.
+//! by itself. The guide is only part of the documentation, and never compiled into a program. Paths
+//! such as `examples/clients` are in the repository of the crate.
+//!
+//! The examples send requests with a few helpers that they do not show: `chunk(path, name, range,
+//! bytes)` and `completion(id, file)` build requests, `send(&app, request)` returns the status and
+//! the JSON, and `by(user, request)` adds a header that names the user. They are in
+//! `src/guide/client.rs`.
+//!
+//! In names, the crate calls the response of your handler its answer: `keep_answers`,
+//! [`KeptAnswer`](crate::KeptAnswer).
 
 pub mod clients;
 pub mod deploy;

@@ -54,15 +54,15 @@
 //!
 //! # Which stores can be trusted?
 //!
-//! | store | |
+//! | store | how we know |
 //! |---|---|
-//! | Ceph 16 (one gateway, and two), `moto` 5.2, Azurite 3.35 | tested with each change |
-//! | Amazon S3, Azure Blob Storage, MinIO, R2 and others that document `If-None-Match` | by their documentation |
-//! | Google Cloud Storage | by its documentation; there is nothing to test it with offline |
-//! | s3rver 3.7 | refused, tested with each change: it ignores the condition |
+//! | Ceph 16 (one gateway, and two), `moto` 5.2, Azurite 3.35 | tested on every change |
+//! | Amazon S3, Azure Blob Storage, MinIO, R2 and others that document `If-None-Match` | not tested; according to their documentation |
+//! | Google Cloud Storage | not tested; according to its documentation |
+//! | s3rver 3.7 | refused, tested on every change: it ignores the condition |
 //! | Garage 2.5 | ignores the condition in the same way |
 //! | OpenStack Swift's S3 | has no conditional writes, and says so |
-//! | s3s-fs 0.14 | has conditional writes that are not atomic, which a race shows in most cases |
+//! | s3s-fs 0.14 | its conditional writes are not atomic, which `connect` notices in most cases |
 //!
 //! [`connect`](crate::store::BucketStoreBuilder::connect) tests the store, and says why it refuses
 //! one. It cannot detect replication: where a bucket is replicated between sites, a conditional

@@ -120,12 +120,12 @@
 //! | `chunked_upload_unfinished` | gauge: uploads that are not complete, as the last [sweep](crate::Uploads::sweep_every) found them. Nodes that share a store report the same number, so take the maximum. A bucket has an index of what expires, so its sweeps do not count the others |
 //! | `chunked_upload_received_bytes_total` | counter: bytes of files that arrived |
 //! | `chunked_upload_committed_bytes_total` | counter: bytes of files that were acknowledged. Received bytes beyond these were discarded, and had to be sent again |
-//! | `chunked_upload_refusals_total` | counter: requests that were refused or failed, with the labels `dialect` (`chunked`, `tus`, `resumable`) and [`code`](super::errors#what-does-each-code-mean) |
+//! | `chunked_upload_refusals_total` | counter: requests that were refused or failed, with the labels `dialect` (`chunked`, `tus`, `resumable`, or `other` at [the address of a completion](super::long_completions#what-if-the-handler-takes-long)) and [`code`](super::errors#what-does-each-code-mean) |
 //! | `chunked_upload_answers_total` | counter: completions that the handler has not answered just now, with the labels `dialect` (`other` at [the address of a completion](super::long_completions#what-if-the-handler-takes-long)) and `as`: `kept` if its response was repeated, `accepted` if it has not responded yet |
 //! | `chunked_upload_takeovers_total` | counter: requests that were stopped for a newer one of the same upload, with the label `by`: a `request` to this process, or another `process` |
 //! | `chunked_upload_append_duration_seconds` | histogram: from the start of a chunk to its acknowledgement, so it includes the client's network |
 //! | `chunked_upload_commit_duration_seconds` | histogram: writing the last bytes of a chunk and its record |
-//! | `chunked_upload_completion_duration_seconds` | histogram: verifying a finished file, and the application's answer to it |
+//! | `chunked_upload_completion_duration_seconds` | histogram: verifying a finished file, and the application's response to it |
 //! | `chunked_upload_hops_total` | counter: calls that were made on a thread for blocking work |
 //! | `chunked_upload_sweep_duration_seconds` | histogram: a sweep of the whole store |
 //! | `chunked_upload_sweep_skipped_total` | counter: uploads that a sweep could not remove, such as damaged ones |

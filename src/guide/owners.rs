@@ -3,15 +3,16 @@
 //! # Who may upload by default?
 //!
 //! Everyone. Anyone who knows the id of an upload may also continue, complete and cancel it. An id
-//! is 122 random bits, so it cannot be guessed. But it is a secret: keep it out of logs and of URLs
-//! that are shared.
+//! has 122 random bits, so it cannot be guessed. (If the client sends an [idempotency
+//! key](super::idempotency), the id is derived from the key, and is as hard to guess as the key.)
+//! The id is a secret: keep it out of logs and of URLs that are shared.
 //!
 //! # How do I restrict uploads to my users?
 //!
 //! Implement [`Policy::authorize`](crate::Policy::authorize). The layer calls it first, for each
-//! request of each protocol. It returns the [`Owner`](crate::Owner): a name such as a user's key.
-//! Another layer, [outside this one](super::layer_order), authenticates the user and puts it into
-//! the request's extensions.
+//! request of each protocol except `OPTIONS` and requests that a [token](super::tokens) admits. It
+//! returns the [`Owner`](crate::Owner): a name such as a user's key. Another layer, [outside this
+//! one](super::layer_order), authenticates the user and puts it into the request's extensions.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -33,12 +34,10 @@
 //!
 //! struct Users;
 //!
-//! impl Policy for Users {
-//!     async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
-//!         let user = asked.request.extensions.get::<User>().ok_or_else(Refusal::unauthenticated)?;
-//!         Ok(Some(Owner::new(user.0.as_str())))
-//!     }
-//! }
+//! impl Policy for Users { async fn authorize(&self, context: &Context<'_>) ->
+//! Result<Option<Owner>, Refusal> { let user =
+//! context.request.extensions.get::<User>().ok_or_else(Refusal::unauthenticated)?;
+//! Ok(Some(Owner::new(user.0.as_str()))) } }
 //!
 //! fn app(uploads: Uploads) -> Router {
 //!     let layer = ChunkedUploadLayer::new(uploads.clone()).policy(Users);
@@ -107,9 +106,9 @@
 //!
 //! # What else can I do for one owner?
 //!
-//! [`Uploads::for_owner`](crate::Uploads::for_owner) gives a handle that knows only that owner's
+//! [`Uploads::for_owner`](crate::Uploads::for_owner) returns a handle that sees only that owner's
 //! uploads. Your own code can create, continue, complete, cancel and list them.
-//! [`Uploads::for_operator`](crate::Uploads::for_operator) gives a handle that knows all uploads,
+//! [`Uploads::for_operator`](crate::Uploads::for_operator) returns a handle that sees all uploads,
 //! so nothing that a client can reach should use it. [Quotas](super::limits) count per owner.
 //!
 //! # How do I show the progress on another device?
@@ -153,7 +152,8 @@
 //!
 //! # What if the session ends in the middle of an upload?
 //!
-//! Then `authorize` refuses the next chunk. With [tokens](super::tokens), the upload goes on.
+//! Then `authorize` refuses the next chunk. With [tokens](super::tokens), the client can continue
+//! the upload.
 //!
 //! # What about cross-site requests (CSRF)?
 //!

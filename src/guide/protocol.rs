@@ -98,6 +98,17 @@
 //! | `POST` to the complete path with `upload_id` and `md5` (32 hex digits), as a form of either kind or as JSON | your handler's; unless it is 2xx or 3xx, the upload can be completed again |
 //! | `OPTIONS` on either path | 204, with `Allow` |
 //!
+//! # What does my handler get?
+//!
+//! The client's `POST` to the complete path, with its headers and its body, which has at most
+//! [64 KiB](crate::ChunkedUploadLayer::max_completion_bytes), and with the upload among its
+//! extensions. So the handler can read more fields of the form or of the JSON: extract
+//! [`CompletedUpload`](crate::CompletedUpload) first, and then `Form` or `Json`. Its response goes to
+//! the client as it is.
+//!
+//! Responses of the layer itself have `Cache-Control: no-store` and `X-Content-Type-Options:
+//! nosniff`. Refusals have [`Upload-Error-Code`](super::errors), and some have `Retry-After`.
+//!
 //! # Can two requests send to one upload?
 //!
 //! The newest wins: the layer stops the request before it and answers that one with 409. So a

@@ -13,7 +13,8 @@
 //!
 //! # What does a whole configuration look like?
 //!
-//! This one includes the same file, and is for the server of [the quick start](super::quick_start):
+//! This one includes the same file and the one for tus below. It is for the example `axum` of the
+//! repository; leave out `tus.conf` if tus is off:
 //!
 //! ```nginx
 #![doc = include_str!("../../examples/nginx/nginx.conf")]

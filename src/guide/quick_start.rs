@@ -124,8 +124,10 @@
 //!
 //! # Why around the router, and not `.layer(…)`?
 //!
-//! `.layer(…)` works too, except for clients that send a slash at the end of the path: the router
-//! answers them with 404. To serve uploads below a prefix, `mount` the layer. [The chapter about
+//! `.layer(…)` also works if no client speaks [tus](super::tus) or the [IETF
+//! draft](super::resumable), if the router is not nested, and if no client sends a completion with
+//! a slash at the end: axum chooses the route before it calls the layer, and responds with 404. To
+//! serve uploads below a prefix, `mount` the layer. [The chapter about
 //! layers](super::layers#where-does-the-layer-go) compares all three.
 //!
 //! # Can I use it without axum?

@@ -129,15 +129,17 @@
 //! A request with `Upload-Complete: ?1` is stored even if it arrives without a break: its bytes are
 //! written once, with a few kilobytes of records, and read back for your handler. On one machine,
 //! with no network in between, 64 MiB took 2.7 times as long as without the header, and a request
-//! of 1,000 bytes took 2 ms longer. So choose requests that bring files. If nobody needs MD5,
-//! [`checksum(false)`](crate::UploadsBuilder::checksum) saves its time.
+//! of 1,000 bytes took 2 ms longer. So choose requests that bring files. If no client speaks the
+//! chunked protocol, which sends an MD5, [`checksum(false)`](crate::UploadsBuilder::checksum) saves
+//! its time.
 //!
 //! # When is my policy called?
 //!
 //! [`Context::dialect`](crate::Context::dialect) tells the protocols apart. The layer calls
-//! [`authorize`](crate::Policy::authorize) for each request; `max_bytes`, `validate` and
-//! `attributes` when an upload begins; and `verify` before your handler. Without a policy, anyone
-//! who knows the URL may continue an upload; your handler still sees the credentials of the last
+//! [`authorize`](crate::Policy::authorize) for each request except `OPTIONS`; `max_bytes`,
+//! `validate` and `attributes` when an upload begins; [`first_bytes`](crate::Policy::first_bytes)
+//! once enough bytes have arrived; and `verify` before your handler. Without a policy, anyone who
+//! knows the URL may continue an upload; your handler still sees the credentials of the last
 //! request and decides.
 //!
 //! # How do limits of other layers apply?

@@ -137,3 +137,45 @@
 //! `free_bytes` with what you need. From the beginning of a [shutdown](crate::Uploads::shutdown),
 //! the check fails. In [a bucket](super::nodes), a check takes seven requests: one every ten
 //! seconds costs 14 cents a day on S3, for each node.
+//!
+//! # How do I stop a server without losing chunks?
+//!
+//! Call [`Uploads::shutdown`](crate::Uploads::shutdown) when the signal comes, as [the quick
+//! start](super::quick_start) does. Chunks in flight get the time to finish, and new ones get a 503
+//! with `Retry-After`. Docker, Kubernetes and systemd send SIGTERM, so wait for that as well as for
+//! Ctrl-C:
+//!
+//! ```
+//! /// Waits for Ctrl-C or SIGTERM.
+//! async fn terminated() {
+//!     #[cfg(unix)]
+//!     {
+//!         use tokio::signal::unix::{SignalKind, signal};
+//!         if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+//!             tokio::select! {
+//!                 _ = terminate.recv() => {}
+//!                 _ = tokio::signal::ctrl_c() => {}
+//!             }
+//!             return;
+//!         }
+//!     }
+//!     tokio::signal::ctrl_c().await.unwrap_or_default();
+//! }
+//! # let _ = terminated;
+//! ```
+//!
+//! # How do I update a server that has unfinished uploads?
+//!
+//! Stop the old version and start the new one: clients wait for it and continue. Versions may also
+//! run side by side, and an older one may come back, since each reads the records of the others. A
+//! field of a record that an older version does not know is lost when that version writes the
+//! record. The [changelog](https://docs.rs/crate/tower-chunked-upload/latest/source/CHANGELOG.md)
+//! says if a release makes an exception.
+//!
+//! # What do I back up, and what may I delete?
+//!
+//! Back up what your handler has taken. The store's folder has only unfinished uploads, which clients
+//! continue or begin again; a copy of it that is made while the server runs is not consistent. If
+//! the server is stopped, you may delete the whole folder: clients then get a 404 and begin again.
+//! To delete single uploads, cancel them with
+//! [`Uploads::for_operator`](crate::Uploads::for_operator).

@@ -37,7 +37,7 @@
 //! | [`max_bytes`](crate::UploadsBuilder::max_bytes) | unlimited |
 //! | [`expires_after`](crate::UploadsBuilder::expires_after), [`expiry`](crate::UploadsBuilder::expiry): after creation, after the last chunk, or never | a day after creation |
 //! | [`checksum`](crate::UploadsBuilder::checksum): whether a digest is computed incrementally | on |
-//! | [`digest_algorithm`](crate::UploadsBuilder::digest_algorithm): MD5, SHA-1, SHA-256, SHA-512 or CRC-32C | MD5 |
+//! | [`digest_algorithm`](crate::UploadsBuilder::digest_algorithm): MD5, SHA-1, SHA-256, SHA-512 or CRC-32C. With any but MD5, a completion reads the whole file if the client has sent an MD5 | MD5 |
 //! | [`read_back`](crate::UploadsBuilder::read_back): whether each completion compares the stored bytes with the checksum | off |
 //! | [`observer`](crate::UploadsBuilder::observer): is notified of upload events: created, grew, completed, cancelled, discarded, expired | none |
 //! | [`batch_bytes`](crate::UploadsBuilder::batch_bytes), [`max_batches`](crate::UploadsBuilder::max_batches): memory of all fast uploads together | 512 KiB × 32 |
@@ -61,7 +61,7 @@
 //! | [`tus`](crate::ChunkedUploadLayer::tus): speaks [tus](#tus) | off |
 //! | [`resumable`](crate::ChunkedUploadLayer::resumable): speaks [the draft of the IETF](#resumable-uploads-for-http) | off |
 //! | [`log_owners`](crate::ChunkedUploadLayer::log_owners): whether the log has the names of owners (feature `tracing`) | no |
-//! | [`keep_answers`](crate::ChunkedUploadLayer::keep_answers), [`keep_answer_headers`](crate::ChunkedUploadLayer::keep_answer_headers): for how long the handler's responses are kept, and with which headers | not kept |
+//! | [`keep_answers`](crate::ChunkedUploadLayer::keep_answers), [`keep_answer_headers`](crate::ChunkedUploadLayer::keep_answer_headers): for how long the handler's responses are kept, and with which headers | not kept; for 1 hour if `long_completions` is on |
 //! | [`long_completions`](crate::ChunkedUploadLayer::long_completions): [whether and when](super::long_completions) a client gets 202 while the handler runs | off |
 //! | [`accept_tokens`](crate::ChunkedUploadLayer::accept_tokens), [`hand_out_tokens`](crate::ChunkedUploadLayer::hand_out_tokens): whether an upload goes on by [token](super::tokens) when the session has ended (feature `tokens`) | no |
 //! | [`max_completion_bytes`](crate::ChunkedUploadLayer::max_completion_bytes) | 64 KiB |
@@ -80,7 +80,17 @@
 //! | [`content_range_header`](crate::Chunked::content_range_header), [`require_content_range`](crate::Chunked::require_content_range) | `Content-Range`, no |
 //! | [`md5_check`](crate::Chunked::md5_check) | on |
 //! | [`encoder`](crate::Chunked::encoder), [`content_type`](crate::Chunked::content_type): the format of responses | JSON |
-//! | [`form_limits`](crate::Chunked::form_limits) | 128 parts, among others |
+//! | [`form_limits`](crate::Chunked::form_limits): what a form may have beside the file | 128 parts; 16 KiB of headers for each; 64 KiB for one field, and 256 KiB for all; 1 MiB of ignored bytes |
+//!
+//! # Long completions
+//!
+//! On [`LongCompletions`](crate::LongCompletions):
+//!
+//! | setting | default |
+//! |---|---|
+//! | [`new(path)`](crate::LongCompletions::new): below which path clients ask for the result | required |
+//! | [`after`](crate::LongCompletions::after): how long a client waits before it gets 202 | 10 s |
+//! | [`public_url`](crate::LongCompletions::public_url), [`absolute_urls`](crate::LongCompletions::absolute_urls): the address, as clients are told | the path |
 //!
 //! # tus
 //!
@@ -93,7 +103,7 @@
 //! | [`extensions`](crate::Tus::extensions): what clients may do | everything |
 //! | [`max_metadata_bytes`](crate::Tus::max_metadata_bytes) | 4 KiB |
 //! | [`public_url`](crate::Tus::public_url), [`absolute_urls`](crate::Tus::absolute_urls): the URL of an upload, as clients are told | the path of the request |
-//! | [`response_body`](crate::Tus::response_body): whether clients get the body of the handler's answer | no |
+//! | [`response_body`](crate::Tus::response_body): whether clients get the body of the handler's response | no |
 //!
 //! # Resumable Uploads for HTTP
 //!

@@ -36,7 +36,8 @@
 //! let answer = app.clone().oneshot(chunk).await?;
 //! assert_eq!(answer.status(), StatusCode::OK);
 //!
-//! // A completion needs the `upload_id`, which is in the response to the chunk.
+//! // The response to the chunk is JSON with `upload_id`. A completion may be JSON too, and its other
+//! // members are ignored, so the test sends the same body.
 //! let complete = Request::post("/api/chunked_upload_complete")
 //!     .header("content-type", "application/json")
 //!     .body(answer.into_body())?;
@@ -94,8 +95,8 @@
 //! struct Users;
 //!
 //! impl Policy for Users {
-//!     async fn authorize(&self, asked: &Context<'_>) -> Result<Option<Owner>, Refusal> {
-//!         let user = asked.request.extensions.get::<Owner>().cloned();
+//!     async fn authorize(&self, context: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+//!         let user = context.request.extensions.get::<Owner>().cloned();
 //!         user.map(Some).ok_or_else(Refusal::unauthenticated)
 //!     }
 //! }
@@ -119,7 +120,30 @@
 //!
 //! # How do I test what happens after a day?
 //!
-//! Pass a [`clock`](crate::UploadsBuilder::clock) that the test sets.
+//! Pass a [`clock`](crate::UploadsBuilder::clock) that the test sets:
+//!
+//! ```
+//! use std::sync::{Arc, Mutex};
+//! use std::time::{Duration, SystemTime};
+//!
+//! use tower_chunked_upload::store::MemoryStore;
+//! use tower_chunked_upload::{NewUpload, Uploads};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let now = Arc::new(Mutex::new(SystemTime::now()));
+//! let clock = Arc::clone(&now);
+//! let uploads = Uploads::builder(MemoryStore::new())
+//!     .clock(move || *clock.lock().unwrap())
+//!     .expires_after(Duration::from_secs(24 * 60 * 60))
+//!     .build()?;
+//! uploads.for_owner(None).create(NewUpload::new().total(5)).await?.commit().await?;
+//!
+//! *now.lock().unwrap() += Duration::from_secs(24 * 60 * 60);
+//! assert_eq!(uploads.delete_expired().await?.incomplete, 1);
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # How do I test a store of my own?
 //!

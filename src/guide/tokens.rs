@@ -1,10 +1,14 @@
-//! Let an upload go on when the session of its user has ended, or on another device.
+//! Let a client continue an upload after its user's session has ended, or from another device.
 //!
 //! # What is a token for?
 //!
-//! A session may end in the middle of a long upload. Or somebody else sends the file: another device,
-//! a worker, a page without cookies. A token is a signed text that stands for the owner of one upload
-//! for a limited time. With feature `tokens`, a request with such a token needs no session.
+//! A session may end in the middle of a long upload. Or somebody else sends the file: another
+//! device, a worker, a page without cookies. A token is a signed string. Until it expires, a
+//! request that carries it acts as the owner of one upload, and needs no session. Tokens are in
+//! feature `tokens`.
+//!
+//! Tokens matter only if your [policy](super::owners) refuses requests without a session. Without a
+//! policy, whoever knows the id may continue the upload anyway.
 //!
 //! ```toml
 //! [dependencies]
@@ -13,8 +17,9 @@
 //!
 //! # How do I switch them on?
 //!
-//! Give the layer a secret of at least 32 random bytes, the same on all servers, and the lifetime of a
-//! token:
+//! Give the layer a secret of at least 32 random bytes, the same on all servers, and the lifetime
+//! of a token. Create the secret once, for example with `openssl rand -hex 32`, and keep it where
+//! you keep passwords:
 //!
 #![cfg_attr(feature = "tokens", doc = "```")]
 #![cfg_attr(not(feature = "tokens"), doc = "```ignore")]
@@ -33,9 +38,11 @@
 //! # }
 //! ```
 //!
-//! From then on, in every protocol, each response about an unfinished upload has a fresh token in the
-//! header `Upload-Token`. A client keeps the last one, and sends it in the same header after the server
-//! has asked it to log in. The clients of this repository do that, and [the lists for
+//! From then on, in every protocol, each successful response of the layer about an unfinished
+//! upload has a new token in the header `Upload-Token`. So does a response of your handler, or a
+//! refusal of `verify`, that does not take the file. Other refusals have none. A client keeps the
+//! last token that it got, and sends it in the same header once the server has asked it to log in.
+//! The clients of this repository do that, and [the lists for
 //! CORS](crate::ChunkedUploadLayer::cors) have the header.
 //!
 //! A request that was admitted by a token gets no new token. So the lifetime is how long an upload can
@@ -76,21 +83,21 @@
 //! # What may a token do?
 //!
 //! What the owner may do with that upload, as long as it exists: send chunks, ask for the offset,
-//! complete it and cancel it. It cannot create uploads, join parts in [tus](super::tus), list uploads,
-//! or do anything with another upload. The policy, the quotas, the observer and the handler see the
-//! upload's owner. The layer does not call [`Policy::authorize`](crate::Policy::authorize). It calls
-//! the other methods, which find no user in the extensions of the request; `Context::by_token` has the
-//! owner.
+//! complete it and cancel it. It cannot create uploads, join parts in [tus](super::tus), list
+//! uploads, or do anything with another upload. The policy, the quotas, the observer and the
+//! handler see the upload's owner. The layer does not call
+//! [`Policy::authorize`](crate::Policy::authorize). It calls the other methods, which may find no
+//! user in the extensions of the request; `Context::by_token` has the owner.
 //!
-//! The token of a [part](super::tus_parts) does not stand for the joined file: if its last byte completes
-//! that file, and the handler [takes long](super::long_completions), the address of the completion
-//! needs a session.
+//! A token for a [part](super::tus_parts) is not valid for the joined file. If the last byte of the
+//! part completes the joined file and the handler [takes long](super::long_completions), the client
+//! needs a session to ask at the address of the completion.
 //!
 //! If a token is forged, has expired or is for another upload, the layer authorizes the request as if
 //! it had no token, so a valid session still works. If that is refused with 401 or 403, [the
 //! code](super::errors) is `token-invalid` or `token-expired`.
 //!
-//! # Can the end of an upload demand a session?
+//! # Can I require a session for the completion?
 //!
 //! Yes. A request that was admitted by a token has a `ByToken` in its extensions, and your handler
 //! can refuse it. The upload does not change, and the next request with a session completes it:
@@ -116,8 +123,30 @@
 //!
 //! # How do my own routes accept tokens?
 //!
-//! `Uploads::for_token` verifies a token and returns a handle that sees only its upload, for example to
-//! [show the progress](super::owners#how-does-another-device-show-the-progress) on another device.
+//! `Uploads::for_token` verifies a token and returns a handle that sees only its upload, for
+//! example to [show the progress](super::owners#how-do-i-show-the-progress-on-another-device) on
+//! another device:
+//!
+#![cfg_attr(feature = "tokens", doc = "```")]
+#![cfg_attr(not(feature = "tokens"), doc = "```ignore")]
+//! use axum::extract::{Path, State};
+//! use axum::http::{HeaderMap, StatusCode};
+//! use tower_chunked_upload::{TokenKeys, UploadId, Uploads};
+//!
+//! async fn offset(
+//!     State((uploads, keys)): State<(Uploads, TokenKeys)>,
+//!     Path(id): Path<UploadId>,
+//!     headers: HeaderMap,
+//! ) -> Result<String, StatusCode> {
+//!     let token = headers.get("upload-token").and_then(|token| token.to_str().ok());
+//!     let token = token.ok_or(StatusCode::UNAUTHORIZED)?;
+//!     let upload = uploads.for_token(&keys, token).await.map_err(|_| StatusCode::UNAUTHORIZED)?;
+//!     let upload = upload.status(&id).await.map_err(|_| StatusCode::NOT_FOUND)?;
+//!     Ok(upload.offset().to_string())
+//! }
+//! # let app: axum::Router<(Uploads, TokenKeys)> =
+//! #     axum::Router::new().route("/offset/{id}", axum::routing::get(offset));
+//! ```
 //!
 //! # How do I replace the secret?
 //!
@@ -128,8 +157,9 @@
 //! # How secret is a token?
 //!
 //! As secret as the session that it replaces, for one upload. It is signed with HMAC-SHA256 and not
-//! encrypted: whoever has it can read the upload's id, when the upload was created and when the token
-//! expires, but nothing about the owner. You cannot revoke a single token; cancelling the upload ends
-//! it. The layer removes the header from the request before your code sees it, and neither its log nor
-//! any `Debug` shows a token. Outer layers and proxies do see the header: keep it out of their logs, as
-//! you do with `Authorization`, and never put a token into a URL.
+//! encrypted: whoever has it can read the upload's id, when the upload was created and when the
+//! token expires, but nothing about the owner. You cannot revoke a single token; cancelling the
+//! upload ends it. From requests of its own protocols, the layer removes the header before your
+//! policy, handler and inner layers see it, and neither its log nor any `Debug` shows a token. On
+//! your other routes, the header stays. Outer layers and proxies see it, too: keep it out of their
+//! logs, as you do with `Authorization`, and never put a token into a URL.

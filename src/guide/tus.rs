@@ -184,6 +184,7 @@
 //! |---|---|
 //! | `POST` | [`authorize`](crate::Policy::authorize) for `Append`, [`max_bytes`](crate::Policy::max_bytes), [`validate`](crate::Policy::validate), [`attributes`](crate::Policy::attributes) |
 //! | `PATCH` | `authorize` for `Append`, `max_bytes`, `validate` |
+//! | the first one that brings enough bytes | also [`first_bytes`](crate::Policy::first_bytes), unless the upload is a part |
 //! | the one that brings the last byte | also [`verify`](crate::Policy::verify), for `Complete` |
 //! | `HEAD` | `authorize` for `Status` |
 //! | `DELETE` | `authorize` for `Cancel` |

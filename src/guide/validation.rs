@@ -7,7 +7,7 @@
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
 //! # use axum::{Json, Router, routing::post};
-//! # use client::{CHUNK, by, chunk, send, upload};
+//! # use client::{CHUNK, chunk, send, upload};
 //! # use serde_json::json;
 //! # use tower_chunked_upload::{ChunkedUploadLayer, Uploads, store::MemoryStore};
 //! use http::StatusCode;
@@ -18,11 +18,15 @@
 //!
 //! struct Documents;
 //!
+//! /// Put into the extensions of a request by your authentication.
+//! #[derive(Clone)]
+//! struct User(String);
+//!
 //! impl Policy for Documents {
 //!     async fn max_bytes(&self, limit: &SizeLimit<'_>) -> Result<MaxBytes, Refusal> {
 //!         // Visitors may send less than users.
-//!         let user = limit.request.headers.contains_key("x-user");
-//!         Ok(if user { MaxBytes::Configured } else { MaxBytes::AtMost(100) })
+//!         let is_user = limit.request.extensions.get::<User>().is_some();
+//!         Ok(if is_user { MaxBytes::Configured } else { MaxBytes::AtMost(100) })
 //!     }
 //!
 //!     async fn validate(&self, chunk: &Candidate<'_>) -> Result<(), Refusal> {
@@ -45,7 +49,11 @@
 //!         reader.take(5).read_to_end(&mut start).await.map_err(broken)?;
 //!         match &start[..] {
 //!             b"%PDF-" => Ok(()),
-//!             _ => Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "This is not a PDF file")),
+//!             _ => {
+//!                 // It will never be a PDF, so it need not wait until it expires.
+//!                 finished.file.discard().await?;
+//!                 Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "This is not a PDF file"))
+//!             }
 //!         }
 //!     }
 //! }
@@ -59,9 +67,13 @@
 //! #     .layer(ChunkedUploadLayer::new(uploads).policy(Documents));
 //! # let (status, refusal) = send(&app, chunk(CHUNK, "a.exe", "", "MZ")).await;
 //! # assert_eq!((status, &refusal["code"]), (StatusCode::BAD_REQUEST, &json!("not-a-pdf")));
+//! # let by_user = |mut request: http::Request<_>| {
+//! #     request.extensions_mut().insert(User("alice".to_owned()));
+//! #     request
+//! # };
 //! # let large = || chunk(CHUNK, "a.pdf", "bytes 0-4/101", "%PDF-");
 //! # assert_eq!(send(&app, large()).await.0, StatusCode::BAD_REQUEST);
-//! # assert_eq!(send(&app, by("alice", large())).await.0, StatusCode::OK);
+//! # assert_eq!(send(&app, by_user(large())).await.0, StatusCode::OK);
 //! # assert_eq!(upload(&app, "a.pdf", "MZ").await.0, StatusCode::UNPROCESSABLE_ENTITY);
 //! # let (status, answer) = send(&app, chunk(&format!("{CHUNK}?folder=7"), "a.pdf", "", "%PDF-1.7")).await;
 //! # assert_eq!(status, StatusCode::OK, "{answer}");
@@ -80,7 +92,7 @@
 //!
 //! | method | is called | sees | after a refusal |
 //! |---|---|---|---|
-//! | [`authorize`](crate::Policy::authorize) | first, for every request | headers and extensions | nothing was taken |
+//! | [`authorize`](crate::Policy::authorize) | first, for every request except `OPTIONS` and those that a [token](super::tokens) admits | headers and extensions | nothing was taken |
 //! | [`max_bytes`](crate::Policy::max_bytes) | for each chunk, before its body; and again for an upload with [a limit of its own](crate::NewUpload::max_bytes) | headers, extensions and the configured limit | nothing was taken |
 //! | [`validate`](crate::Policy::validate) | for each chunk, when its file begins | name, media type, size, fields before the file | nothing was taken of this chunk |
 //! | [`attributes`](crate::Policy::attributes) | for the first chunk | the same | there is no upload |
@@ -168,4 +180,6 @@
 //! If your application needs another digest of each file, choose it with
 //! [`digest_algorithm`](crate::UploadsBuilder::digest_algorithm): SHA-256 if nobody may be able to
 //! forge it, CRC-32C if it should cost as little as possible. An upload that your code begins can
-//! have several ([`NewUpload::digests`](crate::NewUpload::digests)).
+//! have several ([`NewUpload::digests`](crate::NewUpload::digests)). Clients of the chunked
+//! protocol still send an MD5, for which each completion then reads the whole file. Switch off
+//! [`md5_check`](crate::Chunked::md5_check) if you do not need it.

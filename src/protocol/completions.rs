@@ -31,8 +31,9 @@ pub struct LongCompletions {
 }
 
 impl LongCompletions {
-    /// Clients of all protocols ask below this path what has come of a completion: the path, a slash,
-    /// and the id of the upload.
+    /// Creates settings in which the address of a completion is `path`, a slash and the id of the
+    /// upload, for all protocols: `/api/completions/0123…`. The path must be one that neither the
+    /// application nor another protocol uses.
     ///
     /// The path is compared byte by byte with that of the request as the layer sees it: under
     /// axum's `nest` and `nest_service`, without the prefix.
@@ -46,7 +47,7 @@ impl LongCompletions {
     }
 
     /// Sets how long the client waits for the handler before it gets 202. Default: 10 seconds. With
-    /// zero, it waits for no handler that does not answer at once.
+    /// zero, the client gets 202 unless the handler responds immediately.
     pub fn after(mut self, time: Duration) -> Self {
         self.after = time;
         self

@@ -70,7 +70,7 @@ impl<'a> Beginning<'a> {
     }
 
     fn want(&mut self, offset: u64) {
-        let wanted = self.exchange.settings.policy.first_bytes_wanted().min(FirstBytes::MOST);
+        let wanted = self.exchange.settings.policy.first_bytes_wanted().min(FirstBytes::MAX);
         if offset < wanted as u64 {
             self.wanted = wanted;
         }

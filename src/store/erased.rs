@@ -39,7 +39,7 @@ erased! {
         fn needs_verification(&self) -> bool;
         fn mark_verified(&mut self) -> ();
         async fn write(&mut self, batch: Batch) -> Result<()>;
-        async fn looked(&mut self) -> Result<()>;
+        async fn inspected(&mut self) -> Result<()>;
         async fn commit(&mut self, commit: Commit) -> Result<()>;
         async fn into_reader(Box self) -> Result<Reader>;
         async fn persist(&mut self, target: &'a Path, overwrite: bool) -> Result<()>;

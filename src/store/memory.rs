@@ -203,7 +203,7 @@ impl Writer for MemoryWriter {
         Ok(())
     }
 
-    async fn looked(&mut self) -> Result<()> {
+    async fn inspected(&mut self) -> Result<()> {
         Ok(())
     }
 

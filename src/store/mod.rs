@@ -237,7 +237,7 @@ pub trait Writer: Send + 'static {
     /// them before it writes them has nothing to wait for.
     ///
     /// After an error, the writer can only be dropped.
-    fn looked(&mut self) -> impl Future<Output = Result<()>> + Send;
+    fn inspected(&mut self) -> impl Future<Output = Result<()>> + Send;
 
     /// Writes the last bytes of a [`Commit`], then makes its upload the record.
     ///

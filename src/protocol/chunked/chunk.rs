@@ -16,7 +16,7 @@ use crate::code;
 use crate::engine::{Append, AppendMode, ErrorKind, NewUpload, OwnerUploads};
 use crate::filename;
 use crate::id::UploadId;
-use crate::policy::{Action, Answering, Candidate, Context, Refusal};
+use crate::policy::{Action, Candidate, Context, Refusal, ResponseContent};
 use crate::protocol::disposition::Disposition;
 use crate::protocol::{
     Beginning, Begun, Exchange, Incoming, Payload, Problem, begin, headers, idempotency_key,
@@ -57,7 +57,7 @@ pub(super) async fn receive<B: Payload>(
     exchange.stands(&upload);
     let mut content = status_body(&upload);
     let context = exchange.context(Action::Append, Some(&upload.id));
-    let mut answer = Answering { context, upload: &upload, content: &mut content };
+    let mut answer = ResponseContent { context, upload: &upload, content: &mut content };
     exchange.tell(exchange.settings.policy.respond(&mut answer)).await;
     Ok(Answer::ok(content).with_range(upload.offset()))
 }

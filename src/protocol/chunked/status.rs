@@ -6,7 +6,7 @@ use super::answer::{Answer, status_body};
 use super::query;
 use crate::engine::{ErrorKind, OwnerUploads};
 use crate::id::UploadId;
-use crate::policy::{Action, Answering};
+use crate::policy::{Action, ResponseContent};
 use crate::protocol::{Exchange, Problem};
 
 pub(super) async fn status(exchange: &Exchange<'_>) -> Result<Answer, Problem> {
@@ -18,7 +18,7 @@ pub(super) async fn status(exchange: &Exchange<'_>) -> Result<Answer, Problem> {
     content.insert("status".to_owned(), serde_json::json!(upload.status()));
     content.insert("filename".to_owned(), upload.filename().into());
     let context = exchange.context(Action::Status, Some(&upload.id));
-    let mut answer = Answering { context, upload: &upload, content: &mut content };
+    let mut answer = ResponseContent { context, upload: &upload, content: &mut content };
     exchange.tell(exchange.settings.policy.respond(&mut answer)).await;
     Ok(Answer::ok(content).with_range(upload.offset()))
 }

@@ -159,7 +159,7 @@ impl Writer for BucketWriter {
         self.buffer.push(batch.prepare().await?).await
     }
 
-    async fn looked(&mut self) -> Result<()> {
+    async fn inspected(&mut self) -> Result<()> {
         Ok(())
     }
 

@@ -366,7 +366,7 @@ impl FsWriter {
         if let Some(follower) = &self.follower {
             follower.near().await?;
             if !follower.goes_on() {
-                self.looked().await?;
+                self.inspected().await?;
             }
         } else if self.pace.take().is_some_and(Pace::holds_up) {
             self.follower = self.store.calls.follower();
@@ -407,7 +407,7 @@ impl Writer for FsWriter {
 
     async fn write(&mut self, batch: Batch) -> Result<()> {
         if !batch.is_long_to_look_at() {
-            self.looked().await?;
+            self.inspected().await?;
             return self.with(Work::Short, move |lease| lease.write(&batch.into_bytes())).await;
         }
         if let Some(queue) = self.following().await?.map(Follower::queue) {
@@ -427,7 +427,7 @@ impl Writer for FsWriter {
         Ok(())
     }
 
-    async fn looked(&mut self) -> Result<()> {
+    async fn inspected(&mut self) -> Result<()> {
         // Without its follower the digest would lack these bytes, so it stays until then.
         if let Some(follower) = &self.follower {
             follower.caught_up().await?;
@@ -439,7 +439,7 @@ impl Writer for FsWriter {
     async fn commit(&mut self, commit: Commit) -> Result<()> {
         let work = Work::long_if(self.store.layout.syncs() || commit.is_long_to_look_at());
         let releases = commit.releases();
-        self.looked().await?;
+        self.inspected().await?;
         let job = move |lease: &mut Lease| {
             let (last, upload, handover) = commit.into_parts();
             lease.commit(&last, upload, handover)

@@ -365,7 +365,7 @@ async fn bytes_that_come_fast_are_looked_at_beside_their_writing_before_the_comm
         }
         assert_eq!(looks.seen(), one.len());
         looks.close(false);
-        writer.looked().await.unwrap();
+        writer.inspected().await.unwrap();
         assert_eq!(*looks.seen.lock().unwrap(), written);
 
         is_held_up(&mut writer).await;
@@ -415,7 +415,7 @@ async fn writing_waits_for_those_who_look_and_are_far_behind() {
     looks.close(false);
     waiting.await.unwrap();
     written.extend_from_slice(&bytes);
-    writer.looked().await.unwrap();
+    writer.inspected().await.unwrap();
     assert_eq!(*looks.seen.lock().unwrap(), written);
 }
 
@@ -455,7 +455,7 @@ async fn an_upload_whose_bytes_cannot_be_read_back_is_not_committed() {
         let error = writer.commit(commit).await.unwrap_err();
         assert!(matches!(error, StoreError::Io { .. }), "{error:?}");
         // The writer is good for nothing else, and hangs nowhere.
-        writer.looked().await.unwrap_err();
+        writer.inspected().await.unwrap_err();
         drop(writer);
         store.settle().await;
         assert!(matches!(store.load(&upload.id).await, Err(StoreError::NotFound)));
