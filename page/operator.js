@@ -8,7 +8,8 @@ const UPLOADS_PATH = "/operator/uploads";
 const NAMELESS = "a file without a name";
 const SAMPLES = 300;
 const AVERAGE_OF = 10;
-const MOVING_SECONDS = 10;
+/** In seconds, as for the server. */
+const LATELY = 10;
 
 const page = {
   view: document.querySelector("#view"),
@@ -60,7 +61,7 @@ function tiles(view, now) {
   const average = last.reduce((sum, count) => sum + count, 0) / Math.max(last.length, 1);
   const texts = {
     open,
-    moving: `${moving} sending now`,
+    moving: `${moving} with a chunk in the last ${LATELY}\u00a0s`,
     bytes: bytes(view.bytes),
     announced: `of ${bytes(view.announced)} in all`,
     rate: `${bytes(last.at(-1) ?? 0)}/s`,
@@ -140,19 +141,24 @@ function newRow(upload) {
 function fill(row, { offset, total, created, changed, expires }, now) {
   const since = (time) => (now - Date.parse(time)) / 1000;
   const part = total ? offset / total : 0;
-  row.classList.toggle("moving", since(changed) < MOVING_SECONDS);
+  row.classList.toggle("moving", changed !== null && since(changed) < LATELY);
   const of = total === null ? "" : ` of ${bytes(total)}`;
   showProgress(row.querySelector("progress"), part, bytes(offset) + of);
   const texts = {
     received: bytes(offset) + of + (total === null ? "" : ` · ${percent(part)}`),
     begun: ago(since(created)),
-    changed: ago(since(changed)),
+    changed: lastChunk(offset, changed, since),
     expires: expires === null ? "never" : `in ${duration(-since(expires)).replace("about ", "")}`,
   };
   for (const [name, text] of Object.entries(texts)) {
     const cell = row.querySelector(`.${name}`);
     if (cell.textContent !== text) cell.textContent = text;
   }
+}
+
+function lastChunk(offset, changed, since) {
+  if (changed !== null) return ago(since(changed));
+  return offset > 0 ? "before this start" : "none yet";
 }
 
 function remove(id, row) {

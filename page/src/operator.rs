@@ -21,8 +21,9 @@ use crate::list::timestamp;
 #[derive(Clone, Debug, Default)]
 pub struct Watch(Arc<Mutex<Seen>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
+    started: SystemTime,
     uploads: HashMap<UploadId, Known>,
     /// Bytes acknowledged since the last sample.
     bytes: u64,
@@ -32,7 +33,17 @@ struct Seen {
 #[derive(Debug)]
 struct Known {
     upload: Upload,
-    changed: SystemTime,
+    /// When this was so.
+    heard: SystemTime,
+    /// When its last chunk arrived; `None` if it has none, or none since the start.
+    changed: Option<SystemTime>,
+}
+
+/// How an upload became known.
+#[derive(Clone, Copy, Debug)]
+enum News {
+    Event,
+    Listing { begun: SystemTime },
 }
 
 /// One second.
@@ -50,7 +61,7 @@ impl Observer for Watch {
             Event::Cancelled(upload) | Event::Discarded(upload) | Event::Expired(upload) => {
                 seen.uploads.remove(&upload.id);
             }
-            event => seen.learn(event.upload().clone(), SystemTime::now()),
+            event => seen.learn(event.upload().clone(), News::Event),
         }
     }
 }
@@ -89,12 +100,12 @@ impl Watch {
                     continue;
                 };
                 listed.insert(upload.id);
-                self.seen().learn(upload, begun);
+                self.seen().learn(upload, News::Listing { begun });
             }
             if whole {
-                let gone =
-                    |id: &UploadId, known: &Known| !listed.contains(id) && known.changed < begun;
-                self.seen().uploads.retain(|id, known| !gone(id, known));
+                let is_there =
+                    |id: &UploadId, known: &Known| listed.contains(id) || known.heard >= begun;
+                self.seen().uploads.retain(|id, known| is_there(id, known));
             }
             // With many uploads, this must not take all of its time.
             tokio::time::sleep(REST.max(clock.elapsed() * 10)).await;
@@ -106,26 +117,51 @@ impl Watch {
     }
 }
 
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            started: SystemTime::now(),
+            uploads: HashMap::new(),
+            bytes: 0,
+            samples: VecDeque::new(),
+        }
+    }
+}
+
 impl Seen {
-    fn learn(&mut self, upload: Upload, when: SystemTime) {
-        let Some(known) = self.uploads.get_mut(&upload.id) else {
-            // Bytes from before this process belong to none of its seconds.
-            if upload.created + REST >= when {
-                self.bytes += upload.offset();
-            }
-            let changed = if upload.created + REST >= when { when } else { upload.created };
-            self.uploads.insert(upload.id, Known { upload, changed });
-            return;
+    fn learn(&mut self, upload: Upload, news: News) {
+        let (when, is_event) = match news {
+            News::Event => (SystemTime::now(), true),
+            News::Listing { begun } => (begun, false),
         };
-        // A listing may be older than an event.
-        if upload.offset() < known.upload.offset() || known.upload.status() == Status::Complete {
-            return;
-        }
-        if upload.offset() > known.upload.offset() {
-            self.bytes += upload.offset() - known.upload.offset();
-            known.changed = when;
-        }
-        known.upload = upload;
+        let known = self.uploads.get(&upload.id);
+        let before = match known {
+            // A listing may be older than an event.
+            Some(known)
+                if when < known.heard
+                    || upload.offset() < known.upload.offset()
+                    || known.upload.status() == Status::Complete =>
+            {
+                return;
+            }
+            Some(known) => known.upload.own_bytes(),
+            None if self.is_since_start(&upload) => 0,
+            // Nobody knows which of them are from before the start, and those belong to none of its
+            // seconds.
+            None => upload.own_bytes(),
+        };
+        let grown = upload.own_bytes().saturating_sub(before);
+        self.bytes += grown;
+        // A listing may have found the bytes of an event before it.
+        let has_changed = grown > 0 || (is_event && upload.offset() > 0);
+        let changed = if has_changed { Some(when) } else { known.and_then(|known| known.changed) };
+        self.uploads.insert(upload.id, Known { upload, heard: when, changed });
+    }
+
+    /// Whether the upload was created since the start, as far as a record knows, which counts in
+    /// milliseconds.
+    fn is_since_start(&self, upload: &Upload) -> bool {
+        upload.created + Duration::from_millis(1) > self.started
     }
 }
 
@@ -140,6 +176,7 @@ impl Known {
 pub(crate) struct View {
     now: Timestamp,
     open: usize,
+    /// With a recent chunk.
     moving: usize,
     finishing: usize,
     complete: usize,
@@ -166,7 +203,7 @@ struct Row {
 }
 
 impl From<&Known> for Row {
-    fn from(Known { upload, changed }: &Known) -> Self {
+    fn from(Known { upload, changed, .. }: &Known) -> Self {
         Self {
             id: upload.id,
             name: upload.raw_filename.clone(),
@@ -174,7 +211,7 @@ impl From<&Known> for Row {
             offset: upload.offset(),
             total: upload.total(),
             created: timestamp(upload.created),
-            changed: timestamp(*changed),
+            changed: changed.and_then(timestamp),
             expires: upload.expires().and_then(timestamp),
         }
     }
@@ -192,7 +229,7 @@ async fn view(State((_, watch)): State<(Uploads, Watch)>) -> Json<View> {
             _ if upload.is_expired(now) => view.expired += 1,
             status => {
                 view.finishing += usize::from(status == Status::Finishing);
-                view.moving += usize::from(known.changed + MOVING >= now);
+                view.moving += usize::from(known.changed.is_some_and(|at| at + MOVING >= now));
                 view.bytes += upload.offset();
                 view.announced += upload.total().unwrap_or(upload.offset());
                 open.push(known);
@@ -223,7 +260,7 @@ async fn expire(
 ) -> Result<StatusCode, StatusCode> {
     let upload = uploads.for_operator().set_expires(&id, SystemTime::now()).await;
     let upload = upload.map_err(|error| status(error.kind()))?;
-    watch.seen().learn(upload, SystemTime::now());
+    watch.seen().learn(upload, News::Listing { begun: SystemTime::now() });
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -256,5 +293,100 @@ pub fn routes(uploads: Uploads, watch: Watch) -> Router {
 const SAMPLES: usize = 300;
 const ROWS: usize = 100;
 const REST: Duration = Duration::from_secs(2);
-/// How long after its last chunk an upload counts as active.
+/// How long the last chunk of an upload counts as recent. A chunk is only seen when it ends.
 const MOVING: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use tower_chunked_upload::{Event, Observer as _, Upload, UploadId};
+
+    use super::{News, Seen, Watch};
+
+    const SLOW: Duration = Duration::from_secs(47);
+
+    fn upload(created: SystemTime, offset: u64) -> Upload {
+        let mut upload = Upload::new(UploadId::random(), created);
+        upload.progress.offset = offset;
+        upload
+    }
+
+    fn listing() -> News {
+        News::Listing { begun: SystemTime::now() }
+    }
+
+    /// A process that has been running for longer than a slow chunk takes.
+    fn old() -> Watch {
+        let watch = Watch::default();
+        watch.seen().started -= 2 * SLOW;
+        watch
+    }
+
+    #[tokio::test]
+    async fn a_first_chunk_counts_when_it_has_arrived_however_long_it_took() {
+        let watch = old();
+        let slow = upload(SystemTime::now() - SLOW, 300);
+        let before = SystemTime::now();
+        watch.on_event(&Event::Created(slow.clone()), None).await;
+        let seen = watch.seen();
+        assert_eq!(seen.bytes, 300);
+        assert!(seen.uploads[&slow.id].changed >= Some(before));
+    }
+
+    #[tokio::test]
+    async fn a_first_chunk_counts_once_whether_an_event_or_a_listing_tells_it_first() {
+        let watch = old();
+        let mut slow = upload(SystemTime::now() - SLOW, 0);
+        watch.seen().learn(slow.clone(), listing());
+        assert_eq!(watch.seen().uploads[&slow.id].changed, None);
+        slow.progress.offset = 300;
+        watch.seen().learn(slow.clone(), listing());
+        assert_eq!(watch.seen().bytes, 300);
+        let before = SystemTime::now();
+        watch.on_event(&Event::Created(slow.clone()), None).await;
+        watch.seen().learn(slow.clone(), listing());
+        let seen = watch.seen();
+        assert_eq!(seen.bytes, 300);
+        assert!(seen.uploads[&slow.id].changed >= Some(before));
+    }
+
+    #[tokio::test]
+    async fn bytes_from_before_the_start_belong_to_no_second() {
+        let watch = Watch::default();
+        let mut left = upload(SystemTime::now() - SLOW, 300);
+        watch.seen().learn(left.clone(), listing());
+        assert_eq!(watch.seen().bytes, 0);
+        assert_eq!(watch.seen().uploads[&left.id].changed, None);
+        left.progress.offset = 500;
+        watch.on_event(&Event::Grew(left.clone()), None).await;
+        assert_eq!(watch.seen().bytes, 200);
+        assert!(watch.seen().uploads[&left.id].changed.is_some());
+
+        // Its first chunk is faster than the first listing.
+        let resumed = upload(SystemTime::now() - SLOW, 700);
+        watch.on_event(&Event::Grew(resumed.clone()), None).await;
+        assert_eq!(watch.seen().bytes, 200);
+        assert!(watch.seen().uploads[&resumed.id].changed.is_some());
+    }
+
+    #[test]
+    fn an_upload_of_the_millisecond_of_the_start_is_since_the_start() {
+        let mut seen = Seen::default();
+        seen.started = SystemTime::UNIX_EPOCH + Duration::from_micros(1_999_900);
+        seen.learn(upload(seen.started, 300), listing());
+        assert_eq!(seen.bytes, 300);
+    }
+
+    #[test]
+    fn an_old_listing_changes_nothing() {
+        let mut seen = Seen::default();
+        let begun = SystemTime::now();
+        let mut upload = upload(begun, 300);
+        upload.progress.expires = Some(begun);
+        seen.learn(upload.clone(), News::Event);
+        upload.progress.expires = None;
+        seen.learn(upload.clone(), News::Listing { begun });
+        assert!(seen.uploads[&upload.id].upload.expires().is_some());
+    }
+}

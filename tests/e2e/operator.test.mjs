@@ -86,7 +86,7 @@ describe("the operator's view", { timeout: 300_000 }, () => {
   test("what is there is counted, also what was there before the server started", async () => {
     await go();
     await page.getByText("There are none at the moment.").waitFor();
-    await chunk("one.bin", { size: 100 * KB, total: 400 * KB });
+    const id = await chunk("one.bin", { size: 100 * KB, total: 400 * KB });
     await chunk("two.bin", { size: 50 * KB, total: 100 * KB, user: "ann" });
     await complete("three.bin", 10 * KB);
     const counted = async () => {
@@ -100,7 +100,7 @@ describe("the operator's view", { timeout: 300_000 }, () => {
       await row("one.bin").getByText("of nobody").waitFor();
     };
     await counted();
-    await tile("moving", "2 sending now");
+    await tile("moving", "2 with a chunk in the last 10\u00a0s");
     const owner = await row("two.bin").locator(".owner").textContent();
     assert.match(owner, /^of [0-9a-f]{16}$/, "a digest and not the cookie");
 
@@ -109,6 +109,12 @@ describe("the operator's view", { timeout: 300_000 }, () => {
     await server.launch();
     await page.locator("#notice").waitFor({ state: "hidden" });
     await counted();
+    // When they have arrived is not known.
+    await tile("moving", "0 with a chunk in the last 10\u00a0s");
+    await row("one.bin").locator(".changed").getByText("before this start").waitFor();
+    await chunk("one.bin", { id, at: 100 * KB, size: 100 * KB, total: 400 * KB });
+    await row("one.bin").locator(".changed").getByText("just now").waitFor();
+    await tile("moving", "1 with a chunk in the last 10\u00a0s");
   });
 
   test("offsets move and the plots with them", async () => {
