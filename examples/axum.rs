@@ -59,7 +59,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         layer.clone().chunked(Chunked::new().md5_check(false)).around(takes_files.clone());
     let takes_forms = Router::new().fallback_service(takes_forms);
     let routes = takes_files
-        .route("/api/chunked_upload_form", post(form::whole_file).with_state(takes_forms))
+        .route("/api/chunked_upload_form", form::route(takes_forms))
         .route("/api/uploads", get(list::mine).with_state(uploads.clone()))
         .route("/api/uploads/{id}/progress", get(progress::progress).with_state(uploads.clone()))
         .route("/health", get(health).with_state(uploads.clone()))
@@ -101,6 +101,7 @@ async fn done(
     // The log says why.
     upload.persist(media.join(&saved_as)).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(Json(json!({
+        "name": upload.raw_filename(),
         "saved": upload.filename(),
         "saved_as": saved_as,
         "size": upload.size(),

@@ -5,7 +5,8 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{MethodRouter, get};
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -16,12 +17,29 @@ struct Refused {
     reason: String,
 }
 
+/// The route of the form. `app` has the layer and a handler for finished files, which answers with the
+/// `name` of the file and with `saved_as`, its name on the disk. Who comes back to the address of the
+/// answer is sent to the form.
+pub fn route(app: Router) -> MethodRouter {
+    get(async || Redirect::to("/")).post(whole_file).with_state(app)
+}
+
+/// What the handler says of a file that was taken.
+struct Taken {
+    name: String,
+    saved_as: String,
+}
+
 /// Sends the request to `app` as an upload of one chunk, and then completes the upload.
-pub async fn whole_file(State(app): State<Router>, request: Request) -> impl IntoResponse {
+async fn whole_file(State(app): State<Router>, request: Request) -> impl IntoResponse {
     let (head, body) = request.into_parts();
     match upload(&app, head, body).await {
-        Ok(name) => {
-            let words = format!("“{}” has arrived.", apart(&name));
+        Ok(Taken { name, saved_as }) => {
+            let words = format!(
+                "“{}” has arrived. It is saved on the server as “{}”.",
+                apart(&name),
+                apart(&saved_as)
+            );
             (StatusCode::OK, page("File sent", &words, "Send another file"))
         }
         Err(Refused { status, code, reason }) => {
@@ -109,8 +127,7 @@ fn size(count: u64) -> String {
     format!("{digits}\u{a0}{}", ["bytes", "kB", "MB", "GB", "TB"][unit as usize])
 }
 
-/// The name of the file that was taken.
-async fn upload(app: &Router, head: Parts, body: Body) -> Result<String, Refused> {
+async fn upload(app: &Router, head: Parts, body: Body) -> Result<Taken, Refused> {
     // The later requests are from the same user, with the same credentials.
     let mut later = head.clone();
     later.headers.remove(header::CONTENT_LENGTH);
@@ -126,7 +143,8 @@ async fn upload(app: &Router, head: Parts, body: Body) -> Result<String, Refused
         let upload = format!("{CHUNKS}?{id}");
         drop(answer(app, Method::DELETE, &upload, later, Body::empty()).await);
     }
-    Ok(text(&completed?, "saved"))
+    let answer = completed?;
+    Ok(Taken { name: text(&answer, "name"), saved_as: text(&answer, "saved_as") })
 }
 
 async fn answer(

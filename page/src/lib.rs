@@ -18,7 +18,11 @@ pub fn pages() -> Router {
     let welcome =
         |jar: CookieJar| async move { (user::welcome(jar), html(include_str!("../index.html"))) };
     let css = || async { file("text/css", include_str!("../page.css")) };
-    let pages = Router::new().route("/", get(welcome)).route("/page.css", get(css));
+    let form = || async { file("text/css", include_str!("../form.css")) };
+    let pages = Router::new()
+        .route("/", get(welcome))
+        .route("/page.css", get(css))
+        .route("/form.css", get(form));
     SCRIPTS.iter().fold(pages, |pages, (path, text)| {
         pages.route(path, get(move || async move { script(text) }))
     })

@@ -102,7 +102,7 @@ async fn node(bucket: &str, number: usize) -> Result<(), BoxError> {
         layer.clone().chunked(Chunked::new().md5_check(false)).around(takes_files.clone());
     let takes_forms = Router::new().fallback_service(takes_forms);
     let routes = takes_files
-        .route("/api/chunked_upload_form", post(form::whole_file).with_state(takes_forms))
+        .route("/api/chunked_upload_form", form::route(takes_forms))
         .route("/api/uploads", get(list::mine).with_state(uploads.clone()))
         .merge(page::pages());
     let app = Router::new().fallback_service(layer.around(routes));
@@ -131,6 +131,7 @@ async fn done(upload: CompletedUpload) -> Result<Json<Value>, StatusCode> {
         .await
         .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(Json(json!({
+        "name": upload.raw_filename(),
         "saved": upload.filename(),
         "saved_as": saved_as,
         "size": upload.size(),

@@ -296,7 +296,13 @@ fn the_example_takes_a_file_through_all_its_nodes_and_none_outlives_it() {
     let saved = ask(example.addr, &complete_request(&id, &plan.md5)).unwrap().accepted().unwrap();
     let name = plan.filename();
     let saved_as = format!("{id}-{name}");
-    let told = json!({ "saved": name, "saved_as": saved_as, "size": 300_000, "md5": plan.md5 });
+    let told = json!({
+        "name": name,
+        "saved": name,
+        "saved_as": saved_as,
+        "size": 300_000,
+        "md5": plan.md5,
+    });
     assert_eq!(saved, told);
     let kept = fetch(&*object_store(&ceph, &settings), &format!("media/{saved_as}"));
     assert!(kept.unwrap() == plan.content);

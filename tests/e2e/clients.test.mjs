@@ -545,7 +545,12 @@ describe("in a browser", TIMEOUT, () => {
       await open();
       const file = await randomFile(folder, ODD_NAME, 3 * MIB);
       await page.getByLabel("File").setInputFiles(file);
-      assert.deepEqual(await submit(), [200, `“${ODD_NAME}” has arrived.`]);
+      const [status, words] = await submit();
+      const saved = path.basename((await server.saved())[0]);
+      assert.deepEqual(
+        [status, words],
+        [200, `“${ODD_NAME}” has arrived. It is saved on the server as “${saved}”.`],
+      );
       await arrived(file);
     });
 

@@ -985,8 +985,41 @@ describe("the demo page", { timeout: 560_000 }, () => {
         "Send files",
         "Files of any size.",
         "Without JavaScript one file is sent at a time, and cannot be resumed.",
+        "File",
         "Send",
       ]);
+      const choose = await page
+        .getByLabel("File", { exact: true })
+        .evaluate((input) => getComputedStyle(input, "::file-selector-button").minHeight);
+      const { height } = await page.getByRole("button", { name: "Send" }).boundingBox();
+      assert.equal(choose, "44px");
+      assert.ok(height >= 44, `${height}`);
+    } finally {
+      await plain.close();
+    }
+  });
+
+  test("without JavaScript it is told what has arrived, with the name on the disk", async () => {
+    const plain = await launchBrowserWithoutScripts();
+    try {
+      const page = await plain.newPage();
+      await page.goto(server.url);
+      const file = { name: "invoice\u202egpj.exe", mimeType: "text/plain", buffer: Buffer.from("1") };
+      await page.getByLabel("File", { exact: true }).setInputFiles(file);
+      await page.getByRole("button", { name: "Send" }).click();
+      await page.getByRole("heading", { name: "File sent" }).waitFor();
+      const saved = path.basename((await server.saved())[0]);
+      assert.match(saved, /^[0-9a-f]{32}-invoicegpj\.exe$/);
+      assert.equal(
+        await page.locator(".answer").first().innerText(),
+        `“invoice⟨U+202E⟩gpj.exe” has arrived. It is saved on the server as “${saved}”.`,
+      );
+      assert.equal(await page.locator(".mark").innerText(), "⟨U+202E⟩");
+
+      // Who asks for the address of the answer has lost what was sent.
+      await page.goto(page.url());
+      assert.equal(page.url(), `${server.url}/`);
+      await page.getByLabel("File", { exact: true }).waitFor();
     } finally {
       await plain.close();
     }
