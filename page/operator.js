@@ -14,6 +14,8 @@ const LATELY = 10;
 const page = {
   view: document.querySelector("#view"),
   acts: document.querySelector("#acts"),
+  find: document.querySelector("#find"),
+  order: document.querySelector("#order"),
   notice: document.querySelector("#notice"),
   table: document.querySelector("table"),
   rows: document.querySelector("#rows"),
@@ -25,12 +27,20 @@ const page = {
 
 /* Requests */
 
+let looks = 0;
+
 async function look() {
   if (document.hidden) return;
+  looks += 1;
+  const number = looks;
+  const wanted = new URLSearchParams({ find: page.find.value, order: page.order.value });
   try {
-    const response = await fetch(VIEW_PATH);
+    const response = await fetch(`${VIEW_PATH}?${wanted}`);
     if (!response.ok) throw new Error(`status ${response.status}`);
-    draw(await response.json());
+    const view = await response.json();
+    // What was asked later may be answered earlier.
+    if (number !== looks) return;
+    draw(view);
     tell("");
   } catch {
     tell("The server does not answer. This page goes on when it does.");
@@ -106,21 +116,33 @@ function roundUp(value) {
 
 const rows = new Map();
 
-function table({ rows: listed, open }, now) {
+function table({ rows: listed, found, open }, now) {
+  const ids = new Set(listed.map((upload) => upload.id));
   for (const [id, row] of rows) {
-    if (!listed.some((upload) => upload.id === id)) remove(id, row);
+    if (!ids.has(id)) remove(id, row);
   }
-  // The order must not change while somebody is about to click.
-  listed.sort((a, b) => a.created.localeCompare(b.created) || a.id.localeCompare(b.id));
   for (const upload of listed) {
     if (!rows.has(upload.id)) rows.set(upload.id, newRow(upload));
     fill(rows.get(upload.id), upload, now);
   }
-  page.table.hidden = listed.length === 0;
-  page.none.hidden = listed.length > 0;
-  page.acts.hidden = listed.length === 0;
-  page.more.hidden = open <= listed.length;
-  page.more.textContent = `The ${listed.length} that changed last are shown, of ${open}.`;
+  // The order must not change while somebody is about to click.
+  if (!page.rows.matches(":hover, :focus-within")) order(listed);
+  page.table.hidden = found === 0;
+  page.none.hidden = found > 0;
+  page.none.textContent =
+    open > 0 ? "None has this in its name or owner." : "There are none at the moment.";
+  page.acts.hidden = found === 0;
+  page.more.hidden = found <= listed.length;
+  page.more.textContent = `${listed.length} of ${found} are shown, the oldest among them.`;
+}
+
+function order(listed) {
+  let place = page.rows.firstElementChild;
+  for (const { id } of listed) {
+    const row = rows.get(id);
+    if (row === place) place = row.nextElementSibling;
+    else page.rows.insertBefore(row, place);
+  }
 }
 
 function newRow(upload) {
@@ -217,4 +239,6 @@ function tell(text) {
 }
 
 document.addEventListener("visibilitychange", look);
+page.find.addEventListener("input", look);
+page.order.addEventListener("change", look);
 keepLooking();

@@ -7,12 +7,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{delete, get, put};
 use axum::{Json, Router};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tower_chunked_upload::{ErrorKind, Event, Filter, Observer, Status, Upload, UploadId, Uploads};
 
 use crate::list::timestamp;
@@ -169,6 +169,36 @@ impl Known {
     fn is_open(&self, now: SystemTime) -> bool {
         self.upload.status() != Status::Complete && !self.upload.is_expired(now)
     }
+
+    /// Whether the name or the owner contains the text, which is in lower case.
+    fn contains(&self, find: &str) -> bool {
+        let owner = self.upload.owner.as_ref().map_or("", |owner| owner.as_str());
+        [&*self.upload.raw_filename, owner].iter().any(|text| text.to_lowercase().contains(find))
+    }
+
+    /// When it moved last, as far as is known.
+    fn moved(&self) -> (SystemTime, UploadId) {
+        (self.changed.unwrap_or(self.upload.created), self.upload.id)
+    }
+}
+
+/// Which uploads the page shows.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Wanted {
+    /// A part of the name or of the owner; case does not matter.
+    find: String,
+    order: Order,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Order {
+    /// What changed last comes first.
+    #[default]
+    Recent,
+    /// What has not changed for longest comes first.
+    Stalled,
 }
 
 /// What the page shows.
@@ -186,7 +216,9 @@ pub(crate) struct View {
     announced: u64,
     oldest: Option<Row>,
     samples: Vec<Sample>,
-    /// The uploads that changed last.
+    /// How many of the unfinished uploads are wanted.
+    found: usize,
+    /// The first of those in the wanted order, and the oldest of them.
     rows: Vec<Row>,
 }
 
@@ -217,32 +249,52 @@ impl From<&Known> for Row {
     }
 }
 
-async fn view(State((_, watch)): State<(Uploads, Watch)>) -> Json<View> {
-    let seen = watch.seen();
-    let now = SystemTime::now();
-    let mut view = View { now: Timestamp::now(), ..View::default() };
-    let mut open = Vec::new();
-    for known in seen.uploads.values() {
-        let upload = &known.upload;
-        match upload.status() {
-            Status::Complete => view.complete += 1,
-            _ if upload.is_expired(now) => view.expired += 1,
-            status => {
-                view.finishing += usize::from(status == Status::Finishing);
-                view.moving += usize::from(known.changed.is_some_and(|at| at + MOVING >= now));
-                view.bytes += upload.offset();
-                view.announced += upload.total().unwrap_or(upload.offset());
-                open.push(known);
+async fn view(
+    State((_, watch)): State<(Uploads, Watch)>,
+    Query(wanted): Query<Wanted>,
+) -> Json<View> {
+    Json(watch.seen().view(&wanted))
+}
+
+impl Seen {
+    fn view(&self, wanted: &Wanted) -> View {
+        let now = SystemTime::now();
+        let mut view = View { now: Timestamp::now(), ..View::default() };
+        let mut open = Vec::new();
+        for known in self.uploads.values() {
+            let upload = &known.upload;
+            match upload.status() {
+                Status::Complete => view.complete += 1,
+                _ if upload.is_expired(now) => view.expired += 1,
+                status => {
+                    view.finishing += usize::from(status == Status::Finishing);
+                    view.moving += usize::from(known.changed.is_some_and(|at| at + MOVING >= now));
+                    view.bytes += upload.offset();
+                    view.announced += upload.total().unwrap_or(upload.offset());
+                    open.push(known);
+                }
             }
         }
+        view.open = open.len();
+        view.oldest = oldest(&open).map(Row::from);
+        let find = wanted.find.trim().to_lowercase();
+        open.retain(|known| known.contains(&find));
+        view.found = open.len();
+        open.sort_unstable_by_key(|known| known.moved());
+        if wanted.order == Order::Recent {
+            open.reverse();
+        }
+        let oldest = oldest(&open).filter(|oldest| {
+            !open.iter().take(ROWS).any(|known| known.upload.id == oldest.upload.id)
+        });
+        view.rows = open.iter().take(ROWS).copied().chain(oldest).map(Row::from).collect();
+        view.samples = self.samples.iter().cloned().collect();
+        view
     }
-    view.open = open.len();
-    view.oldest =
-        open.iter().min_by_key(|known| known.upload.created).map(|known| Row::from(*known));
-    open.sort_by_key(|known| std::cmp::Reverse((known.changed, known.upload.id)));
-    view.rows = open.into_iter().take(ROWS).map(Row::from).collect();
-    view.samples = seen.samples.iter().cloned().collect();
-    Json(view)
+}
+
+fn oldest<'a>(open: &[&'a Known]) -> Option<&'a Known> {
+    open.iter().copied().min_by_key(|known| (known.upload.created, known.upload.id))
 }
 
 async fn cancel(
@@ -300,9 +352,9 @@ const MOVING: Duration = Duration::from_secs(10);
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use tower_chunked_upload::{Event, Observer as _, Upload, UploadId};
+    use tower_chunked_upload::{Event, Observer as _, Owner, Upload, UploadId};
 
-    use super::{News, Seen, Watch};
+    use super::{News, Order, ROWS, Seen, View, Wanted, Watch};
 
     const SLOW: Duration = Duration::from_secs(47);
 
@@ -376,6 +428,53 @@ mod tests {
         seen.started = SystemTime::UNIX_EPOCH + Duration::from_micros(1_999_900);
         seen.learn(upload(seen.started, 300), listing());
         assert_eq!(seen.bytes, 300);
+    }
+
+    /// Has uploads 0 to `count - 1`, each of which is a second younger than the one before.
+    fn many(count: usize) -> Seen {
+        let mut seen = Seen::default();
+        let begun = seen.started - Duration::from_secs(count as u64);
+        for n in 0..count {
+            let mut upload = upload(begun + Duration::from_secs(n as u64), 1);
+            upload.raw_filename = format!("Film {n}.mov");
+            upload.owner = Some(Owner::new(format!("Owner{}", n % 2)));
+            seen.learn(upload, listing());
+        }
+        seen
+    }
+
+    fn names(view: &View) -> Vec<usize> {
+        let number = |name: &str| name[5..].trim_end_matches(".mov").parse().unwrap();
+        view.rows.iter().map(|row| number(&row.name)).collect()
+    }
+
+    #[test]
+    fn the_rows_are_ordered_and_the_oldest_is_always_there() {
+        let mut seen = many(250);
+        // The oldest one moves.
+        let oldest = seen.uploads.values_mut().min_by_key(|known| known.upload.created).unwrap();
+        oldest.changed = Some(SystemTime::now());
+        let view = seen.view(&Wanted::default());
+        let recent: Vec<_> = std::iter::once(0).chain((151..250).rev()).collect();
+        assert_eq!(names(&view), recent);
+        let view = seen.view(&Wanted { order: Order::Stalled, ..Wanted::default() });
+        assert_eq!(names(&view), (1..=ROWS).chain([0]).collect::<Vec<_>>());
+        assert_eq!((view.open, view.found), (250, 250));
+    }
+
+    #[test]
+    fn uploads_are_found_by_name_or_owner_without_regard_to_case() {
+        let seen = many(250);
+        let find = |find: &str| seen.view(&Wanted { find: find.into(), ..Wanted::default() });
+        assert_eq!(
+            names(&find(" film 24")),
+            [249, 248, 247, 246, 245, 244, 243, 242, 241, 240, 24]
+        );
+        let view = find("OWNER1");
+        assert_eq!((view.open, view.found, view.rows.len()), (250, 125, ROWS + 1));
+        assert_eq!(names(&view)[ROWS - 1..], [51, 1]);
+        assert_eq!(view.oldest.unwrap().name, "Film 0.mov");
+        assert_eq!(find("nothing").rows.len(), 0);
     }
 
     #[test]

@@ -23,6 +23,7 @@ import {
 } from "./support.mjs";
 
 const KB = 1000;
+const VIEW = "**/operator/view?*";
 
 describe("the operator's view", { timeout: 300_000 }, () => {
   let browser;
@@ -147,6 +148,72 @@ describe("the operator's view", { timeout: 300_000 }, () => {
     assert.equal(await page.locator("tr.moving").count(), 1);
   });
 
+  const names = () => page.locator("#rows .name").allTextContents();
+  const first = (name) => page.locator("#rows > tr:first-child .name").getByText(name, { exact: true });
+  const last = (name) => page.locator("#rows > tr:last-child .name").getByText(name, { exact: true });
+
+  test("among more uploads than are shown each one can be found", async () => {
+    await chunk("oldest.bin", { size: KB, total: 2 * KB, user: "ann" });
+    for (let n = 0; n < 102; n += 1) await chunk(`later ${n}.bin`, { size: KB, total: 2 * KB });
+    await go();
+    await page.getByText("101 of 103 are shown, the oldest among them.").waitFor();
+    await first("later 101.bin").waitFor();
+    await last("oldest.bin").waitFor();
+    const owner = (await row("oldest.bin").locator(".owner").textContent()).replace("of ", "");
+    await page.getByLabel("Last chunk").selectOption("least recent first");
+    await first("oldest.bin").waitFor();
+    await last("later 98.bin").waitFor();
+    await page.getByLabel("Name or owner").fill("LATER 101");
+    await last("later 101.bin").waitFor();
+    assert.deepEqual(await names(), ["later 101.bin"]);
+    await page.getByLabel("Name or owner").fill(owner);
+    await last("oldest.bin").waitFor();
+    assert.deepEqual(await names(), ["oldest.bin"]);
+    await page.getByLabel("Name or owner").fill("nothing has this");
+    await page.getByText("None has this in its name or owner.").waitFor();
+    await tile("open", "103");
+  });
+
+  test("the rows are in order, but do not move under the pointer", async () => {
+    const a = await chunk("a.bin", { size: 100 * KB, total: 400 * KB });
+    await chunk("b.bin", { size: 100 * KB, total: 400 * KB });
+    await go();
+    await row("b.bin").waitFor();
+    assert.deepEqual(await names(), ["b.bin", "a.bin"]);
+    await row("b.bin").hover();
+    await chunk("a.bin", { id: a, at: 100 * KB, size: 100 * KB, total: 400 * KB });
+    await row("a.bin").getByText("50%").waitFor();
+    assert.deepEqual(await names(), ["b.bin", "a.bin"]);
+    await page.mouse.move(0, 0);
+    await first("a.bin").waitFor();
+    assert.deepEqual(await names(), ["a.bin", "b.bin"]);
+  });
+
+  test("an answer to an older question is not shown after one to a newer", async () => {
+    await chunk("one.bin", { size: KB, total: 2 * KB });
+    await chunk("two.bin", { size: KB, total: 2 * KB });
+    await go();
+    await row("one.bin").waitFor();
+    const held = new Promise((resolve) => {
+      page.route(VIEW, async (route) => {
+        const find = new URL(route.request().url()).searchParams.get("find");
+        if (find === "one") resolve(route);
+        else if (find === "two") await route.continue();
+        else await route.fallback();
+      });
+    });
+    await page.getByLabel("Name or owner").fill("one");
+    const older = await held;
+    await page.getByLabel("Name or owner").fill("two");
+    await row("one.bin").waitFor({ state: "detached" });
+    const answer = page.waitForResponse((response) => response.url().includes("find=one"));
+    await older.continue();
+    await (await answer).finished();
+    // Whatever is drawn of it is drawn before the next answer is.
+    await page.waitForResponse((response) => response.url().includes("find=two"));
+    assert.deepEqual(await names(), ["two.bin"]);
+  });
+
   test("an upload is cancelled, after a question that can be answered with no", async () => {
     const id = await chunk("unwanted.bin", { size: KB, total: 2 * KB });
     await chunk("kept.bin", { size: KB, total: 2 * KB });
@@ -232,7 +299,7 @@ describe("the operator's view", { timeout: 300_000 }, () => {
     const id = await chunk("gone.bin", { size: KB, total: 2 * KB });
     await go();
     await button("Cancel", "gone.bin").click();
-    await page.route("**/operator/view", (route) => route.abort());
+    await page.route(VIEW, (route) => route.abort());
     await fetch(`${server.url}${CHUNKS}?upload_id=${id}`, { method: "DELETE" });
     await page.getByRole("button", { name: "Cancel it" }).click();
     await page.getByRole("status").getByText("It is not there any more.").waitFor();
