@@ -10,6 +10,11 @@ const SAMPLES = 300;
 const AVERAGE_OF = 10;
 /** In seconds, as for the server. */
 const LATELY = 10;
+const RECEIVED = {
+  open: "all received, not completed by its sender",
+  finishing: "all received, being saved",
+  interrupted: "all received, interrupted while it was being saved",
+};
 
 const page = {
   view: document.querySelector("#view"),
@@ -58,27 +63,30 @@ function draw(view) {
   const now = Date.parse(view.now);
   tiles(view, now);
   const { samples } = view;
-  plot("bytes", samples.map((sample) => sample.bytes), 1000, (count) => `${bytes(count)}/s`);
-  plot("open", samples.map((sample) => sample.open), 2, String);
+  plot("bytes", samples, 1000, (count) => `${bytes(count)}/s`);
+  plot("open", samples, 2, String);
   table(view, now);
   page.view.hidden = false;
 }
 
+function clock(date) {
+  return date.toLocaleTimeString("en-GB");
+}
+
 function tiles(view, now) {
   const { open, moving, finishing, complete, expired, oldest, samples } = view;
-  // The last second is not over yet.
   const last = samples.slice(-AVERAGE_OF).map((sample) => sample.bytes);
   const average = last.reduce((sum, count) => sum + count, 0) / Math.max(last.length, 1);
   const texts = {
     open,
     moving: `${moving} with a chunk in the last ${LATELY}\u00a0s`,
     bytes: bytes(view.bytes),
-    announced: `of ${bytes(view.announced)} in all`,
-    rate: `${bytes(last.at(-1) ?? 0)}/s`,
-    average: `${bytes(average)}/s over ${AVERAGE_OF}\u00a0s`,
+    announced: `of ${bytes(view.announced)} announced, unfinished uploads`,
+    average: `${bytes(average)}/s`,
+    second: `${bytes(last.at(-1) ?? 0)} in the last second`,
     age: oldest ? duration((now - Date.parse(oldest.created)) / 1000).replace("about ", "") : "–",
     complete,
-    finishing: finishing > 0 ? `${finishing} being saved` : "",
+    finishing: finishing > 0 ? `${finishing} being saved` : "until they expire",
     expired,
   };
   for (const [name, text] of Object.entries(texts)) {
@@ -91,8 +99,13 @@ function tiles(view, now) {
 }
 
 /** The axis goes up to `least` or higher. */
-function plot(name, values, least, words) {
+function plot(name, samples, least, words) {
   const figure = document.querySelector(`[data-plot=${name}]`);
+  const values = samples.map((sample) => sample[name]);
+  const since = samples.length < SAMPLES && samples[0] ? `since ${clock(new Date(samples[0].at))}` : "";
+  const caption = since && `, ${since}`;
+  const shown = figure.querySelector(".since");
+  if (shown.textContent !== caption) shown.textContent = caption;
   const most = Math.max(...values, 0);
   const top = roundUp(Math.max(most, least));
   const y = (value) => (100 - (value / top) * 100).toFixed(1);
@@ -104,7 +117,7 @@ function plot(name, values, least, words) {
   figure.querySelector(".area").setAttribute("d", area);
   const heights = figure.querySelectorAll(".heights span");
   for (const [n, value] of [top, top / 2, 0].entries()) heights[n].textContent = words(value);
-  const summary = `now ${words(values.at(-1) ?? 0)}, at most ${words(most)} in five minutes`;
+  const summary = `now ${words(values.at(-1) ?? 0)}, at most ${words(most)} ${since || "in five minutes"}`;
   figure.querySelector("svg").setAttribute("aria-label", summary);
 }
 
@@ -149,7 +162,8 @@ function newRow(upload) {
   const row = page.row.content.firstElementChild.cloneNode(true);
   const name = upload.name || NAMELESS;
   show(row.querySelector(".name"), "", name);
-  show(row.querySelector(".owner"), "of ", upload.owner ?? "nobody");
+  if (upload.owner === null) show(row.querySelector(".owner"), "no owner");
+  else show(row.querySelector(".owner"), "owner ", upload.owner);
   row.querySelector("progress").setAttribute("aria-label", `Progress of ${plain(name)}`);
   for (const [kind, act] of [["expire", expire], ["cancel", cancel]]) {
     const button = row.querySelector(`.${kind}`);
@@ -160,14 +174,16 @@ function newRow(upload) {
   return row;
 }
 
-function fill(row, { offset, total, created, changed, expires }, now) {
+function fill(row, { status, offset, total, created, changed, expires }, now) {
   const since = (time) => (now - Date.parse(time)) / 1000;
   const part = total ? offset / total : 0;
   row.classList.toggle("moving", changed !== null && since(changed) < LATELY);
-  const of = total === null ? "" : ` of ${bytes(total)}`;
-  showProgress(row.querySelector("progress"), part, bytes(offset) + of);
+  const of = `${bytes(offset)} of ${total === null ? "an unknown size" : bytes(total)}`;
+  const bar = row.querySelector("progress");
+  bar.hidden = total === null;
+  showProgress(bar, part, of);
   const texts = {
-    received: bytes(offset) + of + (total === null ? "" : ` · ${percent(part)}`),
+    received: received(status, offset, total, of),
     begun: ago(since(created)),
     changed: lastChunk(offset, changed, since),
     expires: expires === null ? "never" : `in ${duration(-since(expires)).replace("about ", "")}`,
@@ -176,6 +192,12 @@ function fill(row, { offset, total, created, changed, expires }, now) {
     const cell = row.querySelector(`.${name}`);
     if (cell.textContent !== text) cell.textContent = text;
   }
+}
+
+function received(status, offset, total, of) {
+  if (total === null) return of;
+  if (offset < total) return `${of} · ${percent(offset / total)}`;
+  return `${bytes(total)} · ${RECEIVED[status]}`;
 }
 
 function lastChunk(offset, changed, since) {

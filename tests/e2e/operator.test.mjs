@@ -93,17 +93,18 @@ describe("the operator's view", { timeout: 300_000 }, () => {
     const counted = async () => {
       await tile("open", "2");
       await tile("bytes", "150\u00a0kB");
-      await tile("announced", "of 500\u00a0kB in all");
+      await tile("announced", "of 500\u00a0kB announced, unfinished uploads");
       await tile("oldest", "one.bin");
       await tile("complete", "1");
+      await tile("finishing", "until they expire");
       await tile("expired", "0");
       await row("one.bin").getByText("100\u00a0kB of 400\u00a0kB · 25%").waitFor();
-      await row("one.bin").getByText("of nobody").waitFor();
+      await row("one.bin").getByText("no owner").waitFor();
     };
     await counted();
     await tile("moving", "2 with a chunk in the last 10\u00a0s");
     const owner = await row("two.bin").locator(".owner").textContent();
-    assert.match(owner, /^of [0-9a-f]{16}$/, "a digest and not the cookie");
+    assert.match(owner, /^owner [0-9a-f]{16}$/, "a digest and not the cookie");
 
     await server.stop("SIGKILL");
     await page.getByText("The server does not answer.").waitFor();
@@ -144,8 +145,63 @@ describe("the operator's view", { timeout: 300_000 }, () => {
     const times = await page.locator("[data-plot=bytes] .times").innerText();
     assert.match(times, /^5 min ago\s+2\.5 min ago\s+now$/);
     const label = await page.locator("[data-plot=bytes] svg").getAttribute("aria-label");
-    assert.match(label, /^now 0\sbytes\/s, at most \d+(\.\d)?\s[kM]B\/s in five minutes$/);
+    assert.match(label, /^now 0\sbytes\/s, at most \d+(\.\d)?\s[kM]B\/s since \d\d:\d\d:\d\d$/);
+    const caption = await page.locator("[data-plot=bytes] figcaption").textContent();
+    assert.match(caption, /^Speed, since \d\d:\d\d:\d\d$/);
     assert.equal(await page.locator("tr.moving").count(), 1);
+  });
+
+  /** Changes what the server answers when it is asked for the view. */
+  async function seenAs(change) {
+    await page.route(VIEW, async (route) => {
+      const response = await route.fetch();
+      const view = await response.json();
+      change(view);
+      await route.fulfill({ response, json: view });
+    });
+  }
+
+  test("the speed is that of ten seconds, and beside it stands the last one", async () => {
+    const bytes = [...Array(290).fill(9 * KB), ...Array(5).fill(0), ...Array(4).fill(20 * KB), 10 * KB];
+    await seenAs((view) => {
+      view.samples = bytes.map((count) => ({ at: view.now, bytes: count, open: 0 }));
+    });
+    await go();
+    await tile("average", "9\u00a0kB/s");
+    await tile("second", "10\u00a0kB in the last second");
+    const label = await page.locator("[data-plot=bytes] svg").getAttribute("aria-label");
+    assert.equal(label, "now 10\u00a0kB/s, at most 20\u00a0kB/s in five minutes");
+    assert.equal(await page.locator("[data-plot=bytes] figcaption").textContent(), "Speed");
+  });
+
+  test("what has arrived is told apart from what is complete, and from what has no known size", async () => {
+    await chunk("whole.bin", { size: 100 * KB });
+    const endless = { "Tus-Resumable": "1.0.0", "Upload-Defer-Length": "1", "Upload-Metadata": `filename ${btoa("endless.bin")}` };
+    const created = await fetch(`${server.url}/files`, { method: "POST", headers: endless });
+    const patch = { "Tus-Resumable": "1.0.0", "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream" };
+    const url = new URL(created.headers.get("Location"), server.url);
+    await go();
+    await row("endless.bin").locator(".changed").getByText("none yet").waitFor();
+    const sent = await fetch(url, { method: "PATCH", headers: patch, body: randomBytes(300 * KB) });
+    assert.equal(sent.status, 204);
+    const told = "100\u00a0kB · all received, not completed by its sender";
+    await row("whole.bin").getByText(told, { exact: true }).waitFor();
+    await row("endless.bin").getByText("300\u00a0kB of an unknown size", { exact: true }).waitFor();
+    assert.equal(await row("whole.bin").locator("progress").isVisible(), true);
+    assert.equal(await row("endless.bin").locator("progress").isVisible(), false);
+  });
+
+  test("a long name of the oldest one is not cut", async () => {
+    await chunk("Interview with the harbour master.mov", { size: KB, total: 2 * KB });
+    await go();
+    await tile("oldest", "Interview with the harbour master.mov");
+    const [needs, has] = await page
+      .locator("[data-tile=oldest]")
+      .evaluate(({ scrollWidth, scrollHeight, clientWidth, clientHeight }) => [
+        [scrollWidth, scrollHeight],
+        [clientWidth, clientHeight],
+      ]);
+    assert.deepEqual(needs, has);
   });
 
   const names = () => page.locator("#rows .name").allTextContents();
@@ -159,7 +215,7 @@ describe("the operator's view", { timeout: 300_000 }, () => {
     await page.getByText("101 of 103 are shown, the oldest among them.").waitFor();
     await first("later 101.bin").waitFor();
     await last("oldest.bin").waitFor();
-    const owner = (await row("oldest.bin").locator(".owner").textContent()).replace("of ", "");
+    const owner = (await row("oldest.bin").locator(".owner").textContent()).replace("owner ", "");
     await page.getByLabel("Last chunk").selectOption("least recent first");
     await first("oldest.bin").waitFor();
     await last("later 98.bin").waitFor();
