@@ -10,6 +10,10 @@ const SAMPLES = 300;
 const AVERAGE_OF = 10;
 /** In seconds, as for the server. */
 const LATELY = 10;
+/** How long an answer of the server may take, in milliseconds. */
+const PATIENCE = 5000;
+/** How long what an action has done is told, in milliseconds. */
+const READING = 10_000;
 const RECEIVED = {
   open: "all received, not completed by its sender",
   finishing: "all received, being saved",
@@ -21,6 +25,7 @@ const page = {
   acts: document.querySelector("#acts"),
   find: document.querySelector("#find"),
   order: document.querySelector("#order"),
+  title: document.querySelector("#rows-title"),
   notice: document.querySelector("#notice"),
   table: document.querySelector("table"),
   rows: document.querySelector("#rows"),
@@ -33,23 +38,28 @@ const page = {
 /* Requests */
 
 let looks = 0;
+let answered = null;
 
 async function look() {
   if (document.hidden) return;
   looks += 1;
   const number = looks;
   const wanted = new URLSearchParams({ find: page.find.value, order: page.order.value });
+  let view = null;
   try {
-    const response = await fetch(`${VIEW_PATH}?${wanted}`);
-    if (!response.ok) throw new Error(`status ${response.status}`);
-    const view = await response.json();
-    // What was asked later may be answered earlier.
-    if (number !== looks) return;
-    draw(view);
-    tell("");
+    const signal = AbortSignal.timeout(PATIENCE);
+    const response = await fetch(`${VIEW_PATH}?${wanted}`, { signal });
+    if (response.ok) view = await response.json();
   } catch {
-    tell("The server does not answer. This page goes on when it does.");
+    // The same as another answer than a view.
   }
+  // What was asked later may be answered earlier.
+  if (number !== looks) return;
+  if (view) {
+    answered = new Date();
+    draw(view);
+  }
+  setOld(!view);
 }
 
 async function keepLooking() {
@@ -67,6 +77,21 @@ function draw(view) {
   plot("open", samples, 2, String);
   table(view, now);
   page.view.hidden = false;
+}
+
+let lastFocus = null;
+
+/** Numbers that are not of this second must not look as if they were. */
+function setOld(isOld) {
+  const since = answered && `The server has not answered since ${clock(answered)}. What is shown is from then.`;
+  tell(isOld ? (since ?? "The server does not answer. This page goes on when it does.") : "");
+  if (page.table.inert === isOld) return;
+  const { activeElement } = document;
+  if (isOld) lastFocus = page.table.contains(activeElement) ? activeElement : null;
+  page.view.classList.toggle("old", isOld);
+  page.table.inert = isOld;
+  if (isOld && lastFocus) page.title.focus();
+  if (!isOld && activeElement === page.title) lastFocus?.focus();
 }
 
 function clock(date) {
@@ -206,17 +231,24 @@ function lastChunk(offset, changed, since) {
 }
 
 function remove(id, row) {
-  const hadFocus = row.contains(document.activeElement);
+  const focused = row.querySelector("button:focus");
   const next = row.nextElementSibling ?? row.previousElementSibling;
   row.remove();
   rows.delete(id);
-  if (hadFocus) next?.querySelector("button").focus();
+  if (focused) (next?.querySelector(`.${focused.className}`) ?? page.title).focus();
 }
 
 /* Actions */
 
+/** Asks, and gives whether the answer was `yes`; meanwhile the row may have gone. */
+async function ask(question) {
+  const isMeant = await isSure(question);
+  if (!page.table.contains(document.activeElement)) page.title.focus();
+  return isMeant;
+}
+
 async function cancel(upload) {
-  const isMeant = await isSure({
+  const isMeant = await ask({
     title: ["Cancel ", upload.name || NAMELESS, "?"],
     words: [`Its ${bytes(upload.offset)} are deleted at once, and its sender has to begin anew.`],
     yes: "Cancel it",
@@ -227,7 +259,7 @@ async function cancel(upload) {
 }
 
 async function expire(upload) {
-  const isMeant = await isSure({
+  const isMeant = await ask({
     title: ["Let ", upload.name || NAMELESS, " expire?"],
     words: ["It takes nothing more from now on, and the next clean-up removes it."],
     yes: "Expire it",
@@ -250,8 +282,12 @@ async function act(method, url, name, done) {
   await look();
 }
 
+let forgetting = null;
+
 function say(...text) {
   show(page.said, ...text);
+  clearTimeout(forgetting);
+  forgetting = setTimeout(() => page.said.replaceChildren(), READING);
 }
 
 function tell(text) {

@@ -107,7 +107,7 @@ describe("the operator's view", { timeout: 300_000 }, () => {
     assert.match(owner, /^owner [0-9a-f]{16}$/, "a digest and not the cookie");
 
     await server.stop("SIGKILL");
-    await page.getByText("The server does not answer.").waitFor();
+    await page.getByText("The server has not answered since").waitFor();
     await server.launch();
     await page.locator("#notice").waitFor({ state: "hidden" });
     await counted();
@@ -269,6 +269,77 @@ describe("the operator's view", { timeout: 300_000 }, () => {
     await page.waitForResponse((response) => response.url().includes("find=two"));
     assert.deepEqual(await names(), ["two.bin"]);
   });
+
+  test("what an action has done is told where it is seen, and not for ever", async () => {
+    for (let n = 0; n < 20; n += 1) await chunk(`${n}.bin`, { size: KB, total: 2 * KB });
+    await page.clock.install();
+    await go();
+    await last("0.bin").waitFor();
+    await button("Cancel", "0.bin").click();
+    await page.getByRole("button", { name: "Cancel it" }).click();
+    const said = page.getByRole("status").getByText("0.bin is cancelled.", { exact: true });
+    await said.waitFor();
+    const [scrolled, height] = await page.evaluate(() => [scrollY, innerHeight]);
+    assert.ok(scrolled > height / 2, "the page is scrolled");
+    const { y } = await said.boundingBox();
+    assert.ok(y >= 0 && y < 100, `told at ${y}`);
+    await page.clock.fastForward(10_000);
+    await said.waitFor({ state: "detached" });
+  });
+
+  test("after an action the focus is on the same button of the next row, or on the title", async () => {
+    for (const name of ["c.bin", "b.bin", "a.bin"]) await chunk(name, { size: KB, total: 2 * KB });
+    await go();
+    await last("c.bin").waitFor();
+    const focus = () =>
+      page.evaluate(() => document.activeElement.getAttribute("aria-label") ?? document.activeElement.id);
+    const act = async (label, name) => {
+      await button(label, name).focus();
+      await page.keyboard.press("Enter");
+      await page.getByRole("button", { name: `${label} it` }).focus();
+      await page.keyboard.press("Enter");
+      await row(name).waitFor({ state: "detached" });
+    };
+    await act("Cancel", "a.bin");
+    assert.equal(await focus(), "Cancel b.bin");
+    await act("Expire", "b.bin");
+    assert.equal(await focus(), "Expire c.bin");
+    // Somebody else ends the last one while the question is open.
+    await button("Cancel", "c.bin").focus();
+    await page.keyboard.press("Enter");
+    await page.getByRole("dialog").waitFor();
+    const id = await page.evaluate(async () => (await (await fetch("/operator/view")).json()).rows[0].id);
+    await fetch(`${server.url}/operator/uploads/${id}`, { method: "DELETE" });
+    await row("c.bin").waitFor({ state: "detached" });
+    await page.keyboard.press("Escape");
+    await page.waitForFunction(() => document.activeElement.id === "rows-title");
+    await chunk("d.bin", { size: KB, total: 2 * KB });
+    await act("Cancel", "d.bin");
+    assert.equal(await focus(), "rows-title");
+  });
+
+  for (const [how, answer] of [
+    ["refuses", (route) => route.abort()],
+    ["is silent", () => {}],
+    ["fails", (route) => route.fulfill({ status: 500 })],
+  ]) {
+    test(`while the server ${how}, what is shown is marked as old`, async () => {
+      await chunk("some.bin", { size: KB, total: 2 * KB });
+      await go();
+      await button("Cancel", "some.bin").focus();
+      await page.route(VIEW, answer);
+      const told = /^The server has not answered since \d\d:\d\d:\d\d\. What is shown is from then\.$/;
+      await page.getByRole("alert").getByText(told).waitFor();
+      assert.equal(await page.locator("#view.old").count(), 1);
+      assert.equal(await page.locator("table").evaluate((table) => table.inert), true);
+      await accessible(page);
+      await page.unroute(VIEW);
+      await page.locator("#notice").waitFor({ state: "hidden" });
+      assert.equal(await page.locator("#view.old").count(), 0);
+      assert.equal(await page.locator("table").evaluate((table) => table.inert), false);
+      await page.waitForFunction(() => document.activeElement.matches(".cancel"));
+    });
+  }
 
   test("an upload is cancelled, after a question that can be answered with no", async () => {
     const id = await chunk("unwanted.bin", { size: KB, total: 2 * KB });
