@@ -83,8 +83,10 @@ let lastFocus = null;
 
 /** Numbers that are not of this second must not look as if they were. */
 function setOld(isOld) {
-  const since = answered && `The server has not answered since ${clock(answered)}. What is shown is from then.`;
-  tell(isOld ? (since ?? "The server does not answer. This page goes on when it does.") : "");
+  const problem = answered
+    ? `The server has not answered since ${clock(answered)}. What is shown is from then.`
+    : "The server does not answer. This page goes on when it does.";
+  tell(isOld ? problem : "");
   if (page.table.inert === isOld) return;
   const { activeElement } = document;
   if (isOld) lastFocus = page.table.contains(activeElement) ? activeElement : null;
@@ -127,7 +129,8 @@ function tiles(view, now) {
 function plot(name, samples, least, words) {
   const figure = document.querySelector(`[data-plot=${name}]`);
   const values = samples.map((sample) => sample[name]);
-  const since = samples.length < SAMPLES && samples[0] ? `since ${clock(new Date(samples[0].at))}` : "";
+  const isWhole = samples.length === SAMPLES || samples.length === 0;
+  const since = isWhole ? "" : `since ${clock(new Date(samples[0].at))}`;
   const caption = since && `, ${since}`;
   const shown = figure.querySelector(".since");
   if (shown.textContent !== caption) shown.textContent = caption;
@@ -142,7 +145,8 @@ function plot(name, samples, least, words) {
   figure.querySelector(".area").setAttribute("d", area);
   const heights = figure.querySelectorAll(".heights span");
   for (const [n, value] of [top, top / 2, 0].entries()) heights[n].textContent = words(value);
-  const summary = `now ${words(values.at(-1) ?? 0)}, at most ${words(most)} ${since || "in five minutes"}`;
+  const now = words(values.at(-1) ?? 0);
+  const summary = `now ${now}, at most ${words(most)} ${since || "in five minutes"}`;
   figure.querySelector("svg").setAttribute("aria-label", summary);
 }
 

@@ -17,9 +17,9 @@ struct Refused {
     reason: String,
 }
 
-/// The route of the form. `app` has the layer and a handler for finished files, which answers with the
-/// `name` of the file and with `saved_as`, its name on the disk. Who comes back to the address of the
-/// answer is sent to the form.
+/// The route of the form. `app` has the layer and a handler for finished files, which answers with
+/// the `name` of the file and with `saved_as`, its name on the disk. Who comes back to the address
+/// of the answer is sent to the form.
 pub fn route(app: Router) -> MethodRouter {
     get(async || Redirect::to("/")).post(whole_file).with_state(app)
 }

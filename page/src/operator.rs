@@ -426,8 +426,8 @@ mod tests {
 
     #[test]
     fn an_upload_of_the_millisecond_of_the_start_is_since_the_start() {
-        let mut seen = Seen::default();
-        seen.started = SystemTime::UNIX_EPOCH + Duration::from_micros(1_999_900);
+        let started = SystemTime::UNIX_EPOCH + Duration::from_micros(1_999_900);
+        let mut seen = Seen { started, ..Seen::default() };
         seen.learn(upload(seen.started, 300), listing());
         assert_eq!(seen.bytes, 300);
     }
