@@ -3,26 +3,15 @@
 import { hasher } from "/checksum.js";
 import { isSure } from "/dialog.js";
 import { files, memory } from "/memory.js";
-import { Elsewhere, Uncancelled, Unreadable, explain } from "/problems.js";
-import {
-  CHUNK_PATH,
-  COMPLETE_PATH,
-  Refusal,
-  Unanswered,
-  randomKey,
-  request,
-  statusUrl,
-} from "/requests.js";
+import { Elsewhere, Uncancelled, explain } from "/problems.js";
+import { Rate } from "/rate.js";
+import { Refusal, Unanswered, request, statusUrl } from "/requests.js";
 import { Row } from "/rows.js";
 import { announce, notice } from "/speech.js";
+import { IS_OVER, Transfer } from "/transfer.js";
 import { bytes, percent } from "/words.js";
 
-const CHUNK_BYTES = chunkBytes(4 * 1024 * 1024);
 const LONGEST_WAIT_SECONDS = 30;
-// The application may copy a large file before it answers.
-const COMPLETION_SECONDS = 15 * 60;
-const STILL_CHECKING = "The server is still checking the file";
-const IS_OVER = ["already-complete", "answer-not-kept", "finishing"];
 const ELSEWHERE_SECONDS = 30;
 
 /** States in which the upload takes one of the places for files that are sent at a time. */
@@ -47,10 +36,7 @@ export class Upload {
   /** The upload was this page's, and another page has taken it over. */
   taken = false;
 
-  #hashed = 0;
-  #chunk = null;
-  #once = randomKey();
-  #session = { token: null, ended: false };
+  #transfer = new Transfer(this);
   #run = null;
   #wake = null;
   #announced = 0;
@@ -103,14 +89,14 @@ export class Upload {
     this.#rate.reset(this.shown);
     this.#announced = Math.max(this.#announced, Math.floor(this.part * 4));
     this.#say(`Sending ${this.name}, ${bytes(this.size)}.`);
-    this.#set("sending");
+    this.set("sending");
     this.#keepTrying(this.#run.signal);
   }
 
   pause() {
     this.#stop();
     this.shown = this.offset;
-    this.#set("paused");
+    this.set("paused");
     this.#say(`${this.name} paused at ${percent(this.part)}.`);
     this.#list.startNext();
   }
@@ -119,7 +105,7 @@ export class Upload {
     this.problem = null;
     this.taken = false;
     if (this.id) memory.claim(this.id);
-    this.#set("waiting");
+    this.set("waiting");
     this.#list.startNext();
   }
 
@@ -153,24 +139,22 @@ export class Upload {
   }
 
   async startOver() {
-    this.#set("cancelling");
+    this.set("cancelling");
     // Another page may have continued it.
-    const isOurs = this.id && !this.gone && !this.#isOthers();
+    const isOurs = this.id && !this.gone && !this.isOthers();
     if (isOurs) {
       memory.drop(this.id);
-      await request("DELETE", statusUrl(this.id), { session: this.#session }).catch(() => {});
+      await request("DELETE", statusUrl(this.id), { session: this.#transfer.session }).catch(() => {});
     }
     this.#forget();
-    this.#session = { token: null, ended: false };
     this.gone = false;
-    this.offset = this.shown = this.#hashed = this.#announced = 0;
-    this.#chunk = null;
+    this.offset = this.shown = this.#announced = 0;
     this.queue();
   }
 
   chooseFile() {
     this.problem = null;
-    if (this.state === "error") this.#set("unfinished");
+    if (this.state === "error") this.set("unfinished");
     this.#list.choose(this);
   }
 
@@ -182,9 +166,9 @@ export class Upload {
     if (this.state === "elsewhere") return;
     this.#stop();
     if (this.id) {
-      this.#set("cancelling");
+      this.set("cancelling");
       try {
-        await request("DELETE", statusUrl(this.id), { session: this.#session });
+        await request("DELETE", statusUrl(this.id), { session: this.#transfer.session });
       } catch (error) {
         if (error instanceof Refusal && IS_OVER.includes(error.code)) return this.#tooLate();
         if (!(error instanceof Refusal && [404, 410].includes(error.status))) {
@@ -227,14 +211,14 @@ export class Upload {
       this.taken = false;
       this.md5 = md5;
       this.saved = saved;
-      return this.#set("done");
+      return this.set("done");
     }
     if (offset > this.offset && this.#listed) this.#moved = Date.now();
     this.#listed = true;
     this.offset = this.shown = offset;
     this.expires = expires;
     const moves = Date.now() - this.#moved < ELSEWHERE_SECONDS * 1000;
-    this.#set(moves || this.taken ? "elsewhere" : "unfinished");
+    this.set(moves || this.taken ? "elsewhere" : "unfinished");
   }
 
   /** The server does not list it any more. */
@@ -247,7 +231,7 @@ export class Upload {
   /** The upload can no longer be cancelled; the list will show it as done. */
   #tooLate() {
     notice("“", this.name, "” is saved already, or just being saved.");
-    this.#set("unfinished");
+    this.set("unfinished");
     this.#list.refresh();
     this.#list.startNext();
   }
@@ -278,7 +262,7 @@ export class Upload {
     for (let failures = 0; ; ) {
       try {
         const before = this.offset;
-        await this.#transfer(signal, () => {
+        await this.#transfer.run(signal, () => {
           if (this.offset > before) failures = 0;
         });
         return;
@@ -296,7 +280,7 @@ export class Upload {
   /** An upload can be taken over by a newer request, or by a cancellation. */
   async #cause(error) {
     if (error.status !== 409 || !this.id) return error;
-    const asked = request("GET", statusUrl(this.id), { session: this.#session });
+    const asked = request("GET", statusUrl(this.id), { session: this.#transfer.session });
     return asked.then(
       () => new Elsewhere(),
       (newer) => (newer instanceof Refusal ? newer : new Elsewhere()),
@@ -311,7 +295,7 @@ export class Upload {
     let woken = false;
     while (!woken && !signal.aborted && Date.now() < until) {
       this.retryIn = Math.ceil((until - Date.now()) / 1000);
-      this.#set("retrying");
+      this.set("retrying");
       await new Promise((resolve) => {
         const timer = setTimeout(resolve, Math.min(1000, until - Date.now()));
         this.#wake = () => {
@@ -325,130 +309,13 @@ export class Upload {
     if (!signal.aborted) this.problem = null;
   }
 
-  async #transfer(signal, progressed) {
-    if (this.#isOthers()) throw new Elsewhere();
-    if (this.id) {
-      const session = this.#session;
-      const answer = await request("GET", statusUrl(this.id), { signal, session });
-      this.#take(answer);
-      if (answer.status === "complete") return this.#finished(await this.#digest(signal));
-      if (answer.status === "finishing") throw new Unanswered(STILL_CHECKING);
-    }
-    let surprises = 0;
-    while (!this.id || this.offset < this.size) {
-      try {
-        await this.#sendChunk(signal);
-        surprises = 0;
-        progressed();
-      } catch (error) {
-        if (!(error instanceof Refusal && Number.isInteger(error.offset) && this.id)) throw error;
-        if (++surprises > 3) throw error;
-        this.#take({ upload_id: this.id, offset: error.offset, expires: this.expires });
-      }
-    }
-    await this.#finish(signal);
-  }
-
-  async #sendChunk(signal) {
-    const start = this.offset;
-    const end = Math.min(start + CHUNK_BYTES, this.size);
-    await this.#hashTo(start, signal);
-    const { blob, hashing } = await this.#read(start, end, signal);
-
-    const form = new FormData();
-    if (this.id) form.append("upload_id", this.id);
-    form.append("file", blob, this.name);
-    const headers = end > start ? { "Content-Range": `bytes ${start}-${end - 1}/${this.size}` } : {};
-    // If the answer is lost, the same request gives the same upload.
-    if (!this.id) headers["Idempotency-Key"] = `"${this.#once}"`;
-    this.#set("sending");
-    const sent = request("POST", CHUNK_PATH, {
-      body: form,
-      headers,
-      session: this.#session,
-      signal,
-      onprogress: (loaded) => this.#show(Math.min(start + loaded, end)),
-    });
-    const [answer] = await Promise.all([sent, hashing]);
-    signal.throwIfAborted();
-    this.#chunk = null;
-    this.#take(answer);
-  }
-
-  /** A chunk that has to be sent again is neither read nor hashed again. */
-  async #read(start, end, signal) {
-    if (this.#chunk?.start === start && this.#chunk.end === end) return this.#chunk;
-    const buffer = await this.#bytes(start, end, signal);
-    const blob = new Blob([buffer]);
-    this.#chunk = { start, end, blob, hashing: this.#hash(start, end, buffer) };
-    return this.#chunk;
-  }
-
-  async #bytes(start, end, signal) {
-    let buffer;
-    try {
-      buffer = await this.file.slice(start, end).arrayBuffer();
-    } catch (error) {
-      throw new Unreadable(error.message);
-    }
-    signal.throwIfAborted();
-    if (buffer.byteLength !== end - start) throw new Unreadable("the file has become shorter");
-    return buffer;
-  }
-
-  #hash(start, end, buffer) {
-    if (end <= this.#hashed) return null;
-    const fresh = this.#hashed > start ? buffer.slice(this.#hashed - start) : buffer;
-    this.#hashed = end;
-    return hasher.update(this.key, fresh);
-  }
-
-  /** Hashes what the server already has and this page has not read yet. */
-  async #hashTo(offset, signal) {
-    while (this.#hashed < offset) {
-      this.checked = this.#hashed / offset;
-      this.#set("checking");
-      const start = this.#hashed;
-      const end = Math.min(start + CHUNK_BYTES, offset);
-      await this.#hash(start, end, await this.#bytes(start, end, signal));
-      signal.throwIfAborted();
-      this.#rate.reset(this.shown);
-    }
-  }
-
-  async #digest(signal) {
-    await this.#hashTo(this.size, signal);
-    return hasher.digest(this.key);
-  }
-
-  async #finish(signal) {
-    const md5 = await this.#digest(signal);
-    this.#set("finishing");
-    const body = new URLSearchParams({ upload_id: this.id, md5 });
-    try {
-      const options = { body, session: this.#session, signal, stallSeconds: COMPLETION_SECONDS };
-      const answer = await request("POST", COMPLETE_PATH, options);
-      this.#finished(md5, answer);
-    } catch (error) {
-      // Nobody works on it any more, perhaps after a crash: it is completed again.
-      if (error.code === "not-completing") throw new Unanswered(error.message);
-      // The response to an earlier attempt may have been lost, or may still be pending.
-      if (!(error instanceof Refusal && IS_OVER.includes(error.code))) throw error;
-      const session = this.#session;
-      const { status } = await request("GET", statusUrl(this.id), { signal, session });
-      if (status === "finishing") throw new Unanswered(STILL_CHECKING);
-      if (status !== "complete") throw error;
-      this.#finished(md5);
-    }
-  }
-
-  #finished(md5, answer) {
+  finished(md5, answer) {
     this.md5 = md5;
     this.saved = typeof answer?.saved_as === "string" ? answer.saved_as : null;
     memory.drop(this.id);
     hasher.forget(this.key).catch(() => {});
     this.file = null;
-    this.#set("done");
+    this.set("done");
     this.#say(`${this.name} is done.`);
     if (!this.saved) this.#list.refresh();
     this.#list.startNext();
@@ -462,14 +329,14 @@ export class Upload {
     this.gone = gone;
     if (gone) memory.drop(this.id);
     this.shown = this.offset;
-    this.#set(elsewhere ? "elsewhere" : "error");
+    this.set(elsewhere ? "elsewhere" : "error");
     this.#say(elsewhere ? `${this.name}: ${words}` : `${this.name} stopped. ${words}`);
     this.#list.startNext();
   }
 
   /* Bookkeeping */
 
-  #take(answer) {
+  take(answer) {
     const { upload_id, offset, expires } = answer ?? {};
     if (!upload_id || !Number.isInteger(offset) || offset < 0 || offset > this.size) {
       throw new Error("the server's answer makes no sense");
@@ -484,17 +351,22 @@ export class Upload {
     this.id = upload_id;
     this.offset = offset;
     this.expires = expires;
-    if (this.#isOthers()) throw new Elsewhere();
+    if (this.isOthers()) throw new Elsewhere();
     const { id, name, size, lastModified, begun } = this;
     memory.keep({ id, name, size, lastModified, offset, expires, begun });
-    this.#show(offset);
+    this.show(offset);
   }
 
-  #isOthers() {
+  /** The time in which it only reads is not that of the transfer. */
+  restartRate() {
+    this.#rate.reset(this.shown);
+  }
+
+  isOthers() {
     return this.taken || (this.id !== null && memory.isOthers(this.id));
   }
 
-  #show(position) {
+  show(position) {
     this.shown = position;
     this.#rate.note(position);
     const quarter = Math.floor(this.part * 4);
@@ -518,7 +390,7 @@ export class Upload {
 
   #forget() {
     this.id = null;
-    this.#once = randomKey();
+    this.#transfer = new Transfer(this);
     hasher.forget(this.key).catch(() => {});
   }
 
@@ -527,36 +399,9 @@ export class Upload {
     this.#wake?.();
   }
 
-  #set(state) {
+  set(state) {
     this.state = state;
     this.row.render();
     this.#list.moved();
   }
-}
-
-/** Bytes per second over the last few seconds. */
-class Rate {
-  static WINDOW = 6000;
-  #notes = [];
-
-  reset(position) {
-    this.#notes = [[performance.now(), position]];
-  }
-
-  note(position) {
-    const now = performance.now();
-    this.#notes.push([now, position]);
-    while (now - this.#notes[0][0] > Rate.WINDOW && this.#notes.length > 2) this.#notes.shift();
-  }
-
-  get value() {
-    const [from, to] = [this.#notes[0], this.#notes.at(-1)];
-    if (!from || to[0] - from[0] < 500) return 0;
-    return Math.max(0, ((to[1] - from[1]) * 1000) / (to[0] - from[0]));
-  }
-}
-
-function chunkBytes(fallback) {
-  const asked = Number(new URLSearchParams(location.search).get("chunk"));
-  return Number.isInteger(asked) && asked > 0 ? asked : fallback;
 }

@@ -1,0 +1,149 @@
+// How the bytes of an upload get to the server, and its checksum with them.
+
+import { hasher } from "/checksum.js";
+import { Elsewhere, Unreadable } from "/problems.js";
+import { CHUNK_PATH, COMPLETE_PATH, Refusal, Unanswered, randomKey, request, statusUrl } from "/requests.js";
+
+const CHUNK_BYTES = chunkBytes(4 * 1024 * 1024);
+// The application may copy a large file before it answers.
+const COMPLETION_SECONDS = 15 * 60;
+const STILL_CHECKING = "The server is still checking the file";
+export const IS_OVER = ["already-complete", "answer-not-kept", "finishing"];
+
+/** What is known of one upload on the server; starting over begins with another one. */
+export class Transfer {
+  session = { token: null, ended: false };
+  #upload;
+  #hashed = 0;
+  #chunk = null;
+  #once = randomKey();
+
+  constructor(upload) {
+    this.#upload = upload;
+  }
+
+  async run(signal, progressed) {
+    const upload = this.#upload;
+    if (upload.isOthers()) throw new Elsewhere();
+    if (upload.id) {
+      const { session } = this;
+      const answer = await request("GET", statusUrl(upload.id), { signal, session });
+      upload.take(answer);
+      if (answer.status === "complete") return upload.finished(await this.#digest(signal));
+      if (answer.status === "finishing") throw new Unanswered(STILL_CHECKING);
+    }
+    let surprises = 0;
+    while (!upload.id || upload.offset < upload.size) {
+      try {
+        await this.#sendChunk(signal);
+        surprises = 0;
+        progressed();
+      } catch (error) {
+        const { id, expires } = upload;
+        if (!(error instanceof Refusal && Number.isInteger(error.offset) && id)) throw error;
+        if (++surprises > 3) throw error;
+        upload.take({ upload_id: id, offset: error.offset, expires });
+      }
+    }
+    await this.#finish(signal);
+  }
+
+  async #sendChunk(signal) {
+    const upload = this.#upload;
+    const { id, name, size, offset: start } = upload;
+    const end = Math.min(start + CHUNK_BYTES, size);
+    await this.#hashTo(start, signal);
+    const { blob, hashing } = await this.#read(start, end, signal);
+
+    const form = new FormData();
+    if (id) form.append("upload_id", id);
+    form.append("file", blob, name);
+    const headers = end > start ? { "Content-Range": `bytes ${start}-${end - 1}/${size}` } : {};
+    // If the answer is lost, the same request gives the same upload.
+    if (!id) headers["Idempotency-Key"] = `"${this.#once}"`;
+    upload.set("sending");
+    const sent = request("POST", CHUNK_PATH, {
+      body: form,
+      headers,
+      session: this.session,
+      signal,
+      onprogress: (loaded) => upload.show(Math.min(start + loaded, end)),
+    });
+    const [answer] = await Promise.all([sent, hashing]);
+    signal.throwIfAborted();
+    this.#chunk = null;
+    upload.take(answer);
+  }
+
+  /** A chunk that has to be sent again is neither read nor hashed again. */
+  async #read(start, end, signal) {
+    if (this.#chunk?.start === start && this.#chunk.end === end) return this.#chunk;
+    const buffer = await this.#bytes(start, end, signal);
+    const blob = new Blob([buffer]);
+    this.#chunk = { start, end, blob, hashing: this.#hash(start, end, buffer) };
+    return this.#chunk;
+  }
+
+  async #bytes(start, end, signal) {
+    let buffer;
+    try {
+      buffer = await this.#upload.file.slice(start, end).arrayBuffer();
+    } catch (error) {
+      throw new Unreadable(error.message);
+    }
+    signal.throwIfAborted();
+    if (buffer.byteLength !== end - start) throw new Unreadable("the file has become shorter");
+    return buffer;
+  }
+
+  #hash(start, end, buffer) {
+    if (end <= this.#hashed) return null;
+    const fresh = this.#hashed > start ? buffer.slice(this.#hashed - start) : buffer;
+    this.#hashed = end;
+    return hasher.update(this.#upload.key, fresh);
+  }
+
+  /** Hashes what the server already has and this page has not read yet. */
+  async #hashTo(offset, signal) {
+    while (this.#hashed < offset) {
+      this.#upload.checked = this.#hashed / offset;
+      this.#upload.set("checking");
+      const start = this.#hashed;
+      const end = Math.min(start + CHUNK_BYTES, offset);
+      await this.#hash(start, end, await this.#bytes(start, end, signal));
+      signal.throwIfAborted();
+      this.#upload.restartRate();
+    }
+  }
+
+  async #digest(signal) {
+    await this.#hashTo(this.#upload.size, signal);
+    return hasher.digest(this.#upload.key);
+  }
+
+  async #finish(signal) {
+    const md5 = await this.#digest(signal);
+    this.#upload.set("finishing");
+    const body = new URLSearchParams({ upload_id: this.#upload.id, md5 });
+    try {
+      const options = { body, session: this.session, signal, stallSeconds: COMPLETION_SECONDS };
+      const answer = await request("POST", COMPLETE_PATH, options);
+      this.#upload.finished(md5, answer);
+    } catch (error) {
+      // Nobody works on it any more, perhaps after a crash: it is completed again.
+      if (error.code === "not-completing") throw new Unanswered(error.message);
+      // The response to an earlier attempt may have been lost, or may still be pending.
+      if (!(error instanceof Refusal && IS_OVER.includes(error.code))) throw error;
+      const session = this.session;
+      const { status } = await request("GET", statusUrl(this.#upload.id), { signal, session });
+      if (status === "finishing") throw new Unanswered(STILL_CHECKING);
+      if (status !== "complete") throw error;
+      this.#upload.finished(md5);
+    }
+  }
+}
+
+function chunkBytes(fallback) {
+  const asked = Number(new URLSearchParams(location.search).get("chunk"));
+  return Number.isInteger(asked) && asked > 0 ? asked : fallback;
+}
