@@ -2,14 +2,16 @@
 // of them at once.
 
 import { isSure } from "/dialog.js";
+import { heldElsewhere } from "/locks.js";
 import { memory } from "/memory.js";
 import { LIST_PATH, request } from "/requests.js";
 import { notice } from "/speech.js";
-import { ACTIVE, Upload } from "/upload.js";
+import { ACTIVE, GOING, Upload } from "/upload.js";
 import { bytes, duration, percent, showProgress } from "/words.js";
 
 const AT_ONCE = 2;
-const GOING = [...ACTIVE, "waiting", "paused"];
+/** States of an upload that the server should list. */
+const LISTED = ["unfinished", "elsewhere", "waiting", "paused"];
 
 const page = {
   section: document.querySelector("#uploads"),
@@ -122,34 +124,39 @@ function startNext() {
 export async function refresh() {
   if (document.hidden) return;
   const before = removals;
+  // One that gets its id meanwhile may be missing in the answer.
+  const expected = [...uploads].filter(({ id }) => id);
   let listed;
+  let held;
   try {
     listed = await request("GET", LIST_PATH);
+    held = await heldElsewhere();
   } catch {
     return; // What this browser remembers is shown all the same.
   }
   if (removals > before) return; // It may list what is gone by now.
   const hidden = memory.hidden();
-  for (const upload of [...uploads]) {
-    const isListed = listed.some(({ id }) => id === upload.id);
-    if (["unfinished", "elsewhere"].includes(upload.state) && upload.id && !isListed) upload.lose();
+  const ids = new Set(listed.map(({ id }) => id));
+  for (const upload of expected) {
+    if (LISTED.includes(upload.state) && upload.id && !ids.has(upload.id)) upload.lose();
   }
   for (const item of listed) {
     const known = list.find(item.id);
-    if (known) known.learn(item);
+    const isHeld = held.has(item.id);
+    if (known) known.learn(item, isHeld);
     else if (leftToOthers.has(item.id) && item.status !== "complete") continue;
-    else if (!hidden.delete(item.id)) addListed(item);
+    else if (!hidden.delete(item.id)) addListed(item, isHeld);
   }
   hidden.forEach((id) => memory.unhide(id));
   showAll();
 }
 
-function addListed(item) {
+function addListed(item, isHeld) {
   const size = item.total ?? item.offset;
   const record = { ...item, size, lastModified: null, begun: Date.parse(item.created) };
   const upload = new Upload(list, { record });
   uploads.add(upload);
-  upload.learn(item);
+  upload.learn(item, isHeld);
 }
 
 /** Goes on at once where it waits for the network. */
@@ -185,8 +192,8 @@ function showAll() {
   showOverall(counted);
 }
 
-function canGoOn({ state, kept }) {
-  return state === "paused" || (state === "unfinished" && kept !== null);
+function canGoOn({ state, file, kept }) {
+  return state === "paused" || (state === "unfinished" && (file ?? kept) !== null);
 }
 
 function showOverall({ active, waiting }) {

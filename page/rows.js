@@ -12,6 +12,7 @@ const TONES = {
   paused: "quiet",
   cancelling: "quiet",
   unfinished: "quiet",
+  ended: "quiet",
   retrying: "warn",
   done: "good",
   error: "bad",
@@ -64,7 +65,8 @@ export class Row {
   render() {
     const { state, md5 } = this.#upload;
     this.element.dataset.state = state;
-    this.element.dataset.tone = TONES[state] ?? "busy";
+    const isStill = state === "elsewhere" && this.#upload.held && !this.#upload.moves;
+    this.element.dataset.tone = isStill ? "quiet" : (TONES[state] ?? "busy");
     this.#parts.md5.hidden = !md5;
     this.#parts.code.textContent = md5 ?? "";
     this.#buttons();
@@ -92,7 +94,7 @@ export class Row {
   }
 
   #words() {
-    const { state, shown, size, part, rate, checked, problem, retryIn, saved, taken } = this.#upload;
+    const { state, shown, size, part, rate, checked, problem, retryIn, saved } = this.#upload;
     const amount = `${bytes(shown)} of ${bytes(size)}`;
     switch (state) {
       case "waiting":
@@ -111,10 +113,10 @@ export class Row {
         return [`Paused at ${percent(part)}`, amount];
       case "unfinished":
         return [`Unfinished, ${percent(part)} sent`, this.#howToGoOn()];
-      case "elsewhere": {
-        const where = taken ? "Another tab or window has taken it over" : "Another tab or window sends it";
-        return [`Sending elsewhere, ${percent(part)}`, `${where}. You can continue here instead.`];
-      }
+      case "elsewhere":
+        return [this.#whoseItIs(), `${this.#whereItIs()}. You can continue here instead.`];
+      case "ended":
+        return [problem, this.#upload.words];
       case "cancelling":
         return ["Cancelling", ""];
       case "done":
@@ -124,8 +126,20 @@ export class Row {
     }
   }
 
+  #whoseItIs() {
+    const { held, moves, part } = this.#upload;
+    return `${held && !moves ? "Held by another tab" : "Sending elsewhere"}, ${percent(part)}`;
+  }
+
+  #whereItIs() {
+    const { held, moves, taken } = this.#upload;
+    if (taken) return "Another tab or window has taken it over";
+    return held && !moves ? "It is paused there, or slow" : "Another tab or window sends it";
+  }
+
   #howToGoOn() {
-    const { kept } = this.#upload;
+    const { file, kept } = this.#upload;
+    if (file) return "The tab that had taken it over has let it go.";
     if (!kept) return "Choose the same file again to go on.";
     return kept.handle
       ? "Your browser may ask you whether this page can read the file again."
@@ -144,9 +158,10 @@ export class Row {
       sending: { main: pause, stop: cancel },
       retrying: { main: pause, extra: ["Try now", () => upload.tryNow()], stop: cancel },
       paused: { main: ["Resume", () => upload.queue()], stop: cancel },
-      unfinished: upload.kept
+      unfinished: (upload.file ?? upload.kept)
         ? { main: ["Resume", () => upload.goOn()], extra: chooseFile, stop: cancel }
         : { main: chooseFile, stop: cancel },
+      ended: { main: ["Start over", () => upload.startOver()], stop: hide },
       // What another page carries is never cancelled from here.
       elsewhere: { main: ["Continue here", () => upload.goOn()], stop: hide },
       done: { stop: hide },

@@ -2,6 +2,7 @@
 
 import { hasher } from "/checksum.js";
 import { isSure } from "/dialog.js";
+import { heldElsewhere, hold } from "/locks.js";
 import { files, memory } from "/memory.js";
 import { Elsewhere, Uncancelled, explain } from "/problems.js";
 import { Rate } from "/rate.js";
@@ -16,6 +17,8 @@ const ELSEWHERE_SECONDS = 30;
 
 /** States in which the upload takes one of the places for files that are sent at a time. */
 export const ACTIVE = ["checking", "sending", "retrying", "finishing"];
+/** States in which this page carries the upload. */
+export const GOING = [...ACTIVE, "waiting", "paused"];
 
 /** `list` is the list that the upload is in: what it needs of the others. */
 export class Upload {
@@ -24,6 +27,8 @@ export class Upload {
   key = Upload.#keys++;
   state = "waiting";
   problem = null;
+  /** What more there is to say of an upload that has ended. */
+  words = null;
   remedy = null;
   gone = false;
   md5 = null;
@@ -35,6 +40,10 @@ export class Upload {
   kept = null;
   /** The upload was this page's, and another page has taken it over. */
   taken = false;
+  /** Another tab of this browser carries it. */
+  held = false;
+  /** Another page sends bytes of it. */
+  moves = false;
 
   #transfer = new Transfer(this);
   #run = null;
@@ -42,6 +51,7 @@ export class Upload {
   #announced = 0;
   #listed = false;
   #moved = 0;
+  #lock = null;
   #rate = new Rate();
   #list;
 
@@ -142,7 +152,7 @@ export class Upload {
     this.set("cancelling");
     // Another page may have continued it.
     const isOurs = this.id && !this.gone && !this.isOthers();
-    if (isOurs) {
+    if (isOurs && !(await this.#isHeldElsewhere())) {
       memory.drop(this.id);
       await request("DELETE", statusUrl(this.id), { session: this.#transfer.session }).catch(() => {});
     }
@@ -161,9 +171,11 @@ export class Upload {
   /** Removes the upload from the server as well, after a question if bytes would be lost. */
   async cancel() {
     if (this.hasBytes && !(await this.#mayLoseBytes())) return;
+    const isHeld = await this.#isHeldElsewhere();
     // It has gone on while the user was asked.
     if (this.state === "done") return notice("“", this.name, "” is saved already.");
     if (this.state === "elsewhere") return;
+    if (isHeld) return this.#leaveTo({ isHeld });
     this.#stop();
     if (this.id) {
       this.set("cancelling");
@@ -182,9 +194,14 @@ export class Upload {
   }
 
   #mayLoseBytes() {
+    const amount = bytes(Math.max(this.offset, this.shown));
+    const isListed = this.state === "unfinished";
+    const mayBeElsewhere = isListed
+      ? "If another tab or device is still sending it, that ends too. "
+      : "";
     return isSure({
       title: ["Cancel “", this.name, "”?"],
-      words: [`The server deletes the ${bytes(Math.max(this.offset, this.shown))} that it has.`],
+      words: [`${mayBeElsewhere}The server deletes the ${amount} that it has.`],
       yes: "Cancel it",
       no: "Keep it",
     });
@@ -193,39 +210,69 @@ export class Upload {
   /** Another page was told to send the upload: this one must not take it back by itself. */
   yield() {
     // An upload that is being completed cannot be taken over.
-    const isLeft = ["unfinished", "elsewhere", "finishing", "cancelling", "done"];
+    const isLeft = ["unfinished", "elsewhere", "finishing", "cancelling", "ended", "done"];
     if (isLeft.includes(this.state)) return;
     this.#stop();
     this.#fail(new Elsewhere());
   }
 
-  /** The server's status of an upload that is not this page's at the moment. */
-  learn({ offset, expires, status, md5, saved_as: saved }) {
+  /** The server's status of an upload; whether another tab `isHeld` matters if this one does not send. */
+  learn({ offset, expires, status, md5, saved_as: saved }, isHeld) {
     if (this.state === "done" && saved && !this.saved) {
       this.saved = saved;
       this.row.render();
     }
-    if (this.state !== "unfinished" && this.state !== "elsewhere") return;
+    if (!["unfinished", "elsewhere", "waiting", "paused"].includes(this.state)) return;
     if (status === "complete") {
+      this.#stop();
       memory.drop(this.id);
       this.taken = false;
       this.md5 = md5;
       this.saved = saved;
       return this.set("done");
     }
+    if (GOING.includes(this.state)) return;
     if (offset > this.offset && this.#listed) this.#moved = Date.now();
     this.#listed = true;
     this.offset = this.shown = offset;
     this.expires = expires;
-    const moves = Date.now() - this.#moved < ELSEWHERE_SECONDS * 1000;
-    this.set(moves || this.taken ? "elsewhere" : "unfinished");
+    this.#leaveTo({ isHeld });
+  }
+
+  /** Shows who carries the upload, if that is not this page. */
+  #leaveTo({ isHeld }) {
+    if (this.held && !isHeld) {
+      // That tab was closed, or has let go of it.
+      this.taken = false;
+      this.#moved = 0;
+    }
+    this.held = isHeld;
+    this.moves = Date.now() - this.#moved < ELSEWHERE_SECONDS * 1000;
+    this.set(isHeld || this.moves || this.taken ? "elsewhere" : "unfinished");
+  }
+
+  async #isHeldElsewhere() {
+    return this.id !== null && (await heldElsewhere()).has(this.id);
   }
 
   /** The server does not list it any more. */
   lose() {
-    if (this.taken) return this.#fail(new Refusal(404));
+    const wasHere = this.file || this.taken;
+    if (wasHere) return this.#end("Cancelled in another tab", "Start over sends it again.");
     memory.drop(this.id);
     this.remove();
+  }
+
+  /** It is over without a fault. */
+  #end(problem, words) {
+    this.#stop();
+    memory.drop(this.id);
+    this.gone = true;
+    this.taken = false;
+    Object.assign(this, { problem, words });
+    this.#say(`${this.name}: ${problem}.`);
+    this.set("ended");
+    this.#list.startNext();
   }
 
   /** The upload can no longer be cancelled; the list will show it as done. */
@@ -252,6 +299,7 @@ export class Upload {
   remove() {
     this.#stop();
     this.#forget();
+    this.#lock?.release();
     this.row.remove();
     this.#list.removed(this);
   }
@@ -324,6 +372,9 @@ export class Upload {
   #fail(error) {
     const { words, remedy = null, gone = false, elsewhere = false } = explain(error);
     this.taken = elsewhere;
+    this.held = false;
+    if (elsewhere) this.#moved = Date.now();
+    this.moves = elsewhere;
     this.problem = words;
     this.remedy = remedy;
     this.gone = gone;
@@ -349,6 +400,7 @@ export class Upload {
       if (offset < this.size) files.keep(upload_id, this.file, expires);
     }
     this.id = upload_id;
+    this.#holdLock();
     this.offset = offset;
     this.expires = expires;
     if (this.isOthers()) throw new Elsewhere();
@@ -399,8 +451,22 @@ export class Upload {
     this.#wake?.();
   }
 
+  /** Other tabs see by the lock that this one carries the upload. */
+  #holdLock() {
+    const id = this.id && GOING.includes(this.state) ? this.id : null;
+    if (id === (this.#lock?.id ?? null)) return;
+    this.#lock?.release();
+    this.#lock = id && hold(id, () => this.#loseLock());
+  }
+
+  #loseLock() {
+    this.yield();
+    this.held = true;
+  }
+
   set(state) {
     this.state = state;
+    this.#holdLock();
     this.row.render();
     this.#list.moved();
   }

@@ -47,13 +47,14 @@ fn file<T: IntoResponse>(kind: &'static str, text: T) -> impl IntoResponse + use
 }
 
 /// `page.js` is the first one, and imports the others.
-const SCRIPTS: [(&str, &str); 14] = [
+const SCRIPTS: [(&str, &str); 15] = [
     ("/page.js", include_str!("../page.js")),
     ("/list.js", include_str!("../list.js")),
     ("/upload.js", include_str!("../upload.js")),
     ("/transfer.js", include_str!("../transfer.js")),
     ("/rate.js", include_str!("../rate.js")),
     ("/rows.js", include_str!("../rows.js")),
+    ("/locks.js", include_str!("../locks.js")),
     ("/requests.js", include_str!("../requests.js")),
     ("/memory.js", include_str!("../memory.js")),
     ("/problems.js", include_str!("../problems.js")),

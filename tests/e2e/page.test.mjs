@@ -562,6 +562,129 @@ describe("the demo page", { timeout: 560_000 }, () => {
     await sameBytes((await server.saved())[0], file);
   });
 
+  test("what another tab holds is not cancelled here, though nothing of it moves", async () => {
+    const name = "still.bin";
+    const file = await randomFile(folder, name, 24 * MIB);
+    await visit.go("?chunk=1048576");
+    await visit.throttle(2 * MIB);
+    await visit.choose(file);
+    await visit.acknowledged(name, MIB);
+    await visit.button("Pause", name).click();
+    await visit.reaches(name, "paused");
+
+    const other = await visit.anotherTab();
+    await other.go();
+    await other.row(name).getByText(/^Held by another tab, \d+%$/).waitFor();
+    assert.equal(await other.row(name).getAttribute("data-tone"), "quiet");
+    assert.equal(await other.button("Cancel", name).count(), 0);
+    await other.button("Continue here", name).waitFor();
+    await visit.throttle(1);
+    await visit.button("Resume", name).click();
+    await visit.reaches(name, "sending");
+    await other.page.waitForResponse("**/api/uploads");
+    assert.equal(await other.button("Cancel", name).count(), 0);
+
+    // The lock ends with the tab.
+    await visit.page.close();
+    await other.reaches(name, "unfinished");
+    await other.button("Cancel", name).waitFor();
+  });
+
+  test("an upload that another tab has begun to send meanwhile is not cancelled", async () => {
+    const name = "meanwhile.bin";
+    const file = await randomFile(folder, name, 8 * MIB);
+    await visit.go("?chunk=1048576");
+    await visit.throttle(2 * MIB);
+    await visit.choose(file);
+    await visit.acknowledged(name, MIB);
+    await visit.button("Pause", name).click();
+    await visit.reaches(name, "paused");
+    await visit.page.reload();
+    await visit.reaches(name, "unfinished");
+    const other = await visit.anotherTab();
+    await other.go();
+    await other.reaches(name, "unfinished");
+    const deleted = [];
+    other.page.on("request", (request) => {
+      if (request.method() === "DELETE") deleted.push(request.url());
+    });
+    // From now on the list does not tell it.
+    await other.page.route("**/api/uploads", () => {});
+    await other.button("Cancel", name).click();
+    const words = /^If another tab or device is still sending it, that ends too\. The server deletes the [\d.]+\sMB that it has\.$/;
+    await other.page.getByRole("dialog").getByText(words).waitFor();
+    await visit.throttle(1);
+    await visit.button("Resume", name).click();
+    await visit.row(name).and(visit.page.locator("[data-state=checking], [data-state=sending]")).waitFor();
+    await other.page.getByRole("button", { name: "Cancel it" }).click();
+    await other.reaches(name, "elsewhere");
+    assert.deepEqual(deleted, []);
+  });
+
+  test("what is cancelled in another tab is told quietly, and can start over", async () => {
+    const name = "away.bin";
+    const file = await randomFile(folder, name, 8 * MIB);
+    await visit.go("?chunk=1048576");
+    await visit.throttle(2 * MIB);
+    await visit.choose(file);
+    await visit.acknowledged(name, MIB);
+    await visit.button("Pause", name).click();
+    await visit.reaches(name, "paused");
+    const { id } = await visit.remembered(name);
+    await visit.context.request.delete(`${server.url}${CHUNKS}?upload_id=${id}`);
+    await visit.row(name).getByText("Cancelled in another tab", { exact: true }).waitFor();
+    assert.equal(await visit.row(name).getAttribute("data-tone"), "quiet");
+    assert.equal(await visit.remembered(name), undefined);
+    await visit.throttle(NO_LIMIT);
+    await visit.button("Start over", name).click();
+    await visit.reaches(name, "done");
+    await sameBytes((await server.saved())[0], file);
+  });
+
+  test("what is paused here and completed elsewhere is done here as well", async () => {
+    const name = "both.bin";
+    const mimeType = "application/octet-stream";
+    const whole = randomBytes(8 * MIB);
+    await visit.go("?chunk=1048576");
+    await visit.throttle(2 * MIB);
+    await visit.choose({ name, mimeType, buffer: whole });
+    await visit.acknowledged(name, MIB);
+    await visit.button("Pause", name).click();
+    await visit.reaches(name, "paused");
+    const { id } = await visit.remembered(name);
+    const { request } = visit.context;
+    const { offset } = await (await visit.status(id)).json();
+    const headers = { "Content-Range": `bytes ${offset}-${8 * MIB - 1}/${8 * MIB}` };
+    const file = { name, mimeType, buffer: whole.subarray(offset) };
+    const rest = { headers, multipart: { upload_id: id, file } };
+    assert.ok((await request.post(`${server.url}${CHUNKS}`, rest)).ok());
+    const form = { upload_id: id, md5: createHash("md5").update(whole).digest("hex") };
+    assert.ok((await request.post(`${server.url}${CHUNKS}_complete`, { form })).ok());
+    await visit.reaches(name, "done");
+  });
+
+  test("without locks, as on plain http, a growing offset tells that another tab sends", async () => {
+    const name = "unlocked.bin";
+    const file = await randomFile(folder, name, 24 * MIB);
+    visit.loadsMayFail = true;
+    const other = await visit.anotherTab();
+    for (const { page } of [visit, other]) {
+      await page.addInitScript(() => delete Navigator.prototype.locks);
+    }
+    await visit.go("?chunk=1048576");
+    await visit.throttle(2 * MIB);
+    await visit.choose(file);
+    await visit.acknowledged(name, MIB);
+    await other.go("?chunk=1048576");
+    assert.equal(await other.page.evaluate(() => navigator.locks), undefined);
+    await other.row(name).getByText(/Sending elsewhere/).waitFor();
+    await other.button("Hide", name).waitFor();
+    await other.choose(file);
+    await visit.row(name).getByText(/Another tab or window has taken it over/).waitFor();
+    await other.reaches(name, "done");
+    await visit.reaches(name, "done");
+  });
+
   test("nothing hides in a name, nor turns it around", async () => {
     const name = "invoice\u202egpj.exe";
     await visit.go();
