@@ -2,16 +2,19 @@
 // of them at once.
 
 import { isSure } from "/dialog.js";
-import { heldElsewhere } from "/locks.js";
-import { memory } from "/memory.js";
-import { LIST_PATH, request } from "/requests.js";
+import { hasLocks, heldElsewhere } from "/locks.js";
+import { files, memory } from "/memory.js";
+import { LIST_PATH, Refusal, Unanswered, request, statusUrl } from "/requests.js";
 import { notice } from "/speech.js";
+import { IS_OVER } from "/transfer.js";
 import { ACTIVE, GOING, Upload } from "/upload.js";
 import { bytes, duration, percent, showProgress } from "/words.js";
 
 const AT_ONCE = 2;
 /** States of an upload that the server should list. */
 const LISTED = ["unfinished", "elsewhere", "waiting", "paused"];
+/** States in which the same file makes the upload go on. */
+const RESUMABLE = ["unbegun", "unfinished", "elsewhere", "paused", "ended", "error"];
 
 const page = {
   section: document.querySelector("#uploads"),
@@ -28,6 +31,8 @@ const uploads = new Set();
 const batch = new Set();
 /** The ids of uploads that were removed here while another page sent them. */
 const leftToOthers = new Set();
+/** The ids of uploads that the server is being asked to cancel after all. */
+const cancelling = new Set();
 let removals = 0;
 let pickAgain = () => {};
 let wanted = null;
@@ -68,7 +73,7 @@ export function add(files) {
   for (const file of files) {
     const known = [...uploads].find((upload) => upload.state !== "done" && upload.is(file));
     if (!known) uploads.add(new Upload(list, { file }));
-    else if (["unfinished", "elsewhere", "paused", "error"].includes(known.state)) {
+    else if (RESUMABLE.includes(known.state)) {
       known.resumeWith(file);
     } else notice("“", file.name, "” is already being sent.");
   }
@@ -120,9 +125,58 @@ function startNext() {
   }
 }
 
-/** Shows the uploads that this user's other tabs and visits have begun. */
+/** Shows what waited for this page to be open, and what other tabs and visits have begun. */
 export async function refresh() {
   if (document.hidden) return;
+  showWaiting();
+  await cancelDoomed();
+  await showListed();
+}
+
+/** Shows the files that were chosen and not begun when their tab was closed. */
+async function showWaiting() {
+  if (!hasLocks) return;
+  const before = removals;
+  const keys = await files.waitingKeys();
+  const held = await heldElsewhere();
+  if (removals > before) return; // They may be gone by now.
+  for (const upload of [...uploads]) {
+    const { state, localKey } = upload;
+    if (state === "unbegun" && (!keys.includes(localKey) || held.has(localKey))) upload.remove();
+  }
+  for (const localKey of keys) {
+    if (held.has(localKey)) continue;
+    const record = await files.of(localKey);
+    const isShown = [...uploads].some((upload) => upload.localKey === localKey);
+    if (record && !isShown) uploads.add(new Upload(list, { record, localKey }));
+  }
+  showAll();
+}
+
+/** Cancels what was to be cancelled when the server did not answer. */
+async function cancelDoomed() {
+  for (const id of memory.cancelled()) {
+    if (cancelling.has(id)) continue;
+    cancelling.add(id);
+    try {
+      await request("DELETE", statusUrl(id));
+    } catch (error) {
+      if (error instanceof Unanswered) return;
+      const isOver = error instanceof Refusal && (isGone(error) || IS_OVER.includes(error.code));
+      if (!isOver) continue;
+    } finally {
+      cancelling.delete(id);
+    }
+    list.find(id)?.remove();
+    memory.drop(id);
+  }
+}
+
+function isGone({ status }) {
+  return [404, 410].includes(status);
+}
+
+async function showListed() {
   const before = removals;
   // One that gets its id meanwhile may be missing in the answer.
   const expected = [...uploads].filter(({ id }) => id);
@@ -136,8 +190,12 @@ export async function refresh() {
   }
   if (removals > before) return; // It may list what is gone by now.
   const hidden = memory.hidden();
+  const doomed = memory.cancelled();
+  listed = listed.filter(({ id }) => !doomed.includes(id));
   const ids = new Set(listed.map(({ id }) => id));
   for (const upload of expected) {
+    // Another tab has cancelled it, and may keep it after all.
+    if (doomed.includes(upload.id) && upload.state === "unfinished") upload.remove();
     if (LISTED.includes(upload.state) && upload.id && !ids.has(upload.id)) upload.lose();
   }
   for (const item of listed) {
@@ -162,6 +220,11 @@ function addListed(item, isHeld) {
 /** Goes on at once where it waits for the network. */
 export function tryNow() {
   for (const upload of uploads) upload.tryNow();
+}
+
+/** Whether a reload would lose a file that was chosen. */
+export function losesFiles() {
+  return [...uploads].some(({ isAtRisk }) => isAtRisk);
 }
 
 /** Another tab has begun, continued, finished or cancelled something. */
@@ -192,8 +255,9 @@ function showAll() {
   showOverall(counted);
 }
 
-function canGoOn({ state, file, kept }) {
-  return state === "paused" || (state === "unfinished" && (file ?? kept) !== null);
+function canGoOn({ state, file, kept, isDenied }) {
+  if (state === "paused") return true;
+  return ["unbegun", "unfinished"].includes(state) && (file ?? kept) !== null && !isDenied;
 }
 
 function showOverall({ active, waiting }) {

@@ -1,86 +1,89 @@
 // What survives a reload: the uploads that this browser has begun, and their files where it can keep
 // them.
 
+import { randomKey } from "/requests.js";
+
 const STORAGE_PREFIX = "chunked-upload:";
 const SENDER_PREFIX = "sender-of-upload:";
 const HIDDEN_PREFIX = "hidden-upload:";
+const CANCELLED_PREFIX = "cancelled-upload:";
+/** In front of the keys of files that have no upload yet. */
+const LOCAL_PREFIX = "local:";
+const LOCAL_DAYS = 7;
 /** A larger file is not copied into the browser's storage. */
 const KEPT_BYTES = 16 * 1000 * 1000;
 /** The name of this page among those that are open at the same time. */
 const TAB = String(Math.random());
 
+/** Storage can be disabled; then a reload starts from scratch. */
+function attempt(act, otherwise = undefined) {
+  try {
+    return act();
+  } catch {
+    return otherwise;
+  }
+}
+
+/** What follows the prefix in the keys that have it. */
+function idsAfter(prefix) {
+  const keys = attempt(() => Object.keys(localStorage), []);
+  return keys.filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
+}
+
 export const memory = {
   all() {
     const records = [];
-    try {
-      for (const key of Object.keys(localStorage)) {
-        if (!key.startsWith(STORAGE_PREFIX)) continue;
-        const record = parseRecord(localStorage.getItem(key));
-        if (record) records.push(record);
-        else memory.drop(key.slice(STORAGE_PREFIX.length));
-      }
-    } catch {
-      // Storage can be disabled; then a reload starts from scratch.
+    const cancelled = memory.cancelled();
+    for (const id of idsAfter(STORAGE_PREFIX)) {
+      if (cancelled.includes(id)) continue;
+      const record = parseRecord(attempt(() => localStorage.getItem(STORAGE_PREFIX + id)));
+      if (record) records.push(record);
+      else memory.drop(id);
     }
     return records.sort((a, b) => a.begun - b.begun);
   },
 
   keep(record) {
-    try {
-      localStorage.setItem(STORAGE_PREFIX + record.id, JSON.stringify(record));
-    } catch {
-      // As above.
-    }
+    attempt(() => localStorage.setItem(STORAGE_PREFIX + record.id, JSON.stringify(record)));
   },
 
   /** From now on, this page sends the upload, because its user said so. */
   claim(id) {
-    try {
-      localStorage.setItem(SENDER_PREFIX + id, TAB);
-    } catch {
-      // As above.
-    }
+    attempt(() => localStorage.setItem(SENDER_PREFIX + id, TAB));
   },
 
   /** Whether another page was told to send the upload, later than this one. */
   isOthers(id) {
-    try {
-      return (localStorage.getItem(SENDER_PREFIX + id) ?? TAB) !== TAB;
-    } catch {
-      return false;
-    }
+    return attempt(() => (localStorage.getItem(SENDER_PREFIX + id) ?? TAB) !== TAB, false);
   },
 
   drop(id) {
-    try {
-      localStorage.removeItem(STORAGE_PREFIX + id);
-      localStorage.removeItem(SENDER_PREFIX + id);
-    } catch {
-      // As above.
+    for (const prefix of [STORAGE_PREFIX, SENDER_PREFIX, CANCELLED_PREFIX]) {
+      attempt(() => localStorage.removeItem(prefix + id));
     }
     files.drop(id);
   },
 
+  /** To be cancelled as soon as the server answers, also by another tab or visit. */
+  cancelLater(id) {
+    attempt(() => localStorage.setItem(CANCELLED_PREFIX + id, "1"));
+  },
+
+  uncancel(id) {
+    attempt(() => localStorage.removeItem(CANCELLED_PREFIX + id));
+  },
+
+  cancelled: () => idsAfter(CANCELLED_PREFIX),
+
   /** A finished file that the user no longer wants to see. */
   hide(id) {
-    try {
-      localStorage.setItem(HIDDEN_PREFIX + id, "");
-    } catch {
-      // As above.
-    }
+    attempt(() => localStorage.setItem(HIDDEN_PREFIX + id, ""));
   },
 
-  hidden() {
-    try {
-      const keys = Object.keys(localStorage).filter((key) => key.startsWith(HIDDEN_PREFIX));
-      return new Set(keys.map((key) => key.slice(HIDDEN_PREFIX.length)));
-    } catch {
-      return new Set();
-    }
-  },
+  hidden: () => new Set(idsAfter(HIDDEN_PREFIX)),
 
   unhide(id) {
-    localStorage.removeItem(HIDDEN_PREFIX + id);
+    attempt(() => localStorage.removeItem(HIDDEN_PREFIX + id));
   },
 };
 
@@ -120,11 +123,25 @@ async function fileOf(handle) {
  * it may fail, as in a private window; then the user chooses the file again.
  */
 export const files = {
-  keep(id, file, expires) {
+  async keep(id, file, record) {
     const handle = handles.get(file);
-    if (!handle && file.size > KEPT_BYTES) return;
-    const kept = handle ? { handle, expires } : { file, expires };
-    inStore("readwrite", (store) => store.put(kept, id));
+    if (!handle && file.size > KEPT_BYTES) return false;
+    const kept = { ...record, ...(handle ? { handle } : { file }) };
+    return (await inStore("readwrite", (store) => store.put(kept, id))) !== null;
+  },
+
+  /** Keeps a file that has no upload yet, under its key; gives whether it is kept. */
+  keepWaiting(key, file, begun) {
+    const { name, size, lastModified } = file;
+    const expires = new Date(Date.now() + LOCAL_DAYS * 24 * 60 * 60 * 1000).toISOString();
+    return files.keep(key, file, { name, size, lastModified, begun, expires });
+  },
+
+  waitingKey: () => LOCAL_PREFIX + randomKey(),
+
+  async waitingKeys() {
+    const keys = (await inStore("readonly", (store) => store.getAllKeys())) ?? [];
+    return keys.filter((key) => key.startsWith(LOCAL_PREFIX));
   },
 
   /** `null` if nothing is kept. */
@@ -132,14 +149,19 @@ export const files = {
     return (await inStore("readonly", (store) => store.get(id))) ?? null;
   },
 
-  /** Reads what is kept. For a handle the browser may ask the user first; `null` if it says no. */
+  /**
+   * Reads what is kept. For a handle the browser may ask the user first: whether it said no is
+   * `isDenied`. Without that and a file, the file is gone.
+   */
   async read({ file, handle }) {
-    if (!handle) return file;
+    if (!handle) return { file };
     try {
       const leave = await handle.requestPermission({ mode: "read" });
-      return leave === "granted" ? await fileOf(handle) : null;
-    } catch {
-      return null;
+      if (leave !== "granted") return { isDenied: true };
+      return { file: await fileOf(handle) };
+    } catch (error) {
+      // The browser only asks after a click, which may be that on another row.
+      return { isDenied: ["NotAllowedError", "SecurityError"].includes(error.name) };
     }
   },
 

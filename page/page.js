@@ -1,7 +1,7 @@
 // Sends files in chunks and resumes them after a pause, a lost connection, a restart of the server
 // or a reload of the page. Here is how files come to the page.
 
-import { add, addWanted, othersDid, refresh, start, tryNow } from "/list.js";
+import { add, addWanted, losesFiles, othersDid, refresh, start, tryNow } from "/list.js";
 import { files, filesOf, watchOthers } from "/memory.js";
 import { notice } from "/speech.js";
 
@@ -86,6 +86,10 @@ function fileOf(item) {
 window.addEventListener("online", tryNow);
 document.addEventListener("visibilitychange", refresh);
 watchOthers(othersDid);
+
+window.addEventListener("beforeunload", (event) => {
+  if (losesFiles()) event.preventDefault();
+});
 
 files.dropExpired();
 start(() => again.click());

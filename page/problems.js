@@ -9,7 +9,7 @@ export class Elsewhere extends Error {}
 /** The file no longer exists, or has changed. */
 export class Unreadable extends Error {}
 
-/** The server could not be asked to drop the upload. */
+/** The server refused to drop the upload. */
 export class Uncancelled extends Error {}
 
 /** The error in plain words, and what the main button offers. */
@@ -27,7 +27,7 @@ export function explain(error) {
   }
   if (error instanceof Uncancelled) {
     return {
-      words: "The server could not be told. It removes the unfinished part by itself when it expires.",
+      words: "The server did not cancel it. It removes the unfinished part by itself when it expires.",
       remedy: { label: "Try again", act: (upload) => upload.cancel() },
       gone: true,
     };

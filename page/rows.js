@@ -12,7 +12,9 @@ const TONES = {
   paused: "quiet",
   cancelling: "quiet",
   unfinished: "quiet",
+  unbegun: "quiet",
   ended: "quiet",
+  doomed: "warn",
   retrying: "warn",
   done: "good",
   error: "bad",
@@ -111,12 +113,16 @@ export class Row {
         return ["Finishing", "The server is checking the file."];
       case "paused":
         return [`Paused at ${percent(part)}`, amount];
+      case "unbegun":
+        return ["Not begun", this.#howToGoOn()];
       case "unfinished":
         return [`Unfinished, ${percent(part)} sent`, this.#howToGoOn()];
       case "elsewhere":
         return [this.#whoseItIs(), `${this.#whereItIs()}. You can continue here instead.`];
       case "ended":
         return [problem, this.#upload.words];
+      case "doomed":
+        return ["Cancelling", "The server does not answer. It is cancelled as soon as the server does."];
       case "cancelling":
         return ["Cancelling", ""];
       case "done":
@@ -141,7 +147,10 @@ export class Row {
     const { file, kept } = this.#upload;
     if (file) return "The tab that had taken it over has let it go.";
     if (!kept) return "Choose the same file again to go on.";
-    return kept.handle
+    if (this.#upload.isDenied) {
+      return "Your browser did not let this page read the file. Resume asks again.";
+    }
+    return kept.handle && this.#upload.state === "unfinished"
       ? "Your browser may ask you whether this page can read the file again."
       : "Your browser has kept the file.";
   }
@@ -158,6 +167,8 @@ export class Row {
       sending: { main: pause, stop: cancel },
       retrying: { main: pause, extra: ["Try now", () => upload.tryNow()], stop: cancel },
       paused: { main: ["Resume", () => upload.queue()], stop: cancel },
+      unbegun: { main: ["Resume", () => upload.goOn()], stop: ["Remove", () => upload.dismiss()] },
+      doomed: { stop: ["Keep it", () => upload.keepAfterAll()] },
       unfinished: (upload.file ?? upload.kept)
         ? { main: ["Resume", () => upload.goOn()], extra: chooseFile, stop: cancel }
         : { main: chooseFile, stop: cancel },

@@ -2,7 +2,7 @@
 
 import { hasher } from "/checksum.js";
 import { isSure } from "/dialog.js";
-import { heldElsewhere, hold } from "/locks.js";
+import { hasLocks, heldElsewhere, hold } from "/locks.js";
 import { files, memory } from "/memory.js";
 import { Elsewhere, Uncancelled, explain } from "/problems.js";
 import { Rate } from "/rate.js";
@@ -38,6 +38,10 @@ export class Upload {
   retryIn = 0;
   /** What the browser has kept of the file after a reload. */
   kept = null;
+  /** The user did not let this page read what the browser has kept. */
+  isDenied = false;
+  /** Under which the browser has kept the file until the upload has an id. */
+  localKey = null;
   /** The upload was this page's, and another page has taken it over. */
   taken = false;
   /** Another tab of this browser carries it. */
@@ -52,10 +56,11 @@ export class Upload {
   #listed = false;
   #moved = 0;
   #lock = null;
+  #isSafe = false;
   #rate = new Rate();
   #list;
 
-  constructor(list, { file = null, record = null }) {
+  constructor(list, { file = null, record = null, localKey = null }) {
     this.#list = list;
     this.file = file;
     this.id = record?.id ?? null;
@@ -66,9 +71,12 @@ export class Upload {
     this.expires = record?.expires ?? null;
     this.begun = record?.begun ?? Date.now();
     this.shown = this.offset;
-    if (!file) this.state = "unfinished";
+    this.localKey = localKey;
+    this.#isSafe = localKey !== null;
+    if (!file) this.state = localKey ? "unbegun" : "unfinished";
     this.row = new Row(this);
-    if (!file) this.#recall();
+    if (file) this.#keepWaiting();
+    else this.#recall();
   }
 
   is(file) {
@@ -90,6 +98,11 @@ export class Upload {
   /** Whether bytes of it would be lost without the upload. */
   get hasBytes() {
     return !this.gone && Math.max(this.offset, this.shown) > 0;
+  }
+
+  /** Whether a reload would lose the file, of which the server and the browser know nothing. */
+  get isAtRisk() {
+    return GOING.includes(this.state) && !this.id && !this.#isSafe;
   }
 
   /* Button actions */
@@ -120,12 +133,14 @@ export class Upload {
   }
 
   resumeWith(file) {
-    if (this.id && !this.kept) files.keep(this.id, file, this.expires);
+    const isToGoOn = this.state === "unbegun" || (this.id && !this.gone);
+    if (this.id && !this.gone && !this.kept) files.keep(this.id, file, { expires: this.expires });
     this.kept = null;
+    this.isDenied = false;
     this.file = file;
     this.lastModified = file.lastModified;
     this.row.preview();
-    if (this.id && !this.gone) this.queue();
+    if (isToGoOn) this.queue();
     else this.startOver();
   }
 
@@ -137,11 +152,18 @@ export class Upload {
 
   /** Goes on with the file that the browser has kept, if it is still there and the user lets it. */
   async #resumeKept() {
-    const file = await files.read(this.kept);
+    const { file, isDenied = false } = await files.read(this.kept);
     if (file && this.is(file)) return this.resumeWith(file);
-    this.kept = null;
+    this.isDenied = isDenied;
+    if (isDenied) {
+      this.#say(`Your browser did not let this page read ${this.name}.`);
+    } else {
+      this.kept = null;
+      const words = "” cannot be read any more, or it has changed. Choose the same file again.";
+      notice("“", this.name, words);
+    }
     this.row.render();
-    notice("“", this.name, "” cannot be read any more, or it has changed. Choose the same file again.");
+    this.#list.moved();
   }
 
   tryNow() {
@@ -159,6 +181,7 @@ export class Upload {
     this.#forget();
     this.gone = false;
     this.offset = this.shown = this.#announced = 0;
+    if (!this.localKey) this.#keepWaiting();
     this.queue();
   }
 
@@ -183,6 +206,7 @@ export class Upload {
         await request("DELETE", statusUrl(this.id), { session: this.#transfer.session });
       } catch (error) {
         if (error instanceof Refusal && IS_OVER.includes(error.code)) return this.#tooLate();
+        if (error instanceof Unanswered) return this.#cancelLater();
         if (!(error instanceof Refusal && [404, 410].includes(error.status))) {
           return this.#fail(new Uncancelled());
         }
@@ -190,7 +214,21 @@ export class Upload {
       memory.drop(this.id);
     }
     this.#say(`${this.name} cancelled.`);
+    this.#forgetWaiting();
     this.remove();
+  }
+
+  /** The list sends the cancellation as soon as the server answers. */
+  #cancelLater() {
+    memory.cancelLater(this.id);
+    this.#say(`The server does not answer. ${this.name} is cancelled as soon as it does.`);
+    this.set("doomed");
+    this.#list.startNext();
+  }
+
+  keepAfterAll() {
+    memory.uncancel(this.id);
+    this.set(this.file ? "paused" : "unfinished");
   }
 
   #mayLoseBytes() {
@@ -210,7 +248,7 @@ export class Upload {
   /** Another page was told to send the upload: this one must not take it back by itself. */
   yield() {
     // An upload that is being completed cannot be taken over.
-    const isLeft = ["unfinished", "elsewhere", "finishing", "cancelling", "ended", "done"];
+    const isLeft = ["unfinished", "elsewhere", "finishing", "cancelling", "doomed", "ended", "done"];
     if (isLeft.includes(this.state)) return;
     this.#stop();
     this.#fail(new Elsewhere());
@@ -285,8 +323,9 @@ export class Upload {
 
   /** Removes a failed upload, and what the server has of it. */
   dismiss() {
-    if (this.id && !this.gone) this.cancel();
-    else this.remove();
+    if (this.id && !this.gone) return this.cancel();
+    this.#forgetWaiting();
+    this.remove();
   }
 
   /** Removes the upload from this page only: nothing is lost. */
@@ -396,8 +435,9 @@ export class Upload {
     if (!this.id) {
       this.#list.find(upload_id)?.remove();
       memory.claim(upload_id);
+      this.#forgetWaiting();
       // A file that is sent by now need not be kept.
-      if (offset < this.size) files.keep(upload_id, this.file, expires);
+      if (offset < this.size) files.keep(upload_id, this.file, { expires });
     }
     this.id = upload_id;
     this.#holdLock();
@@ -431,9 +471,27 @@ export class Upload {
   }
 
   async #recall() {
-    this.kept = await files.of(this.id);
+    this.kept = await files.of(this.id ?? this.localKey);
     this.row.render();
     this.#list.moved();
+  }
+
+  /** Keeps the file until the upload has its id. Without locks, other tabs would send it as well. */
+  async #keepWaiting() {
+    if (!hasLocks) return;
+    const key = files.waitingKey();
+    this.localKey = key;
+    this.#holdLock();
+    await this.#lock.held;
+    if (this.localKey !== key) return;
+    const isKept = await files.keepWaiting(key, this.file, this.begun);
+    this.#isSafe = isKept && this.localKey === key;
+  }
+
+  #forgetWaiting() {
+    if (this.localKey) files.drop(this.localKey);
+    this.localKey = null;
+    this.#isSafe = false;
   }
 
   #say(text) {
@@ -451,15 +509,17 @@ export class Upload {
     this.#wake?.();
   }
 
-  /** Other tabs see by the lock that this one carries the upload. */
+  /** Other tabs see by the lock that this one carries the upload, or the file that waits for it. */
   #holdLock() {
-    const id = this.id && GOING.includes(this.state) ? this.id : null;
+    const waiting = this.state === "unbegun" ? null : this.localKey;
+    const id = this.id && GOING.includes(this.state) ? this.id : waiting;
     if (id === (this.#lock?.id ?? null)) return;
     this.#lock?.release();
     this.#lock = id && hold(id, () => this.#loseLock());
   }
 
   #loseLock() {
+    if (!this.id) return this.remove();
     this.yield();
     this.held = true;
   }

@@ -1012,6 +1012,135 @@ describe("the demo page", { timeout: 560_000 }, () => {
     assert.deepEqual(await visit.kept(), []);
   });
 
+  test("a handle whose file is gone is told apart from one that may not be read", async () => {
+    const name = "moved.txt";
+    await visit.withHandle(name, "x".repeat(3000));
+    await visit.go("?chunk=1000");
+    await visit.throttle(1000);
+    await visit.page.getByLabel("Choose files").press("Enter");
+    await visit.acknowledged(name, 1000);
+    await visit.button("Pause", name).click();
+    await visit.page.reload();
+    await visit.row(name).getByText("Your browser may ask you").waitFor();
+    await visit.page.evaluate(async (name) => {
+      await (await navigator.storage.getDirectory()).removeEntry(name);
+    }, name);
+    await visit.button("Resume", name).click();
+    await visit.page.locator("#notice").getByText("cannot be read any more, or it has changed").waitFor();
+    await visit.row(name).getByText("Choose the same file again to go on.").waitFor();
+  });
+
+  test("files that wait are kept over a reload, and sent once", async () => {
+    const names = ["one.bin", "two.bin", "three.bin", "four.bin"];
+    const files = await Promise.all(names.map((name) => randomFile(folder, name, MIB)));
+    await visit.go();
+    await visit.throttle(1);
+    await visit.choose(...files);
+    await visit.reaches("four.bin", "waiting");
+    await visit.page.waitForFunction(
+      () =>
+        new Promise((resolve) => {
+          const opened = indexedDB.open("chunked-upload");
+          opened.onsuccess = () => {
+            const asked = opened.result.transaction("files").objectStore("files").count();
+            asked.onsuccess = () => resolve(asked.result === 4);
+          };
+        }),
+    );
+    // They wait in the first tab, and are nothing to begin for another one.
+    const other = await visit.anotherTab();
+    await other.go();
+    await other.page.waitForResponse("**/api/uploads");
+    assert.equal(await other.row("four.bin").count(), 0);
+    await other.page.close();
+
+    await visit.page.reload();
+    for (const name of names) await visit.reaches(name, "unbegun");
+    await visit.row("four.bin").getByText("Not begun").waitFor();
+    await visit.row("four.bin").getByText("Your browser has kept the file.").waitFor();
+    await visit.button("Remove", "four.bin").click();
+    await visit.row("four.bin").waitFor({ state: "detached" });
+    await visit.throttle(NO_LIMIT);
+    await visit.button("Resume", "one.bin").click();
+    await visit.reaches("one.bin", "done");
+    await visit.page.getByRole("button", { name: "Resume all" }).click();
+    for (const name of names.slice(0, 3)) await visit.reaches(name, "done");
+    assert.deepEqual(await visit.kept(), []);
+    await visit.page.reload();
+    await visit.reaches("one.bin", "done");
+    assert.equal(await visit.page.locator("[data-state=unbegun]").count(), 0);
+    assert.equal((await server.saved()).length, 3);
+  });
+
+  test("the browser asks before it loses a file that it cannot keep", async () => {
+    const file = await randomFile(folder, "unkept.bin", 17_000_000);
+    const { page } = visit;
+    const asked = [];
+    visit.loadsMayFail = true;
+    page.on("dialog", (dialog) => {
+      asked.push(dialog.type());
+      dialog.dismiss();
+    });
+    // The browser only asks after the user has done something.
+    await visit.go();
+    await page.getByRole("heading", { name: "Send files" }).click();
+    await page.route(`**${CHUNKS}`, (route) => route.fulfill({ status: 503, body: "later" }));
+    await visit.choose(file);
+    await visit.reaches("unkept.bin", "retrying");
+    const question = page.waitForEvent("dialog");
+    await page.evaluate(() => location.reload());
+    await question;
+    assert.deepEqual(asked, ["beforeunload"]);
+
+    await page.unroute(`**${CHUNKS}`);
+    await visit.throttle(NO_LIMIT);
+    await visit.reaches("unkept.bin", "done");
+    await page.reload();
+    assert.deepEqual(asked, ["beforeunload"]);
+  });
+
+  test("what is cancelled while the server is down is cancelled when it is back", async () => {
+    const names = ["later.bin", "kept.bin"];
+    const files = await Promise.all(names.map((name) => randomFile(folder, name, 8 * MIB)));
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=1048576");
+    await visit.throttle(2 * MIB);
+    await visit.choose(...files);
+    const ids = [];
+    for (const name of names) {
+      await visit.acknowledged(name, MIB);
+      await visit.button("Pause", name).click();
+      await visit.reaches(name, "paused");
+      ids.push((await visit.remembered(name)).id);
+    }
+    await server.stop("SIGKILL");
+    for (const name of names) {
+      await visit.cancel(name);
+      await visit
+        .row(name)
+        .getByText("The server does not answer. It is cancelled as soon as the server does.")
+        .waitFor();
+      assert.equal(await visit.row(name).getAttribute("data-tone"), "warn");
+    }
+    await visit.button("Keep it", "kept.bin").click();
+    await visit.reaches("kept.bin", "paused");
+    await server.launch();
+    await visit.row("later.bin").waitFor({ state: "detached" });
+    assert.equal((await visit.status(ids[0])).status(), 404);
+    assert.equal((await visit.status(ids[1])).status(), 200);
+
+    // Also after a reload.
+    await server.stop("SIGKILL");
+    await visit.cancel("kept.bin");
+    await visit.reaches("kept.bin", "doomed");
+    await server.launch();
+    await visit.page.reload();
+    await visit.page.waitForResponse("**/api/uploads");
+    assert.equal(await visit.page.locator("#list > li").count(), 0);
+    assert.equal((await visit.status(ids[1])).status(), 404);
+    assert.equal(await visit.page.evaluate(() => localStorage.length), 0);
+  });
+
   test("a large file is not copied, and is chosen again after a reload", async () => {
     const name = "big.bin";
     const file = await randomFile(folder, name, 17_000_000);
@@ -1038,11 +1167,12 @@ describe("the demo page", { timeout: 560_000 }, () => {
     assert.equal(await visit.page.evaluate(() => window.asked), undefined, "asked before a click");
     await visit.page.evaluate(() => sessionStorage.setItem("leave", "denied"));
     await visit.button("Resume", name).click();
-    await visit.page.getByText("cannot be read any more, or it has changed").first().waitFor();
-    await visit.row(name).getByText("Choose the same file again to go on.").waitFor();
+    const refused = "Your browser did not let this page read the file. Resume asks again.";
+    await visit.row(name).getByText(refused).waitFor();
+    assert.equal(await visit.page.locator("#notice").isVisible(), false);
+    assert.equal(await visit.page.getByRole("button", { name: "Resume all" }).isVisible(), false);
 
     await visit.page.evaluate(() => sessionStorage.setItem("leave", "granted"));
-    await visit.page.reload();
     await visit.throttle(NO_LIMIT);
     await visit.button("Resume", name).click();
     await visit.reaches(name, "done");
