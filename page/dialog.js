@@ -7,21 +7,33 @@ let last = Promise.resolve();
 
 /**
  * Asks, after what was asked before, and gives whether the answer was `yes`. A name in the title and
- * one in the words stand between what is before and after them.
+ * one in the words stand between what is before and after them. With `isGrave` something is deleted.
  */
-export function isSure(question) {
+export async function isSure(question) {
+  return (await choose(question)) === "yes";
+}
+
+/** As `isSure`, with a third answer, `other`. */
+export function choose(question) {
   last = last.then(() => ask(question));
   return last;
 }
 
-function ask({ title, words, yes, no }) {
+function ask({ title, words, yes, no, other = null, isGrave = true }) {
+  const answer = (value) => sure.querySelector(`[value=${value}]`);
   show(sure.querySelector("h2"), ...title);
   show(sure.querySelector("p"), ...words);
-  sure.querySelector("[value=yes]").textContent = yes;
-  sure.querySelector("[value=no]").textContent = no;
+  answer("yes").textContent = yes;
+  answer("yes").classList.toggle("grave", isGrave);
+  answer("no").textContent = no;
+  // The operator is never asked for one of three.
+  if (answer("other")) {
+    answer("other").hidden = !other;
+    answer("other").textContent = other;
+  }
   sure.returnValue = "no";
   sure.showModal();
   return new Promise((resolve) => {
-    sure.addEventListener("close", () => resolve(sure.returnValue === "yes"), { once: true });
+    sure.addEventListener("close", () => resolve(sure.returnValue), { once: true });
   });
 }

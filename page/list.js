@@ -1,14 +1,14 @@
 // All uploads of the page: which of them are sent now, what the server lists, and what is done with all
 // of them at once.
 
-import { isSure } from "/dialog.js";
 import { hasLocks, heldElsewhere } from "/locks.js";
 import { files, memory } from "/memory.js";
+import { announcePause, showOverall } from "/overall.js";
+import { isMeant, isTheSame } from "/questions.js";
 import { LIST_PATH, Refusal, Unanswered, request, statusUrl } from "/requests.js";
 import { notice } from "/speech.js";
 import { IS_OVER } from "/transfer.js";
 import { ACTIVE, GOING, Upload } from "/upload.js";
-import { bytes, duration, percent, showProgress } from "/words.js";
 
 const AT_ONCE = 2;
 /** States of an upload that the server should list. */
@@ -18,19 +18,12 @@ const RESUMABLE = ["unbegun", "unfinished", "elsewhere", "paused", "ended", "err
 
 const page = {
   section: document.querySelector("#uploads"),
-  overall: document.querySelector("#overall"),
-  bar: document.querySelector("#overall progress"),
-  words: document.querySelector("#overall p"),
   pauseAll: document.querySelector("#pause-all"),
   resumeAll: document.querySelector("#resume-all"),
   hideDone: document.querySelector("#hide-done"),
 };
 
 const uploads = new Set();
-/** What has been begun since nothing was going on: the whole of which the overall bar shows a part. */
-const batch = new Set();
-/** The ids of uploads that were removed here while another page sent them. */
-const leftToOthers = new Set();
 /** The ids of uploads that the server is being asked to cancel after all. */
 const cancelling = new Set();
 let removals = 0;
@@ -40,7 +33,6 @@ let wanted = null;
 /** What an upload needs of the list. */
 const list = {
   find: (id) => [...uploads].find((upload) => upload.id === id),
-  leave: (id) => leftToOthers.add(id),
   refresh,
   startNext,
   moved: showAll,
@@ -52,7 +44,6 @@ const list = {
 
   removed(upload) {
     uploads.delete(upload);
-    batch.delete(upload);
     removals += 1;
     startNext();
     showAll();
@@ -62,7 +53,9 @@ const list = {
 /** `pick` lets the user choose one file, and gives it to `addWanted`. */
 export function start(pick) {
   pickAgain = pick;
-  for (const record of memory.all()) uploads.add(new Upload(list, { record }));
+  for (const record of memory.all()) {
+    if (!memory.isLeft(record.id)) uploads.add(new Upload(list, { record }));
+  }
   showAll();
   refresh();
 }
@@ -75,7 +68,7 @@ export function add(files) {
     if (!known) uploads.add(new Upload(list, { file }));
     else if (RESUMABLE.includes(known.state)) {
       known.resumeWith(file);
-    } else notice("“", file.name, "” is already being sent.");
+    } else notice("“", file.name, "” is already being sent.", known);
   }
   startNext();
   showAll();
@@ -87,31 +80,17 @@ export async function addWanted(file) {
   wanted = null;
   if (!file) return;
   if (!uploads.has(expected) || expected.is(file)) return add([file]);
-  const isMeant = await isSure({
-    title: ["This is not “", expected.name, "”"],
-    words: [
-      "You chose “",
-      file.name,
-      `”, which differs in ${differences(expected, file)}. It can be sent as a new upload; the ` +
-        "unfinished one stays.",
-    ],
-    yes: "Send as a new upload",
-    no: "Do not send it",
-  });
-  if (isMeant) add([file]);
+  if (expected.name === file.name && (expected.isStale || expected.size === file.size)) {
+    return addSimilar(expected, file);
+  }
+  if (await isMeant(expected, file)) add([file]);
 }
 
-function differences(upload, file) {
-  const found = [];
-  if (upload.name !== file.name) found.push("its name");
-  if (upload.size !== file.size) {
-    found.push(`its size (${bytes(file.size)} instead of ${bytes(upload.size)})`);
-  }
-  if (upload.lastModified !== null && upload.lastModified !== file.lastModified) {
-    found.push("its date");
-  }
-  const last = found.pop();
-  return found.length > 0 ? `${found.join(", ")} and ${last}` : last;
+/** The file has the right name; it may be another one all the same, unless a change of it is known. */
+async function addSimilar(upload, file) {
+  const answer = upload.isStale ? "yes" : await isTheSame(file.name);
+  if (answer === "yes" && uploads.has(upload)) upload.resumeWith(file);
+  if (answer === "other") add([file]);
 }
 
 function startNext() {
@@ -202,7 +181,7 @@ async function showListed() {
     const known = list.find(item.id);
     const isHeld = held.has(item.id);
     if (known) known.learn(item, isHeld);
-    else if (leftToOthers.has(item.id) && item.status !== "complete") continue;
+    else if (memory.isLeft(item.id) && item.status !== "complete") continue;
     else if (!hidden.delete(item.id)) addListed(item, isHeld);
   }
   hidden.forEach((id) => memory.unhide(id));
@@ -236,49 +215,18 @@ export function othersDid(id) {
 
 /* All at once */
 
-/** Shows the progress of all, also in the title, where a background tab shows it. */
 function showAll() {
-  const counted = { active: 0, waiting: 0, paused: 0, done: 0, resumable: 0 };
-  for (const upload of uploads) {
-    const { state } = upload;
-    if (GOING.includes(state)) batch.add(upload);
-    counted[ACTIVE.includes(state) ? "active" : state] += 1;
-    if (canGoOn(upload)) counted.resumable += 1;
-  }
-  const isGoing = counted.active + counted.waiting + counted.paused > 0;
-  if (!isGoing) batch.clear();
+  const states = [...uploads].map(({ state }) => state);
   page.section.hidden = uploads.size === 0;
-  page.overall.hidden = !isGoing;
-  showButton(page.pauseAll, counted.active + counted.waiting > 0);
-  showButton(page.resumeAll, counted.resumable > 0);
-  showButton(page.hideDone, counted.done > 0);
-  showOverall(counted);
+  showButton(page.pauseAll, states.some((state) => [...ACTIVE, "waiting"].includes(state)));
+  showButton(page.resumeAll, [...uploads].some(canGoOn));
+  showButton(page.hideDone, states.includes("done"));
+  showOverall(uploads);
 }
 
 function canGoOn({ state, file, kept, isDenied }) {
   if (state === "paused") return true;
   return ["unbegun", "unfinished"].includes(state) && (file ?? kept) !== null && !isDenied;
-}
-
-function showOverall({ active, waiting }) {
-  let [sent, total, moving, rate, done] = [0, 0, 0, 0, 0];
-  for (const upload of batch) {
-    sent += upload.part * upload.size;
-    total += upload.size;
-    if (!["paused", "done"].includes(upload.state)) moving += upload.size - upload.shown;
-    if (upload.state === "sending") rate += upload.rate;
-    if (upload.state === "done") done += 1;
-  }
-  const part = total > 0 ? sent / total : 0;
-  const isMoving = active + waiting > 0;
-  const title = isMoving ? `${percent(part)} – Send files` : "Send files";
-  if (document.title !== title) document.title = title;
-  const amount = `${bytes(Math.round(sent))} of ${bytes(total)}`;
-  showProgress(page.bar, part, amount);
-  const count = `${done} of ${batch.size} ${batch.size === 1 ? "file" : "files"} done`;
-  const left = isMoving && rate > 0 ? `${duration(moving / rate)} left` : null;
-  const words = [count, amount, isMoving ? left : "paused"].filter(Boolean).join(" · ");
-  if (page.words.textContent !== words) page.words.textContent = words;
 }
 
 function showButton(button, isUseful) {
@@ -295,6 +243,7 @@ page.pauseAll.addEventListener("click", () => {
   for (const state of ["waiting", "checking", "sending", "retrying"]) {
     for (const upload of uploads) if (upload.state === state) upload.pause();
   }
+  announcePause();
 });
 
 page.resumeAll.addEventListener("click", () => {

@@ -9,6 +9,8 @@ const HIDDEN_PREFIX = "hidden-upload:";
 const CANCELLED_PREFIX = "cancelled-upload:";
 /** In front of the keys of files that have no upload yet. */
 const LOCAL_PREFIX = "local:";
+/** In the storage of the tab. */
+const LEFT_PREFIX = "left-upload:";
 const LOCAL_DAYS = 7;
 /** A larger file is not copied into the browser's storage. */
 const KEPT_BYTES = 16 * 1000 * 1000;
@@ -74,6 +76,13 @@ export const memory = {
   },
 
   cancelled: () => idsAfter(CANCELLED_PREFIX),
+
+  /** It is left to the page that sends it, and not shown in this tab until it is done. */
+  leave(id) {
+    attempt(() => sessionStorage.setItem(LEFT_PREFIX + id, ""));
+  },
+
+  isLeft: (id) => attempt(() => sessionStorage.getItem(LEFT_PREFIX + id) !== null, false),
 
   /** A finished file that the user no longer wants to see. */
   hide(id) {
@@ -163,6 +172,12 @@ export const files = {
       // The browser only asks after a click, which may be that on another row.
       return { isDenied: ["NotAllowedError", "SecurityError"].includes(error.name) };
     }
+  },
+
+  /** The file as it is now, if there is a handle of it. */
+  async afresh(file) {
+    const handle = handles.get(file);
+    return handle ? fileOf(handle).catch(() => null) : null;
   },
 
   drop(id) {

@@ -3,7 +3,9 @@
 
 import { add, addWanted, losesFiles, othersDid, refresh, start, tryNow } from "/list.js";
 import { files, filesOf, watchOthers } from "/memory.js";
+import { largestFile } from "/requests.js";
 import { notice } from "/speech.js";
+import { bytes } from "/words.js";
 
 const REFRESH_SECONDS = 5;
 const picker = document.querySelector("#files");
@@ -68,10 +70,13 @@ document.addEventListener("drop", async (event) => {
   event.preventDefault();
   // A folder is also among the files, and cannot be told apart there.
   const items = [...event.dataTransfer.items].filter(({ kind }) => kind === "file");
-  const isFolder = (item) => item.webkitGetAsEntry?.()?.isDirectory;
-  const dropped = items.filter((item) => !isFolder(item));
+  const entries = items.map((item) => item.webkitGetAsEntry?.());
+  const dropped = items.filter((_, n) => !entries[n]?.isDirectory);
+  const [folder, ...more] = entries.filter((entry) => entry?.isDirectory);
   add(await Promise.all(dropped.map(fileOf)));
-  if (dropped.length < items.length) notice("Folders cannot be sent. Drop the files in them.");
+  if (!folder) return;
+  const rest = more.length > 0 ? ` and ${more.length} more are folders. Open them` : " is a folder. Open it";
+  notice("“", folder.name, `”${rest} and drop the files inside.`);
 });
 
 /** The items are only there during the event, so all of them are asked at once. */
@@ -83,7 +88,10 @@ function fileOf(item) {
 
 /* What happens elsewhere */
 
-window.addEventListener("online", tryNow);
+window.addEventListener("online", () => {
+  tryNow();
+  refresh();
+});
 document.addEventListener("visibilitychange", refresh);
 watchOthers(othersDid);
 
@@ -94,3 +102,6 @@ window.addEventListener("beforeunload", (event) => {
 files.dropExpired();
 start(() => again.click());
 setInterval(refresh, REFRESH_SECONDS * 1000);
+
+const limit = await largestFile();
+if (limit > 0) document.querySelector("#limit").textContent = `Files up to ${bytes(limit)}.`;

@@ -1,7 +1,7 @@
 // What can go wrong with an upload, in plain words.
 
 import { Refusal } from "/requests.js";
-import { inUnits } from "/words.js";
+import { bytes, inUnits } from "/words.js";
 
 /** Another page sends this upload now. */
 export class Elsewhere extends Error {}
@@ -16,13 +16,15 @@ export class Uncancelled extends Error {}
 export function explain(error) {
   const startOver = { label: "Start over", act: (upload) => upload.startOver() };
   const tryAgain = { label: "Try again", act: (upload) => upload.queue() };
-  const chooseFile = { label: "Choose file", act: (upload) => upload.chooseFile() };
+  const sendAgain = { label: "Start over", act: (upload) => upload.sendAgain() };
   const { message } = error;
 
   if (error instanceof Unreadable) {
     return {
-      words: "The file cannot be read any more: it was changed, moved or deleted. Choose it again.",
-      remedy: chooseFile,
+      words:
+        "The file was changed, moved or deleted while it was sent. Start over sends it as it is now.",
+      remedy: sendAgain,
+      isStale: true,
     };
   }
   if (error instanceof Uncancelled) {
@@ -44,7 +46,7 @@ export function explain(error) {
   }
   switch (error.code) {
     case "too-large":
-      return { words: `The file is too large for this server. ${inUnits(message)}.` };
+      return { words: tooLarge(message) };
     case "checksum-mismatch":
       return {
         words: "The file changed while it was sent, so the server did not take it. Start over.",
@@ -74,4 +76,10 @@ export function explain(error) {
       return { words: "The file is too large for this server. Choose a smaller one." };
   }
   return { words: `The server refused the file: ${inUnits(message)}.`, remedy: startOver };
+}
+
+function tooLarge(message) {
+  const [, limit] = /\((\d+) bytes\)/.exec(message) ?? [];
+  if (!limit) return `The file is too large for this server: ${inUnits(message)}.`;
+  return `The file is too large: this server takes up to ${bytes(Number(limit))}.`;
 }

@@ -3,6 +3,8 @@
 export const CHUNK_PATH = "/api/chunked_upload";
 export const COMPLETE_PATH = "/api/chunked_upload_complete";
 export const LIST_PATH = "/api/uploads";
+/** Of tus, which tells what the server can do. */
+const OPTIONS_PATH = "/files";
 const STALL_SECONDS = 120;
 const TOKEN_HEADER = "Upload-Token";
 
@@ -94,6 +96,16 @@ function send(method, url, options) {
 
 export function statusUrl(id) {
   return `${CHUNK_PATH}?upload_id=${encodeURIComponent(id)}`;
+}
+
+/** The size of the largest file that the server takes, or 0 if it does not tell. */
+export async function largestFile() {
+  try {
+    const { headers } = await fetch(OPTIONS_PATH, { method: "OPTIONS" });
+    return Number(headers.get("Tus-Max-Size"));
+  } catch {
+    return 0;
+  }
 }
 
 /** A name that nobody guesses. */

@@ -1,11 +1,12 @@
 // One line of the list.
 
-import { bytes, duration, percent, plain, show, showProgress } from "/words.js";
+import { bytes, duration, moment, percent, plain, show, showProgress } from "/words.js";
 
 const template = document.querySelector("#row");
 const list = document.querySelector("#list");
 /** A larger picture would cost too much memory for what it is here. */
 const PREVIEW_BYTES = 32 * 1000 * 1000;
+const LATE_CLICK = 1000;
 
 const TONES = {
   waiting: "quiet",
@@ -25,6 +26,7 @@ export class Row {
   #parts = {};
   #acts = {};
   #tickedAt = 0;
+  #awaitsButton = false;
 
   constructor(upload) {
     this.#upload = upload;
@@ -37,10 +39,9 @@ export class Row {
     this.#parts.bar = part("progress");
     this.#parts.code = part("code");
     show(this.#parts.name, "", upload.name);
-    this.#parts.size.textContent = bytes(upload.size);
     this.#parts.bar.setAttribute("aria-label", `Progress of ${plain(upload.name)}`);
     for (const slot of ["main", "extra", "stop"]) {
-      this.#parts[slot].addEventListener("click", () => this.#acts[slot]?.(this.#upload));
+      this.#parts[slot].addEventListener("click", () => this.#click(slot));
     }
     this.element.tabIndex = -1;
     list.append(this.element);
@@ -50,7 +51,7 @@ export class Row {
 
   /** Shows the file, if it is a picture. */
   preview() {
-    const { file } = this.#upload;
+    const file = this.#upload.file ?? this.#upload.kept?.file;
     const { preview } = this.#parts;
     if (!file?.type.startsWith("image/") || file.size > PREVIEW_BYTES || preview.src) return;
     const address = URL.createObjectURL(file);
@@ -65,7 +66,8 @@ export class Row {
   }
 
   render() {
-    const { state, md5 } = this.#upload;
+    const { state, size, md5 } = this.#upload;
+    this.#parts.size.textContent = bytes(size);
     this.element.dataset.state = state;
     const isStill = state === "elsewhere" && this.#upload.held && !this.#upload.moves;
     this.element.dataset.tone = isStill ? "quiet" : (TONES[state] ?? "busy");
@@ -81,7 +83,7 @@ export class Row {
     if (performance.now() - this.#tickedAt < 250 && this.#tickedAt > 0) return;
     this.#tickedAt = performance.now();
     const { part, shown, size } = this.#upload;
-    showProgress(this.#parts.bar, part, `${bytes(shown)} of ${bytes(size)}`);
+    showProgress(this.#parts.bar, part, size > 0 ? `${bytes(shown)} of ${bytes(size)}` : bytes(size));
     const [state, ...detail] = this.#words();
     show(this.#parts.state, state);
     show(this.#parts.detail, ...detail);
@@ -97,7 +99,7 @@ export class Row {
 
   #words() {
     const { state, shown, size, part, rate, checked, problem, retryIn, saved } = this.#upload;
-    const amount = `${bytes(shown)} of ${bytes(size)}`;
+    const amount = size > 0 ? `${bytes(shown)} of ${bytes(size)}` : "";
     switch (state) {
       case "waiting":
         return ["Waiting", "Two files are sent at a time."];
@@ -105,18 +107,18 @@ export class Row {
         return [`Checking, ${percent(checked)}`, "Reading again what the server already has."];
       case "sending": {
         const pace = rate > 0 ? [`${bytes(rate)}/s`, `${duration((size - shown) / rate)} left`] : [];
-        return [`Sending, ${percent(part)}`, [amount, ...pace].join(" · ")];
+        return [`Sending, ${percent(part)}`, [amount, ...pace].filter(Boolean).join(" · ")];
       }
       case "retrying":
         return [problem ?? "", `Trying again in ${retryIn}\u00a0s`];
       case "finishing":
         return ["Finishing", "The server is checking the file."];
       case "paused":
-        return [`Paused at ${percent(part)}`, amount];
+        return [`Paused at ${percent(part)}`, [amount && `${amount}.`, this.#until()].join(" ").trim()];
       case "unbegun":
         return ["Not begun", this.#howToGoOn()];
       case "unfinished":
-        return [`Unfinished, ${percent(part)} sent`, this.#howToGoOn()];
+        return [`Unfinished, ${percent(part)} sent`, `${this.#howToGoOn()} ${this.#until()}`.trim()];
       case "elsewhere":
         return [this.#whoseItIs(), `${this.#whereItIs()}. You can continue here instead.`];
       case "ended":
@@ -130,6 +132,11 @@ export class Row {
       default:
         return ["Stopped", problem];
     }
+  }
+
+  #until() {
+    const { id, expires } = this.#upload;
+    return id && expires ? `Can go on until ${moment(expires)}.` : "";
   }
 
   #whoseItIs() {
@@ -172,7 +179,10 @@ export class Row {
       unfinished: (upload.file ?? upload.kept)
         ? { main: ["Resume", () => upload.goOn()], extra: chooseFile, stop: cancel }
         : { main: chooseFile, stop: cancel },
-      ended: { main: ["Start over", () => upload.startOver()], stop: hide },
+      ended: {
+        main: (upload.file ?? upload.kept) ? ["Start over", () => upload.goOn()] : chooseFile,
+        stop: hide,
+      },
       // What another page carries is never cancelled from here.
       elsewhere: { main: ["Continue here", () => upload.goOn()], stop: hide },
       done: { stop: hide },
@@ -187,14 +197,30 @@ export class Row {
       const button = this.#parts[slot];
       const [label, act] = bySlot[slot] ?? [];
       this.#acts[slot] = act;
+      if (label === "Continue here" && button.textContent !== label) this.#delay(button);
       button.hidden = !label;
       if (label && button.textContent !== label) {
         button.textContent = label;
         button.setAttribute("aria-label", `${label} ${plain(upload.name)}`);
       }
     }
-    if (focused?.hidden && this.element.contains(focused)) {
-      (this.element.querySelector("button:not([hidden])") ?? this.element).focus();
-    }
+    const isLost = focused?.hidden && this.element.contains(focused);
+    if (!isLost && !(this.#awaitsButton && focused === this.element)) return;
+    const next = this.element.querySelector("button:not([hidden])");
+    // While it is finished there is none.
+    this.#awaitsButton = !next;
+    (next ?? this.element).focus();
+  }
+
+  /** A click that was meant for the button that was there before does nothing. */
+  #delay(button) {
+    if (button.hidden || !button.textContent) return;
+    button.setAttribute("aria-disabled", "true");
+    setTimeout(() => button.removeAttribute("aria-disabled"), LATE_CLICK);
+  }
+
+  #click(slot) {
+    if (this.#parts[slot].getAttribute("aria-disabled") === "true") return;
+    this.#acts[slot]?.(this.#upload);
   }
 }

@@ -3,11 +3,23 @@
 import { plain, show } from "/words.js";
 
 const PAUSE = 1000;
+/** Of more uploads than these, a summary is said. */
+export const MOST_AT_ONCE = 3;
+/** Until then it has been said; later it would only be in the way of who reads the page. */
+const STAYS = 5000;
 const line = document.querySelector("#notice");
 const live = document.querySelector("#live");
 const pending = new Map();
+let summarize = () => "";
 let spokenAt = -Infinity;
 let timer = null;
+/** The upload that the line is about. */
+let subject = null;
+
+/** `summary` gives a sentence for all uploads. */
+export function summarizeWith(summary) {
+  summarize = summary;
+}
 
 /** Says the text soon. What is later said about the same thing replaces what was not said yet. */
 export function announce(text, about = text) {
@@ -16,18 +28,39 @@ export function announce(text, about = text) {
   timer ??= setTimeout(speak, Math.max(0, spokenAt + PAUSE - performance.now()));
 }
 
+/** Says the text instead of what was not said yet about single uploads. */
+export function announceAll(text) {
+  for (const about of [...pending.keys()]) if (about !== line) pending.delete(about);
+  announce(text);
+}
+
 function speak() {
   timer = null;
   spokenAt = performance.now();
-  const paragraph = document.createElement("p");
-  paragraph.textContent = [...pending.values()].join(" ");
+  const told = pending.get(line);
+  pending.delete(line);
+  const single = [...pending.values()];
   pending.clear();
+  const summary = single.length > MOST_AT_ONCE ? summarize() : "";
+  const paragraph = document.createElement("p");
+  paragraph.textContent = [told, ...(summary ? [summary] : single)].filter(Boolean).join(" ");
   live.append(paragraph);
-  while (live.children.length > 8) live.firstElementChild.remove();
+  setTimeout(() => paragraph.remove(), STAYS);
 }
 
-export function notice(before, name = "", after = "") {
-  show(line, before, name, after);
+/** Shows a line until it is dismissed, or until the upload that it is `about` changes its state. */
+export function notice(before, name = "", after = "", about = null) {
+  subject = about;
+  show(line.querySelector("p"), before, name, after);
   line.hidden = !before;
   if (before) announce(before + name + after, line);
 }
+
+export function hasChanged(upload) {
+  if (subject === upload) notice("");
+}
+
+line.querySelector("button").addEventListener("click", () => {
+  notice("");
+  document.querySelector("#files").focus();
+});

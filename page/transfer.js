@@ -7,6 +7,7 @@ import { CHUNK_PATH, COMPLETE_PATH, Refusal, Unanswered, randomKey, request, sta
 const CHUNK_BYTES = chunkBytes(4 * 1024 * 1024);
 // The application may copy a large file before it answers.
 const COMPLETION_SECONDS = 15 * 60;
+const LONGEST_WAIT_SECONDS = 30;
 const STILL_CHECKING = "The server is still checking the file";
 export const IS_OVER = ["already-complete", "answer-not-kept", "finishing"];
 
@@ -17,12 +18,68 @@ export class Transfer {
   #hashed = 0;
   #chunk = null;
   #once = randomKey();
+  #wake = null;
 
   constructor(upload) {
     this.#upload = upload;
   }
 
-  async run(signal, progressed) {
+  async keepTrying(signal) {
+    for (let failures = 0; ; ) {
+      try {
+        const before = this.#upload.offset;
+        await this.#run(signal, () => {
+          if (this.#upload.offset > before) failures = 0;
+        });
+        return;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!(error instanceof Unanswered)) return this.#upload.fail(await this.#cause(error));
+        failures += 1;
+        const seconds = Math.min(2 ** (failures - 1), LONGEST_WAIT_SECONDS);
+        await this.#backOff(error, Math.max(seconds, error.afterSeconds), failures, signal);
+        if (signal.aborted) return;
+      }
+    }
+  }
+
+  /** An upload can be taken over by a newer request, or by a cancellation. */
+  async #cause(error) {
+    if (error.status !== 409 || !this.#upload.id) return error;
+    const asked = request("GET", statusUrl(this.#upload.id), { session: this.session });
+    return asked.then(
+      () => new Elsewhere(),
+      (newer) => (newer instanceof Refusal ? newer : new Elsewhere()),
+    );
+  }
+
+  async #backOff(error, seconds, failures, signal) {
+    this.#upload.problem = error.message;
+    this.#upload.shown = this.#upload.offset;
+    if (failures === 1) this.#upload.say(`${error.message}. ${this.#upload.name} will go on by itself.`);
+    const until = Date.now() + seconds * 1000;
+    let woken = false;
+    while (!woken && !signal.aborted && Date.now() < until) {
+      this.#upload.retryIn = Math.ceil((until - Date.now()) / 1000);
+      this.#upload.set("retrying");
+      await new Promise((resolve) => {
+        const timer = setTimeout(resolve, Math.min(1000, until - Date.now()));
+        this.#wake = () => {
+          clearTimeout(timer);
+          woken = true;
+          resolve();
+        };
+      });
+    }
+    this.#wake = null;
+    if (!signal.aborted) this.#upload.problem = null;
+  }
+
+  wake() {
+    this.#wake?.();
+  }
+
+  async #run(signal, progressed) {
     const upload = this.#upload;
     if (upload.isOthers()) throw new Elsewhere();
     if (upload.id) {

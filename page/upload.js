@@ -1,19 +1,19 @@
 // One upload: what its buttons do, and how its bytes get to the server.
 
 import { hasher } from "/checksum.js";
-import { isSure } from "/dialog.js";
 import { hasLocks, heldElsewhere, hold } from "/locks.js";
 import { files, memory } from "/memory.js";
 import { Elsewhere, Uncancelled, explain } from "/problems.js";
+import { mayLoseBytes } from "/questions.js";
 import { Rate } from "/rate.js";
 import { Refusal, Unanswered, request, statusUrl } from "/requests.js";
 import { Row } from "/rows.js";
-import { announce, notice } from "/speech.js";
+import { announce, hasChanged, notice } from "/speech.js";
 import { IS_OVER, Transfer } from "/transfer.js";
 import { bytes, percent } from "/words.js";
 
-const LONGEST_WAIT_SECONDS = 30;
 const ELSEWHERE_SECONDS = 30;
+const LONGEST_TIMER = 2 ** 31;
 
 /** States in which the upload takes one of the places for files that are sent at a time. */
 export const ACTIVE = ["checking", "sending", "retrying", "finishing"];
@@ -40,6 +40,8 @@ export class Upload {
   kept = null;
   /** The user did not let this page read what the browser has kept. */
   isDenied = false;
+  /** The file has changed on the disk: it can only start over. */
+  isStale = false;
   /** Under which the browser has kept the file until the upload has an id. */
   localKey = null;
   /** The upload was this page's, and another page has taken it over. */
@@ -51,12 +53,12 @@ export class Upload {
 
   #transfer = new Transfer(this);
   #run = null;
-  #wake = null;
   #announced = 0;
   #listed = false;
   #moved = 0;
   #lock = null;
   #isSafe = false;
+  #expiry = null;
   #rate = new Rate();
   #list;
 
@@ -95,9 +97,13 @@ export class Upload {
     return this.#rate.value;
   }
 
-  /** Whether bytes of it would be lost without the upload. */
-  get hasBytes() {
-    return !this.gone && Math.max(this.offset, this.shown) > 0;
+  /** What would be lost without the upload, as far as this page knows. */
+  get bytesOnServer() {
+    return this.gone ? 0 : Math.max(this.offset, this.shown);
+  }
+
+  get mayBeElsewhere() {
+    return this.state === "unfinished";
   }
 
   /** Whether a reload would lose the file, of which the server and the browser know nothing. */
@@ -111,16 +117,16 @@ export class Upload {
     this.#run = new AbortController();
     this.#rate.reset(this.shown);
     this.#announced = Math.max(this.#announced, Math.floor(this.part * 4));
-    this.#say(`Sending ${this.name}, ${bytes(this.size)}.`);
+    this.say(`Sending ${this.name}, ${bytes(this.size)}.`);
     this.set("sending");
-    this.#keepTrying(this.#run.signal);
+    this.#transfer.keepTrying(this.#run.signal);
   }
 
   pause() {
     this.#stop();
     this.shown = this.offset;
+    this.say(`${this.name} paused at ${percent(this.part)}.`);
     this.set("paused");
-    this.#say(`${this.name} paused at ${percent(this.part)}.`);
     this.#list.startNext();
   }
 
@@ -133,6 +139,7 @@ export class Upload {
   }
 
   resumeWith(file) {
+    if (this.isStale) return this.#replace(file);
     const isToGoOn = this.state === "unbegun" || (this.id && !this.gone);
     if (this.id && !this.gone && !this.kept) files.keep(this.id, file, { expires: this.expires });
     this.kept = null;
@@ -146,7 +153,7 @@ export class Upload {
 
   /** Goes on here, with the file that this page, the browser or the user has. */
   goOn() {
-    if (this.file) return this.queue();
+    if (this.file) return this.gone ? this.startOver() : this.queue();
     return this.kept ? this.#resumeKept() : this.chooseFile();
   }
 
@@ -156,18 +163,32 @@ export class Upload {
     if (file && this.is(file)) return this.resumeWith(file);
     this.isDenied = isDenied;
     if (isDenied) {
-      this.#say(`Your browser did not let this page read ${this.name}.`);
+      this.say(`Your browser did not let this page read ${this.name}.`);
     } else {
       this.kept = null;
       const words = "” cannot be read any more, or it has changed. Choose the same file again.";
-      notice("“", this.name, words);
+      notice("“", this.name, words, this);
     }
     this.row.render();
     this.#list.moved();
   }
 
+  /** Sends the file as it is now: the browser reads it again by its handle, or the user chooses it. */
+  async sendAgain() {
+    const file = await files.afresh(this.file);
+    if (file) this.#replace(file);
+    else this.chooseFile();
+  }
+
+  #replace(file) {
+    const { size, lastModified } = file;
+    this.#forgetWaiting();
+    Object.assign(this, { file, size, lastModified, isStale: false });
+    this.startOver();
+  }
+
   tryNow() {
-    this.#wake?.();
+    this.#transfer.wake();
   }
 
   async startOver() {
@@ -186,17 +207,15 @@ export class Upload {
   }
 
   chooseFile() {
-    this.problem = null;
-    if (this.state === "error") this.set("unfinished");
     this.#list.choose(this);
   }
 
   /** Removes the upload from the server as well, after a question if bytes would be lost. */
-  async cancel() {
-    if (this.hasBytes && !(await this.#mayLoseBytes())) return;
+  async cancel(verb = "Cancel") {
+    if (this.bytesOnServer > 0 && !(await mayLoseBytes(verb, this))) return;
     const isHeld = await this.#isHeldElsewhere();
     // It has gone on while the user was asked.
-    if (this.state === "done") return notice("“", this.name, "” is saved already.");
+    if (this.state === "done") return notice("“", this.name, "” is saved already.", this);
     if (this.state === "elsewhere") return;
     if (isHeld) return this.#leaveTo({ isHeld });
     this.#stop();
@@ -208,12 +227,12 @@ export class Upload {
         if (error instanceof Refusal && IS_OVER.includes(error.code)) return this.#tooLate();
         if (error instanceof Unanswered) return this.#cancelLater();
         if (!(error instanceof Refusal && [404, 410].includes(error.status))) {
-          return this.#fail(new Uncancelled());
+          return this.fail(new Uncancelled());
         }
       }
       memory.drop(this.id);
     }
-    this.#say(`${this.name} cancelled.`);
+    this.say(`${this.name} cancelled.`);
     this.#forgetWaiting();
     this.remove();
   }
@@ -221,7 +240,7 @@ export class Upload {
   /** The list sends the cancellation as soon as the server answers. */
   #cancelLater() {
     memory.cancelLater(this.id);
-    this.#say(`The server does not answer. ${this.name} is cancelled as soon as it does.`);
+    this.say(`The server does not answer. ${this.name} is cancelled as soon as it does.`);
     this.set("doomed");
     this.#list.startNext();
   }
@@ -231,27 +250,13 @@ export class Upload {
     this.set(this.file ? "paused" : "unfinished");
   }
 
-  #mayLoseBytes() {
-    const amount = bytes(Math.max(this.offset, this.shown));
-    const isListed = this.state === "unfinished";
-    const mayBeElsewhere = isListed
-      ? "If another tab or device is still sending it, that ends too. "
-      : "";
-    return isSure({
-      title: ["Cancel “", this.name, "”?"],
-      words: [`${mayBeElsewhere}The server deletes the ${amount} that it has.`],
-      yes: "Cancel it",
-      no: "Keep it",
-    });
-  }
-
   /** Another page was told to send the upload: this one must not take it back by itself. */
   yield() {
     // An upload that is being completed cannot be taken over.
     const isLeft = ["unfinished", "elsewhere", "finishing", "cancelling", "doomed", "ended", "done"];
     if (isLeft.includes(this.state)) return;
     this.#stop();
-    this.#fail(new Elsewhere());
+    this.fail(new Elsewhere());
   }
 
   /** The server's status of an upload; whether another tab `isHeld` matters if this one does not send. */
@@ -295,10 +300,24 @@ export class Upload {
 
   /** The server does not list it any more. */
   lose() {
+    if (Date.parse(this.expires) <= Date.now()) return this.#expire();
     const wasHere = this.file || this.taken;
     if (wasHere) return this.#end("Cancelled in another tab", "Start over sends it again.");
     memory.drop(this.id);
     this.remove();
+  }
+
+  /** The time is up at which the server deletes what it has. */
+  #watchExpiry() {
+    clearTimeout(this.#expiry);
+    const left = Date.parse(this.expires) - Date.now();
+    if (!["paused", "unfinished"].includes(this.state) || !(left < LONGEST_TIMER)) return;
+    this.#expiry = setTimeout(() => this.#expire(), left);
+  }
+
+  #expire() {
+    const start = this.file || this.kept ? "Start over" : "Choose the same file again";
+    this.#end("Expired", `The server has deleted what it had. ${start} to send it as a whole.`);
   }
 
   /** It is over without a fault. */
@@ -308,29 +327,29 @@ export class Upload {
     this.gone = true;
     this.taken = false;
     Object.assign(this, { problem, words });
-    this.#say(`${this.name}: ${problem}.`);
+    this.say(`${this.name}: ${problem}.`);
     this.set("ended");
     this.#list.startNext();
   }
 
   /** The upload can no longer be cancelled; the list will show it as done. */
   #tooLate() {
-    notice("“", this.name, "” is saved already, or just being saved.");
     this.set("unfinished");
+    notice("“", this.name, "” is saved already, or just being saved.", this);
     this.#list.refresh();
     this.#list.startNext();
   }
 
   /** Removes a failed upload, and what the server has of it. */
   dismiss() {
-    if (this.id && !this.gone) return this.cancel();
+    if (this.id && !this.gone) return this.cancel("Remove");
     this.#forgetWaiting();
     this.remove();
   }
 
   /** Removes the upload from this page only: nothing is lost. */
   hide() {
-    if (this.state === "elsewhere") this.#list.leave(this.id);
+    if (this.state === "elsewhere") memory.leave(this.id);
     if (this.state === "done") memory.hide(this.id);
     this.remove();
   }
@@ -339,62 +358,13 @@ export class Upload {
     this.#stop();
     this.#forget();
     this.#lock?.release();
+    clearTimeout(this.#expiry);
+    hasChanged(this);
     this.row.remove();
     this.#list.removed(this);
   }
 
   /* The transfer */
-
-  async #keepTrying(signal) {
-    for (let failures = 0; ; ) {
-      try {
-        const before = this.offset;
-        await this.#transfer.run(signal, () => {
-          if (this.offset > before) failures = 0;
-        });
-        return;
-      } catch (error) {
-        if (signal.aborted) return;
-        if (!(error instanceof Unanswered)) return this.#fail(await this.#cause(error));
-        failures += 1;
-        const seconds = Math.min(2 ** (failures - 1), LONGEST_WAIT_SECONDS);
-        await this.#backOff(error, Math.max(seconds, error.afterSeconds), failures, signal);
-        if (signal.aborted) return;
-      }
-    }
-  }
-
-  /** An upload can be taken over by a newer request, or by a cancellation. */
-  async #cause(error) {
-    if (error.status !== 409 || !this.id) return error;
-    const asked = request("GET", statusUrl(this.id), { session: this.#transfer.session });
-    return asked.then(
-      () => new Elsewhere(),
-      (newer) => (newer instanceof Refusal ? newer : new Elsewhere()),
-    );
-  }
-
-  async #backOff(error, seconds, failures, signal) {
-    this.problem = error.message;
-    this.shown = this.offset;
-    if (failures === 1) this.#say(`${error.message}. ${this.name} will go on by itself.`);
-    const until = Date.now() + seconds * 1000;
-    let woken = false;
-    while (!woken && !signal.aborted && Date.now() < until) {
-      this.retryIn = Math.ceil((until - Date.now()) / 1000);
-      this.set("retrying");
-      await new Promise((resolve) => {
-        const timer = setTimeout(resolve, Math.min(1000, until - Date.now()));
-        this.#wake = () => {
-          clearTimeout(timer);
-          woken = true;
-          resolve();
-        };
-      });
-    }
-    this.#wake = null;
-    if (!signal.aborted) this.problem = null;
-  }
 
   finished(md5, answer) {
     this.md5 = md5;
@@ -402,14 +372,16 @@ export class Upload {
     memory.drop(this.id);
     hasher.forget(this.key).catch(() => {});
     this.file = null;
+    this.say(`${this.name} is done.`);
     this.set("done");
-    this.#say(`${this.name} is done.`);
     if (!this.saved) this.#list.refresh();
     this.#list.startNext();
   }
 
-  #fail(error) {
-    const { words, remedy = null, gone = false, elsewhere = false } = explain(error);
+  fail(error) {
+    const { words, remedy = null, ...kind } = explain(error);
+    const { gone = false, elsewhere = false, isStale = false } = kind;
+    this.isStale = isStale;
     this.taken = elsewhere;
     this.held = false;
     if (elsewhere) this.#moved = Date.now();
@@ -419,8 +391,8 @@ export class Upload {
     this.gone = gone;
     if (gone) memory.drop(this.id);
     this.shown = this.offset;
+    this.say(elsewhere ? `${this.name}: ${words}` : `${this.name} stopped. ${words}`);
     this.set(elsewhere ? "elsewhere" : "error");
-    this.#say(elsewhere ? `${this.name}: ${words}` : `${this.name} stopped. ${words}`);
     this.#list.startNext();
   }
 
@@ -463,7 +435,7 @@ export class Upload {
     this.#rate.note(position);
     const quarter = Math.floor(this.part * 4);
     if (quarter > this.#announced && quarter < 4) {
-      this.#say(`${this.name}: ${quarter * 25} percent sent.`);
+      this.say(`${this.name}: ${quarter * 25} percent sent.`);
     }
     this.#announced = Math.max(quarter, this.#announced);
     this.row.tick();
@@ -472,6 +444,7 @@ export class Upload {
 
   async #recall() {
     this.kept = await files.of(this.id ?? this.localKey);
+    this.row.preview();
     this.row.render();
     this.#list.moved();
   }
@@ -494,7 +467,7 @@ export class Upload {
     this.#isSafe = false;
   }
 
-  #say(text) {
+  say(text) {
     announce(text, this.key);
   }
 
@@ -506,7 +479,7 @@ export class Upload {
 
   #stop() {
     this.#run?.abort();
-    this.#wake?.();
+    this.#transfer.wake();
   }
 
   /** Other tabs see by the lock that this one carries the upload, or the file that waits for it. */
@@ -525,7 +498,9 @@ export class Upload {
   }
 
   set(state) {
+    if (state !== this.state) hasChanged(this);
     this.state = state;
+    this.#watchExpiry();
     this.#holdLock();
     this.row.render();
     this.#list.moved();

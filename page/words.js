@@ -29,6 +29,18 @@ export function duration(seconds) {
   return `about ${Math.round(seconds / 3600)}\u00a0h`;
 }
 
+const DAY = 24 * 60 * 60 * 1000;
+
+/** As in `tomorrow, 22:14`. */
+export function moment(time) {
+  const date = new Date(time);
+  const clock = date.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+  const midnight = (day) => new Date(day).setHours(0, 0, 0, 0);
+  const days = Math.round((midnight(date) - midnight(Date.now())) / DAY);
+  const other = () => date.toLocaleDateString("en-GB", { day: "numeric", month: "long" });
+  return `${["today", "tomorrow"][days] ?? other()}, ${clock}`;
+}
+
 export function ago(seconds) {
   return seconds < 5 ? "just now" : `${duration(seconds).replace("about ", "")} ago`;
 }

@@ -47,9 +47,11 @@ fn file<T: IntoResponse>(kind: &'static str, text: T) -> impl IntoResponse + use
 }
 
 /// `page.js` is the first one, and imports the others.
-const SCRIPTS: [(&str, &str); 15] = [
+const SCRIPTS: [(&str, &str); 17] = [
     ("/page.js", include_str!("../page.js")),
     ("/list.js", include_str!("../list.js")),
+    ("/overall.js", include_str!("../overall.js")),
+    ("/questions.js", include_str!("../questions.js")),
     ("/upload.js", include_str!("../upload.js")),
     ("/transfer.js", include_str!("../transfer.js")),
     ("/rate.js", include_str!("../rate.js")),
