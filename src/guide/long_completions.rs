@@ -89,7 +89,7 @@
 //! |---|---|
 //! | 202, with `Retry-After` | the handler runs, here or on another node |
 //! | that of the handler | the handler's response. After a 4xx or 5xx, the upload can be completed again |
-//! | 404 | there is no such upload of this owner, or the handler has [discarded](crate::CompletedUpload::discard) it; its kept response is removed with it |
+//! | 404 | there is no such upload of this owner, or the handler has [discarded](crate::CompletedUpload::discard) it, with its kept response: the client does not send the file again by itself |
 //! | 409, `not-completing` | no completion is running: none was sent, or a crash interrupted the handler. The client sends the completion again |
 //! | 410, `answer-not-kept` | the upload is complete, and its response was not kept or is too old |
 //! | 410, `expired` | the upload has expired |

@@ -150,7 +150,12 @@ impl Client {
             let status = answer.status();
             let Some((address, after)) = late(answer).await else { return Ok(status) };
             tokio::time::sleep(after).await;
-            answer = self.answer(self.http.get(address), Some(id), meter).await?;
+            let asked = self.answer(self.http.get(address), Some(id), meter).await;
+            answer = asked.map_err(|trouble| match trouble {
+                // The application had the whole file and ended the upload.
+                Trouble::Gone(why) => Trouble::Refused(why),
+                trouble => trouble,
+            })?;
         }
     }
 

@@ -694,7 +694,8 @@ struct Scripted {
 impl Scripted {
     async fn start(&self) -> SocketAddr {
         let uploads = Uploads::builder(MemoryStore::new()).build().unwrap();
-        let long = LongCompletions::new("/api/completions").after(Duration::ZERO);
+        let after = if self.takes_long { Duration::ZERO } else { Duration::from_secs(300) };
+        let long = LongCompletions::new("/api/completions").after(after);
         let app = Router::new()
             .route("/api/chunked_upload_complete", post(Self::done))
             .with_state(self.clone())
@@ -888,6 +889,20 @@ async fn a_completion_that_takes_long_is_followed_to_its_end() {
         assert!(scripted.asks("GET /api/completions/") > 1, "it was not asked for");
         assert_eq!(scripted.asks("POST /api/chunked_upload_complete"), 1);
     }
+}
+
+/// The address of the completion is then unknown, and what the application said is, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_application_ends_after_a_while_is_not_sent_again() {
+    let verdict = StatusCode::UNPROCESSABLE_ENTITY;
+    let scripted = Scripted { verdict, takes_long: true, discards: true, ..Scripted::default() };
+    let (addr, world) = (scripted.start().await, World::new());
+    let file = world.big();
+    let ended = upload(addr, &[], &[&file]).await.with(1);
+    ended.says(&format!("0 of 1 files arrived, {SIZE} bytes sent"));
+    ended.complains("(404)");
+    assert_eq!(scripted.arrived.lock().unwrap().len(), 1);
+    assert!(!record(&file).exists(), "another run would look for it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

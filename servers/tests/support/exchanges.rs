@@ -29,15 +29,17 @@ pub(crate) struct Script<'a> {
 impl Script<'_> {
     /// Gives the number of answers.
     pub(crate) fn play(&self, server: &Server) -> usize {
-        let mut stage = Stage { script: self, server, under_way: None, location: String::new() };
+        let (location, held) = (String::new(), String::new());
+        let mut stage = Stage { script: self, server, under_way: None, held, location };
         let text = self.text.replace("\n      |", " |").replace("\n      ¶", " ¶");
         let (mut answers, mut last) = (0, "");
-        for line in text.lines() {
+        let mut lines = text.lines().peekable();
+        while let Some(line) = lines.next() {
             let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
             match kind {
                 ">" => {
                     last = line;
-                    stage.ask(rest);
+                    stage.ask(rest, lines.peek().is_some_and(|next| next.starts_with("< 104")));
                 }
                 "=" => stage.go_on(rest),
                 "x" => stage.cut(),
@@ -66,11 +68,14 @@ struct Stage<'a> {
     server: &'a Server,
     /// The last request's connection and method.
     under_way: Option<(TcpStream, String)>,
+    /// A body that is sent when the server has announced the upload: it announces none whose final
+    /// answer has begun.
+    held: String,
     location: String,
 }
 
 impl Stage<'_> {
-    fn ask(&mut self, rest: &str) {
+    fn ask(&mut self, rest: &str, holds: bool) {
         let (head, body) = rest.split_once(" ¶ ").unwrap_or((rest, ""));
         let (first, headers) = parse(head);
         let (method, path) = first.split_once(' ').unwrap();
@@ -88,7 +93,9 @@ impl Stage<'_> {
             message += &format!("{name}: {}\r\n", self.script.said(value));
         }
         let mut stream = self.server.connect();
-        stream.write_all(format!("{message}\r\n{body}").as_bytes()).unwrap();
+        let (now, held) = if holds { ("", body.as_str()) } else { (body.as_str(), "") };
+        stream.write_all(format!("{message}\r\n{now}").as_bytes()).unwrap();
+        held.clone_into(&mut self.held);
         self.under_way = Some((stream, method.to_owned()));
     }
 
@@ -112,6 +119,7 @@ impl Stage<'_> {
         while reply.status == 104 && reply.header("location").is_none() {
             reply = read_reply(stream, method).unwrap();
         }
+        stream.write_all(std::mem::take(&mut self.held).as_bytes()).unwrap();
         let about = format!("{about}\n{reply:?}");
         assert_eq!(reply.status.to_string(), status, "{about}");
         let before = self.location.clone();
