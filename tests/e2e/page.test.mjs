@@ -242,7 +242,7 @@ class Visit {
   }
 }
 
-describe("the demo page", { timeout: 560_000 }, () => {
+describe("the demo page", { timeout: 1_200_000 }, () => {
   let browser;
   let folder;
   let server;
