@@ -63,6 +63,7 @@ impl Lease {
             upload = before;
             data = DataFile::open_to_write(&layout, &mut root, &upload, &record.notes)?;
         }
+        #[cfg(target_os = "linux")]
         drop(root);
         record.confirm(&upload)?;
         let (upload, files) = (Arc::new(upload), Some(Files { record, data }));
@@ -186,6 +187,7 @@ impl Lease {
             let data = DataFile::create(layout, &mut root, upload, &record.notes.data_path);
             let data =
                 data.inspect_err(|_| drop(layout.disk.remove(&layout.record(&upload.id))))?;
+            #[cfg(target_os = "linux")]
             drop(root);
             self.files = Some(Files { record, data });
         }
