@@ -210,10 +210,13 @@ async fn a_last_line_that_lacks_only_its_newline_counts_unless_it_is_being_writt
         for tail in [&b""[..], &[0], &[0; 300], b"\0half of the next line", b"\0a line\n"] {
             fs::write(&log, [&whole[..whole.len() - 1], tail].concat()).unwrap();
             let store = FsStore::new(&root).durability(durability);
-            let held = fs::File::open(&log).unwrap();
-            held.lock().unwrap();
-            assert_eq!(store.load(&upload.id).await.unwrap().offset(), 6, "{tail:?}");
-            drop(held);
+            // On Windows nobody but the store can hold it, which confirms the line.
+            #[cfg(unix)]
+            {
+                let held = fs::File::open(&log).unwrap();
+                held.lock().unwrap();
+                assert_eq!(store.load(&upload.id).await.unwrap().offset(), 6, "{tail:?}");
+            }
             assert_eq!(store.load(&upload.id).await.unwrap().offset(), 11, "{tail:?}");
             assert!(fs::read(&log).unwrap().ends_with(b"}\n"), "{tail:?}");
             assert_eq!(content(&store, &upload.id).await, b"onetwothree", "{tail:?}");
@@ -683,6 +686,8 @@ async fn files_that_are_none_of_the_stores_are_left_alone() {
         shard.join("readme.log"),
         shard.join(format!("{}.log~", upload.id)),
         root.join(".records/zz"),
+        // Where case does not matter, it would be the record itself.
+        #[cfg(target_os = "linux")]
         shard.join(format!("{}.log", upload.id.as_str().to_uppercase())),
     ];
     for path in &foreign {
@@ -809,7 +814,8 @@ fn everything(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    everything(folder).into_iter().filter(|path| path.is_file()).collect()
+    let is_lock = |path: &Path| cfg!(windows) && path.ends_with(".records/process.lock");
+    everything(folder).into_iter().filter(|path| path.is_file() && !is_lock(path)).collect()
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -614,7 +614,7 @@ pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
             let path = entry.unwrap().path();
             if path.symlink_metadata().unwrap().is_dir() {
                 folders.push(path);
-            } else {
+            } else if !(cfg!(windows) && path.ends_with(".records/process.lock")) {
                 files.push(path);
             }
         }

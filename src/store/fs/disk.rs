@@ -6,11 +6,15 @@
 #[cfg(test)]
 pub(crate) mod plan;
 mod root;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
 
 use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
-#[cfg(test)]
+#[cfg(any(test, windows))]
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -18,12 +22,22 @@ use std::time::SystemTime;
 #[cfg(test)]
 use self::plan::{Call, Plan};
 pub(super) use self::root::{Root, folders_above, is_link_on_the_way};
+#[cfg(unix)]
+pub(super) use self::unix::Identity;
+#[cfg(unix)]
+use self::unix::{read_at, write_all_at};
+#[cfg(windows)]
+pub(super) use self::windows::Identity;
+#[cfg(windows)]
+use self::windows::{Claim, Lock, read_at, write_all_at};
 
 /// The system, or what a test puts in its place.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
     #[cfg(test)]
     pub(super) plan: Option<Arc<Plan>>,
+    #[cfg(windows)]
+    claim: Arc<Claim>,
 }
 
 /// An open file.
@@ -31,6 +45,9 @@ pub(super) struct Disk {
 pub(super) struct File {
     file: fs::File,
     identity: Identity,
+    /// It ends after the file is closed.
+    #[cfg(windows)]
+    lock: Lock,
     /// How long it was when it was opened.
     first_length: u64,
     #[cfg(test)]
@@ -50,7 +67,7 @@ macro_rules! enter {
     };
 }
 
-#[allow(clippy::unused_self, reason = "it has a field in tests")]
+#[allow(clippy::unused_self, reason = "elsewhere it has fields")]
 impl Disk {
     /// Creates a file for reading and writing. Only its owner may open it.
     pub(super) fn create_new(&self, path: &Path) -> io::Result<File> {
@@ -80,6 +97,12 @@ impl Disk {
             options,
             (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed(),
         );
+        // The flag of Windows that opens a link itself would also open, in the place of a file that a
+        // filter has compressed, what that made of it.
+        #[cfg(windows)]
+        if self.is_link(path) {
+            return Err(not_a_regular_file());
+        }
         self.regular(options.open(path), path)
     }
 
@@ -87,33 +110,42 @@ impl Disk {
     fn regular(&self, opened: io::Result<fs::File>, path: &Path) -> io::Result<File> {
         match opened.and_then(|file| Ok((file.metadata()?, file))) {
             Ok((metadata, _)) if !metadata.is_file() => {}
-            Ok((metadata, file)) => return Ok(self.watch(file, &metadata, path, false)),
+            Ok((metadata, file)) => return self.watch(file, &metadata, path, false),
             Err(error) if fs::symlink_metadata(path).map_or(true, |there| there.is_file()) => {
                 return Err(error);
             }
             Err(_) => {}
         }
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+        Err(not_a_regular_file())
     }
 
     /// What was created.
     fn created(&self, file: fs::File, path: &Path) -> io::Result<File> {
         let metadata = file.metadata()?;
-        Ok(self.watch(file, &metadata, path, true))
+        self.watch(file, &metadata, path, true)
     }
 
-    fn watch(&self, file: fs::File, metadata: &fs::Metadata, path: &Path, new: bool) -> File {
+    fn watch(
+        &self,
+        file: fs::File,
+        metadata: &fs::Metadata,
+        path: &Path,
+        new: bool,
+    ) -> io::Result<File> {
         #[cfg(not(test))]
         let _ = (path, new);
-        File {
+        let identity = Identity::of(&file, metadata)?;
+        Ok(File {
             file,
-            identity: Identity::of(metadata),
+            identity,
+            #[cfg(windows)]
+            lock: Lock::new(identity),
             first_length: metadata.len(),
             #[cfg(test)]
             plan: self.plan.clone(),
             #[cfg(test)]
             number: self.plan.as_ref().map_or(0, |plan| plan.opened(path, new)),
-        }
+        })
     }
 
     pub(super) fn is_link(&self, path: &Path) -> bool {
@@ -134,9 +166,9 @@ impl Disk {
     pub(super) fn create_folders(&self, path: &Path) -> io::Result<()> {
         let is_missing = |at: &&Path| !at.as_os_str().is_empty() && !at.is_dir();
         let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
-        let mut builder = DirBuilder::new();
+        let builder = &mut DirBuilder::new();
         #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        std::os::unix::fs::DirBuilderExt::mode(builder, 0o700);
         for folder in missing.into_iter().rev() {
             enter!(self, Call::CreateFolder(folder));
             match builder.create(folder) {
@@ -295,12 +327,21 @@ impl File {
         if let Some(plan) = &self.plan {
             plan.enter(Call::Look).map_err(TryLockError::Error)?;
         }
-        self.file.try_lock()
+        #[cfg(unix)]
+        {
+            self.file.try_lock()
+        }
+        #[cfg(windows)]
+        self.lock.try_take()
     }
 
     pub(super) fn unlock(&self) -> io::Result<()> {
         enter!(self, Call::Unlock);
-        self.file.unlock()
+        #[cfg(windows)]
+        self.lock.release();
+        #[cfg(unix)]
+        self.file.unlock()?;
+        Ok(())
     }
 
     /// How long it was when it was opened.
@@ -330,7 +371,9 @@ impl File {
     pub(super) fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             file: self.file.try_clone()?,
-            identity: self.identity.clone(),
+            identity: self.identity,
+            #[cfg(windows)]
+            lock: Lock::new(self.identity),
             first_length: self.first_length,
             #[cfg(test)]
             plan: self.plan.clone(),
@@ -388,8 +431,8 @@ impl File {
     /// protects nothing.
     pub(super) fn length_at(&self, path: &Path) -> io::Result<Option<u64>> {
         enter!(self, Call::Look);
-        match fs::symlink_metadata(path) {
-            Ok(there) => Ok((self.identity == Identity::of(&there)).then_some(there.len())),
+        match Identity::at(path) {
+            Ok((there, length)) => Ok((self.identity == there).then_some(length)),
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -403,65 +446,15 @@ impl File {
             use std::os::unix::fs::MetadataExt as _;
             Ok(self.file.metadata()?.nlink() == 0)
         }
-        #[cfg(not(unix))]
-        Ok(!path.try_exists()?)
+        #[cfg(windows)]
+        Ok(self.length_at(path)?.is_none())
     }
 }
 
-/// What tells a file from others, as long as it is open: its device and its number.
-#[cfg(unix)]
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Identity(u64, u64);
-
-#[cfg(unix)]
-impl Identity {
-    fn of(metadata: &fs::Metadata) -> Self {
-        use std::os::unix::fs::MetadataExt;
-
-        Self(metadata.dev(), metadata.ino())
-    }
-}
-
-/// On other systems an open file can be neither replaced nor removed.
-#[cfg(not(unix))]
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Identity;
-
-#[cfg(not(unix))]
-impl Identity {
-    fn of(_: &fs::Metadata) -> Self {
-        Self
-    }
+fn not_a_regular_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
 }
 
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-#[cfg(unix)]
-fn read_at(file: &fs::File, bytes: &mut [u8], position: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, bytes, position)
-}
-
-#[cfg(windows)]
-fn read_at(file: &fs::File, bytes: &mut [u8], position: u64) -> io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_read(file, bytes, position)
-}
-
-#[cfg(unix)]
-fn write_all_at(file: &fs::File, bytes: &[u8], position: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, position)
-}
-
-#[cfg(windows)]
-fn write_all_at(file: &fs::File, mut bytes: &[u8], mut position: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let written = std::os::windows::fs::FileExt::seek_write(file, bytes, position)?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        bytes = &bytes[written..];
-        position += written as u64;
-    }
-    Ok(())
 }

@@ -9,13 +9,20 @@
 //! is the truth. A record is found by its id alone and names the file of its bytes. So the pattern
 //! may change between restarts, as long as the part before the first `%` stays the same.
 //!
-//! Files are created with mode 0600 and folders with 0700.
+//! Files are created with mode 0600 and folders with 0700. On Windows they inherit the permissions of
+//! the folder above.
 //!
 //! # Several processes
 //!
 //! Any number of processes may use one folder of a local filesystem: the lease is an advisory lock
 //! (`flock`) on the record, which the kernel releases when a process dies. Network filesystems
 //! differ in how they handle such locks; do not share a folder over one.
+//!
+//! On Windows one process may use a folder: there nobody could read what is locked, so a lock on a
+//! record is known to its process only. The first process that writes to the folder locks the file
+//! `.records/process.lock`, and keeps it until it has dropped all its stores with this folder. What
+//! another process tries to write fails with [`StoreError::Io`](crate::store::StoreError::Io), and
+//! so does [`Uploads::check`](crate::Uploads::check). It can still read uploads.
 //!
 //! A request that finds its upload held by another process puts a file into `.records/asked`. The
 //! holder looks there twice a second and yields, as it does to a newer request of its own process.

@@ -1,12 +1,11 @@
 //! Moving the bytes of an upload out of the store.
 
-use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::data_file::{self, Place};
-use super::disk::{Disk, File};
+use super::disk::{Disk, File, Identity};
 use super::error::Context as _;
 use super::journal::{Line, Notes};
 use super::layout::Layout;
@@ -207,17 +206,9 @@ fn beside(target: &Path, source: &Path) -> PathBuf {
     target.with_file_name(name)
 }
 
-#[cfg(unix)]
 fn same_file(one: &Path, other: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-
-    let identity = |path: &Path| fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino()));
+    let identity = |path: &Path| Identity::at(path).map(|(identity, _)| identity);
     matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
-}
-
-#[cfg(not(unix))]
-fn same_file(one: &Path, other: &Path) -> bool {
-    matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 const COMPARED: usize = 64 * 1024;

@@ -256,16 +256,87 @@ async fn another_file_at_the_target_is_not_that_of_a_joined_upload() {
 /// The path of a file below a relative root is relative, and that of a target is not.
 #[tokio::test]
 async fn a_file_is_persisted_in_its_place_below_a_relative_root() {
-    let home = TempDir::new().unwrap();
-    let depth = std::env::current_dir().unwrap().components().count() - 1;
-    let below = home.path().strip_prefix("/").unwrap();
-    let store = FsStore::new(Path::new(&"../".repeat(depth)).join(below));
+    let here = std::env::current_dir().unwrap();
+    // No path leads from one drive of Windows to another.
+    let home = TempDir::new_in(&here).unwrap();
+    let store = FsStore::new(home.path().strip_prefix(&here).unwrap());
     let (mut writer, _) = begin(&store, b"bytes").await;
     let path = writer.path().unwrap();
     assert!(path.is_relative());
     writer.persist(&path, true).await.unwrap();
     writer.remove().await.unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"bytes");
+}
+
+/// Who looks at an upload must not be kept from it by who holds it.
+#[tokio::test]
+async fn an_upload_that_is_held_can_be_read_and_not_taken() {
+    let home = TempDir::new().unwrap();
+    let (store, other) = (FsStore::new(home.path()), FsStore::new(home.path()));
+    let (writer, upload) = begin(&store, b"bytes").await;
+    drop(writer);
+    let held = store.writer(&upload.id).await.unwrap();
+    for store in [&store, &other] {
+        assert_eq!(store.load(&upload.id).await.unwrap(), upload);
+        assert_eq!(store.list(None).await.unwrap().uploads.len(), 1);
+        store.open(&upload.id).await.unwrap();
+        let error = store.writer(&upload.id).await.unwrap_err();
+        assert!(matches!(error, StoreError::Busy), "{error}");
+    }
+    drop(held);
+    other.writer(&upload.id).await.unwrap();
+}
+
+/// A lock on a file that is no longer the one at its path protects nothing.
+#[test]
+fn a_file_that_was_replaced_is_noticed() {
+    let home = TempDir::new().unwrap();
+    let (path, disk) = (home.path().join("file"), disk::Disk::default());
+    let file = disk.create_new(&path).unwrap();
+    file.write_at(b"one", 0).unwrap();
+    assert_eq!(file.length_at(&path).unwrap(), Some(3));
+    fs::rename(&path, home.path().join("away")).unwrap();
+    assert_eq!(file.length_at(&path).unwrap(), None);
+    fs::write(&path, "two").unwrap();
+    assert_eq!(file.length_at(&path).unwrap(), None);
+}
+
+/// The test runs itself as the other process.
+#[cfg(windows)]
+#[tokio::test]
+async fn another_process_may_read_a_store_and_not_write_to_it() {
+    const ROOT: &str = "ROOT_OF_ANOTHER_PROCESS";
+    const ID: &str = "UPLOAD_OF_ANOTHER_PROCESS";
+    if let (Some(root), Ok(id)) = (std::env::var_os(ROOT), std::env::var(ID)) {
+        let store = FsStore::new(root);
+        let id = id.parse().unwrap();
+        assert_eq!(store.load(&id).await.unwrap().offset(), 5);
+        let taken = store.writer(&id).await.map(drop);
+        println!("taken: {taken:?}; probe: {}", store.probe().await.is_ok());
+        return;
+    }
+    let home = TempDir::new().unwrap();
+    let store = FsStore::new(home.path());
+    let (writer, upload) = begin(&store, b"bytes").await;
+    drop(writer);
+    let other = || {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--nocapture", "another_process_may_read_a_store_and_not_write_to_it"])
+            .env(ROOT, home.path())
+            .env(ID, upload.id.as_str())
+            .output()
+            .unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{printed}");
+        printed
+    };
+    let printed = other();
+    assert!(printed.contains("another process uses this store"), "{printed}");
+    assert!(printed.contains("probe: false"), "{printed}");
+    store.settle().await;
+    drop(store);
+    let printed = other();
+    assert!(printed.contains("taken: Ok(()); probe: true"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

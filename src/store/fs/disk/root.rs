@@ -14,6 +14,8 @@ pub(in super::super) struct Root<'a> {
     path: &'a Path,
     #[cfg(target_os = "linux")]
     folder: Option<std::os::fd::OwnedFd>,
+    #[cfg(windows)]
+    is_claimed: bool,
 }
 
 impl Disk {
@@ -23,6 +25,8 @@ impl Disk {
             path,
             #[cfg(target_os = "linux")]
             folder: None,
+            #[cfg(windows)]
+            is_claimed: false,
         }
     }
 }
@@ -34,6 +38,8 @@ impl Root<'_> {
         if let Some(opened) = linux::open(self, below, linux::READ_WRITE) {
             return opened;
         }
+        #[cfg(windows)]
+        self.claim()?;
         self.check(below)?;
         self.disk.open(&self.path.join(below))
     }
@@ -72,8 +78,21 @@ impl Root<'_> {
         if let Some(created) = linux::create(self, below) {
             return created;
         }
+        #[cfg(windows)]
+        self.claim()?;
         self.check(below)?;
         self.disk.create_new(path)
+    }
+
+    /// Keeps other processes from writing here.
+    #[cfg(windows)]
+    fn claim(&mut self) -> io::Result<()> {
+        if !self.is_claimed {
+            self.check(Path::new(CLAIM))?;
+            self.disk.claim.renew(&self.path.join(CLAIM))?;
+            self.is_claimed = true;
+        }
+        Ok(())
     }
 
     fn check(&self, below: &Path) -> io::Result<()> {
@@ -209,3 +228,6 @@ mod linux {
 }
 
 const ATTEMPTS: usize = 8;
+/// The file that the process which writes here has locked. It is empty, and never removed.
+#[cfg(windows)]
+const CLAIM: &str = ".records/process.lock";
