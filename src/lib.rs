@@ -94,8 +94,8 @@
 //!   Without `Durability::Sync`, a power cut may take acknowledged bytes. On Linux this is
 //!   detected, and the file is refused, even if its length is still right.
 //! - **A dead connection locks nobody out.** There is one writer at a time per upload, and the
-//!   newest request wins, also across all processes that share a folder. If nodes share a bucket,
-//!   the first to commit wins.
+//!   newest request wins, also across all processes that share a folder (on Windows only one can
+//!   use it). If nodes share a bucket, the first to commit wins.
 //! - **Over tus, a broken connection costs no bytes**: the server keeps what arrived before it
 //!   broke. Three cases differ: a request with a checksum of its own and a request that creates an
 //!   upload are all or nothing, and `kill -9` or a newer request may cost up to half a second of

@@ -92,7 +92,10 @@ mod tests {
         let at = |millis| to_rfc3339(UNIX_EPOCH + Duration::from_millis(millis));
         assert_eq!(at(1_374_170_182_186), "2013-07-18T17:56:22.186Z");
         assert_eq!(at(1_374_170_182_000), "2013-07-18T17:56:22.000Z");
-        assert_eq!(at(u64::MAX), to_rfc3339(UNIX_EPOCH + Duration::from_millis(u64::MAX)));
+        // Windows has no such time.
+        if let Some(far) = UNIX_EPOCH.checked_add(Duration::from_millis(u64::MAX)) {
+            assert_eq!(to_rfc3339(far), at(u64::MAX));
+        }
     }
 
     #[test]

@@ -120,7 +120,8 @@
 //!
 //! # Can several servers share a folder?
 //!
-//! Several processes on one machine can, on a local filesystem. Several machines cannot: let them
+//! Several processes on one machine can, on a local filesystem, but [not on
+//! Windows](super::frameworks#which-operating-systems-does-it-run-on). Several machines cannot: let them
 //! share [a bucket](super::nodes), or let a load balancer send all requests of one upload to the
 //! same machine.
 //!

@@ -45,7 +45,8 @@ impl Keys {
 }
 
 fn key(target: &Path) -> Key {
-    Key::parse(target.to_str().unwrap()).unwrap()
+    let text = target.to_str().unwrap().replace(std::path::MAIN_SEPARATOR, "/");
+    Key::parse(text).unwrap()
 }
 
 impl Targets for Keys {

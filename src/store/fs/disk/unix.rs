@@ -9,7 +9,6 @@ use std::{fs, io};
 pub(in super::super) struct Identity(u64, u64);
 
 impl Identity {
-    #[allow(clippy::unnecessary_wraps, reason = "Windows has to ask for it")]
     pub(super) fn of(_: &fs::File, metadata: &fs::Metadata) -> io::Result<Self> {
         Ok(Self(metadata.dev(), metadata.ino()))
     }
