@@ -76,10 +76,10 @@
 //! later. Elsewhere an open file cannot be replaced there, and what was removed stays until it is
 //! closed: an upload may fail then, and a folder may be left, but no byte is lost.
 //!
-//! All tests run on Linux. For Windows the library and its tests are compiled and linted. Some of them
-//! ran under Wine 8, which has the older rules for open files: 38 of 40 unit tests of this store
-//! passed, and the two others need the newer rules. Nothing has run on Windows itself or on macOS yet;
-//! the workflow of the repository is there for that.
+//! All tests run on Linux. For Windows and macOS the library and its tests are compiled and linted.
+//! Some tests for Windows ran under Wine 8, which has the older rules for open files: 38 of 40 unit
+//! tests of this store passed, and the two others need the newer rules. Nothing has run on Windows
+//! itself or on macOS yet; the workflow of the repository is there for that.
 //!
 //! # Which Rust version does it need?
 //!
