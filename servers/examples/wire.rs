@@ -14,6 +14,8 @@
 //! one byte each time that the application runs. Unfinished uploads to `/inbox` are below
 //! `/uploads`. For requests of HTTP/1.1, the server can send informational responses (104).
 //!
+//! Expired uploads are swept each `WIRE_SWEEP_SECONDS` (1).
+//!
 //! With `WIRE_TOKEN_SECRET`, of at least 32 bytes, answers hand out tokens that are good for an hour.
 //!
 //! With `WIRE_FIRST_BYTES` programs for Windows are refused, which it sees by so many first bytes.
@@ -128,7 +130,8 @@ async fn serve(node: Option<usize>) -> Result<(), BoxError> {
         uploads = uploads.expires_after(Duration::from_secs(seconds));
     }
     let uploads = uploads.build()?;
-    let sweeper = uploads.sweep_every(Duration::from_secs(1));
+    let sweep = number("WIRE_SWEEP_SECONDS")?.unwrap_or(1);
+    let sweeper = uploads.sweep_every(Duration::from_secs(sweep));
 
     let layer = ChunkedUploadLayer::new(uploads.clone())
         .chunked(

@@ -36,6 +36,10 @@ fn settings(config: &str) -> Result<BTreeMap<String, String>, String> {
             }
             _ => return Err(format!("the case is broken: unknown config {word:?}")),
         };
+        if name == "expiry_seconds" {
+            // No case is about sweeping, and what was swept is unknown and no longer expired.
+            out.insert("WIRE_SWEEP_SECONDS".to_owned(), "3600".to_owned());
+        }
         out.insert(format!("WIRE_{}", name.to_uppercase()), value.to_owned());
     }
     Ok(out)
