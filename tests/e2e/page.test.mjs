@@ -161,6 +161,18 @@ class Visit {
     await this.row(name).and(this.page.locator(`[data-state=${state}]`)).waitFor();
   }
 
+  /** A file of 3000 bytes that the browser gave by a handle, paused after 1000 of them, and a reload. */
+  async leftPausedByHandle(name) {
+    await this.withHandle(name, "x".repeat(3000));
+    await this.go("?chunk=1000");
+    await this.throttle(1000);
+    await this.page.getByLabel("Choose files").press("Enter");
+    await this.acknowledged(name, 1000);
+    await this.button("Pause", name).click();
+    await this.page.reload();
+    await this.row(name).getByText("Your browser may ask you").waitFor();
+  }
+
   /** Waits until so much of the file has been acknowledged. */
   async acknowledged(name, least) {
     await this.page.waitForFunction(
@@ -1020,14 +1032,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
 
   test("a handle whose file is gone is told apart from one that may not be read", async () => {
     const name = "moved.txt";
-    await visit.withHandle(name, "x".repeat(3000));
-    await visit.go("?chunk=1000");
-    await visit.throttle(1000);
-    await visit.page.getByLabel("Choose files").press("Enter");
-    await visit.acknowledged(name, 1000);
-    await visit.button("Pause", name).click();
-    await visit.page.reload();
-    await visit.row(name).getByText("Your browser may ask you").waitFor();
+    await visit.leftPausedByHandle(name);
     await visit.page.evaluate(async (name) => {
       await (await navigator.storage.getDirectory()).removeEntry(name);
     }, name);
@@ -1162,14 +1167,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
 
   test("a handle is kept, and its file read again after a reload if the user lets it", async () => {
     const name = "handled.txt";
-    await visit.withHandle(name, "x".repeat(3000));
-    await visit.go("?chunk=1000");
-    await visit.throttle(1000);
-    await visit.page.getByLabel("Choose files").press("Enter");
-    await visit.acknowledged(name, 1000);
-    await visit.button("Pause", name).click();
-    await visit.page.reload();
-    await visit.row(name).getByText("Your browser may ask you").waitFor();
+    await visit.leftPausedByHandle(name);
     assert.equal(await visit.page.evaluate(() => window.asked), undefined, "asked before a click");
     await visit.page.evaluate(() => sessionStorage.setItem("leave", "denied"));
     await visit.button("Resume", name).click();

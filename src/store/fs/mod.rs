@@ -21,8 +21,8 @@
 //! On Windows one process may use a folder: there nobody could read what is locked, so a lock on a
 //! record is known to its process only. The first process that writes to the folder locks the file
 //! `.records/process.lock`, and keeps it until it has dropped all its stores with this folder. What
-//! another process tries to write fails with [`StoreError::Io`], and
-//! so does [`Uploads::check`](crate::Uploads::check). It can still read uploads.
+//! another process tries to write fails with [`StoreError::Io`], and so does
+//! [`Uploads::check`](crate::Uploads::check). It can still read uploads.
 //!
 //! A request that finds its upload held by another process puts a file into `.records/asked`. The
 //! holder looks there twice a second and yields, as it does to a newer request of its own process.
