@@ -4,7 +4,7 @@
 //!     cargo run --example axum
 //!
 //! Then open http://127.0.0.1:3000, and http://127.0.0.1:3000/operator beside it. The page speaks
-//! the chunked protocol. The same handler takes files from clients of tus, whose endpoint is
+//! the chunked protocol. The same handler takes files from tus clients, whose endpoint is
 //! http://127.0.0.1:3000/files, and from `curl` in one request:
 //!
 //!     curl -i http://127.0.0.1:3000/files -H 'Tus-Resumable: 1.0.0' -H 'Upload-Length: 13' \
@@ -98,7 +98,7 @@ async fn done(
 ) -> Result<Json<Value>, StatusCode> {
     // The user's list tells it again after a reload of the page.
     let saved_as = list::saved_as(upload.record());
-    // The log says why.
+    // The layer logs the cause.
     upload.persist(media.join(&saved_as)).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(Json(json!({
         "name": upload.raw_filename(),

@@ -80,7 +80,7 @@ async fn done(media: &Path, upload: &CompletedUpload) -> (StatusCode, String) {
     // The id keeps files of the same name apart.
     let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
     if upload.persist(target).await.is_err() {
-        // The log says why.
+        // The layer logs the cause.
         return (StatusCode::INTERNAL_SERVER_ERROR, String::new());
     }
     (StatusCode::OK, json!({ "saved": upload.filename(), "size": upload.size() }).to_string())

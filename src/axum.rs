@@ -38,8 +38,8 @@ pub struct NoUpload(());
 impl fmt::Display for NoUpload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "this request has no completed upload: is the route the layer's `complete_path` or `handler_path`, and \
-             does the `ChunkedUploadLayer` wrap the router, or was it added after the route?",
+            "this request has no completed upload: check that the route is the layer's `complete_path` or \
+             `handler_path`, and that the `ChunkedUploadLayer` wraps the router or was added after the route",
         )
     }
 }

@@ -74,7 +74,7 @@ codes! {
     NO_SUCH_PART: "no-such-part",
     INCOMPLETE_PART: "incomplete-part",
     TOO_MANY_PARTS: "too-many-parts",
-    // That of the draft of the IETF.
+    // That of the IETF draft.
     TOO_SMALL: "too-small",
     // Those of the application.
     UNAUTHENTICATED: "unauthenticated",

@@ -185,8 +185,8 @@ impl ChunkedUploadLayer {
     }
 
     /// Makes requests to the application resumable, by ["Resumable Uploads for
-    /// HTTP"](https://datatracker.ietf.org/doc/draft-ietf-httpbis-resumable-upload/), a draft of
-    /// the IETF. Default: off.
+    /// HTTP"](https://datatracker.ietf.org/doc/draft-ietf-httpbis-resumable-upload/), an IETF
+    /// draft. Default: off.
     ///
     /// The handler needs no change: it gets one ordinary request when all bytes have arrived.
     ///

@@ -84,7 +84,7 @@ impl fmt::Debug for IdempotencyKey {
     }
 }
 
-/// Why a text is no [`IdempotencyKey`].
+/// The error for a text that is not a valid [`IdempotencyKey`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseKeyError {

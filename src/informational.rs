@@ -139,6 +139,10 @@ impl Informational {
     /// Its status has to be between 102 and 199. hyper itself sends `100 Continue`, and `101
     /// Switching Protocols` is the last response of a connection. Headers about the connection or
     /// the framing are not allowed (`Connection`, `Content-Length` and others).
+    ///
+    /// # Errors
+    /// Why it was not queued: its status or a header is not allowed, or the response cannot be sent
+    /// any more.
     pub fn send(&self, response: Response<()>) -> Result<(), NotSent> {
         let status = response.status();
         if !matches!(status.as_u16(), 102..=199) {

@@ -55,8 +55,8 @@ impl ChunkedUploadLayer {
     }
 
     /// Wraps a service in the layer, like [`Layer::layer`] but without importing the trait. For an
-    /// axum router, use it instead of the router's own `layer` if clients may send a trailing
-    /// slash.
+    /// axum router, use it instead of `Router::layer`, which can serve neither tus, nor the IETF
+    /// draft, nor completions with a trailing slash.
     ///
     /// An axum router calls its own layers after it has chosen the route by the path that the
     /// client has sent. If this layer wraps the router instead, the router gets the path that it
@@ -89,8 +89,8 @@ impl ChunkedUploadLayer {
     /// All other paths get a 404.
     ///
     /// Mount it like any service: in axum with `nest_service` or `route_service`, in hyper as the
-    /// service of a connection. So an application without a router does not need a route that is
-    /// never called.
+    /// service of a connection. An application without a router therefore needs no dummy route for
+    /// the upload paths.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -130,8 +130,9 @@ impl ChunkedUploadLayer {
         self.set(|config| config.settings.policy = Arc::new(policy))
     }
 
-    /// Sets the maximum size of the body of a completion, in bytes. Default: 64 KiB. In tus, no
-    /// request has such a body.
+    /// Sets the maximum size of the body of a completion in the chunked protocol, in bytes. A
+    /// larger one is refused with 413 and the code `request-too-large`. Default: 64 KiB. The other
+    /// protocols have no request with such a body.
     pub fn max_completion_bytes(self, bytes: usize) -> Self {
         self.set(|config| config.settings.replayed_bytes = bytes)
     }

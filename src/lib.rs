@@ -9,8 +9,8 @@
 //! It speaks three protocols. One is [that of django-chunked-upload](guide::protocol), which
 //! browsers speak through jQuery-File-Upload or a few lines of JavaScript. You can switch on two
 //! more: [tus 1.0](guide::tus), which Uppy, tus-js-client, tuspy and others speak, with the same
-//! handler; and [Resumable Uploads for HTTP](guide::resumable), a draft of the IETF, with which the
-//! requests of a handler that knows nothing of uploads can be resumed.
+//! handler; and [Resumable Uploads for HTTP](guide::resumable), an IETF draft that makes the
+//! requests to an existing handler resumable.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
@@ -51,19 +51,19 @@
 //! | [Quick start](guide::quick_start) | How do I start? |
 //! | [Clients](guide::clients) | How does a page, a form or a script send a file? |
 //! | [The chunked protocol](guide::protocol) | What does a client of django-chunked-upload send and get? |
-//! | [tus](guide::tus) | How do I accept files from Uppy and other clients of tus? |
+//! | [tus](guide::tus) | How do I accept files from Uppy and other tus clients? |
 //! | [tus on the wire](guide::tus_wire) | What does a client of tus send and get? |
 //! | [tus in parts](guide::tus_parts) | How does a client send the parts of a file at the same time? |
 //! | [Uppy](guide::uppy) | What does a page with Uppy look like? |
 //! | [Resumable without changing the handler](guide::resumable) | How do I make requests to an existing handler resumable? |
 //! | [Resumable on the wire](guide::resumable_wire) | Which clients resume, and what do they send and get? |
-//! | [Idempotency](guide::idempotency) | How does a client send a creation again whose answer was lost? |
-//! | [Long completions](guide::long_completions) | What if the answer of a completion is lost, or takes long? |
+//! | [Idempotency](guide::idempotency) | What does a client do if the response that creates an upload was lost? |
+//! | [Long completions](guide::long_completions) | What if the response to a completion is lost, or takes a long time? |
 //! | [Errors](guide::errors) | What does each error code mean? |
 //! | [Error messages](guide::error_messages) | Which code does a message have? |
 //! | [Handling errors](guide::error_handling) | What does a client do after an error, and how do I respond with one? |
 //! | [Owners](guide::owners) | Who may upload, and who owns an upload? |
-//! | [Tokens](guide::tokens) | How does an upload go on when the session has ended? |
+//! | [Tokens](guide::tokens) | How does a client continue an upload after its session has ended? |
 //! | [Validation](guide::validation) | How do I refuse a file? |
 //! | [Limits](guide::limits) | How much may clients upload, and how slowly? |
 //! | [Settings](guide::settings) | What can be set, and what are the defaults? |
@@ -87,15 +87,15 @@
 //!
 //! # What it promises
 //!
-//! - **An acknowledged offset is never lost and never moves backwards**: not by a dropped
-//!   connection, a panic, `kill -9` or a full disk. With
-//!   [`Durability::Sync`](store::Durability::Sync), not by a power cut either.
+//! - **An acknowledged offset is never lost and never moves backwards.** It survives a dropped
+//!   connection, a panic, `kill -9` and a full disk. With
+//!   [`Durability::Sync`](store::Durability::Sync), it also survives a power cut.
 //! - **Your handler gets the file byte for byte as the client sent it, or it is not called.**
 //!   Without `Durability::Sync`, a power cut may take acknowledged bytes. On Linux this is
 //!   detected, and the file is refused, even if its length is still right.
 //! - **A dead connection locks nobody out.** There is one writer at a time per upload, and the
-//!   newest request wins, also across all processes that share a folder (on Windows only one can
-//!   use it). If nodes share a bucket, the first to commit wins.
+//!   newest request wins, also across all processes that share a folder (on Windows, only one
+//!   process can use a folder). If nodes share a bucket, the first to commit wins.
 //! - **Over tus, a broken connection costs no bytes**: the server keeps what arrived before it
 //!   broke. Three cases differ: a request with a checksum of its own and a request that creates an
 //!   upload are all or nothing, and `kill -9` or a newer request may cost up to half a second of
@@ -104,21 +104,22 @@
 //!   [`read_back`](UploadsBuilder::read_back) is on, if a power cut may have taken bytes, or if the
 //!   client's checksum uses an algorithm that was not computed while the bytes arrived.
 //! - **Memory per upload is bounded** by the settings, whatever a client sends.
-//! - **A finished upload waits for your handler**, until the handler has taken it (with a response
-//!   of 2xx or 3xx) or ended it ([`CompletedUpload::discard`]), or until it expires or is
-//!   cancelled. In tus and in the IETF draft, it only looks complete when the handler has taken it.
-//! - **A request that is not an upload passes through** as if the layer were not there.
-//! - **Nothing that a client sends becomes a path, a log line or a header without being escaped.**
+//! - **A finished upload waits for your handler**, until the handler takes it (with a 2xx or 3xx
+//!   response) or discards it ([`CompletedUpload::discard`]), or until it expires or is cancelled.
+//!   With tus and the IETF draft, clients see it as complete only after the handler has taken it.
+//! - **A request that is not part of an upload passes through** as if the layer were not there. A
+//!   layer that is mounted as a service of its own answers it with 404.
+//! - **Nothing that a client sends can break out of a path, a log line or a header.**
 //!
 //! # Features
 //!
 //! No feature is on by default.
 //!
 //! - `axum`: [`CompletedUpload`] is an extractor.
-//! - `tracing`: a span for each request to an upload, and events for what happens to uploads and for
-//!   failures; [what they have](guide::observe).
-//! - `metrics`: counters, gauges and histograms of the facade `metrics`; [which there
-//!   are](guide::observe#which-metrics-are-there).
+//! - `tracing`: a span for each request to an upload, and events for changes of uploads and for
+//!   failures. The guide [lists their fields](guide::observe).
+//! - `metrics`: counters, gauges and histograms of the facade `metrics`. The guide [lists
+//!   them](guide::observe#which-metrics-are-there).
 //! - `fast-md5`: computes MD5 in assembly where an implementation exists (1.4 times as fast on
 //!   x86-64). It can be switched on and off between releases: stored uploads stay readable.
 //! - `object-store`: [`BucketStore`](store::BucketStore), for many nodes on S3, Azure or Google
@@ -193,13 +194,12 @@ pub use protocol::tus::Tus;
 pub use service::ChunkedUpload;
 pub use upload::{Creation, Head, KeptAnswer, Kind, Owner, Part, Progress, Status, Ties, Upload};
 
-/// The protocol of django-chunked-upload: what can be set beside the paths and rules of
-/// [`Chunked`].
+/// Types for the settings of [`Chunked`]: the encoder of responses and the limits on forms.
 pub mod chunked {
     pub use crate::protocol::chunked::{Encoder, FormLimits, JsonEncoder};
 }
 
-/// What tus 1.0 has in addition.
+/// Types for the settings of [`Tus`]: the extensions that the layer offers.
 pub mod tus {
     pub use crate::protocol::tus::Extensions;
 }

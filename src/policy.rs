@@ -53,8 +53,8 @@ pub trait Policy: Send + Sync + 'static {
     /// other method, for every request that begins, continues, queries, completes or cancels an
     /// upload, and its refusal takes precedence over all other errors. It is not called for
     /// `OPTIONS`, for a method that is not allowed, or for a request that a
-    /// [token](crate::guide::tokens) admits. Only in tus, requests of another version and requests
-    /// that need an extension that is off are refused before.
+    /// [token](crate::guide::tokens) admits. A tus request for an unsupported version is refused
+    /// before this is called.
     ///
     /// An upload belongs to the owner of its first chunk. For every other owner it does not exist.
     /// `None` is also an owner: that of the uploads without one.
@@ -108,7 +108,7 @@ pub trait Policy: Send + Sync + 'static {
     /// Returns how many of the first bytes of a new file [`first_bytes`](Self::first_bytes) sees:
     /// at most [4 KiB](FirstBytes::MAX). It must always return the same number.
     ///
-    /// Default: 0, so nothing is kept for it and it is not called.
+    /// Default: 0. The layer then buffers no bytes for `first_bytes`, and does not call it.
     fn first_bytes_wanted(&self) -> usize {
         0
     }
@@ -238,7 +238,8 @@ pub struct Context<'a> {
     /// The upload that the request names, if that is known already. Neither its existence nor its
     /// owner has been checked.
     pub upload_id: Option<&'a UploadId>,
-    /// The protocol of the request.
+    /// The protocol of the request. At [the address of a completion](crate::guide::long_completions),
+    /// which all protocols share, it is none of the documented variants.
     pub dialect: Dialect,
     #[cfg(feature = "tokens")]
     pub(crate) by_token: Option<&'a ByToken>,
@@ -289,7 +290,7 @@ impl ByToken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// Start an upload, or append to one. In tus and in the draft of the IETF, also the requests
+    /// Start an upload, or append to one. In tus and in the IETF draft, also the requests
     /// that complete an upload.
     Append,
     /// Complete an upload. In tus and in the draft, only [`Policy::verify`] sees this.
@@ -415,7 +416,7 @@ dereference!(SizeLimit Candidate FirstBytes Verification ResponseContent);
 /// A refusal, which becomes the response to the request.
 ///
 /// Its content is `{"code": …, "detail": …}` and whatever [`with`](Self::with) adds; in tus, it is
-/// the detail as plain text, and in the draft of the IETF a problem whose `title` is the detail. In
+/// the detail as plain text, and in the IETF draft a problem whose `title` is the detail. In
 /// all protocols the header `Upload-Error-Code` has the [`code`](Self::code). Outer layers find the
 /// refusal in the extensions of the response and can log it.
 #[derive(Clone, Debug)]
@@ -503,7 +504,8 @@ impl Refusal {
         self
     }
 
-    /// Adds an entry to the content of the response, if the protocol has a place for it.
+    /// Adds an entry to the JSON of the response. In tus, whose refusals are plain text, it is not
+    /// sent.
     #[must_use]
     pub fn with(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
         self.inner.content.insert(key.into(), value.into());

@@ -67,7 +67,7 @@ pub struct Upload {
     /// How the upload was created, if it was with an [idempotency key](crate::IdempotencyKey).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creation: Option<Creation>,
-    /// What the application has answered when it was handed the file last, if that is kept.
+    /// The application's response to the last hand-over of the file, if it is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Box<KeptAnswer>>,
     /// When the upload was created, with millisecond precision.
@@ -90,7 +90,8 @@ pub struct Progress {
     /// The checksum's state over the bytes up to `offset`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<ChecksumState>,
-    /// The states of the checksums that are computed beside that one, over the same bytes.
+    /// The states of the additional checksums over the same bytes, requested with
+    /// [`NewUpload::digests`](crate::NewUpload::digests).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checksums: Vec<ChecksumState>,
     /// When the upload may be removed; `None` means never.
@@ -282,7 +283,7 @@ pub enum Dialect {
     Chunked,
     /// tus 1.0.
     Tus,
-    /// "Resumable Uploads for HTTP", a draft of the IETF.
+    /// "Resumable Uploads for HTTP", an IETF draft.
     Resumable,
     /// One that this version does not know.
     #[doc(hidden)]

@@ -911,7 +911,7 @@ mod chunks {
         let broken = rest(&id, [Step::Data(b", wor"), Step::Fail]);
         let (status, content) = answer(service.clone(), broken).await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
-        assert_eq!(content["detail"], "The request ended before its end");
+        assert_eq!(content["detail"], "The request body ended early");
         assert_eq!(offset(service.clone(), &id).await, 5);
         let again = rest(&id, [Step::Data(b", "), Step::Data(b"world"), Step::Trailers]);
         assert_eq!(answer(service, again).await.1["offset"], 12);

@@ -334,7 +334,7 @@ async fn a_body_that_does_not_end_well_does_not_count() {
         ("is short of its length", TestBody::of(form.clone()).declare(length + 1)),
     ] {
         let detail = client.send(ranged("bytes 3-5/6", body)).await.refused(400);
-        assert_eq!(detail, "The request ended before its end", "{name}");
+        assert_eq!(detail, "The request body ended early", "{name}");
         assert_eq!(client.offset(&id).await, 3, "{name}");
     }
     let raw_of = |body| raw(Some(&id), Some("bytes 3-5/6"), body);
@@ -357,7 +357,7 @@ async fn why_a_body_failed_is_for_the_log() {
     let request = raw(None, None, TestBody::new([Piece::Data("abc".into()), Piece::Fail]));
     let response = service.oneshot(request).await.unwrap();
     let refusal = response.extensions().get::<Refusal>().unwrap();
-    assert_eq!(refusal.detail(), "The request ended before its end");
+    assert_eq!(refusal.detail(), "The request body ended early");
     let cause = refusal.error().and_then(Error::source).unwrap();
     assert_eq!(cause.to_string(), "connection reset by peer (os error 104)");
 }

@@ -688,7 +688,7 @@ async fn what_follows_a_form_is_not_read_for_ever() {
     let mut probe = body.probe();
     // Nobody knows whether it would have ended well.
     let detail = client.send(form_request(body)).await.refused(400);
-    assert_eq!(detail, "Error in the form: the form has too much beside the file");
+    assert_eq!(detail, "Error in the form: the form has too much content besides the file");
     let read = probe.dropped().await.bytes - form.len() as u64;
     // As far as a form may have something beside the file, and then as any refused body.
     assert!((30_000..=32_000).contains(&read), "{read}");

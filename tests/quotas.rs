@@ -281,7 +281,7 @@ async fn a_body_that_brings_too_little_is_ended_and_gives_the_upload_back() {
     let client = Client::new(layer.min_rate(1000, Duration::from_secs(10)));
     let id = client.begin(5000, b"abc").await;
     let reply = client.send(raw(Some(&id), Some("bytes 3-4999/5000"), slowly(99, 51))).await;
-    assert_eq!(reply.refused(408), "The request brought too little data");
+    assert_eq!(reply.refused(408), "Data arrived too slowly");
     assert_eq!(client.offset(&id).await, 3);
     let body = slowly(100, 50);
     let reply = client.send(raw(Some(&id), Some("bytes 3-5002/5003"), body)).await;

@@ -125,7 +125,7 @@ async fn node(bucket: &str, number: usize) -> Result<(), BoxError> {
 async fn done(upload: CompletedUpload) -> Result<Json<Value>, StatusCode> {
     // The user's list tells it again after a reload of the page.
     let saved_as = list::saved_as(upload.record());
-    // The log says why.
+    // The layer logs the cause.
     upload
         .persist(format!("media/{saved_as}"))
         .await

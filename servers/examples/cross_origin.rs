@@ -204,7 +204,7 @@ async fn done(
 ) -> Result<Json<Value>, StatusCode> {
     // The id keeps files of the same name apart.
     let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
-    // The log says why.
+    // The layer logs the cause.
     upload.persist(target).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(Json(json!({ "saved": upload.filename(), "size": upload.size() })))
 }

@@ -7,7 +7,7 @@
 //! HTTP/1.1 and cleartext HTTP/2 on one port. A completion with a header `X-Hook-Status` is
 //! answered with that status, and its file is not touched.
 //!
-//! It speaks three protocols: the chunked one, tus at `/files`, and the draft of the IETF at
+//! It speaks three protocols: the chunked one, tus at `/files`, and the IETF draft at
 //! `/inbox`. That is a resource of an application that knows nothing of uploads: a `POST` or `PUT`
 //! of any body is answered with its method, size, SHA-256 and media type. If the folder
 //! `WIRE_FINAL` is set, the body is kept there as `SHA256.bin`, and `SHA256.deliveries` grows by

@@ -56,7 +56,8 @@ impl UploadsBuilder {
     }
 
     /// Sets the maximum size of a file, in bytes. It applies to the announced total and to the
-    /// bytes that arrive. Default: unlimited.
+    /// bytes that arrive. A larger file is refused with [`TooLarge`](crate::ErrorKind::TooLarge),
+    /// 413 on the wire (400 in the chunked protocol). Default: unlimited.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.engine.max_bytes = Some(bytes);
         self
@@ -105,7 +106,7 @@ impl UploadsBuilder {
         self
     }
 
-    /// Sets the observer, which receives the events of all uploads.
+    /// Sets the observer, which is notified of the events of all uploads. Default: none.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.engine.observer = Some(Box::new(observer));
         self
@@ -157,16 +158,20 @@ impl UploadsBuilder {
         self
     }
 
-    /// Sets how many bytes all unfinished uploads may have in total, counted in the same way; 507
-    /// on the wire. Default: unlimited.
+    /// Sets how many bytes all unfinished uploads may have in total, counted in the same way. A
+    /// request that would exceed the limit is refused with
+    /// [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded), 507 on the wire. Default: unlimited.
     pub fn max_bytes_in_all(mut self, bytes: u64) -> Self {
         self.quotas.all_bytes = Some(bytes);
         self
     }
 
-    /// Sets how many bytes must stay free in the store once all started uploads have arrived
-    /// completely; 507 on the wire. Default: not checked. A store that cannot report its free space
-    /// then accepts no uploads.
+    /// Sets how much disk space to keep free in the store, in bytes, once all unfinished uploads
+    /// have arrived completely. An upload that would need more is refused with
+    /// [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded), 507 on the wire. Default: not checked.
+    ///
+    /// With this setting, a store that cannot report its free space accepts no uploads: they fail
+    /// with [`Store`](crate::ErrorKind::Store), 500 on the wire.
     pub fn min_free_bytes(mut self, bytes: u64) -> Self {
         self.quotas.free_bytes = Some(bytes);
         self
@@ -187,7 +192,7 @@ impl UploadsBuilder {
         self
     }
 
-    /// Sets another clock, for tests of what happens when time passes.
+    /// Sets another clock, for tests of what happens when time passes. Default: the system clock.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.engine.clock = Arc::new(clock);
         self
@@ -197,7 +202,7 @@ impl UploadsBuilder {
     ///
     /// # Errors
     /// [`ConfigError`] if the store's path pattern is invalid, a batch is too small or too large,
-    /// uploads would expire immediately, or the interval of those who watch is zero.
+    /// uploads would expire immediately, or the [`watch_interval`](Self::watch_interval) is zero.
     pub fn build(mut self) -> Result<Uploads, ConfigError> {
         self.engine.store.check().map_err(|error| ConfigError::new(error.to_string()))?;
         if !(SMALL..=LARGEST_BATCH).contains(&self.batch) {
@@ -206,10 +211,10 @@ impl UploadsBuilder {
         if let Expiry::AfterCreation(Duration::ZERO) | Expiry::AfterLastChunk(Duration::ZERO) =
             self.engine.expiry
         {
-            return Err(ConfigError::new("uploads would expire immediately"));
+            return Err(ConfigError::new("the lifetime of uploads must not be zero"));
         }
         if self.engine.watch_interval.is_zero() {
-            return Err(ConfigError::new("a watch would poll the store without a pause"));
+            return Err(ConfigError::new("the watch interval must not be zero"));
         }
         metric::describe();
         self.engine.pool = Pool::new(self.batch, self.batches);

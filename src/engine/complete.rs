@@ -24,7 +24,7 @@ use crate::metric::Timer;
 use crate::store::{Commit, DynWriter, Handover, Reader, StoreError};
 use crate::upload::{KeptAnswer, Owner, Status, Upload};
 
-/// A finished upload, handed over to the application until it has taken the file or not.
+/// A finished upload while the application decides whether to take its file.
 ///
 /// While it exists, no other caller can write to, complete or cancel the upload.
 /// [`finish`](Self::finish) records that the application has taken the file. If the completion is

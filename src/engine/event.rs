@@ -19,7 +19,7 @@ pub enum Event {
     Grew(Upload),
     /// The application has taken the finished file.
     Completed(Upload),
-    /// The client cancelled it.
+    /// The upload was cancelled: by its client, or by a call of `cancel` or `remove`.
     Cancelled(Upload),
     /// The application discarded it
     /// ([`CompletedUpload::discard`](crate::CompletedUpload::discard)).

@@ -461,7 +461,7 @@ impl fmt::Display for Quota {
             Self::OwnerUploads => "unfinished uploads of one owner",
             Self::OwnerBytes => "bytes of one owner's unfinished uploads",
             Self::AllBytes => "bytes of all unfinished uploads",
-            Self::FreeBytes => "bytes that stay free",
+            Self::FreeBytes => "bytes of disk space to keep free",
         })
     }
 }

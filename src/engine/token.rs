@@ -246,8 +246,8 @@ impl Uploads {
 macro_rules! mints {
     ($handle:ident) => {
         impl $handle {
-            /// Returns a token for an upload, good for this long: whoever presents it may do with
-            /// the upload what its owner may, and nothing else.
+            /// Returns a token for an upload, valid for `life`. A request with the token may do
+            /// what the owner may do with this upload, and nothing else.
             ///
             /// The layer takes it in the header `Upload-Token`, if it has [the same
             /// keys](crate::ChunkedUploadLayer::accept_tokens). A token cannot be revoked, except by

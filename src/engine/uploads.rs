@@ -180,6 +180,9 @@ impl Uploads {
     /// Each process that sweeps a store reads all of its records, unless the store has an index and
     /// there are no quotas. If several processes share a store, one sweeper is enough; with quotas,
     /// each process needs its own.
+    ///
+    /// # Panics
+    /// If it is called outside of a Tokio runtime.
     pub fn sweep_every(&self, every: Duration) -> Sweeper {
         Sweeper::start(Arc::clone(&self.engine), every)
     }
@@ -293,8 +296,8 @@ impl OwnerUploads {
     ///
     /// A server may read two connections in either order, so a request that its client broke off
     /// may arrive after the one that was sent next. If the requests are equally new, the later one
-    /// waits as long as the earlier one receives bytes. It stops it if nothing arrives for half a
-    /// second.
+    /// waits as long as the earlier one receives bytes. If the earlier one receives nothing for
+    /// half a second, the later one stops it.
     #[must_use]
     pub fn order_tolerance(mut self, tolerance: Duration) -> Self {
         self.access.tolerance = tolerance;

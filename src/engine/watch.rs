@@ -49,7 +49,7 @@ pub enum Ended {
     Completed,
     /// A crash interrupted its hand-over, and it must not be handed over again.
     Interrupted,
-    /// The client cancelled it.
+    /// The upload was cancelled: by its client, or by a call of `cancel` or `remove`.
     Cancelled,
     /// The application discarded it.
     Discarded,

@@ -67,7 +67,7 @@
 //!
 //! - let clients send chunks below that: `maxChunkSize` of jQuery-File-Upload, `chunkSize` of
 //!   tus-js-client and Uppy, for example 50 MB. Chunks of any size make the same file;
-//! - for the draft of the IETF, tell clients with
+//! - for the IETF draft, tell clients with
 //!   [`max_append_bytes`](crate::Resumable::max_append_bytes), which those that know `Upload-Limit`
 //!   obey;
 //! - if your handler may take longer than 100 seconds, [answer 202](super::long_completions) and let

@@ -28,7 +28,7 @@
 //! A body that is not JSON comes from something else, such as [a proxy](super::proxy) that cannot
 //! reach the server. Treat its 502, 503 and 504 as the third case.
 //!
-//! # What do clients of tus do?
+//! # What do tus clients do?
 //!
 //! They have built-in rules, so respond with 4xx where a retry does not help, and with 5xx where it
 //! does:
@@ -97,7 +97,7 @@
 //! # for (kind, status, detail) in [
 //! #     (ErrorKind::OffsetMismatch { offset: 7 }, 400, "Offsets do not match"),
 //! #     (ErrorKind::Incomplete { offset: 7, total: 7 }, 400, "N of M bytes have arrived"),
-//! #     (ErrorKind::Source, 400, "The request ended before its end"),
+//! #     (ErrorKind::Source, 400, "The request body ended early"),
 //! #     (ErrorKind::Finishing, 400, "Upload is being completed"),
 //! #     (ErrorKind::TooLarge { limit: 7 }, 400, "Size of file exceeds the limit (N bytes)"),
 //! #     (ErrorKind::TotalMismatch { total: 7 }, 400, "Size of file was announced as N bytes"),

@@ -10,14 +10,14 @@
 //!
 //! # Which messages does the chunked protocol have?
 //!
-//! The message is the `detail` of the JSON. Clients of django-chunked-upload may know these:
+//! The message is the `detail` of the JSON:
 //!
 //! | status | `detail` | code |
 //! |---|---|---|
 //! | 400 | `Offsets do not match`, with `offset` | `offset-mismatch` |
 //! | 400 | `A form names its upload in the field 'upload_id', not in the query` | `id-in-query` |
 //! | 400 | `N of M bytes have arrived`, with `offset` | `incomplete` |
-//! | 400 | `The request ended before its end` | `source-failed` |
+//! | 400 | `The request body ended early` | `source-failed` |
 //! | 400 | `Upload has already been marked as complete` (with quotes around the last word, for a chunk or a cancellation) | `already-complete` |
 //! | 400 | `Upload is being completed` | `finishing` |
 //! | 400 | `Completion of the upload was interrupted` | `interrupted` |
@@ -35,7 +35,7 @@
 //! | 403 | `Authentication credentials were not provided` | `unauthenticated` |
 //! | 404 | `Upload not found` | `not-found` |
 //! | 405 | `This method is not allowed here`, with `Allow` | `method-not-allowed` |
-//! | 408 | `The request brought no data for too long`, or `too little data` | `idle-timeout`, `too-slow` |
+//! | 408 | `No data arrived for too long`, or `Data arrived too slowly` | `idle-timeout`, `too-slow` |
 //! | 409 | `The Idempotency-Key was used for an upload with other parameters` | `key-reused` |
 //! | 409 | `Upload was taken over by a newer request` | `superseded` |
 //! | 409 | `Upload is held by another request`, with `Retry-After` | `busy` |
@@ -50,7 +50,7 @@
 //! | 500 | `The upload could not be stored` | `store-failed`, `already-exists` |
 //! | 503 | `The server is shutting down`, with `Retry-After` | `shutting-down` |
 //! | 507 | `There is no room for the upload` | `full` |
-//! | 507 | `The limit is N bytes of all unfinished uploads`, or `bytes that stay free`, with `limit` | `quota-exceeded` |
+//! | 507 | `The limit is N bytes of all unfinished uploads`, or `bytes of disk space to keep free`, with `limit` | `quota-exceeded` |
 //!
 //! # Which messages does tus have?
 //!
@@ -64,6 +64,9 @@
 //! | 400 | `Idempotency-Key: …` | `malformed-key` |
 //! | 400 | `Upload-Metadata has …` | `malformed-metadata` |
 //! | 400 | `Upload-Defer-Length is not 1` | `malformed-header` |
+//! | 400 | `Upload-Length and Upload-Defer-Length exclude each other` | `contradictory-headers` |
+//! | 400 | `Upload-Length is not allowed for a joined upload` | `contradictory-headers` |
+//! | 400 | `Upload-Length is less than the offset` | `length-mismatch` |
 //! | 400 | `Upload-Defer-Length is not offered` | `not-offered` |
 //! | 400 | `Upload-Concat is not offered` | `not-offered` |
 //! | 400 | `Upload-Concat is neither partial nor final with a list`, `… names more than 1000 parts` | `malformed-header`, `too-many-parts` |
@@ -75,16 +78,17 @@
 //! | 400 | `The last byte is not the one that was sent before` | `last-byte-mismatch` |
 //! | 401 | `Authentication credentials were not provided` | `unauthenticated` |
 //! | 403 | `Upload is already complete` | `already-complete` |
-//! | 403 | `The bytes of the upload are those of its parts` | `joined-upload` |
+//! | 403 | `A joined upload accepts no bytes of its own` | `joined-upload` |
 //! | 404 | `Upload not found` | `not-found` |
 //! | 405 | `This method is not allowed here`, with `Allow` | `method-not-allowed` |
 //! | 409 | `Offsets do not match`, with `Upload-Offset` | `offset-mismatch` |
 //! | 409 | `The Idempotency-Key was used for an upload with other parameters` | `key-reused` |
 //! | 410 | `Upload has expired` | `expired` |
 //! | 410 | `The stored upload is damaged` | `damaged` |
+//! | 410 | `Completion of the upload was interrupted` | `interrupted` |
 //! | 412 | `This server speaks version 1.0.0 of tus`, with `Tus-Version` | `unsupported-version` |
 //! | 413 | `Size of file exceeds the limit (N bytes)` | `too-large` |
-//! | 413 | `The upload was announced with N bytes` | `too-long` |
+//! | 413 | `More than the announced N bytes arrived` | `too-long` |
 //! | 413 | `The limit is N bytes of one owner's unfinished uploads` | `quota-exceeded` |
 //! | 413 | `The request is too large` | `request-too-large` |
 //! | 415 | `The media type of the bytes must be application/offset+octet-stream` | `wrong-content-type` |
@@ -94,12 +98,12 @@
 //! | 431 | `Upload-Metadata has more than 4096 bytes`, or [your limit](crate::Tus::max_metadata_bytes) | `headers-too-large` |
 //! | 460 | `Checksum does not match` | `checksum-mismatch` |
 //! | 500 | `The upload could not be stored` | `store-failed`, `already-exists` |
-//! | 503 | `The request ended before its end`, with `Retry-After` | `source-failed` |
-//! | 503 | `The request brought no data for too long`, or `too little data`, with `Retry-After` | `idle-timeout`, `too-slow` |
+//! | 503 | `The request body ended early`, with `Retry-After` | `source-failed` |
+//! | 503 | `No data arrived for too long`, or `Data arrived too slowly`, with `Retry-After` | `idle-timeout`, `too-slow` |
 //! | 503 | `The server is shutting down`, with `Retry-After` | `shutting-down` |
 //! | 503 | `Upload was taken over by a newer request`, with `Retry-After` | `superseded` |
 //! | 507 | `There is no room for the upload` | `full` |
-//! | 507 | `The limit is N bytes of all unfinished uploads`, or `bytes that stay free` | `quota-exceeded` |
+//! | 507 | `The limit is N bytes of all unfinished uploads`, or `bytes of disk space to keep free` | `quota-exceeded` |
 //!
 //! The response to a `HEAD` has 423 instead of any 5xx, because clients would begin a new upload
 //! after a 5xx.
@@ -127,7 +131,7 @@
 //! | status | `detail` | code |
 //! |---|---|---|
 //! | 409 | `The upload is not being completed` | `not-completing` |
-//! | 410 | `The answer is not kept` | `answer-not-kept` |
+//! | 410 | `The response to the completion is no longer available` | `answer-not-kept` |
 //! | 410 | `The completion was interrupted` | `interrupted` |
 //!
 //! For the IETF draft, look up the [code](super::errors).

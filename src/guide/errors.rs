@@ -14,9 +14,9 @@
 //!
 //! # What does each code mean?
 //!
-//! The columns have the status in the chunked protocol, in tus and in the draft. In the last two,
-//! the response to a `HEAD` has 423 instead of a 5xx, since clients would begin a new upload after
-//! a 5xx.
+//! The columns show the status in the chunked protocol, in tus and in the IETF draft. In the last
+//! two, the response to a `HEAD` (in the draft, also to a `GET`) has the status 423 instead of a
+//! 5xx, because clients would begin a new upload after a 5xx. The exception is `interrupted`.
 //!
 //! | code | chunked | tus | draft | what is wrong: what the client should do |
 //! |---|---|---|---|---|

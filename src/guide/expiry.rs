@@ -67,9 +67,10 @@
 //! client, which gets a 410. [`list`](crate::OperatorUploads::list) returns an upload with an
 //! invalid record as an error that names it
 //! ([`Error::damaged_upload`](crate::Error::damaged_upload)). With feature `tracing`, the log says
-//! what is wrong. A sweep removes the upload once it has expired, by its last readable record.
-//! Without one, it goes by when the record was last written and how long a new upload lives.
-//! [`remove_damaged`](crate::OperatorUploads::remove_damaged) removes the upload at once.
+//! what is wrong. A sweep removes the upload once it has expired, by its last readable record. If
+//! no record can be read, it adds the lifetime of a new upload to the time at which the record was
+//! last written. [`remove_damaged`](crate::OperatorUploads::remove_damaged) removes the upload at
+//! once.
 //!
 //! # How do I get notified?
 //!

@@ -58,7 +58,8 @@
 //!
 //! # Which operating systems does it run on?
 //!
-//! The store for a folder works on all three. They differ in what they can promise:
+//! [`FsStore`](crate::store::FsStore) works on Linux, on macOS and other Unix systems, and on
+//! Windows. They differ in what the store can promise there:
 //!
 //! | | Linux | macOS and other Unix systems | Windows |
 //! |---|---|---|---|
@@ -72,9 +73,10 @@
 //! | free space, and the limit of open files | known | known | unknown: [`min_free_bytes`](crate::UploadsBuilder::min_free_bytes) refuses everything |
 //! | how files are joined | with shared blocks, where the filesystem supports them | by a copy | by a copy |
 //!
-//! On Windows the folder must be on a local NTFS volume, of Windows 10 1809 or Windows Server 2019 or
-//! later. Elsewhere an open file cannot be replaced there, and what was removed stays until it is
-//! closed: an upload may fail then, and a folder may be left, but no byte is lost.
+//! On Windows the folder must be on a local NTFS volume, of Windows 10 1809 or Windows Server 2019
+//! or later. On other volumes or versions, an open file cannot be replaced, and a removed file
+//! stays until it is closed. An upload may then fail, and an empty folder may remain, but no byte
+//! is lost.
 //!
 //! All tests run on Linux. For Windows and macOS the library and its tests are compiled and linted.
 //! Some tests for Windows ran under Wine 8, which has the older rules for open files: 38 of 40 unit

@@ -4,8 +4,8 @@
 //! the client does not know whether the upload exists, and cannot name it. Without a key, it has to
 //! create another upload, and the first one stays until it expires.
 //!
-//! With the header `Idempotency-Key` ([a draft of the
-//! IETF](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/)), the client
+//! With the header `Idempotency-Key` ([an IETF
+//! draft](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/)), the client
 //! sends the same request again and gets the same upload, with its current offset. There is nothing
 //! to switch on, and nothing changes for clients that send no key.
 //!
@@ -74,17 +74,17 @@
 //!
 //! # What must be the same?
 //!
-//! The owner, the protocol, the file name, the announced total, the content type, the text fields or
-//! metadata, and the kind (whole, part, or the list of parts). In the resumable protocol, also the
-//! method, the target and the kept headers. Otherwise the response is 409 with the code `key-reused`,
-//! and the upload does not change.
+//! These must be the same: the owner, the protocol, the file name, the announced total, the content
+//! type, the text fields or metadata, and the kind (whole, part, or the list of parts). In the
+//! resumable protocol, the method, the target and the kept headers must be the same, too. Otherwise
+//! the response is 409 with the code `key-reused`, and the upload does not change.
 //!
 //! # How long is a key remembered?
 //!
-//! As long as the upload's record exists, so also after the upload was completed. When the upload
-//! has been removed or has expired, the key creates a new one. A client should still use a new key
-//! then: [a bucket](super::nodes) forgets removed uploads after the [grace](crate::store::bucket)
-//! (1 hour by default), and which upload a key named.
+//! A key is remembered as long as the upload's record exists, even after the upload was completed.
+//! When the upload has been removed or has expired, the same key creates a new upload. A client
+//! should use a new key then, because [a bucket](super::nodes) forgets the key of a removed upload
+//! after the [grace](crate::store::bucket) (1 hour by default).
 //!
 //! # What if several requests come at once?
 //!

@@ -89,7 +89,7 @@
 //! |---|---|
 //! | 202, with `Retry-After` | the handler runs, here or on another node |
 //! | that of the handler | the handler's response. After a 4xx or 5xx, the upload can be completed again |
-//! | 404 | there is no such upload of this owner, or the handler has [discarded](crate::CompletedUpload::discard) it, with its kept response: the client does not send the file again by itself |
+//! | 404 | there is no such upload of this owner, or the handler has [discarded](crate::CompletedUpload::discard) it, which also removes its kept response. The client should not send the file again automatically |
 //! | 409, `not-completing` | no completion is running: none was sent, or a crash interrupted the handler. The client sends the completion again |
 //! | 410, `answer-not-kept` | the upload is complete, and its response was not kept or is too old |
 //! | 410, `expired` | the upload has expired |
@@ -121,7 +121,7 @@
 //! `Location`, and the address of the completion in `Content-Location`. A client that does not know
 //! the address sends the last byte until the handler has taken the file.
 //!
-//! # What do clients of tus do?
+//! # What do tus clients do?
 //!
 //! A 202 in tus has no `Upload-Offset`, since the last byte does not count yet. The response to a
 //! `POST` with the whole file has the upload's URL in `Location`, as for each creation, and the address

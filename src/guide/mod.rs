@@ -9,8 +9,8 @@
 //! the JSON, and `by(user, request)` adds a header that names the user. They are in
 //! `src/guide/client.rs`.
 //!
-//! In names, the crate calls the response of your handler its answer: `keep_answers`,
-//! [`KeptAnswer`](crate::KeptAnswer).
+//! Where a name in the API contains `answer`, such as `keep_answers` or
+//! [`KeptAnswer`](crate::KeptAnswer), it means the response of your handler.
 
 pub mod clients;
 pub mod deploy;

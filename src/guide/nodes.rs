@@ -63,9 +63,9 @@
 //!
 //! # What must be the same on all nodes?
 //!
-//! The bucket and the prefix; where files are [persisted
-//! to](crate::store::BucketStoreBuilder::persist_to); the
-//! [grace](crate::store::BucketStoreBuilder::grace) and the [completion
+//! All nodes need the same bucket, the same prefix, the same [place for persisted
+//! files](crate::store::BucketStoreBuilder::persist_to), the same
+//! [grace](crate::store::BucketStoreBuilder::grace) and the same [completion
 //! lease](crate::store::BucketStoreBuilder::completion_lease). The first node writes the last two
 //! to `PREFIX/settings`, and every other node has to match them. To change them, stop all nodes and
 //! delete that object. Everything else may differ while you roll out a new configuration.

@@ -51,7 +51,8 @@
 //! | `debug` | `upload refused` | `upload`, `status`, `code`, `error` |
 //! | `debug` | `the application has not taken an upload`: the response was a 4xx, or an error of gRPC | `upload`, `status` |
 //! | `debug` | `upload created`, `completed`, `cancelled`, `discarded`, `expired` | `upload`, `offset`, `total` |
-//! | `trace` | `upload grew`, `upload request answered` | |
+//! | `trace` | `upload grew` | `upload`, `offset`, `total` |
+//! | `trace` | `upload request answered` | |
 //!
 //! The field `error` has the error with all its causes, such as the path of a file and what the
 //! system reported. Clients get none of it. The target of all spans and events is
@@ -59,9 +60,10 @@
 //!
 //! # How do I find the upload that a log line is about?
 //!
-//! An id is a secret, since whoever knows it can write to the upload. So the log has a fingerprint
-//! of it, even where a path has the id: 12 digits from which nobody can compute the id.
-//! [`UploadId::fingerprint`](crate::UploadId::fingerprint) returns it, and a shell can compute it:
+//! An id is a secret: anyone who knows it can write to the upload. So the log contains only its
+//! fingerprint, also in place of the id in paths. A fingerprint has 12 hex digits, from which the
+//! id cannot be computed. [`UploadId::fingerprint`](crate::UploadId::fingerprint) returns it, and a
+//! shell can compute it:
 //!
 //! ```sh
 //! printf %s 5230ec1f59d1485d9d7974b853802e31 | sha256sum | cut -c -12   # 9ddb9fd519b3
@@ -121,7 +123,7 @@
 //! | `chunked_upload_received_bytes_total` | counter: bytes of files that arrived |
 //! | `chunked_upload_committed_bytes_total` | counter: bytes of files that were acknowledged. Received bytes beyond these were discarded, and had to be sent again |
 //! | `chunked_upload_refusals_total` | counter: requests that were refused or failed, with the labels `dialect` (`chunked`, `tus`, `resumable`, or `other` at [the address of a completion](super::long_completions#what-if-the-handler-takes-long)) and [`code`](super::errors#what-does-each-code-mean) |
-//! | `chunked_upload_answers_total` | counter: completions that the handler has not answered just now, with the labels `dialect` (`other` at [the address of a completion](super::long_completions#what-if-the-handler-takes-long)) and `as`: `kept` if its response was repeated, `accepted` if it has not responded yet |
+//! | `chunked_upload_answers_total` | counter: responses to completions that the layer sent in place of the handler, with the labels `dialect` (`other` at [the address of a completion](super::long_completions#what-if-the-handler-takes-long)) and `as`: `kept` if its response was repeated, `accepted` if it has not responded yet |
 //! | `chunked_upload_takeovers_total` | counter: requests that were stopped for a newer one of the same upload, with the label `by`: a `request` to this process, or another `process` |
 //! | `chunked_upload_append_duration_seconds` | histogram: from the start of a chunk to its acknowledgement, so it includes the client's network |
 //! | `chunked_upload_commit_duration_seconds` | histogram: writing the last bytes of a chunk and its record |

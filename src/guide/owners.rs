@@ -34,10 +34,13 @@
 //!
 //! struct Users;
 //!
-//! impl Policy for Users { async fn authorize(&self, context: &Context<'_>) ->
-//! Result<Option<Owner>, Refusal> { let user =
-//! context.request.extensions.get::<User>().ok_or_else(Refusal::unauthenticated)?;
-//! Ok(Some(Owner::new(user.0.as_str()))) } }
+//! impl Policy for Users {
+//!     async fn authorize(&self, context: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+//!         let user = context.request.extensions.get::<User>();
+//!         let user = user.ok_or_else(Refusal::unauthenticated)?;
+//!         Ok(Some(Owner::new(user.0.as_str())))
+//!     }
+//! }
 //!
 //! fn app(uploads: Uploads) -> Router {
 //!     let layer = ChunkedUploadLayer::new(uploads.clone()).policy(Users);

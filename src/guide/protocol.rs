@@ -59,14 +59,14 @@
 //!
 //! # How does a client send a chunk?
 //!
-//! With a `POST` to the chunk path and a header `Content-Range: bytes START-END/TOTAL`, in one of
-//! two forms:
+//! The client sends a `POST` to the chunk path, with a header `Content-Range: bytes
+//! START-END/TOTAL`, in one of two forms:
 //!
 //! - `multipart/form-data`: the file is in the field `file`. Every chunk but the first has the text
 //!   field `upload_id`, and there may be other fields, in any order. Put `upload_id` before the
-//!   file; otherwise the bytes have to be copied once more. An `upload_id` in the query does not
-//!   name the upload of a form, as in the original: a chunk that starts at 0 then begins a new
-//!   upload, and any other chunk is refused.
+//!   file; otherwise the bytes have to be copied once more. As in django-chunked-upload, an
+//!   `upload_id` in the query is ignored for a form: a chunk that starts at 0 begins a new upload,
+//!   and any other chunk is refused.
 //! - a raw body, with `Content-Disposition: attachment; filename="…"`, and with `upload_id` and any
 //!   other fields in the query.
 //!
@@ -100,20 +100,20 @@
 //!
 //! # What does my handler get?
 //!
-//! The client's `POST` to the complete path, with its headers and its body, which has at most
-//! [64 KiB](crate::ChunkedUploadLayer::max_completion_bytes), and with the upload among its
+//! Your handler gets the client's `POST` to the complete path, with its headers and its body of at
+//! most [64 KiB](crate::ChunkedUploadLayer::max_completion_bytes). The upload is in the request's
 //! extensions. So the handler can read more fields of the form or of the JSON: extract
-//! [`CompletedUpload`](crate::CompletedUpload) first, and then `Form` or `Json`. Its response goes to
-//! the client as it is.
+//! [`CompletedUpload`](crate::CompletedUpload) first, and then `Form` or `Json`. Its response goes
+//! to the client as it is.
 //!
 //! Responses of the layer itself have `Cache-Control: no-store` and `X-Content-Type-Options:
 //! nosniff`. Refusals have [`Upload-Error-Code`](super::errors), and some have `Retry-After`.
 //!
 //! # Can two requests send to one upload?
 //!
-//! The newest wins: the layer stops the request before it and answers that one with 409. So a
-//! client that has lost its connection does not have to wait until the server notices. Chunks that
-//! arrive within 25 milliseconds of each other may have been sent in either order. So the later one
-//! waits until the earlier one has ended or has received nothing for half a second, but no longer
-//! than the takeover timeout. If the requests go to two [nodes](super::nodes), the first to arrive
-//! in full counts, and the other gets a 400 with the right `offset`.
+//! The newest request wins: the layer stops the older one and answers it with 409. So a client that
+//! has lost its connection does not have to wait until the server notices. Chunks that arrive
+//! within 25 milliseconds of each other may have been sent in either order. So the later one waits
+//! until the earlier one has ended or has received nothing for half a second, but no longer than
+//! the takeover timeout. If the requests go to two [nodes](super::nodes), the first to arrive in
+//! full counts, and the other gets a 400 with the right `offset`.

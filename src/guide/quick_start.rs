@@ -2,9 +2,9 @@
 //!
 //! # What do I need?
 //!
-//! `cargo add tower-chunked-upload --features axum,tracing`, and `axum`, `serde_json`,
-//! `tracing-subscriber`, and `tokio` with its feature `full`. axum is
-//! [optional](#can-i-use-it-without-axum).
+//! Run `cargo add tower-chunked-upload --features axum,tracing`. Also add `axum`, `serde_json`,
+//! `tracing-subscriber`, and `tokio` with its feature `full`. You can also [use the layer without
+//! axum](#can-i-use-it-without-axum).
 //!
 //! # What does a server look like?
 //!
@@ -70,7 +70,7 @@
 //! ) -> Result<Json<Value>, StatusCode> {
 //!     // The id keeps files of the same name apart.
 //!     let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
-//!     // The log says why.
+//!     // The layer logs the cause.
 //!     upload.persist(target).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
 //!     Ok(Json(json!({ "saved": upload.filename(), "size": upload.size() })))
 //! }
@@ -110,25 +110,25 @@
 //!
 //! # How do I send a file?
 //!
-//! With any of [the clients](super::clients): a page with jQuery-File-Upload or a few lines of
-//! JavaScript, a plain form, `curl`, or Python. Uppy and other clients of tus can send files to the
+//! Use any of [the clients](super::clients): a page with jQuery-File-Upload or a few lines of
+//! JavaScript, a plain form, `curl`, or Python. Uppy and other tus clients can send files to the
 //! same handler, once you [switch on tus](super::tus). In the repository, `cargo run --example
 //! axum` is this server with such a page.
 //!
 //! # Where is the file?
 //!
-//! In `chunked_uploads`, while it is arriving. When the whole file has arrived and its checksum is
-//! right, the layer calls your handler, which moves the file to `media`: see [Files](super::files).
-//! If your handler responds with an error, [the log](super::observe) says what failed, and the
-//! client can complete the upload again.
+//! While the file is arriving, it is in `chunked_uploads`. When the whole file has arrived and its
+//! checksum is right, the layer calls your handler, which moves the file to `media`: see
+//! [Files](super::files). If your handler responds with an error, [the log](super::observe) says
+//! what failed, and the client can complete the upload again.
 //!
 //! # Why around the router, and not `.layer(…)`?
 //!
-//! `.layer(…)` also works if no client speaks [tus](super::tus) or the [IETF
-//! draft](super::resumable), if the router is not nested, and if no client sends a completion with
-//! a slash at the end: axum chooses the route before it calls the layer, and responds with 404. To
-//! serve uploads below a prefix, `mount` the layer. [The chapter about
-//! layers](super::layers#where-does-the-layer-go) compares all three.
+//! axum chooses the route before it calls a router's own layers. So with `.layer(…)`, bytes for a
+//! tus URL and a completion with a trailing slash get a 404. `.layer(…)` works only if no client
+//! uses [tus](super::tus) or the [IETF draft](super::resumable), the router is not nested, and no
+//! client sends a completion with a trailing slash. To serve uploads below a prefix, `mount` the
+//! layer. [The chapter about layers](super::layers#where-does-the-layer-go) compares all three.
 //!
 //! # Can I use it without axum?
 //!
@@ -145,6 +145,6 @@
 //!
 //! # What should I read next?
 //!
-//! Before strangers may upload, read [who may](super::owners), [what](super::validation) and [how
-//! much](super::limits). Before you deploy, read about [the order of layers](super::layer_order),
-//! [proxies](super::proxy) and [the server](super::server).
+//! Before you accept uploads from strangers, read the chapters about [owners](super::owners),
+//! [validation](super::validation) and [limits](super::limits). Before you deploy, read about [the
+//! order of layers](super::layer_order), [proxies](super::proxy) and [the server](super::server).

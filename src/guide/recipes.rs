@@ -29,7 +29,7 @@
 //! async fn done(State(app): State<App>, upload: CompletedUpload) -> Result<StatusCode, StatusCode> {
 //!     let id = upload.id();
 //!     let target = app.media.join(id.as_str());
-//!     // The log says why.
+//!     // The layer logs the cause.
 //!     upload.persist(target).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
 //!     let row = "INSERT INTO files (id, name, size) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING";
 //!     let row = sqlx::query(row).bind(id.as_str()).bind(upload.filename());

@@ -63,9 +63,9 @@
 //! ```
 //!
 //! With ["Resumable Uploads for
-//! HTTP"](https://datatracker.ietf.org/doc/draft-ietf-httpbis-resumable-upload/), a draft of the
-//! IETF, a client sends the request as usual, and can continue it after its connection broke. The
-//! layer keeps the bytes. When the whole file has arrived, it calls your handler with one ordinary
+//! HTTP"](https://datatracker.ietf.org/doc/draft-ietf-httpbis-resumable-upload/), an IETF draft, a
+//! client sends the request as usual, and can continue it after its connection broke. The layer
+//! keeps the bytes. When the whole file has arrived, it calls your handler with one ordinary
 //! request.
 //!
 //! The layer must be around the router. The router's own `.layer(…)` would not be called for
@@ -76,11 +76,12 @@
 //!
 //! # Which requests are resumable?
 //!
-//! Those that you choose, by path ([`paths`](crate::Resumable::paths)) or by a rule
-//! ([`requests`](crate::Resumable::requests)), if they have the header `Upload-Complete` and are
-//! neither `GET` nor `HEAD`. All others pass as if the layer were not there. The header alone is
-//! not enough: Apple's URLSession sends it with every upload, and your other routes must not be
-//! affected. The layer answers `OPTIONS` for a chosen path with the limits.
+//! You choose them by path ([`paths`](crate::Resumable::paths)) or by a rule
+//! ([`requests`](crate::Resumable::requests)). A chosen request is resumable if it has the header
+//! `Upload-Complete` and is neither a `GET` nor a `HEAD`. All other requests pass through as if the
+//! layer were not there. The header alone is not enough: Apple's URLSession sends it with every
+//! upload, and your other routes must not be affected. The layer answers `OPTIONS` for a chosen
+//! path with the limits.
 //!
 //! Everything below the path of [`Resumable::new`](crate::Resumable::new) belongs to the layer.
 //! Each upload has a URL there that nobody can guess.

@@ -42,13 +42,15 @@
 //! | [`observer`](crate::UploadsBuilder::observer): is notified of upload events: created, grew, completed, cancelled, discarded, expired | none |
 //! | [`batch_bytes`](crate::UploadsBuilder::batch_bytes), [`max_batches`](crate::UploadsBuilder::max_batches): memory of all fast uploads together | 512 KiB × 32 |
 //! | [`max_uploads_per_owner`](crate::UploadsBuilder::max_uploads_per_owner), [`max_bytes_per_owner`](crate::UploadsBuilder::max_bytes_per_owner), [`max_bytes_in_all`](crate::UploadsBuilder::max_bytes_in_all): quotas of unfinished uploads | unlimited |
-//! | [`min_free_bytes`](crate::UploadsBuilder::min_free_bytes): space that must stay free once all uploads have arrived | not checked |
+//! | [`min_free_bytes`](crate::UploadsBuilder::min_free_bytes): disk space to keep free, in bytes, once all unfinished uploads have arrived | not checked |
 //! | [`takeover_timeout`](crate::UploadsBuilder::takeover_timeout): how long a request waits for an older one that holds the same upload | 2 s |
 //! | [`watch_interval`](crate::UploadsBuilder::watch_interval): how often the store is read for an upload that is watched | 1 s |
 //! | [`clock`](crate::UploadsBuilder::clock) | the system clock |
 //!
-//! Two things do not happen by themselves: [`sweep_every`](crate::Uploads::sweep_every) removes what has
-//! expired, and [`shutdown`](crate::Uploads::shutdown) ends the work on uploads before the program ends.
+//! Your program has to call two methods of [`Uploads`](crate::Uploads):
+//! [`sweep_every`](crate::Uploads::sweep_every), which removes expired uploads, and
+//! [`shutdown`](crate::Uploads::shutdown), which finishes the work on uploads before the program
+//! ends.
 //!
 //! # The layer
 //!
@@ -59,11 +61,11 @@
 //! | [`policy`](crate::ChunkedUploadLayer::policy): who may upload what | everybody, everything |
 //! | [`chunked`](crate::ChunkedUploadLayer::chunked): the settings of [the chunked protocol](#the-chunked-protocol) | as below |
 //! | [`tus`](crate::ChunkedUploadLayer::tus): speaks [tus](#tus) | off |
-//! | [`resumable`](crate::ChunkedUploadLayer::resumable): speaks [the draft of the IETF](#resumable-uploads-for-http) | off |
+//! | [`resumable`](crate::ChunkedUploadLayer::resumable): speaks [the IETF draft](#resumable-uploads-for-http) | off |
 //! | [`log_owners`](crate::ChunkedUploadLayer::log_owners): whether the log has the names of owners (feature `tracing`) | no |
 //! | [`keep_answers`](crate::ChunkedUploadLayer::keep_answers), [`keep_answer_headers`](crate::ChunkedUploadLayer::keep_answer_headers): for how long the handler's responses are kept, and with which headers | not kept; for 1 hour if `long_completions` is on |
 //! | [`long_completions`](crate::ChunkedUploadLayer::long_completions): [whether and when](super::long_completions) a client gets 202 while the handler runs | off |
-//! | [`accept_tokens`](crate::ChunkedUploadLayer::accept_tokens), [`hand_out_tokens`](crate::ChunkedUploadLayer::hand_out_tokens): whether an upload goes on by [token](super::tokens) when the session has ended (feature `tokens`) | no |
+//! | [`accept_tokens`](crate::ChunkedUploadLayer::accept_tokens), [`hand_out_tokens`](crate::ChunkedUploadLayer::hand_out_tokens): whether a client can continue an upload with a [token](super::tokens) instead of a session (feature `tokens`) | no |
 //! | [`max_completion_bytes`](crate::ChunkedUploadLayer::max_completion_bytes) | 64 KiB |
 //! | [`idle_timeout`](crate::ChunkedUploadLayer::idle_timeout): how long a body may be silent | 60 s |
 //! | [`min_rate`](crate::ChunkedUploadLayer::min_rate): the fewest bytes that a body must bring in a given time | no minimum |

@@ -47,6 +47,41 @@
 //! # }
 //! ```
 //!
+//! Over tus, one `POST` can be a whole file. A client gets the headers of your handler's response,
+//! and its content only with [`response_body`](crate::Tus::response_body):
+//!
+//! ```
+//! # use axum::Router;
+//! # use axum::body::{Body, to_bytes};
+//! # use axum::http::{Request, StatusCode};
+//! # use axum::routing::post;
+//! # use tower::ServiceExt;
+//! # use tower_chunked_upload::store::MemoryStore;
+//! # use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Uploads};
+//! use tower_chunked_upload::Tus;
+//!
+//! # async fn done(upload: CompletedUpload) -> String {
+//! #     format!("{} has {} bytes", upload.filename(), upload.size())
+//! # }
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let uploads = Uploads::builder(MemoryStore::new()).build()?;
+//! let layer = ChunkedUploadLayer::new(uploads).tus(Tus::new("/files").response_body(true));
+//! let app = Router::new().fallback_service(layer.around(Router::new().route("/files", post(done))));
+//!
+//! let file = Request::post("/files")
+//!     .header("tus-resumable", "1.0.0")
+//!     .header("upload-length", "5")
+//!     .header("upload-metadata", "filename YS50eHQ=") // a.txt in Base64
+//!     .header("content-type", "application/offset+octet-stream")
+//!     .body(Body::from("Hello"))?;
+//! let answer = app.oneshot(file).await?;
+//! assert_eq!(answer.status(), StatusCode::CREATED);
+//! assert_eq!(to_bytes(answer.into_body(), 1000).await?, "a.txt has 5 bytes");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # How do I call the handler alone?
 //!
 //! [`Uploads`](crate::Uploads) gives you a [`CompletedUpload`](crate::CompletedUpload) without

@@ -86,7 +86,7 @@
 //!
 //! Each protocol has its own uploads. An upload that was begun with one protocol is a 404 in the
 //! other, and [`Upload::dialect`](crate::Upload::dialect) names the protocol. If [your own
-//! code](crate::OwnerUploads::create) creates an upload for clients of tus, call
+//! code](crate::OwnerUploads::create) creates an upload for tus clients, call
 //! [`for_dialect`](crate::OwnerUploads::for_dialect) first.
 //!
 //! # What does the client get of my handler's response?
@@ -164,7 +164,7 @@
 //!
 //! # Where do the file name and the fields come from?
 //!
-//! From `Upload-Metadata`, whose values clients encode in Base64:
+//! They come from the header `Upload-Metadata`, whose values clients encode in Base64:
 //!
 //! | key | in your code |
 //! |---|---|

@@ -99,7 +99,7 @@
 //! The content of a refusal is plain text for a person to read. Clients decide by the status, and
 //! your own programs can read the header `Upload-Error-Code`: see [the
 //! messages](super::error_messages#which-messages-does-tus-have), [the codes](super::errors), and
-//! [what clients do](super::error_handling#what-do-clients-of-tus-do).
+//! [what clients do](super::error_handling#what-do-tus-clients-do).
 //!
 //! # Which extensions are offered?
 //!

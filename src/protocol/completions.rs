@@ -180,7 +180,9 @@ impl LongCompletions {
         }
         let gone = |code, detail| Refusal::coded(code, StatusCode::GONE, detail);
         Err(match upload.status() {
-            Status::Complete => gone(code::ANSWER_NOT_KEPT, "The answer is not kept"),
+            Status::Complete => {
+                gone(code::ANSWER_NOT_KEPT, "The response to the completion is no longer available")
+            }
             Status::Interrupted => gone(code::INTERRUPTED, "The completion was interrupted"),
             _ => {
                 let detail = "The upload is not being completed";

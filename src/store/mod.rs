@@ -101,6 +101,11 @@ pub trait Store: Send + Sync + 'static {
     /// The upload is not visible before the writer's first commit. A writer dropped before that
     /// leaves nothing, and if the process died, [`Page::abandoned`] names what is left, or
     /// [`list_expiring`](Self::list_expiring) removes it.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if the upload exists, [`StoreError::Busy`] if another writer is
+    /// creating it, and [`StoreError::Removed`] if its id may not be used again yet. A store may
+    /// find these out at the first commit only.
     fn create(&self, upload: Upload) -> impl Future<Output = Result<Self::Writer>> + Send;
 
     /// Returns the record as last committed.

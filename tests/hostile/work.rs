@@ -142,7 +142,7 @@ fn malformed(size: usize) -> Vec<Hostile> {
         b"Content-Type: multipart/mixed; boundary=in\r\n\r\n".to_vec(),
         flood(b"--in\r\nContent-Disposition: file; filename=\"a\"\r\n\r\nx\r\n", size),
     ];
-    let (much, bad) = ("the form has too much beside the file", "a part are malformed");
+    let (much, bad) = ("the form has too much content besides the file", "a part are malformed");
     let long = "the headers of a part are too long";
     vec![
         form("preamble", MIB, much, vec![b'x'; 4 * size]),

@@ -134,8 +134,8 @@ pub(super) fn refusal(problem: Problem) -> Refusal {
 fn body_refusal(error: BodyError) -> Refusal {
     let timeout = |code, detail| Refusal::coded(code, StatusCode::REQUEST_TIMEOUT, detail);
     match error {
-        BodyError::Idle => timeout(code::IDLE_TIMEOUT, "The request brought no data for too long"),
-        BodyError::Slow => timeout(code::TOO_SLOW, "The request brought too little data"),
+        BodyError::Idle => timeout(code::IDLE_TIMEOUT, "No data arrived for too long"),
+        BodyError::Slow => timeout(code::TOO_SLOW, "Data arrived too slowly"),
         BodyError::TooLarge(limit, error) => {
             let limit = limit.map(|limit| format!(" ({limit} bytes)")).unwrap_or_default();
             let detail = format!("Size of the request exceeds the limit{limit}");
@@ -186,7 +186,7 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
             refusals::bad_token(kind).with_status(StatusCode::FORBIDDEN)
         }
         ErrorKind::Full => refusals::full(),
-        ErrorKind::Source => bad(code, "The request ended before its end"),
+        ErrorKind::Source => bad(code, "The request body ended early"),
         ErrorKind::Damaged => {
             Refusal::coded(code, StatusCode::GONE, "The stored upload is damaged; begin a new one")
         }

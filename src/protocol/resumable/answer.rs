@@ -118,8 +118,8 @@ pub(super) fn refusal(problem: Problem) -> Refusal {
 
 fn body_refusal(error: BodyError) -> Refusal {
     match error {
-        BodyError::Idle => later(code::IDLE_TIMEOUT, "The request brought no data for too long"),
-        BodyError::Slow => later(code::TOO_SLOW, "The request brought too little data"),
+        BodyError::Idle => later(code::IDLE_TIMEOUT, "No data arrived for too long"),
+        BodyError::Slow => later(code::TOO_SLOW, "Data arrived too slowly"),
         BodyError::TooLarge(_, error) => {
             let (code, status) = (code::REQUEST_TOO_LARGE, StatusCode::PAYLOAD_TOO_LARGE);
             Refusal::coded(code, status, "The request is too large")
@@ -157,7 +157,7 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
             inconsistent(code, format!("Length of the upload was announced as {total} bytes"))
         }
         ErrorKind::TooLong { total } => {
-            inconsistent(code, format!("The upload was announced with {total} bytes"))
+            inconsistent(code, format!("More than the announced {total} bytes arrived"))
         }
         ErrorKind::Incomplete { offset, total } => {
             inconsistent(code, format!("{offset} of {total} bytes have arrived"))
@@ -172,7 +172,7 @@ fn engine_refusal(kind: &ErrorKind) -> Refusal {
         ErrorKind::Superseded => later(code, "Upload was taken over by a newer request"),
         ErrorKind::KeyReused => refusals::key_reused(),
         ErrorKind::ShuttingDown => later(code, "The server is shutting down"),
-        ErrorKind::Source => later(code, "The request ended before its end"),
+        ErrorKind::Source => later(code, "The request body ended early"),
         ErrorKind::InvalidToken | ErrorKind::ExpiredToken => refusals::bad_token(kind),
         ErrorKind::Full => refusals::full(),
         ErrorKind::Store | ErrorKind::AlreadyExists => refusals::not_stored(code),

@@ -117,8 +117,9 @@ impl Resumable {
         self
     }
 
-    /// Sets the maximum size of the content of one request, in bytes, which the layer announces to
-    /// clients. It is for proxies that limit bodies. Default: no limit.
+    /// Sets the maximum size of the content of one request, in bytes, for a proxy that limits
+    /// bodies. The layer announces it to clients, and refuses a larger request with 413 (code
+    /// `too-large`). Default: no limit.
     pub fn max_append_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.max_append_bytes = bytes.into();
         self

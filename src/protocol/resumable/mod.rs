@@ -1,4 +1,4 @@
-//! "Resumable Uploads for HTTP", a draft of the IETF (draft-ietf-httpbis-resumable-upload).
+//! "Resumable Uploads for HTTP", an IETF draft (draft-ietf-httpbis-resumable-upload).
 //!
 //! A request of the application becomes resumable: the bytes that have arrived when its connection
 //! breaks are an upload, at a URL of its own. There the client asks where the upload stands, and

@@ -72,7 +72,7 @@ async fn named(
     let uploads = exchange.admit(&mut exchange.context(action, id.as_ref())).await?;
     let headers = &exchange.parts.headers;
     if headers.contains_key(UPLOAD_OFFSET) || headers.contains_key(UPLOAD_COMPLETE) {
-        let detail = "Such a request has neither Upload-Offset nor Upload-Complete";
+        let detail = "This request must not have Upload-Offset or Upload-Complete";
         return Err(bad(code::CONTRADICTORY_HEADERS, detail).into());
     }
     Ok((uploads, id.ok_or(ErrorKind::NotFound)?))

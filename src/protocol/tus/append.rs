@@ -301,7 +301,7 @@ impl<'a> Request<'a> {
 
 /// Refuses bytes for an upload that is joined from others.
 pub(super) fn of_its_parts(status: StatusCode) -> Refusal {
-    let detail = "The bytes of the upload are those of its parts";
+    let detail = "A joined upload accepts no bytes of its own";
     Refusal::coded(code::JOINED_UPLOAD, status, detail)
 }
 

@@ -142,7 +142,7 @@ pub(super) async fn join(
 ) -> Result<Reply, Problem> {
     let headers = &exchange.parts.headers;
     if headers.contains_key(UPLOAD_LENGTH) || headers.contains_key(UPLOAD_DEFER_LENGTH) {
-        let detail = "The length of the upload is that of its parts";
+        let detail = "Upload-Length is not allowed for a joined upload";
         return Err(bad(code::CONTRADICTORY_HEADERS, detail).into());
     }
     let ids: Option<Vec<_>> = urls.iter().map(|url| tus.part(exchange.parts, url)).collect();

@@ -103,7 +103,7 @@ impl Mover {
     fn key(&self, target: &Path) -> Result<Key> {
         let (key, log) = (key(target)?, &self.files.log());
         if self.files.targets.objects.is(&log.objects) && log.keys.is_own(&key) {
-            let problem = format!("{key} is a key of the store's own");
+            let problem = format!("{key} is reserved for the store");
             return Err(StoreError::Config { problem });
         }
         Ok(key)
@@ -257,7 +257,7 @@ fn key(target: &Path) -> Result<Key> {
                 parts.push(part.to_str().ok_or_else(|| problem("it is not UTF-8"))?);
             }
             Component::RootDir | Component::CurDir => {}
-            _ => return Err(problem("it leads elsewhere")),
+            _ => return Err(problem("it contains `..` or a drive")),
         }
     }
     if parts.is_empty() {

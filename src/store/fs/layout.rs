@@ -37,7 +37,7 @@ impl Layout {
         let problem = if path.as_os_str().is_empty() {
             Some("it is empty")
         } else if path.as_os_str().as_encoded_bytes().contains(&0) {
-            Some("it has a NUL")
+            Some("it contains a NUL character")
         } else if rest.components().any(|part| !matches!(part, Component::Normal(_))) {
             Some("it has a `..` after a directive")
         } else if rest.to_str().is_none() {
@@ -60,7 +60,7 @@ impl Layout {
 
     pub(super) fn check(&self) -> Result<()> {
         if let Some(problem) = self.problem {
-            return Err(StoreError::Config { problem: format!("bad upload path: {problem}") });
+            return Err(StoreError::Config { problem: format!("invalid path pattern: {problem}") });
         }
         self.folder(SystemTime::now()).map(drop)
     }
@@ -88,7 +88,7 @@ impl Layout {
     /// The folder below the root for the bytes of an upload that was created at `time`.
     fn folder(&self, time: SystemTime) -> Result<PathBuf> {
         let bad = |problem: String| StoreError::Config {
-            problem: format!("bad upload path {:?}: {problem}", self.pattern),
+            problem: format!("invalid path pattern {:?}: {problem}", self.pattern),
         };
         let format = |time: jiff::Timestamp| {
             let time = time.to_zoned_datetime(jiff::tz::TimeZone::UTC);

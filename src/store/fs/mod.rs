@@ -18,10 +18,10 @@
 //! (`flock`) on the record, which the kernel releases when a process dies. Network filesystems
 //! differ in how they handle such locks; do not share a folder over one.
 //!
-//! On Windows one process may use a folder: there nobody could read what is locked, so a lock on a
-//! record is known to its process only. The first process that writes to the folder locks the file
-//! `.records/process.lock`, and keeps it until it has dropped all its stores with this folder. What
-//! another process tries to write fails with [`StoreError::Io`], and so does
+//! On Windows, only one process may write to a folder. A file that is locked there cannot be read,
+//! so the store locks records only within its process. The first process that writes to the folder
+//! locks the file `.records/process.lock`, and keeps it until it has dropped all its stores with
+//! this folder. Writes of another process fail with [`StoreError::Io`], and so does
 //! [`Uploads::check`](crate::Uploads::check). It can still read uploads.
 //!
 //! A request that finds its upload held by another process puts a file into `.records/asked`. The
@@ -40,7 +40,7 @@
 //! folder of new files. Both are removed, and with them the folders that have become empty. The
 //! files that a crash leaves are not locked, so the next check removes them.
 //!
-//! # What survives what
+//! # Durability
 //!
 //! See [`Durability`].
 

@@ -82,7 +82,7 @@ impl fmt::Display for FormError {
             Self::FieldTooLong => "a text field is too long",
             Self::FieldsTooLong => "the text fields are too long",
             Self::TwoFiles => "the form has two files",
-            Self::TooMuchIgnored => "the form has too much beside the file",
+            Self::TooMuchIgnored => "the form has too much content besides the file",
             Self::Truncated => "the form ended before its last boundary",
         })
     }

@@ -1,7 +1,7 @@
 /// Limits on the parts of a form other than its file.
 ///
-/// A form that exceeds one of these is refused immediately. The size of the file itself is not
-/// limited here.
+/// A form that exceeds one of these limits is refused immediately, with 400 and the code
+/// `form-too-large`. The size of the file itself is not limited here.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FormLimits {
