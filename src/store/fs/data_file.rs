@@ -89,7 +89,7 @@ impl DataFile {
         notes: &Notes,
         open: fn(&mut Root<'a>, &Path) -> io::Result<File>,
     ) -> Result<Self> {
-        let (path, place) = find(layout, notes);
+        let (path, place) = find(layout, notes)?;
         let opened = match place {
             Place::Store => open(root, &notes.data_path),
             Place::Application => layout.disk.open_to_read(&path),
@@ -162,6 +162,12 @@ impl DataFile {
         (self.place, self.position) = (Place::Application, end);
     }
 
+    /// They are in this file, which is a copy. Closing the original frees its bytes, since it has been
+    /// removed, and may take a while; so that is done here and not where the lease ends.
+    pub(super) fn copied(&mut self, copy: File) {
+        self.bytes = Bytes::Whole(copy);
+    }
+
     /// Cuts off the bytes after those of this record, unless the file belongs to the application.
     pub(super) fn cut(&self, upload: &Upload) -> Result<()> {
         let (file, end) = (self.file()?, self.place.length(upload));
@@ -229,13 +235,15 @@ impl Bytes {
 
 /// Where the bytes are, and whose. A move that was begun may have been completed: if the bytes are
 /// no longer at its source, they are at its target.
-pub(super) fn find(layout: &Layout, notes: &Notes) -> (PathBuf, Place) {
+pub(super) fn find(layout: &Layout, notes: &Notes) -> Result<(PathBuf, Place)> {
     let (path, place) = match &notes.moved {
         Some(moved) => (moved.clone(), Place::Application),
         None => (layout.data(&notes.data_path), Place::Store),
     };
-    match &notes.moving {
-        Some(to) if fs::symlink_metadata(&path).is_err() => (to.clone(), Place::Application),
+    Ok(match &notes.moving {
+        Some(to) if layout.disk.is_missing(&path).context("look for", &path)? => {
+            (to.clone(), Place::Application)
+        }
         _ => (path, place),
-    }
+    })
 }

@@ -157,6 +157,20 @@ impl Disk {
         fs::File::open(path).is_ok()
     }
 
+    /// Whether there is nothing at the path, not even a link.
+    pub(super) fn is_missing(&self, path: &Path) -> io::Result<bool> {
+        enter!(self, Call::Look);
+        match fs::symlink_metadata(path) {
+            Err(error) if is_absent(&error) => Ok(true),
+            there => there.map(|_| false),
+        }
+    }
+
+    /// Whether the path is a folder or leads to one.
+    pub(super) fn leads_to_folder(&self, path: &Path) -> bool {
+        path.is_dir()
+    }
+
     /// Whether the path is a folder. A link to one does not count.
     pub(super) fn is_folder(&self, path: &Path) -> bool {
         fs::symlink_metadata(path).is_ok_and(|there| there.is_dir())
@@ -164,7 +178,7 @@ impl Disk {
 
     /// Creates a folder and those above it. Only their owner may enter them.
     pub(super) fn create_folders(&self, path: &Path) -> io::Result<()> {
-        let is_missing = |at: &&Path| !at.as_os_str().is_empty() && !at.is_dir();
+        let is_missing = |at: &&Path| !at.as_os_str().is_empty() && !self.leads_to_folder(at);
         let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
         let builder = &mut DirBuilder::new();
         #[cfg(unix)]

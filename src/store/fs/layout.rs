@@ -299,7 +299,8 @@ impl Layout {
     /// How many bytes fit below the root, or where it will be created.
     pub(super) fn free_bytes(&self) -> Result<Option<u64>> {
         let root = std::path::absolute(&self.root).context("find", &self.root)?;
-        let there = root.ancestors().find(|folder| folder.is_dir()).unwrap_or(&root);
+        let there =
+            root.ancestors().find(|folder| self.disk.leads_to_folder(folder)).unwrap_or(&root);
         self.disk.free(there).context("look at", there)
     }
 

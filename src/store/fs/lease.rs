@@ -92,7 +92,7 @@ impl Lease {
     /// The file with the bytes. What is joined from others has none before it is persisted.
     pub(super) fn path(&self) -> Option<PathBuf> {
         let notes = &self.files.as_ref()?.record.notes;
-        let (path, place) = data_file::find(&self.layout, notes);
+        let (path, place) = data_file::find(&self.layout, notes).ok()?;
         (place == Place::Application || !self.upload.is_joined()).then_some(path)
     }
 

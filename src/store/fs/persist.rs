@@ -34,7 +34,7 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
     let begun = files.record.notes.moving.as_deref() == Some(&target);
     let same_content = || source.is_at(&layout, &target).unwrap_or(false);
     let ours = same_file(&source.path, &target) || begun && same_content();
-    if !overwrite && !ours && target.symlink_metadata().is_ok() {
+    if !overwrite && !ours && !disk.is_missing(&target).context("look for", &target)? {
         return Err(already_there(&target));
     }
     files.record.append(vec![Line::Moving(target.clone())])?;
@@ -51,15 +51,19 @@ pub(super) fn persist(lease: &mut Lease, target: &Path, overwrite: bool) -> Resu
     if copied && !same_file(&source.path, &target) {
         disk.remove(&source.path).context("remove", &source.path)?;
     }
+    let copy = copied.then(|| disk.open_to_read(&target).ok()).flatten();
     files.record.append(vec![Line::Moved(target)])?;
     files.data.moved(upload.offset());
+    if let Some(copy) = copy {
+        files.data.copied(copy);
+    }
     layout.remove_empty_folders(&files.record.notes.data_path);
     Ok(())
 }
 
 impl Source {
     fn of(layout: &Layout, upload: &Upload, notes: &Notes) -> Result<Self> {
-        let (path, place) = data_file::find(layout, notes);
+        let (path, place) = data_file::find(layout, notes)?;
         let path = std::path::absolute(&path).context("find", &path)?;
         let parts = match place {
             Place::Store => upload.parts_with_bytes().to_vec(),
@@ -187,7 +191,7 @@ fn already_there(target: &Path) -> StoreError {
 /// parents of those that have to be created. If the move was begun before, nobody knows which those
 /// were.
 fn changed_folders<'a>(disk: &Disk, folder: &'a Path, begun: bool) -> Vec<&'a Path> {
-    let missing = folder.ancestors().take_while(|folder| !folder.is_dir()).count();
+    let missing = folder.ancestors().take_while(|folder| !disk.leads_to_folder(folder)).count();
     let above = folder.ancestors().skip(missing + 1);
     let above = above.filter(|folder| begun && disk.is_readable(folder));
     folder.ancestors().take(missing + 1).chain(above).collect()

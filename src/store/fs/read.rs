@@ -2,6 +2,7 @@
 //!
 //! Everything here blocks.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,10 @@ pub(super) fn load(layout: &Arc<Layout>, id: &UploadId) -> Result<Journal> {
             // The upload was being removed, and the next sweep does the rest; or the disk has no
             // room for a newline.
             Err(StoreError::NotFound | StoreError::Full { .. }) => return accept(layout, id),
+            // Another process may write here and this one may not. It confirms the line.
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::ResourceBusy => {
+                std::thread::sleep(RETRY_PAUSE);
+            }
             // Nothing can be written. If commits are not synced, the line counts as it is.
             Err(StoreError::Io { .. }) if !layout.syncs() => return accept(layout, id),
             Err(error) => return Err(error),
@@ -51,7 +56,7 @@ pub(super) fn open(layout: &Arc<Layout>, id: &UploadId) -> Result<(Upload, Optio
         let journal = load(layout, id)?;
         let end = journal.end;
         let (upload, notes) = journal.committed()?;
-        if upload.is_joined() && data_file::find(layout, &notes).1 == Place::Store {
+        if upload.is_joined() && data_file::find(layout, &notes)?.1 == Place::Store {
             return Ok((upload, None));
         }
         match DataFile::open_to_read(layout, &upload, &notes) {

@@ -75,6 +75,44 @@ async fn a_file_that_was_persisted_in_its_place_is_never_cut() {
     }
 }
 
+/// A move was begun, and failed or not; then nobody can tell for a while where the bytes are.
+#[tokio::test]
+async fn a_file_that_was_at_the_target_before_is_not_taken_for_the_upload() {
+    let denied = |call| (disk::plan::Fault::Errno(13), call..call + 1);
+    for failed in 0.. {
+        let home = TempDir::new().unwrap();
+        let plan = disk::plan::Plan::new("boot");
+        let store = FsStore::new(home.path().join("up")).with_plan(Arc::clone(&plan));
+        let (mut writer, upload) = begin(&store, b"bytes").await;
+        writer.commit(note(&upload, Handover::Given)).await.unwrap();
+        let target = home.path().join("target");
+        fs::write(&target, "a file of the application").unwrap();
+        let (fault, call) = denied(failed);
+        plan.fail(fault, call);
+        drop(writer.persist(&target, true).await);
+        if !plan.mend() {
+            assert!(failed > 2, "{failed}");
+            return;
+        }
+        drop(writer);
+        store.settle().await;
+        for look in 0.. {
+            let (fault, call) = denied(look);
+            plan.fail(fault, call);
+            let opened = store.open(&upload.id).await;
+            let is_past = !plan.mend();
+            if let Ok(mut reader) = opened {
+                let mut bytes = Vec::new();
+                tokio::io::copy(&mut reader, &mut bytes).await.unwrap();
+                assert_eq!(bytes, b"bytes", "{failed}, {look}");
+            }
+            if is_past {
+                break;
+            }
+        }
+    }
+}
+
 async fn join(store: &FsStore, parts: &[Part]) -> (FsWriter, Upload) {
     let mut upload = Upload::new(UploadId::random(), SystemTime::now());
     upload.kind = Kind::Joined(parts.to_vec());
@@ -103,6 +141,24 @@ async fn the_file_of_a_joined_upload_stays_empty_until_it_goes() {
     writer.persist(&own, false).await.unwrap();
     writer.remove().await.unwrap();
     assert_eq!(fs::read(&own).unwrap(), b"bytes");
+}
+
+/// Closing it frees its bytes, which must not wait for a worker that drops the lease.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_was_copied_and_removed_is_not_held_open() {
+    let home = TempDir::new().unwrap();
+    let store = FsStore::new(home.path().join("up"));
+    let (part, record) = begin(&store, b"bytes").await;
+    drop(part);
+    let (mut writer, _) = join(&store, &[Part::new(record.id, 5)]).await;
+    writer.persist(&home.path().join("target"), false).await.unwrap();
+    let open = fs::read_dir("/proc/self/fd").unwrap();
+    let open = open.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
+    let deleted: Vec<_> =
+        open.filter(|path| path.starts_with(home.path()) && !path.exists()).collect();
+    assert!(deleted.is_empty(), "{deleted:?}");
+    drop(writer);
 }
 
 #[tokio::test]

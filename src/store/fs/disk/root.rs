@@ -199,11 +199,16 @@ mod linux {
             match rustix::fs::openat2(folder, below, flags | OFlags::CLOEXEC, mode, resolve) {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return None,
-                // A guard that does not know the call says that it is not permitted; whether it is
-                // the call or the file shows when it is done in another way.
-                Err(Errno::NOSYS | Errno::PERM) => {
-                    REFUSED.store(true, Ordering::Relaxed);
-                    return None;
+                // A guard that does not know the call says that it is not permitted. So does the
+                // kernel of a file that may not be changed, but not of the folder itself.
+                Err(error @ (Errno::NOSYS | Errno::PERM)) => {
+                    let flags = OFlags::PATH | OFlags::CLOEXEC;
+                    let asked = rustix::fs::openat2(folder, ".", flags, Mode::empty(), resolve);
+                    if matches!(asked, Err(Errno::NOSYS | Errno::PERM)) {
+                        REFUSED.store(true, Ordering::Relaxed);
+                        return None;
+                    }
+                    return Some(Err(error.into()));
                 }
                 opened => return Some(opened.map(fs::File::from).map_err(io::Error::from)),
             }
