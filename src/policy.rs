@@ -148,6 +148,9 @@ pub trait Policy: Send + Sync + 'static {
     /// inner service gets it. After a refusal the upload can be completed again or cancelled,
     /// unless this method has [discarded](CompletedUpload::discard) it.
     ///
+    /// If the client leaves meanwhile, this method is stopped after the [idle
+    /// timeout](crate::ChunkedUploadLayer::idle_timeout), and called again for the next completion.
+    ///
     /// Default: accepts.
     fn verify(
         &self,

@@ -13,11 +13,12 @@
 //!   finished file is renamed; otherwise it is copied.
 //! - **The address** in the application must be `0.0.0.0:3000`, since `127.0.0.1` is not reachable
 //!   from outside the container.
-//! - **The end**: Docker sends SIGTERM, and kills the process 10 seconds later. The quick start
-//!   listens for Ctrl-C only: also [wait for
-//!   SIGTERM](super::server#how-do-i-stop-a-server-without-losing-chunks). Pass a shorter time to
-//!   `shutdown`, or run the container with `--stop-timeout 30`. A server that is killed loses
-//!   nothing that was acknowledged; it only cuts chunks that are in flight.
+//! - **The end**: Docker sends the `STOPSIGNAL` of the image, and kills the process 10 seconds
+//!   later. Here it is SIGINT, since the quick start waits for Ctrl-C only. If your application
+//!   [waits for SIGTERM](super::server#how-do-i-stop-a-server-without-losing-chunks), remove that
+//!   line. Pass a shorter time than 10 seconds to `shutdown`, or run the container with
+//!   `--stop-timeout 30`. A server that is killed loses nothing that was acknowledged; it only cuts
+//!   chunks that are in flight.
 //!
 //! # How do I run it in Kubernetes?
 //!
@@ -28,8 +29,10 @@
 //! [`Uploads::check`](crate::Uploads::check) is [behind the
 //! route](super::server#how-does-a-load-balancer-know-that-the-server-can-take-files) of the
 //! readiness probe. Do not use it for a liveness probe: a full disk does not become better by a
-//! restart. For several replicas, keep the uploads [in a bucket](super::nodes); then there is no
-//! volume, and `RollingUpdate` is fine.
+//! restart. If there is only one replica, a readiness probe that fails makes the whole application
+//! unreachable, also for completions, which make room. Let the route answer 200 to
+//! [`ErrorKind::Full`](crate::ErrorKind::Full) then, and raise an alert. For several replicas, keep
+//! the uploads [in a bucket](super::nodes); then there is no volume, and `RollingUpdate` is fine.
 //!
 //! With an ingress of nginx, set `nginx.ingress.kubernetes.io/proxy-body-size: "0"` and
 //! `proxy-request-buffering: "off"`.

@@ -68,7 +68,7 @@
 //! | acknowledged bytes survive the end of the process | yes | yes | yes |
 //! | acknowledged bytes survive a power cut, with [`Durability::Sync`](crate::store::Durability::Sync) | yes | as far as `F_FULLFSYNC` reaches the disk | names of new files are not synced, since Windows has no call for it |
 //! | bytes that a power cut took are noticed, with [`Durability::Process`](crate::store::Durability::Process) | yes | no | no |
-//! | symbolic links in the store's folder are not followed | checked by the kernel with each call | checked before each call | checked before each call |
+//! | symbolic links in the store's folder are not followed | checked by the kernel each time a file is opened | checked before a file is opened | checked before a file is opened |
 //! | permissions of files and folders | 0600 and 0700 | the same | inherited from the parent folder |
 //! | free space, and the limit of open files | known | known | unknown: [`min_free_bytes`](crate::UploadsBuilder::min_free_bytes) refuses everything |
 //! | how files are joined | with shared blocks, where the filesystem supports them | by a copy | by a copy |

@@ -66,8 +66,9 @@
 //!
 //! With [`long_completions`](crate::ChunkedUploadLayer::long_completions), the client waits for a
 //! time that you set. Then it gets 202 and an address in `Location`, and the handler continues,
-//! unless the process ends. The response is then kept for as long as `keep_answers` says, or for
-//! one hour if you do not call it.
+//! unless the process ends. The time begins when the handler is called, so after
+//! [`Policy::verify`](crate::Policy::verify). The response is then kept for as long as
+//! `keep_answers` says, or for one hour if you do not call it.
 //!
 //! ```
 //! # fn main() -> Result<(), tower_chunked_upload::ConfigError> {

@@ -141,6 +141,8 @@
 //!     // This takes minutes, so it must not run on a worker of the runtime.
 //!     let result = match tokio::task::spawn_blocking(move || convert(&file)).await {
 //!         Ok(Ok(result)) => result,
+//!         // The program ends, and the job has not begun.
+//!         Err(error) if error.is_cancelled() => return Ok(false),
 //!         // It is not tried again, since the jobs behind it would wait for ever.
 //!         Ok(Err(_)) | Err(_) => "failed".to_owned(),
 //!     };
@@ -191,6 +193,9 @@
 //! # }
 //! ```
 //!
+//! This is for one worker. If several processes work on one table, let each of them claim a job in
+//! the table first.
+//!
 //! If your handler needs a minute and you do not want a table of jobs, [the layer can answer
 //! 202](super::long_completions) and keep the handler's response for the client.
 //!
@@ -212,15 +217,17 @@
 //! use tower_chunked_upload::policy::Verification;
 //! use tower_chunked_upload::{Policy, Refusal};
 //!
+//! const PIECE: usize = 256 * 1024;
+//!
 //! struct Scanned {
 //!     clamd: String, // for example "127.0.0.1:3310"
 //! }
 //!
 //! impl Policy for Scanned {
 //!     async fn verify(&self, finished: &Verification<'_>) -> Result<(), Refusal> {
-//!         let bytes = ReaderStream::new(finished.file.open().await?);
+//!         let bytes = ReaderStream::with_capacity(finished.file.open().await?, PIECE);
 //!         let host_address = self.clamd.as_str();
-//!         let found = match scan_stream(bytes, Tcp { host_address }, None).await {
+//!         let found = match scan_stream(bytes, Tcp { host_address }, Some(PIECE)).await {
 //!             Ok(found) => String::from_utf8_lossy(&found).into_owned(),
 //!             Err(error) => error.to_string(),
 //!         };
@@ -286,6 +293,11 @@
 //! # }
 //! ```
 //!
+//! A scan must not take longer than clients and proxies wait for a response: it is stopped some time
+//! after the client has left ([`idle_timeout`](crate::ChunkedUploadLayer::idle_timeout)), and the next
+//! completion begins it anew. If your files are larger than that allows, scan them in the handler and
+//! let [the layer answer 202](super::long_completions) meanwhile.
+//!
 //! # How do I make thumbnails?
 //!
 //! Decode the image on a thread for blocking work, with limits, since an image of a few kilobytes can
@@ -300,7 +312,7 @@
 //! use std::path::{Path, PathBuf};
 //!
 //! use axum::http::StatusCode;
-//! use image::{ImageError, ImageReader};
+//! use image::{ImageError, ImageFormat, ImageReader};
 //! use tokio::sync::Semaphore;
 //! use tower_chunked_upload::CompletedUpload;
 //!
@@ -314,19 +326,27 @@
 //!     upload.persist(&picture).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
 //!     let _turn = AT_ONCE.acquire().await;
 //!     match tokio::task::spawn_blocking(move || thumbnail(&picture, &small)).await {
-//!         Ok(Ok(())) => Ok(StatusCode::CREATED),
+//!         Ok(Ok(true)) => Ok(StatusCode::CREATED),
 //!         // The file was taken, and has no thumbnail: it is no image, is cut off, or is too large.
+//!         Ok(Ok(false)) => Ok(StatusCode::OK),
+//!         // The disk is full, for example. The client tries again.
 //!         Ok(Err(error)) => {
-//!             tracing::info!(%error, "a file has no thumbnail");
-//!             Ok(StatusCode::OK)
+//!             tracing::error!(%error, "cannot make a thumbnail");
+//!             Err(StatusCode::INTERNAL_SERVER_ERROR)
 //!         }
 //!         Err(_) => Err(StatusCode::INTERNAL_SERVER_ERROR),
 //!     }
 //! }
 //!
-//! fn thumbnail(picture: &Path, small: &Path) -> Result<(), ImageError> {
-//!     let picture = ImageReader::open(picture)?.with_guessed_format()?.decode()?;
-//!     picture.thumbnail(320, 320).save(small)
+//! fn thumbnail(picture: &Path, small: &Path) -> Result<bool, ImageError> {
+//!     let Ok(picture) = ImageReader::open(picture)?.with_guessed_format()?.decode() else {
+//!         return Ok(false);
+//!     };
+//!     // A crash or a full disk leaves no half of it under its name.
+//!     let part = small.with_extension("part");
+//!     picture.thumbnail(320, 320).save_with_format(&part, ImageFormat::Png)?;
+//!     std::fs::rename(part, small)?;
+//!     Ok(true)
 //! }
 //! #
 //! # #[tokio::main]
@@ -337,7 +357,7 @@
 //! # let layer = ChunkedUploadLayer::new(uploads);
 //! # let app = Router::new().route(client::COMPLETE, post(done)).layer(layer);
 //! # let mut png = std::io::Cursor::new(Vec::new());
-//! # image::RgbImage::new(640, 100).write_to(&mut png, image::ImageFormat::Png)?;
+//! # image::RgbImage::new(640, 100).write_to(&mut png, ImageFormat::Png)?;
 //! # let png = png.into_inner();
 //! # let crc = |bytes: &[u8]| !bytes.iter().fold(!0_u32, |crc, byte| {
 //! #     let step = |crc: u32, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
@@ -435,10 +455,11 @@
 //! # }
 //! ```
 //!
-//! Give the bucket a lifecycle rule that removes abandoned multipart uploads: a crash leaves them. The
-//! file in the folder stays until the upload [expires](super::expiry); call
-//! [`discard`](crate::CompletedUpload::discard) after the copy to remove it at once. If several
-//! machines take uploads, [keep the uploads themselves in a bucket](super::nodes): then
+//! Give the bucket a lifecycle rule that removes abandoned multipart uploads: a crash leaves them.
+//! The file in the folder stays until the upload [expires](super::expiry), so let uploads expire
+//! early. Do not [`discard`](crate::CompletedUpload::discard) it: that removes the record as well,
+//! and a client whose response was lost would send the file again. If several machines take
+//! uploads, [keep the uploads themselves in a bucket](super::nodes): then
 //! [`persist`](crate::CompletedUpload::persist) is all that you need.
 //!
 //! # How do I serve the files again?

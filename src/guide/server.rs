@@ -142,8 +142,10 @@
 //!
 //! Call [`Uploads::shutdown`](crate::Uploads::shutdown) when the signal comes, as [the quick
 //! start](super::quick_start) does. Chunks in flight get the time to finish, and new ones get a 503
-//! with `Retry-After`. Docker, Kubernetes and systemd send SIGTERM, so wait for that as well as for
-//! Ctrl-C:
+//! with `Retry-After`. After that, axum waits without a limit for connections that are still open,
+//! such as one that stalls in the middle of a head. To limit this too, put
+//! [`timeout`](tokio::time::timeout) around the server, as `examples/axum.rs` does. Docker,
+//! Kubernetes and systemd send SIGTERM, so wait for that as well as for Ctrl-C:
 //!
 //! ```
 //! /// Waits for Ctrl-C or SIGTERM.
