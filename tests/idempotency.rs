@@ -471,7 +471,8 @@ fn an_upload_fills_its_quota_once() {
 #[test]
 fn a_file_that_outlives_its_upload_leaves_the_next_one_alone() {
     on_each_builder(|builders| async move {
-        let uploads = builders.map(|builder| builder.build().unwrap());
+        let clock = Clock::new();
+        let uploads = builders.map(|builder| builder.clock(clock.read()).build().unwrap());
         let kept = Arc::new(Mutex::new(Vec::<CompletedUpload>::new()));
         let keep = Arc::clone(&kept);
         let client = Client::around(layer(uploads[0].clone()), move |request| {
@@ -487,7 +488,7 @@ fn a_file_that_outlives_its_upload_leaves_the_next_one_alone() {
             let operator = uploads[1].for_operator();
             operator.remove(&id_of(&id)).await.unwrap();
             // With millisecond precision, an upload is told from the next.
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            clock.advance(Duration::from_millis(1));
             let next = client.send(first(9, b"0123")).await;
             let error = match works {
                 0 => file.discard().await.unwrap_err(),
