@@ -9,7 +9,7 @@ mod tus_client;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use bytes::Bytes;
@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::{
-    ChunkedUploadLayer, CompletedUpload, Context, LongCompletions, Owner, Policy, Refusal,
-    Resumable, Status, Tus, Uploads, UploadsBuilder,
+    ChunkedUploadLayer, CompletedUpload, Context, KeptAnswer, LongCompletions, NewUpload, Owner,
+    Policy, Refusal, Resumable, Status, Tus, Uploads, UploadsBuilder,
 };
 
 use support::*;
@@ -788,4 +788,32 @@ fn another_process_says_that_the_handler_runs_and_what_it_has_said() {
         let two = BucketStore::builder(bucket).connect().await.unwrap();
         is_told_by_another_process([one, two].map(Uploads::builder)).await;
     });
+}
+
+/// Nobody holds the upload by then, as if the process that was completing it had ended.
+#[test]
+fn a_status_that_meets_the_end_of_a_completion_has_what_came_of_it() {
+    for end in [Status::Complete, Status::Open] {
+        run(async {
+            let store = Double::default();
+            let all = Uploads::builder(store.clone()).build().unwrap().for_owner(None);
+            let mut append = all.create(NewUpload::new()).await.unwrap();
+            append.write(&b"bytes"[..]).await.unwrap();
+            let id = append.commit().await.unwrap().id;
+            let completion = all.complete(&id, None).await.unwrap();
+            let gate = store.hold(Call::Loaded);
+            let (asking, asked) = (all.clone(), id);
+            let status = tokio::spawn(async move { asking.status(&asked).await.unwrap() });
+            gate.arrived().await;
+            completion.keep_answer(KeptAnswer::new(422, "no", SystemTime::now() + HOUR));
+            match end {
+                Status::Complete => completion.finish().await.map(drop).unwrap(),
+                _ => completion.reopen().await.map(drop).unwrap(),
+            }
+            gate.open();
+            let told = status.await.unwrap();
+            assert_eq!(told.status(), end);
+            assert_eq!(told.answer.expect("the answer").status, 422);
+        });
+    }
 }

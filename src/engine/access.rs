@@ -166,11 +166,17 @@ impl Access {
         if is_ours && upload.status() == Status::Open {
             // Its file is being verified.
             upload.progress.status = Status::Finishing;
-        } else if upload.status() == Status::Finishing && !is_ours && store.writer(id).await.is_ok()
+        } else if upload.status() == Status::Finishing
+            && !is_ours
+            && let Ok(writer) = store.writer(id).await
+            && self.contains(writer.upload())
         {
-            // The process that was completing the upload may have ended. Then the upload is not held,
-            // and it can be completed again.
-            upload.progress.status = Status::Open;
+            // Nobody holds it: the completion has ended since the record was loaded, or the process
+            // that was completing the upload has. Then it can be completed again.
+            upload = writer.upload().clone();
+            if upload.status() == Status::Finishing {
+                upload.progress.status = Status::Open;
+            }
         }
         // An upload does not expire while the application has its file.
         if upload.status() != Status::Finishing && self.engine.is_expired(&upload).await? {
