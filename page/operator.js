@@ -156,7 +156,9 @@ function roundUp(value) {
   return [1, 2, 4, 6, 8, 10].map((step) => step * power).find((step) => step >= value);
 }
 
+/** The rows, and the uploads as they were listed last, by id. */
 const rows = new Map();
+const latest = new Map();
 
 function table({ rows: listed, found, open }, now) {
   const ids = new Set(listed.map((upload) => upload.id));
@@ -164,6 +166,7 @@ function table({ rows: listed, found, open }, now) {
     if (!ids.has(id)) remove(id, row);
   }
   for (const upload of listed) {
+    latest.set(upload.id, upload);
     if (!rows.has(upload.id)) rows.set(upload.id, newRow(upload));
     fill(rows.get(upload.id), upload, now);
   }
@@ -197,7 +200,7 @@ function newRow(upload) {
   for (const [kind, act] of [["expire", expire], ["cancel", cancel]]) {
     const button = row.querySelector(`.${kind}`);
     button.setAttribute("aria-label", `${button.textContent} ${plain(name)}`);
-    button.addEventListener("click", () => act(upload));
+    button.addEventListener("click", () => act(latest.get(upload.id)));
   }
   page.rows.append(row);
   return row;
@@ -239,6 +242,7 @@ function remove(id, row) {
   const next = row.nextElementSibling ?? row.previousElementSibling;
   row.remove();
   rows.delete(id);
+  latest.delete(id);
   if (focused) (next?.querySelector(`.${focused.className}`) ?? page.title).focus();
 }
 

@@ -116,15 +116,19 @@ fn in_units(reason: &str) -> String {
     )
 }
 
+/// As `bytes` of `words.js`: what would be rounded to 1000 of a unit is 1 of the next.
 fn size(count: u64) -> String {
-    let unit = count.max(1).ilog(1000).min(4);
-    let one = 1000_u128.pow(unit);
-    let tenths = (u128::from(count) * 10 + one / 2) / one;
-    let digits = match tenths % 10 {
-        0 => (tenths / 10).to_string(),
-        tenth => format!("{}.{tenth}", tenths / 10),
+    let units = ["bytes", "kB", "MB", "GB", "TB"];
+    let (mut unit, mut amount) = (0, count as f64);
+    while amount >= 999.5 && unit + 1 < units.len() {
+        (unit, amount) = (unit + 1, amount / 1000.0);
+    }
+    let digits = match unit > 0 && amount < 99.95 {
+        true => format!("{amount:.1}"),
+        false => format!("{amount:.0}"),
     };
-    format!("{digits}\u{a0}{}", ["bytes", "kB", "MB", "GB", "TB"][unit as usize])
+    let digits = digits.strip_suffix(".0").unwrap_or(&digits);
+    format!("{digits}\u{a0}{}", units[unit])
 }
 
 async fn upload(app: &Router, head: Parts, body: Body) -> Result<Taken, Refused> {
@@ -195,6 +199,8 @@ mod tests {
             ("the limit (1000000 bytes)", "the limit (1\u{a0}MB)"),
             ("the limit (21474836480 bytes)", "the limit (21.5\u{a0}GB)"),
             ("the limit (999 bytes)", "the limit (999\u{a0}bytes)"),
+            ("the limit (999960 bytes)", "the limit (1\u{a0}MB)"),
+            ("the limit (123456789 bytes)", "the limit (123\u{a0}MB)"),
             ("the limit (many bytes)", "the limit (many bytes)"),
         ] {
             assert_eq!(in_units(reason), told);

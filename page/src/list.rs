@@ -27,13 +27,15 @@ pub struct Mine {
     saved_as: Option<String>,
 }
 
-/// The user's uploads that have not expired, oldest first.
+/// The user's uploads that have not expired, oldest first. Who has no cookie has none: those without
+/// an owner are known only to those who have their ids.
 pub async fn mine(
     State(uploads): State<Uploads>,
     headers: HeaderMap,
 ) -> Result<Json<Vec<Mine>>, StatusCode> {
-    let mut listing = uploads.for_owner(user::owner(&headers)).list(Filter::all().expired(false));
     let mut mine = Vec::new();
+    let Some(owner) = user::owner(&headers) else { return Ok(Json(mine)) };
+    let mut listing = uploads.for_owner(Some(owner)).list(Filter::all().expired(false));
     while let Some(upload) = listing.next().await {
         mine.push(Mine::from(upload.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?));
     }
@@ -67,4 +69,20 @@ impl From<Upload> for Mine {
 /// `None` for a time that is out of range.
 pub(crate) fn timestamp(time: SystemTime) -> Option<Timestamp> {
     Timestamp::try_from(time).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use tower_chunked_upload::NewUpload;
+    use tower_chunked_upload::store::MemoryStore;
+
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn who_has_no_cookie_is_not_shown_what_has_no_owner() {
+        let uploads = Uploads::builder(MemoryStore::new()).build().unwrap();
+        uploads.for_owner(None).create(NewUpload::new()).await.unwrap().commit().await.unwrap();
+        let listed = mine(State(uploads), HeaderMap::new()).await.unwrap();
+        assert!(listed.is_empty());
+    }
 }

@@ -388,13 +388,23 @@ describe("the operator's view", { timeout: 300_000 }, () => {
     await page.getByText("Cancel removes it and its bytes at once").waitFor();
   });
 
+  test("the question before a cancellation has the bytes of now", async () => {
+    const id = await chunk("grows.bin", { size: KB, total: 9 * KB });
+    await go();
+    await row("grows.bin").getByText("1 kB of 9 kB").waitFor();
+    await chunk("grows.bin", { id, at: KB, size: 2 * KB, total: 9 * KB });
+    await row("grows.bin").getByText("3 kB of 9 kB").waitFor();
+    await button("Cancel", "grows.bin").click();
+    await page.getByText("Its 3 kB are deleted at once").waitFor();
+  });
+
   test("without JavaScript it says so, and nothing else of what it does not know", async () => {
     const plain = await launchBrowserWithoutScripts();
     try {
       const still = await plain.newPage();
       await still.goto(`${server.url}/operator`);
       const words = await still.locator("main").innerText();
-      assert.match(words, /\n\s*This page needs JavaScript to ask the server\.\s*$/);
+      assert.match(words, /^Uploads\s+This page needs JavaScript to ask the server\.\s*$/);
     } finally {
       await plain.close();
     }
