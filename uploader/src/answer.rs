@@ -112,7 +112,8 @@ fn judge(status: StatusCode, after: Option<Duration>, answer: &Value) -> Trouble
         (_, "checksum-mismatch" | "damaged" | "total-mismatch") => Trouble::Anew(why),
         // The status then says that it is complete.
         (410, "answer-not-kept") => Trouble::again(why),
-        (404 | 410, _) => Trouble::Gone(why),
+        // An application has other codes, or none, for a file that it does not take.
+        (404 | 410, "expired" | "not-found") => Trouble::Gone(why),
         // The status then says whether the upload is complete.
         (400, "already-complete" | "finishing" | "source-failed") => Trouble::again(why),
         // Somebody else has continued the upload.

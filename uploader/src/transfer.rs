@@ -51,6 +51,9 @@ pub(crate) struct Transfer {
     /// How many times in a row something has failed, and how many times a new upload was begun.
     failures: u32,
     restarts: u32,
+    /// Whether the application may have the whole file, or have had it. An upload that is gone then
+    /// is one that it has ended.
+    handed_over: bool,
     /// Names the upload before it has an id.
     key: Uuid,
     outcome: Outcome,
@@ -88,6 +91,7 @@ impl Transfer {
             prefix: Prefix::default(),
             failures: 0,
             restarts: 0,
+            handed_over: false,
             key: Uuid::new_v4(),
             outcome: Outcome::default(),
         }
@@ -140,7 +144,8 @@ impl Transfer {
         if standing.is_complete() {
             return Ok(Step::Done);
         }
-        if standing.status.as_deref() == Some("finishing") {
+        self.handed_over = standing.status.as_deref() == Some("finishing");
+        if self.handed_over {
             // The application may take as long as it likes: the server is there.
             self.failures = 0;
             return Err(Trouble::again("it is being completed"));
@@ -177,7 +182,9 @@ impl Transfer {
             return Err(Trouble::Refused("it was changed while it was sent".to_owned()));
         }
         let client = &self.settings.client;
-        match client.complete(id, &self.prefix.md5(), &self.meter).await {
+        let ended = client.complete(id, &self.prefix.md5(), &self.meter).await;
+        self.handed_over = matches!(ended, Ok(_) | Err(Trouble::Again { .. }));
+        match ended {
             // This may come not from the application, but from something in front of it that wants
             // a login.
             Ok(status) if status.is_redirection() => {
@@ -238,6 +245,11 @@ impl Transfer {
                 let standing =
                     Standing { upload_id: id.clone(), offset, total: None, status: None };
                 self.step_from(standing).map_err(|_| Failure::Refused(why))
+            }
+            (Trouble::Gone(why), Some(_)) if self.handed_over => {
+                // Another run must not look for it.
+                self.forget();
+                Err(Failure::Refused(why))
             }
             (Trouble::Gone(why) | Trouble::Anew(why), Some(_)) if self.restarts < RESTARTS => {
                 self.restarts += 1;

@@ -673,6 +673,10 @@ async fn what_is_not_understood_is_said() {
     }
 }
 
+const COMPLETIONS: &str = "POST /api/chunked_upload_complete";
+const STATUS: &str = "GET /api/chunked_upload?";
+const LATE_ANSWERS: &str = "GET /api/completions/";
+
 /// A server that answers some requests as a test wants, and the rest as the layer does.
 #[derive(Clone, Default)]
 struct Scripted {
@@ -685,16 +689,16 @@ struct Scripted {
     verdict: StatusCode,
     /// Whether it ends the upload first.
     discards: bool,
-    /// Whether it takes its time.
-    takes_long: bool,
-    /// What completions are answered, before the application is asked.
-    damages: Arc<Mutex<VecDeque<(u16, Value)>>>,
+    /// If it takes its time: until so many requests have begun like this.
+    waits_for: Option<(&'static str, usize)>,
+    /// The answer to the next request that begins like this, in place of the layer's.
+    instead: Arc<Mutex<Vec<(&'static str, Response)>>>,
 }
 
 impl Scripted {
     async fn start(&self) -> SocketAddr {
         let uploads = Uploads::builder(MemoryStore::new()).build().unwrap();
-        let after = if self.takes_long { Duration::ZERO } else { Duration::from_secs(300) };
+        let after = self.waits_for.map_or(Duration::from_secs(300), |_| Duration::ZERO);
         let long = LongCompletions::new("/api/completions").after(after);
         let app = Router::new()
             .route("/api/chunked_upload_complete", post(Self::done))
@@ -709,10 +713,9 @@ impl Scripted {
 
     async fn done(State(scripted): State<Self>, upload: CompletedUpload) -> StatusCode {
         scripted.arrived.lock().unwrap().push(upload.clone());
-        if scripted.takes_long {
-            let asked = || scripted.asks("GET /api/completions/") > 1;
+        if let Some((line, times)) = scripted.waits_for {
             soon(async {
-                while !asked() {
+                while scripted.asks(line) < times {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             })
@@ -724,6 +727,16 @@ impl Scripted {
         scripted.verdict
     }
 
+    fn answers_instead(&self, line: &'static str, answer: impl IntoResponse) {
+        self.instead.lock().unwrap().push((line, answer.into_response()));
+    }
+
+    fn take_instead(&self, line: &str) -> Option<Response> {
+        let mut instead = self.instead.lock().unwrap();
+        let next = instead.iter().position(|(start, _)| line.starts_with(start))?;
+        Some(instead.remove(next).1)
+    }
+
     /// How many requests began like this.
     fn asks(&self, line: &str) -> usize {
         self.seen.lock().unwrap().iter().filter(|seen| seen.0.starts_with(line)).count()
@@ -731,23 +744,28 @@ impl Scripted {
 
     async fn pass(State(scripted): State<Self>, request: Request, next: Next) -> Response {
         let line = format!("{} {}", request.method(), request.uri());
+        let planned = scripted.answers.lock().unwrap().pop_front().flatten().map(of_the_layer);
+        let answer = planned.or_else(|| scripted.take_instead(&line));
         scripted.seen.lock().unwrap().push((line, request.headers().clone()));
-        let mut answer = scripted.answers.lock().unwrap().pop_front().flatten();
-        if request.uri().path().ends_with("_complete") {
-            answer = answer.or_else(|| scripted.damages.lock().unwrap().pop_front());
-        }
-        let Some((status, answer)) = answer else { return next.run(request).await };
+        let Some(answer) = answer else { return next.run(request).await };
         // A connection that is closed over unread bytes may take the answer with it.
         to_bytes(request.into_body(), usize::MAX).await.unwrap();
-        let status = StatusCode::from_u16(status).unwrap();
-        (status, [(header::RETRY_AFTER, "0")], Json(answer)).into_response()
+        answer
     }
+}
+
+/// As the layer would answer.
+fn of_the_layer((status, content): (u16, Value)) -> Response {
+    let status = StatusCode::from_u16(status).unwrap();
+    (status, [(header::RETRY_AFTER, "0")], Json(content)).into_response()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_answer_is_followed() {
     let said = |status, code: &str| Some((status, json!({ "code": code, "detail": "no" })));
     let at = |offset| Some((400, json!({ "detail": "Offsets do not match", "offset": offset })));
+    let gone = || said(410, "expired");
+    let at_its_end = |answers| [vec![None; 5], answers].concat();
     let again = "; again in ";
     let anew = "; begins anew";
     for (name, answers, code, complaint) in [
@@ -760,8 +778,10 @@ async fn each_answer_is_followed() {
         ("elsewhere", vec![None, at(CHUNK)], 0, ""),
         ("at its beginning", vec![None, None, at(0), at(CHUNK), None, at(2 * CHUNK)], 0, ""),
         ("beyond its end", vec![None, at(SIZE + 1)], 1, "Offsets do not match (400)"),
-        ("gone", vec![None, said(410, "expired")], 0, anew),
+        ("gone", vec![None, gone()], 0, anew),
         ("unknown", vec![None, None, said(404, "not-found")], 0, anew),
+        ("gone at its end", at_its_end(vec![gone(), gone()]), 0, anew),
+        ("gone later", at_its_end(vec![said(503, ""), None, gone(), gone()]), 0, anew),
         ("no such path", vec![said(404, "")], 1, "(404)"),
         ("not allowed", vec![said(403, "unauthenticated")], 1, "(403)"),
         ("no such server", vec![Some((200, json!("hello")))], 1, "no server of chunked uploads"),
@@ -857,7 +877,7 @@ async fn what_turns_out_to_be_damaged_is_sent_anew() {
     let scripted = Scripted::default();
     let damaged = json!({ "code": "damaged", "detail": "no" });
     let (addr, world) = (scripted.start().await, World::new());
-    scripted.damages.lock().unwrap().push_back((410, damaged));
+    scripted.answers_instead(COMPLETIONS, of_the_layer((410, damaged)));
     let ended = upload(addr, &[], &[&world.big()]).await.with(0);
     ended.says(&format!("1 of 1 files arrived, {} bytes sent", 2 * SIZE));
     assert_eq!(scripted.arrived.lock().unwrap().len(), 1);
@@ -865,44 +885,57 @@ async fn what_turns_out_to_be_damaged_is_sent_anew() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_application_has_ended_is_forgotten() {
-    let verdict = StatusCode::UNPROCESSABLE_ENTITY;
-    let scripted = Scripted { verdict, discards: true, ..Scripted::default() };
-    let (addr, world) = (scripted.start().await, World::new());
-    let file = world.big();
-    let ended = upload(addr, &[], &[&file]).await.with(1);
-    ended.says(&format!("0 of 1 files arrived, {SIZE} bytes sent"));
-    ended.complains("(422)");
-    assert_eq!(scripted.arrived.lock().unwrap().len(), 1);
-    assert!(!record(&file).exists(), "another run would look for it");
+    for (verdict, complaint) in [
+        (StatusCode::UNPROCESSABLE_ENTITY, "(422)"),
+        (StatusCode::NOT_FOUND, "Not Found (404)"),
+        (StatusCode::SEE_OTHER, "Upload not found (404)"),
+    ] {
+        let scripted = Scripted { verdict, discards: true, ..Scripted::default() };
+        let (addr, world) = (scripted.start().await, World::new());
+        let file = world.big();
+        let ended = upload(addr, &[], &[&file]).await.with(1);
+        ended.says(&format!("0 of 1 files arrived, {SIZE} bytes sent"));
+        ended.complains(complaint);
+        assert_eq!(scripted.arrived.lock().unwrap().len(), 1);
+        assert!(!record(&file).exists(), "another run would look for it");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_completion_that_takes_long_is_followed_to_its_end() {
     for (verdict, code) in [(StatusCode::OK, 0), (StatusCode::UNPROCESSABLE_ENTITY, 1)] {
-        let scripted = Scripted { verdict, takes_long: true, ..Scripted::default() };
+        let waits_for = Some((LATE_ANSWERS, 2));
+        let scripted = Scripted { verdict, waits_for, ..Scripted::default() };
         let (addr, world) = (scripted.start().await, World::new());
         let ended = upload(addr, &[], &[&world.big()]).await.with(code);
         if code > 0 {
             ended.complains("(422)");
         }
         assert_eq!(scripted.arrived.lock().unwrap().len(), 1);
-        assert!(scripted.asks("GET /api/completions/") > 1, "it was not asked for");
-        assert_eq!(scripted.asks("POST /api/chunked_upload_complete"), 1);
+        assert!(scripted.asks(LATE_ANSWERS) > 1, "it was not asked for");
+        assert_eq!(scripted.asks(COMPLETIONS), 1);
     }
 }
 
 /// The address of the completion is then unknown, and what the application said is, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_application_ends_after_a_while_is_not_sent_again() {
-    let verdict = StatusCode::UNPROCESSABLE_ENTITY;
-    let scripted = Scripted { verdict, takes_long: true, discards: true, ..Scripted::default() };
-    let (addr, world) = (scripted.start().await, World::new());
-    let file = world.big();
-    let ended = upload(addr, &[], &[&file]).await.with(1);
-    ended.says(&format!("0 of 1 files arrived, {SIZE} bytes sent"));
-    ended.complains("(404)");
-    assert_eq!(scripted.arrived.lock().unwrap().len(), 1);
-    assert!(!record(&file).exists(), "another run would look for it");
+    for (line, fails) in [(LATE_ANSWERS, false), (STATUS, true)] {
+        let verdict = StatusCode::UNPROCESSABLE_ENTITY;
+        let waits_for = Some((line, 2));
+        let scripted = Scripted { verdict, waits_for, discards: true, ..Scripted::default() };
+        if fails {
+            // Only the status is asked for from then on.
+            scripted.answers_instead(LATE_ANSWERS, StatusCode::BAD_GATEWAY);
+        }
+        let (addr, world) = (scripted.start().await, World::new());
+        let file = world.big();
+        let ended = upload(addr, &[], &[&file]).await.with(1);
+        ended.says(&format!("0 of 1 files arrived, {SIZE} bytes sent"));
+        ended.complains("(404)");
+        assert_eq!(scripted.arrived.lock().unwrap().len(), 1);
+        assert!(!record(&file).exists(), "another run would look for it");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
