@@ -83,20 +83,20 @@ pub(crate) async fn check(response: Response) -> Result<Response, Trouble> {
     Err(judge(status, after, &answer))
 }
 
-/// Where the answer of a completion that takes long will be, and when to ask there.
-pub(crate) async fn late(response: Response) -> Option<(Url, Duration)> {
-    if response.status() != StatusCode::ACCEPTED {
-        return None;
-    }
-    let address = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    let address = address.and_then(|address| response.url().join(address).ok())?;
-    let after = retry_after(&response).unwrap_or(Duration::from_secs(1));
-    // An application may have a 202 of its own.
-    let answer: Value = serde_json::from_slice(&response.bytes().await.ok()?).ok()?;
-    (answer["status"] == "finishing").then_some((address, after))
+/// Where the answer of a completion that takes long will be. The credentials go there, too, and so
+/// to no other server.
+pub(crate) fn address(response: &Response) -> Option<Url> {
+    let address = response.headers().get(LOCATION)?.to_str().ok()?;
+    let address = response.url().join(address).ok()?;
+    (address.origin() == response.url().origin()).then_some(address)
 }
 
-fn retry_after(response: &Response) -> Option<Duration> {
+/// Whether this 202 is of a completion that takes long. An application may have one of its own.
+pub(crate) fn is_late(body: &[u8]) -> bool {
+    serde_json::from_slice(body).is_ok_and(|answer: Value| answer["status"] == "finishing")
+}
+
+pub(crate) fn retry_after(response: &Response) -> Option<Duration> {
     let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     after.and_then(|value| backoff::retry_after(value, Timestamp::now()))
 }

@@ -13,7 +13,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Body, RequestBuilder, Response, StatusCode, Url};
 use uuid::Uuid;
 
-use crate::answer::{Standing, Trouble, check, late};
+use crate::answer::{Standing, Trouble, address, check, is_late, retry_after};
 use crate::args::Args;
 use crate::body::ChunkBody;
 use crate::progress::Meter;
@@ -54,6 +54,11 @@ impl Client {
             .connect_timeout(args.timeout)
             // A chunk's body can be sent only once, and its id belongs to one server.
             .redirect(Policy::none());
+        let complete_url = args.complete_url.clone().unwrap_or_else(|| {
+            let mut url = args.url.clone();
+            url.set_path(&format!("{}_complete", url.path().trim_end_matches('/')));
+            url
+        });
         if args.url.scheme() == "http" {
             // The system's certificates are not needed, and may be missing.
             let config = rustls::ClientConfig::builder()
@@ -61,11 +66,6 @@ impl Client {
                 .with_no_client_auth();
             http = http.tls_backend_preconfigured(config);
         }
-        let complete_url = args.complete_url.clone().unwrap_or_else(|| {
-            let mut url = args.url.clone();
-            url.set_path(&format!("{}_complete", url.path().trim_end_matches('/')));
-            url
-        });
         Ok(Self {
             http: http.build()?,
             url: args.url.clone(),
@@ -148,7 +148,16 @@ impl Client {
         let mut answer = self.answer(request.body(body), Some(id), meter).await?;
         loop {
             let status = answer.status();
-            let Some((address, after)) = late(answer).await else { return Ok(status) };
+            if status != StatusCode::ACCEPTED {
+                return Ok(status);
+            }
+            let address = address(&answer);
+            let after = retry_after(&answer).unwrap_or(Duration::from_secs(1));
+            if !is_late(&answer.bytes().await?) {
+                return Ok(status);
+            }
+            let elsewhere = || Trouble::again("its answer is not at this server");
+            let address = address.ok_or_else(elsewhere)?;
             tokio::time::sleep(after).await;
             let asked = self.answer(self.http.get(address), Some(id), meter).await;
             answer = asked.map_err(|trouble| match trouble {

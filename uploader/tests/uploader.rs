@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -760,6 +760,12 @@ fn of_the_layer((status, content): (u16, Value)) -> Response {
     (status, [(header::RETRY_AFTER, "0")], Json(content)).into_response()
 }
 
+/// The answer to a completion that takes long.
+fn later(address: &str) -> (StatusCode, [(HeaderName, String); 1], Json<Value>) {
+    let status = json!({ "status": "finishing" });
+    (StatusCode::ACCEPTED, [(header::LOCATION, address.to_owned())], Json(status))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_answer_is_followed() {
     let said = |status, code: &str| Some((status, json!({ "code": code, "detail": "no" })));
@@ -936,6 +942,20 @@ async fn what_the_application_ends_after_a_while_is_not_sent_again() {
         assert_eq!(scripted.arrived.lock().unwrap().len(), 1);
         assert!(!record(&file).exists(), "another run would look for it");
     }
+}
+
+/// The address could be anybody's, and the headers are credentials.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_elsewhere_is_not_asked_for() {
+    let (scripted, other) = (Scripted::default(), Scripted::default());
+    let (addr, elsewhere) = (scripted.start().await, other.start().await);
+    let address = format!("http://{elsewhere}/api/completions/1");
+    scripted.answers_instead(COMPLETIONS, later(&address));
+    upload(addr, &["--header", "Authorization: mine"], &[&World::new().big()]).await.with(0);
+    assert_eq!(*other.seen.lock().unwrap(), []);
+    // The status said that it was not there yet.
+    assert_eq!(scripted.asks(STATUS), 1);
+    assert_eq!(scripted.arrived.lock().unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
