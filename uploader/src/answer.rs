@@ -79,8 +79,19 @@ pub(crate) async fn check(response: Response) -> Result<Response, Trouble> {
     }
     let after = retry_after(&response);
     // A body that is not JSON comes from a proxy, or from another service.
-    let answer = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
+    let answer = serde_json::from_slice(&body(response).await?).unwrap_or(Value::Null);
     Err(judge(status, after, &answer))
+}
+
+/// What the server says. That is short: of anything longer, the rest is left out.
+pub(crate) async fn body(mut response: Response) -> reqwest::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while body.len() < LARGEST
+        && let Some(piece) = response.chunk().await?
+    {
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
 }
 
 /// Where the answer of a completion that takes long will be. The credentials go there, too, and so
@@ -122,3 +133,5 @@ fn judge(status: StatusCode, after: Option<Duration>, answer: &Value) -> Trouble
         _ => Trouble::Refused(why),
     }
 }
+
+const LARGEST: usize = 64 << 10;

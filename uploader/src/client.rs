@@ -13,8 +13,9 @@ use reqwest::redirect::Policy;
 use reqwest::{Body, RequestBuilder, Response, StatusCode, Url};
 use uuid::Uuid;
 
-use crate::answer::{Standing, Trouble, address, check, is_late, retry_after};
+use crate::answer::{Standing, Trouble, address, body, check, is_late, retry_after};
 use crate::args::Args;
+use crate::backoff;
 use crate::body::ChunkBody;
 use crate::progress::Meter;
 
@@ -153,12 +154,12 @@ impl Client {
             }
             let address = address(&answer);
             let after = retry_after(&answer).unwrap_or(Duration::from_secs(1));
-            if !is_late(&answer.bytes().await?) {
+            if !is_late(&self.body(answer).await?) {
                 return Ok(status);
             }
             let elsewhere = || Trouble::again("its answer is not at this server");
             let address = address.ok_or_else(elsewhere)?;
-            tokio::time::sleep(after).await;
+            tokio::time::sleep(backoff::delay(1, Some(after), fastrand::f64())).await;
             let asked = self.answer(self.http.get(address), Some(id), meter).await;
             answer = asked.map_err(|trouble| match trouble {
                 // The application had the whole file and ended the upload.
@@ -181,7 +182,7 @@ impl Client {
         let status = response.status().as_u16();
         let token = response.headers().get(UPLOAD_TOKEN).cloned();
         let standing: Standing =
-            serde_json::from_slice(&response.bytes().await?).map_err(|_| {
+            serde_json::from_slice(&self.body(response).await?).map_err(|_| {
                 let why = "this is no server of chunked uploads: it answers with";
                 Trouble::Refused(format!("{why} {status}"))
             })?;
@@ -190,6 +191,14 @@ impl Client {
             self.session.tokens().insert(standing.upload_id.clone(), token);
         }
         Ok(standing)
+    }
+
+    /// Reads what a server says, and gives up if that takes too long.
+    async fn body(&self, response: Response) -> Result<Vec<u8>, Trouble> {
+        match tokio::time::timeout(self.timeout, body(response)).await {
+            Ok(body) => Ok(body?),
+            Err(_) => Err(stalled()),
+        }
     }
 
     /// Sends a request, and gives up if it makes no progress for too long.
@@ -221,7 +230,7 @@ impl Client {
                 answer = &mut answer => return answer,
                 // A limit of the whole request would also limit the chunk's size.
                 () = tokio::time::sleep(self.timeout) => if meter.position() == before {
-                    return Err(Trouble::again("nothing moves any more"));
+                    return Err(stalled());
                 },
             }
         }
@@ -236,6 +245,10 @@ impl Session {
     fn tokens(&self) -> MutexGuard<'_, HashMap<String, HeaderValue>> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn stalled() -> Trouble {
+    Trouble::again("nothing moves any more")
 }
 
 const UPLOAD_TOKEN: HeaderName = HeaderName::from_static("upload-token");

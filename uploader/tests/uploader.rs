@@ -6,22 +6,27 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::fs;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{self, Poll};
 use std::time::{Duration, SystemTime};
 
-use axum::body::to_bytes;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use bytes::Bytes;
+use http_body::Frame;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -673,6 +678,7 @@ async fn what_is_not_understood_is_said() {
     }
 }
 
+const CHUNKS: &str = "POST /api/chunked_upload";
 const COMPLETIONS: &str = "POST /api/chunked_upload_complete";
 const STATUS: &str = "GET /api/chunked_upload?";
 const LATE_ANSWERS: &str = "GET /api/completions/";
@@ -764,6 +770,21 @@ fn of_the_layer((status, content): (u16, Value)) -> Response {
 fn later(address: &str) -> (StatusCode, [(HeaderName, String); 1], Json<Value>) {
     let status = json!({ "status": "finishing" });
     (StatusCode::ACCEPTED, [(header::LOCATION, address.to_owned())], Json(status))
+}
+
+/// A body that begins like this, and does not go on.
+struct Stalled(Option<Bytes>);
+
+impl http_body::Body for Stalled {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.take().map_or(Poll::Pending, |bytes| Poll::Ready(Some(Ok(Frame::data(bytes)))))
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -956,6 +977,40 @@ async fn an_answer_that_is_elsewhere_is_not_asked_for() {
     // The status said that it was not there yet.
     assert_eq!(scripted.asks(STATUS), 1);
     assert_eq!(scripted.arrived.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_does_not_end_is_not_waited_for_without_end() {
+    for (line, status) in [
+        (CHUNKS, StatusCode::OK),
+        (STATUS, StatusCode::OK),
+        (COMPLETIONS, StatusCode::ACCEPTED),
+        (LATE_ANSWERS, StatusCode::ACCEPTED),
+    ] {
+        let scripted = Scripted::default();
+        if line == STATUS {
+            scripted.answers_instead(COMPLETIONS, StatusCode::BAD_GATEWAY);
+        } else if line == LATE_ANSWERS {
+            scripted.answers_instead(COMPLETIONS, later("/api/completions/1"));
+        }
+        let body = Body::new(Stalled(Some(Bytes::from_static(b"{"))));
+        let place = [(header::LOCATION, "/api/completions/1")];
+        scripted.answers_instead(line, (status, place, body));
+        let (addr, world) = (scripted.start().await, World::new());
+        let ended = upload(addr, &["--timeout", "1"], &[&world.big()]).await.with(0);
+        ended.complains("nothing moves any more; again in ");
+        assert_eq!(scripted.arrived.lock().unwrap().len(), 1, "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_an_answer_that_is_too_long_the_rest_is_not_waited_for() {
+    let scripted = Scripted::default();
+    let body = Body::new(Stalled(Some(vec![b' '; 1 << 20].into())));
+    scripted.answers_instead(CHUNKS, body);
+    let (addr, world) = (scripted.start().await, World::new());
+    let ended = upload(addr, &["--timeout", "600"], &[&world.big()]).await.with(1);
+    ended.complains("no server of chunked uploads");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
