@@ -43,10 +43,10 @@ impl Resume {
     }
 
     /// The upload that was begun with this file as it is now; that of a different file is
-    /// forgotten.
+    /// forgotten, and so is an empty record.
     pub(crate) fn recall(&self) -> Option<String> {
-        let record = read(&self.path)?;
-        if record.file == self.file {
+        let record = read(&self.path);
+        if let Some(record) = record.filter(|record| record.file == self.file) {
             return Some(record.upload_id);
         }
         self.forget();
@@ -65,7 +65,12 @@ impl Resume {
         // Anyone with the id of an upload without an owner can continue it.
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(&self.path).and_then(|mut file| file.write_all(&text)).map_err(named)
+        let mut file = options.open(&self.path).map_err(named)?;
+        file.write_all(&text).map_err(|error| {
+            // It would stand in the way of the next one.
+            drop(fs::remove_file(&self.path));
+            named(error)
+        })
     }
 
     pub(crate) fn forget(&self) {
@@ -77,7 +82,20 @@ impl Resume {
 
 /// Whether a file is a record, and not a file to send.
 pub(crate) fn is_record(path: &Path) -> bool {
-    path.extension() == Some(OsStr::new(EXTENSION)) && read(path).is_some()
+    path.extension() == Some(OsStr::new(EXTENSION)) && (read(path).is_some() || is_empty(path))
+}
+
+/// Whether a file is a record that a crash has left empty. A user may have an empty file of this
+/// name, which everybody may read.
+fn is_empty(path: &Path) -> bool {
+    let is_ours = |file: fs::Metadata| {
+        #[cfg(unix)]
+        let is_private = std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o077 == 0;
+        #[cfg(not(unix))]
+        let is_private = true;
+        file.is_file() && file.len() == 0 && is_private
+    };
+    path.with_extension("").is_file() && fs::symlink_metadata(path).is_ok_and(is_ours)
 }
 
 fn read(path: &Path) -> Option<Record> {

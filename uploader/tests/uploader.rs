@@ -10,6 +10,7 @@ use std::convert::Infallible;
 use std::fs;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
@@ -161,7 +162,14 @@ impl Uploader {
     }
 
     fn start_to(url: &str, options: &[&str], paths: &[&Path]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_chunked-upload"))
+        Self::start_below(&[], url, options, paths)
+    }
+
+    /// As the arguments of these words.
+    fn start_below(below: &[&str], url: &str, options: &[&str], paths: &[&Path]) -> Self {
+        let words = [below, &[env!("CARGO_BIN_EXE_chunked-upload")]].concat();
+        let mut child = Command::new(words[0])
+            .args(&words[1..])
             .args(["--url", url])
             .args(["--chunk-size", &CHUNK.to_string()])
             .args(options)
@@ -642,6 +650,48 @@ async fn a_file_of_the_name_of_its_record_is_left_alone() {
     ended.says("2 of 2 files arrived");
     assert_eq!(fs::read(record(&file)).unwrap(), b"{}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_cannot_be_written_is_not_left() {
+    let world = World::new();
+    let (server, file) = (world.server(&[]).await, world.big());
+    let url = format!("http://{}/api/chunked_upload", server.addr);
+    let ended = Uploader::start_below(&FULL, &url, &[], &[&file]).end().await.with(0);
+    ended.complains("another run will not be able to go on");
+    world.has_arrived(&file);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_a_crash_has_left_empty_is_replaced() {
+    let world = World::new();
+    let (server, file) = (world.server(&[]).await, world.big());
+    let url = format!("http://{}/api/chunked_upload", server.addr);
+    let ended = Uploader::start_below(&KILLED, &url, &[], &[&file]).end().await;
+    assert_eq!(ended.code, None, "{}", ended.complained);
+    assert_eq!(fs::read(record(&file)).unwrap(), b"");
+    // Not a file to send, either.
+    let ended = upload(server.addr, &[], &[&world.file("")]).await.with(0);
+    assert_eq!(ended.complained.lines().count(), 1, "{}", ended.complained);
+    world.has_arrived(&file);
+}
+
+/// Empty files that are not its own are files to send.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_file_of_the_name_of_a_record_is_left_alone() {
+    let world = World::new();
+    let (server, file) = (world.server(&[]).await, world.big());
+    for path in [&record(&file), &world.file("alone.upload")] {
+        fs::write(path, "").unwrap();
+    }
+    fs::set_permissions(record(&file), PermissionsExt::from_mode(0o644)).unwrap();
+    fs::set_permissions(world.file("alone.upload"), PermissionsExt::from_mode(0o600)).unwrap();
+    upload(server.addr, &[], &[&world.file("")]).await.with(0).says("3 of 3 files arrived");
+    assert!(record(&file).exists() && world.file("alone.upload").exists());
+}
+
+/// A shell whose program cannot write into a file, or is killed by it.
+const FULL: [&str; 3] = ["sh", "-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\""];
+const KILLED: [&str; 3] = ["sh", "-c", "ulimit -c 0; ulimit -f 0; exec \"$0\" \"$@\""];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_a_load_tool_it_needs_no_files() {
