@@ -7,7 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::header::{
+    CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+};
 use reqwest::multipart::{Form, Part};
 use reqwest::redirect::Policy;
 use reqwest::{Body, RequestBuilder, Response, StatusCode, Url};
@@ -21,6 +23,7 @@ use crate::progress::Meter;
 
 pub(crate) struct Client {
     http: reqwest::Client,
+    headers: HeaderMap,
     url: Url,
     complete_url: Url,
     multipart: bool,
@@ -51,7 +54,6 @@ impl Client {
     pub(crate) fn new(args: &Args) -> reqwest::Result<Self> {
         let mut http = reqwest::Client::builder()
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-            .default_headers(args.headers.iter().cloned().collect())
             .connect_timeout(args.timeout)
             // A chunk's body can be sent only once, and its id belongs to one server.
             .redirect(Policy::none());
@@ -69,6 +71,7 @@ impl Client {
         }
         Ok(Self {
             http: http.build()?,
+            headers: args.headers.iter().cloned().collect(),
             url: args.url.clone(),
             complete_url,
             multipart: args.multipart,
@@ -204,17 +207,21 @@ impl Client {
     /// Sends a request, and gives up if it makes no progress for too long.
     async fn answer(
         &self,
-        mut request: RequestBuilder,
+        request: RequestBuilder,
         id: Option<&str>,
         meter: &Meter,
     ) -> Result<Response, Trouble> {
         let known = id.and_then(|id| self.session.token(id));
         let token = known.clone().filter(|_| self.session.has_ended.load(Ordering::Relaxed));
+        let mut request = request.build()?;
+        // Those that it has already are kept. Default ones of reqwest have one value for each name.
+        let own = std::mem::replace(request.headers_mut(), self.headers.clone());
+        request.headers_mut().extend(own);
         if let Some(token) = &token {
-            request = request.header(UPLOAD_TOKEN, token);
+            request.headers_mut().insert(UPLOAD_TOKEN, token.clone());
         }
         let mut answer = std::pin::pin!(async {
-            let response = request.send().await?;
+            let response = self.http.execute(request).await?;
             let wants_login =
                 matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
             if wants_login && token.is_none() && known.is_some() {
