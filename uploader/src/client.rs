@@ -62,7 +62,7 @@ impl Client {
             url.set_path(&format!("{}_complete", url.path().trim_end_matches('/')));
             url
         });
-        if args.url.scheme() == "http" {
+        if [&args.url, &complete_url].iter().all(|url| url.scheme() == "http") {
             // The system's certificates are not needed, and may be missing.
             let config = rustls::ClientConfig::builder()
                 .with_root_certificates(rustls::RootCertStore::empty())

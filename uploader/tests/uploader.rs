@@ -713,6 +713,20 @@ async fn as_a_load_tool_it_needs_no_files() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_certificates_of_the_system_are_asked_for_if_they_are_needed() {
+    let world = World::new();
+    let (server, file) = (world.server(&[]).await, world.big());
+    let url = format!("http://{}/api/chunked_upload", server.addr);
+    let without = ["env", "SSL_CERT_FILE=/dev/null", "SSL_CERT_DIR=/dev/null"];
+    let start = |options: &[&str]| Uploader::start_below(&without, &url, options, &[&file]);
+    let ended =
+        start(&["--retries", "0", "--complete-url", "https://127.0.0.1:1/"]).end().await.with(1);
+    ended.complains("error: ");
+    start(&[]).end().await.with(0);
+    world.has_arrived(&file);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_understood_is_said() {
     let addr = SocketAddr::from(([127, 0, 0, 1], 1));
     for options in [
