@@ -32,7 +32,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::net::{TcpListener, TcpStream, tcp};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, tcp};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::watch;
 use tower_chunked_upload::store::MemoryStore;
@@ -617,7 +617,10 @@ async fn what_is_refused_or_unreadable_does_not_hinder_the_rest() {
 async fn without_a_server_it_gives_up() {
     let world = World::new();
     let file = world.big();
-    let addr = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Nobody listens there, nor can, as long as the address is bound.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let addr = socket.local_addr().unwrap();
     let ended = upload(addr, &["--retries", "1"], &[&file]).await.with(3);
     assert_eq!(ended.complained.matches("; again in ").count(), 1, "{}", ended.complained);
     ended.complains("given up: ");
