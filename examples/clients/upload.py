@@ -26,10 +26,7 @@ class Refused(Exception):
     """The server has refused the request."""
 
     def __init__(self, response):
-        try:
-            self.answer = response.json()
-        except requests.JSONDecodeError:
-            self.answer = {}
+        self.answer = members(response)
         super().__init__(self.answer.get("detail", f"Status {response.status_code}"))
 
 
@@ -82,7 +79,7 @@ def upload(path, url=URL, upload_id=None, on_progress=None):
                 headers["Idempotency-Key"] = f'"{once}"'
             query, data = {"upload_id": upload_id}, source.read(offset, end)
             try:
-                answer = ask(server, "POST", url, params=query, headers=headers, data=data)
+                answer = ask(server, "POST", url, params=query, headers=headers, data=data).json()
             except Refused as refused:
                 # The response to an earlier try was lost: the next chunk begins elsewhere.
                 if upload_id is None or "offset" not in refused.answer:
@@ -108,7 +105,8 @@ def complete(server, url, upload_id, md5):
     path = urlsplit(url).path.rstrip("/") + "_complete"
     complete_url = urlsplit(url)._replace(path=path).geturl()
     try:
-        return ask(server, "POST", complete_url, data={"upload_id": upload_id, "md5": md5})
+        data = {"upload_id": upload_id, "md5": md5}
+        return content(ask(server, "POST", complete_url, data=data))
     except Refused as refused:
         # Nobody works on it any more, perhaps after a crash.
         if refused.answer.get("code") == "not-completing":
@@ -124,7 +122,20 @@ def complete(server, url, upload_id, md5):
 
 
 def status(server, url, upload_id):
-    return ask(server, "GET", url, params={"upload_id": upload_id})
+    return ask(server, "GET", url, params={"upload_id": upload_id}).json()
+
+
+def content(response):
+    """The JSON of a response; an application may answer with something else, or with nothing."""
+    try:
+        return response.json()
+    except requests.JSONDecodeError:
+        return {}
+
+
+def members(response):
+    answer = content(response)
+    return answer if isinstance(answer, dict) else {}
 
 
 def ask(server, method, url, **request):
@@ -134,14 +145,14 @@ def ask(server, method, url, **request):
         # The user's session has ended: the upload goes on by its token.
         server.headers[TOKEN] = server.token
         return ask(server, method, url, **request)
-    if response.status_code == 202 and response.json().get("status") == "finishing":
+    if not response.ok:
+        raise Refused(response)
+    if response.status_code == 202 and members(response).get("status") == "finishing":
         # A completion that takes long: its answer will be there.
         wait = response.headers.get("Retry-After", "")
         time.sleep(int(wait) if wait.isdigit() else 1)
         return ask(server, "GET", urljoin(response.url, response.headers["Location"]))
-    if not response.ok:
-        raise Refused(response)
-    return response.json()
+    return response
 
 
 def session():

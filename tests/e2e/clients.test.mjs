@@ -218,32 +218,49 @@ for (const [name, interpreter] of Object.entries(PROGRAMS)) {
 describe("upload.py", TIMEOUT, () => {
   const PYTHONPATH = process.env.PYTHONPATH ?? path.join(ROOT, "target/python");
   const env = { ...process.env, PYTHONPATH };
-  test("follows a completion that takes long to its end", async () => {
-    const file = await randomFile(folder, "long.bin", 10);
-    const id = "5230ec1f59d1485d9d7974b853802e31";
+  /** What comes of a file if what follows its chunk is answered like this, the last for ever. */
+  async function complete(...answers) {
+    const file = await randomFile(folder, "short.bin", 10);
     const asked = [];
-    const late = createServer((request, response) => {
+    const site = createServer((request, response) => {
       request.resume().on("end", () => {
         asked.push(`${request.method} ${request.url}`);
-        const headers = { "Content-Type": "application/json", Location: `/done/${id}`, "Retry-After": "0" };
-        const answer = (status, body) => {
-          response.writeHead(status, headers).end(JSON.stringify({ upload_id: id, ...body }));
-        };
-        if (!request.url.startsWith("/done/") && !request.url.endsWith("_complete")) {
-          return answer(200, { offset: 10 });
-        }
-        return asked.length < 4 ? answer(202, { status: "finishing" }) : answer(200, { saved: "here" });
+        const next = () => (answers.length > 1 ? answers.shift() : answers[0]);
+        const [status, body, headers] = asked.length > 1 ? next() : [200, { upload_id: ID, offset: 10 }];
+        response.writeHead(status, headers).end(typeof body === "string" ? body : JSON.stringify(body));
       });
     }).listen(0, "127.0.0.1");
-    await once(late, "listening");
+    await once(site, "listening");
     try {
-      const url = `http://127.0.0.1:${late.address().port}${CHUNKS}`;
-      const { stdout } = await run("python3", [path.join(CLIENTS, "upload.py"), file, url], { env });
-      assert.match(stdout, /'saved': 'here'/);
-      const ask = `GET /done/${id}`;
-      assert.deepEqual(asked, [`POST ${CHUNKS}`, `POST ${CHUNKS}_complete`, ask, ask]);
+      const url = `http://127.0.0.1:${site.address().port}${CHUNKS}`;
+      const command = [path.join(CLIENTS, "upload.py"), file, url];
+      const { code = 0, stdout, stderr } = await run("python3", command, { env }).catch((error) => error);
+      return { code, stdout, last: stderr.trimEnd().split("\n").at(-1), asked: asked.slice(1) };
     } finally {
-      late.close();
+      site.close();
+    }
+  }
+
+  const ID = "5230ec1f59d1485d9d7974b853802e31";
+  const COMPLETION = `POST ${CHUNKS}_complete`;
+  const late = (address) => [202, { status: "finishing" }, { Location: address, "Retry-After": "0" }];
+
+  test("follows a completion that takes long to its end", async () => {
+    const address = `/done/${ID}`;
+    const { stdout, asked } = await complete(late(address), late(address), [200, { saved: "here" }]);
+    assert.match(stdout, /'saved': 'here'/);
+    assert.deepEqual(asked, [COMPLETION, `GET ${address}`, `GET ${address}`]);
+  });
+
+  test("takes any answer of the application", async () => {
+    const answers = [[201, ""], [202, ""], [200, "<p>Saved"], [202, ["saved"]], [200, { saved: "here" }]];
+    for (const answer of answers) {
+      const { code, last, asked } = await complete(answer);
+      assert.deepEqual([code, last, asked], [0, "10 of 10 bytes", [COMPLETION]]);
+    }
+    for (const body of ["", "no", ["no"]]) {
+      const { code, last } = await complete([422, body]);
+      assert.deepEqual([code, last], [1, `Status 422 (upload ${ID})`]);
     }
   });
 
