@@ -94,10 +94,11 @@ async function request(session, url, options = {}, triesLeft = 8, seconds = 1) {
   if (response?.ok) {
     const answer = await response.json();
     if (response.status !== 202 || answer.status !== "finishing") return answer;
-    // It takes long, and its answer will be there.
-    const address = response.headers.get("Location");
+    // It takes long, and its answer will be there. Another server is not to have the token.
+    const address = new URL(response.headers.get("Location"), response.url);
+    if (address.origin !== new URL(response.url).origin) throw new Error("The answer is elsewhere");
     await pause(Number(response.headers.get("Retry-After")) || 1);
-    return request(session, new URL(address, response.url));
+    return request(session, address);
   }
   // The user's session has ended: the upload goes on by its token, if the server gave one.
   if ([401, 403].includes(response?.status) && session.token && !session.ended) {

@@ -26,8 +26,9 @@ class Refused(Exception):
     """The server has refused the request."""
 
     def __init__(self, response):
+        self.status = response.status_code
         self.answer = members(response)
-        super().__init__(self.answer.get("detail", f"Status {response.status_code}"))
+        super().__init__(self.answer.get("detail", f"Status {self.status}"))
 
 
 class Patience(Retry):
@@ -111,8 +112,9 @@ def complete(server, url, upload_id, md5):
         # Nobody works on it any more, perhaps after a crash.
         if refused.answer.get("code") == "not-completing":
             return complete(server, url, upload_id, md5)
-        # The response to an earlier try may have been lost, or may still be pending.
-        if refused.answer.get("code") not in OVER:
+        # The response to an earlier try may have been lost, or may still be pending. One below 400
+        # is elsewhere, where this client does not go.
+        if refused.status >= 400 and refused.answer.get("code") not in OVER:
             raise
         while (answer := status(server, url, upload_id))["status"] == "finishing":
             time.sleep(1)
@@ -139,19 +141,23 @@ def members(response):
 
 
 def ask(server, method, url, **request):
-    response = server.request(method, url, timeout=TIMEOUT, **request)
+    # Another server is not to have the token, and the page of a login is no answer.
+    response = server.request(method, url, timeout=TIMEOUT, allow_redirects=False, **request)
     server.token = response.headers.get(TOKEN, server.token)
     if response.status_code in (401, 403) and server.token and TOKEN not in server.headers:
         # The user's session has ended: the upload goes on by its token.
         server.headers[TOKEN] = server.token
         return ask(server, method, url, **request)
-    if not response.ok:
+    if response.status_code >= 300:
         raise Refused(response)
     if response.status_code == 202 and members(response).get("status") == "finishing":
         # A completion that takes long: its answer will be there.
+        address = urljoin(response.url, response.headers["Location"])
+        if urlsplit(address)[:2] != urlsplit(response.url)[:2]:
+            raise Refused(response)
         wait = response.headers.get("Retry-After", "")
         time.sleep(int(wait) if wait.isdigit() else 1)
-        return ask(server, "GET", urljoin(response.url, response.headers["Location"]))
+        return ask(server, "GET", address)
     return response
 
 

@@ -243,6 +243,7 @@ describe("upload.py", TIMEOUT, () => {
 
   const ID = "5230ec1f59d1485d9d7974b853802e31";
   const COMPLETION = `POST ${CHUNKS}_complete`;
+  const STATUS = `GET ${CHUNKS}?upload_id=${ID}`;
   const late = (address) => [202, { status: "finishing" }, { Location: address, "Retry-After": "0" }];
 
   test("follows a completion that takes long to its end", async () => {
@@ -251,6 +252,33 @@ describe("upload.py", TIMEOUT, () => {
     assert.match(stdout, /'saved': 'here'/);
     assert.deepEqual(asked, [COMPLETION, `GET ${address}`, `GET ${address}`]);
   });
+
+  for (const [name, answer] of [
+    ["a completion that takes long", late],
+    ["a completion", (address) => [303, "", { Location: address }]],
+  ]) {
+    test(`asks for the status if the answer of ${name} is at another server`, async () => {
+      let visits = 0;
+      const other = createServer((_, response) => {
+        visits += 1;
+        response.end("{}");
+      }).listen(0, "127.0.0.1");
+      await once(other, "listening");
+      try {
+        const there = answer(`http://127.0.0.1:${other.address().port}/`);
+        const [busy, over] = ["finishing", "complete"].map((status) => [200, { status }]);
+        const { stdout, asked } = await complete(there, busy, over);
+        assert.match(stdout, /'status': 'complete'/);
+        assert.deepEqual(asked, [COMPLETION, STATUS, STATUS]);
+        const { code, last } = await complete(there, [200, { status: "open" }]);
+        assert.equal(code, 1);
+        assert.equal(last, `Status ${there[0]} (upload ${ID})`);
+        assert.equal(visits, 0);
+      } finally {
+        other.close();
+      }
+    });
+  }
 
   test("takes any answer of the application", async () => {
     const answers = [[201, ""], [202, ""], [200, "<p>Saved"], [202, ["saved"]], [200, { saved: "here" }]];
@@ -461,6 +489,23 @@ describe("in a browser", TIMEOUT, () => {
       const { saved } = await send(await randomFile(folder, "long.bin", 10));
       assert.equal(saved.saved, "here");
       assert.deepEqual(asked, ["GET", "GET"]);
+    });
+
+    test("asks for the status if the answer of a completion is at another server", async () => {
+      await serve();
+      await open(server.url);
+      const asked = [];
+      const headers = { Location: "http://elsewhere.test/done/1", "Access-Control-Allow-Origin": "*" };
+      const answer = (json, status = 200) => (route) => {
+        asked.push(route.request().method());
+        return route.fulfill({ status, headers, json });
+      };
+      await page.route("**/*_complete", answer({ status: "finishing" }, 202));
+      await page.route("http://elsewhere.test/**", answer({ saved: "there" }));
+      await page.route(/chunked_upload\?/, answer({ status: "complete" }));
+      const { saved } = await send(await randomFile(folder, "long.bin", 10));
+      assert.deepEqual(saved, { status: "complete" });
+      assert.deepEqual(asked, ["POST", "GET"]);
     });
 
     test("goes on when a chunk is cut off, and when answers are lost", async () => {
