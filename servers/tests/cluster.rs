@@ -45,6 +45,7 @@ use server::{
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 use upload::{BYTES, Upload, patch_headers, tus};
+use wire::ports;
 
 /// One Ceph at a time is enough for a machine.
 static ONE: Mutex<()> = Mutex::new(());

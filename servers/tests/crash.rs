@@ -6,6 +6,8 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/ports.rs"]
+mod ports;
 #[path = "support/server.rs"]
 mod server;
 

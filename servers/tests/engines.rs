@@ -20,6 +20,8 @@ use tower_chunked_upload::{ErrorKind, NewUpload, UploadId, Uploads};
 mod bucket;
 #[path = "support/engines.rs"]
 mod engines;
+#[path = "support/ports.rs"]
+mod ports;
 
 use engines::{azurite, ceph, moto, s3rver};
 

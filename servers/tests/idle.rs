@@ -7,6 +7,8 @@
 
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/ports.rs"]
+mod ports;
 #[path = "support/server.rs"]
 mod server;
 #[path = "support/upload.rs"]

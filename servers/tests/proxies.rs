@@ -31,11 +31,14 @@ use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Tus, Uploads};
 
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/ports.rs"]
+mod ports;
 #[path = "support/server.rs"]
 mod server;
 #[path = "support/upload.rs"]
 mod upload;
 
+use ports::free_ports;
 use server::{
     Answer, DEADLINE, Plan, Shape, cancel_request, complete_request, has_extension, read_answer,
     request, status_request, until, upload_id,
@@ -79,8 +82,8 @@ impl Kind {
 impl World {
     fn start(kind: Kind) -> Self {
         let folder = TempDir::with_prefix_in("proxy-", env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = Server::start(folder.path(), any, kind.public());
+        let addr = SocketAddr::from(([127, 0, 0, 1], free_ports(1)));
+        let server = Server::start(folder.path(), addr, kind.public());
         let proxy = Proxy::start(kind, &folder.path().join("proxy"), server.addr);
         Self { proxy, server, folder }
     }
@@ -149,7 +152,6 @@ impl Server {
     fn start(folder: &Path, addr: SocketAddr, public: &str) -> Self {
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind(addr)).unwrap();
-        let addr = listener.local_addr().unwrap();
         let under_way = Arc::default();
         let app = app(folder, Arc::clone(&under_way), public);
         runtime.spawn(async { axum::serve(listener, app).await });

@@ -11,6 +11,8 @@
 mod client;
 #[path = "support/exchanges.rs"]
 mod exchanges;
+#[path = "support/ports.rs"]
+mod ports;
 #[path = "support/server.rs"]
 mod server;
 #[path = "support/upload.rs"]

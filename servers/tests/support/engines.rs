@@ -15,12 +15,11 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,6 +31,8 @@ use object_store::client::{HttpRequest, HttpRequestBody};
 use object_store::signer::Signer;
 use object_store::{ObjectStore, RetryConfig};
 use tempfile::TempDir;
+
+use crate::ports::free_ports;
 
 /// The account of every Azurite.
 const AZURE_ACCOUNT: &str = "devstoreaccount1";
@@ -350,17 +351,4 @@ fn first_line(stdout: ChildStdout) -> String {
 
 fn url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
-}
-
-/// The first of so many, below those that the system gives out for outgoing connections.
-fn free_ports(count: u16) -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let next = NEXT.fetch_add(count.into(), Ordering::Relaxed);
-        let next = (std::process::id() * 97 % 18_000 + next) % 18_000;
-        let first = 12_000 + u16::try_from(next).unwrap();
-        if (first..first + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
-            return first;
-        }
-    }
 }

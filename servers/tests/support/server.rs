@@ -13,17 +13,18 @@ use std::env;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use md5::{Digest as _, Md5};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::ports::free_ports;
 
 /// The folders of one server, or of several, that may end and be started again.
 pub(crate) struct World {
@@ -98,7 +99,7 @@ impl World {
 
     /// A server that will listen some time.
     pub(crate) fn spawn(&self, settings: &[(&str, &str)]) -> Server {
-        let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let addr = SocketAddr::from(([127, 0, 0, 1], free_ports(1)));
         let mut command = Command::new(program());
         for (name, _) in env::vars_os() {
             if name.as_encoded_bytes().starts_with(b"WIRE_") {
@@ -650,19 +651,6 @@ pub(crate) fn program() -> PathBuf {
         tests.ancestors().nth(2).unwrap().join("examples/wire")
     };
     env::var_os("WIRE_SERVER").map_or_else(example, PathBuf::from)
-}
-
-/// Below those that the system gives out for outgoing connections: a client that knocks too early
-/// at one of those may be connected to itself.
-fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let next = std::process::id() * 97 % 18_000 + NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = u16::try_from(12_000 + next % 18_000).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// Waits for something that this process is not told of.

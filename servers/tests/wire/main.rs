@@ -10,6 +10,8 @@ mod data;
 mod expect;
 mod form;
 mod play;
+#[path = "../support/ports.rs"]
+pub(crate) mod ports;
 mod server;
 
 use std::collections::HashSet;

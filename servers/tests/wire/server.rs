@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use crate::ports::free_ports;
 
 /// Process groups that have to end with this process.
 static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
@@ -57,12 +59,13 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new(command: &[String], config: &str) -> Result<Self, String> {
         let mut env = settings(config)?;
-        let make = || -> std::io::Result<(TempDir, SocketAddr)> {
+        let make = || -> std::io::Result<TempDir> {
             let folder = tempfile::Builder::new().prefix("wire-").tempdir()?;
             fs::create_dir(folder.path().join("data"))?;
-            Ok((folder, TcpListener::bind("127.0.0.1:0")?.local_addr()?))
+            Ok(folder)
         };
-        let (folder, addr) = make().map_err(|error| format!("no place for a server: {error}"))?;
+        let folder = make().map_err(|error| format!("no place for a server: {error}"))?;
+        let addr = SocketAddr::from(([127, 0, 0, 1], free_ports(1)));
         env.insert("WIRE_ADDR".to_owned(), addr.to_string());
         let data = folder.path().join("data").to_string_lossy().into_owned();
         env.insert("WIRE_DATA".to_owned(), data);
