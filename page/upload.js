@@ -1,7 +1,7 @@
 // One upload: what its buttons do, and how its bytes get to the server.
 
 import { hasher } from "/checksum.js";
-import { hasLocks, heldElsewhere, hold } from "/locks.js";
+import { Claim, heldElsewhere } from "/locks.js";
 import { files, memory } from "/memory.js";
 import { Elsewhere, Uncancelled, explain } from "/problems.js";
 import { mayLoseBytes } from "/questions.js";
@@ -42,8 +42,6 @@ export class Upload {
   isDenied = false;
   /** The file has changed on the disk: it can only start over. */
   isStale = false;
-  /** Under which the browser has kept the file until the upload has an id. */
-  localKey = null;
   /** The upload was this page's, and another page has taken it over. */
   taken = false;
   /** Another tab of this browser carries it. */
@@ -56,8 +54,7 @@ export class Upload {
   #announced = 0;
   #listed = false;
   #moved = 0;
-  #lock = null;
-  #isSafe = false;
+  #claim;
   #expiry = null;
   #rate = new Rate();
   #list;
@@ -73,11 +70,10 @@ export class Upload {
     this.expires = record?.expires ?? null;
     this.begun = record?.begun ?? Date.now();
     this.shown = this.offset;
-    this.localKey = localKey;
-    this.#isSafe = localKey !== null;
+    this.#claim = new Claim(localKey, () => this.#loseLock());
     if (!file) this.state = localKey ? "unbegun" : "unfinished";
     this.row = new Row(this);
-    if (file) this.#keepWaiting();
+    if (file) this.#claim.keepWaiting(file, this.begun);
     else this.#recall();
   }
 
@@ -108,7 +104,11 @@ export class Upload {
 
   /** Whether a reload would lose the file, of which the server and the browser know nothing. */
   get isAtRisk() {
-    return GOING.includes(this.state) && !this.id && !this.#isSafe;
+    return GOING.includes(this.state) && !this.id && !this.#claim.isSafe;
+  }
+
+  get localKey() {
+    return this.#claim.localKey;
   }
 
   /* Button actions */
@@ -182,7 +182,7 @@ export class Upload {
 
   #replace(file) {
     const { size, lastModified } = file;
-    this.#forgetWaiting();
+    this.#claim.forgetWaiting();
     Object.assign(this, { file, size, lastModified, isStale: false });
     this.startOver();
   }
@@ -202,7 +202,7 @@ export class Upload {
     this.#forget();
     this.gone = false;
     this.offset = this.shown = this.#announced = 0;
-    if (!this.localKey) this.#keepWaiting();
+    if (!this.localKey) this.#claim.keepWaiting(this.file, this.begun);
     this.queue();
   }
 
@@ -233,7 +233,7 @@ export class Upload {
       memory.drop(this.id);
     }
     this.say(`${this.name} cancelled.`);
-    this.#forgetWaiting();
+    this.#claim.forgetWaiting();
     this.remove();
   }
 
@@ -343,7 +343,7 @@ export class Upload {
   /** Removes a failed upload, and what the server has of it. */
   dismiss() {
     if (this.id && !this.gone) return this.cancel("Remove");
-    this.#forgetWaiting();
+    this.#claim.forgetWaiting();
     this.remove();
   }
 
@@ -357,7 +357,7 @@ export class Upload {
   remove() {
     this.#stop();
     this.#forget();
-    this.#lock?.release();
+    this.#claim.hold(null);
     clearTimeout(this.#expiry);
     hasChanged(this);
     this.row.remove();
@@ -407,7 +407,7 @@ export class Upload {
     if (!this.id) {
       this.#list.find(upload_id)?.remove();
       memory.claim(upload_id);
-      this.#forgetWaiting();
+      this.#claim.forgetWaiting();
       // A file that is sent by now need not be kept.
       if (offset < this.size) files.keep(upload_id, this.file, { expires });
     }
@@ -449,24 +449,6 @@ export class Upload {
     this.#list.moved();
   }
 
-  /** Keeps the file until the upload has its id. Without locks, other tabs would send it as well. */
-  async #keepWaiting() {
-    if (!hasLocks) return;
-    const key = files.waitingKey();
-    this.localKey = key;
-    this.#holdLock();
-    await this.#lock.held;
-    if (this.localKey !== key) return;
-    const isKept = await files.keepWaiting(key, this.file, this.begun);
-    this.#isSafe = isKept && this.localKey === key;
-  }
-
-  #forgetWaiting() {
-    if (this.localKey) files.drop(this.localKey);
-    this.localKey = null;
-    this.#isSafe = false;
-  }
-
   say(text) {
     announce(text, this.key);
   }
@@ -482,13 +464,9 @@ export class Upload {
     this.#transfer.wake();
   }
 
-  /** Other tabs see by the lock that this one carries the upload, or the file that waits for it. */
   #holdLock() {
     const waiting = this.state === "unbegun" ? null : this.localKey;
-    const id = this.id && GOING.includes(this.state) ? this.id : waiting;
-    if (id === (this.#lock?.id ?? null)) return;
-    this.#lock?.release();
-    this.#lock = id && hold(id, () => this.#loseLock());
+    this.#claim.hold(this.id && GOING.includes(this.state) ? this.id : waiting);
   }
 
   #loseLock() {
