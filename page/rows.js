@@ -7,6 +7,8 @@ const list = document.querySelector("#list");
 /** A larger picture would cost too much memory for what it is here. */
 const PREVIEW_BYTES = 32 * 1000 * 1000;
 const LATE_CLICK = 1000;
+/** What a click must not do that was meant for the button that was there before. */
+const RISKY = ["Continue here", "Start over", "Hide"];
 
 const TONES = {
   waiting: "quiet",
@@ -197,7 +199,7 @@ export class Row {
       const button = this.#parts[slot];
       const [label, act] = bySlot[slot] ?? [];
       this.#acts[slot] = act;
-      if (label === "Continue here" && button.textContent !== label) this.#delay(button);
+      if (RISKY.includes(label) && button.textContent !== label) this.#delay(button);
       button.hidden = !label;
       if (label && button.textContent !== label) {
         button.textContent = label;
@@ -214,7 +216,8 @@ export class Row {
 
   /** A click that was meant for the button that was there before does nothing. */
   #delay(button) {
-    if (button.hidden || !button.textContent) return;
+    // Even if none was shown in between.
+    if (!button.textContent) return;
     button.setAttribute("aria-disabled", "true");
     setTimeout(() => button.removeAttribute("aria-disabled"), LATE_CLICK);
   }
