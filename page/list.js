@@ -37,6 +37,11 @@ const list = {
   startNext,
   moved: showAll,
 
+  /** An answer that is on its way may still list what an upload was before it started over. */
+  forgot() {
+    removals += 1;
+  },
+
   choose(upload) {
     wanted = upload;
     pickAgain();
@@ -135,24 +140,32 @@ async function showWaiting() {
 /** Cancels what was to be cancelled when the server did not answer. */
 async function cancelDoomed() {
   for (const id of memory.cancelled()) {
-    if (cancelling.has(id)) continue;
+    if (cancelling.has(id) || !isDoomed(id)) continue;
     cancelling.add(id);
     try {
-      await request("DELETE", statusUrl(id));
+      await request("DELETE", statusUrl(id), { session: list.find(id)?.session });
     } catch (error) {
       if (error instanceof Unanswered) return;
-      const isOver = error instanceof Refusal && (isGone(error) || IS_OVER.includes(error.code));
-      if (!isOver) continue;
+      const isOver = error instanceof Refusal && (error.isGone || IS_OVER.includes(error.code));
+      if (!isOver) {
+        // It would be refused again and again.
+        memory.uncancel(id);
+        list.find(id)?.isNotCancelled();
+        continue;
+      }
     } finally {
       cancelling.delete(id);
     }
+    // The list tells what has become of one that was to be kept meanwhile.
+    if (!isDoomed(id)) continue;
     list.find(id)?.remove();
     memory.drop(id);
   }
 }
 
-function isGone({ status }) {
-  return [404, 410].includes(status);
+/** Whether the user still wants it to be cancelled. */
+function isDoomed(id) {
+  return memory.cancelled().includes(id);
 }
 
 async function showListed() {
@@ -173,8 +186,11 @@ async function showListed() {
   listed = listed.filter(({ id }) => !doomed.includes(id));
   const ids = new Set(listed.map(({ id }) => id));
   for (const upload of expected) {
-    // Another tab has cancelled it, and may keep it after all.
-    if (doomed.includes(upload.id) && upload.state === "unfinished") upload.remove();
+    if (doomed.includes(upload.id)) {
+      // Another tab has cancelled it, and may keep it after all.
+      if (["unfinished", "elsewhere"].includes(upload.state)) upload.remove();
+      continue;
+    }
     if (LISTED.includes(upload.state) && upload.id && !ids.has(upload.id)) upload.lose();
   }
   for (const item of listed) {

@@ -15,6 +15,7 @@ export class Uncancelled extends Error {}
 /** The error in plain words, and what the main button offers. */
 export function explain(error) {
   const startOver = { label: "Start over", act: (upload) => upload.startOver() };
+  const startOverIfMeant = { label: "Start over", act: (upload) => upload.startOverIfMeant() };
   const tryAgain = { label: "Try again", act: (upload) => upload.queue() };
   const sendAgain = { label: "Start over", act: (upload) => upload.sendAgain() };
   const { message } = error;
@@ -31,7 +32,7 @@ export function explain(error) {
     return {
       words: "The server did not cancel it. It removes the unfinished part by itself when it expires.",
       remedy: { label: "Try again", act: (upload) => upload.cancel() },
-      gone: true,
+      isLeft: true,
     };
   }
   if (error instanceof Elsewhere || error.status === 409) {
@@ -75,7 +76,8 @@ export function explain(error) {
     case 413:
       return { words: "The file is too large for this server. Choose a smaller one." };
   }
-  return { words: `The server refused the file: ${inUnits(message)}.`, remedy: startOver };
+  const words = `The server refused the file: ${inUnits(message)}.`;
+  return { words, remedy: startOverIfMeant };
 }
 
 function tooLarge(message) {

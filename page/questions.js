@@ -9,7 +9,7 @@ export function mayLoseBytes(verb, { name, bytesOnServer, mayBeElsewhere }) {
   return isSure({
     title: [`${verb} “`, name, "”?"],
     words: [`${others}The server deletes the ${bytes(bytesOnServer)} that it has.`],
-    yes: `${verb} it`,
+    yes: verb === "Start over" ? verb : `${verb} it`,
     no: "Keep it",
   });
 }

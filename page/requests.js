@@ -24,6 +24,11 @@ export class Refusal extends Error {
     this.code = answer?.code;
     this.offset = answer?.offset;
   }
+
+  /** The server has nothing of the upload, or nothing any more. */
+  get isGone() {
+    return [404, 410].includes(this.status);
+  }
 }
 
 export async function request(method, url, options = {}) {

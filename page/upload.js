@@ -30,7 +30,10 @@ export class Upload {
   /** What more there is to say of an upload that has ended. */
   words = null;
   remedy = null;
+  /** The server has nothing of it any more. */
   gone = false;
+  /** The server did not drop what it has: that cannot be removed with the row. */
+  isLeft = false;
   md5 = null;
   saved = null;
   checked = 0;
@@ -95,7 +98,7 @@ export class Upload {
 
   /** What would be lost without the upload, as far as this page knows. */
   get bytesOnServer() {
-    return this.gone ? 0 : Math.max(this.offset, this.shown);
+    return this.gone || this.isLeft ? 0 : Math.max(this.offset, this.shown);
   }
 
   get mayBeElsewhere() {
@@ -105,6 +108,10 @@ export class Upload {
   /** Whether a reload would lose the file, of which the server and the browser know nothing. */
   get isAtRisk() {
     return GOING.includes(this.state) && !this.id && !this.#claim.isSafe;
+  }
+
+  get session() {
+    return this.#transfer.session;
   }
 
   get localKey() {
@@ -132,7 +139,7 @@ export class Upload {
 
   queue() {
     this.problem = null;
-    this.taken = false;
+    this.taken = this.isLeft = false;
     if (this.id) memory.claim(this.id);
     this.set("waiting");
     this.#list.startNext();
@@ -191,15 +198,25 @@ export class Upload {
     this.#transfer.wake();
   }
 
+  /** After a question if what the server has might still be of use. */
+  async startOverIfMeant() {
+    if (this.bytesOnServer > 0 && !(await mayLoseBytes("Start over", this))) return;
+    if (this.state === "error") this.startOver();
+  }
+
   async startOver() {
     this.set("cancelling");
     // Another page may have continued it.
     const isOurs = this.id && !this.gone && !this.isOthers();
     if (isOurs && !(await this.#isHeldElsewhere())) {
-      memory.drop(this.id);
-      await request("DELETE", statusUrl(this.id), { session: this.#transfer.session }).catch(() => {});
+      const { id, session } = this;
+      memory.drop(id);
+      await request("DELETE", statusUrl(id), { session }).catch((error) => {
+        if (error instanceof Unanswered) memory.cancelLater(id);
+      });
     }
     this.#forget();
+    this.#list.forgot();
     this.gone = false;
     this.offset = this.shown = this.#announced = 0;
     if (!this.localKey) this.#claim.keepWaiting(this.file, this.begun);
@@ -222,13 +239,11 @@ export class Upload {
     if (this.id) {
       this.set("cancelling");
       try {
-        await request("DELETE", statusUrl(this.id), { session: this.#transfer.session });
+        await request("DELETE", statusUrl(this.id), { session: this.session });
       } catch (error) {
         if (error instanceof Refusal && IS_OVER.includes(error.code)) return this.#tooLate();
         if (error instanceof Unanswered) return this.#cancelLater();
-        if (!(error instanceof Refusal && [404, 410].includes(error.status))) {
-          return this.fail(new Uncancelled());
-        }
+        if (!(error instanceof Refusal && error.isGone)) return this.fail(new Uncancelled());
       }
       memory.drop(this.id);
     }
@@ -243,6 +258,11 @@ export class Upload {
     this.say(`The server does not answer. ${this.name} is cancelled as soon as it does.`);
     this.set("doomed");
     this.#list.startNext();
+  }
+
+  /** The server has refused to cancel it after all. */
+  isNotCancelled() {
+    if (this.state === "doomed") this.fail(new Uncancelled());
   }
 
   keepAfterAll() {
@@ -342,7 +362,9 @@ export class Upload {
 
   /** Removes a failed upload, and what the server has of it. */
   dismiss() {
-    if (this.id && !this.gone) return this.cancel("Remove");
+    if (this.id && !this.gone && !this.isLeft) return this.cancel("Remove");
+    // The server lists it all the same.
+    if (this.isLeft) memory.leave(this.id);
     this.#claim.forgetWaiting();
     this.remove();
   }
@@ -380,7 +402,8 @@ export class Upload {
 
   fail(error) {
     const { words, remedy = null, ...kind } = explain(error);
-    const { gone = false, elsewhere = false, isStale = false } = kind;
+    const { gone = false, isLeft = false, elsewhere = false, isStale = false } = kind;
+    this.isLeft = isLeft;
     this.isStale = isStale;
     this.taken = elsewhere;
     this.held = false;

@@ -157,6 +157,12 @@ class Visit {
     await this.page.getByRole("button", { name: "Cancel it" }).click();
   }
 
+  /** Starts over, and says that it is meant. */
+  async startOver(name) {
+    await this.button("Start over", name).click();
+    await this.page.getByRole("dialog").getByRole("button", { name: "Start over" }).click();
+  }
+
   async reaches(name, state) {
     await this.row(name).and(this.page.locator(`[data-state=${state}]`)).waitFor();
   }
@@ -171,6 +177,28 @@ class Visit {
     await this.button("Pause", name).click();
     await this.page.reload();
     await this.row(name).getByText("Your browser may ask you").waitFor();
+  }
+
+  /** Sends the beginning of a file in chunks of 100 kB, and pauses it there; gives its id. */
+  async pausesAtItsBeginning(name, buffer = randomBytes(3_000_000)) {
+    await this.throttle(200_000);
+    await this.choose({ name, mimeType: "application/octet-stream", buffer });
+    await this.acknowledged(name, 100_000);
+    await this.button("Pause", name).click();
+    await this.reaches(name, "paused");
+    return (await this.remembered(name)).id;
+  }
+
+  /** Answers each request to cancel an upload with what `answer` does then. */
+  answersCancellations(answer) {
+    return this.context.route(`**${CHUNKS}?upload_id=*`, (route) =>
+      route.request().method() === "DELETE" ? answer(route) : route.fallback(),
+    );
+  }
+
+  /** Waits until the list has been asked for and shown from now on. */
+  async looksAgain() {
+    await this.page.evaluate(async () => (await import("/list.js")).refresh());
   }
 
   /** Waits until so much of the file has been acknowledged. */
@@ -1152,6 +1180,107 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     assert.equal(await visit.page.evaluate(() => localStorage.length), 0);
   });
 
+  test("what is kept while the server cancels another one stays", async () => {
+    const names = ["one.bin", "two.bin", "three.bin"];
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=100000");
+    const ids = [];
+    for (const name of names) ids.push(await visit.pausesAtItsBeginning(name));
+    let answer = (route) => route.abort();
+    await visit.answersCancellations((route) => answer(route));
+    for (const name of names) {
+      await visit.cancel(name);
+      await visit.reaches(name, "doomed");
+    }
+    let first = null;
+    answer = (route) => {
+      if (first) return route.continue();
+      first = route;
+    };
+    await until(() => first);
+    const at = ids.findIndex((id) => first.request().url().endsWith(id));
+    const late = names[at];
+    const [kept, cancelled] = names.filter((name) => name !== late);
+    const response = await first.fetch();
+    await visit.button("Keep it", kept).click();
+    await visit.button("Keep it", late).click();
+    await first.fulfill({ response });
+    await visit.row(cancelled).waitFor({ state: "detached" });
+    // This one is gone by now, which is not passed over in silence.
+    await visit.reaches(late, "ended");
+    await visit.reaches(kept, "paused");
+    assert.equal((await visit.status(ids[names.indexOf(kept)])).status(), 200);
+    assert.equal((await visit.status(ids[at])).status(), 404);
+  });
+
+  test("another tab does not forget that an upload is to be cancelled", async () => {
+    const name = "everywhere.bin";
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=100000");
+    const id = await visit.pausesAtItsBeginning(name);
+    const other = await visit.anotherTab();
+    other.loadsMayFail = true;
+    await other.go();
+    await other.row(name).getByText(/^Held by another tab/).waitFor();
+    await visit.answersCancellations((route) => route.fulfill({ status: 503, body: "later" }));
+    await visit.cancel(name);
+    await visit.reaches(name, "doomed");
+    await other.row(name).waitFor({ state: "detached" });
+    await other.looksAgain();
+    await visit.context.unroute(`**${CHUNKS}?upload_id=*`);
+    await visit.row(name).waitFor({ state: "detached" });
+    assert.equal((await visit.status(id)).status(), 404);
+    await other.looksAgain();
+    assert.equal(await other.row(name).count(), 0);
+  });
+
+  test("a cancellation that the server refuses comes to an end", async () => {
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=100000");
+    const removed = await visit.pausesAtItsBeginning("removed.bin");
+    const doomed = await visit.pausesAtItsBeginning("doomed.bin");
+    let answer = (route) => route.abort();
+    await visit.answersCancellations((route) => answer(route));
+    await visit.cancel("doomed.bin");
+    await visit.reaches("doomed.bin", "doomed");
+    answer = (route) => route.fulfill({ status: 403, json: { detail: "no" } });
+    await visit.reaches("doomed.bin", "error");
+    const words = "The server did not cancel it.";
+    await visit.row("doomed.bin").getByText(words).waitFor();
+    await visit.cancel("removed.bin");
+    await visit.row("removed.bin").getByText(words).waitFor();
+    await visit.button("Remove", "removed.bin").click();
+    await visit.row("removed.bin").waitFor({ state: "detached" });
+    await visit.looksAgain();
+    assert.equal(await visit.row("removed.bin").count(), 0, "it is back");
+
+    await visit.context.unroute(`**${CHUNKS}?upload_id=*`);
+    await visit.button("Try again", "doomed.bin").click();
+    await visit.row("doomed.bin").waitFor({ state: "detached" });
+    assert.equal((await visit.status(doomed)).status(), 404);
+    assert.equal((await visit.status(removed)).status(), 200);
+  });
+
+  test("what starts over leaves no second upload, though the server did not answer", async () => {
+    const name = "again.bin";
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=100000");
+    const id = await visit.pausesAtItsBeginning(name);
+    const refusal = { status: 400, json: { detail: "No room for it" } };
+    await visit.page.route(`**${CHUNKS}`, (route) => route.fulfill(refusal), { times: 1 });
+    await visit.button("Resume", name).click();
+    await visit.reaches(name, "error");
+    await visit.answersCancellations((route) => route.abort());
+    await visit.throttle(NO_LIMIT);
+    await visit.startOver(name);
+    await visit.reaches(name, "done");
+    await visit.looksAgain();
+    assert.equal(await visit.page.locator("#list > li").count(), 1);
+    await visit.context.unroute(`**${CHUNKS}?upload_id=*`);
+    await until(async () => (await visit.status(id)).status() === 404);
+    assert.equal((await visit.listed()).length, 1);
+  });
+
   test("a large file is not copied, and is chosen again after a reload", async () => {
     const name = "big.bin";
     const file = await randomFile(folder, name, 17_000_000);
@@ -1419,6 +1548,41 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     assert.deepEqual(other.failedLoads, []);
   });
 
+  test("a click that comes too late neither starts over nor hides", async () => {
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=100000");
+    const id = await visit.pausesAtItsBeginning("refused.bin");
+    const refusal = { status: 400, json: { detail: "No room for it" } };
+    await visit.page.route(`**${CHUNKS}`, (route) => route.fulfill(refusal), { times: 1 });
+    await visit.page.evaluate(() => {
+      const row = document.querySelector("#list > li");
+      const { dataset } = row;
+      new MutationObserver(() => {
+        if (dataset.state === "error") row.querySelector(".main").click();
+        if (dataset.state === "done") row.querySelector(".stop").click();
+        if (["error", "done"].includes(dataset.state)) dataset.clicked = dataset.state;
+      }).observe(row, { attributeFilter: ["data-state"] });
+    });
+    await visit.button("Resume", "refused.bin").click();
+    await visit.page.locator("[data-clicked=error]").waitFor();
+    await visit.reaches("refused.bin", "error");
+    assert.equal((await visit.status(id)).status(), 200);
+
+    // One that is meant is asked for.
+    await visit.button("Start over", "refused.bin").click();
+    const dialog = visit.page.getByRole("dialog", { name: "Start over “refused.bin”?" });
+    await dialog.getByText(/^The server deletes the [\d.]+\skB that it has\.$/).waitFor();
+    await dialog.getByRole("button", { name: "Keep it" }).click();
+    await visit.reaches("refused.bin", "error");
+    await visit.throttle(NO_LIMIT);
+    await visit.startOver("refused.bin");
+    await visit.page.locator("[data-clicked=done]").waitFor();
+    await visit.reaches("refused.bin", "done");
+    assert.equal((await visit.status(id)).status(), 404);
+    await visit.button("Hide", "refused.bin").click();
+    await visit.row("refused.bin").waitFor({ state: "detached" });
+  });
+
   test("what is left to another tab stays hidden after a reload", async () => {
     const name = "left.bin";
     const file = await randomFile(folder, name, 24 * MIB);
@@ -1658,7 +1822,10 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
       assert.equal(matches.length, 1, `${pattern} in ${JSON.stringify(said)}`);
     }
 
-    assert.ok(await visit.button("Hide", name).evaluate((button) => button === document.activeElement));
+    const hide = visit.button("Hide", name);
+    assert.ok(await hide.evaluate((button) => button === document.activeElement));
+    // A key that was meant for the button before does nothing.
+    await visit.page.locator("[aria-disabled]").waitFor({ state: "detached" });
     await visit.page.keyboard.press("Enter");
     await visit.row(name).waitFor({ state: "detached" });
     assert.equal(await visit.page.evaluate(() => document.activeElement.id), "files");
