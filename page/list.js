@@ -59,7 +59,7 @@ const list = {
 export function start(pick) {
   pickAgain = pick;
   for (const record of memory.all()) {
-    if (!memory.isLeft(record.id)) uploads.add(new Upload(list, { record }));
+    if (!memory.isLeft(record.id, true)) uploads.add(new Upload(list, { record }));
   }
   showAll();
   refresh();
@@ -196,9 +196,13 @@ async function showListed() {
   for (const item of listed) {
     const known = list.find(item.id);
     const isHeld = held.has(item.id);
-    if (known) known.learn(item, isHeld);
-    else if (memory.isLeft(item.id) && item.status !== "complete") continue;
-    else if (!hidden.delete(item.id)) addListed(item, isHeld);
+    const isHidden = hidden.delete(item.id);
+    const isLeft = memory.isLeft(item.id, isHeld) && item.status !== "complete";
+    if (known) {
+      known.learn(item, isHeld);
+      // Another tab has hidden it.
+      if (isHidden && known.state === "done") known.remove();
+    } else if (!isHidden && !isLeft) addListed(item, isHeld);
   }
   hidden.forEach((id) => memory.unhide(id));
   showAll();

@@ -11,6 +11,8 @@ const CANCELLED_PREFIX = "cancelled-upload:";
 const LOCAL_PREFIX = "local:";
 /** In the storage of the tab. */
 const LEFT_PREFIX = "left-upload:";
+/** What it was left to is another tab that holds it. */
+const HELD = "held";
 const LOCAL_DAYS = 7;
 /** A larger file is not copied into the browser's storage. */
 const KEPT_BYTES = 16 * 1000 * 1000;
@@ -77,12 +79,20 @@ export const memory = {
 
   cancelled: () => idsAfter(CANCELLED_PREFIX),
 
-  /** It is left to the page that sends it, and not shown in this tab until it is done. */
-  leave(id) {
-    attempt(() => sessionStorage.setItem(LEFT_PREFIX + id, ""));
+  /**
+   * It is left to the page that sends it, and not shown in this tab until it is done; or, if it
+   * `isHeld` by another tab, until that one lets go of it.
+   */
+  leave(id, isHeld) {
+    attempt(() => sessionStorage.setItem(LEFT_PREFIX + id, isHeld ? HELD : ""));
   },
 
-  isLeft: (id) => attempt(() => sessionStorage.getItem(LEFT_PREFIX + id) !== null, false),
+  isLeft(id, isHeld) {
+    const mark = attempt(() => sessionStorage.getItem(LEFT_PREFIX + id), null);
+    if (mark !== HELD || isHeld) return mark !== null;
+    attempt(() => sessionStorage.removeItem(LEFT_PREFIX + id));
+    return false;
+  },
 
   /** A finished file that the user no longer wants to see. */
   hide(id) {

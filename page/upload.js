@@ -364,14 +364,13 @@ export class Upload {
   dismiss() {
     if (this.id && !this.gone && !this.isLeft) return this.cancel("Remove");
     // The server lists it all the same.
-    if (this.isLeft) memory.leave(this.id);
+    if (this.isLeft) memory.leave(this.id, false);
     this.#claim.forgetWaiting();
     this.remove();
   }
 
   /** Removes the upload from this page only: nothing is lost. */
-  hide() {
-    if (this.state === "elsewhere") memory.leave(this.id);
+  async hide() {
     if (this.state === "done") memory.hide(this.id);
     this.remove();
   }
@@ -382,6 +381,7 @@ export class Upload {
     this.#claim.hold(null);
     clearTimeout(this.#expiry);
     hasChanged(this);
+    if (this.state === "elsewhere") memory.leave(this.id, await this.#isHeldElsewhere());
     this.row.remove();
     this.#list.removed(this);
   }
