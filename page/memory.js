@@ -109,7 +109,9 @@ export const memory = {
 function parseRecord(text) {
   try {
     const record = JSON.parse(text);
-    return Date.parse(record.expires) > Date.now() && record.id && record.name ? record : null;
+    // One that never expires has no time.
+    const isExpired = Date.parse(record.expires) <= Date.now();
+    return record.id && record.name && !isExpired ? record : null;
   } catch {
     return null;
   }
@@ -196,7 +198,10 @@ export const files = {
 
   /** Drops what belongs to uploads that have expired. */
   async dropExpired() {
+    const remembered = memory.all().map(({ id }) => id);
     for (const id of (await inStore("readonly", (store) => store.getAllKeys())) ?? []) {
+      // Its time may be a later one by now.
+      if (remembered.includes(id)) continue;
       const kept = await files.of(id);
       if (Date.parse(kept?.expires) < Date.now()) files.drop(id);
     }
@@ -205,28 +210,36 @@ export const files = {
 
 let opening = null;
 
+/** Is opened again after it could not be opened, or was closed by the browser. */
 function database() {
-  opening ??= outcome(() => {
+  if (opening) return opening;
+  const isClosed = () => {
+    opening = null;
+  };
+  opening = new Promise((resolve, reject) => {
     const request = indexedDB.open("chunked-upload", 1);
     request.onupgradeneeded = () => request.result.createObjectStore("files");
-    return request;
+    request.onsuccess = () => {
+      request.result.onclose = isClosed;
+      resolve(request.result);
+    };
+    request.onerror = () => reject(request.error);
   });
+  opening.catch(isClosed);
   return opening;
 }
 
+/** What `act` has asked for, once it is on the disk, or `null` if that failed. */
 async function inStore(mode, act) {
   try {
     const transaction = (await database()).transaction("files", mode);
-    return await outcome(() => act(transaction.objectStore("files")));
+    const request = act(transaction.objectStore("files"));
+    return await new Promise((resolve, reject) => {
+      transaction.oncomplete = () => resolve(request.result);
+      transaction.onabort = () => reject(transaction.error);
+    });
   } catch {
     return null;
   }
 }
 
-function outcome(ask) {
-  return new Promise((resolve, reject) => {
-    const request = ask();
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
-}
