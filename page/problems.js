@@ -17,14 +17,14 @@ export function explain(error) {
   const startOver = { label: "Start over", act: (upload) => upload.startOver() };
   const startOverIfMeant = { label: "Start over", act: (upload) => upload.startOverIfMeant() };
   const tryAgain = { label: "Try again", act: (upload) => upload.queue() };
-  const sendAgain = { label: "Start over", act: (upload) => upload.sendAgain() };
+  const readAgain = { label: "Try again", act: (upload) => upload.readAgain() };
   const { message } = error;
 
   if (error instanceof Unreadable) {
     return {
       words:
-        "The file was changed, moved or deleted while it was sent. Start over sends it as it is now.",
-      remedy: sendAgain,
+        "The file could not be read. It goes on if it is unchanged, or starts over as it is now.",
+      remedy: readAgain,
       isStale: true,
     };
   }

@@ -34,7 +34,11 @@ export class Transfer {
         return;
       } catch (error) {
         if (signal.aborted) return;
-        if (!(error instanceof Unanswered)) return this.#upload.fail(await this.#cause(error));
+        if (!(error instanceof Unanswered)) {
+          const cause = await this.#cause(error);
+          if (!signal.aborted) this.#upload.fail(cause);
+          return;
+        }
         failures += 1;
         const seconds = Math.min(2 ** (failures - 1), LONGEST_WAIT_SECONDS);
         await this.#backOff(error, Math.max(seconds, error.afterSeconds), failures, signal);
@@ -175,7 +179,9 @@ export class Transfer {
 
   async #digest(signal) {
     await this.#hashTo(this.#upload.size, signal);
-    return hasher.digest(this.#upload.key);
+    const md5 = await hasher.digest(this.#upload.key);
+    signal.throwIfAborted();
+    return md5;
   }
 
   async #finish(signal) {

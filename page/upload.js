@@ -123,6 +123,7 @@ export class Upload {
   start() {
     this.#run = new AbortController();
     this.#rate.reset(this.shown);
+    this.#stop();
     this.#announced = Math.max(this.#announced, Math.floor(this.part * 4));
     this.say(`Sending ${this.name}, ${bytes(this.size)}.`);
     this.set("sending");
@@ -146,7 +147,8 @@ export class Upload {
   }
 
   resumeWith(file) {
-    if (this.isStale) return this.#replace(file);
+    if (this.isStale && !this.is(file)) return this.#replace(file);
+    this.isStale = false;
     const isToGoOn = this.state === "unbegun" || (this.id && !this.gone);
     if (this.id && !this.gone && !this.kept) files.keep(this.id, file, { expires: this.expires });
     this.kept = null;
@@ -168,7 +170,10 @@ export class Upload {
   async #resumeKept() {
     const { file, isDenied = false } = await files.read(this.kept);
     if (file && this.is(file)) return this.resumeWith(file);
+    const { state } = this;
     this.isDenied = isDenied;
+    // It has gone on, or was removed, while the browser asked the user.
+    if (this.state !== state) return;
     if (isDenied) {
       this.say(`Your browser did not let this page read ${this.name}.`);
     } else {
@@ -180,10 +185,12 @@ export class Upload {
     this.#list.moved();
   }
 
-  /** Sends the file as it is now: the browser reads it again by its handle, or the user chooses it. */
-  async sendAgain() {
+  /** Goes on with the file as it is now, which the browser gets by its handle, or the user chooses. */
+  async readAgain() {
+    const { state } = this;
     const file = await files.afresh(this.file);
-    if (file) this.#replace(file);
+    if (this.state !== state) return;
+    if (file) this.resumeWith(file);
     else this.chooseFile();
   }
 
@@ -379,6 +386,7 @@ export class Upload {
     this.#stop();
     this.#forget();
     this.#claim.hold(null);
+    this.state = "removed";
     clearTimeout(this.#expiry);
     hasChanged(this);
     if (this.state === "elsewhere") memory.leave(this.id, await this.#isHeldElsewhere());
