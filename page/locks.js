@@ -50,7 +50,8 @@ function hold(id, lost) {
 /** The ids of what other tabs carry now. */
 export async function heldElsewhere() {
   if (!hasLocks) return new Set();
-  const { held } = await manager.query();
+  // Where storage is blocked, the locks are there and may not be used.
+  const { held } = await manager.query().catch(() => ({ held: [] }));
   const names = held.map(({ name }) => name);
   const others = names.filter((name) => name.startsWith(PREFIX) && !claims.has(name));
   return new Set(others.map((name) => name.slice(PREFIX.length)));
