@@ -8,7 +8,7 @@ import { isMeant, isTheSame } from "/questions.js";
 import { LIST_PATH, Refusal, Unanswered, request, statusUrl } from "/requests.js";
 import { notice } from "/speech.js";
 import { IS_OVER } from "/transfer.js";
-import { ACTIVE, GOING, Upload } from "/upload.js";
+import { ACTIVE, GOING, OVER, Upload } from "/upload.js";
 
 const AT_ONCE = 2;
 /** States of an upload that the server should list. */
@@ -69,14 +69,17 @@ export function start(pick) {
 export function add(files) {
   notice("");
   for (const file of files) {
-    const known = [...uploads].find((upload) => upload.state !== "done" && upload.is(file));
-    if (!known) uploads.add(new Upload(list, { file }));
-    else if (RESUMABLE.includes(known.state)) {
-      known.resumeWith(file);
-    } else notice("“", file.name, "” is already being sent.", known);
+    const known = [...uploads].find((upload) => !OVER.includes(upload.state) && upload.is(file));
+    if (known) resume(known, file);
+    else uploads.add(new Upload(list, { file }));
   }
   startNext();
   showAll();
+}
+
+function resume(upload, file) {
+  if (RESUMABLE.includes(upload.state)) upload.resumeWith(file);
+  else notice("“", file.name, "” is already being sent.", upload);
 }
 
 /** The file was chosen for one upload: another one is not sent without a question. */
@@ -84,7 +87,9 @@ export async function addWanted(file) {
   const expected = wanted;
   wanted = null;
   if (!file) return;
-  if (!uploads.has(expected) || expected.is(file)) return add([file]);
+  if (!uploads.has(expected) || OVER.includes(expected.state)) return add([file]);
+  notice("");
+  if (expected.is(file)) return resume(expected, file);
   if (expected.name === file.name && (expected.isStale || expected.size === file.size)) {
     return addSimilar(expected, file);
   }
@@ -94,7 +99,7 @@ export async function addWanted(file) {
 /** The file has the right name; it may be another one all the same, unless a change of it is known. */
 async function addSimilar(upload, file) {
   const answer = upload.isStale ? "yes" : await isTheSame(file.name);
-  if (answer === "yes" && uploads.has(upload)) upload.resumeWith(file);
+  if (answer === "yes" && uploads.has(upload)) resume(upload, file);
   if (answer === "other") add([file]);
 }
 
@@ -129,10 +134,11 @@ async function showWaiting() {
     if (state === "unbegun" && (!keys.includes(localKey) || held.has(localKey))) upload.remove();
   }
   for (const localKey of keys) {
-    if (held.has(localKey)) continue;
+    const isShown = () => [...uploads].some((upload) => upload.localKey === localKey);
+    if (held.has(localKey) || isShown()) continue;
     const record = await files.of(localKey);
-    const isShown = [...uploads].some((upload) => upload.localKey === localKey);
-    if (record && !isShown) uploads.add(new Upload(list, { record, localKey }));
+    if (removals > before) return;
+    if (record && !isShown()) uploads.add(new Upload(list, { record, localKey }));
   }
   showAll();
 }

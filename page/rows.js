@@ -14,6 +14,7 @@ const TONES = {
   waiting: "quiet",
   paused: "quiet",
   cancelling: "quiet",
+  restarting: "quiet",
   unfinished: "quiet",
   unbegun: "quiet",
   ended: "quiet",
@@ -129,6 +130,8 @@ export class Row {
         return ["Cancelling", "The server does not answer. It is cancelled as soon as the server does."];
       case "cancelling":
         return ["Cancelling", ""];
+      case "restarting":
+        return ["Starting over", ""];
       case "done":
         return saved ? ["Done", "Saved on the server as ", saved] : ["Done", ""];
       default:

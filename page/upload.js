@@ -19,6 +19,8 @@ const LONGEST_TIMER = 2 ** 31;
 export const ACTIVE = ["checking", "sending", "retrying", "finishing"];
 /** States in which this page carries the upload. */
 export const GOING = [...ACTIVE, "waiting", "paused"];
+/** States in which the same file is another upload. */
+export const OVER = ["cancelling", "doomed", "done"];
 
 /** `list` is the list that the upload is in: what it needs of the others. */
 export class Upload {
@@ -43,7 +45,7 @@ export class Upload {
   kept = null;
   /** The user did not let this page read what the browser has kept. */
   isDenied = false;
-  /** The file has changed on the disk: it can only start over. */
+  /** The file could not be read: if it has changed on the disk, it can only start over. */
   isStale = false;
   /** The upload was this page's, and another page has taken it over. */
   taken = false;
@@ -121,9 +123,9 @@ export class Upload {
   /* Button actions */
 
   start() {
+    this.#stop();
     this.#run = new AbortController();
     this.#rate.reset(this.shown);
-    this.#stop();
     this.#announced = Math.max(this.#announced, Math.floor(this.part * 4));
     this.say(`Sending ${this.name}, ${bytes(this.size)}.`);
     this.set("sending");
@@ -168,12 +170,12 @@ export class Upload {
 
   /** Goes on with the file that the browser has kept, if it is still there and the user lets it. */
   async #resumeKept() {
-    const { file, isDenied = false } = await files.read(this.kept);
-    if (file && this.is(file)) return this.resumeWith(file);
     const { state } = this;
-    this.isDenied = isDenied;
+    const { file, isDenied = false } = await files.read(this.kept);
     // It has gone on, or was removed, while the browser asked the user.
     if (this.state !== state) return;
+    if (file && this.is(file)) return this.resumeWith(file);
+    this.isDenied = isDenied;
     if (isDenied) {
       this.say(`Your browser did not let this page read ${this.name}.`);
     } else {
@@ -212,7 +214,7 @@ export class Upload {
   }
 
   async startOver() {
-    this.set("cancelling");
+    this.set("restarting");
     // Another page may have continued it.
     const isOurs = this.id && !this.gone && !this.isOthers();
     if (isOurs && !(await this.#isHeldElsewhere())) {
@@ -280,7 +282,7 @@ export class Upload {
   /** Another page was told to send the upload: this one must not take it back by itself. */
   yield() {
     // An upload that is being completed cannot be taken over.
-    const isLeft = ["unfinished", "elsewhere", "finishing", "cancelling", "doomed", "ended", "done"];
+    const isLeft = ["unfinished", "elsewhere", "finishing", "restarting", ...OVER, "ended"];
     if (isLeft.includes(this.state)) return;
     this.#stop();
     this.fail(new Elsewhere());
@@ -379,17 +381,17 @@ export class Upload {
   /** Removes the upload from this page only: nothing is lost. */
   async hide() {
     if (this.state === "done") memory.hide(this.id);
+    if (this.state === "elsewhere") memory.leave(this.id, await this.#isHeldElsewhere());
     this.remove();
   }
 
   remove() {
+    this.state = "removed";
     this.#stop();
     this.#forget();
     this.#claim.hold(null);
-    this.state = "removed";
     clearTimeout(this.#expiry);
     hasChanged(this);
-    if (this.state === "elsewhere") memory.leave(this.id, await this.#isHeldElsewhere());
     this.row.remove();
     this.#list.removed(this);
   }

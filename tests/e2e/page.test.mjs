@@ -1069,6 +1069,251 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await visit.row(name).getByText("Choose the same file again to go on.").waitFor();
   });
 
+  test("a second click while the browser asks does not send it twice", async () => {
+    const name = "twice.txt";
+    await visit.leftPausedByHandle(name);
+    await visit.page.evaluate(() => {
+      window.asking = [];
+      FileSystemHandle.prototype.requestPermission = () =>
+        new Promise((resolve) => window.asking.push(resolve));
+    });
+    visit.chunks.length = 0;
+    await visit.button("Resume", name).click();
+    await visit.button("Resume", name).click();
+    await visit.page.waitForFunction(() => window.asking.length === 2);
+    await visit.page.evaluate(() => window.asking.forEach((allow) => allow("granted")));
+    await visit.reaches(name, "done");
+    assert.equal(visit.chunks.length, 2);
+    assert.equal((await server.saved()).length, 1);
+  });
+
+  test("a pause in the last moment is one", async () => {
+    const name = "last.txt";
+    await visit.page.addInitScript(() => {
+      const post = Worker.prototype.postMessage;
+      Worker.prototype.postMessage = function (message, ...rest) {
+        if (message.action !== "digest") return post.call(this, message, ...rest);
+        window.compute = () => {
+          Worker.prototype.postMessage = post;
+          post.call(this, message, ...rest);
+          return new Promise((resolve) => this.addEventListener("message", () => resolve()));
+        };
+      };
+    });
+    await visit.go();
+    await visit.choose({ name, mimeType: "text/plain", buffer: Buffer.from("all of it") });
+    await visit.page.waitForFunction(() => window.compute);
+    await visit.button("Pause", name).click();
+    await visit.reaches(name, "paused");
+    await visit.page.evaluate(() => window.compute());
+    assert.equal(await visit.row(name).getAttribute("data-state"), "paused");
+    await visit.button("Resume", name).click();
+    await visit.reaches(name, "done");
+    assert.equal((await server.saved()).length, 1);
+  });
+
+  test("what was paused is not stopped by an answer that comes later", async () => {
+    const name = "later.bin";
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=100000");
+    await visit.pausesAtItsBeginning(name);
+    await visit.page.route(`**${CHUNKS}`, (route) => route.fulfill({ status: 409, json: {} }), { times: 1 });
+    const asked = [];
+    await visit.page.route(`**${CHUNKS}?upload_id=*`, (route) => {
+      asked.push(route);
+      if (asked.length === 1) return route.continue();
+    });
+    await visit.button("Resume", name).click();
+    await until(() => asked.length === 2);
+    await visit.button("Pause", name).click();
+    await visit.reaches(name, "paused");
+    const answered = visit.page.waitForResponse(`**${CHUNKS}?upload_id=*`);
+    await asked[1].continue();
+    await (await answered).finished();
+    await visit.looksAgain();
+    assert.equal(await visit.row(name).getAttribute("data-state"), "paused");
+  });
+
+  test("where locks may not be used, uploads are listed and cancelled all the same", async () => {
+    await visit.page.addInitScript(() => {
+      const denied = () => Promise.reject(new DOMException("Storage is blocked", "SecurityError"));
+      Object.assign(LockManager.prototype, { query: denied, request: denied });
+    });
+    await visit.go("?chunk=100000");
+    const id = await visit.pausesAtItsBeginning("unlocked.bin");
+    await visit.cancel("unlocked.bin");
+    await visit.row("unlocked.bin").waitFor({ state: "detached" });
+    assert.equal((await visit.status(id)).status(), 404);
+    await visit.throttle(NO_LIMIT);
+    await visit.choose({ name: "listed.txt", mimeType: "text/plain", buffer: Buffer.from("1") });
+    await visit.reaches("listed.txt", "done");
+    await visit.page.reload();
+    await visit.reaches("listed.txt", "done");
+  });
+
+  test("what one tab has hidden stays hidden in all of them", async () => {
+    const name = "hidden.txt";
+    await visit.go();
+    await visit.choose({ name, mimeType: "text/plain", buffer: Buffer.from("1") });
+    await visit.reaches(name, "done");
+    const other = await visit.anotherTab();
+    await other.go();
+    await other.reaches(name, "done");
+    await visit.button("Hide", name).click();
+    await other.row(name).waitFor({ state: "detached" });
+    await visit.looksAgain();
+    assert.equal(await visit.row(name).count(), 0);
+    await visit.page.reload();
+    await visit.looksAgain();
+    assert.equal(await visit.row(name).count(), 0);
+  });
+
+  test("what was left to another tab comes back when that is closed", async () => {
+    const name = "orphan.bin";
+    await visit.go("?chunk=100000");
+    await visit.pausesAtItsBeginning(name);
+    const other = await visit.anotherTab();
+    await other.go();
+    await other.button("Hide", name).click();
+    await other.row(name).waitFor({ state: "detached" });
+    await other.page.reload();
+    await other.looksAgain();
+    assert.equal(await other.row(name).count(), 0);
+    await visit.page.close();
+    await other.reaches(name, "unfinished");
+    await other.row(name).getByText("Your browser has kept the file.").waitFor();
+  });
+
+  test("a file counts as kept when it is on the disk, and not before", async () => {
+    const { page } = visit;
+    visit.loadsMayFail = true;
+    const asked = [];
+    page.on("dialog", (dialog) => {
+      asked.push(dialog.type());
+      dialog.dismiss();
+    });
+    await page.addInitScript(() => {
+      const { put } = IDBObjectStore.prototype;
+      IDBObjectStore.prototype.put = function (...args) {
+        const request = put.apply(this, args);
+        request.addEventListener("success", () => this.transaction.abort());
+        this.transaction.addEventListener("abort", () => {
+          window.isFull = true;
+        });
+        return request;
+      };
+    });
+    await visit.go();
+    // The browser only asks after the user has done something.
+    await page.getByRole("heading", { name: "Send files" }).click();
+    await page.route(`**${CHUNKS}`, (route) => route.fulfill({ status: 503, body: "later" }));
+    await visit.choose({ name: "full.txt", mimeType: "text/plain", buffer: Buffer.from("1") });
+    await visit.reaches("full.txt", "retrying");
+    await page.waitForFunction(() => window.isFull);
+    const question = page.waitForEvent("dialog");
+    await page.evaluate(() => location.reload());
+    await question;
+    assert.deepEqual(asked, ["beforeunload"]);
+  });
+
+  test("the browser's storage is opened again after a failure, and after it was closed", async () => {
+    const { page } = visit;
+    await page.addInitScript(() => {
+      const { open } = IDBFactory.prototype;
+      IDBFactory.prototype.open = function () {
+        IDBFactory.prototype.open = open;
+        throw new DOMException("Not now", "UnknownError");
+      };
+    });
+    const keeps = (key) =>
+      page.evaluate(async (key) => {
+        const { files } = await import("/memory.js");
+        return files.keepWaiting(key, new File(["1"], "1.txt"), 0);
+      }, key);
+    await visit.go();
+    assert.equal(await keeps("local:1"), true);
+    const session = await visit.context.newCDPSession(page);
+    await session.send("Storage.clearDataForOrigin", { origin: server.url, storageTypes: "indexeddb" });
+    await until(() => keeps("local:2"));
+    assert.deepEqual(await visit.kept(), ["local:2"]);
+  });
+
+  test("the file of an upload that never expires, or later than at first, is kept", async () => {
+    await visit.go("?chunk=100000");
+    for (const name of ["never.bin", "later.bin"]) await visit.pausesAtItsBeginning(name);
+    const { id } = await visit.remembered("later.bin");
+    await visit.page.evaluate(async (id) => {
+      const { files, memory } = await import("/memory.js");
+      const never = memory.all().find(({ name }) => name === "never.bin");
+      memory.keep({ ...never, expires: null });
+      const kept = await files.of(id);
+      await files.keep(id, kept.file, { expires: "2000-01-01T00:00:00Z" });
+    }, id);
+    await visit.page.route("**/api/uploads", async (route) => {
+      const response = await route.fetch();
+      const json = (await response.json()).map((upload) => ({ ...upload, expires: null }));
+      return route.fulfill({ response, json });
+    });
+    await visit.page.reload();
+    for (const name of ["never.bin", "later.bin"]) {
+      await visit.row(name).getByText("Your browser has kept the file.").waitFor();
+      await visit.button("Resume", name).waitFor();
+    }
+    await visit.page.evaluate(async () => (await import("/memory.js")).files.dropExpired());
+    assert.equal((await visit.kept()).length, 2);
+    await visit.throttle(NO_LIMIT);
+    await visit.page.getByRole("button", { name: "Resume all" }).click();
+    for (const name of ["never.bin", "later.bin"]) await visit.reaches(name, "done");
+  });
+
+  test("the page does not look for files that wait in it", async () => {
+    await visit.page.addInitScript(() => {
+      window.read = [];
+      const { get } = IDBObjectStore.prototype;
+      IDBObjectStore.prototype.get = function (key) {
+        window.read.push(key);
+        return get.call(this, key);
+      };
+    });
+    await visit.go();
+    await visit.page.route(`**${CHUNKS}`, () => {});
+    const names = ["one.txt", "two.txt", "three.txt"];
+    await visit.choose(
+      ...names.map((name) => ({ name, mimeType: "text/plain", buffer: Buffer.from(name) })),
+    );
+    await visit.reaches("three.txt", "waiting");
+    await until(async () => (await visit.kept()).length === 3);
+    await visit.looksAgain();
+    await visit.page.waitForResponse("**/api/uploads");
+    assert.deepEqual(await visit.page.evaluate(() => window.read), []);
+    assert.equal(await visit.page.locator("[data-state=unbegun]").count(), 0);
+  });
+
+  test("a file that is chosen for one of two uploads of the same name goes on with that one", async () => {
+    const name = "twins.txt";
+    const { request } = visit.context;
+    await visit.withoutHandles();
+    visit.page.on("filechooser", () => {});
+    await visit.go();
+    const ids = [];
+    for (const part of ["a", "al"]) {
+      const file = { name, mimeType: "text/plain", buffer: Buffer.from(part) };
+      const headers = { "Content-Range": `bytes 0-${part.length - 1}/9` };
+      const begun = await request.post(`${server.url}${CHUNKS}`, { headers, multipart: { file } });
+      ids.push((await begun.json()).upload_id);
+    }
+    const second = visit.row(name).filter({ hasText: "22% sent" });
+    await second.waitFor();
+    const chooser = visit.page.waitForEvent("filechooser");
+    await second.getByRole("button", { name: `Choose file ${name}` }).click();
+    const file = path.join(folder, name);
+    await writeFile(file, "all of it");
+    await (await chooser).setFiles(file);
+    await visit.reaches(name, "done");
+    assert.equal((await (await visit.status(ids[1])).json()).status, "complete");
+    assert.equal((await (await visit.status(ids[0])).json()).status, "open");
+  });
+
   test("files that wait are kept over a reload, and sent once", async () => {
     const names = ["one.bin", "two.bin", "three.bin", "four.bin"];
     const files = await Promise.all(names.map((name) => randomFile(folder, name, MIB)));
@@ -1425,12 +1670,12 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
       } else await writeFile(file, "as it is now");
       await visit.throttle(NO_LIMIT);
       await visit.button("Resume", name).click();
-      await visit.row(name).getByText("Start over sends it as it is now.").waitFor();
+      await visit.row(name).getByText("It goes on if it is unchanged, or starts over as it is now.").waitFor();
       await visit.reaches(name, "error");
-      if (hasHandle) await visit.button("Start over", name).click();
+      if (hasHandle) await visit.button("Try again", name).click();
       else {
         const chooser = visit.page.waitForEvent("filechooser");
-        await visit.button("Start over", name).click();
+        await visit.button("Try again", name).click();
         assert.equal(await visit.row(name).getAttribute("data-state"), "error");
         await (await chooser).setFiles(file);
       }
@@ -1439,6 +1684,44 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
       assert.equal(await visit.md5(name), md5);
       assert.match(await visit.row(name).locator(".size").textContent(), /^12\sbytes$/);
       assert.equal((await visit.listed()).length, 1, "the server keeps the old part");
+    });
+
+    test(`a file that could not be read for a moment goes on ${how}`, async () => {
+      const name = "changed.txt";
+      const file = path.join(folder, name);
+      await writeFile(file, "x".repeat(30_000));
+      await prepare();
+      await visit.page.addInitScript(() => {
+        const read = Blob.prototype.arrayBuffer;
+        Blob.prototype.arrayBuffer = function () {
+          if (!window.isUnplugged) return read.call(this);
+          return Promise.reject(new DOMException("It is not there", "NotReadableError"));
+        };
+      });
+      visit.page.on("filechooser", () => {});
+      await visit.go("?chunk=1000");
+      await visit.throttle(1000);
+      const hasHandle = how === "by its handle";
+      if (hasHandle) await visit.page.getByLabel("Choose files").press("Enter");
+      else await visit.choose(file);
+      await visit.acknowledged(name, 1000);
+      const { id } = await visit.remembered(name);
+      await visit.page.evaluate(() => {
+        window.isUnplugged = true;
+      });
+      await visit.reaches(name, "error");
+      await visit.row(name).getByText("The file could not be read.").waitFor();
+      await visit.page.evaluate(() => {
+        window.isUnplugged = false;
+      });
+      await visit.throttle(NO_LIMIT);
+      const chooser = hasHandle ? null : visit.page.waitForEvent("filechooser");
+      await visit.button("Try again", name).click();
+      await (await chooser)?.setFiles(file);
+      await visit.reaches(name, "done");
+      assert.deepEqual((await visit.listed()).map((upload) => upload.id), [id]);
+      const ranges = visit.chunks.map(({ range }) => range);
+      assert.equal(ranges.length, 30, ranges.join());
     });
   }
 
