@@ -227,6 +227,13 @@ export function tryNow() {
   for (const upload of uploads) upload.tryNow();
 }
 
+/** Shows the pace also while nothing moves. */
+export function tick() {
+  const sending = [...uploads].filter(({ state }) => state === "sending");
+  for (const { row } of sending) row.tick();
+  if (sending.length > 0) showOverall(uploads);
+}
+
 /** Whether a reload would lose a file that was chosen. */
 export function losesFiles() {
   return [...uploads].some(({ isAtRisk }) => isAtRisk);

@@ -1,7 +1,7 @@
 // Sends files in chunks and resumes them after a pause, a lost connection, a restart of the server
 // or a reload of the page. Here is how files come to the page.
 
-import { add, addWanted, losesFiles, othersDid, refresh, start, tryNow } from "/list.js";
+import { add, addWanted, losesFiles, othersDid, refresh, start, tick, tryNow } from "/list.js";
 import { files, filesOf, watchOthers } from "/memory.js";
 import { largestFile } from "/requests.js";
 import { notice } from "/speech.js";
@@ -102,6 +102,7 @@ window.addEventListener("beforeunload", (event) => {
 files.dropExpired();
 start(() => again.click());
 setInterval(refresh, REFRESH_SECONDS * 1000);
+setInterval(tick, 1000);
 
 const limit = await largestFile();
 if (limit > 0) document.querySelector("#limit").textContent = `Files up to ${bytes(limit)}.`;

@@ -17,7 +17,9 @@ export class Rate {
 
   get value() {
     const [from, to] = [this.#notes[0], this.#notes.at(-1)];
-    if (!from || to[0] - from[0] < 500) return 0;
-    return Math.max(0, ((to[1] - from[1]) * 1000) / (to[0] - from[0]));
+    // While nothing moves, it becomes less.
+    const elapsed = from ? performance.now() - from[0] : 0;
+    if (elapsed < 500) return 0;
+    return Math.max(0, ((to[1] - from[1]) * 1000) / elapsed);
   }
 }
