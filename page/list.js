@@ -215,8 +215,7 @@ async function showListed() {
 }
 
 function addListed(item, isHeld) {
-  const size = item.total ?? item.offset;
-  const record = { ...item, size, lastModified: null, begun: Date.parse(item.created) };
+  const record = { ...item, size: item.total, lastModified: null, begun: Date.parse(item.created) };
   const upload = new Upload(list, { record });
   uploads.add(upload);
   upload.learn(item, isHeld);

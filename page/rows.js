@@ -70,7 +70,8 @@ export class Row {
 
   render() {
     const { state, size, md5 } = this.#upload;
-    this.#parts.size.textContent = bytes(size);
+    this.#parts.size.textContent = size === null ? "" : bytes(size);
+    this.#parts.bar.hidden = size === null;
     this.element.dataset.state = state;
     const isStill = state === "elsewhere" && this.#upload.held && !this.#upload.moves;
     this.element.dataset.tone = isStill ? "quiet" : (TONES[state] ?? "busy");
@@ -85,8 +86,8 @@ export class Row {
   tick() {
     if (performance.now() - this.#tickedAt < 250 && this.#tickedAt > 0) return;
     this.#tickedAt = performance.now();
-    const { part, shown, size } = this.#upload;
-    showProgress(this.#parts.bar, part, size > 0 ? `${bytes(shown)} of ${bytes(size)}` : bytes(size));
+    const { part, size } = this.#upload;
+    showProgress(this.#parts.bar, part, this.#amount() || bytes(size));
     const [state, ...detail] = this.#words();
     show(this.#parts.state, state);
     show(this.#parts.detail, ...detail);
@@ -102,7 +103,7 @@ export class Row {
 
   #words() {
     const { state, shown, size, part, rate, checked, problem, retryIn, saved } = this.#upload;
-    const amount = size > 0 ? `${bytes(shown)} of ${bytes(size)}` : "";
+    const amount = this.#amount();
     switch (state) {
       case "waiting":
         return ["Waiting", "Two files are sent at a time."];
@@ -121,9 +122,14 @@ export class Row {
       case "unbegun":
         return ["Not begun", this.#howToGoOn()];
       case "unfinished":
-        return [`Unfinished, ${percent(part)} sent`, `${this.#howToGoOn()} ${this.#until()}`.trim()];
-      case "elsewhere":
-        return [this.#whoseItIs(), `${this.#whereItIs()}. You can continue here instead.`];
+        return [`Unfinished, ${this.#sent()} sent`, `${this.#howToGoOn()} ${this.#until()}`.trim()];
+      case "finishing":
+      case "completing":
+        return ["Finishing", "The server is checking the file."];
+      case "elsewhere": {
+        const instead = size === null ? "" : " You can continue here instead.";
+        return [this.#whoseItIs(), `${this.#whereItIs()}.${instead}`];
+      }
       case "ended":
         return [problem, this.#upload.words];
       case "doomed":
@@ -137,6 +143,16 @@ export class Row {
       default:
         return ["Stopped", problem];
     }
+  #amount() {
+    const { shown, size } = this.#upload;
+    return size > 0 ? `${bytes(shown)} of ${bytes(size)}` : "";
+  }
+
+  #sent() {
+    const { shown, size, part } = this.#upload;
+    return size === null ? bytes(shown) : percent(part);
+  }
+
   }
 
   #until() {
@@ -145,8 +161,8 @@ export class Row {
   }
 
   #whoseItIs() {
-    const { held, moves, part } = this.#upload;
-    return `${held && !moves ? "Held by another tab" : "Sending elsewhere"}, ${percent(part)}`;
+    const { held, moves } = this.#upload;
+    return `${held && !moves ? "Held by another tab" : "Sending elsewhere"}, ${this.#sent()}`;
   }
 
   #whereItIs() {
@@ -156,7 +172,8 @@ export class Row {
   }
 
   #howToGoOn() {
-    const { file, kept } = this.#upload;
+    const { file, kept, size } = this.#upload;
+    if (size === null) return "Only the program that began it can go on with it.";
     if (file) return "The tab that had taken it over has let it go.";
     if (!kept) return "Choose the same file again to go on.";
     if (this.#upload.isDenied) {
@@ -167,6 +184,7 @@ export class Row {
       : "Your browser has kept the file.";
   }
 
+    const hasSize = upload.size !== null;
   #buttons() {
     const upload = this.#upload;
     const pause = ["Pause", () => upload.pause()];
@@ -183,13 +201,17 @@ export class Row {
       doomed: { stop: ["Keep it", () => upload.keepAfterAll()] },
       unfinished: (upload.file ?? upload.kept)
         ? { main: ["Resume", () => upload.goOn()], extra: chooseFile, stop: cancel }
-        : { main: chooseFile, stop: cancel },
+        : { main: hasSize ? chooseFile : null, stop: cancel },
       ended: {
         main: (upload.file ?? upload.kept) ? ["Start over", () => upload.goOn()] : chooseFile,
         stop: hide,
       },
       // What another page carries is never cancelled from here.
-      elsewhere: { main: ["Continue here", () => upload.goOn()], stop: hide },
+      elsewhere: {
+        main: hasSize ? ["Continue here", () => upload.goOn()] : null,
+        stop: hide,
+      },
+      completing: { stop: hide },
       done: { stop: hide },
       error: {
         main: upload.remedy && [upload.remedy.label, upload.remedy.act],

@@ -69,7 +69,8 @@ export class Upload {
     this.file = file;
     this.id = record?.id ?? null;
     this.name = record?.name ?? file.name;
-    this.size = record?.size ?? file.size;
+    /** Is `null` if even the server does not know it yet. */
+    this.size = (record ?? file).size;
     this.lastModified = record ? record.lastModified : file.lastModified;
     this.offset = record?.offset ?? 0;
     this.expires = record?.expires ?? null;
@@ -91,7 +92,7 @@ export class Upload {
 
   get part() {
     if (this.state === "done") return 1;
-    return this.size === 0 ? 0 : this.shown / this.size;
+    return this.size ? this.shown / this.size : 0;
   }
 
   get rate() {
@@ -294,14 +295,15 @@ export class Upload {
       this.saved = saved;
       this.row.render();
     }
-    if (!["unfinished", "elsewhere", "waiting", "paused"].includes(this.state)) return;
+    if (!LISTED.includes(this.state)) return;
+    this.expires = expires;
+    this.size ??= total;
     if (status === "complete") {
       this.#stop();
-      memory.drop(this.id);
-      this.taken = false;
-      this.md5 = md5;
-      this.saved = saved;
-      return this.set("done");
+      this.size ??= offset;
+      // What was complete before the page was opened is no news.
+      if (this.file || this.#listed) this.say(`${this.name} is done.`);
+      return this.#settle(md5, saved);
     }
     if (GOING.includes(this.state)) return;
     if (offset > this.offset && this.#listed) this.#moved = Date.now();
