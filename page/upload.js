@@ -13,7 +13,6 @@ import { IS_OVER, Transfer } from "/transfer.js";
 import { bytes, percent } from "/words.js";
 
 const ELSEWHERE_SECONDS = 30;
-const LONGEST_TIMER = 2 ** 31;
 
 /** States in which the upload takes one of the places for files that are sent at a time. */
 export const ACTIVE = ["checking", "sending", "retrying", "finishing"];
@@ -60,7 +59,6 @@ export class Upload {
   #listed = false;
   #moved = 0;
   #claim;
-  #expiry = null;
   #rate = new Rate();
   #list;
 
@@ -329,21 +327,19 @@ export class Upload {
     return this.id !== null && (await heldElsewhere()).has(this.id);
   }
 
-  /** The server does not list it any more. */
-  lose() {
-    if (Date.parse(this.expires) <= Date.now()) return this.#expire();
+  /** The list has it no more: the server, whose clock decides, tells what has become of it. */
+  async lose() {
+    const { id, state, session } = this;
+    const asked = request("GET", statusUrl(id), { session });
+    const error = await asked.then(() => null, (error) => error);
+    if (!error?.isGone || this.id !== id || this.state !== state) return;
+    // What has expired is gone altogether some time later.
+    const isExpired = error.status === 410 || Date.parse(this.expires) <= Date.now();
+    if (isExpired && this.size !== null) return this.#expire();
     const wasHere = this.file || this.taken;
     if (wasHere) return this.#end("Cancelled in another tab", "Start over sends it again.");
     memory.drop(this.id);
     this.remove();
-  }
-
-  /** The time is up at which the server deletes what it has. */
-  #watchExpiry() {
-    clearTimeout(this.#expiry);
-    const left = Date.parse(this.expires) - Date.now();
-    if (!["paused", "unfinished"].includes(this.state) || !(left < LONGEST_TIMER)) return;
-    this.#expiry = setTimeout(() => this.#expire(), left);
   }
 
   #expire() {
@@ -392,7 +388,6 @@ export class Upload {
     this.#stop();
     this.#forget();
     this.#claim.hold(null);
-    clearTimeout(this.#expiry);
     hasChanged(this);
     this.row.remove();
     this.#list.removed(this);
@@ -513,7 +508,6 @@ export class Upload {
   set(state) {
     if (state !== this.state) hasChanged(this);
     this.state = state;
-    this.#watchExpiry();
     this.#holdLock();
     this.row.render();
     this.#list.moved();
