@@ -8,11 +8,9 @@ import { isMeant, isTheSame } from "/questions.js";
 import { LIST_PATH, Refusal, Unanswered, request, statusUrl } from "/requests.js";
 import { notice } from "/speech.js";
 import { IS_OVER } from "/transfer.js";
-import { ACTIVE, GOING, OVER, Upload } from "/upload.js";
+import { ACTIVE, LISTED, OVER, Upload } from "/upload.js";
 
 const AT_ONCE = 2;
-/** States of an upload that the server should list. */
-const LISTED = ["unfinished", "elsewhere", "waiting", "paused"];
 /** States in which the same file makes the upload go on. */
 const RESUMABLE = ["unbegun", "unfinished", "elsewhere", "paused", "ended", "error"];
 
@@ -182,6 +180,7 @@ async function showListed() {
   let held;
   try {
     listed = await request("GET", LIST_PATH);
+    await Promise.all(listed.map(tellsWhetherFinishing));
     held = await heldElsewhere();
   } catch {
     return; // What this browser remembers is shown all the same.
@@ -214,6 +213,13 @@ async function showListed() {
   showAll();
 }
 
+/** A server that has crashed still lists what it was finishing as that. */
+async function tellsWhetherFinishing(item) {
+  if (item.status !== "finishing" || ACTIVE.includes(list.find(item.id)?.state)) return;
+  const { status } = await request("GET", statusUrl(item.id)).catch(() => item);
+  item.status = status;
+}
+
 function addListed(item, isHeld) {
   const record = { ...item, size: item.total, lastModified: null, begun: Date.parse(item.created) };
   const upload = new Upload(list, { record });
@@ -221,16 +227,16 @@ function addListed(item, isHeld) {
   upload.learn(item, isHeld);
 }
 
-/** Goes on at once where it waits for the network. */
-export function tryNow() {
-  for (const upload of uploads) upload.tryNow();
-}
-
 /** Shows the pace also while nothing moves. */
 export function tick() {
   const sending = [...uploads].filter(({ state }) => state === "sending");
   for (const { row } of sending) row.tick();
   if (sending.length > 0) showOverall(uploads);
+}
+
+/** Goes on at once where it waits for the network. */
+export function tryNow() {
+  for (const upload of uploads) upload.tryNow();
 }
 
 /** Whether a reload would lose a file that was chosen. */

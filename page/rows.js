@@ -115,8 +115,6 @@ export class Row {
       }
       case "retrying":
         return [problem ?? "", `Trying again in ${retryIn}\u00a0s`];
-      case "finishing":
-        return ["Finishing", "The server is checking the file."];
       case "paused":
         return [`Paused at ${percent(part)}`, [amount && `${amount}.`, this.#until()].join(" ").trim()];
       case "unbegun":
@@ -143,6 +141,8 @@ export class Row {
       default:
         return ["Stopped", problem];
     }
+  }
+
   #amount() {
     const { shown, size } = this.#upload;
     return size > 0 ? `${bytes(shown)} of ${bytes(size)}` : "";
@@ -151,8 +151,6 @@ export class Row {
   #sent() {
     const { shown, size, part } = this.#upload;
     return size === null ? bytes(shown) : percent(part);
-  }
-
   }
 
   #until() {
@@ -184,9 +182,9 @@ export class Row {
       : "Your browser has kept the file.";
   }
 
-    const hasSize = upload.size !== null;
   #buttons() {
     const upload = this.#upload;
+    const hasSize = upload.size !== null;
     const pause = ["Pause", () => upload.pause()];
     const cancel = ["Cancel", () => upload.cancel()];
     const chooseFile = ["Choose file", () => upload.chooseFile()];

@@ -20,6 +20,8 @@ export const ACTIVE = ["checking", "sending", "retrying", "finishing"];
 export const GOING = [...ACTIVE, "waiting", "paused"];
 /** States in which the same file is another upload. */
 export const OVER = ["cancelling", "doomed", "done"];
+/** States of an upload that the server should list. */
+export const LISTED = ["unfinished", "elsewhere", "completing", "waiting", "paused"];
 
 /** `list` is the list that the upload is in: what it needs of the others. */
 export class Upload {
@@ -241,7 +243,7 @@ export class Upload {
     const isHeld = await this.#isHeldElsewhere();
     // It has gone on while the user was asked.
     if (this.state === "done") return notice("“", this.name, "” is saved already.", this);
-    if (this.state === "elsewhere") return;
+    if (["elsewhere", "completing", "removed"].includes(this.state)) return;
     if (isHeld) return this.#leaveTo({ isHeld });
     this.#stop();
     if (this.id) {
@@ -281,14 +283,14 @@ export class Upload {
   /** Another page was told to send the upload: this one must not take it back by itself. */
   yield() {
     // An upload that is being completed cannot be taken over.
-    const isLeft = ["unfinished", "elsewhere", "finishing", "restarting", ...OVER, "ended"];
-    if (isLeft.includes(this.state)) return;
+    const isLeft = ["unfinished", "elsewhere", "completing", "finishing", "restarting", "ended"];
+    if ([...isLeft, ...OVER].includes(this.state)) return;
     this.#stop();
     this.fail(new Elsewhere());
   }
 
   /** The server's status of an upload; whether another tab `isHeld` matters if this one does not send. */
-  learn({ offset, expires, status, md5, saved_as: saved }, isHeld) {
+  learn({ offset, total, expires, status, md5, saved_as: saved }, isHeld) {
     if (this.state === "done" && saved && !this.saved) {
       this.saved = saved;
       this.row.render();
@@ -303,11 +305,15 @@ export class Upload {
       if (this.file || this.#listed) this.say(`${this.name} is done.`);
       return this.#settle(md5, saved);
     }
-    if (GOING.includes(this.state)) return;
+    // What is said of the time may change with the day.
+    if (GOING.includes(this.state)) return this.row.tick();
     if (offset > this.offset && this.#listed) this.#moved = Date.now();
     this.#listed = true;
     this.offset = this.shown = offset;
-    this.expires = expires;
+    if (status === "finishing") {
+      this.held = isHeld;
+      return this.set("completing");
+    }
     this.#leaveTo({ isHeld });
   }
 
@@ -337,8 +343,13 @@ export class Upload {
     const isExpired = error.status === 410 || Date.parse(this.expires) <= Date.now();
     if (isExpired && this.size !== null) return this.#expire();
     const wasHere = this.file || this.taken;
-    if (wasHere) return this.#end("Cancelled in another tab", "Start over sends it again.");
-    memory.drop(this.id);
+    if (wasHere) {
+      return this.#end(
+        "Not on the server any more",
+        "It was cancelled elsewhere. Start over sends it again.",
+      );
+    }
+    memory.drop(id);
     this.remove();
   }
 
@@ -361,7 +372,7 @@ export class Upload {
 
   /** The upload can no longer be cancelled; the list will show it as done. */
   #tooLate() {
-    this.set("unfinished");
+    this.set("completing");
     notice("“", this.name, "” is saved already, or just being saved.", this);
     this.#list.refresh();
     this.#list.startNext();
@@ -379,7 +390,7 @@ export class Upload {
   /** Removes the upload from this page only: nothing is lost. */
   async hide() {
     if (this.state === "done") memory.hide(this.id);
-    if (this.state === "elsewhere") memory.leave(this.id, await this.#isHeldElsewhere());
+    if (["elsewhere", "completing"].includes(this.state)) memory.leave(this.id, await this.#isHeldElsewhere());
     this.remove();
   }
 
@@ -396,14 +407,18 @@ export class Upload {
   /* The transfer */
 
   finished(md5, answer) {
-    this.md5 = md5;
-    this.saved = typeof answer?.saved_as === "string" ? answer.saved_as : null;
+    this.say(`${this.name} is done.`);
+    this.#settle(md5, typeof answer?.saved_as === "string" ? answer.saved_as : null);
+    if (!this.saved) this.#list.refresh();
+  }
+
+  /** The server has all of it: nothing of it is needed here. */
+  #settle(md5, saved) {
     memory.drop(this.id);
     hasher.forget(this.key).catch(() => {});
-    this.file = null;
-    this.say(`${this.name} is done.`);
+    const { size } = this;
+    Object.assign(this, { md5, saved, offset: size, shown: size, file: null, kept: null, taken: false });
     this.set("done");
-    if (!this.saved) this.#list.refresh();
     this.#list.startNext();
   }
 

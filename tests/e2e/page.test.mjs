@@ -14,6 +14,7 @@ import { after, afterEach, before, beforeEach, describe, test } from "node:test"
 
 import {
   CHUNKS,
+  Line,
   MIB,
   NO_LIMIT,
   Server,
@@ -665,6 +666,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
   test("what is cancelled in another tab is told quietly, and can start over", async () => {
     const name = "away.bin";
     const file = await randomFile(folder, name, 15 * MIB);
+    visit.loadsMayFail = true;
     await visit.go("?chunk=1048576");
     await visit.throttle(MIB);
     await visit.choose(file);
@@ -673,7 +675,8 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await visit.reaches(name, "paused");
     const { id } = await visit.remembered(name);
     await visit.context.request.delete(`${server.url}${CHUNKS}?upload_id=${id}`);
-    await visit.row(name).getByText("Cancelled in another tab", { exact: true }).waitFor();
+    await visit.row(name).getByText("Not on the server any more", { exact: true }).waitFor();
+    await visit.row(name).getByText("It was cancelled elsewhere. Start over sends it again.").waitFor();
     assert.equal(await visit.row(name).getAttribute("data-tone"), "quiet");
     assert.equal(await visit.remembered(name), undefined);
     await visit.throttle(NO_LIMIT);
@@ -702,6 +705,107 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     const form = { upload_id: id, md5: createHash("md5").update(whole).digest("hex") };
     assert.ok((await request.post(`${server.url}${CHUNKS}_complete`, { form })).ok());
     await visit.reaches(name, "done");
+    const bar = visit.page.getByRole("progressbar", { name: `Progress of ${name}` });
+    assert.match(await bar.getAttribute("aria-valuetext"), /^100 percent, 15\.7\sMB of 15\.7\sMB$/);
+    await visit.heard(/both\.bin is done\./);
+  });
+
+  test("what the server is finishing is not called unfinished, unless it has given up", async () => {
+    const name = "slow.bin";
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=100000");
+    const id = await visit.pausesAtItsBeginning(name);
+    let isFinishing = true;
+    await visit.page.route("**/api/uploads", async (route) => {
+      const response = await route.fetch();
+      const json = (await response.json()).map((upload) => ({ ...upload, status: "finishing" }));
+      return route.fulfill({ response, json });
+    });
+    await visit.page.route(`**${CHUNKS}?upload_id=*`, async (route) => {
+      if (route.request().method() !== "GET" || !isFinishing) return route.fallback();
+      const response = await route.fetch();
+      return route.fulfill({ response, json: { ...(await response.json()), status: "finishing" } });
+    });
+    await visit.page.reload();
+    await visit.reaches(name, "completing");
+    await visit.row(name).getByText("The server is checking the file.").waitFor();
+    for (const label of ["Cancel", "Resume", "Choose file"]) {
+      assert.equal(await visit.button(label, name).count(), 0, label);
+    }
+    isFinishing = false;
+    await visit.reaches(name, "unfinished");
+    // It is finished while the user cancels it.
+    isFinishing = true;
+    await visit.answersCancellations((route) =>
+      route.fulfill({ status: 400, json: { code: "finishing", detail: "no" } }),
+    );
+    await visit.page.unroute("**/api/uploads");
+    let answer;
+    await visit.page.route("**/api/uploads", (route) => {
+      answer = route;
+    });
+    await visit.button("Resume", name).waitFor();
+    await visit.cancel(name);
+    await visit.heard(/“slow\.bin” is saved already, or just being saved\./);
+    await visit.row(name).getByText("The server is checking the file.").waitFor();
+    await visit.button("Hide", name).click();
+    await visit.row(name).waitFor({ state: "detached" });
+    assert.equal((await visit.status(id)).status(), 200);
+    await answer?.continue();
+  });
+
+  test("an upload whose size nobody knows yet has no percents", async () => {
+    const name = "stream.bin";
+    const { request } = visit.context;
+    await visit.go();
+    const tus = { "Tus-Resumable": "1.0.0" };
+    const metadata = `filename ${Buffer.from(name).toString("base64")}`;
+    const begin = { ...tus, "Upload-Defer-Length": "1", "Upload-Metadata": metadata };
+    const begun = await request.post(`${server.url}/files`, { headers: begin });
+    const address = new URL(begun.headers().location, server.url).href;
+    const type = { "Content-Type": "application/offset+octet-stream" };
+    const send = (offset, data, more = {}) => {
+      const headers = { ...tus, ...type, "Upload-Offset": `${offset}`, ...more };
+      return request.patch(address, { headers, data: Buffer.from(data) });
+    };
+    assert.ok((await send(0, "all ")).ok());
+    await visit.row(name).getByText(/^Unfinished, 4\sbytes sent$/).waitFor();
+    await visit.row(name).getByText(/^Only the program that began it can go on with it\./).waitFor();
+    assert.equal(await visit.row(name).getByRole("progressbar").count(), 0);
+    assert.equal(await visit.row(name).locator(".size").textContent(), "");
+    assert.equal(await visit.button("Choose file", name).count(), 0);
+    assert.ok((await send(4, "of it")).ok());
+    await visit.row(name).getByText(/^Sending elsewhere, 9\sbytes$/).waitFor();
+    assert.equal(await visit.button("Continue here", name).count(), 0);
+    assert.ok((await send(9, ".", { "Upload-Length": "10" })).ok());
+    await visit.reaches(name, "done");
+    assert.match(await visit.row(name).locator(".size").textContent(), /^10\sbytes$/);
+    assert.equal(await visit.row(name).getByRole("progressbar").count(), 1);
+  });
+
+  test("the pace becomes less while nothing moves", async () => {
+    const line = await Line.to(server);
+    const slow = await Visit.open(browser, line);
+    try {
+      const name = "stalled.bin";
+      await slow.go();
+      await slow.throttle(2 * MIB);
+      const isBlocked = line.blockedAfter(2 * MIB);
+      await slow.choose(await randomFile(folder, name, 24 * MIB));
+      const pace = slow.row(name).getByText(/\/s · /);
+      await isBlocked;
+      await pace.waitFor();
+      const kilobytes = async () => {
+        const [, amount, unit] = /([\d.]+)\s(kB|MB)\/s/.exec(await pace.textContent());
+        return amount * (unit === "MB" ? 1000 : 1);
+      };
+      const before = await kilobytes();
+      await until(async () => (await kilobytes()) < before / 2);
+      line.unblock();
+    } finally {
+      await slow.close();
+      await line.end();
+    }
   });
 
   test("without locks, as on plain http, a growing offset tells that another tab sends", async () => {
@@ -1626,6 +1730,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
   test("a paused upload tells until when it can go on, and changes when that has come", async () => {
     const name = "expiring.bin";
     const file = await randomFile(folder, name, 15 * MIB);
+    visit.loadsMayFail = true;
     await visit.page.clock.install();
     await visit.go("?chunk=1048576");
     await visit.throttle(MIB);
@@ -1634,7 +1739,17 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await visit.button("Pause", name).click();
     await visit.reaches(name, "paused");
     await visit.row(name).getByText(/ of 15\.7\sMB\. Can go on until tomorrow, \d\d:\d\d\.$/).waitFor();
+    // It is another day by then.
+    const left = await visit.page.evaluate(() => new Date().setHours(24, 0, 1, 0) - Date.now());
+    await visit.page.clock.fastForward(left);
+    await visit.row(name).getByText(/ Can go on until today, \d\d:\d\d\.$/).waitFor();
+    // The clock of the browser is that of nobody else.
     await visit.page.clock.fastForward("25:00:00");
+    await visit.looksAgain();
+    await visit.reaches(name, "paused");
+    const { id } = await visit.remembered(name);
+    const { request } = visit.context;
+    assert.ok((await request.put(`${server.url}/operator/uploads/${id}/expired`)).ok());
     await visit.row(name).getByText("Expired", { exact: true }).waitFor();
     assert.equal(await visit.row(name).getAttribute("data-tone"), "quiet");
     await visit.throttle(NO_LIMIT);
