@@ -22,8 +22,9 @@ const page = {
 };
 
 const uploads = new Set();
-/** The ids of uploads that the server is being asked to cancel after all. */
-const cancelling = new Set();
+/** The look at what others do that goes on now. */
+let looking = null;
+let isOutdated = false;
 let removals = 0;
 let pickAgain = () => {};
 let wanted = null;
@@ -112,12 +113,27 @@ function startNext() {
   }
 }
 
-/** Shows what waited for this page to be open, and what other tabs and visits have begun. */
+/**
+ * Shows what waited for this page to be open, and what other tabs and visits have begun. One answer
+ * is waited for at a time: an older one would set back what a newer one has told.
+ */
 export async function refresh() {
   if (document.hidden) return;
-  showWaiting();
-  await cancelDoomed();
-  await showListed();
+  isOutdated = true;
+  await (looking ??= look());
+}
+
+async function look() {
+  try {
+    while (isOutdated && !document.hidden) {
+      isOutdated = false;
+      showWaiting();
+      await cancelDoomed();
+      await showListed();
+    }
+  } finally {
+    looking = null;
+  }
 }
 
 /** Shows the files that were chosen and not begun when their tab was closed. */
@@ -144,8 +160,7 @@ async function showWaiting() {
 /** Cancels what was to be cancelled when the server did not answer. */
 async function cancelDoomed() {
   for (const id of memory.cancelled()) {
-    if (cancelling.has(id) || !isDoomed(id)) continue;
-    cancelling.add(id);
+    if (!isDoomed(id)) continue;
     try {
       await request("DELETE", statusUrl(id), { session: list.find(id)?.session });
     } catch (error) {
@@ -157,8 +172,6 @@ async function cancelDoomed() {
         list.find(id)?.isNotCancelled();
         continue;
       }
-    } finally {
-      cancelling.delete(id);
     }
     // The list tells what has become of one that was to be kept meanwhile.
     if (!isDoomed(id)) continue;

@@ -119,7 +119,8 @@ function parseRecord(text) {
 
 /** Calls `told` with the id when another page was told to send an upload, and at any other change. */
 export function watchOthers(told) {
-  window.addEventListener("storage", ({ key }) => {
+  window.addEventListener("storage", ({ key, oldValue, newValue }) => {
+    if (key?.startsWith(STORAGE_PREFIX) && oldValue && newValue) return;
     told(key?.startsWith(SENDER_PREFIX) ? key.slice(SENDER_PREFIX.length) : null);
   });
 }

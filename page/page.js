@@ -2,7 +2,7 @@
 // or a reload of the page. Here is how files come to the page.
 
 import { add, addWanted, losesFiles, othersDid, refresh, start, tick, tryNow } from "/list.js";
-import { files, filesOf, watchOthers } from "/memory.js";
+import { fileOf, files, watchOthers } from "/memory.js";
 import { largestFile } from "/requests.js";
 import { notice } from "/speech.js";
 import { bytes } from "/words.js";
