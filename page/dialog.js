@@ -32,8 +32,18 @@ function ask({ title, words, yes, no, other = null, isGrave = true }) {
     answer("other").textContent = other;
   }
   sure.returnValue = "no";
+  const row = document.activeElement.closest(".upload");
   sure.showModal();
   return new Promise((resolve) => {
-    sure.addEventListener("close", () => resolve(sure.returnValue), { once: true });
+    const isOver = () => {
+      // The button that had the focus may be gone by now.
+      const { activeElement } = document;
+      if (activeElement === document.body || sure.contains(activeElement)) {
+        const next = row?.isConnected && row.querySelector("button:not([hidden])");
+        (next || document.querySelector("#files"))?.focus();
+      }
+      resolve(sure.returnValue);
+    };
+    sure.addEventListener("close", isOver, { once: true });
   });
 }

@@ -51,6 +51,7 @@ function speak() {
 /** Shows a line until it is dismissed, or until the upload that it is `about` changes its state. */
 export function notice(before, name = "", after = "", about = null) {
   subject = about;
+  if (!before && line.contains(document.activeElement)) document.querySelector("#files").focus();
   show(line.querySelector("p"), before, name, after);
   line.hidden = !before;
   if (before) announce(before + name + after, line);
