@@ -117,7 +117,10 @@ function parseRecord(text) {
   }
 }
 
-/** Calls `told` with the id when another page was told to send an upload, and at any other change. */
+/**
+ * Calls `told` with the id when another page was told to send an upload, and at any other change but
+ * that of an offset, of which there are many.
+ */
 export function watchOthers(told) {
   window.addEventListener("storage", ({ key, oldValue, newValue }) => {
     if (key?.startsWith(STORAGE_PREFIX) && oldValue && newValue) return;
@@ -129,12 +132,8 @@ export function watchOthers(told) {
 
 const handles = new WeakMap();
 
-/** The files behind handles. A handle can be kept, and its file read again after a reload. */
-export function filesOf(chosen) {
-  return Promise.all(chosen.map(fileOf));
-}
-
-async function fileOf(handle) {
+/** The file behind a handle. The handle can be kept, and its file read again after a reload. */
+export async function fileOf(handle) {
   const file = await handle.getFile();
   handles.set(file, handle);
   return file;

@@ -28,25 +28,33 @@ again.addEventListener("change", () => {
 again.addEventListener("cancel", () => addWanted(null));
 
 // A browser that gives handles can read the files again after a reload.
-if (window.showOpenFilePicker) {
-  picker.addEventListener("click", async (event) => {
+let givesHandles = "showOpenFilePicker" in window;
+
+/** Gives the files that the user picks to `take`. */
+function picksHandles(input, take) {
+  input.addEventListener("click", async (event) => {
+    if (!givesHandles) return;
     event.preventDefault();
-    add(await pickHandles(true));
-  });
-  again.addEventListener("click", async (event) => {
-    event.preventDefault();
-    addWanted((await pickHandles(false))[0]);
+    const { multiple } = input;
+    let handles = [];
+    try {
+      handles = await window.showOpenFilePicker({ multiple });
+    } catch (error) {
+      if (error.name !== "AbortError") {
+        givesHandles = false;
+        return input.showPicker();
+      }
+    }
+    const asked = await Promise.allSettled(handles.map(fileOf));
+    take(asked.filter(({ value }) => value).map(({ value }) => value));
+    const [unread, ...more] = handles.filter((_, n) => asked[n].reason);
+    if (!unread) return;
+    notice("“", unread.name, `”${more.length > 0 ? ` and ${more.length} more` : ""} cannot be read.`);
   });
 }
 
-async function pickHandles(multiple) {
-  try {
-    return await filesOf(await window.showOpenFilePicker({ multiple }));
-  } catch (error) {
-    if (error.name !== "AbortError") notice(`The file cannot be read: ${error.message}`);
-    return [];
-  }
-}
+picksHandles(picker, add);
+picksHandles(again, ([file]) => addWanted(file));
 
 /* Dropping */
 
@@ -73,17 +81,17 @@ document.addEventListener("drop", async (event) => {
   const entries = items.map((item) => item.webkitGetAsEntry?.());
   const dropped = items.filter((_, n) => !entries[n]?.isDirectory);
   const [folder, ...more] = entries.filter((entry) => entry?.isDirectory);
-  add(await Promise.all(dropped.map(fileOf)));
+  add(await Promise.all(dropped.map(droppedFile)));
   if (!folder) return;
   const rest = more.length > 0 ? ` and ${more.length} more are folders. Open them` : " is a folder. Open it";
   notice("“", folder.name, `”${rest} and drop the files inside.`);
 });
 
 /** The items are only there during the event, so all of them are asked at once. */
-function fileOf(item) {
+function droppedFile(item) {
   const file = item.getAsFile();
   const asked = item.getAsFileSystemHandle?.() ?? Promise.resolve(null);
-  return asked.then(async (handle) => (handle ? (await filesOf([handle]))[0] : file)).catch(() => file);
+  return asked.then((handle) => (handle ? fileOf(handle) : file)).catch(() => file);
 }
 
 /* What happens elsewhere */

@@ -38,7 +38,6 @@ export function explain(error) {
   if (error instanceof Elsewhere || error.status === 409) {
     return {
       words: "Another tab or window sends it now.",
-      remedy: { label: "Continue here", act: (upload) => upload.goOn() },
       elsewhere: true,
     };
   }

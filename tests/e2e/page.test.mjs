@@ -275,6 +275,8 @@ class Visit {
   }
 
   async close() {
+    // What is on its way may stay unanswered.
+    for (const page of this.context.pages()) await page.unrouteAll({ behavior: "ignoreErrors" });
     await this.context.close();
     for (const other of this.others) assert.deepEqual(other.errors, []);
     assert.deepEqual(this.errors, []);
@@ -1008,6 +1010,30 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await sameBytes((await server.saved())[0], file);
   });
 
+  test("the focus is not lost when the button is gone that had it before a question", async () => {
+    const name = "focus.bin";
+    await visit.go("?chunk=100000");
+    await visit.pausesAtItsBeginning(name);
+    let completion = null;
+    await visit.page.route(`**${CHUNKS}_complete`, (route) => {
+      completion = route;
+    });
+    await visit.button("Resume", name).click();
+    await visit.reaches(name, "sending");
+    await visit.button("Cancel", name).press("Enter");
+    const dialog = visit.page.getByRole("dialog");
+    await dialog.waitFor();
+    await visit.throttle(NO_LIMIT);
+    // Then it has no buttons.
+    await visit.reaches(name, "finishing");
+    await visit.page.keyboard.press("Escape");
+    await dialog.waitFor({ state: "hidden" });
+    await visit.page.locator("#files:focus").waitFor({ state: "attached" });
+    await until(() => completion);
+    await completion.continue();
+    await visit.reaches(name, "done");
+  });
+
   test("an upload without bytes is cancelled without a question", async () => {
     const names = ["one.bin", "two.bin", "three.bin"];
     const files = await Promise.all(names.map((name) => randomFile(folder, name, 6 * MIB)));
@@ -1416,6 +1442,80 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await visit.reaches(name, "done");
     assert.equal((await (await visit.status(ids[1])).json()).status, "complete");
     assert.equal((await (await visit.status(ids[0])).json()).status, "open");
+  });
+
+  test("the list is asked for once at a time, and not for each chunk of another tab", async () => {
+    const name = "chunks.bin";
+    await visit.go("?chunk=100000");
+    await visit.pausesAtItsBeginning(name);
+    const other = await visit.anotherTab();
+    // It only looks when it is told to.
+    await other.page.addInitScript(() => {
+      window.setInterval = () => 0;
+    });
+    let asked = 0;
+    let [open, most] = [0, 0];
+    await other.page.route("**/api/uploads", async (route) => {
+      asked += 1;
+      open += 1;
+      most = Math.max(open, most);
+      const response = await route.fetch();
+      open -= 1;
+      await route.fulfill({ response });
+    });
+    await other.go();
+    await other.row(name).waitFor();
+    await other.page.evaluate(async () => {
+      const { refresh } = await import("/list.js");
+      await Promise.all([refresh(), refresh(), refresh(), refresh()]);
+    });
+    assert.equal(most, 1);
+    await visit.button("Resume", name).click();
+    await visit.acknowledged(name, 200_000);
+    await other.looksAgain();
+    const before = asked;
+    await visit.acknowledged(name, 1_000_000);
+    assert.equal(asked, before);
+    await visit.throttle(NO_LIMIT);
+    await visit.reaches(name, "done");
+    // This is told.
+    await other.reaches(name, "done");
+  });
+
+  test("of many files one that cannot be read is named, and the others are sent", async () => {
+    await visit.page.addInitScript(() => {
+      window.showOpenFilePicker = async () => {
+        const root = await navigator.storage.getDirectory();
+        const handle = async (name) => {
+          const handle = await root.getFileHandle(name, { create: true });
+          const writable = await handle.createWritable();
+          await writable.write(name);
+          await writable.close();
+          return handle;
+        };
+        const missing = await handle("missing.txt");
+        await root.removeEntry("missing.txt");
+        return [await handle("one.txt"), missing, await handle("two.txt")];
+      };
+    });
+    await visit.go();
+    await visit.page.getByLabel("Choose files").press("Enter");
+    await visit.page.locator("#notice").getByText("“missing.txt” cannot be read.").waitFor();
+    for (const name of ["one.txt", "two.txt"]) await visit.reaches(name, "done");
+    assert.equal(await visit.page.locator("#list > li").count(), 2);
+  });
+
+  test("where files may not be picked by their handles, the plain input is used", async () => {
+    await visit.page.addInitScript(() => {
+      window.showOpenFilePicker = () => Promise.reject(new DOMException("Not here", "SecurityError"));
+    });
+    visit.page.on("filechooser", () => {});
+    await visit.go();
+    const chooser = visit.page.waitForEvent("filechooser");
+    await visit.page.getByLabel("Choose files").press("Enter");
+    const file = { name: "plain.txt", mimeType: "text/plain", buffer: Buffer.from("1") };
+    await (await chooser).setFiles(file);
+    await visit.reaches("plain.txt", "done");
   });
 
   test("files that wait are kept over a reload, and sent once", async () => {
@@ -1905,6 +2005,14 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await visit.button("Pause", name).click();
     await visit.reaches(name, "paused");
     await line.waitFor({ state: "hidden" });
+
+    await visit.button("Resume", name).click();
+    await visit.reaches(name, "sending");
+    await page.evaluate(() => window.chooseSame());
+    await line.getByRole("button", { name: "Dismiss" }).focus();
+    await visit.button("Pause", name).evaluate((button) => button.click());
+    await line.waitFor({ state: "hidden" });
+    assert.equal(await page.evaluate(() => document.activeElement.id), "files");
   });
 
   test("the header tells the largest size, and a larger file is told once", async () => {
