@@ -5,14 +5,16 @@ import { hasLocks, heldElsewhere } from "/locks.js";
 import { files, memory } from "/memory.js";
 import { announcePause, showOverall } from "/overall.js";
 import { isMeant, isTheSame } from "/questions.js";
-import { LIST_PATH, Refusal, Unanswered, request, statusUrl } from "/requests.js";
+import { LIST_PATH, request, statusUrl } from "/requests.js";
 import { notice } from "/speech.js";
-import { IS_OVER } from "/transfer.js";
-import { ACTIVE, LISTED, OVER, Upload } from "/upload.js";
+import { cancel } from "/transfer.js";
+import { ACTIVE, LISTED, Upload } from "/upload.js";
 
 const AT_ONCE = 2;
 /** States in which the same file makes the upload go on. */
 const RESUMABLE = ["unbegun", "unfinished", "elsewhere", "paused", "ended", "error"];
+/** States in which the same file is another upload. */
+const OVER = ["cancelling", "doomed", "done"];
 
 const page = {
   section: document.querySelector("#uploads"),
@@ -161,22 +163,18 @@ async function showWaiting() {
 async function cancelDoomed() {
   for (const id of memory.cancelled()) {
     if (!isDoomed(id)) continue;
-    try {
-      await request("DELETE", statusUrl(id), { session: list.find(id)?.session });
-    } catch (error) {
-      if (error instanceof Unanswered) return;
-      const isOver = error instanceof Refusal && (error.isGone || IS_OVER.includes(error.code));
-      if (!isOver) {
-        // It would be refused again and again.
-        memory.uncancel(id);
-        list.find(id)?.isNotCancelled();
-        continue;
-      }
-    }
+    const outcome = await cancel(id, list.find(id)?.session);
+    if (outcome === "unanswered") return;
     // The list tells what has become of one that was to be kept meanwhile.
     if (!isDoomed(id)) continue;
-    list.find(id)?.remove();
-    memory.drop(id);
+    if (outcome === "refused") {
+      // It would be refused again and again.
+      memory.uncancel(id);
+      list.find(id)?.failToCancel();
+    } else {
+      list.find(id)?.remove();
+      memory.drop(id);
+    }
   }
 }
 

@@ -57,6 +57,10 @@ export async function heldElsewhere() {
   return new Set(others.map((name) => name.slice(PREFIX.length)));
 }
 
+export async function isHeldElsewhere(id) {
+  return id !== null && (await heldElsewhere()).has(id);
+}
+
 /** What this tab has of an upload: its lock, and a copy of its file until the upload has an id. */
 export class Claim {
   /** Under which the browser has kept the file. */

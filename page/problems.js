@@ -12,8 +12,15 @@ export class Unreadable extends Error {}
 /** The server refused to drop the upload. */
 export class Uncancelled extends Error {}
 
-/** The error in plain words, and what the main button offers. */
+/** What it is if nothing else is said. */
+const USUAL = { remedy: null, gone: false, isLeft: false, elsewhere: false, isStale: false };
+
+/** The error in plain words, what the main button offers, and what an upload has to know of it. */
 export function explain(error) {
+  return { ...USUAL, ...wordsFor(error) };
+}
+
+function wordsFor(error) {
   const startOver = { label: "Start over", act: (upload) => upload.startOver() };
   const startOverIfMeant = { label: "Start over", act: (upload) => upload.startOverIfMeant() };
   const tryAgain = { label: "Try again", act: (upload) => upload.queue() };

@@ -3,8 +3,9 @@
 import { choose, isSure } from "/dialog.js";
 import { bytes } from "/words.js";
 
-/** `verb` is that of the button; `mayBeElsewhere` if this page does not send it. */
-export function mayLoseBytes(verb, { name, bytesOnServer, mayBeElsewhere }) {
+/** `verb` is that of the button. */
+export function mayLoseBytes(verb, { name, bytesOnServer, state }) {
+  const mayBeElsewhere = state === "unfinished";
   const others = mayBeElsewhere ? "If another tab or device is still sending it, that ends too. " : "";
   return isSure({
     title: [`${verb} “`, name, "”?"],

@@ -9,7 +9,22 @@ const CHUNK_BYTES = chunkBytes(4 * 1024 * 1024);
 const COMPLETION_SECONDS = 15 * 60;
 const LONGEST_WAIT_SECONDS = 30;
 const STILL_CHECKING = "The server is still checking the file";
-export const IS_OVER = ["already-complete", "answer-not-kept", "finishing"];
+const IS_OVER = ["already-complete", "answer-not-kept", "finishing"];
+
+/**
+ * Has the server drop an upload. Gives `dropped` also if it has nothing of it, `late` if it is
+ * complete or being completed, and otherwise `unanswered` or `refused`.
+ */
+export async function cancel(id, session) {
+  try {
+    await request("DELETE", statusUrl(id), { session });
+    return "dropped";
+  } catch (error) {
+    if (error instanceof Unanswered) return "unanswered";
+    if (error.isGone) return "dropped";
+    return IS_OVER.includes(error.code) ? "late" : "refused";
+  }
+}
 
 /** What is known of one upload on the server; starting over begins with another one. */
 export class Transfer {

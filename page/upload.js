@@ -1,15 +1,15 @@
 // One upload: what its buttons do, and how its bytes get to the server.
 
 import { hasher } from "/checksum.js";
-import { Claim, heldElsewhere } from "/locks.js";
+import { Claim, isHeldElsewhere } from "/locks.js";
 import { files, memory } from "/memory.js";
 import { Elsewhere, Uncancelled, explain } from "/problems.js";
 import { mayLoseBytes } from "/questions.js";
 import { Rate } from "/rate.js";
-import { Refusal, Unanswered, request, statusUrl } from "/requests.js";
+import { request, statusUrl } from "/requests.js";
 import { Row } from "/rows.js";
 import { announce, hasChanged, notice } from "/speech.js";
-import { IS_OVER, Transfer } from "/transfer.js";
+import { Transfer, cancel } from "/transfer.js";
 import { bytes, percent } from "/words.js";
 
 const ELSEWHERE_SECONDS = 30;
@@ -18,8 +18,6 @@ const ELSEWHERE_SECONDS = 30;
 export const ACTIVE = ["checking", "sending", "retrying", "finishing"];
 /** States in which this page carries the upload. */
 export const GOING = [...ACTIVE, "waiting", "paused"];
-/** States in which the same file is another upload. */
-export const OVER = ["cancelling", "doomed", "done"];
 /** States of an upload that the server should list. */
 export const LISTED = ["unfinished", "elsewhere", "completing", "waiting", "paused"];
 
@@ -102,10 +100,6 @@ export class Upload {
   /** What would be lost without the upload, as far as this page knows. */
   get bytesOnServer() {
     return this.gone || this.isLeft ? 0 : Math.max(this.offset, this.shown);
-  }
-
-  get mayBeElsewhere() {
-    return this.state === "unfinished";
   }
 
   /** Whether a reload would lose the file, of which the server and the browser know nothing. */
@@ -218,12 +212,10 @@ export class Upload {
     this.set("restarting");
     // Another page may have continued it.
     const isOurs = this.id && !this.gone && !this.isOthers();
-    if (isOurs && !(await this.#isHeldElsewhere())) {
+    if (isOurs && !(await isHeldElsewhere(this.id))) {
       const { id, session } = this;
       memory.drop(id);
-      await request("DELETE", statusUrl(id), { session }).catch((error) => {
-        if (error instanceof Unanswered) memory.cancelLater(id);
-      });
+      if ((await cancel(id, session)) === "unanswered") memory.cancelLater(id);
     }
     this.#forget();
     this.#list.forgot();
@@ -240,7 +232,7 @@ export class Upload {
   /** Removes the upload from the server as well, after a question if bytes would be lost. */
   async cancel(verb = "Cancel") {
     if (this.bytesOnServer > 0 && !(await mayLoseBytes(verb, this))) return;
-    const isHeld = await this.#isHeldElsewhere();
+    const isHeld = await isHeldElsewhere(this.id);
     // It has gone on while the user was asked.
     if (this.state === "done") return notice("“", this.name, "” is saved already.", this);
     if (["elsewhere", "completing", "removed"].includes(this.state)) return;
@@ -248,13 +240,10 @@ export class Upload {
     this.#stop();
     if (this.id) {
       this.set("cancelling");
-      try {
-        await request("DELETE", statusUrl(this.id), { session: this.session });
-      } catch (error) {
-        if (error instanceof Refusal && IS_OVER.includes(error.code)) return this.#tooLate();
-        if (error instanceof Unanswered) return this.#cancelLater();
-        if (!(error instanceof Refusal && error.isGone)) return this.fail(new Uncancelled());
-      }
+      const outcome = await cancel(this.id, this.session);
+      if (outcome === "late") return this.#tooLate();
+      if (outcome === "unanswered") return this.#cancelLater();
+      if (outcome === "refused") return this.fail(new Uncancelled());
       memory.drop(this.id);
     }
     this.say(`${this.name} cancelled.`);
@@ -271,7 +260,7 @@ export class Upload {
   }
 
   /** The server has refused to cancel it after all. */
-  isNotCancelled() {
+  failToCancel() {
     if (this.state === "doomed") this.fail(new Uncancelled());
   }
 
@@ -283,8 +272,7 @@ export class Upload {
   /** Another page was told to send the upload: this one must not take it back by itself. */
   yield() {
     // An upload that is being completed cannot be taken over.
-    const isLeft = ["unfinished", "elsewhere", "completing", "finishing", "restarting", "ended"];
-    if ([...isLeft, ...OVER].includes(this.state)) return;
+    if (this.state === "finishing" || ![...GOING, "error"].includes(this.state)) return;
     this.#stop();
     this.fail(new Elsewhere());
   }
@@ -329,26 +317,16 @@ export class Upload {
     this.set(isHeld || this.moves || this.taken ? "elsewhere" : "unfinished");
   }
 
-  async #isHeldElsewhere() {
-    return this.id !== null && (await heldElsewhere()).has(this.id);
-  }
-
   /** The list has it no more: the server, whose clock decides, tells what has become of it. */
   async lose() {
     const { id, state, session } = this;
-    const asked = request("GET", statusUrl(id), { session });
-    const error = await asked.then(() => null, (error) => error);
-    if (!error?.isGone || this.id !== id || this.state !== state) return;
+    const answer = await request("GET", statusUrl(id), { session }).catch((error) => error);
+    if (!answer?.isGone || this.id !== id || this.state !== state) return;
     // What has expired is gone altogether some time later.
-    const isExpired = error.status === 410 || Date.parse(this.expires) <= Date.now();
+    const isExpired = answer.status === 410 || Date.parse(this.expires) <= Date.now();
     if (isExpired && this.size !== null) return this.#expire();
-    const wasHere = this.file || this.taken;
-    if (wasHere) {
-      return this.#end(
-        "Not on the server any more",
-        "It was cancelled elsewhere. Start over sends it again.",
-      );
-    }
+    const words = "It was cancelled elsewhere. Start over sends it again.";
+    if (this.file || this.taken) return this.#end("Not on the server any more", words);
     memory.drop(id);
     this.remove();
   }
@@ -362,9 +340,7 @@ export class Upload {
   #end(problem, words) {
     this.#stop();
     memory.drop(this.id);
-    this.gone = true;
-    this.taken = false;
-    Object.assign(this, { problem, words });
+    Object.assign(this, { problem, words, gone: true, taken: false });
     this.say(`${this.name}: ${problem}.`);
     this.set("ended");
     this.#list.startNext();
@@ -390,7 +366,8 @@ export class Upload {
   /** Removes the upload from this page only: nothing is lost. */
   async hide() {
     if (this.state === "done") memory.hide(this.id);
-    if (["elsewhere", "completing"].includes(this.state)) memory.leave(this.id, await this.#isHeldElsewhere());
+    const isLeft = ["elsewhere", "completing"].includes(this.state);
+    if (isLeft) memory.leave(this.id, await isHeldElsewhere(this.id));
     this.remove();
   }
 
@@ -423,19 +400,12 @@ export class Upload {
   }
 
   fail(error) {
-    const { words, remedy = null, ...kind } = explain(error);
-    const { gone = false, isLeft = false, elsewhere = false, isStale = false } = kind;
-    this.isLeft = isLeft;
-    this.isStale = isStale;
-    this.taken = elsewhere;
+    const { words, elsewhere, ...kind } = explain(error);
+    Object.assign(this, kind, { problem: words, shown: this.offset });
+    this.taken = this.moves = elsewhere;
     this.held = false;
     if (elsewhere) this.#moved = Date.now();
-    this.moves = elsewhere;
-    this.problem = words;
-    this.remedy = remedy;
-    this.gone = gone;
-    if (gone) memory.drop(this.id);
-    this.shown = this.offset;
+    if (this.gone) memory.drop(this.id);
     this.say(elsewhere ? `${this.name}: ${words}` : `${this.name} stopped. ${words}`);
     this.set(elsewhere ? "elsewhere" : "error");
     this.#list.startNext();
