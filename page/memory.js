@@ -16,6 +16,8 @@ const HELD = "held";
 const LOCAL_DAYS = 7;
 /** A larger file is not copied into the browser's storage. */
 const KEPT_BYTES = 16 * 1000 * 1000;
+/** Nor one with which all copies would be larger than this. */
+const ALL_KEPT_BYTES = 200 * 1000 * 1000;
 /** The name of this page among those that are open at the same time. */
 const TAB = String(Math.random());
 
@@ -131,6 +133,8 @@ export function watchOthers(told) {
 /* Files */
 
 const handles = new WeakMap();
+/** The sizes of the copies, as far as this tab knows. */
+const copies = new Map();
 
 /** The file behind a handle. The handle can be kept, and its file read again after a reload. */
 export async function fileOf(handle) {
@@ -140,15 +144,21 @@ export async function fileOf(handle) {
 }
 
 /**
- * Keeps files in IndexedDB: as handles, if the browser gave them, or whole if they are small. All of
- * it may fail, as in a private window; then the user chooses the file again.
+ * Keeps files in IndexedDB: as handles, if the browser gave them, or whole if they are small and not
+ * too many. All of it may fail, as in a private window; then the user chooses the file again.
  */
 export const files = {
   async keep(id, file, record) {
     const handle = handles.get(file);
-    if (!handle && file.size > KEPT_BYTES) return false;
+    if (!handle) {
+      const all = [...copies.values()].reduce((sum, size) => sum + size, file.size);
+      if (file.size > KEPT_BYTES || all > ALL_KEPT_BYTES) return false;
+      copies.set(id, file.size);
+    }
     const kept = { ...record, ...(handle ? { handle } : { file }) };
-    return (await inStore("readwrite", (store) => store.put(kept, id))) !== null;
+    const isKept = (await inStore("readwrite", (store) => store.put(kept, id))) !== null;
+    if (!isKept) copies.delete(id);
+    return isKept;
   },
 
   /** Keeps a file that has no upload yet, under its key; gives whether it is kept. */
@@ -193,17 +203,19 @@ export const files = {
   },
 
   drop(id) {
+    copies.delete(id);
     inStore("readwrite", (store) => store.delete(id));
   },
 
-  /** Drops what belongs to uploads that have expired. */
+  /** Drops what belongs to uploads that have expired, and counts the rest. */
   async dropExpired() {
     const remembered = memory.all().map(({ id }) => id);
     for (const id of (await inStore("readonly", (store) => store.getAllKeys())) ?? []) {
-      // Its time may be a later one by now.
-      if (remembered.includes(id)) continue;
       const kept = await files.of(id);
-      if (Date.parse(kept?.expires) < Date.now()) files.drop(id);
+      // The time of an upload may be a later one by now.
+      const isOver = !remembered.includes(id) && Date.parse(kept?.expires) < Date.now();
+      if (isOver) files.drop(id);
+      else if (kept?.file) copies.set(id, kept.file.size);
     }
   },
 };

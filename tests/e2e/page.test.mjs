@@ -1368,6 +1368,39 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     assert.deepEqual(await visit.kept(), ["local:2"]);
   });
 
+  test("copies of files are kept up to a size of all of them", async () => {
+    await visit.go();
+    const key = "f".repeat(32);
+    await visit.page.evaluate(
+      (key) =>
+        new Promise((resolve) => {
+          const opened = indexedDB.open("chunked-upload");
+          opened.onsuccess = () => {
+            const transaction = opened.result.transaction("files", "readwrite");
+            const expires = new Date(Date.now() + 3_600_000).toISOString();
+            // Nothing large is written: the size that it tells is what counts.
+            transaction.objectStore("files").put({ file: { size: 199_999_999 }, expires }, key);
+            transaction.oncomplete = resolve;
+          };
+        }),
+      key,
+    );
+    await visit.page.reload();
+    await visit.looksAgain();
+    const kept = await visit.page.evaluate(async (key) => {
+      const { files } = await import("/memory.js");
+      await files.dropExpired();
+      const keep = (key, text) => files.keepWaiting(key, new File([text], "a.txt"), 0);
+      const kept = [await keep("local:1", "12"), await keep("local:2", "1"), await keep("local:3", "1")];
+      files.drop("local:2");
+      kept.push(await keep("local:3", "1"));
+      files.drop(key);
+      return [...kept, await keep("local:1", "12")];
+    }, key);
+    assert.deepEqual(kept, [false, true, false, true, true]);
+    assert.deepEqual(await visit.kept(), ["local:1", "local:3"]);
+  });
+
   test("the file of an upload that never expires, or later than at first, is kept", async () => {
     await visit.go("?chunk=100000");
     for (const name of ["never.bin", "later.bin"]) await visit.pausesAtItsBeginning(name);
