@@ -32,7 +32,7 @@ function ask({ title, words, yes, no, other = null, isGrave = true }) {
     answer("other").textContent = other;
   }
   sure.returnValue = "no";
-  const row = document.activeElement.closest(".upload");
+  const row = document.activeElement?.closest(".upload");
   sure.showModal();
   return new Promise((resolve) => {
     const isOver = () => {

@@ -235,7 +235,7 @@ export class Upload {
     const isHeld = await isHeldElsewhere(this.id);
     // It has gone on while the user was asked.
     if (this.state === "done") return notice("“", this.name, "” is saved already.", this);
-    if (["elsewhere", "completing", "removed"].includes(this.state)) return;
+    if (["elsewhere", "completing", "cancelling", "removed"].includes(this.state)) return;
     if (isHeld) return this.#leaveTo({ isHeld });
     this.#stop();
     if (this.id) {
