@@ -81,7 +81,9 @@ function send(method, url, options) {
       } else if (status === 202 && response?.status === "finishing") {
         // It takes long, and its answer will be there.
         const address = new URL(xhr.getResponseHeader("Location"), xhr.responseURL);
-        const ask = () => request("GET", address, { signal });
+        // Another server is not to have the token.
+        const isOurs = address.origin === location.origin;
+        const ask = () => request("GET", address, { signal, session: isOurs ? session : undefined });
         setTimeout(() => resolve(ask()), (afterSeconds || 1) * 1000);
       } else {
         resolve(response);

@@ -2222,9 +2222,22 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
       const headers = { ...response.headers(), "Upload-Token": `token ${sent.length}` };
       return route.fulfill({ response, headers });
     });
+    const late = [];
+    await visit.page.route(`**${CHUNKS}_complete`, (route) =>
+      route.fulfill({
+        status: 202,
+        headers: { Location: "/done/1", "Retry-After": "0" },
+        json: { status: "finishing" },
+      }),
+    );
+    await visit.page.route("**/done/1", (route) => {
+      late.push(route.request().headers()["upload-token"]);
+      return route.fulfill({ json: { saved: name } });
+    });
     await visit.go("?chunk=4");
     await visit.choose({ name, mimeType: "text/plain", buffer: Buffer.from("all of it") });
     await visit.reaches(name, "done");
+    assert.deepEqual(late, ["token 4"]);
     // The last one is that of the answer before.
     assert.deepEqual(sent.map(({ token }) => token), [null, null, "token 1", "token 3"]);
     assert.match(sent[0].key, /^"[0-9a-f]{32}"$/);
