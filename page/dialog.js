@@ -35,15 +35,15 @@ function ask({ title, words, yes, no, other = null, isGrave = true }) {
   const row = document.activeElement?.closest(".upload");
   sure.showModal();
   return new Promise((resolve) => {
-    const isOver = () => {
+    const end = () => {
       // The button that had the focus may be gone by now.
       const { activeElement } = document;
       if (activeElement === document.body || sure.contains(activeElement)) {
         const next = row?.isConnected && row.querySelector("button:not([hidden])");
-        (next || document.querySelector("#files"))?.focus();
+        (next || document.querySelector("#files, #rows-title"))?.focus();
       }
       resolve(sure.returnValue);
     };
-    sure.addEventListener("close", isOver, { once: true });
+    sure.addEventListener("close", end, { once: true });
   });
 }

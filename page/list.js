@@ -11,6 +11,8 @@ import { cancel } from "/transfer.js";
 import { ACTIVE, LISTED, Upload } from "/upload.js";
 
 const AT_ONCE = 2;
+/** What is asked for again anyway is not waited for long. */
+const LOOK_SECONDS = 20;
 /** States in which the same file makes the upload go on. */
 const RESUMABLE = ["unbegun", "unfinished", "elsewhere", "paused", "ended", "error"];
 /** States in which the same file is another upload. */
@@ -163,7 +165,7 @@ async function showWaiting() {
 async function cancelDoomed() {
   for (const id of memory.cancelled()) {
     if (!isDoomed(id)) continue;
-    const outcome = await cancel(id, list.find(id)?.session);
+    const outcome = await cancel(id, list.find(id)?.session, LOOK_SECONDS);
     if (outcome === "unanswered") return;
     // The list tells what has become of one that was to be kept meanwhile.
     if (!isDoomed(id)) continue;
@@ -190,8 +192,8 @@ async function showListed() {
   let listed;
   let held;
   try {
-    listed = await request("GET", LIST_PATH);
-    await Promise.all(listed.map(tellsWhetherFinishing));
+    listed = await request("GET", LIST_PATH, { stallSeconds: LOOK_SECONDS });
+    await Promise.all(listed.map(askWhetherFinishing));
     held = await heldElsewhere();
   } catch {
     return; // What this browser remembers is shown all the same.
@@ -207,7 +209,11 @@ async function showListed() {
       if (["unfinished", "elsewhere"].includes(upload.state)) upload.remove();
       continue;
     }
-    if (LISTED.includes(upload.state) && upload.id && !ids.has(upload.id)) upload.lose();
+    if (upload.state === "doomed") {
+      // Another tab has seen to it, or nothing could be remembered.
+      if (ids.has(upload.id)) upload.keepAfterAll();
+      else upload.remove();
+    } else if (LISTED.includes(upload.state) && upload.id && !ids.has(upload.id)) upload.lose();
   }
   for (const item of listed) {
     const known = list.find(item.id);
@@ -225,9 +231,9 @@ async function showListed() {
 }
 
 /** A server that has crashed still lists what it was finishing as that. */
-async function tellsWhetherFinishing(item) {
+async function askWhetherFinishing(item) {
   if (item.status !== "finishing" || ACTIVE.includes(list.find(item.id)?.state)) return;
-  const { status } = await request("GET", statusUrl(item.id)).catch(() => item);
+  const { status } = await request("GET", statusUrl(item.id), { stallSeconds: LOOK_SECONDS }).catch(() => item);
   item.status = status;
 }
 

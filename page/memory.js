@@ -89,6 +89,7 @@ export const memory = {
     attempt(() => sessionStorage.setItem(LEFT_PREFIX + id, isHeld ? HELD : ""));
   },
 
+  /** Forgets that it was left to another tab that has let go of it. */
   isLeft(id, isHeld) {
     const mark = attempt(() => sessionStorage.getItem(LEFT_PREFIX + id), null);
     if (mark !== HELD || isHeld) return mark !== null;
@@ -151,7 +152,8 @@ export const files = {
   async keep(id, file, record) {
     const handle = handles.get(file);
     if (!handle) {
-      const all = [...copies.values()].reduce((sum, size) => sum + size, file.size);
+      const others = [...copies].filter(([key]) => key !== id);
+      const all = others.reduce((sum, [, size]) => sum + size, file.size);
       if (file.size > KEPT_BYTES || all > ALL_KEPT_BYTES) return false;
       copies.set(id, file.size);
     }
@@ -225,19 +227,19 @@ let opening = null;
 /** Is opened again after it could not be opened, or was closed by the browser. */
 function database() {
   if (opening) return opening;
-  const isClosed = () => {
+  const forget = () => {
     opening = null;
   };
   opening = new Promise((resolve, reject) => {
     const request = indexedDB.open("chunked-upload", 1);
     request.onupgradeneeded = () => request.result.createObjectStore("files");
     request.onsuccess = () => {
-      request.result.onclose = isClosed;
+      request.result.onclose = forget;
       resolve(request.result);
     };
     request.onerror = () => reject(request.error);
   });
-  opening.catch(isClosed);
+  opening.catch(forget);
   return opening;
 }
 

@@ -13,7 +13,7 @@ export class Unreadable extends Error {}
 export class Uncancelled extends Error {}
 
 /** What it is if nothing else is said. */
-const USUAL = { remedy: null, gone: false, isLeft: false, elsewhere: false, isStale: false };
+const USUAL = { remedy: null, gone: false, isUncancelled: false, elsewhere: false, isStale: false };
 
 /** The error in plain words, what the main button offers, and what an upload has to know of it. */
 export function explain(error) {
@@ -30,7 +30,7 @@ function wordsFor(error) {
   if (error instanceof Unreadable) {
     return {
       words:
-        "The file could not be read. It goes on if it is unchanged, or starts over as it is now.",
+        "The file could not be read. Try again goes on if it is unchanged, and else starts over.",
       remedy: readAgain,
       isStale: true,
     };
@@ -39,7 +39,7 @@ function wordsFor(error) {
     return {
       words: "The server did not cancel it. It removes the unfinished part by itself when it expires.",
       remedy: { label: "Try again", act: (upload) => upload.cancel() },
-      isLeft: true,
+      isUncancelled: true,
     };
   }
   if (error instanceof Elsewhere || error.status === 409) {

@@ -28,6 +28,7 @@ export class Row {
   #upload;
   #parts = {};
   #acts = {};
+  #delays = new Map();
   #tickedAt = 0;
   #awaitsButton = false;
 
@@ -225,6 +226,7 @@ export class Row {
       if (RISKY.includes(label) && button.textContent !== label) this.#delay(button);
       button.hidden = !label;
       if (label && button.textContent !== label) {
+        if (!RISKY.includes(label)) button.removeAttribute("aria-disabled");
         button.textContent = label;
         button.setAttribute("aria-label", `${label} ${plain(upload.name)}`);
       }
@@ -239,10 +241,12 @@ export class Row {
 
   /** A click that was meant for the button that was there before does nothing. */
   #delay(button) {
-    // Even if none was shown in between.
+    // Hidden buttons too: the slot may have been empty for a moment.
     if (!button.textContent) return;
+    clearTimeout(this.#delays.get(button));
     button.setAttribute("aria-disabled", "true");
-    setTimeout(() => button.removeAttribute("aria-disabled"), LATE_CLICK);
+    const enable = () => button.removeAttribute("aria-disabled");
+    this.#delays.set(button, setTimeout(enable, LATE_CLICK));
   }
 
   #click(slot) {

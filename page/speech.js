@@ -63,5 +63,4 @@ export function hasChanged(upload) {
 
 line.querySelector("button").addEventListener("click", () => {
   notice("");
-  document.querySelector("#files").focus();
 });

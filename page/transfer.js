@@ -15,9 +15,9 @@ const IS_OVER = ["already-complete", "answer-not-kept", "finishing"];
  * Has the server drop an upload. Gives `dropped` also if it has nothing of it, `late` if it is
  * complete or being completed, and otherwise `unanswered` or `refused`.
  */
-export async function cancel(id, session) {
+export async function cancel(id, session, stallSeconds) {
   try {
-    await request("DELETE", statusUrl(id), { session });
+    await request("DELETE", statusUrl(id), { session, stallSeconds });
     return "dropped";
   } catch (error) {
     if (error instanceof Unanswered) return "unanswered";

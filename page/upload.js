@@ -34,7 +34,7 @@ export class Upload {
   /** The server has nothing of it any more. */
   gone = false;
   /** The server did not drop what it has: that cannot be removed with the row. */
-  isLeft = false;
+  isUncancelled = false;
   md5 = null;
   saved = null;
   checked = 0;
@@ -99,7 +99,7 @@ export class Upload {
 
   /** What would be lost without the upload, as far as this page knows. */
   get bytesOnServer() {
-    return this.gone || this.isLeft ? 0 : Math.max(this.offset, this.shown);
+    return this.gone || this.isUncancelled ? 0 : Math.max(this.offset, this.shown);
   }
 
   /** Whether a reload would lose the file, of which the server and the browser know nothing. */
@@ -137,7 +137,7 @@ export class Upload {
 
   queue() {
     this.problem = null;
-    this.taken = this.isLeft = false;
+    this.taken = this.isUncancelled = false;
     if (this.id) memory.claim(this.id);
     this.set("waiting");
     this.#list.startNext();
@@ -325,7 +325,7 @@ export class Upload {
     // What has expired is gone altogether some time later.
     const isExpired = answer.status === 410 || Date.parse(this.expires) <= Date.now();
     if (isExpired && this.size !== null) return this.#expire();
-    const words = "It was cancelled elsewhere. Start over sends it again.";
+    const words = "It was cancelled or removed elsewhere. Start over sends it again.";
     if (this.file || this.taken) return this.#end("Not on the server any more", words);
     memory.drop(id);
     this.remove();
@@ -356,9 +356,9 @@ export class Upload {
 
   /** Removes a failed upload, and what the server has of it. */
   dismiss() {
-    if (this.id && !this.gone && !this.isLeft) return this.cancel("Remove");
+    if (this.id && !this.gone && !this.isUncancelled) return this.cancel("Remove");
     // The server lists it all the same.
-    if (this.isLeft) memory.leave(this.id, false);
+    if (this.isUncancelled) memory.leave(this.id, false);
     this.#claim.forgetWaiting();
     this.remove();
   }
@@ -366,8 +366,8 @@ export class Upload {
   /** Removes the upload from this page only: nothing is lost. */
   async hide() {
     if (this.state === "done") memory.hide(this.id);
-    const isLeft = ["elsewhere", "completing"].includes(this.state);
-    if (isLeft) memory.leave(this.id, await isHeldElsewhere(this.id));
+    const isUncancelled = ["elsewhere", "completing"].includes(this.state);
+    if (isUncancelled) memory.leave(this.id, await isHeldElsewhere(this.id));
     this.remove();
   }
 

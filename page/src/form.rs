@@ -118,6 +118,9 @@ fn in_units(reason: &str) -> String {
 
 /// As `bytes` of `words.js`: what would be rounded to 1000 of a unit is 1 of the next.
 fn size(count: u64) -> String {
+    if count == 1 {
+        return "1\u{a0}byte".to_owned();
+    }
     let units = ["bytes", "kB", "MB", "GB", "TB"];
     let (mut unit, mut amount) = (0, count as f64);
     while amount >= 999.5 && unit + 1 < units.len() {

@@ -27,8 +27,8 @@ pub struct Mine {
     saved_as: Option<String>,
 }
 
-/// The user's uploads that have not expired, oldest first. Who has no cookie has none: those without
-/// an owner are known only to those who have their ids.
+/// The user's uploads that have not expired, oldest first. A visitor without a
+/// cookie gets none: an upload without an owner is only for those who know its id.
 pub async fn mine(
     State(uploads): State<Uploads>,
     headers: HeaderMap,

@@ -678,7 +678,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     const { id } = await visit.remembered(name);
     await visit.context.request.delete(`${server.url}${CHUNKS}?upload_id=${id}`);
     await visit.row(name).getByText("Not on the server any more", { exact: true }).waitFor();
-    await visit.row(name).getByText("It was cancelled elsewhere. Start over sends it again.").waitFor();
+    await visit.row(name).getByText("It was cancelled or removed elsewhere. Start over sends it again.").waitFor();
     assert.equal(await visit.row(name).getAttribute("data-tone"), "quiet");
     assert.equal(await visit.remembered(name), undefined);
     await visit.throttle(NO_LIMIT);
@@ -737,7 +737,6 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     isFinishing = false;
     await visit.reaches(name, "unfinished");
     // It is finished while the user cancels it.
-    isFinishing = true;
     await visit.answersCancellations((route) =>
       route.fulfill({ status: 400, json: { code: "finishing", detail: "no" } }),
     );
