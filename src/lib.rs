@@ -95,7 +95,7 @@
 //!   detected, and the file is refused, even if its length is still right.
 //! - **A dead connection locks nobody out.** There is one writer at a time per upload, and the
 //!   newest request wins, also across all processes that share a folder (on Windows, only one
-//!   process can use a folder). If nodes share a bucket, the first to commit wins.
+//!   process can write to a folder). If nodes share a bucket, the first to commit wins.
 //! - **Over tus, a broken connection costs no bytes**: the server keeps what arrived before it
 //!   broke. Three cases differ: a request with a checksum of its own and a request that creates an
 //!   upload are all or nothing, and `kill -9` or a newer request may cost up to half a second of
@@ -109,7 +109,8 @@
 //!   With tus and the IETF draft, clients see it as complete only after the handler has taken it.
 //! - **A request that is not part of an upload passes through** as if the layer were not there. A
 //!   layer that is mounted as a service of its own answers it with 404.
-//! - **Nothing that a client sends can break out of a path, a log line or a header.**
+//! - **Nothing that a client sends is used in a path, a log line or a header without being
+//!   sanitized.**
 //!
 //! # Features
 //!

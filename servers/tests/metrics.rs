@@ -136,8 +136,8 @@ fn the_dashboard_can_be_loaded() {
     }
 }
 
-#[tokio::test]
-async fn the_dashboard_shows_each_metric_of_the_guide_and_no_other() {
+#[test]
+fn the_dashboard_shows_each_metric_of_the_guide_and_no_other() {
     let name = Regex::new(r"chunked_upload_[a-z_]+").unwrap();
     let mut shown = BTreeSet::new();
     for panel in dashboard()["panels"].as_array().unwrap() {

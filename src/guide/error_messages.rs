@@ -165,7 +165,7 @@
 ///     let code = answer.headers()["upload-error-code"].to_str().unwrap().to_owned();
 ///     let text = answer.into_body().collect().await.unwrap().to_bytes();
 ///     let mut text = String::from_utf8(text.to_vec()).unwrap();
-///     for before in ["announced as ", "(", "is ", "with "] {
+///     for before in ["announced as ", "announced ", "(", "is "] {
 ///         text = text.replace(&format!("{before}7 "), &format!("{before}N "));
 ///     }
 ///     let table = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/error_messages.rs"));

@@ -66,7 +66,7 @@
 //! | `malformed-content-range` | 400 | – | – | `Content-Range` is not `bytes FIRST-LAST/TOTAL` |
 //! | `malformed-form` | 400 | – | – | the form cannot be parsed; the message says why |
 //! | `truncated-form` | 400 | – | – | the form ended before its last boundary: send the chunk again |
-//! | `form-too-large` | 400 | – | – | what the form has beside the file exceeds the [`FormLimits`](crate::chunked::FormLimits) |
+//! | `form-too-large` | 400 | – | – | what the form has besides the file exceeds the [`FormLimits`](crate::chunked::FormLimits) |
 //! | `malformed-json` | 400 | – | – | the JSON of the completion is invalid |
 //! | `missing-field` | 400 | – | – | a completion needs the id and, unless the check is switched off, the MD5 |
 //! | `repeated-field` | 400 | – | – | a field was sent twice with different values |

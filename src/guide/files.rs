@@ -69,7 +69,8 @@
 //! With the uploads [in a bucket](super::nodes), `persist` does it. From a folder, read the file
 //! with [`CompletedUpload::open`](crate::CompletedUpload::open), and respond when the copy is
 //! complete. A file that you do not persist stays until the upload [expires](super::expiry), or
-//! until you [discard](crate::CompletedUpload::discard) it. If the copy takes long, [a
+//! until you [discard](crate::CompletedUpload::discard) it. That removes its record too, and a
+//! client whose response was lost sends the file again. If the copy takes long, [a
 //! proxy](super::proxy) in front must wait for it. [`path`](crate::CompletedUpload::path) is for
 //! programs that need a path: read the file there, but do not keep the path.
 //!

@@ -18,7 +18,7 @@
 //! | your application | what to use |
 //! |---|---|
 //! | an axum router | [`around`](#around-a-router) the whole router |
-//! | an axum router, if all clients send exactly the paths that are set, and none speaks [tus](super::tus) | the router's own [`.layer(…)`](#as-a-routers-own-layer), added last |
+//! | an axum router, if all clients send exactly the paths that are set, and none speaks [tus](super::tus) or the [IETF draft](super::resumable) | the router's own [`.layer(…)`](#as-a-routers-own-layer), added last |
 //! | uploads below a prefix, or beside routes that are assembled elsewhere | [`mount`](#mounted) in `nest_service` or `route_service` |
 //! | hyper or tonic | [`around`](#around-a-router) your service, or [`mount`](#mounted) if it serves nothing but uploads |
 //!

@@ -66,7 +66,7 @@
 //!
 //! With [`long_completions`](crate::ChunkedUploadLayer::long_completions), the client waits for a
 //! time that you set. Then it gets 202 and an address in `Location`, and the handler continues,
-//! unless the process ends. The time begins when the handler is called, so after
+//! unless the process ends. The time starts when the handler is called, after
 //! [`Policy::verify`](crate::Policy::verify). The response is then kept for as long as
 //! `keep_answers` says, or for one hour if you do not call it.
 //!

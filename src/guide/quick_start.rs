@@ -124,11 +124,12 @@
 //!
 //! # Why around the router, and not `.layer(…)`?
 //!
-//! axum chooses the route before it calls a router's own layers. So with `.layer(…)`, bytes for a
-//! tus URL and a completion with a trailing slash get a 404. `.layer(…)` works only if no client
-//! uses [tus](super::tus) or the [IETF draft](super::resumable), the router is not nested, and no
-//! client sends a completion with a trailing slash. To serve uploads below a prefix, `mount` the
-//! layer. [The chapter about layers](super::layers#where-does-the-layer-go) compares all three.
+//! axum chooses the route before it calls a router's own layers. So with `.layer(…)`, the request
+//! that completes a tus upload and a completion with a trailing slash get a 404. `.layer(…)` works
+//! only if no client uses [tus](super::tus) or the [IETF draft](super::resumable), the router is
+//! not nested, and no client sends a completion with a trailing slash. To serve uploads below a
+//! prefix, `mount` the layer. [The chapter about layers](super::layers#where-does-the-layer-go)
+//! compares all three.
 //!
 //! # Can I use it without axum?
 //!

@@ -342,7 +342,7 @@
 //!     let Ok(picture) = ImageReader::open(picture)?.with_guessed_format()?.decode() else {
 //!         return Ok(false);
 //!     };
-//!     // A crash or a full disk leaves no half of it under its name.
+//!     // So a crash or a full disk leaves no partial thumbnail under this name.
 //!     let part = small.with_extension("part");
 //!     picture.thumbnail(320, 320).save_with_format(&part, ImageFormat::Png)?;
 //!     std::fs::rename(part, small)?;

@@ -45,12 +45,12 @@
 //! # }
 //! ```
 //!
-//! `axum::serve` waits forever for a client that sends nothing, stops in the middle of a head, or
-//! has sent one request and no other. Each such client holds a descriptor. It does not notice that
-//! an HTTP/2 client is gone, either. A client that closes its sending side after a whole request,
-//! as `nc -N` does, gets no response, and its request is carried out only if the application has
-//! begun to handle it by then. `axum::serve` has no settings for any of this, but there are two
-//! solutions:
+//! `axum::serve` waits forever for a client that sends nothing, stops in the middle of a request
+//! head, or has sent one request and no other. Each such client holds a descriptor. It does not
+//! notice that an HTTP/2 client is gone, either. A client that closes its sending side after a
+//! whole request, as `nc -N` does, gets no response, and its request is carried out only if the
+//! application has begun to handle it by then. `axum::serve` has no settings for any of this, but
+//! there are two solutions:
 //!
 //! - **A proxy in front**, such as [nginx](super::proxy). It passes a request on when its head is
 //!   complete, and closes silent connections itself (`client_header_timeout`, `keepalive_timeout`).
@@ -143,9 +143,9 @@
 //! Call [`Uploads::shutdown`](crate::Uploads::shutdown) when the signal comes, as [the quick
 //! start](super::quick_start) does. Chunks in flight get the time to finish, and new ones get a 503
 //! with `Retry-After`. After that, axum waits without a limit for connections that are still open,
-//! such as one that stalls in the middle of a head. To limit this too, put
+//! such as one that stalls in the middle of a request head. To limit this too, put
 //! [`timeout`](tokio::time::timeout) around the server, as `examples/axum.rs` does. Docker,
-//! Kubernetes and systemd send SIGTERM, so wait for that as well as for Ctrl-C:
+//! Kubernetes and systemd send SIGTERM by default, so wait for that as well as for Ctrl-C:
 //!
 //! ```
 //! /// Waits for Ctrl-C or SIGTERM.

@@ -82,7 +82,7 @@
 //! | [`content_range_header`](crate::Chunked::content_range_header), [`require_content_range`](crate::Chunked::require_content_range) | `Content-Range`, no |
 //! | [`md5_check`](crate::Chunked::md5_check) | on |
 //! | [`encoder`](crate::Chunked::encoder), [`content_type`](crate::Chunked::content_type): the format of responses | JSON |
-//! | [`form_limits`](crate::Chunked::form_limits): what a form may have beside the file | 128 parts; 16 KiB of headers for each; 64 KiB for one field, and 256 KiB for all; 1 MiB of ignored bytes |
+//! | [`form_limits`](crate::Chunked::form_limits): what a form may have besides the file | 128 parts; 16 KiB of headers for each; 64 KiB for one field, and 256 KiB for all; 1 MiB of ignored bytes |
 //!
 //! # Long completions
 //!

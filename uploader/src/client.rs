@@ -214,7 +214,7 @@ impl Client {
         let known = id.and_then(|id| self.session.token(id));
         let token = known.clone().filter(|_| self.session.has_ended.load(Ordering::Relaxed));
         let mut request = request.build()?;
-        // Those that it has already are kept. Default ones of reqwest have one value for each name.
+        // The request's own headers win. Default headers of reqwest have one value for each name.
         let own = std::mem::replace(request.headers_mut(), self.headers.clone());
         request.headers_mut().extend(own);
         if let Some(token) = &token {

@@ -41,8 +41,8 @@ pub(super) fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// Whether a request is of this protocol although it names no version of it.
 ///
-/// The draft of the IETF has `Upload-Length`, too, and always with `Upload-Complete`. FilePond sends
-/// it with a form, and whatever a form is for, it is not for this protocol.
+/// The IETF draft has `Upload-Length`, too, and always with `Upload-Complete`. FilePond sends it
+/// with a form, and whatever a form is for, it is not for this protocol.
 pub(super) fn creates(headers: &HeaderMap) -> bool {
     if headers.contains_key(UPLOAD_COMPLETE) || is_form(headers) {
         return false;

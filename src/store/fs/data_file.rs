@@ -162,7 +162,7 @@ impl DataFile {
         (self.place, self.position) = (Place::Application, end);
     }
 
-    /// They are in this file, which is a copy. Closing the original frees its bytes, since it has been
+    /// The bytes are now in this file, a copy. Closing the original frees its bytes, since it has been
     /// removed, and may take a while; so that is done here and not where the lease ends.
     pub(super) fn copied(&mut self, copy: File) {
         self.bytes = Bytes::Whole(copy);

@@ -31,7 +31,7 @@ pub(super) fn load(layout: &Arc<Layout>, id: &UploadId) -> Result<Journal> {
             // The upload was being removed, and the next sweep does the rest; or the disk has no
             // room for a newline.
             Err(StoreError::NotFound | StoreError::Full { .. }) => return accept(layout, id),
-            // Another process may write here and this one may not. It confirms the line.
+            // Another process may write here and this one may not. That one confirms the line.
             Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::ResourceBusy => {
                 std::thread::sleep(RETRY_PAUSE);
             }
