@@ -1923,7 +1923,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
       } else await writeFile(file, "as it is now");
       await visit.throttle(NO_LIMIT);
       await visit.button("Resume", name).click();
-      await visit.row(name).getByText("It goes on if it is unchanged, or starts over as it is now.").waitFor();
+      await visit.row(name).getByText("Try again goes on if it is unchanged, and else starts over.").waitFor();
       await visit.reaches(name, "error");
       if (hasHandle) await visit.button("Try again", name).click();
       else {
