@@ -16,10 +16,11 @@ use bytes::Bytes;
 use http::{Extensions, HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::sync::{mpsc, oneshot};
-use tower_chunked_upload::store::FsStore;
+use tower_chunked_upload::store::{FsStore, Reader};
 use tower_chunked_upload::{
-    AppendMode, ChunkedUploadLayer, CompletedUpload, Context, ErrorKind, Event, IdempotencyKey,
-    NewUpload, Observer, Owner, Policy, Refusal, Resumable, Tus, UploadId, Uploads, UploadsBuilder,
+    AppendMode, ChunkedUploadLayer, CompletedUpload, Context, Error, ErrorKind, Event,
+    IdempotencyKey, NewUpload, Observer, Owner, OwnerUploads, Policy, Refusal, Resumable, Tus,
+    UploadId, Uploads, UploadsBuilder,
 };
 
 use support::*;
@@ -504,6 +505,69 @@ fn a_file_that_outlives_its_upload_leaves_the_next_one_alone() {
             operator.remove(&id_of(&next.id())).await.unwrap();
         }
         assert_eq!(files_below(target.path()), Vec::<std::path::PathBuf>::new());
+    });
+}
+
+/// Creates an upload of these bytes with the key.
+async fn create(uploads: &OwnerUploads, bytes: &'static [u8]) -> UploadId {
+    let new = NewUpload::new().idempotency_key(IdempotencyKey::new(KEY).unwrap());
+    let mut append = uploads.create(new).await.unwrap();
+    append.write(bytes).await.unwrap();
+    append.commit().await.unwrap().id
+}
+
+/// Opening the file fails because the upload is another one.
+fn is_gone(opened: Result<Reader, Error>) {
+    match opened {
+        Err(error) => assert_eq!(*error.kind(), ErrorKind::NotFound),
+        Ok(_) => panic!("it has opened another upload"),
+    }
+}
+
+#[test]
+fn a_file_that_was_not_taken_opens_no_other_bytes() {
+    on_each_builder(|builders| async move {
+        let clock = Clock::new();
+        let uploads = builders.map(|builder| builder.clock(clock.read()).build().unwrap());
+        let uploads = uploads.map(|uploads| uploads.for_owner(None));
+        let id = create(&uploads[0], b"0123").await;
+        let completion = uploads[0].complete(&id, None).await.unwrap();
+        let file = completion.file().clone();
+        completion.reopen().await.unwrap();
+        assert_eq!(content(&file).await, b"0123");
+        // An upload without a total may grow.
+        let mut append = uploads[1].append(&id, 4, AppendMode::AllOrNothing).await.unwrap();
+        append.write(&b"45"[..]).await.unwrap();
+        append.commit().await.unwrap();
+        is_gone(file.open().await);
+        uploads[1].cancel(&id).await.unwrap();
+        clock.advance(Duration::from_millis(1));
+        create(&uploads[1], b"4567").await;
+        is_gone(file.open().await);
+    });
+}
+
+#[test]
+fn a_file_that_is_discarded_while_it_is_opened_opens_no_other_upload() {
+    run(async {
+        let (clock, store) = (Clock::new(), Double::default());
+        let uploads = Uploads::builder(store.clone()).clock(clock.read()).build().unwrap();
+        let uploads = uploads.for_owner(None);
+        let id = create(&uploads, b"0123").await;
+        let completion = uploads.complete(&id, None).await.unwrap();
+        let file = completion.file().clone();
+        let opens = store.hold(Call::Open);
+        let opened = tokio::spawn({
+            let file = file.clone();
+            async move { file.open().await }
+        });
+        opens.arrived().await;
+        file.discard().await.unwrap();
+        drop(completion.finish().await.unwrap_err());
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(create(&uploads, b"4567").await, id);
+        opens.open();
+        is_gone(opened.await.unwrap());
     });
 }
 

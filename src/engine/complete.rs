@@ -582,14 +582,20 @@ impl CompletedUpload {
     /// Opens the file at its current place.
     ///
     /// # Errors
-    /// The errors of the store.
+    /// [`ErrorKind::NotFound`] if the completion that gave out this file has ended, and the upload
+    /// is gone or has grown since; and the errors of the store.
     pub async fn open(&self) -> Result<Reader, Error> {
         let Shared { engine, upload, state, .. } = &*self.shared;
-        let is_taken = matches!(*state.lock().await, FileState::Taken);
+        // A move that is under way ends first.
+        drop(state.lock().await);
         let reader = engine.store.open(self.id()).await?;
-        // The id may be another upload's by now.
-        if is_taken && engine.store.load(self.id()).await?.identity() != upload.identity() {
-            return Err(ErrorKind::NotFound.into());
+        // While the application was given the file, nobody else could change the upload. After that
+        // the id may be another upload's.
+        if !matches!(*state.lock().await, FileState::HandedOver(_)) {
+            let now = engine.store.load(self.id()).await?;
+            if now.identity() != upload.identity() || reader.size() != self.size() {
+                return Err(ErrorKind::NotFound.into());
+            }
         }
         Ok(reader)
     }
