@@ -13,8 +13,8 @@ use std::time::{Duration, SystemTime};
 use support::*;
 use tower_chunked_upload::store::{Commit, FsStore, MemoryStore, Store as _, Writer as _};
 use tower_chunked_upload::{
-    AppendMode, Digest, Error, ErrorKind, NewUpload, Owner, OwnerUploads, Status, Upload, UploadId,
-    Uploads, UploadsBuilder,
+    AppendMode, Completion, Digest, Error, ErrorKind, NewUpload, Owner, OwnerUploads, Status,
+    Upload, UploadId, Uploads, UploadsBuilder,
 };
 
 /// Runs the test once in memory and once in a folder.
@@ -433,6 +433,63 @@ fn what_is_begun_with_a_file_goes_on_while_nobody_waits_for_it() {
         drop(go_on);
         assert!(busy.await.unwrap());
         tokio::time::timeout(HANGS, file.discard()).await.expect("it hangs").unwrap();
+    });
+}
+
+/// Joins two parts, and completes the upload that they make.
+async fn joined(uploads: &OwnerUploads) -> (UploadId, Completion) {
+    let mut parts = Vec::new();
+    for bytes in [&b"one"[..], b"two"] {
+        let mut part = uploads.create(NewUpload::new().part().total(3)).await.unwrap();
+        part.write(bytes).await.unwrap();
+        parts.push(part.commit().await.unwrap().id);
+    }
+    let lease = uploads.join(NewUpload::new(), &parts).await.unwrap();
+    (parts[0], lease.complete(None).await.unwrap())
+}
+
+/// A part that something needs would only expire.
+async fn is_not_needed(uploads: &OwnerUploads, part: &UploadId) {
+    uploads.remove(part).await.unwrap();
+    assert_eq!(kind(uploads.status(part).await), ErrorKind::NotFound);
+}
+
+#[test]
+fn the_parts_of_a_file_that_is_moved_while_it_is_taken_are_needed_no_more() {
+    run(async {
+        let (home, store) = (tempfile::tempdir().unwrap(), Double::default());
+        let uploads = alices(Uploads::builder(store.clone()));
+        let (part, completion) = joined(&uploads).await;
+        let (file, target) = (completion.file().clone(), home.path().join("target"));
+        let moves = store.hold(Call::Persist);
+        let moved = tokio::spawn(async move { file.persist(target).await });
+        moves.arrived().await;
+        let mut finished = pin!(completion.finish());
+        assert!(poll_fn(|cx| Poll::Ready(finished.as_mut().poll(cx))).await.is_pending());
+        moves.open();
+        finished.await.unwrap();
+        moved.await.unwrap().unwrap();
+        is_not_needed(&uploads, &part).await;
+    });
+}
+
+#[test]
+fn the_parts_of_a_file_that_is_moved_after_it_was_taken_are_needed_no_more() {
+    let test = |builder| async move {
+        let uploads = alices(builder);
+        let (part, completion) = joined(&uploads).await;
+        let (home, file) = (tempfile::tempdir().unwrap(), completion.file().clone());
+        completion.finish().await.unwrap();
+        file.persist(home.path().join("target")).await.unwrap();
+        is_not_needed(&uploads, &part).await;
+        assert_eq!(content(&file).await, b"onetwo");
+    };
+    on_both_stores(test);
+    #[cfg(feature = "object-store")]
+    run(async {
+        let bucket = std::sync::Arc::new(object_store::memory::InMemory::new());
+        let store = tower_chunked_upload::store::BucketStore::builder(bucket).connect().await;
+        test(Uploads::builder(store.unwrap())).await;
     });
 }
 

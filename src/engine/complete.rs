@@ -322,12 +322,12 @@ impl Completion {
 impl Shared {
     /// Records the verdict. Other calls for the file wait for it.
     async fn settle(&self, status: Status) -> Result<Upload, Error> {
-        let upload = self.settled(status);
         let taken = status == Status::Complete;
         let mut state = self.state.lock().await;
         let mut writer = state.take_writer()?;
         let handover = if taken { Handover::Taken } else { Handover::None };
-        let mut upload = upload;
+        // Only now, since a move that has ended meanwhile is noted in the record.
+        let mut upload = self.settled(status);
         let committed = writer.commit(record(&upload, handover).with_release()).await;
         match committed {
             // There may be room for what the answer means, and then the handler does not run again.
@@ -353,12 +353,12 @@ impl Shared {
     async fn move_to(&self, target: &Path, overwrite: bool) -> Result<(), Error> {
         let mut state = self.state.lock().await;
         let mut later;
-        let writer = match &mut *state {
-            FileState::HandedOver(writer) => writer,
+        let (writer, is_taken) = match &mut *state {
+            FileState::HandedOver(writer) => (writer, false),
             // A clone of the file has outlived the completion.
             FileState::Taken => {
                 later = reacquire_same(&self.engine, &self.upload).await?;
-                &mut later
+                (&mut later, true)
             }
             ended @ (FileState::NotTaken | FileState::Discarded) => return Err(ended.error()),
         };
@@ -370,6 +370,12 @@ impl Shared {
         writer.persist(target, overwrite).await?;
         self.persisted.store(true, Ordering::Relaxed);
         *lock(&self.path) = writer.path();
+        if is_taken && self.upload.is_joined() {
+            // The record was written before.
+            let mut upload = writer.upload().clone();
+            upload.progress.change_ties(|ties| ties.persisted = true);
+            self.engine.commit(&mut **writer, record(&upload, Handover::Taken)).await?;
+        }
         Ok(())
     }
 
