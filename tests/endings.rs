@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::error::Error as _;
 use std::future::Future;
 use std::task::{Context, Waker};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -487,6 +488,38 @@ fn a_file_that_was_taken_can_be_discarded_later() {
             "{store}"
         );
     });
+}
+
+/// An application that waits for a sweep only so long.
+#[test]
+fn a_sweep_that_nobody_waits_for_ends_the_removal_that_it_has_begun() {
+    for sweeps in [true, false] {
+        run(async {
+            let (store, told) = (Double::default(), Told::default());
+            let builder = Uploads::builder(store.clone()).observer(told.clone());
+            let all = builder.max_uploads_per_owner(1).build().unwrap();
+            let uploads = all.for_owner(None);
+            let begin = async || {
+                let append = uploads.create(NewUpload::new()).await.unwrap();
+                append.commit().await.unwrap().id
+            };
+            let id = begin().await;
+            uploads.set_expires(&id, SystemTime::UNIX_EPOCH).await.unwrap();
+            let removed = store.hold(Call::Removed);
+            tokio::select! {
+                biased;
+                () = removed.arrived() => {}
+                _ = all.delete_expired(), if sweeps => panic!("it has ended"),
+                _ = uploads.delete_if_expired(&id), if !sweeps => panic!("it has ended"),
+            }
+            removed.open();
+            until("it is told", async || told.0.lock().unwrap().len() == 2).await;
+            assert_eq!(*told.0.lock().unwrap(), ["Created", "Expired"]);
+            assert_eq!(*uploads.status(&id).await.unwrap_err().kind(), ErrorKind::Expired);
+            // The quota has room for it.
+            begin().await;
+        });
+    }
 }
 
 #[tokio::test]

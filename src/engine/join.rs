@@ -6,6 +6,7 @@
 //! it. The joined upload is committed first, so whatever a part names either exists or is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::task::{JoinError, JoinSet};
@@ -403,7 +404,7 @@ impl Engine {
 
     /// Removes the parts that have expired or were cancelled, and were kept for this upload. If this
     /// fails, a sweep does it.
-    pub(super) async fn remove_expired_parts(&self, joined: &Upload) {
+    pub(super) async fn remove_expired_parts(self: &Arc<Self>, joined: &Upload) {
         for part in distinct(joined) {
             drop(sweep::remove(self, &Scope::All, &part).await);
         }

@@ -22,7 +22,7 @@ use crate::id::UploadId;
 use crate::log;
 use crate::metric::{self, Timer};
 use crate::store::{Cursor, Remains, StoreError};
-use crate::task;
+use crate::task::{self, Detached};
 use crate::upload::{Owner, Status, Upload};
 
 /// The result of a sweep.
@@ -194,7 +194,21 @@ pub(super) enum Removed {
 }
 
 /// Removes the upload, unless its expiry was extended since it was listed.
+///
+/// A removal that has begun ends, even if nobody waits for it any more: what must follow it could not
+/// be made up for.
 pub(super) async fn remove(
+    engine: &Arc<Engine>,
+    scope: &Scope,
+    id: &UploadId,
+) -> Result<Option<Removed>, StoreError> {
+    let (engine, scope, id) = (Arc::clone(engine), scope.clone(), *id);
+    let removal = Detached::new(async move { remove_claimed(&engine, &scope, &id).await });
+    // The runtime is shutting down if there is no result.
+    removal.await.unwrap_or(Err(StoreError::Busy))
+}
+
+async fn remove_claimed(
     engine: &Engine,
     scope: &Scope,
     id: &UploadId,

@@ -716,6 +716,8 @@ pub(crate) enum Call {
     Probe,
     /// A record was loaded, and is not given out yet. It is held, and does not count as a call.
     Loaded,
+    /// An upload was removed, and nobody is told yet. It is held, and does not count as a call.
+    Removed,
 }
 
 /// A store in memory that fails, or waits, where a test says so.
@@ -937,7 +939,9 @@ impl Writer for DoubleWriter {
 
     async fn remove(self) -> Result<(), StoreError> {
         self.plan.enter(Call::Remove).await?;
-        self.inner.remove().await
+        let removed = self.inner.remove().await;
+        self.plan.pass(Call::Removed).await;
+        removed
     }
 }
 
