@@ -56,12 +56,16 @@ pub(super) fn open(layout: &Arc<Layout>, id: &UploadId) -> Result<(Upload, Optio
         let journal = load(layout, id)?;
         let end = journal.end;
         let (upload, notes) = journal.committed()?;
-        if upload.is_joined() && data_file::find(layout, &notes)?.1 == Place::Store {
+        let found = data_file::find(layout, &notes)?;
+        if upload.is_joined() && found.1 == Place::Store {
             return Ok((upload, None));
         }
         match DataFile::open_to_read(layout, &upload, &notes) {
-            // They may have been moved or removed after the record was read.
-            Err(StoreError::Damaged { .. }) if record_file::read(layout, id)?.end != end => {}
+            // They may have been moved or removed after the record was read, or moved while it says
+            // that they are being moved.
+            Err(StoreError::Damaged { .. })
+                if record_file::read(layout, id)?.end != end
+                    || data_file::find(layout, &notes)? != found => {}
             opened => return Ok((upload, Some(opened?))),
         }
     }

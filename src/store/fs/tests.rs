@@ -342,6 +342,40 @@ async fn an_upload_that_is_held_can_be_read_and_not_taken() {
     other.writer(&upload.id).await.unwrap();
 }
 
+/// Whichever call of a reader comes before the move, and whichever after it.
+#[test]
+fn a_file_that_is_moved_while_it_is_opened_is_found() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let home = TempDir::new().unwrap();
+    let plan = disk::plan::Plan::new("boot");
+    let store = FsStore::new(home.path().join("up")).with_plan(Arc::clone(&plan));
+    let (mut writer, upload) = runtime.block_on(begin(&store, b"bytes"));
+    let (source, target) = (writer.path().unwrap(), home.path().join("target"));
+    let Some(Held::Lease(lease)) = &mut writer.held else { panic!("it has the lease") };
+    lease.files().unwrap().record.append(vec![journal::Line::Moving(target.clone())]).unwrap();
+    for call in 0.. {
+        plan.fail(disk::plan::Fault::Hang, call..call + 1);
+        let hung = thread::scope(|scope| {
+            let reader = scope.spawn(|| read::open(&store.layout, &upload.id));
+            while !plan.hangs() && !reader.is_finished() {
+                thread::yield_now();
+            }
+            let hung = plan.hangs();
+            fs::rename(&source, &target).unwrap();
+            plan.mend();
+            let (_, file) =
+                reader.join().unwrap().unwrap_or_else(|error| panic!("{call}: {error}"));
+            assert_eq!(file.unwrap().len().unwrap(), 5, "{call}");
+            hung
+        });
+        fs::rename(&target, &source).unwrap();
+        if !hung {
+            assert!(call > 2, "{call}");
+            return;
+        }
+    }
+}
+
 /// A lock on a file that is no longer the one at its path protects nothing.
 #[test]
 fn a_file_that_was_replaced_is_noticed() {
