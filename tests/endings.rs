@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::error::Error as _;
 use std::future::Future;
 use std::task::{Context, Waker};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -519,6 +519,50 @@ fn a_sweep_that_nobody_waits_for_ends_the_removal_that_it_has_begun() {
             // The quota has room for it.
             begin().await;
         });
+    }
+}
+
+/// Discards the file that it has, when it is told of the completion.
+#[derive(Clone, Default)]
+struct Discards(Told, std::sync::Arc<std::sync::Mutex<Option<CompletedUpload>>>);
+
+impl Observer for Discards {
+    async fn on_event(&self, event: &Event, request: Option<&Extensions>) {
+        self.0.on_event(event, request).await;
+        let file = self.1.lock().unwrap().take_if(|_| matches!(event, Event::Completed(_)));
+        if let Some(file) = file {
+            file.discard().await.unwrap();
+        }
+    }
+}
+
+/// The time stands still, and goes on when nothing else does.
+#[tokio::test(start_paused = true)]
+async fn a_file_is_told_to_be_taken_before_it_is_told_to_be_discarded() {
+    for waits in [false, true] {
+        let (store, observer) = (Double::default(), Discards::default());
+        let uploads = Uploads::builder(store.clone()).observer(observer.clone()).build().unwrap();
+        let uploads = uploads.for_owner(None);
+        let part = uploads.create(NewUpload::new().part().total(0)).await.unwrap();
+        let part = part.commit().await.unwrap().id;
+        let lease = uploads.join(NewUpload::new(), &[part]).await.unwrap();
+        let completion = lease.complete(None).await.unwrap();
+        let file = completion.file().clone();
+        if waits {
+            *observer.1.lock().unwrap() = Some(file.clone());
+        }
+        // It is taken, and its parts are released before that is told.
+        let released = store.hold(Call::Writer);
+        let finished = tokio::spawn(completion.finish());
+        released.arrived().await;
+        drop(store.hold(Call::Probe));
+        let discarded = tokio::spawn(async move { file.discard().await });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        released.open();
+        finished.await.unwrap().unwrap();
+        discarded.await.unwrap().unwrap();
+        let told = observer.0.0.lock().unwrap().clone();
+        assert_eq!(told, ["Created", "Created", "Completed", "Discarded"], "waits: {waits}");
     }
 }
 

@@ -571,6 +571,32 @@ fn a_file_that_is_discarded_while_it_is_opened_opens_no_other_upload() {
     });
 }
 
+/// The time stands still, and goes on when nothing else does.
+#[tokio::test(start_paused = true)]
+async fn what_is_discarded_after_it_was_taken_leaves_the_quota_of_the_next_one_alone() {
+    let (clock, store) = (Clock::new(), Double::default());
+    let builder = Uploads::builder(store.clone()).clock(clock.read()).takeover_timeout(PATIENCE);
+    let uploads = builder.max_uploads_per_owner(1).build().unwrap().for_owner(None);
+    let id = create(&uploads, b"0123").await;
+    let completion = uploads.complete(&id, None).await.unwrap();
+    let file = completion.file().clone();
+    completion.finish().await.unwrap();
+    clock.advance(Duration::from_millis(1));
+    let removed = store.hold(Call::Removed);
+    let discarded = tokio::spawn(async move { file.discard().await });
+    removed.arrived().await;
+    let next = tokio::spawn({
+        let uploads = uploads.clone();
+        async move { create(&uploads, b"4567").await }
+    });
+    tokio::time::sleep(PATIENCE / 2).await;
+    removed.open();
+    discarded.await.unwrap().unwrap();
+    assert_eq!(next.await.unwrap(), id);
+    let refused = uploads.create(NewUpload::new()).await.map(drop).unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::QuotaExceeded { .. }), "{refused}");
+}
+
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const LENGTH: (&str, &str) = ("upload-length", "10");
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
 
 use super::access::Access;
 use super::checksums::Checksums;
-use super::claim::Claim;
+use super::claim::{Arrival, Claim};
 use super::core::Engine;
 use super::error::{Error, ErrorKind};
 use super::event::{Cause, Event};
@@ -158,7 +159,7 @@ async fn reacquire(engine: &Engine, id: &UploadId) -> Result<Box<dyn DynWriter>,
     let deadline = crate::time::deadline(engine.takeover_timeout);
     loop {
         match engine.store.writer(id).await {
-            Err(StoreError::Busy) if tokio::time::Instant::now() < deadline => {
+            Err(StoreError::Busy) if Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             result => return result,
@@ -381,18 +382,38 @@ impl Shared {
 
     async fn discard(&self) -> Result<(), Error> {
         let mut state = self.state.lock().await;
+        let mut _claim = None;
         let writer = match &mut *state {
             FileState::Discarded => return Ok(()),
-            FileState::Taken => reacquire_same(&self.engine, &self.upload).await?,
+            FileState::Taken => {
+                _claim = self.claim_taken().await;
+                reacquire_same(&self.engine, &self.upload).await?
+            }
             state => state.take_writer()?,
         };
         writer.remove().await?;
         *state = FileState::Discarded;
+        // While somebody has the claim, so that it is not another upload of this id.
+        self.engine.ledger.close(&self.upload.id);
         // Unlocked first, since an observer may access the file.
         drop(state);
-        self.engine.ledger.close(&self.upload.id);
         self.engine.tell(Event::Discarded(self.upload.clone()), &self.cause).await;
         Ok(())
+    }
+
+    /// Claims the upload once its completion has ended and been told, so that nobody begins another
+    /// one of this id meanwhile. Stops nobody, and waits no longer than for a takeover: an observer
+    /// may discard the file when it is told of the completion.
+    async fn claim_taken(&self) -> Option<Claim> {
+        let deadline = crate::time::deadline(self.engine.takeover_timeout);
+        loop {
+            let claim = self.engine.claims.try_claim(&self.upload.id, Arrival::now());
+            let gives_up = self.engine.claims.is_closed() || Instant::now() >= deadline;
+            if claim.is_some() || gives_up {
+                return claim;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Logs what the application may tell nobody. That the target exists is an answer.
