@@ -15,8 +15,8 @@ use support::*;
 use tokio::time::timeout;
 use tower_chunked_upload::store::{FsStore, MemoryStore, Store};
 use tower_chunked_upload::{
-    AppendMode, ChunkedUploadLayer, Ended, ErrorKind, NewUpload, Owner, Snapshot, Status, UploadId,
-    Uploads, Watch,
+    AppendMode, ChunkedUploadLayer, Ended, ErrorKind, IdempotencyKey, NewUpload, Owner, Snapshot,
+    Status, UploadId, Uploads, Watch,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -116,6 +116,8 @@ on_each_store! {
     a_slow_watcher_gets_the_latest_state_alone,
     what_another_process_does_is_found,
     what_is_removed_elsewhere_has_ended,
+    the_next_upload_of_a_key_is_watched_by_itself,
+    an_upload_whose_key_another_process_has_used_again_has_ended,
     bytes_are_told_before_they_are_acknowledged,
     bytes_that_are_kept_are_told_as_they_are_committed,
 }
@@ -234,6 +236,68 @@ async fn what_is_removed_elsewhere_has_ended<S: Store>(store: S, again: impl Fn(
     elsewhere.for_owner(None).cancel(&id).await.unwrap();
     let now = end(&mut watch).await;
     assert_eq!((now.ended, now.upload.offset()), (Some(Ended::Removed), 1));
+}
+
+fn keyed() -> NewUpload {
+    NewUpload::new()
+        .total(10)
+        .idempotency_key(IdempotencyKey::new("8e03978e-40d5-43e8-bc93-6894a57f9324").unwrap())
+}
+
+async fn the_next_upload_of_a_key_is_watched_by_itself<S: Store>(store: S, _: impl Fn(&S) -> S) {
+    let clock = clock();
+    let uploads = Uploads::builder(store).watch_interval(HOUR).clock(clock.read()).build().unwrap();
+    let owned = uploads.for_owner(None);
+    let before = owned.create(keyed()).await.unwrap().commit().await.unwrap();
+    let mut of_before = owned.watch(&before.id).await.unwrap();
+    owned.cancel(&before.id).await.unwrap();
+    clock.advance(Duration::from_millis(1));
+    let id = owned.create(keyed()).await.unwrap().commit().await.unwrap().id;
+    let mut watch = owned.watch(&id).await.unwrap();
+    let now = next(&mut watch).await;
+    assert_eq!((now.upload.created > before.created, now.ended), (true, None));
+    // Who watches the last one neither sees the next nor takes its place away.
+    grow(&uploads, &id, 0, b"abc").await;
+    let now = end(&mut of_before).await;
+    assert_eq!((now.upload.created, now.received), (before.created, 0));
+    assert_eq!(now.ended, Some(Ended::Cancelled));
+    drop(of_before);
+    grow(&uploads, &id, 3, b"defg").await;
+    assert_eq!(next(&mut watch).await.upload.offset(), 7);
+}
+
+async fn an_upload_whose_key_another_process_has_used_again_has_ended<S: Store>(
+    store: S,
+    again: impl Fn(&S) -> S,
+) {
+    let clock = clock();
+    let elsewhere = Uploads::builder(again(&store)).clock(clock.read()).build().unwrap();
+    let here = Uploads::builder(store).watch_interval(Duration::from_millis(5));
+    let here = here.clock(clock.read()).build().unwrap();
+    let (theirs, ours) = (elsewhere.for_owner(None), here.for_owner(None));
+    let before = theirs.create(keyed()).await.unwrap().commit().await.unwrap();
+    grow(&elsewhere, &before.id, 0, b"abc").await;
+    let mut of_before = ours.watch(&before.id).await.unwrap();
+    let mut looking = ours.watch(&before.id).await.unwrap();
+    assert_eq!(next(&mut looking).await.upload.offset(), 3);
+    theirs.cancel(&before.id).await.unwrap();
+    clock.advance(Duration::from_millis(1));
+    let id = theirs.create(keyed()).await.unwrap().commit().await.unwrap().id;
+    // It has fewer bytes, and nobody here knows yet that there is another.
+    let mut watch = ours.watch(&id).await.unwrap();
+    let now = next(&mut watch).await;
+    assert_eq!((now.upload.created > before.created, now.upload.offset()), (true, 0));
+    for of_before in [&mut of_before, &mut looking] {
+        let now = end(of_before).await;
+        assert_eq!((now.upload.created, now.ended), (before.created, Some(Ended::Removed)));
+    }
+    // A look finds the next one as well.
+    let mut looking = ours.watch(&id).await.unwrap();
+    next(&mut looking).await;
+    theirs.cancel(&id).await.unwrap();
+    clock.advance(Duration::from_millis(1));
+    theirs.create(keyed()).await.unwrap().commit().await.unwrap();
+    assert_eq!(end(&mut looking).await.ended, Some(Ended::Removed));
 }
 
 async fn bytes_are_told_before_they_are_acknowledged<S: Store>(store: S, _: impl Fn(&S) -> S) {

@@ -160,6 +160,9 @@ impl Watches {
         let Some(latest) = self.latest(id) else { return };
         latest.send_if_modified(|latest| {
             let Some(snapshot) = &mut latest.snapshot else { return false };
+            if snapshot.ended.is_some() {
+                return false;
+            }
             let offset = snapshot.upload.offset();
             let received = bytes.map_or(offset, |bytes| bytes.max(offset));
             std::mem::replace(&mut snapshot.received, received) != received
@@ -184,6 +187,10 @@ impl Watches {
 
     fn enter(&self, id: &UploadId) -> Arc<Sender<Latest>> {
         let mut slots = lock(&self.slots);
+        // The next upload of a key has the same id. Who watches the last one still has its slot.
+        if slots.get(id).is_some_and(|slot| slot.latest.borrow().has_ended()) {
+            slots.remove(id);
+        }
         let slot = slots.entry(*id).or_insert_with(|| {
             let latest = Latest { snapshot: None, changes: 0, due: Instant::now() };
             Slot { latest: Arc::new(Sender::new(latest)), watchers: 0 }
@@ -194,9 +201,9 @@ impl Watches {
         latest
     }
 
-    fn leave(&self, id: &UploadId) {
+    fn leave(&self, id: &UploadId, latest: &Arc<Sender<Latest>>) {
         let mut slots = lock(&self.slots);
-        if let Some(slot) = slots.get_mut(id) {
+        if let Some(slot) = slots.get_mut(id).filter(|slot| Arc::ptr_eq(&slot.latest, latest)) {
             slot.watchers -= 1;
             if slot.watchers == 0 {
                 slots.remove(id);
@@ -206,9 +213,28 @@ impl Watches {
     }
 }
 
+impl Snapshot {
+    /// Whether it shows this upload, and not another one that has had the same id.
+    fn is_of(&self, upload: &Upload) -> bool {
+        self.upload.created == upload.created
+    }
+}
+
 impl Latest {
+    fn has_ended(&self) -> bool {
+        self.snapshot.as_ref().is_some_and(|snapshot| snapshot.ended.is_some())
+    }
+
     /// Returns whether that is something new.
     fn set(&mut self, upload: Upload, ended: Option<Ended>) -> bool {
+        if let Some(known) = &mut self.snapshot
+            && !known.is_of(&upload)
+        {
+            // Another upload has got the id, so the one that is watched is gone.
+            let is_new = known.ended.is_none();
+            known.ended.get_or_insert(Ended::Removed);
+            return is_new;
+        }
         // Two looks at the store may end in another order than they began.
         let is_old = |known: &Snapshot| {
             known.ended.is_some() || ended.is_none() && upload.offset() < known.upload.offset()
@@ -235,14 +261,18 @@ fn ended(upload: &Upload) -> Option<Ended> {
 
 impl Access {
     pub(super) async fn watch(&self, id: &UploadId) -> Result<Watch, Error> {
-        // First, so that no change is missed between the record and the next one.
-        let mut watcher = Watcher::enter(&self.engine, id);
-        let began = watcher.latest.borrow().changes;
-        let upload = self.find_unexpired(id).await?;
-        let ended = ended(&upload);
-        watcher.see(began, |_| Some((upload, ended)));
-        watcher.news.mark_changed();
-        Ok(Watch { watcher: Some(watcher), next: None })
+        loop {
+            // First, so that no change is missed between the record and the next one.
+            let mut watcher = Watcher::enter(&self.engine, id);
+            let began = watcher.latest.borrow().changes;
+            let upload = self.find_unexpired(id).await?;
+            watcher.see(began, |_| Some((upload.clone(), ended(&upload))));
+            watcher.news.mark_changed();
+            // Others may have watched an upload that had the id before, which has ended then.
+            if watcher.news.borrow().snapshot.as_ref().is_some_and(|known| known.is_of(&upload)) {
+                return Ok(Watch { watcher: Some(watcher), next: None });
+            }
+        }
     }
 }
 
@@ -314,7 +344,7 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.engine.watches.leave(&self.id);
+        self.engine.watches.leave(&self.id, &self.latest);
     }
 }
 
