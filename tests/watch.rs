@@ -438,7 +438,7 @@ fn a_shutdown_ends_those_who_watch_and_does_not_wait_for_them() {
 #[test]
 fn an_interval_of_zero_is_refused() {
     let refused = Uploads::builder(MemoryStore::new()).watch_interval(Duration::ZERO).build();
-    assert!(refused.unwrap_err().to_string().contains("without a pause"));
+    assert!(refused.unwrap_err().to_string().contains("must not be zero"));
 }
 
 /// The server-sent events of the example, one at a time.
