@@ -10,8 +10,8 @@ use bytes::Bytes;
 use support::*;
 use tower_chunked_upload::store::{FsStore, MemoryStore, Store};
 use tower_chunked_upload::{
-    ChunkedUploadLayer, Context, ErrorKind, NewUpload, Owner, Policy, Quota, Refusal, Uploads,
-    UploadsBuilder,
+    AppendMode, ChunkedUploadLayer, Context, ErrorKind, NewUpload, Owner, Policy, Quota, Refusal,
+    Uploads, UploadsBuilder,
 };
 
 struct Users;
@@ -196,6 +196,26 @@ fn a_sweep_counts_what_another_process_has_begun_and_cancelled() {
         ours.delete_expired().await.unwrap();
         begin(&ours).await.unwrap();
     });
+}
+
+/// What has been read and is not counted yet must not undo what has been reserved since.
+#[tokio::test]
+async fn a_length_that_is_announced_during_a_sweep_stays_reserved() {
+    let store = Double::default();
+    let uploads = Uploads::builder(store.clone()).max_bytes_in_all(1000).build().unwrap();
+    let owned = uploads.for_owner(None);
+    let id = owned.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+    let gate = store.hold(Call::Listed);
+    let sweep = tokio::spawn(async move { uploads.delete_expired().await });
+    gate.arrived().await;
+    let mut append = owned.append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
+    append.set_total(1000).await.unwrap();
+    append.commit().await.unwrap();
+    gate.open();
+    sweep.await.unwrap().unwrap();
+    let refused = owned.create(NewUpload::new().total(1000)).await.unwrap_err();
+    let exceeded = ErrorKind::QuotaExceeded { quota: Quota::AllBytes, limit: 1000 };
+    assert_eq!(*refused.kind(), exceeded);
 }
 
 #[tokio::test]

@@ -62,7 +62,9 @@ struct Accounts {
     generation: u64,
     /// How many pages of the store are being read.
     pages_in_flight: usize,
-    closed: HashSet<UploadId>,
+    /// The uploads that have changed since the first of these pages, which may show them as they
+    /// were before.
+    changed: HashSet<UploadId>,
 }
 
 /// The account that an upload is charged to. Staged chunks are counted separately, since their
@@ -184,9 +186,7 @@ impl Ledger {
     pub(super) fn close(&self, id: &UploadId) {
         let mut accounts = self.accounts();
         accounts.remove(id);
-        if accounts.pages_in_flight > 0 {
-            accounts.closed.insert(*id);
-        }
+        accounts.note_change(id);
     }
 
     /// Checks whether `more` bytes are within the quotas.
@@ -293,7 +293,7 @@ impl Scan {
             return;
         }
         let mut accounts = self.ledger.accounts();
-        if accounts.closed.contains(&upload.id) {
+        if accounts.changed.contains(&upload.id) {
             return;
         }
         if let Some(entry) = accounts.uploads.get_mut(&upload.id) {
@@ -314,8 +314,8 @@ impl Scan {
     }
 }
 
-/// Exists from before a page is read until its uploads are recorded. Uploads that are closed in
-/// between may still be on the page.
+/// Exists from before a page is read until its uploads are recorded. Uploads that are committed or
+/// closed in between may be on the page as they were before.
 struct PageRead<'a>(&'a Ledger);
 
 impl Drop for PageRead<'_> {
@@ -323,7 +323,7 @@ impl Drop for PageRead<'_> {
         let mut accounts = self.0.accounts();
         accounts.pages_in_flight -= 1;
         if accounts.pages_in_flight == 0 {
-            accounts.closed.clear();
+            accounts.changed.clear();
         }
     }
 }
@@ -344,6 +344,12 @@ impl Accounts {
         }
         self.reserve(&upload.id, upload.total().unwrap_or(upload.offset()));
         self.write(&upload.id, upload.offset());
+    }
+
+    fn note_change(&mut self, id: &UploadId) {
+        if self.pages_in_flight > 0 {
+            self.changed.insert(*id);
+        }
     }
 
     fn insert(&mut self, id: UploadId, payer: Payer) -> &mut Entry {
@@ -431,7 +437,9 @@ impl Reservation {
     /// Keeps the reservation of a committed append.
     pub(super) fn commit(mut self, upload: &Upload) {
         self.before = Some((upload.total().unwrap_or(upload.offset()), upload.offset()));
-        self.ledger.accounts().set(upload);
+        let mut accounts = self.ledger.accounts();
+        accounts.set(upload);
+        accounts.note_change(&upload.id);
     }
 }
 
@@ -536,7 +544,7 @@ mod tests {
         scan.observe(&new);
         scan.observe(&just_closed);
         drop(reading);
-        assert!(ledger.accounts().closed.is_empty());
+        assert!(ledger.accounts().changed.is_empty());
         scan.finish();
         // The other scan has not seen it yet.
         assert_eq!(sums(&ledger), (2, 2, 50, 50));

@@ -716,6 +716,8 @@ pub(crate) enum Call {
     Probe,
     /// A record was loaded, and is not given out yet. It is held, and does not count as a call.
     Loaded,
+    /// The same of a page.
+    Listed,
     /// An upload was removed, and nobody is told yet. It is held, and does not count as a call.
     Removed,
 }
@@ -857,7 +859,9 @@ impl Store for Double {
 
     async fn list(&self, cursor: Option<Cursor>) -> Result<Page, StoreError> {
         self.plan.enter(Call::List).await?;
-        self.inner.list(cursor).await
+        let listed = self.inner.list(cursor).await;
+        self.plan.pass(Call::Listed).await;
+        listed
     }
 
     fn capabilities(&self) -> Capabilities {
