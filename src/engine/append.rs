@@ -93,7 +93,8 @@ pub struct Append {
     state: WriterState,
     /// Since when the store's lease is left to the first write.
     unconfirmed: Option<Instant>,
-    // Dropped before the claim: the next append must find the reserved bytes released.
+    // Dropped before the claim, which the state has as well: the next append must find the reserved
+    // bytes released.
     reservation: Option<Reservation>,
     /// `None` once the append has ended.
     claim: Option<Arc<Claim>>,
@@ -627,17 +628,19 @@ impl Drop for Append {
         self.engine.watches.received(&self.upload.id, None);
         let overtaken = self.is_overtaken();
         let Some(claim) = self.claim.take() else { return };
-        if !self.has_uncommitted() || self.origin != Origin::Existing || overtaken {
-            return;
-        }
+        let keeps = self.has_uncommitted() && self.origin == Origin::Existing && !overtaken;
         // Without a runtime nothing can be written.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Some(runtime) = tokio::runtime::Handle::try_current().ok().filter(|_| keeps) else {
+            drop(self.reservation.take());
+            return;
+        };
         let mut state = std::mem::replace(&mut self.state, WriterState::Failed);
         let ending = self.ending();
         runtime.spawn(log::in_span(async move {
-            if let Ok(mut writer) = state.writer().await {
+            match state.writer().await {
                 // If this fails, what was committed before is kept.
-                drop(ending.commit(&mut writer, true).await);
+                Ok(mut writer) => drop(ending.commit(&mut writer, true).await),
+                Err(_) => drop(ending),
             }
             drop(claim);
         }));

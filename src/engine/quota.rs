@@ -479,10 +479,13 @@ const FREE_CHECK_BYTES: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Wake, Waker};
     use std::time::SystemTime;
 
     use super::*;
     use crate::store::MemoryStore;
+    use crate::{AppendMode, NewUpload, Uploads};
 
     fn upload(owner: &str, total: Option<u64>) -> Upload {
         let mut upload = Upload::new(UploadId::random(), SystemTime::now());
@@ -564,5 +567,34 @@ mod tests {
         assert_eq!(sums(&ledger).2, 2 * u128::from(u64::MAX) + 5);
         drop(held);
         assert_eq!(sums(&ledger), (0, 0, 0, 0));
+    }
+
+    /// Notes whether an append is in progress when it is woken.
+    struct Sees(Arc<Ledger>, UploadId, Mutex<Vec<bool>>);
+
+    impl Wake for Sees {
+        fn wake(self: Arc<Self>) {
+            let appending = self.0.accounts().uploads.get(&self.1).map(|entry| entry.appending);
+            lock(&self.2).push(appending.unwrap());
+        }
+    }
+
+    /// Otherwise the end of the one append would undo what the next has reserved.
+    #[tokio::test]
+    async fn what_an_append_has_reserved_is_given_back_before_its_upload() {
+        let uploads = Uploads::builder(MemoryStore::new()).max_bytes_in_all(1000).build().unwrap();
+        let (owned, ledger) = (uploads.for_owner(None), &uploads.engine().ledger);
+        let id = owned.create(NewUpload::new()).await.unwrap().commit().await.unwrap().id;
+        for mode in [AppendMode::AllOrNothing, AppendMode::KeepWhatCame] {
+            let mut append = owned.append(&id, 0, mode).await.unwrap();
+            append.set_total(10).await.unwrap();
+            let mut waits = pin!(owned.append(&id, 0, AppendMode::AllOrNothing));
+            let sees = Arc::new(Sees(Arc::clone(ledger), id, Mutex::default()));
+            let waker = Waker::from(Arc::clone(&sees));
+            assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            drop(append);
+            assert_eq!(*lock(&sees.2), [false], "{mode:?}");
+            waits.await.unwrap().set_total(20).await.unwrap();
+        }
     }
 }
