@@ -215,6 +215,11 @@ pub struct Ties {
     /// The one of those uploads that waits for the last byte of this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaited_by: Option<UploadId>,
+    /// The offset at which the client has said that this one ends, if its total was unknown. The
+    /// total is noted only when the upload is complete; until then the upload can still grow, and
+    /// what was said before does not count any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<u64>,
     /// Whether the application has taken the file and has moved it out of the store, so that its
     /// parts are not needed any more. It is set only for an upload that is joined.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -224,7 +229,8 @@ pub struct Ties {
 impl Progress {
     /// Returns the relations of the upload to others.
     pub fn ties(&self) -> &Ties {
-        const NONE: &Ties = &Ties { needed_by: Vec::new(), awaited_by: None, persisted: false };
+        const NONE: &Ties =
+            &Ties { needed_by: Vec::new(), awaited_by: None, ended_at: None, persisted: false };
         self.ties.as_deref().unwrap_or(NONE)
     }
 
@@ -500,6 +506,7 @@ mod tests {
         upload.progress.change_ties(|ties| {
             ties.needed_by = vec![UploadId::random(), UploadId::random()];
             ties.awaited_by = Some(UploadId::random());
+            ties.ended_at = Some(u64::MAX);
             ties.persisted = true;
         });
         upload.parts_as_sent = Some("final;/a /b".into());

@@ -15,8 +15,8 @@ use tower_chunked_upload::policy::Candidate;
 use tower_chunked_upload::store::FsStore;
 use tower_chunked_upload::tus::Extensions;
 use tower_chunked_upload::{
-    ChunkedUploadLayer, CompletedUpload, Context, Digest, DigestAlgorithm, Expiry, Owner, Policy,
-    Refusal, Tus, UploadId, Uploads, UploadsBuilder,
+    ChunkedUploadLayer, CompletedUpload, Context, Digest, DigestAlgorithm, ErrorKind, Expiry,
+    NewUpload, Owner, Policy, Refusal, Status, Tus, UploadId, Uploads, UploadsBuilder,
 };
 
 use support::*;
@@ -621,6 +621,74 @@ fn parts_that_end_at_the_same_time_are_handed_over_once() {
             assert_eq!(contents(&client).len(), round + 1);
             assert_eq!(contents(&client)[round], "abcd");
         }
+    });
+}
+
+/// Parts of unknown length end with an empty request, whose length is not kept before the look.
+#[test]
+fn parts_whose_ends_are_said_at_the_same_time_are_handed_over_once() {
+    run(async {
+        let store = Double::default();
+        let uploads = Uploads::builder(store.clone()).takeover_timeout(Duration::from_millis(10));
+        let owned = uploads.build().unwrap().for_owner(None);
+        let mut parts = Vec::new();
+        for bytes in [b"ab", b"cd"] {
+            let mut append = owned.create(NewUpload::new().part()).await.unwrap();
+            append.write(&bytes[..]).await.unwrap();
+            parts.push(append.commit().await.unwrap().id);
+        }
+        let joined = owned.join(NewUpload::new(), &parts).await.unwrap().upload().id;
+        let mut leases = Vec::new();
+        for part in &parts {
+            leases.push(owned.acquire(part).await.unwrap());
+        }
+        let commits =
+            || store.calls().iter().filter(|call| matches!(call, Call::Commit(_))).count();
+        let before = commits();
+        let gate = store.hold(Call::Commit(0));
+        let ends: Vec<_> = leases.into_iter().map(|it| tokio::spawn(it.end_part())).collect();
+        until("both parts are about to end", async || commits() == before + 2).await;
+        gate.open();
+        let mut found = Vec::new();
+        for end in ends {
+            match end.await.unwrap() {
+                Ok(lease) => found.extend(lease),
+                // The other one has it.
+                Err(error) => {
+                    assert!(matches!(error.kind(), ErrorKind::Busy | ErrorKind::Superseded));
+                }
+            }
+        }
+        assert_eq!(found.iter().map(|it| it.upload().id).collect::<Vec<_>>(), [joined]);
+        found.remove(0).complete(None).await.unwrap().finish().await.unwrap();
+        for (id, size) in [(parts[0], 2), (parts[1], 2), (joined, 4)] {
+            let upload = owned.status(&id).await.unwrap();
+            assert_eq!((upload.status(), upload.total()), (Status::Complete, Some(size)));
+            assert_eq!(
+                (upload.progress.ties().awaited_by, upload.progress.ties().ended_at),
+                (None, None)
+            );
+        }
+    });
+}
+
+/// What its client has said failed with the file that it was for.
+#[test]
+fn a_part_whose_end_was_not_taken_may_still_grow() {
+    on_all_stores(|uploads| async move {
+        let (client, status) = fails_at_first(uploads);
+        let a = client.create(&[PARTIAL, ("upload-defer-length", "1")]).await;
+        let first = joined(&client, &a).await;
+        assert_eq!(client.patch(&a, 0, "sand").await.status, 204);
+        let end = |at: u64, length| patch(&a, at, &[("upload-length", length)], TestBody::empty());
+        assert_eq!(client.send(end(4, "4")).await.status, 500);
+        remove(&client, &first).await;
+        status.store(200, Ordering::Relaxed);
+        let path = joined(&client, &a).await;
+        assert_eq!(client.patch(&a, 4, "y").await.status, 204);
+        assert_eq!(client.head(&path).await.header("upload-length"), None);
+        assert_eq!(client.send(end(5, "5")).await.status, 204);
+        assert_eq!(client.stands_at(&path).await, "5");
     });
 }
 

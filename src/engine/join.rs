@@ -213,7 +213,11 @@ impl Access {
             }
             ties.needed_by.push(*joined);
         }
-        ties.awaited_by = if complete { awaited_by } else { Some(*joined) };
+        let waiting = if complete { awaited_by } else { Some(*joined) };
+        if std::mem::replace(&mut ties.awaited_by, waiting) != waiting {
+            // Its end was said for the upload that has waited before, and counts no more.
+            ties.ended_at = None;
+        }
         upload.progress.change_ties(|old| *old = ties);
         commit_changed(&engine, &mut *writer, upload).await?;
         Ok(None)
@@ -255,7 +259,7 @@ impl Access {
             // Its last byte counts when the application has taken that file.
             return Ok(());
         }
-        upload.progress.change_ties(|ties| ties.awaited_by = None);
+        upload.progress.change_ties(|ties| (ties.awaited_by, ties.ended_at) = (None, None));
         upload.progress.total = Some(upload.offset());
         upload.progress.status = Status::Complete;
         commit_changed(&engine, &mut *writer, upload).await?;
@@ -293,6 +297,7 @@ impl Lease {
     /// `None`, or when the application has taken that upload.
     ///
     /// The total of a part that has none is its offset, which is noted only when it is complete.
+    /// Until then the record has it in [`Ties::ended_at`](crate::Ties::ended_at).
     ///
     /// # Errors
     /// [`ErrorKind::Finishing`], [`ErrorKind::Busy`] and [`ErrorKind::Superseded`] if another
@@ -301,16 +306,26 @@ impl Lease {
     pub async fn end_part(mut self) -> Result<Option<Self>, Error> {
         self = self.confirmed().await?;
         let mut part = self.upload().clone();
-        part.progress.total = Some(part.offset());
+        let end = part.offset();
         let Some(joined) = part.progress.ties().awaited_by else {
+            part.progress.total = Some(end);
             commit_changed(&self.engine, &mut *self.writer, part).await?;
             return Ok(None);
         };
+        if part.total().is_none() {
+            // Before the look: of two parts that end at the same time, at least one sees that the
+            // other has ended.
+            part.progress.change_ties(|ties| ties.ended_at = Some(end));
+            match commit_changed(&self.engine, &mut *self.writer, part.clone()).await {
+                Err(error) if *error.kind() == ErrorKind::AlreadyComplete => return Ok(None),
+                committed => committed?,
+            }
+        }
         let access = Access::like(&self.engine, &part);
         let access = Access { cause: self.cause.clone(), ..access };
         let waits = match access.find_waiting(&joined).await? {
             Some(upload) => match self.engine.parts(&upload).await {
-                Ok(parts) => parts.values().all(|it| it.id == part.id || has_all_bytes(it)),
+                Ok(parts) => parts.values().all(has_ended),
                 // One is gone, so the others wait in vain.
                 Err(StoreError::NotFound | StoreError::Removed { .. }) => false,
                 Err(error) => return Err(error.into()),
@@ -322,7 +337,7 @@ impl Lease {
             drop(self);
             let gathered = async {
                 let mut lease = access.lease(&joined).await?;
-                lease.gather_with(Some(&part)).await?;
+                lease.gather_for(Some(&part)).await?;
                 Ok(lease)
             };
             let lease = gathered.await.map_err(|error: Error| match error.kind() {
@@ -335,7 +350,8 @@ impl Lease {
                 _ => Ok(Some(lease)),
             };
         }
-        part.progress.change_ties(|ties| ties.awaited_by = None);
+        part.progress.total = Some(end);
+        part.progress.change_ties(|ties| (ties.awaited_by, ties.ended_at) = (None, None));
         match commit_changed(&self.engine, &mut *self.writer, part).await {
             // On another node the application has taken the file in between.
             Err(error) if *error.kind() == ErrorKind::AlreadyComplete => Ok(None),
@@ -350,23 +366,18 @@ impl Lease {
     }
 
     async fn gather(&mut self) -> Result<(), Error> {
-        self.gather_with(None).await
+        self.gather_for(None).await
     }
 
-    /// Makes the parts the bytes of this upload, if all of them are complete. The record of the last
-    /// one may lack its total.
-    async fn gather_with(&mut self, last: Option<&Upload>) -> Result<(), Error> {
+    /// Makes the parts the bytes of this upload, if all of them have ended. Fails if that is so
+    /// already and this `last` one has grown since.
+    async fn gather_for(&mut self, last: Option<&Upload>) -> Result<(), Error> {
         let mut upload = self.upload().clone();
         if has_all_bytes(&upload) {
             return last.map_or(Ok(()), |part| check_size(&upload, part));
         }
-        let mut parts = self.engine.parts(&upload).await?;
-        if let Some(last) = last
-            && let Some(part) = parts.get_mut(&last.id).filter(|it| it.offset() == last.offset())
-        {
-            part.progress.total = last.total();
-        }
-        let total = total(&upload, |part| parts.get(part)?.total());
+        let parts = self.engine.parts(&upload).await?;
+        let total = total(&upload, |part| end_of(parts.get(part)?));
         let limit = self.engine.within_reach(upload.max_bytes.or(self.engine.max_bytes));
         if let Some(limit) =
             limit.filter(|limit| total.is_some_and(|total| total > (*limit).into()))
@@ -374,7 +385,7 @@ impl Lease {
             return Err(ErrorKind::TooLarge { limit }.into());
         }
         upload.progress.total = total.and_then(|total| u64::try_from(total).ok());
-        if parts.values().all(has_all_bytes) {
+        if parts.values().all(has_ended) {
             let size = |id| Part::new(id, parts.get(&id).map(Upload::offset));
             upload.kind = Kind::Joined(ids(&upload).map(size).collect());
             upload.progress.offset = upload.total().unwrap_or_default();
@@ -489,6 +500,17 @@ fn checksum(joined: &Upload, parts: &BTreeMap<UploadId, Upload>) -> Option<Runni
 
 fn has_all_bytes(upload: &Upload) -> bool {
     upload.total() == Some(upload.offset())
+}
+
+/// Returns where a part ends, once that is known. If its client has only said so, that does not
+/// count any more when the part has grown.
+fn end_of(part: &Upload) -> Option<u64> {
+    let ended_at = part.progress.ties().ended_at.filter(|end| *end == part.offset());
+    part.total().or(ended_at)
+}
+
+fn has_ended(part: &Upload) -> bool {
+    end_of(part) == Some(part.offset())
 }
 
 /// Whether another node has added bytes to an upload, or has completed it, before a commit.

@@ -299,8 +299,12 @@ mod tests {
     fn the_longest_entry_fits() {
         let mut upload = Upload::new(UploadId::random(), std::time::SystemTime::now());
         let others = DigestAlgorithm::ALL.into_iter().filter(|it| *it != DigestAlgorithm::Sha512);
-        let ties =
-            Ties { needed_by: vec![upload.id; 8], awaited_by: Some(upload.id), persisted: true };
+        let ties = Ties {
+            needed_by: vec![upload.id; 8],
+            awaited_by: Some(upload.id),
+            ended_at: Some(u64::MAX),
+            persisted: true,
+        };
         upload.progress = Progress {
             offset: u64::MAX,
             total: Some(u64::MAX),

@@ -209,6 +209,7 @@ fn progress() -> impl Strategy<Value = Progress> {
             };
             progress.change_ties(|ties| {
                 (ties.needed_by, ties.awaited_by) = (needed_by, awaited_by);
+                ties.ended_at = awaited_by.and(total);
                 ties.persisted = awaited_by.is_some();
             });
             progress
