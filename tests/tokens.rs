@@ -14,14 +14,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use tower_chunked_upload::informational::{Informational, NotSent, SendInformational};
 use tower_chunked_upload::policy::Verification;
 use tower_chunked_upload::store::MemoryStore;
 use tower_chunked_upload::{
-    ByToken, Candidate, ChunkedUploadLayer, CompletedUpload, Context, ErrorKind, Event, Filter,
-    LongCompletions, NewUpload, Observer, Owner, Policy, Refusal, Resumable, TokenKeys, Tus,
-    UploadToken, Uploads, UploadsBuilder,
+    AppendMode, ByToken, Candidate, ChunkedUploadLayer, CompletedUpload, Context, Error, ErrorKind,
+    Event, Filter, IdempotencyKey, LongCompletions, NewUpload, Observer, Owner, OwnerUploads,
+    Policy, Refusal, Resumable, TokenKeys, Tus, UploadId, UploadToken, Uploads, UploadsBuilder,
 };
 
 use support::request_with as request;
@@ -702,6 +702,89 @@ fn a_token_is_good_for_no_upload_that_comes_later() {
             assert_eq!(site.send(by("alice", way.cancel(&after))).await.status, 204);
         }
     });
+}
+
+fn keyed() -> NewUpload {
+    let key = IdempotencyKey::new("8e03978e-40d5-43e8-bc93-6894a57f9324").unwrap();
+    NewUpload::new().idempotency_key(key)
+}
+
+/// Ends an upload and creates the next one of its key, and gives its id.
+async fn replace(alices: &OwnerUploads, clock: &Clock, before: &UploadId) -> UploadId {
+    alices.cancel(before).await.unwrap();
+    clock.advance(Duration::from_millis(1));
+    alices.create(keyed()).await.unwrap().commit().await.unwrap().id
+}
+
+#[test]
+fn a_handle_by_token_sees_no_upload_that_comes_later() {
+    on_all_stores(async |uploads| {
+        let clock = Clock::new();
+        let uploads = uploads.clock(clock.read()).build().unwrap();
+        let alices = uploads.for_owner(Owner::new("alice"));
+        let before = alices.create(keyed()).await.unwrap().commit().await.unwrap().id;
+        let token = alices.token(&keys(7), &before, HOUR).await.unwrap();
+        let one = uploads.for_token(&keys(7), token.as_str()).await.unwrap();
+        one.status(&before).await.unwrap();
+        let after = replace(&alices, &clock, &before).await;
+        let gone = |error: Error| {
+            // Where the next one has an id of its own, the store may know that this one has ended.
+            assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Expired), "{error:?}");
+        };
+        gone(one.status(&after).await.unwrap_err());
+        gone(one.append(&after, 0, AppendMode::AllOrNothing).await.unwrap_err());
+        gone(one.complete(&after, None).await.unwrap_err());
+        gone(one.cancel(&after).await.unwrap_err());
+        alices.status(&after).await.unwrap();
+    });
+}
+
+/// While the application looks at a request, the next upload may get the id.
+#[tokio::test]
+async fn a_check_by_token_does_not_come_to_an_upload_that_comes_later() {
+    let clock = Clock::new();
+    let uploads = memory().clock(clock.read()).build().unwrap();
+    let alices = uploads.for_owner(Owner::new("alice"));
+    let before = alices.create(keyed()).await.unwrap().commit().await.unwrap().id;
+    let token = alices.token(&keys(7), &before, HOUR).await.unwrap();
+    let one = uploads.for_token(&keys(7), token.as_str()).await.unwrap();
+    let check = async |_| {
+        // The lease is given back.
+        tokio::task::yield_now().await;
+        assert_eq!(replace(&alices, &clock, &before).await, before);
+        Ok::<_, Error>(())
+    };
+    let refused = one.acquire_if(&before, check).await.unwrap_err();
+    assert_eq!(*refused.kind(), ErrorKind::NotFound);
+    alices.status(&before).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_completion_by_token_ends_no_upload_that_comes_later() {
+    let clock = Clock::new();
+    let site = Site::new(memory().clock(clock.read()));
+    let whole = [FIRST, REST].concat();
+    let key = ("idempotency-key", "8e03978e-40d5-43e8-bc93-6894a57f9324");
+    let begin = || by("alice", with(key.0, key.1, chunk(None, 0, 8, &whole)));
+    let before = site.send(begin()).await.id();
+    let token = site.token("alice", &before).await;
+    // Its head is there, and the upload that it names comes later.
+    let (parts, body) = complete(&before, &md5(&whole)).into_parts();
+    let content = body.collect().await.unwrap().to_bytes();
+    let (more, body) = TestBody::live();
+    let mut probe = body.probe();
+    let asking = site.client.spawn(bearing(&token, Request::from_parts(parts, body)));
+    probe.waiting().await;
+
+    assert_eq!(site.send(by("alice", on_id(Method::DELETE, &before))).await.status, 204);
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(site.send(begin()).await.id(), before);
+    more.send(Piece::Data(content)).unwrap();
+    drop(more);
+    let reply = asking.await.unwrap();
+    assert_eq!(reply.status, 404, "{reply:?}");
+    assert!(site.handed.lock().unwrap().is_empty());
+    assert_eq!(site.offset(&before).await, 8);
 }
 
 #[test]

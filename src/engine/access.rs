@@ -37,8 +37,13 @@ pub(super) struct Access {
 pub(super) enum Scope {
     All,
     Of(Option<Owner>),
-    /// This upload, and the parts that it is joined from.
-    One(UploadId, Option<Owner>),
+    /// This upload, and the parts that it is joined from. With the time of its creation, it is not the
+    /// next upload that gets the id either.
+    One {
+        id: UploadId,
+        owner: Option<Owner>,
+        created: Option<SystemTime>,
+    },
 }
 
 impl Access {
@@ -150,7 +155,7 @@ impl Access {
         let now = self.engine.now();
         let owner = match &self.scope {
             Scope::All => None,
-            Scope::Of(owner) | Scope::One(_, owner) => owner.clone(),
+            Scope::Of(owner) | Scope::One { owner, .. } => owner.clone(),
         };
         let dialect = self.dialect.unwrap_or(Dialect::Chunked);
         let (expires, computed) =
@@ -279,8 +284,8 @@ impl Access {
     async fn owns_damaged(&self, id: &UploadId) -> bool {
         let owner = match &self.scope {
             Scope::All => return true,
-            Scope::One(only, _) if only != id => return false,
-            Scope::Of(owner) | Scope::One(_, owner) => owner,
+            Scope::One { id: only, .. } if only != id => return false,
+            Scope::Of(owner) | Scope::One { owner, .. } => owner,
         };
         let remains = self.engine.store.remains(id).await.unwrap_or_default();
         match &remains.record {
@@ -309,7 +314,8 @@ impl Scope {
     pub(super) fn contains(&self, upload: &Upload) -> bool {
         let is_part_of = |only| upload.progress.ties().needed_by.contains(only);
         match self {
-            Self::One(only, owner) if is_part_of(only) => *owner == upload.owner,
+            Self::One { id, owner, .. } if is_part_of(id) => *owner == upload.owner,
+            Self::One { created: Some(created), .. } if *created != upload.created => false,
             _ => self.owns(&upload.id, upload.owner.as_ref()),
         }
     }
@@ -319,14 +325,14 @@ impl Scope {
         match self {
             Self::All => true,
             Self::Of(owner) => owner.as_ref() == whose,
-            Self::One(only, owner) => only == id && owner.as_ref() == whose,
+            Self::One { id: only, owner, .. } => only == id && owner.as_ref() == whose,
         }
     }
 
     /// Fails if no upload may begin.
     pub(super) fn check_creates(&self) -> Result<(), ErrorKind> {
         match self {
-            Self::One(..) => Err(ErrorKind::NotFound),
+            Self::One { .. } => Err(ErrorKind::NotFound),
             Self::All | Self::Of(_) => Ok(()),
         }
     }

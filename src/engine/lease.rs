@@ -116,6 +116,10 @@ impl Access {
                 }
             };
             let fresh = self.lease_to(id, recall).await?;
+            // The id may be that of another upload by now.
+            if !self.contains(fresh.upload()) {
+                return Err(Error::from(ErrorKind::NotFound).into());
+            }
             // Its time may be up by now.
             let open = self.engine.check_open(fresh.upload()).is_ok();
             if open && length(fresh.upload()) == seen {

@@ -239,7 +239,8 @@ impl Uploads {
         if millis_of(upload.created) != created {
             return Err(ErrorKind::InvalidToken.into());
         }
-        Ok(self.for_owner(upload.owner).only(id))
+        let identity = upload.identity();
+        Ok(self.for_owner(upload.owner).only_this(identity))
     }
 }
 

@@ -23,6 +23,8 @@ use super::watch::Watch;
 use crate::checksum::Digest;
 use crate::id::UploadId;
 use crate::store::{Reader, Store};
+#[cfg(feature = "tokens")]
+use crate::upload::Identity;
 use crate::upload::{Dialect, KeptAnswer, Owner, Upload};
 
 /// Uploads in a store, for use with or without HTTP. A clone refers to the same uploads.
@@ -279,14 +281,22 @@ impl OwnerUploads {
     #[must_use]
     pub fn only(mut self, id: &UploadId) -> Self {
         let owner = self.owner().cloned();
-        self.access.scope = Scope::One(*id, owner);
+        self.access.scope = Scope::One { id: *id, owner, created: None };
+        self
+    }
+
+    /// Restricts the handle to an upload, so that the next one that gets the id is not found.
+    #[cfg(feature = "tokens")]
+    pub(super) fn only_this(mut self, upload: Identity) -> Self {
+        let (owner, created) = (self.owner().cloned(), Some(upload.created));
+        self.access.scope = Scope::One { id: upload.id, owner, created };
         self
     }
 
     /// Returns the owner whose uploads this handle sees; `None` for uploads without an owner.
     pub fn owner(&self) -> Option<&Owner> {
         match &self.access.scope {
-            Scope::Of(owner) | Scope::One(_, owner) => owner.as_ref(),
+            Scope::Of(owner) | Scope::One { owner, .. } => owner.as_ref(),
             Scope::All => None,
         }
     }
