@@ -13,8 +13,8 @@ use std::time::{Duration, SystemTime};
 use support::*;
 use tower_chunked_upload::store::{Commit, FsStore, MemoryStore, Store as _, Writer as _};
 use tower_chunked_upload::{
-    AppendMode, Completion, Digest, Error, ErrorKind, NewUpload, Owner, OwnerUploads, Status,
-    Upload, UploadId, Uploads, UploadsBuilder,
+    AppendMode, Completion, Digest, Error, ErrorKind, IdempotencyKey, NewUpload, Owner,
+    OwnerUploads, Status, Upload, UploadId, Uploads, UploadsBuilder,
 };
 
 /// Runs the test once in memory and once in a folder.
@@ -228,6 +228,32 @@ fn a_check_that_changes_the_upload_itself_comes_to_an_end() {
         assert_eq!(kind(uploads.acquire_if(&id, checked(true)).await), ErrorKind::Busy);
         assert!(checks.load(Ordering::SeqCst) < 100);
     });
+}
+
+/// What the check has seen is no longer there, and the next upload has its id.
+#[tokio::test]
+async fn the_next_upload_of_a_key_is_checked_itself() {
+    let clock = Clock::new();
+    let uploads = Uploads::builder(MemoryStore::new()).clock(clock.read()).build().unwrap();
+    let uploads = uploads.for_owner(None);
+    let create = async |name: &str| {
+        let key = IdempotencyKey::new("8e03978e-40d5-43e8-bc93-6894a57f9324").unwrap();
+        let new = NewUpload::new().filename(name).idempotency_key(key);
+        uploads.create(new).await.unwrap().commit().await.unwrap().id
+    };
+    let id = create("a").await;
+    let check = async |upload: Upload| {
+        // The upload is given back meanwhile.
+        tokio::task::yield_now().await;
+        if upload.raw_filename == "a" {
+            uploads.cancel(&id).await?;
+            clock.advance(Duration::from_millis(1));
+            assert_eq!(create("b").await, id);
+        }
+        Ok::<_, Error>(upload.raw_filename)
+    };
+    let (lease, seen) = uploads.acquire_if(&id, check).await.unwrap();
+    assert_eq!((&*lease.upload().raw_filename, &*seen), ("b", "b"));
 }
 
 #[test]

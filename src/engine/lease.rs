@@ -72,8 +72,9 @@ impl Access {
     /// An idle upload is leased first and checked under the lease. If another request holds the
     /// upload, its record is checked before the lease is requested, so that a request that is
     /// refused stops nobody. The upload is never held while a check is pending, since the check may
-    /// take long or may itself change the upload. If the upload has grown since the check, it is
-    /// checked again; the other parts of a record that a check can go by never change.
+    /// take long or may itself change the upload. If the upload has grown since the check, or another
+    /// one has its id, that is checked again; the other parts of a record that a check can go by never
+    /// change.
     ///
     /// Nobody is refused because of a record that is only remembered.
     pub(super) async fn acquire<T, E, F>(
@@ -91,7 +92,7 @@ impl Access {
         for _ in 0..MAX_ROUNDS {
             let (seen, passed) = match lease.take() {
                 Some(held) => {
-                    let (recalled, seen) = (held.recalled, length(held.upload()));
+                    let (recalled, seen) = (held.recalled, state(held.upload()));
                     let checking = check(held.upload().clone());
                     match self.check(held, checking).await {
                         (Ok(held), Ok(passed)) => return Ok((held, passed)),
@@ -112,7 +113,7 @@ impl Access {
                 }
                 None => {
                     let upload = self.find_open(id).await?;
-                    (length(&upload), check(upload).await?)
+                    (state(&upload), check(upload).await?)
                 }
             };
             let fresh = self.lease_to(id, recall).await?;
@@ -122,7 +123,7 @@ impl Access {
             }
             // Its time may be up by now.
             let open = self.engine.check_open(fresh.upload()).is_ok();
-            if open && length(fresh.upload()) == seen {
+            if open && state(fresh.upload()) == seen {
                 return Ok((fresh, passed));
             }
             lease = Some(fresh);
@@ -196,9 +197,9 @@ impl Access {
     }
 }
 
-/// The part of a record by which a check can tell that the upload has changed.
-fn length(upload: &Upload) -> (u64, Option<u64>) {
-    (upload.offset(), upload.total())
+/// The part of a record by which a check can tell that the upload has changed, or is another one.
+fn state(upload: &Upload) -> (SystemTime, u64, Option<u64>) {
+    (upload.created, upload.offset(), upload.total())
 }
 
 impl Lease {

@@ -426,8 +426,9 @@ macro_rules! handle {
             /// Acquires an upload whose record passes a check, and also returns the result of the
             /// check.
             ///
-            /// The lease starts where the check saw the upload: if the upload has grown in between, it
-            /// is checked again. A request that is refused does not stop the current holder of the
+            /// The lease starts where the check saw the upload: if the upload has grown in between, or
+            /// an [idempotency key](crate::IdempotencyKey) has given its id to the next one, that is
+            /// checked again. A request that is refused does not stop the current holder of the
             /// upload. The upload is not held while a check is pending.
             ///
             /// An upload that lacks bytes may be checked as this process has seen it last. If another
