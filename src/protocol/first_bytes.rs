@@ -1,13 +1,14 @@
 //! The first bytes of a file, which the application sees before more is taken.
 
+use std::future::ready;
+
 use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 
 use super::exchange::{Exchange, Problem};
 use crate::engine::{Append, Error, ErrorKind, OwnerUploads};
-use crate::id::UploadId;
 use crate::policy::{Context, FirstBytes, Refusal};
-use crate::upload::Upload;
+use crate::upload::{Identity, Upload};
 
 /// What is known of the first bytes of a file in a request, until the application has seen them.
 ///
@@ -202,8 +203,9 @@ impl<'a> Beginning<'a> {
             && is_final(refusal)
         {
             // It is removed when this request has given it back.
-            let (uploads, id, wanted) = (self.uploads.clone(), upload.id, self.wanted as u64);
-            drop(self.exchange.rejected.set(Rejected { uploads, id, wanted }));
+            let (uploads, wanted) = (self.uploads.clone(), self.wanted as u64);
+            let upload = upload.identity();
+            drop(self.exchange.rejected.set(Rejected { uploads, upload, wanted }));
         }
         answer?;
         self.wanted = 0;
@@ -215,7 +217,7 @@ impl<'a> Beginning<'a> {
 #[derive(Debug)]
 pub(super) struct Rejected {
     uploads: OwnerUploads,
-    id: UploadId,
+    upload: Identity,
     wanted: u64,
 }
 
@@ -223,14 +225,26 @@ impl Rejected {
     /// Removes the upload, unless the application has accepted what another request has brought
     /// meanwhile.
     pub(super) async fn remove(&self) -> Result<(), Error> {
-        let check = async |upload: Upload| match upload.offset() < self.wanted && !is_whole(&upload)
-        {
+        let is_unseen = |upload: &Upload| upload.offset() < self.wanted && !is_whole(upload);
+        cancel_if(&self.uploads, self.upload, is_unseen).await
+    }
+}
+
+/// Removes an incomplete upload if its record is one to remove, but not the next one that has its
+/// id.
+pub(crate) async fn cancel_if(
+    uploads: &OwnerUploads,
+    upload: Identity,
+    is_wrong: impl Fn(&Upload) -> bool + Send + Sync,
+) -> Result<(), Error> {
+    let check = |now: Upload| {
+        ready(match now.identity() == upload && is_wrong(&now) {
             true => Ok(()),
             false => Err(Error::from(ErrorKind::Superseded)),
-        };
-        let (lease, ()) = self.uploads.acquire_if(&self.id, check).await?;
-        lease.cancel().await.map(drop)
-    }
+        })
+    };
+    let (lease, ()) = uploads.acquire_if(&upload.id, check).await?;
+    lease.cancel().await.map(drop)
 }
 
 /// Whether the upload has all bytes that were announced, so that the application has accepted it.
@@ -245,9 +259,13 @@ fn is_final(refusal: &Refusal) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
     use crate::store::MemoryStore;
-    use crate::{NewUpload, Uploads};
+    use crate::{IdempotencyKey, NewUpload, Uploads};
 
     #[tokio::test]
     async fn what_was_accepted_meanwhile_is_not_removed() {
@@ -263,15 +281,40 @@ mod tests {
         ] {
             let mut append = uploads.create(NewUpload::new().total(total)).await.unwrap();
             append.write(bytes).await.unwrap();
-            let id = append.commit().await.unwrap().id;
-            let rejected = Rejected { uploads: uploads.clone(), id, wanted: 8 };
+            let upload = append.commit().await.unwrap().identity();
+            let rejected = Rejected { uploads: uploads.clone(), upload, wanted: 8 };
             assert_eq!(rejected.remove().await.is_ok(), removed, "{bytes:?} of {total:?}");
-            assert_eq!(uploads.status(&id).await.is_err(), removed, "{bytes:?} of {total:?}");
+            assert_eq!(
+                uploads.status(&upload.id).await.is_err(),
+                removed,
+                "{bytes:?} of {total:?}"
+            );
         }
         let complete = uploads.create(NewUpload::new().total(0)).await.unwrap();
-        let id = complete.commit().await.unwrap().id;
-        uploads.complete(&id, []).await.unwrap().finish().await.unwrap();
-        Rejected { uploads: uploads.clone(), id, wanted: 8 }.remove().await.unwrap_err();
-        uploads.status(&id).await.unwrap();
+        let upload = complete.commit().await.unwrap().identity();
+        uploads.complete(&upload.id, []).await.unwrap().finish().await.unwrap();
+        Rejected { uploads: uploads.clone(), upload, wanted: 8 }.remove().await.unwrap_err();
+        uploads.status(&upload.id).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_next_upload_of_the_key_is_not_removed() {
+        let time = Arc::new(AtomicU64::new(1));
+        let now = Arc::clone(&time);
+        let clock = move || UNIX_EPOCH + Duration::from_millis(now.load(Ordering::Relaxed));
+        let uploads = Uploads::builder(MemoryStore::new()).clock(clock).build().unwrap();
+        let uploads = uploads.for_owner(None);
+        let create = async || {
+            let key = IdempotencyKey::new("8e03978e-40d5-43e8-bc93-6894a57f9324").unwrap();
+            let new = NewUpload::new().idempotency_key(key);
+            uploads.create(new).await.unwrap().commit().await.unwrap().identity()
+        };
+        let upload = create().await;
+        uploads.cancel(&upload.id).await.unwrap();
+        time.store(2, Ordering::Relaxed);
+        let next = create().await;
+        assert_eq!(next.id, upload.id);
+        Rejected { uploads: uploads.clone(), upload, wanted: 8 }.remove().await.unwrap_err();
+        uploads.status(&next.id).await.unwrap();
     }
 }

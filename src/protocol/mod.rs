@@ -25,7 +25,7 @@ pub(crate) use self::caller::Caller;
 pub(crate) use self::exchange::{
     Dialect, ERROR_CODE, Exchange, Problem, Reply, Settings, refuse, serve,
 };
-pub(crate) use self::first_bytes::Beginning;
+pub(crate) use self::first_bytes::{Beginning, cancel_if};
 pub(crate) use self::hand_over::{
     Discards, Finish, Finished, Framing, Outcome, Pending, Replay, Taken, Unreadable, Verdict,
 };

@@ -10,6 +10,7 @@ mod tus_client;
 
 mod digests;
 mod interim;
+mod late;
 mod limits;
 mod offsets;
 mod once;

@@ -1,5 +1,7 @@
 //! Appending bytes, and what follows the last one.
 
+use std::sync::OnceLock;
+
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, StatusCode};
 
@@ -22,8 +24,9 @@ use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::headers::{essence, single};
 use crate::protocol::{
     Beginning, Discards, Exchange, Finish, Framing, Incoming, Payload, Problem, Replay, Reply,
+    cancel_if,
 };
-use crate::upload::Upload;
+use crate::upload::{Identity, Upload};
 
 pub(super) async fn append<B: Payload>(
     resumable: &Resumable,
@@ -37,7 +40,10 @@ pub(super) async fn append<B: Payload>(
     let request = Request::read(resumable, exchange, context, body.exact_size())?;
     let problem = match request.append(&uploads, &id, body).await {
         Ok(reply) => return Ok(reply),
-        Err(problem) => invalidate(&uploads, &id, problem).await,
+        Err(problem) => match request.judged.get().copied() {
+            Some(upload) => invalidate(&uploads, upload, problem).await,
+            None => problem,
+        },
     };
     let Ok(upload) = uploads.status(&id).await else { return Err(problem) };
     exchange.stands(&upload);
@@ -53,10 +59,14 @@ pub(super) async fn append<B: Payload>(
 }
 
 /// Removes an upload of which more bytes came than were announced, since nobody knows which are the
-/// right ones.
-pub(super) async fn invalidate(uploads: &OwnerUploads, id: &UploadId, problem: Problem) -> Problem {
+/// right ones; but not one that the application has taken in the meantime.
+pub(super) async fn invalidate(
+    uploads: &OwnerUploads,
+    upload: Identity,
+    problem: Problem,
+) -> Problem {
     if is_too_long(&problem) {
-        drop(uploads.remove(id).await);
+        drop(cancel_if(uploads, upload, |_| true).await);
     }
     problem
 }
@@ -73,6 +83,8 @@ struct Request<'a> {
     at: u64,
     length: Option<u64>,
     content: Content,
+    /// The upload that the request was compared with.
+    judged: OnceLock<Identity>,
 }
 
 impl<'a> Request<'a> {
@@ -91,7 +103,8 @@ impl<'a> Request<'a> {
             complete.ok_or_else(|| bad(code::MISSING_HEADER, "Upload-Complete is required"))?;
         let length = integer(headers, &UPLOAD_LENGTH);
         let content = Content::read(headers, complete, size)?;
-        Ok(Self { resumable, exchange, context, at, length, content })
+        let judged = OnceLock::new();
+        Ok(Self { resumable, exchange, context, at, length, content, judged })
     }
 
     /// What the length of the whole is after this request.
@@ -152,6 +165,7 @@ impl<'a> Request<'a> {
     /// Refuses bytes that do not fit their upload or that the application does not accept. Returns
     /// the limit of the whole size.
     async fn check_upload(&self, upload: Upload) -> Result<Option<u64>, Problem> {
+        self.judged.get_or_init(|| upload.identity());
         let offset = shown_offset(&upload);
         if self.at != offset {
             return Err(ErrorKind::OffsetMismatch { offset }.into());

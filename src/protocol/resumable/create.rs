@@ -74,7 +74,8 @@ impl Creation<'_> {
             Begun::New(append) => *append,
             Begun::Before(upload) => return self.repeat(&described, &upload, &content, body).await,
         };
-        let id = append.upload().id;
+        let upload = append.upload().identity();
+        let id = upload.id;
         exchange.seen.names(&id);
         let interim = Interim::of(exchange.parts, 0);
         let announced = interim.is_some();
@@ -84,7 +85,7 @@ impl Creation<'_> {
             Ok(lease) => lease,
             // The same request, sent again, may use it by now.
             Err(problem) if has_key => return Err(problem),
-            Err(problem) => return Err(invalidate(&self.uploads, &id, problem).await),
+            Err(problem) => return Err(invalidate(&self.uploads, upload, problem).await),
         };
         exchange.stands(lease.upload());
         if described.complete {
