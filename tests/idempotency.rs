@@ -755,6 +755,99 @@ fn a_key_of_the_application_does_the_same_without_http() {
     });
 }
 
+/// While a creation is compared with the upload that is there, another one may get the id.
+#[test]
+fn no_creation_goes_on_with_the_next_upload_of_its_key() {
+    for asks in [false, true] {
+        run(async {
+            let (clock, store) = (Clock::new(), Double::default());
+            let builder = Uploads::builder(store.clone()).clock(clock.read());
+            let uploads = builder.build().unwrap().for_owner(None);
+            let new = |name| {
+                let key = IdempotencyKey::new(OTHER_KEY).unwrap();
+                NewUpload::new().filename(name).idempotency_key(key)
+            };
+            let create = async |name| {
+                let mut append = uploads.create(new(name)).await.unwrap();
+                append.write(&b"012"[..]).await.unwrap();
+                append.commit().await.unwrap().id
+            };
+            let before = create("a").await;
+            let loaded = store.hold(Call::Loaded);
+            let (asking, again) = (uploads.clone(), new("a"));
+            let asking = tokio::spawn(async move {
+                match asks {
+                    true => asking.created_before(&again).await.map(drop),
+                    false => asking.create(again).await.map(drop),
+                }
+            });
+            loaded.arrived().await;
+            // Others are not held.
+            store.hold(Call::Probe);
+            uploads.cancel(&before).await.unwrap();
+            clock.advance(Duration::from_millis(1));
+            assert_eq!(create("b").await, before);
+            loaded.open();
+            let refused = asking.await.unwrap().unwrap_err();
+            assert_eq!(*refused.kind(), ErrorKind::KeyReused, "{asks}");
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_chunk_that_is_repeated_goes_on_with_no_other_upload() {
+    let (clock, store) = (Clock::new(), Double::default());
+    let uploads = Uploads::builder(store.clone()).clock(clock.read()).build().unwrap();
+    let client = Client::new(layer(uploads));
+    let data = noise(10);
+    let before = client.send(named("a", 10, &data[..4])).await.id();
+    let opened = store.hold(Call::Open);
+    let repeating = client.spawn(named("a", 10, &data[..8]));
+    opened.arrived().await;
+    store.hold(Call::Probe);
+    assert_eq!(client.cancel(&before).await.status, 204);
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(client.send(named("b", 10, b"abcd")).await.id(), before);
+    opened.open();
+    assert_eq!(repeating.await.unwrap().refused(409), REUSED);
+    assert_eq!(client.offset(&before).await, 4);
+}
+
+/// Passing over the bytes that a repeated creation brings takes a while.
+#[tokio::test]
+async fn a_creation_that_is_repeated_tells_of_no_other_upload() {
+    let tus = |name: &str, body| {
+        let name = if name == "a" { "filename YQ==" } else { "filename Yg==" };
+        let bytes = ("content-type", tus_client::BYTES);
+        created(&[LENGTH, bytes, ("upload-metadata", name)], body)
+    };
+    let draft = |name: &str, body| {
+        let name = if name == "a" { "filename=\"a\"" } else { "filename=\"b\"" };
+        with(keyed(begun(body)), "content-disposition", &format!("attachment; {name}"))
+    };
+    let protocols: [&dyn Fn(&str, TestBody) -> Request<TestBody>; 2] = [&tus, &draft];
+    for create in protocols {
+        let clock = Clock::new();
+        let uploads = tus_client::memory().clock(clock.read()).build().unwrap();
+        let client = Client::new(layer(uploads.clone()));
+        let before = client.send(create("a", TestBody::of("0123"))).await;
+        assert_eq!(before.status, 201, "{before:?}");
+        let (more, body) = TestBody::live();
+        let mut probe = body.probe();
+        let repeating = client.spawn(create("a", body));
+        probe.waiting().await;
+        let [id] = all_ids(&uploads).await[..] else { panic!("there is one") };
+        uploads.for_operator().cancel(&id).await.unwrap();
+        clock.advance(Duration::from_millis(1));
+        let next = client.send(create("b", TestBody::of("01"))).await;
+        assert_eq!(next.header("location"), before.header("location"));
+        drop(more);
+        let reply = repeating.await.unwrap();
+        assert_eq!(reply.status, 409, "{reply:?}");
+        assert_eq!(reply.header("location"), None);
+    }
+}
+
 /// No offset tells a client that the application has not taken a file without bytes, so it must not
 /// be told that it has succeeded.
 #[test]

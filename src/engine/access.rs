@@ -75,7 +75,8 @@ impl Access {
                 let before;
                 (upload, before) = self.look_up(&new, upload).await?;
                 if let Some(before) = before {
-                    let check = |_| ready(Ok::<_, Error>(()));
+                    // Until it is held, the next upload may get its id.
+                    let check = |now: Upload| ready(new.check_describes(&upload, &now));
                     let (lease, ()) = self.acquire(&before.id, Recall::Never, check).await?;
                     let mut append = lease.append(AppendMode::AllOrNothing);
                     append.set_limit(limit);
@@ -118,10 +119,11 @@ impl Access {
         if !new.has_key() {
             return Ok(None);
         }
-        match self.look_up(new, self.new_record(new.clone())).await?.1 {
-            Some(before) => self.status(&before.id).await.map(Some),
-            None => Ok(None),
-        }
+        let (record, before) = self.look_up(new, self.new_record(new.clone())).await?;
+        let Some(before) = before else { return Ok(None) };
+        let now = self.status(&before.id).await?;
+        new.check_describes(&record, &now)?;
+        Ok(Some(now))
     }
 
     /// Returns the upload that was created with the key of this one before; and the record with
@@ -139,10 +141,11 @@ impl Access {
                 Ok(found) if self.engine.is_expired(&found).await? => {
                     sweep::remove(&self.engine, &self.scope, &record.id).await?;
                 }
-                Ok(found) if !self.contains(&found) || !new.describes(&record, &found) => {
-                    return Err(ErrorKind::KeyReused.into());
+                Ok(found) if !self.contains(&found) => return Err(ErrorKind::KeyReused.into()),
+                Ok(found) => {
+                    new.check_describes(&record, &found)?;
+                    return Ok((record, Some(found)));
                 }
-                Ok(found) => return Ok((record, Some(found))),
                 Err(StoreError::NotFound) => return Ok((record, None)),
                 Err(StoreError::Removed { at, .. }) => record.id = successor(&record.id, at),
                 Err(error) => return Err(self.load_error(&record.id, error).await),

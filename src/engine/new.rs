@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::error::{Error, ErrorKind};
 use crate::checksum::{DigestAlgorithm, Running};
 use crate::id::UploadId;
 use crate::idempotency::IdempotencyKey;
@@ -200,8 +201,15 @@ impl NewUpload {
         self.key.is_some()
     }
 
-    /// Whether an upload is the one that this describes, of which this is the record.
-    pub(super) fn describes(&self, record: &Upload, upload: &Upload) -> bool {
+    /// Fails if an upload is not the one that this describes, of which this is the record.
+    pub(super) fn check_describes(&self, record: &Upload, upload: &Upload) -> Result<(), Error> {
+        match self.describes(record, upload) {
+            true => Ok(()),
+            false => Err(ErrorKind::KeyReused.into()),
+        }
+    }
+
+    fn describes(&self, record: &Upload, upload: &Upload) -> bool {
         let parts = |upload: &Upload| upload.parts().iter().map(|part| part.id).collect::<Vec<_>>();
         let is_part = |upload: &Upload| upload.kind == Kind::Part;
         record.creation == upload.creation

@@ -28,6 +28,16 @@ pub(crate) enum Begun {
     Before(Box<Upload>),
 }
 
+/// Ends what still brings bytes to an upload that was created before, and returns where it stands.
+/// Passing over a body takes a while, in which the key may have given the id to the next upload.
+pub(crate) async fn end_repeated(uploads: &OwnerUploads, before: &Upload) -> Result<Upload, Error> {
+    let now = uploads.end_append(&before.id).await?;
+    match now.identity() == before.identity() {
+        true => Ok(now),
+        false => Err(ErrorKind::KeyReused.into()),
+    }
+}
+
 /// Creates an upload that was not [there](OwnerUploads::created_before) a moment ago.
 pub(crate) async fn begin(uploads: &OwnerUploads, new: NewUpload) -> Result<Begun, Error> {
     match uploads.create(new.clone()).await {

@@ -29,5 +29,5 @@ pub(crate) use self::first_bytes::{Beginning, cancel_if};
 pub(crate) use self::hand_over::{
     Discards, Finish, Finished, Framing, Outcome, Pending, Replay, Taken, Unreadable, Verdict,
 };
-pub(crate) use self::idempotency::{Begun, IDEMPOTENCY_KEY, begin, idempotency_key};
+pub(crate) use self::idempotency::{Begun, IDEMPOTENCY_KEY, begin, end_repeated, idempotency_key};
 pub(crate) use self::kept::{Given, MAX_BODY};

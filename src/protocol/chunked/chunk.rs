@@ -21,7 +21,7 @@ use crate::protocol::disposition::Disposition;
 use crate::protocol::{
     Beginning, Begun, Exchange, Incoming, Payload, Problem, begin, headers, idempotency_key,
 };
-use crate::upload::Upload;
+use crate::upload::{Identity, Upload};
 
 pub(super) async fn receive<B: Payload>(
     chunked: &Chunked,
@@ -94,6 +94,15 @@ impl<'a> Authorized<'a> {
 struct File {
     name: String,
     content_type: Option<String>,
+}
+
+/// The upload that a chunk goes on with.
+#[derive(Clone, Copy)]
+enum Expected {
+    /// It has so many bytes.
+    At(u64),
+    /// It is the one that was there before, however many it has by now.
+    Same(Identity),
 }
 
 enum BodyKind {
@@ -199,6 +208,10 @@ impl<'a> Request<'a> {
         }
     }
 
+    fn expected(&self) -> Expected {
+        Expected::At(self.start())
+    }
+
     /// Refuses a file whose range announces more bytes than the limit.
     fn check_total(&self, limit: Option<u64>) -> Result<(), Problem> {
         match (&self.range, limit) {
@@ -246,7 +259,7 @@ impl<'a> Request<'a> {
         }
         let target = match (id, self.start()) {
             (Some(id), _) => {
-                let append = self.resume(id, &file, fields, size, Some(self.start())).await?;
+                let append = self.resume(id, &file, fields, size, self.expected()).await?;
                 Target::Resumed(Box::new(append))
             }
             // A new upload, unless an id follows the file.
@@ -318,7 +331,8 @@ impl<'a> Request<'a> {
         if !lacks || end.is_some_and(|end| end <= upload.offset()) {
             return Ok(Target::There(Box::new(upload)));
         }
-        let append = self.resume(upload.id.as_str(), file, fields, size, None).await?;
+        let same = Expected::Same(upload.identity());
+        let append = self.resume(upload.id.as_str(), file, fields, size, same).await?;
         let there = append.position();
         Ok(Target::Repeated { append: Box::new(append), there })
     }
@@ -330,11 +344,11 @@ impl<'a> Request<'a> {
         file: &File,
         fields: &[(String, String)],
         size: Option<u64>,
-        at: Option<u64>,
+        expected: Expected,
     ) -> Result<Append, Problem> {
         let id: UploadId = id.parse().map_err(|_| ErrorKind::NotFound)?;
         self.exchange.seen.names(&id);
-        let check = |upload| self.check_resumed(upload, file, fields, size, at);
+        let check = |upload| self.check_resumed(upload, file, fields, size, expected);
         let (lease, limit) = self.by().uploads.acquire_if(&id, check).await?;
         let mut append = lease.append(AppendMode::AllOrNothing);
         append.set_limit(limit);
@@ -352,10 +366,16 @@ impl<'a> Request<'a> {
         file: &File,
         fields: &[(String, String)],
         size: Option<u64>,
-        at: Option<u64>,
+        expected: Expected,
     ) -> Result<Option<u64>, Problem> {
-        if at.is_some_and(|at| upload.offset() != at) {
-            return Err(ErrorKind::OffsetMismatch { offset: upload.offset() }.into());
+        match expected {
+            Expected::At(at) if at != upload.offset() => {
+                return Err(ErrorKind::OffsetMismatch { offset: upload.offset() }.into());
+            }
+            Expected::Same(before) if before != upload.identity() => {
+                return Err(ErrorKind::KeyReused.into());
+            }
+            Expected::At(_) | Expected::Same(_) => {}
         }
         if let (Some(range), Some(total)) = (&self.range, upload.total())
             && range.total != total
@@ -388,7 +408,7 @@ impl<'a> Request<'a> {
             (Target::Begun(mut staged), Some(id)) => {
                 first.release(&mut staged).await?;
                 self.decide(Some(id)).await?;
-                let resumed = self.resume(id, &file, &fields, Some(size), Some(self.start()));
+                let resumed = self.resume(id, &file, &fields, Some(size), self.expected());
                 let mut append = Box::new(resumed.await?);
                 let by = self.by();
                 first.belongs_to(append.upload(), &by.uploads, by.context).await?;

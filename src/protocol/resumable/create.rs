@@ -20,7 +20,8 @@ use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::disposition::Disposition;
 use crate::protocol::headers::announces_trailer;
 use crate::protocol::{
-    Beginning, Begun, Discards, Exchange, Incoming, Payload, Problem, Reply, begin, idempotency_key,
+    Beginning, Begun, Discards, Exchange, Incoming, Payload, Problem, Reply, begin, end_repeated,
+    idempotency_key,
 };
 use crate::upload::{Status, Upload};
 
@@ -122,7 +123,7 @@ impl Creation<'_> {
         self.exchange.seen.names(&upload.id);
         let most = described.total().or(self.limit).unwrap_or(u64::MAX);
         body.skip(most).await?.ok_or(ErrorKind::TooLong { total: most })?;
-        let upload = self.uploads.end_append(&upload.id).await?;
+        let upload = end_repeated(&self.uploads, upload).await?;
         self.exchange.stands(&upload);
         let is_complete = upload.status() == Status::Complete;
         if described.complete && upload.total() == Some(0) && !is_complete {

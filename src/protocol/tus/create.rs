@@ -16,7 +16,8 @@ use crate::code;
 use crate::engine::{ErrorKind, NewUpload, OwnerUploads};
 use crate::policy::{Action, Candidate, Context, Refusal};
 use crate::protocol::{
-    Beginning, Begun, Exchange, Incoming, Payload, Problem, Reply, begin, idempotency_key,
+    Beginning, Begun, Exchange, Incoming, Payload, Problem, Reply, begin, end_repeated,
+    idempotency_key,
 };
 use crate::upload::{Kind, Status, Upload};
 
@@ -105,7 +106,7 @@ async fn repeat<B: Payload>(
     exchange.seen.names(&upload.id);
     let most = upload.total().or(limit).unwrap_or(u64::MAX);
     let size = body.skip(most).await?.ok_or(ErrorKind::TooLong { total: most })?;
-    let upload = uploads.end_append(&upload.id).await?;
+    let upload = end_repeated(uploads, upload).await?;
     exchange.stands(&upload);
     if let Some(kept) = exchange.settings.kept(&upload).filter(creates) {
         return Ok(Reply::Answer(kept));
