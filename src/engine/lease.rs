@@ -72,9 +72,9 @@ impl Access {
     /// An idle upload is leased first and checked under the lease. If another request holds the
     /// upload, its record is checked before the lease is requested, so that a request that is
     /// refused stops nobody. The upload is never held while a check is pending, since the check may
-    /// take long or may itself change the upload. If the upload has grown since the check, or another
-    /// one has its id, that is checked again; the other parts of a record that a check can go by never
-    /// change.
+    /// take long or may itself change the upload. If the upload has grown since the check, or the
+    /// client was told of its last byte, it is checked again, and so is another upload that has got
+    /// its id; the other parts of a record that a check can go by never change.
     ///
     /// Nobody is refused because of a record that is only remembered.
     pub(super) async fn acquire<T, E, F>(
@@ -198,8 +198,10 @@ impl Access {
 }
 
 /// The part of a record by which a check can tell that the upload has changed, or is another one.
-fn state(upload: &Upload) -> (SystemTime, u64, Option<u64>) {
-    (upload.created, upload.offset(), upload.total())
+fn state(upload: &Upload) -> (SystemTime, u64, Option<u64>, bool) {
+    // A client may have been told meanwhile that all bytes have arrived.
+    let told = upload.progress.end_acknowledged;
+    (upload.created, upload.offset(), upload.total(), told)
 }
 
 impl Lease {

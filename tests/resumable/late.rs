@@ -70,3 +70,27 @@ async fn a_late_verdict_removes_no_upload_that_comes_later() {
     assert_eq!(late.await.unwrap().status, 400);
     assert_eq!(app.stands_at(&path).await, ("4".to_owned(), "?0".to_owned()));
 }
+
+/// Another request was told meanwhile that all bytes are there.
+#[test]
+fn a_late_last_byte_takes_no_offset_back() {
+    on_all_stores(|uploads| async move {
+        let (app, policy) = thoughtful(uploads);
+        let path = app.begin(&[("upload-length", "8")], "sand").await;
+        app.says.store(500, Ordering::Relaxed);
+        let failed = app.send(patch(&path, 4, LAST, TestBody::of("foam"))).await;
+        assert_eq!(failed.status, 500, "{failed:?}");
+        assert_eq!(app.stands_at(&path).await.0, "7");
+        let (arrived, open) = policy.hold();
+        let late = app.client.spawn(patch(&path, 7, LAST, TestBody::of("m")));
+        arrived.await.unwrap();
+        let told = app.send(patch(&path, 7, MORE, TestBody::of("m"))).await;
+        assert_eq!((told.status.as_u16(), told.header("upload-offset")), (204, Some("8")));
+        open.send(()).unwrap();
+        let late = late.await.unwrap();
+        refused(&late, 409, Some("mismatching-upload-offset"));
+        assert_eq!(late.header("upload-offset"), Some("8"));
+        assert_eq!(app.stands_at(&path).await, ("8".to_owned(), "?0".to_owned()));
+        assert_eq!(app.got().len(), 1);
+    });
+}
