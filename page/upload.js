@@ -366,8 +366,8 @@ export class Upload {
   /** Removes the upload from this page only: nothing is lost. */
   async hide() {
     if (this.state === "done") memory.hide(this.id);
-    const isUncancelled = ["elsewhere", "completing"].includes(this.state);
-    if (isUncancelled) memory.leave(this.id, await isHeldElsewhere(this.id));
+    const isLeft = ["elsewhere", "completing"].includes(this.state);
+    if (isLeft) memory.leave(this.id, await isHeldElsewhere(this.id));
     this.remove();
   }
 
