@@ -9,10 +9,14 @@ mod conn;
 mod data;
 mod expect;
 mod form;
+#[path = "../support/ports.rs"]
+mod ports;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
+#[cfg(unix)]
+use std::{net::TcpStream, process::Command};
 
 use args::Args;
 use case::{Chunk, Complete, Request};
@@ -195,6 +199,25 @@ fn unknown_keys_are_refused() {
     assert!(from_value::<case::Step>(json!({"chunk": {"dta": "text:x"}})).is_err());
     assert!(from_value::<case::Step>(json!({"chunk": {"send": {"spilt": 1}}})).is_err());
     assert!(from_value::<case::Step>(json!({"chnuk": {}})).is_err());
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_listens_at_a_free_port_while_programs_are_started() {
+    let start = || {
+        for _ in 0..3000 {
+            let port = ports::free_ports(1);
+            let mut program = Command::new("true").spawn().unwrap();
+            let heard = TcpStream::connect(("127.0.0.1", port));
+            program.wait().unwrap();
+            assert!(heard.is_err(), "{heard:?}");
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(start);
+        }
+    });
 }
 
 /// A server that reads until there is a blank line, and then says this once.
