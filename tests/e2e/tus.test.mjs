@@ -736,7 +736,9 @@ class Visit {
       const [, name] = new URL(route.request().url()).pathname.split("/uppy/");
       if (name) return route.fulfill({ path: path.join(HERE, "node_modules/uppy/dist", name) });
       const html = await readFile(path.join(ROOT, "examples/uppy.html"), "utf8");
-      const body = html.replaceAll(RELEASE, "/uppy/");
+      // A browser asks for the icon of a page that names none, whenever it likes.
+      const icon = "<head><link rel=icon href=data:,>";
+      const body = html.replaceAll(RELEASE, "/uppy/").replace("<head>", icon);
       return route.fulfill({ contentType: "text/html", body });
     };
     await page.route("**/uppy/**", serve);
