@@ -8,6 +8,7 @@ import { mkdtemp, readFile, readdir, rm, truncate } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import {
@@ -166,7 +167,9 @@ describe("jQuery-File-Upload", { timeout: 300_000 }, () => {
       line.mend();
       await visit.says(file, "Saved");
       const headers = visit.chunks.map((request) => request.headers());
-      assert.deepEqual(headers.map((each) => each["content-range"]), [undefined, undefined]);
+      // If the line is mended late, one more is cut off.
+      assert.ok(headers.length >= 2);
+      assert.ok(headers.every((each) => each["content-range"] === undefined));
       assert.equal(headers[0]["content-type"].startsWith("multipart/form-data"), multipart);
       assert.deepEqual(await visit.remembered(), []);
       await savedAre(file);
@@ -454,14 +457,14 @@ describe("jQuery-File-Upload", { timeout: 300_000 }, () => {
   });
 
   test("an expired upload is told, and can be begun anew", async () => {
-    await server.restart("SIGKILL", { EXPIRES_AFTER: "1" });
+    await server.restart("SIGKILL", { EXPIRES_AFTER: "5" });
     const file = await randomFile(folder, "late.bin", 4 * MIB);
     await visit.go({ maxChunkSize: MIB });
     const blocked = line.blockedAfter(1.5 * MIB);
     await visit.choose(file);
     await blocked;
     const [id] = await visit.remembered();
-    while ((await server.status(id)).status !== 410);
+    while ((await server.status(id)).status !== 410) await sleep(50);
     line.unblock();
     await visit.says(file, "Upload has expired");
     assert.deepEqual(await server.saved(), []);
