@@ -606,13 +606,23 @@ pub(crate) fn folder() -> (tempfile::TempDir, FsStore) {
     (folder, store)
 }
 
+/// What goes while it looks is passed over.
 pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
+    while let Some(at) = folders.pop() {
+        let entries = match std::fs::read_dir(&at) {
+            Err(error) if gone(&error) && at != folder => continue,
+            entries => entries.unwrap(),
+        };
+        for entry in entries {
             let path = entry.unwrap().path();
-            if path.symlink_metadata().unwrap().is_dir() {
+            let is_folder = match path.symlink_metadata() {
+                Err(error) if gone(&error) => continue,
+                found => found.unwrap().is_dir(),
+            };
+            if is_folder {
                 folders.push(path);
             } else if !(cfg!(windows) && path.ends_with(".records/process.lock")) {
                 files.push(path);
