@@ -71,6 +71,10 @@ impl Server {
         let mut stop = pin!(stop);
         loop {
             let stream = tokio::select! {
+                // The handler of a signal is there once this has been polled, which must be before
+                // the first connection.
+                biased;
+                () = &mut stop => return connections,
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => stream,
                     Err(error) => {
@@ -80,7 +84,6 @@ impl Server {
                         continue;
                     }
                 },
-                () = &mut stop => return connections,
             };
             // This fails only if the client has already left.
             drop(stream.set_nodelay(true));
