@@ -20,12 +20,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use server::{
     Answer, Chunk, Cut, DEADLINE, Plan, Random, SETTINGS, Shape, Violation, World, ask,
-    complete_request, connect, exchange, has_extension, is_long, read_answer, seed, status,
-    status_request, until, until_or, upload_id,
+    ask_until_free, complete_request, confirmed, connect, exchange, has_extension, is_long,
+    read_answer, seed, status, status_request, until, until_or, upload_id,
 };
 
 /// Eight clients upload while the server is killed again and again, now and then before it
@@ -88,9 +88,10 @@ fn what_was_acknowledged_survives_kills_at_random_moments() {
         {
             findings.add(&upload.plan, violation);
         }
+        let Left { id, plan, acknowledged, cuts, .. } = upload;
         if !upload.complete
             && let Err(violation) =
-                world.finish(server.addr, &upload.id, &upload.plan, upload.acknowledged)
+                world.finish_after_kill(server.addr, id, plan, *acknowledged, cuts)
         {
             findings.unusable(&upload.plan, violation);
         }
@@ -153,7 +154,7 @@ fn a_kill_at_any_moment_of_a_chunk_leaves_the_upload_before_it_or_behind_it() {
             Moment::Answered => &[end],
         };
         assert!(due.contains(&offset), "{moment:?} {shape:?}: {standing}");
-        world.finish(server.addr, &id, &plan, offset).unwrap();
+        world.finish_after_kill(server.addr, &id, &plan, offset, due).unwrap();
         let stand = if offset == first { "before" } else { "behind" };
         *found.entry(format!("{moment:?} {stand}")).or_insert(0) += 1;
     }
@@ -306,8 +307,10 @@ fn kills_at_random_moments_of_a_completion_lose_no_file() {
         let standing = server.standing(&id);
         let moved = world.final_of(&id).exists();
         if standing["status"] != "complete" {
-            let answer = ask(server.addr, &request).unwrap();
-            assert_eq!(answer.status, 200, "{standing} {}", answer.json);
+            let answer = ask_until_free(server.addr, &request);
+            // What was being synced at the kill may have been confirmed after the look.
+            let confirmed = answer.json["code"] == "already-complete";
+            assert!(confirmed || answer.status == 200, "{standing} {}", answer.json);
         }
         world.check_complete(server.addr, &id, &plan);
         let stand = format!("{} {}", standing["status"], if moved { "moved" } else { "not moved" });
@@ -367,18 +370,29 @@ fn a_kill_during_a_completion_loses_no_answer_that_was_kept() {
         server.kill();
 
         let server = world.start(&settings);
-        let (status, before) = (server.standing(&id)["status"].clone(), world.deliveries(&id));
         let address = format!("/completions/{id}");
         let get = format!("GET {address} HTTP/1.1\r\nHost: here\r\n\r\n");
-        let asked = ask(server.addr, get.as_bytes()).unwrap();
+        let get = || ask(server.addr, get.as_bytes()).unwrap();
+        let mut asked = get();
+        until("no sweep holds it", || {
+            if asked.status == 202 {
+                asked = get();
+            }
+            asked.status != 202
+        });
+        let (status, before) = (server.standing(&id)["status"].clone(), world.deliveries(&id));
+        if status == "complete" && asked.status == 409 {
+            // What was being synced at the kill was confirmed between the two.
+            asked = get();
+        }
         assert_eq!(asked.status, if status == "complete" { 200 } else { 409 }, "{}", asked.json);
-        let answers = [(); 2].map(|()| ask(server.addr, &request).unwrap());
+        let answers = [(); 2].map(|()| ask_until_free(server.addr, &request));
         for answer in &answers {
             assert_eq!((answer.status, &answer.json), (200, &answers[0].json));
         }
         let runs = before + u64::from(status != "complete");
         assert_eq!(world.deliveries(&id), runs, "{status}");
-        let asked = ask(server.addr, get.as_bytes()).unwrap();
+        let asked = get();
         assert_eq!((asked.status, &asked.json), (200, &answers[0].json));
         server.kill();
         *found.entry(format!("{status} after {before} runs")).or_insert(0) += 1;
@@ -454,7 +468,7 @@ fn a_kill_during_a_creation_with_a_key_leaves_one_upload() {
 
         let server = world.start(settings);
         let answers = [(); 2].map(|()| {
-            let answer = ask(server.addr, &request).unwrap();
+            let answer = ask_until_free(server.addr, &request);
             assert_eq!((answer.status, &answer.json["offset"]), (200, &first.into()));
             upload_id(&answer.json)
         });
@@ -493,6 +507,8 @@ fn kills_between_the_first_bytes_let_no_refused_file_through() {
         let begun = ask(server.addr, &plan.chunk(0..first, None, Shape::Raw).bytes).unwrap();
         let id = upload_id(&begun.accepted().unwrap());
         let mut at = first;
+        // What was being synced at a kill may be confirmed after the look.
+        let mut cuts = Vec::new();
         let refusal = loop {
             let end =
                 total.min(at + 1 + random.below(if at < WANTED { 300 } else { 60_000 }) as usize);
@@ -510,24 +526,28 @@ fn kills_between_the_first_bytes_let_no_refused_file_through() {
                     break None;
                 };
                 at = standing["offset"].as_u64().unwrap() as usize;
-                assert!(!is_program || at < WANTED, "{at} bytes of a program are stored");
-                if at == total {
-                    break None;
-                }
-                continue;
+                cuts.push(end);
+            } else {
+                let answer = ask(server.addr, &chunk).unwrap();
+                at = match confirmed(&answer, at, &cuts) {
+                    Some(end) => end,
+                    None if answer.status == 200 => {
+                        cuts.clear();
+                        end
+                    }
+                    None => break Some(answer),
+                };
             }
-            let answer = ask(server.addr, &chunk).unwrap();
-            if answer.status != 200 {
-                break Some(answer);
-            }
-            at = end;
+            assert!(!is_program || at < WANTED, "{at} bytes of a program are stored");
             if at == total {
                 break None;
             }
         };
         if is_program {
-            let told = refusal.is_none_or(|answer| answer.status == 415);
-            assert!(told && at < WANTED, "{at}");
+            // As above, if the sweep has removed it after the look.
+            let gone = |answer: &Answer| answer.status == 404 && !cuts.is_empty();
+            let told = refusal.as_ref().is_none_or(|answer| answer.status == 415 || gone(answer));
+            assert!(told && at < WANTED, "{at} {refusal:?}");
             assert_eq!(ask(server.addr, &status_request(&id)).unwrap().status, 404);
             assert!(!world.final_of(&id).exists());
             refused += 1;
@@ -735,26 +755,34 @@ impl<'a> Uploading<'a> {
         let total = self.plan.content.len();
         let mut id: Option<String> = None;
         let mut offset = 0;
+        // What was being synced at a kill may be confirmed after the look.
+        let mut cuts = Vec::new();
         while offset < total {
             // Every so often a client never comes back.
             if self.over.load(Ordering::Relaxed) || id.is_some() && self.random.below(16) == 0 {
-                return Ok(id.map(|id| self.left(id, offset, false)));
+                return Ok(id.map(|id| self.left(id, offset, cuts, false)));
             }
             let end = total.min(offset + self.random.chunk_length());
             let shape = Shape::ALL[self.random.below(3) as usize];
             let chunk = self.plan.chunk(offset..end, id.as_deref(), shape);
             match (self.call(&chunk.bytes)?, &id) {
                 (Ok(answer), _) => {
+                    if let Some(end) = confirmed(&answer, offset, &cuts) {
+                        offset = end;
+                        continue;
+                    }
                     let standing = answer.accepted()?;
                     if standing["offset"] != end {
                         return Err(Violation::Wrong(format!("{standing} after {end} bytes")));
                     }
                     id.get_or_insert_with(|| upload_id(&standing));
                     offset = end;
+                    cuts.clear();
                 }
                 (Err(cut), Some(id)) => {
                     let sent = if cut.sent >= chunk.file_end { end } else { offset };
-                    let stands = self.offset(id, offset, sent)?;
+                    cuts.push(sent);
+                    let stands = self.offset(id, offset, &cuts)?;
                     let kept = stands > offset;
                     let counter =
                         if kept { &self.findings.in_kept } else { &self.findings.in_chunk };
@@ -771,23 +799,28 @@ impl<'a> Uploading<'a> {
         }
         let id = id.ok_or_else(|| Violation::Wrong("an empty file".to_owned()))?;
         self.complete(&id)?;
-        Ok(Some(self.left(id, total, true)))
+        Ok(Some(self.left(id, total, cuts, true)))
     }
 
-    fn left(&self, id: String, acknowledged: usize, complete: bool) -> Left {
-        Left { id, plan: self.plan.clone(), acknowledged, complete }
+    fn left(&self, id: String, acknowledged: usize, cuts: Vec<usize>, complete: bool) -> Left {
+        Left { id, plan: self.plan.clone(), acknowledged, cuts, complete }
     }
 
     /// Where the upload stands after a kill: where it stood before the chunk in flight, or after it
-    /// if the whole chunk was sent.
-    fn offset(&mut self, id: &str, acknowledged: usize, sent: usize) -> Result<usize, Violation> {
+    /// if the whole chunk was sent, or after an earlier one that a kill has cut short.
+    fn offset(
+        &mut self,
+        id: &str,
+        acknowledged: usize,
+        cuts: &[usize],
+    ) -> Result<usize, Violation> {
         let standing = self.insist(&status_request(id))?.accepted()?;
         let offset = standing["offset"].as_u64().and_then(|offset| usize::try_from(offset).ok());
         let total = self.plan.content.len();
         match offset {
             Some(offset) if offset < acknowledged => Err(Violation::Lost(acknowledged - offset)),
             Some(offset)
-                if (offset == acknowledged || offset == sent)
+                if (offset == acknowledged || cuts.contains(&offset))
                     && standing["total"] == total
                     && standing["status"] == "open"
                     && standing["filename"] == self.plan.filename() =>
@@ -795,7 +828,7 @@ impl<'a> Uploading<'a> {
                 Ok(offset)
             }
             _ => {
-                let due = format!("{standing}, and {acknowledged} or {sent} of {total} were due");
+                let due = format!("{standing}, and {acknowledged} or {cuts:?} of {total} were due");
                 Err(Violation::Wrong(due))
             }
         }
@@ -804,13 +837,25 @@ impl<'a> Uploading<'a> {
     fn complete(&mut self, id: &str) -> Result<(), Violation> {
         let request = complete_request(id, &self.plan.md5);
         let mut attempts = 0;
+        let patience = Instant::now() + DEADLINE;
         let counted = loop {
             attempts += 1;
             if let Ok(answer) = self.call(&request)? {
+                if answer.is_held() && Instant::now() < patience {
+                    thread::sleep(Duration::from_millis(5));
+                    continue;
+                }
                 break answer.accepted()?["deliveries"].as_u64().unwrap_or_default();
             }
             self.findings.in_completion.fetch_add(1, Ordering::Relaxed);
-            let standing = self.insist(&status_request(id))?.accepted()?;
+            let standing = loop {
+                let standing = self.insist(&status_request(id))?.accepted()?;
+                // A sweep may hold it while it confirms the record.
+                if standing["status"] != "finishing" || Instant::now() > patience {
+                    break standing;
+                }
+                thread::sleep(Duration::from_millis(5));
+            };
             if standing["status"] == "complete" {
                 break self.world.deliveries(id);
             }
@@ -873,6 +918,8 @@ struct Left {
     id: String,
     plan: Plan,
     acknowledged: usize,
+    /// Where the chunks ended that a kill has cut short.
+    cuts: Vec<usize>,
     complete: bool,
 }
 

@@ -20,8 +20,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use server::{
-    Answer, Plan, SETTINGS, Server, Settings, Shape, World, cancel_request, complete_request,
-    exchange, seed, status_request, until,
+    Answer, Plan, SETTINGS, Server, Settings, Shape, World, ask_until_free, cancel_request,
+    complete_request, exchange, seed, status_request, until,
 };
 use upload::{Dialect, Upload};
 
@@ -131,7 +131,8 @@ fn a_chunk_gets_an_upload_that_another_process_has_taken_meanwhile() {
             let idle = Idle::begin(settings, shape);
             let slow = idle.plan.chunk(IDLE..idle.total(), Some(&idle.id), shape);
             let _held = idle.world.send_until_held(&idle.other, &slow, &idle.id, IDLE);
-            idle.brings(&idle.one, IDLE..5000);
+            let answer = ask_until_free(idle.one.addr, &idle.chunk(IDLE..5000));
+            assert_eq!((answer.status, &answer.json["offset"]), (200, &5000.into()), "{answer:?}");
             idle.brings(&idle.other, 5000..6000);
             idle.brings(&idle.one, 6000..7000);
             idle.ends(7000);

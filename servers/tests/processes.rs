@@ -27,8 +27,8 @@ use std::time::Duration;
 
 use client::read_end;
 use server::{
-    Answer, IN_PLACE, Plan, Random, Server, Shape, World, cancel_request, complete_request,
-    exchange, is_long, read_answer, seed, status, status_request, until,
+    Answer, IN_PLACE, Plan, Random, Server, Shape, World, ask_until_free, cancel_request,
+    complete_request, exchange, is_long, read_answer, seed, status, status_request, until,
 };
 use upload::{Dialect, Upload};
 
@@ -248,7 +248,7 @@ fn a_dead_connection_to_one_process_gives_way_to_a_request_at_the_other() {
         let id = dead.begin(&plan, BEGUN);
         let chunk = plan.chunk(BEGUN..400_000, Some(&id), random.shape_with_id());
         let _held = pair.world.send_until_held(dead, &chunk, &id, BEGUN);
-        let answer = other.ask(&chunk.bytes);
+        let answer = ask_until_free(other.addr, &chunk.bytes);
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(other.offset(&id), 400_000);
         pair.world.finish(dead.addr, &id, &plan, 400_000).unwrap();

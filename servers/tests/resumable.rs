@@ -369,7 +369,7 @@ fn what_was_told_survives_kills() {
             server = world.start(settings);
             begun.upload.addr = server.addr;
             let sent = begun.upload.sent;
-            let offset = begun.upload.offset_when_free();
+            let offset = begun.upload.offset_after_kill();
             assert!(offset <= sent, "{offset} of {sent}");
             begun.upload.sent = offset;
             known += before;

@@ -243,7 +243,7 @@ fn what_was_told_survives_kills() {
             upload.addr = server.addr;
             let before = upload.shown;
             // It is not below that.
-            let offset = upload.offset_when_free();
+            let offset = upload.offset_after_kill();
             assert!(offset <= upload.sent, "{offset} of {} that were sent", upload.sent);
             more += usize::from(offset > before);
             if upload.total() - offset < 64 * KIB {
@@ -267,6 +267,7 @@ fn what_was_told_survives_kills() {
     let server = world.start(&[]);
     for upload in &mut uploads {
         upload.addr = server.addr;
+        upload.offset_after_kill();
         upload.finish(&world);
         done += 1;
     }
@@ -504,7 +505,7 @@ fn kills_at_random_moments_of_the_last_byte_lose_no_file() {
 
         let server = world.start(settings);
         upload.addr = server.addr;
-        let stands = upload.offset_when_free();
+        let stands = upload.offset_after_kill();
         if let Some(answer) = &answered {
             assert_eq!(answer.told(), (204, Some(total)), "{answer:?}");
             assert_eq!(stands, total);

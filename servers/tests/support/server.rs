@@ -185,14 +185,31 @@ impl World {
         plan: &Plan,
         offset: usize,
     ) -> Result<(), Violation> {
+        self.finish_after_kill(addr, id, plan, offset, &[])
+    }
+
+    /// The same for an upload of which a kill has cut short the chunks that end at these places.
+    pub(crate) fn finish_after_kill(
+        &self,
+        addr: SocketAddr,
+        id: &str,
+        plan: &Plan,
+        mut offset: usize,
+        cuts: &[usize],
+    ) -> Result<(), Violation> {
         let total = plan.content.len();
         let wrong = |answer: &Answer| Violation::Wrong(format!("{answer:?}"));
-        if offset < total {
+        while offset < total {
             let rest = plan.chunk(offset..total, Some(id), Shape::IdFirst);
             let answer = ask(addr, &rest.bytes).unwrap();
+            if let Some(end) = confirmed(&answer, offset, cuts) {
+                offset = end;
+                continue;
+            }
             if answer.status != 200 || answer.json["offset"] != total {
                 return Err(wrong(&answer));
             }
+            offset = total;
         }
         let answer = ask(addr, &complete_request(id, &plan.md5)).unwrap();
         if answer.status != 200 {
@@ -465,6 +482,11 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// Somebody else has the upload at the moment.
+    pub(crate) fn is_held(&self) -> bool {
+        ["busy", "finishing"].iter().any(|code| self.json["code"] == *code)
+    }
+
     pub(crate) fn accepted(self) -> Result<Value, Violation> {
         match self.status {
             200 => Ok(self.json),
@@ -651,6 +673,26 @@ pub(crate) fn program() -> PathBuf {
         tests.ancestors().nth(2).unwrap().join("examples/wire")
     };
     env::var_os("WIRE_SERVER").map_or_else(example, PathBuf::from)
+}
+
+/// Where an upload stands if a chunk is refused since one before it, which was being synced at a
+/// kill, was confirmed after the client had looked.
+pub(crate) fn confirmed(answer: &Answer, offset: usize, cuts: &[usize]) -> Option<usize> {
+    let is_due = |end: &&usize| **end > offset && answer.json["offset"] == **end;
+    cuts.iter().find(is_due).copied().filter(|_| answer.json["code"] == "offset-mismatch")
+}
+
+/// Sends a request again while the upload is held: a sweep holds one whose record it confirms, and
+/// another process gives it up when it notices the request.
+pub(crate) fn ask_until_free(addr: SocketAddr, request: &[u8]) -> Answer {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let answer = ask(addr, request).unwrap();
+        if !answer.is_held() || Instant::now() > end {
+            return answer;
+        }
+        thread::sleep(POLL);
+    }
 }
 
 /// Waits for something that this process is not told of.

@@ -176,6 +176,22 @@ impl Upload {
         self.showed(&reply)
     }
 
+    /// Where it stands after a kill. What was being synced then is confirmed by the next request that
+    /// takes the upload, which may come after a look.
+    pub(crate) fn offset_after_kill(&mut self) -> usize {
+        until("what was being synced is decided", || {
+            let at = self.offset_when_free();
+            if at == self.total() {
+                return true;
+            }
+            let reply = self.patch(at..at, "");
+            let may_pass = [409, self.dialect.held()].contains(&reply.status);
+            assert!(may_pass || reply.told() == self.taken(at), "{reply:?}");
+            !may_pass
+        });
+        self.shown
+    }
+
     /// Waits until `HEAD` shows that it has all that was given, and not more.
     pub(crate) fn shows(&mut self, given: usize) {
         let request = self.request("HEAD", "", b"");
