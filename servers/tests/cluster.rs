@@ -459,7 +459,9 @@ impl Run<'_> {
     fn nodes(&self) -> Vec<Pid> {
         let log = self.world.log();
         let mut nodes = BTreeMap::new();
-        for line in log.lines().filter_map(|line| line.strip_prefix("node ")) {
+        // A line may have been written in part.
+        let whole = |line: &&str| line.contains(" at http://") || line.contains(" has ended");
+        for line in log.lines().filter(whole).filter_map(|line| line.strip_prefix("node ")) {
             let mut words = line.split(' ');
             let number = words.next().unwrap();
             match words.next() {

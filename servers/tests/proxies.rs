@@ -151,7 +151,13 @@ struct Server {
 impl Server {
     fn start(folder: &Path, addr: SocketAddr, public: &str) -> Self {
         let runtime = Runtime::new().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(addr)).unwrap();
+        // A proxy that another test starts has a copy of the listener that was here until it runs.
+        let mut listener = None;
+        until("nobody listens there", || {
+            listener = runtime.block_on(tokio::net::TcpListener::bind(addr)).ok();
+            listener.is_some()
+        });
+        let listener = listener.unwrap();
         let under_way = Arc::default();
         let app = app(folder, Arc::clone(&under_way), public);
         runtime.spawn(async { axum::serve(listener, app).await });

@@ -205,12 +205,14 @@ fn unknown_keys_are_refused() {
 #[test]
 fn nobody_listens_at_a_free_port_while_programs_are_started() {
     let start = || {
-        for _ in 0..3000 {
+        for _ in 0..2000 {
             let port = ports::free_ports(1);
             let mut program = Command::new("true").spawn().unwrap();
             let heard = TcpStream::connect(("127.0.0.1", port));
             program.wait().unwrap();
-            assert!(heard.is_err(), "{heard:?}");
+            // Somebody who really listens there by now still does.
+            let again = || TcpStream::connect(("127.0.0.1", port));
+            assert!(heard.is_err() || again().is_ok(), "{heard:?}");
         }
     };
     std::thread::scope(|scope| {
@@ -239,12 +241,13 @@ fn server_that_says(answer: &'static [u8]) -> io::Result<SocketAddr> {
 
 #[test]
 fn answers_are_read() {
-    let ask = |answer| {
+    let ask_for = |answer, wait| {
         let mut conn =
             Conn::open(server_that_says(answer).unwrap(), Duration::from_secs(5)).unwrap();
         conn.push(b"GET / HTTP/1.1\r\n\r\n");
-        conn.answer(Some(Duration::from_millis(400)))
+        conn.answer(Some(wait))
     };
+    let ask = |answer| ask_for(answer, Duration::from_secs(20));
     let body = |answer| String::from_utf8(ask(answer).unwrap().body).unwrap();
     assert_eq!(body(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabc"), "ab");
     assert_eq!(body(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nabc"), "abc");
@@ -254,7 +257,8 @@ fn answers_are_read() {
     assert_eq!(body(b"HTTP/1.1 204 No Content\r\n\r\n..."), "");
     assert_eq!(ask(b"").unwrap().status, Status::Closed);
     assert_eq!(ask(b"HTTP/1.1 200 OK\r\nContent-Le").unwrap().status, Status::Closed);
-    assert_eq!(ask(b"HTTP/1.1 200 OK\r\n...").unwrap().status, Status::Timeout);
+    let unfinished = ask_for(b"HTTP/1.1 200 OK\r\n...", Duration::from_millis(400));
+    assert_eq!(unfinished.unwrap().status, Status::Timeout);
     assert!(ask(b"what\r\n\r\n").is_err());
 }
 
