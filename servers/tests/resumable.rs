@@ -305,6 +305,7 @@ fn the_progress_that_is_told_survives_a_kill() {
     let server = world.start(settings);
     let Begun { mut upload, .. } = begun;
     (upload.addr, upload.shown) = (server.addr, told);
+    upload.offset_after_kill();
     upload.finish(&world);
     world.no_panic();
 }
