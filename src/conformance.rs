@@ -2128,7 +2128,7 @@ impl<T, E: fmt::Debug> Must<T> for Result<T, E> {
 
 /// How long the parts of a joined upload are.
 const PARTS: [usize; 3] = [70_005, 0, 50_000];
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(1);
 /// More than any sequence of calls here takes, in a store that waits now and then.
 const POLLS: usize = 200;
