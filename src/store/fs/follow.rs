@@ -63,7 +63,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Another handle, so that the thread needs no lease.
+    /// Another handle, so that the thread needs no lease. There is none while no thread looks.
     file: Option<Arc<File>>,
     written: VecDeque<Written>,
     /// How many bytes were not looked at.
@@ -112,6 +112,11 @@ impl Follower {
             state.permit = self.shared.permit();
         }
         state.runs || state.permit.is_some()
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_file(&self) -> bool {
+        self.shared.state().file.is_some()
     }
 
     #[cfg(test)]
@@ -249,6 +254,10 @@ impl Run {
         let next = state.file.clone().zip(state.written.pop_front());
         self.ended = next.is_none();
         state.runs = !self.ended;
+        // A client may be silent for long, and its upload has the file open already.
+        let unused = state.file.take_if(|_| self.ended);
+        drop(state);
+        drop(unused);
         next
     }
 }

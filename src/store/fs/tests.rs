@@ -579,6 +579,28 @@ async fn writing_waits_for_those_who_look_and_are_far_behind() {
     assert_eq!(*looks.seen.lock().unwrap(), written);
 }
 
+/// Its client may be silent for long then.
+#[tokio::test]
+async fn a_file_is_open_once_when_all_of_it_was_looked_at() {
+    let home = TempDir::new().unwrap();
+    let store = FsStore::new(home.path());
+    let looks = Looks::default();
+    let (mut writer, _) = following(&store, &looks).await;
+    let has_file = |writer: &FsWriter| writer.follower.as_ref().unwrap().has_file();
+    assert!(has_file(&writer));
+    looks.close(false);
+    store.settle().await;
+    assert!(!has_file(&writer));
+
+    let before = looks.seen();
+    looks.close(true);
+    writer.write(looks.batch(&Bytes::from(vec![8; 1 << 20]))).await.unwrap();
+    assert!(has_file(&writer));
+    looks.close(false);
+    writer.inspected().await.unwrap();
+    assert_eq!(looks.seen(), before + (1 << 20));
+}
+
 #[tokio::test]
 async fn a_writer_that_is_dropped_is_not_looked_after() {
     let home = TempDir::new().unwrap();
