@@ -24,7 +24,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use process::{KIB, MIB};
 use server::{
-    Form, Plan, Server, Shape, World, cancel_request, is_long, read_answer, until, upload_id,
+    Form, Plan, Server, Shape, World, cancel_request, is_long, read_answer, until, until_or,
+    upload_id,
 };
 
 /// How a slow client is slow.
@@ -108,7 +109,10 @@ fn hold(kind: Slow, shape: Shape) {
     }
     until("what came in fast is stored", || world.stored() >= slow() * stored(kind));
     let open = descriptors + (FIRST + slow()) * kind.descriptors();
-    until("all are under way", || server.descriptors() == open);
+    until_or("all are under way", || {
+        let now = server.descriptors();
+        if now == open { Ok(()) } else { Err(format!("{now} descriptors, and {open} are due")) }
+    });
     let full = settled(|| server.resident());
     let each = full.saturating_sub(memory) / slow();
     let from_empty = full.saturating_sub(empty) / (FIRST + slow());
