@@ -425,7 +425,7 @@ fn a_line_that_a_kill_cut_short_can_be_read_where_nothing_can_be_written() {
         disk.make_room();
         let in_the_end = look(&server);
         for (id, offset) in ids.iter().zip(in_the_end) {
-            world.finish(server.addr, id, &plan, offset).unwrap();
+            world.finish_after_kill(server.addr, id, &plan, offset, &[2 * BEGUN]).unwrap();
         }
         println!(
             "{settings:?}: uploads with a cut line stand at {read_only:?} on a read-only disk, \
