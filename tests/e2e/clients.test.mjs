@@ -33,7 +33,7 @@ const run = promisify(execFile);
 const CLIENTS = path.join(ROOT, "examples/clients");
 const PROGRAMS = { "curl.sh": "sh", "upload.py": "python3" };
 const ODD_NAME = `Größe "zwei" 'drei'; 100%, 📦.bin`;
-const TIMEOUT = { timeout: 120_000 };
+const TIMEOUT = { timeout: 600_000 };
 
 let folder;
 let server;

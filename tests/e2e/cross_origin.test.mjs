@@ -162,7 +162,7 @@ function csrf(token) {
   return token ? { "X-CSRF-Token": token } : {};
 }
 
-describe("a page of another origin", { timeout: 90_000 }, () => {
+describe("a page of another origin", { timeout: 300_000 }, () => {
   let browser;
   let contexts;
   let file;

@@ -98,7 +98,7 @@ class Visit {
   }
 }
 
-describe("jQuery-File-Upload", { timeout: 300_000 }, () => {
+describe("jQuery-File-Upload", { timeout: 900_000 }, () => {
   let browser;
   let folder;
   let server;
@@ -158,13 +158,17 @@ describe("jQuery-File-Upload", { timeout: 300_000 }, () => {
 
     test(`a small file goes in one piece, and again if it is cut off, ${shape}`, async () => {
       const file = await randomFile(folder, "small.bin", MIB);
+      await visit.page.clock.install();
       await visit.go({ multipart });
       const blocked = line.blockedAfter(MIB / 2);
       await visit.choose(file);
       await blocked;
+      // It does not try again before the line is mended.
+      await visit.page.clock.pauseAt(Date.now() + 1000);
       line.cut();
       await visit.says(file, `${SILENCE}. Trying again …`);
       line.mend();
+      await visit.page.clock.resume();
       await visit.says(file, "Saved");
       const headers = visit.chunks.map((request) => request.headers());
       assert.deepEqual(headers.map((each) => each["content-range"]), [undefined, undefined]);

@@ -21,7 +21,7 @@ import { Wire, after, having } from "./wire.mjs";
 const PROGRAM = path.resolve(ROOT, process.env.WIRE_EXAMPLE ?? "target/debug/examples/wire");
 const RECIPE = path.join(ROOT, "examples/clients/resumable.js");
 const ODD_NAME = `Größe "zwei" 'drei'; 100%, 📦.bin`;
-const TIMEOUT = { timeout: 120_000 };
+const TIMEOUT = { timeout: 600_000 };
 
 let folder;
 let server;

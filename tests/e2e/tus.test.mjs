@@ -38,7 +38,7 @@ const PROGRAM = path.resolve(ROOT, process.env.WIRE_EXAMPLE ?? "target/debug/exa
 const FILES = "/files";
 const ODD_NAME = `Größe "zwei" 'drei'; 100%, 📦.bin`;
 const SIZE = 6 * MIB + 7;
-const TIMEOUT = { timeout: 120_000 };
+const TIMEOUT = { timeout: 600_000 };
 const RELEASE = /https:\/\/releases\.transloadit\.com\/uppy\/v[\d.]+\//g;
 /** As long as a test may take. */
 const PATIENT = Array(10_000).fill(10);
@@ -796,7 +796,7 @@ class Visit {
   }
 }
 
-describe("Uppy", { timeout: 300_000 }, () => {
+describe("Uppy", { timeout: 900_000 }, () => {
   let browser;
   let context;
   let visit;
@@ -926,8 +926,8 @@ describe("Uppy", { timeout: 300_000 }, () => {
     await open();
     const file = await randomFile(folder, "refused.bin", SIZE);
     cable.addOnce("PATCH", "X-Hook-Status: 422");
-    await visit.send(file);
-    await visit.shows("refused.bin: {}");
+    // It is shown for some seconds.
+    await Promise.all([visit.shows("refused.bin: {}"), visit.send(file)]);
     assert.deepEqual(cable.log, ["POST 201", "PATCH 0 422"]);
     assert.deepEqual(await delivered(), []);
     await visit.click("Retry upload");
@@ -939,8 +939,8 @@ describe("Uppy", { timeout: 300_000 }, () => {
   test("shows the message if a file is over the limit", async () => {
     await open({ WIRE_MAX_BYTES: String(MIB) });
     const file = await randomFile(folder, "large.bin", MIB + 1);
-    await visit.send(file);
-    await visit.shows("large.bin: Size of file exceeds the limit (1048576 bytes)");
+    const words = "large.bin: Size of file exceeds the limit (1048576 bytes)";
+    await Promise.all([visit.shows(words), visit.send(file)]);
     assert.deepEqual(cable.log, ["POST 413"]);
   });
 

@@ -22,7 +22,7 @@ const PROGRAM = path.resolve(ROOT, process.env.WIRE_EXAMPLE ?? "target/debug/exa
 const CLIENT = fileURLToPath(new URL("node_modules/tus-js-client/dist/tus.js", import.meta.url));
 const INBOX = "/inbox";
 const SIZE = 6 * MIB + 7;
-const TIMEOUT = { timeout: 120_000 };
+const TIMEOUT = { timeout: 600_000 };
 /** As long as a test may take. */
 const PATIENT = Array(10_000).fill(10);
 
