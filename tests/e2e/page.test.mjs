@@ -85,6 +85,10 @@ class Visit {
     return this.context.request.get(`${this.server.url}${CHUNKS}?upload_id=${id}`);
   }
 
+  delete(id) {
+    return this.context.request.delete(`${this.server.url}${CHUNKS}?upload_id=${id}`);
+  }
+
   async go(query = "") {
     const response = await this.page.goto(`${this.server.url}/${query}`);
     assert.match(response.headers()["content-security-policy"] ?? "", /script-src 'self'/);
@@ -168,14 +172,16 @@ class Visit {
     await this.row(name).and(this.page.locator(`[data-state=${state}]`)).waitFor();
   }
 
-  /** A file of 3000 bytes that the browser gave by a handle, paused after 1000 of them, and a reload. */
+  /** A file of 30 kB that the browser gave by a handle, paused after 1000 bytes of it, and a reload. */
   async leftPausedByHandle(name) {
-    await this.withHandle(name, "x".repeat(3000));
+    await this.withHandle(name, "x".repeat(30_000));
     await this.go("?chunk=1000");
     await this.throttle(1000);
     await this.page.getByLabel("Choose files").press("Enter");
     await this.acknowledged(name, 1000);
     await this.button("Pause", name).click();
+    await this.keeps(name);
+    await this.throttle(NO_LIMIT);
     await this.page.reload();
     await this.row(name).getByText("Your browser may ask you").waitFor();
   }
@@ -238,6 +244,12 @@ class Visit {
     );
   }
 
+  /** Waits until the browser has kept the file: a reload may be faster. */
+  async keeps(name) {
+    const { id } = await this.remembered(name);
+    await until(async () => (await this.kept()).includes(id));
+  }
+
   md5(name) {
     return this.row(name).locator("code").textContent();
   }
@@ -285,7 +297,7 @@ class Visit {
   }
 }
 
-describe("the demo page", { timeout: 1_200_000 }, () => {
+describe("the demo page", { timeout: 3_600_000 }, () => {
   let browser;
   let folder;
   let server;
@@ -316,7 +328,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     const name = "large.bin";
     const file = await randomFile(folder, name, 200 * MIB);
     await visit.go();
-    await visit.throttle(24 * MIB);
+    await visit.throttle(12 * MIB);
     await visit.choose(file);
     await visit.acknowledged(name, 24 * MIB);
     await visit.button("Pause", name).click();
@@ -333,8 +345,10 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await visit.choose(file);
     await visit.reaches(name, "done");
 
-    assert.equal(firstByte(visit.chunks[0].range), offset);
-    assert.equal(visit.chunks.length, Math.ceil((200 * MIB - offset) / (4 * MIB)));
+    const from = firstByte(visit.chunks[0].range);
+    // The chunk that the pause cut off may have come whole, and be taken after the look.
+    assert.ok([offset, offset + 4 * MIB].includes(from), `went on at ${from}, not at ${offset}`);
+    assert.equal(visit.chunks.length, Math.ceil((200 * MIB - from) / (4 * MIB)));
     assert.equal(await visit.md5(name), await digest("md5", file));
     assert.equal(await visit.remembered(name), undefined);
     const saved = await server.saved();
@@ -486,7 +500,9 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await visit.throttle(NO_LIMIT);
     await visit.choose(file);
     await visit.reaches(name, "done");
-    assert.equal(firstByte(visit.chunks[0].range), offset);
+    const from = firstByte(visit.chunks[0].range);
+    // The chunk that the pause cut off may have come whole, and be taken after the look.
+    assert.ok([offset, offset + MIB].includes(from), `went on at ${from}, not at ${offset}`);
     await sameBytes((await server.saved())[0], file);
   });
 
@@ -525,19 +541,20 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await visit.choose(file);
     await visit.acknowledged(name, MIB);
     const { id } = await visit.remembered(name);
-    // Its chunks take long, so that the other tab's do not begin together with them.
-    await visit.throttle(MIB / 2);
+    // No chunk of this tab ends between the other one's question for the offset and its chunk.
+    await visit.throttle(1);
     const other = await visit.anotherTab();
     await other.go("?chunk=1048576");
     await other.throttle(2 * MIB);
     await other.row(name).waitFor();
     await other.choose(file);
     await visit.reaches(name, "elsewhere");
+    await other.throttle(MIB / 4);
 
     await visit.button("Hide", name).click();
     await visit.row(name).waitFor({ state: "detached" });
     assert.equal((await visit.status(id)).status(), 200);
-    await visit.page.waitForResponse("**/api/uploads");
+    await visit.looksAgain();
     assert.equal(await visit.row(name).count(), 0, "it is back");
     assert.ok(await other.remembered(name), "the other tab's memory is lost");
     await other.throttle(NO_LIMIT);
@@ -575,6 +592,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
       await other.row(name).waitFor();
       await other.choose(file);
       await visit.row(name).getByText(/Another tab or window has taken it over/).waitFor();
+      await other.throttle(MIB / 4);
       await visit.page.unroute(`**${CHUNKS}`);
       await visit.button("Continue here", name).waitFor();
       await visit.button("Hide", name).click();
@@ -594,9 +612,10 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await visit.throttle(2 * MIB);
     await visit.choose(file);
     await visit.acknowledged(name, MIB);
+    await visit.throttle(MIB / 2);
     const other = await visit.anotherTab();
     await other.go("?chunk=1048576");
-    await other.throttle(2 * MIB);
+    await other.throttle(MIB);
     await other.row(name).waitFor();
     await other.choose(file);
     await visit.button("Continue here", name).click();
@@ -627,7 +646,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await visit.throttle(1);
     await visit.button("Resume", name).click();
     await visit.reaches(name, "sending");
-    await other.page.waitForResponse("**/api/uploads");
+    await other.looksAgain();
     assert.equal(await other.button("Cancel", name).count(), 0);
 
     // The lock ends with the tab.
@@ -645,6 +664,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await visit.acknowledged(name, MIB);
     await visit.button("Pause", name).click();
     await visit.reaches(name, "paused");
+    await visit.keeps(name);
     await visit.page.reload();
     await visit.reaches(name, "unfinished");
     const other = await visit.anotherTab();
@@ -678,7 +698,8 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await visit.button("Pause", name).click();
     await visit.reaches(name, "paused");
     const { id } = await visit.remembered(name);
-    await visit.context.request.delete(`${server.url}${CHUNKS}?upload_id=${id}`);
+    // The server may still be busy with the chunk that was cut off.
+    await until(async () => (await visit.delete(id)).ok());
     await visit.row(name).getByText("Not on the server any more", { exact: true }).waitFor();
     await visit.row(name).getByText("It was cancelled or removed elsewhere. Start over sends it again.").waitFor();
     assert.equal(await visit.row(name).getAttribute("data-tone"), "quiet");
@@ -701,11 +722,14 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await visit.reaches(name, "paused");
     const { id } = await visit.remembered(name);
     const { request } = visit.context;
-    const { offset } = await (await visit.status(id)).json();
-    const headers = { "Content-Range": `bytes ${offset}-${15 * MIB - 1}/${15 * MIB}` };
-    const file = { name, mimeType, buffer: whole.subarray(offset) };
-    const rest = { headers, multipart: { upload_id: id, file } };
-    assert.ok((await request.post(`${server.url}${CHUNKS}`, rest)).ok());
+    // The chunk that the pause cut off may have come whole, and be taken after the look.
+    await until(async () => {
+      const { offset } = await (await visit.status(id)).json();
+      const headers = { "Content-Range": `bytes ${offset}-${15 * MIB - 1}/${15 * MIB}` };
+      const file = { name, mimeType, buffer: whole.subarray(offset) };
+      const rest = { headers, multipart: { upload_id: id, file } };
+      return (await request.post(`${server.url}${CHUNKS}`, rest)).ok();
+    });
     const form = { upload_id: id, md5: createHash("md5").update(whole).digest("hex") };
     assert.ok((await request.post(`${server.url}${CHUNKS}_complete`, { form })).ok());
     await visit.reaches(name, "done");
@@ -730,6 +754,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
       const response = await route.fetch();
       return route.fulfill({ response, json: { ...(await response.json()), status: "finishing" } });
     });
+    await visit.keeps(name);
     await visit.page.reload();
     await visit.reaches(name, "completing");
     await visit.row(name).getByText("The server is checking the file.").waitFor();
@@ -895,7 +920,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     assert.equal(await visit.md5("a.txt"), createHash("md5").update("all of it").digest("hex"));
     await visit.button("Hide", "a.txt").click();
     await visit.page.reload();
-    await visit.page.waitForResponse("**/api/uploads");
+    await visit.looksAgain();
     assert.equal(await visit.page.locator("#list > li").count(), 0);
     assert.equal((await server.saved()).length, 1);
   });
@@ -952,13 +977,19 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     const device = await Visit.open(browser, server);
     t.after(() => device.context.close());
     device.loadsMayFail = true;
-    // Its chunk takes long, so that the device's is the newer one.
+    // Its chunks take long, and one has just begun, so that the device's is the newer one.
     await visit.throttle(MIB / 8);
     await device.context.addCookies(await visit.context.cookies());
     await device.go("?chunk=1048576");
     await device.throttle(2 * MIB);
     await device.row(name).waitFor();
+    const begun = visit.chunks.length;
+    await until(() => visit.chunks.length > begun);
     await device.choose(file);
+    await until(() => device.chunks.some(({ answered }) => answered));
+    await device.throttle(MIB / 4);
+    // The browser reads the answer once it has sent the chunk.
+    await visit.throttle(NO_LIMIT);
     await visit.reaches(name, "elsewhere");
     assert.equal(await visit.row(name).getAttribute("data-tone"), "busy");
     await visit.row(name).getByText("You can continue here instead.").waitFor();
@@ -983,7 +1014,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await visit.page.keyboard.press("Enter");
     const dialog = visit.page.getByRole("dialog", { name: `Cancel “${shown(name)}”?` });
     await dialog.waitFor();
-    await dialog.getByText(/^The server deletes the \d(\.\d)?\sMB that it has\.$/).waitFor();
+    await dialog.getByText(/^The server deletes the [\d.]+\sMB that it has\.$/).waitFor();
     await showsAll(visit.page);
     await visit.page.keyboard.press("Escape");
     await dialog.waitFor({ state: "hidden" });
@@ -1108,7 +1139,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     const { page } = visit;
     await visit.go("?chunk=500000");
     assert.equal(await page.locator("#overall").isVisible(), false);
-    await visit.throttle(1_000_000);
+    await visit.throttle(500_000);
     await visit.choose(...files);
     const overall = page.locator("#overall");
     await overall.getByText(/^0 of 3 files done · [\d.]+\s(bytes|kB|MB) of 15\sMB · about \d+\s(s|min) left$/).waitFor();
@@ -1137,7 +1168,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await hideDone.click();
     await page.locator("#uploads[hidden]").waitFor({ state: "attached" });
     await page.reload();
-    await page.waitForResponse("**/api/uploads");
+    await visit.looksAgain();
     assert.equal(await page.locator("#list > li").count(), 0);
     assert.equal((await server.saved()).length, 3);
   });
@@ -1181,6 +1212,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await visit.choose(file);
     await visit.acknowledged(name, 1_000_000);
     await visit.button("Pause", name).click();
+    await visit.keeps(name);
     await visit.page.reload();
     await visit.reaches(name, "unfinished");
     await visit.row(name).getByText("Your browser has kept the file.").waitFor();
@@ -1212,14 +1244,17 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
         new Promise((resolve) => window.asking.push(resolve));
     });
     const { offset } = await (await visit.status((await visit.remembered(name)).id)).json();
-    assert.ok(offset < 3000, offset);
+    assert.ok(offset < 30_000, offset);
     visit.chunks.length = 0;
     await visit.button("Resume", name).click();
     await visit.button("Resume", name).click();
     await visit.page.waitForFunction(() => window.asking.length === 2);
     await visit.page.evaluate(() => window.asking.forEach((allow) => allow("granted")));
     await visit.reaches(name, "done");
-    assert.equal(visit.chunks.length, (3000 - offset) / 1000);
+    const from = firstByte(visit.chunks[0].range);
+    // The chunk that the pause cut off may have come whole, and be taken after the look.
+    assert.ok([offset, offset + 1000].includes(from), `went on at ${from}, not at ${offset}`);
+    assert.equal(visit.chunks.length, (30_000 - from) / 1000);
     assert.equal((await server.saved()).length, 1);
   });
 
@@ -1577,7 +1612,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     // They wait in the first tab, and are nothing to begin for another one.
     const other = await visit.anotherTab();
     await other.go();
-    await other.page.waitForResponse("**/api/uploads");
+    await other.looksAgain();
     assert.equal(await other.row("four.bin").count(), 0);
     await other.page.close();
 
@@ -1662,7 +1697,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await visit.reaches("kept.bin", "doomed");
     await server.launch();
     await visit.page.reload();
-    await visit.page.waitForResponse("**/api/uploads");
+    await visit.looksAgain();
     assert.equal(await visit.page.locator("#list > li").count(), 0);
     assert.equal((await visit.status(ids[1])).status(), 404);
     assert.equal(await visit.page.evaluate(() => localStorage.length), 0);
@@ -2224,7 +2259,8 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     // Each file begins, passes three quarters and ends.
     assert.ok(times.length < 5 * names.length, JSON.stringify(await visit.said()));
     const pauses = times.slice(1).map((time, n) => time - times[n]);
-    assert.ok(pauses.every((pause) => pause > 990), JSON.stringify(pauses));
+    // What is noted is when the page was told, which may be some time after it spoke.
+    assert.ok(pauses.every((pause) => pause > 900), JSON.stringify(pauses));
 
     await visit.throttle(100_000);
     await visit.choose({ name: "slow.bin", mimeType: "text/plain", buffer: randomBytes(1_000_000) });
@@ -2378,7 +2414,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     // Only a listener that is there before the page makes the browser ask it and not the desktop.
     visit.page.on("filechooser", () => {});
     await visit.go("?chunk=524288");
-    await visit.throttle(2 * MIB);
+    await visit.throttle(MIB);
 
     await visit.page.keyboard.press("Tab");
     assert.equal(await visit.page.evaluate(() => document.activeElement.id), "files");
@@ -2546,7 +2582,8 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     await visit.choose(file);
     await visit.acknowledged("ended.bin", MIB);
     const { id } = await visit.remembered("ended.bin");
-    await visit.context.request.delete(`${server.url}${CHUNKS}?upload_id=${id}`);
+    // The server may be too busy with a chunk to let go of it.
+    await until(async () => (await visit.delete(id)).ok());
     await visit.reaches("ended.bin", "error");
     await visit.row("ended.bin").getByText(/does not know this upload/).waitFor();
   });
@@ -2585,7 +2622,7 @@ describe("the demo page", { timeout: 1_200_000 }, () => {
     const { id } = await visit.remembered(path.basename(lost));
     // The server may still be busy with the chunk that was cut off.
     await until(async () => {
-      await visit.context.request.delete(`${server.url}${CHUNKS}?upload_id=${id}`);
+      await visit.delete(id);
       return (await visit.status(id)).status() === 404;
     });
     await visit.reaches(path.basename(lost), "ended");
