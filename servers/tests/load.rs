@@ -350,7 +350,7 @@ fn settled(number: impl Fn() -> u64) -> u64 {
         same = if now == last { same + 1 } else { 0 };
         last = now;
         thread::sleep(Duration::from_millis(20));
-        same == 20
+        same == 50
     });
     last
 }

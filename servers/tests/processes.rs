@@ -196,7 +196,7 @@ fn chunks_beside_a_sweep_are_taken_or_come_too_late() {
 #[test]
 fn an_upload_that_expires_while_its_chunk_comes_is_not_swept_from_under_it() {
     // So long that the chunk is under way before.
-    let pair = Pair::start(&[("WIRE_EXPIRY_SECONDS", "5")]);
+    let pair = Pair::start(&[("WIRE_EXPIRY_SECONDS", "15")]);
     let [one, other] = &pair.servers;
     let plan = Plan::of_length(seed(), 0, 400_000);
     let id = one.begin(&plan, BEGUN);

@@ -221,7 +221,7 @@ fn whole_requests_that_are_cut_at_any_byte_go_on_and_are_delivered_once() {
             drop(stream);
             // The client is back before the server may have noticed.
             let sent = upload.sent;
-            let offset = upload.offset();
+            let offset = upload.offset_when_free();
             assert!(offset <= sent, "{offset} of {sent}");
             assert!(cut != Cut::Fin || offset == sent, "{offset} of {sent}");
             let found = cuts.entry(cut).or_default();
@@ -263,7 +263,7 @@ fn a_stalled_request_gives_way_to_a_newer_one() {
         begun.send(1 + random.below(200_000) as usize);
         let Begun { mut stream, mut upload } = begun;
         let sent = upload.sent;
-        let first = upload.offset();
+        let first = upload.offset_when_free();
         assert!(first <= sent, "{first} of {sent}");
         // The newer one stalls, too.
         let mut newer = upload.begin_patch(&upload.length());
@@ -358,7 +358,7 @@ fn what_was_told_survives_kills() {
             match random.below(4) {
                 0 => begun.upload.shown = tells(&mut begun).offset().unwrap(),
                 1 => thread::sleep(Duration::from_micros(random.below(800_000))),
-                2 => drop(begun.upload.offset()),
+                2 => drop(begun.upload.offset_when_free()),
                 _ => {}
             }
             server.kill();

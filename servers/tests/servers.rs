@@ -605,14 +605,14 @@ mod silence {
 
     #[tokio::test]
     async fn is_ended_by_wire() {
-        is_ended(Wire::start().await.addr, &HTTP1).await;
+        is_ended(Wire::start("1").await.addr, &HTTP1).await;
     }
 
     /// A client that says nothing more, but is there and answers, is let be.
     #[tokio::test]
     async fn of_a_client_of_http2_that_is_there_is_not_ended() {
         for name in ["hyper", "tonic"] {
-            let server = Server::start_with(name, &[("HEAD_TIMEOUT", "1")]).await;
+            let server = Server::start_with(name, &[("HEAD_TIMEOUT", "3")]).await;
             let mut client = Client::connect(server.addr, Version::Http2).await;
             client.get("/nowhere").await;
             // By the time that this one is ended, the other would have been.
@@ -626,7 +626,7 @@ mod silence {
     /// The bytes of a slow body are words enough.
     #[tokio::test]
     async fn before_a_slow_body_ends_nothing() {
-        let server = Server::start_with("hyper", &[("HEAD_TIMEOUT", "1")]).await;
+        let server = Server::start_with("hyper", &[("HEAD_TIMEOUT", "5")]).await;
         let data = data(3);
         let mut raw = Raw::connect(server.addr).await;
         raw.begin(&data).await;
@@ -684,7 +684,7 @@ mod half_closed {
 
     #[tokio::test]
     async fn connections_of_wire_are_answered() {
-        requests_are_answered(Wire::start().await.addr).await;
+        requests_are_answered(Wire::start("10").await.addr).await;
     }
 }
 
@@ -696,13 +696,13 @@ struct Wire {
 }
 
 impl Wire {
-    async fn start() -> Self {
+    async fn start(head_seconds: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let addr = SocketAddr::from(([127, 0, 0, 1], free_ports(1)));
         let child = Command::new(example("wire"))
             .env("WIRE_ADDR", addr.to_string())
             .env("WIRE_DATA", folder.path())
-            .env("WIRE_HEAD_SECONDS", "1")
+            .env("WIRE_HEAD_SECONDS", head_seconds)
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| {
@@ -733,10 +733,12 @@ mod termination {
         let data = data(2);
         let mut raw = Raw::connect(server.addr).await;
         raw.begin(&data).await;
-        raw.write(&data[..1000]).await;
+        // The server does not wait for long.
+        let (most, last) = data.split_at(data.len() - 1);
+        raw.write(most).await;
         server.signal(signal);
         soon(async { while TcpStream::connect(server.addr).await.is_ok() {} }).await;
-        raw.write(&data[1000..]).await;
+        raw.write(last).await;
         let (status, answer) = raw.answer().await;
         assert_eq!((status, &answer["offset"]), (StatusCode::OK, &json!(data.len())));
         server.ends_in_order().await;

@@ -201,7 +201,7 @@ impl World {
         let wrong = |answer: &Answer| Violation::Wrong(format!("{answer:?}"));
         while offset < total {
             let rest = plan.chunk(offset..total, Some(id), Shape::IdFirst);
-            let answer = ask(addr, &rest.bytes).unwrap();
+            let answer = ask_until_free(addr, &rest.bytes);
             if let Some(end) = confirmed(&answer, offset, cuts) {
                 offset = end;
                 continue;
@@ -211,7 +211,7 @@ impl World {
             }
             offset = total;
         }
-        let answer = ask(addr, &complete_request(id, &plan.md5)).unwrap();
+        let answer = ask_until_free(addr, &complete_request(id, &plan.md5));
         if answer.status != 200 {
             return Err(wrong(&answer));
         }
