@@ -29,9 +29,12 @@ use tower_http::limit::RequestBodyLimitLayer;
 fn on_both_stores<R: Future<Output = ()>>(
     test: impl Fn(&'static str, tower_chunked_upload::UploadsBuilder) -> R,
 ) {
-    run(test("memory", Uploads::builder(tower_chunked_upload::store::MemoryStore::new())));
+    let patient =
+        |builder: tower_chunked_upload::UploadsBuilder| builder.takeover_timeout(PATIENCE);
+    let store = tower_chunked_upload::store::MemoryStore::new();
+    run(test("memory", patient(Uploads::builder(store))));
     let (_folder, store) = folder();
-    run(test("folder", Uploads::builder(store)));
+    run(test("folder", patient(Uploads::builder(store))));
 }
 
 fn layer() -> ChunkedUploadLayer {

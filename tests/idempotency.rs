@@ -71,15 +71,20 @@ fn on_each_store<R: Future<Output = ()>>(test: impl Fn(Two) -> R) {
 fn on_each_builder<R: Future<Output = ()>>(test: impl Fn([UploadsBuilder; 2]) -> R) {
     let folder = tempfile::tempdir().unwrap();
     let store = || FsStore::new(folder.path().join("up/%Y/%m/%d"));
-    run(test([store(), store()].map(Uploads::builder)));
+    run(test([store(), store()].map(Uploads::builder).map(patient)));
     #[cfg(feature = "object-store")]
     run(async {
         use tower_chunked_upload::store::BucketStore;
         let bucket = Arc::new(object_store::memory::InMemory::new());
         let one = BucketStore::builder(Arc::clone(&bucket) as _).connect().await.unwrap();
         let two = BucketStore::builder(bucket).connect().await.unwrap();
-        test([one, two].map(Uploads::builder)).await;
+        test([one, two].map(Uploads::builder).map(patient)).await;
     });
+}
+
+/// A slow machine is not to be taken for a request that does not give way.
+fn patient(builder: UploadsBuilder) -> UploadsBuilder {
+    builder.takeover_timeout(PATIENCE)
 }
 
 fn id_of(text: &str) -> UploadId {

@@ -253,7 +253,8 @@ fn answers_that_were_kept_are_counted() {
 #[test]
 fn requests_that_are_taken_over_are_counted() {
     measured(|values| async move {
-        let (_, client) = served(Uploads::builder(MemoryStore::new()));
+        let builder = Uploads::builder(MemoryStore::new()).takeover_timeout(PATIENCE);
+        let (_, client) = served(builder);
         let id = client.begin(7, b"abc").await;
         let (pieces, body) = TestBody::live();
         pieces.send(Piece::Data("de"[..].into())).unwrap();

@@ -1124,6 +1124,7 @@ fn handle(settings: &Settings, store: impl Store, clock: &Arc<AtomicU64>, to: &E
     let builder = Uploads::builder(store)
         .batch_bytes(settings.batch)
         .checksum(settings.checksum)
+        .takeover_timeout(PATIENCE)
         .observer(to.clone())
         .expiry(match settings.sliding {
             true => Expiry::AfterLastChunk(life),

@@ -235,10 +235,15 @@ impl Campaign {
     /// One connection with one to three requests, which is kept, half closed or cut.
     async fn connection(&self, number: usize) {
         let mut dice = Dice::new(self.seed, number as u64);
+        // The server does not wait for long once they are connected.
+        let mut uploads = Some((self.upload(false).await, self.upload(true).await));
         let mut connection = self.server.connect().await;
         let (mut request, mut is_due) = (Vec::new(), false);
         for _ in 0..=dice.below(3) {
-            let (begun, whole) = (self.upload(false).await, self.upload(true).await);
+            let (begun, whole) = match uploads.take() {
+                Some(uploads) => uploads,
+                None => (self.upload(false).await, self.upload(true).await),
+            };
             request = mutated(&mut dice, &begun, &whole);
             self.tally.lock().unwrap().sent += 1;
             match dice.below(10) {
@@ -288,18 +293,20 @@ impl Campaign {
         }
     }
 
-    /// A file in a form and a raw chunk, byte for byte.
+    /// A file in a form and a raw chunk, byte for byte, at a server with more patience.
     async fn clean_upload(&self) {
+        let layer = ChunkedUploadLayer::new(self.uploads.clone());
+        let server = Server::start(layer, HANGS).await;
         let content = noise(200_000);
         let form = Raw::form("bytes 0-99999/200000", Form::new().file("a", &content[..100_000]));
-        let answer = self.server.ask(&form.bytes()).await;
+        let answer = server.ask(&form.bytes()).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let id = answer.json()["upload_id"].as_str().unwrap().to_owned();
         let rest = Raw::chunk(Some(&id), Some("bytes 100000-199999/200000"), &content[100_000..]);
-        assert_eq!(self.server.ask(&rest.bytes()).await.json()["offset"], 200_000);
+        assert_eq!(server.ask(&rest.bytes()).await.json()["offset"], 200_000);
         let done = format!("upload_id={id}&md5={}", md5(&content));
         let done = Raw::completion("application/x-www-form-urlencoded", done);
-        assert_eq!(self.server.ask(&done.bytes()).await.text(), format!("{id} 200000 whole"));
+        assert_eq!(server.ask(&done.bytes()).await.text(), format!("{id} 200000 whole"));
     }
 }
 

@@ -17,7 +17,12 @@ pub(crate) fn layer(uploads: UploadsBuilder) -> ChunkedUploadLayer {
 }
 
 pub(crate) fn memory() -> UploadsBuilder {
-    Uploads::builder(MemoryStore::new())
+    patient(Uploads::builder(MemoryStore::new()))
+}
+
+/// A slow machine is not to be taken for a request that does not give way.
+fn patient(builder: UploadsBuilder) -> UploadsBuilder {
+    builder.takeover_timeout(PATIENCE)
 }
 
 pub(crate) fn tus() -> Client {
@@ -28,12 +33,12 @@ pub(crate) fn tus() -> Client {
 pub(crate) fn on_all_stores<R: Future<Output = ()>>(test: impl Fn(UploadsBuilder) -> R) {
     run(test(memory()));
     let (_folder, store) = folder();
-    run(test(Uploads::builder(store)));
+    run(test(patient(Uploads::builder(store))));
     #[cfg(feature = "object-store")]
     run(async {
         let bucket = Arc::new(object_store::memory::InMemory::new());
         let store = tower_chunked_upload::store::BucketStore::builder(bucket);
-        test(Uploads::builder(store.connect().await.unwrap())).await;
+        test(patient(Uploads::builder(store.connect().await.unwrap()))).await;
     });
 }
 
