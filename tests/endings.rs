@@ -25,18 +25,6 @@ use tower_chunked_upload::{
 };
 use tower_http::limit::RequestBodyLimitLayer;
 
-/// The same test on both stores.
-fn on_both_stores<R: Future<Output = ()>>(
-    test: impl Fn(&'static str, tower_chunked_upload::UploadsBuilder) -> R,
-) {
-    let patient =
-        |builder: tower_chunked_upload::UploadsBuilder| builder.takeover_timeout(PATIENCE);
-    let store = tower_chunked_upload::store::MemoryStore::new();
-    run(test("memory", patient(Uploads::builder(store))));
-    let (_folder, store) = folder();
-    run(test("folder", patient(Uploads::builder(store))));
-}
-
 fn layer() -> ChunkedUploadLayer {
     ChunkedUploadLayer::new(in_memory())
 }

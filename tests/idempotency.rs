@@ -82,11 +82,6 @@ fn on_each_builder<R: Future<Output = ()>>(test: impl Fn([UploadsBuilder; 2]) ->
     });
 }
 
-/// A slow machine is not to be taken for a request that does not give way.
-fn patient(builder: UploadsBuilder) -> UploadsBuilder {
-    builder.takeover_timeout(PATIENCE)
-}
-
 fn id_of(text: &str) -> UploadId {
     text.parse().unwrap()
 }

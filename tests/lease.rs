@@ -528,7 +528,6 @@ fn a_store_outlives_the_runtime_of_an_append() {
         let runtime =
             || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let first = runtime();
-        let patient = |builder: UploadsBuilder| builder.takeover_timeout(PATIENCE);
         let (_home, one, two, id) = first.block_on(two_processes(patient));
         let bytes = noise(1_400_000);
         let mut append = first.block_on(one.append(&id, 3, mode)).unwrap();

@@ -5,7 +5,6 @@
 mod support;
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,13 +28,6 @@ use tower_chunked_upload::{
 
 fn layer() -> ChunkedUploadLayer {
     ChunkedUploadLayer::new(in_memory())
-}
-
-/// Runs the test once in memory and once in a folder.
-fn on_both_stores<R: Future<Output = ()>>(test: impl Fn(&'static str, UploadsBuilder) -> R) {
-    run(test("memory", Uploads::builder(MemoryStore::new()).takeover_timeout(PATIENCE)));
-    let (_folder, store) = folder();
-    run(test("folder", Uploads::builder(store).takeover_timeout(PATIENCE)));
 }
 
 fn with(

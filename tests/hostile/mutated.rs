@@ -236,14 +236,13 @@ impl Campaign {
     async fn connection(&self, number: usize) {
         let mut dice = Dice::new(self.seed, number as u64);
         // The server does not wait for long once they are connected.
-        let mut uploads = Some((self.upload(false).await, self.upload(true).await));
+        let mut uploads = Vec::new();
+        for _ in 0..=dice.below(3) {
+            uploads.push((self.upload(false).await, self.upload(true).await));
+        }
         let mut connection = self.server.connect().await;
         let (mut request, mut is_due) = (Vec::new(), false);
-        for _ in 0..=dice.below(3) {
-            let (begun, whole) = match uploads.take() {
-                Some(uploads) => uploads,
-                None => (self.upload(false).await, self.upload(true).await),
-            };
+        for (begun, whole) in uploads {
             request = mutated(&mut dice, &begun, &whole);
             self.tally.lock().unwrap().sent += 1;
             match dice.below(10) {

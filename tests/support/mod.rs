@@ -34,7 +34,7 @@ use tower_chunked_upload::store::{
 };
 use tower_chunked_upload::{
     ChunkedUpload, ChunkedUploadLayer, CompletedUpload, ErrorKind, RequestBody, Upload, UploadId,
-    Uploads,
+    Uploads, UploadsBuilder,
 };
 
 pub(crate) const CHUNK: &str = "/api/chunked_upload";
@@ -604,6 +604,20 @@ pub(crate) fn folder() -> (tempfile::TempDir, FsStore) {
     let folder = tempfile::tempdir().unwrap();
     let store = FsStore::new(folder.path().join("up/%Y/%m/%d"));
     (folder, store)
+}
+
+/// A slow machine is not to be taken for a request that does not give way.
+pub(crate) fn patient(builder: UploadsBuilder) -> UploadsBuilder {
+    builder.takeover_timeout(PATIENCE)
+}
+
+/// Runs the test once in memory and once in a folder.
+pub(crate) fn on_both_stores<R: Future<Output = ()>>(
+    test: impl Fn(&'static str, UploadsBuilder) -> R,
+) {
+    run(test("memory", patient(Uploads::builder(MemoryStore::new()))));
+    let (_folder, store) = folder();
+    run(test("folder", patient(Uploads::builder(store))));
 }
 
 /// What goes while it looks is passed over.

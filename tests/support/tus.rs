@@ -20,11 +20,6 @@ pub(crate) fn memory() -> UploadsBuilder {
     patient(Uploads::builder(MemoryStore::new()))
 }
 
-/// A slow machine is not to be taken for a request that does not give way.
-fn patient(builder: UploadsBuilder) -> UploadsBuilder {
-    builder.takeover_timeout(PATIENCE)
-}
-
 pub(crate) fn tus() -> Client {
     Client::new(layer(memory()))
 }
