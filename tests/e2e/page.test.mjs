@@ -85,8 +85,22 @@ class Visit {
     return this.context.request.get(`${this.server.url}${CHUNKS}?upload_id=${id}`);
   }
 
-  delete(id) {
-    return this.context.request.delete(`${this.server.url}${CHUNKS}?upload_id=${id}`);
+  /** Deletes an upload. The server may be busy with a chunk at first, also with one that was cut off. */
+  async delete(id) {
+    await until(async () => {
+      await this.context.request.delete(`${this.server.url}${CHUNKS}?upload_id=${id}`);
+      return (await this.status(id)).status() === 404;
+    });
+  }
+
+  /**
+   * Where it went on after a pause at which the server was seen to have `offset` bytes: the chunk that
+   * the pause cut off may have come whole, and be taken after the look.
+   */
+  wentOnAt(offset, chunk) {
+    const from = firstByte(this.chunks[0].range);
+    assert.ok([offset, offset + chunk].includes(from), `went on at ${from}, not at ${offset}`);
+    return from;
   }
 
   async go(query = "") {
@@ -345,9 +359,7 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
     await visit.choose(file);
     await visit.reaches(name, "done");
 
-    const from = firstByte(visit.chunks[0].range);
-    // The chunk that the pause cut off may have come whole, and be taken after the look.
-    assert.ok([offset, offset + 4 * MIB].includes(from), `went on at ${from}, not at ${offset}`);
+    const from = visit.wentOnAt(offset, 4 * MIB);
     assert.equal(visit.chunks.length, Math.ceil((200 * MIB - from) / (4 * MIB)));
     assert.equal(await visit.md5(name), await digest("md5", file));
     assert.equal(await visit.remembered(name), undefined);
@@ -500,9 +512,7 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
     await visit.throttle(NO_LIMIT);
     await visit.choose(file);
     await visit.reaches(name, "done");
-    const from = firstByte(visit.chunks[0].range);
-    // The chunk that the pause cut off may have come whole, and be taken after the look.
-    assert.ok([offset, offset + MIB].includes(from), `went on at ${from}, not at ${offset}`);
+    visit.wentOnAt(offset, MIB);
     await sameBytes((await server.saved())[0], file);
   });
 
@@ -698,8 +708,7 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
     await visit.button("Pause", name).click();
     await visit.reaches(name, "paused");
     const { id } = await visit.remembered(name);
-    // The server may still be busy with the chunk that was cut off.
-    await until(async () => (await visit.delete(id)).ok());
+    await visit.delete(id);
     await visit.row(name).getByText("Not on the server any more", { exact: true }).waitFor();
     await visit.row(name).getByText("It was cancelled or removed elsewhere. Start over sends it again.").waitFor();
     assert.equal(await visit.row(name).getAttribute("data-tone"), "quiet");
@@ -1251,9 +1260,7 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
     await visit.page.waitForFunction(() => window.asking.length === 2);
     await visit.page.evaluate(() => window.asking.forEach((allow) => allow("granted")));
     await visit.reaches(name, "done");
-    const from = firstByte(visit.chunks[0].range);
-    // The chunk that the pause cut off may have come whole, and be taken after the look.
-    assert.ok([offset, offset + 1000].includes(from), `went on at ${from}, not at ${offset}`);
+    const from = visit.wentOnAt(offset, 1000);
     assert.equal(visit.chunks.length, (30_000 - from) / 1000);
     assert.equal((await server.saved()).length, 1);
   });
@@ -1599,16 +1606,7 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
     await visit.throttle(1);
     await visit.choose(...files);
     await visit.reaches("four.bin", "waiting");
-    await visit.page.waitForFunction(
-      () =>
-        new Promise((resolve) => {
-          const opened = indexedDB.open("chunked-upload");
-          opened.onsuccess = () => {
-            const asked = opened.result.transaction("files").objectStore("files").count();
-            asked.onsuccess = () => resolve(asked.result === 4);
-          };
-        }),
-    );
+    await until(async () => (await visit.kept()).length === 4);
     // They wait in the first tab, and are nothing to begin for another one.
     const other = await visit.anotherTab();
     await other.go();
@@ -2582,8 +2580,7 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
     await visit.choose(file);
     await visit.acknowledged("ended.bin", MIB);
     const { id } = await visit.remembered("ended.bin");
-    // The server may be too busy with a chunk to let go of it.
-    await until(async () => (await visit.delete(id)).ok());
+    await visit.delete(id);
     await visit.reaches("ended.bin", "error");
     await visit.row("ended.bin").getByText(/does not know this upload/).waitFor();
   });
@@ -2620,11 +2617,7 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
     await visit.button("Pause", path.basename(lost)).click();
     await visit.reaches(path.basename(lost), "paused");
     const { id } = await visit.remembered(path.basename(lost));
-    // The server may still be busy with the chunk that was cut off.
-    await until(async () => {
-      await visit.delete(id);
-      return (await visit.status(id)).status() === 404;
-    });
+    await visit.delete(id);
     await visit.reaches(path.basename(lost), "ended");
     const refusal = { status: 400, json: { detail: "No room for it" } };
     await visit.page.route(`**${CHUNKS}`, (route) => route.fulfill(refusal), { times: 1 });
