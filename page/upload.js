@@ -458,7 +458,9 @@ export class Upload {
   }
 
   async #recall() {
-    this.kept = await files.of(this.id ?? this.localKey);
+    const kept = await files.of(this.id ?? this.localKey);
+    if (this.state === "removed") return;
+    this.kept = kept;
     this.row.preview();
     this.row.render();
     this.#list.moved();

@@ -2303,6 +2303,36 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
     assert.equal(sent[1].key, undefined);
   });
 
+  test("an upload that the list has shown before its own row knew it is shown once", async () => {
+    const name = "known-before.bin";
+    await visit.go();
+    await visit.page.evaluate(async () => {
+      const { files } = await import("/memory.js");
+      const { of } = files;
+      const hold = new Promise((resolve) => (window.recall = resolve));
+      files.of = async (id) => {
+        await hold;
+        return of(id);
+      };
+    });
+    await visit.page.route(
+      `**${CHUNKS}`,
+      async (route) => {
+        const response = await route.fetch();
+        await visit.looksAgain();
+        await visit.page.waitForFunction(() => document.querySelectorAll("#list > li").length === 2);
+        await route.fulfill({ response });
+      },
+      { times: 1 },
+    );
+    await visit.choose({ name, mimeType: "application/octet-stream", buffer: Buffer.alloc(1000) });
+    await visit.reaches(name, "done");
+    // The row that is gone hears only now what the browser has kept of its file.
+    await visit.page.evaluate(() => window.recall());
+    await visit.looksAgain();
+    assert.equal(await visit.row(name).count(), 1);
+  });
+
   test("without JavaScript there is a form, and nothing is promised that it cannot do", async () => {
     const plain = await launchBrowserWithoutScripts();
     try {
