@@ -443,9 +443,10 @@ impl Run<'_> {
     fn kill_nodes(&self, mut random: Random, over: &AtomicBool) -> u64 {
         let mut kills = 0;
         while !over.load(Ordering::Relaxed) {
-            let nodes = self.nodes();
-            // Not one that the balancer has buried: its number may be another process's.
-            if self.ended() == kills && !nodes.is_empty() {
+            // Only when the balancer has buried the last one, whose number may be another process's, and
+            // so has told that before it is asked which ones are there.
+            let nodes = if self.ended() == kills { self.nodes() } else { Vec::new() };
+            if !nodes.is_empty() {
                 let victim = nodes[usize::try_from(random.below(nodes.len() as u64)).unwrap()];
                 kill_process(victim, Signal::KILL).unwrap();
                 kills += 1;
