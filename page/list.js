@@ -189,6 +189,9 @@ async function showListed() {
   const before = removals;
   // One that gets its id meanwhile may be missing in the answer.
   const expected = [...uploads].filter(({ id }) => id);
+  // The answer may be older than what another tab does meanwhile.
+  const wasHidden = memory.hidden();
+  const wasDoomed = memory.cancelled();
   let listed;
   let held;
   try {
@@ -201,7 +204,7 @@ async function showListed() {
   if (removals > before) return; // It may list what is gone by now.
   const hidden = memory.hidden();
   const doomed = memory.cancelled();
-  listed = listed.filter(({ id }) => !doomed.includes(id));
+  listed = listed.filter(({ id }) => !doomed.includes(id) && !wasDoomed.includes(id));
   const ids = new Set(listed.map(({ id }) => id));
   for (const upload of expected) {
     if (doomed.includes(upload.id)) {
@@ -209,6 +212,7 @@ async function showListed() {
       if (["unfinished", "elsewhere"].includes(upload.state)) upload.remove();
       continue;
     }
+    if (wasDoomed.includes(upload.id)) continue;
     if (upload.state === "doomed") {
       // Another tab has seen to it, or nothing could be remembered.
       if (ids.has(upload.id)) upload.keepAfterAll();
@@ -226,7 +230,8 @@ async function showListed() {
       if (isHidden && known.state === "done") known.remove();
     } else if (!isHidden && !isLeft) addListed(item, isHeld);
   }
-  hidden.forEach((id) => memory.unhide(id));
+  // What is left of them is not listed any more.
+  for (const id of hidden) if (wasHidden.has(id)) memory.unhide(id);
   showAll();
 }
 

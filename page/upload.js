@@ -138,7 +138,11 @@ export class Upload {
   queue() {
     this.problem = null;
     this.taken = this.isUncancelled = false;
-    if (this.id) memory.claim(this.id);
+    if (this.id) {
+      // First, so that the page that was to cancel it leaves it to this one.
+      memory.claim(this.id);
+      memory.uncancel(this.id);
+    }
     this.set("waiting");
     this.#list.startNext();
   }
@@ -251,8 +255,12 @@ export class Upload {
     this.remove();
   }
 
-  /** The list sends the cancellation as soon as the server answers. */
-  #cancelLater() {
+  /** The list sends the cancellation as soon as the server answers, if nobody goes on with it. */
+  async #cancelLater() {
+    if (await isHeldElsewhere(this.id)) {
+      this.#leaveTo({ isHeld: true });
+      return this.#list.startNext();
+    }
     memory.cancelLater(this.id);
     this.say(`The server does not answer. ${this.name} is cancelled as soon as it does.`);
     this.set("doomed");
@@ -272,7 +280,7 @@ export class Upload {
   /** Another page was told to send the upload: this one must not take it back by itself. */
   yield() {
     // An upload that is being completed cannot be taken over.
-    if (this.state === "finishing" || ![...GOING, "error"].includes(this.state)) return;
+    if (this.state === "finishing" || ![...GOING, "error", "doomed"].includes(this.state)) return;
     this.#stop();
     this.fail(new Elsewhere());
   }

@@ -1755,6 +1755,91 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
     assert.equal(await other.row(name).count(), 0);
   });
 
+  test("what goes on in another tab is not cancelled because of what was said before", async () => {
+    const name = "goes-on.bin";
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=100000");
+    await visit.pausesAtItsBeginning(name);
+    await visit.keeps(name);
+    const other = await visit.anotherTab();
+    await other.go("?chunk=100000");
+    await other.reaches(name, "elsewhere");
+    await other.throttle(100_000);
+    // The other tab cannot hear from the server that it is to be cancelled.
+    await visit.context.route("**/api/uploads", (route) => route.abort());
+    await visit.answersCancellations((route) => route.abort());
+    await other.looksAgain();
+    await visit.cancel(name);
+    await visit.reaches(name, "doomed");
+    await other.button("Continue here", name).click();
+    await visit.reaches(name, "elsewhere");
+    await visit.context.unroute("**/api/uploads");
+    await visit.context.unroute(`**${CHUNKS}?upload_id=*`);
+    await other.looksAgain();
+    await visit.looksAgain();
+    await other.throttle(NO_LIMIT);
+    await other.reaches(name, "done");
+    await visit.reaches(name, "done");
+    assert.equal((await server.saved()).length, 1);
+  });
+
+  test("what goes on in another tab while it is cancelled here in vain is left to that one", async () => {
+    const name = "in-vain.bin";
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=100000");
+    await visit.pausesAtItsBeginning(name);
+    await visit.keeps(name);
+    const other = await visit.anotherTab();
+    await other.go("?chunk=100000");
+    await other.reaches(name, "elsewhere");
+    await other.throttle(100_000);
+    const asked = [];
+    await visit.answersCancellations((route) => asked.push(route));
+    await visit.cancel(name);
+    await until(() => asked.length > 0);
+    await other.row(name).getByRole("button", { name: /^(Continue here|Resume) / }).click();
+    await other.reaches(name, "sending");
+    await asked[0].abort();
+    await visit.reaches(name, "elsewhere");
+    await other.throttle(NO_LIMIT);
+    await other.reaches(name, "done");
+    assert.equal(asked.length, 1);
+    assert.equal((await server.saved()).length, 1);
+  });
+
+  test("what another tab has cancelled and hidden stays so, whatever an older list says", async () => {
+    const [doomed, hidden] = ["doomed.bin", "hidden.bin"];
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=100000");
+    const id = await visit.pausesAtItsBeginning(doomed);
+    await visit.page.route(`**${CHUNKS}?upload_id=*`, (route) =>
+      route.request().method() === "DELETE" ? route.abort() : route.fallback(),
+    );
+    await visit.cancel(doomed);
+    await visit.reaches(doomed, "doomed");
+    const old = [];
+    await visit.page.route(
+      "**/api/uploads",
+      async (route) => old.push({ route, response: await route.fetch() }),
+      { times: 1 },
+    );
+    const look = visit.looksAgain();
+    await until(() => old.length > 0);
+    const other = await visit.anotherTab();
+    await other.go();
+    await until(async () => (await visit.status(id)).status() === 404);
+    await other.choose({ name: hidden, mimeType: "text/plain", buffer: Buffer.from("all") });
+    await other.reaches(hidden, "done");
+    await other.looksAgain();
+    await other.button("Hide", hidden).click();
+    await other.row(hidden).waitFor({ state: "detached" });
+    const [{ route, response }] = old;
+    await route.fulfill({ response });
+    await look;
+    await visit.looksAgain();
+    assert.equal(await visit.page.locator("#list > li").count(), 0);
+  });
+
   test("a cancellation that the server refuses comes to an end", async () => {
     visit.loadsMayFail = true;
     await visit.go("?chunk=100000");
