@@ -102,8 +102,11 @@ export async function addWanted(file) {
 /** The file has the right name; it may be another one all the same, unless a change of it is known. */
 async function addSimilar(upload, file) {
   const answer = upload.isStale ? "yes" : await isTheSame(file.name);
-  if (answer === "yes" && uploads.has(upload)) resume(upload, file);
-  if (answer === "other") add([file]);
+  if (answer === "no") return;
+  // It may have come to its end while the user was asked.
+  const isOver = !uploads.has(upload) || OVER.includes(upload.state);
+  if (answer === "other" || isOver) add([file]);
+  else resume(upload, file);
 }
 
 function startNext() {

@@ -104,7 +104,8 @@ export class Upload {
 
   /** Whether a reload would lose the file, of which the server and the browser know nothing. */
   get isAtRisk() {
-    return GOING.includes(this.state) && !this.id && !this.#claim.isSafe;
+    const isUnknown = GOING.includes(this.state) && !this.id;
+    return (isUnknown || this.state === "restarting") && !this.#claim.isSafe;
   }
 
   get session() {
@@ -150,7 +151,8 @@ export class Upload {
   resumeWith(file) {
     if (this.isStale && !this.is(file)) return this.#replace(file);
     this.isStale = false;
-    const isToGoOn = this.state === "unbegun" || (this.id && !this.gone);
+    // Without an id, the server may know it all the same: its answer can be on its way.
+    const isToGoOn = !this.gone && (this.id || ["unbegun", "paused"].includes(this.state));
     if (this.id && !this.gone && !this.kept) files.keep(this.id, file, { expires: this.expires });
     this.kept = null;
     this.isDenied = false;
@@ -191,8 +193,11 @@ export class Upload {
     const { state } = this;
     const file = await files.afresh(this.file);
     if (this.state !== state) return;
-    if (file) this.resumeWith(file);
-    else this.chooseFile();
+    if (file) return this.resumeWith(file);
+    // After a slow answer it is too late to open a picker for the click.
+    if (navigator.userActivation?.isActive ?? true) return this.chooseFile();
+    this.remedy = { label: "Choose file", act: (upload) => upload.chooseFile() };
+    this.row.render();
   }
 
   #replace(file) {
@@ -214,18 +219,19 @@ export class Upload {
 
   async startOver() {
     this.set("restarting");
+    const { id, session } = this;
     // Another page may have continued it.
-    const isOurs = this.id && !this.gone && !this.isOthers();
-    if (isOurs && !(await isHeldElsewhere(this.id))) {
-      const { id, session } = this;
-      memory.drop(id);
-      if ((await cancel(id, session)) === "unanswered") memory.cancelLater(id);
+    const isOurs = id && !this.gone && !this.isOthers() && !(await isHeldElsewhere(id));
+    if (isOurs) memory.drop(id);
+    if (!this.localKey) this.#claim.keepWaiting(this.file, this.begun);
+    if (isOurs) {
+      const outcome = await cancel(id, session);
+      if (outcome === "unanswered" && !(await isHeldElsewhere(id))) memory.cancelLater(id);
     }
     this.#forget();
     this.#list.forgot();
     this.gone = false;
     this.offset = this.shown = this.#announced = 0;
-    if (!this.localKey) this.#claim.keepWaiting(this.file, this.begun);
     this.queue();
   }
 
@@ -363,11 +369,12 @@ export class Upload {
   }
 
   /** Removes a failed upload, and what the server has of it. */
-  dismiss() {
+  async dismiss() {
     if (this.id && !this.gone && !this.isUncancelled) return this.cancel("Remove");
     // The server lists it all the same.
     if (this.isUncancelled) memory.leave(this.id, false);
-    this.#claim.forgetWaiting();
+    // The file may be the one that another tab sends by now.
+    if (!(await isHeldElsewhere(this.localKey))) this.#claim.forgetWaiting();
     this.remove();
   }
 

@@ -151,6 +151,26 @@ class Visit {
     );
   }
 
+  /** Files cannot be read while the page's `isUnplugged` is set. */
+  unpluggable() {
+    return this.page.addInitScript(() => {
+      for (const [type, method] of [
+        [Blob, "arrayBuffer"],
+        [FileSystemFileHandle, "getFile"],
+      ]) {
+        const read = type.prototype[method];
+        type.prototype[method] = function () {
+          if (!window.isUnplugged) return read.call(this);
+          return Promise.reject(new DOMException("It is not there", "NotReadableError"));
+        };
+      }
+    });
+  }
+
+  unplug(isUnplugged) {
+    return this.page.evaluate((is) => (window.isUnplugged = is), isUnplugged);
+  }
+
   /** Chooses a file for an upload. */
   async chooseFor(name, file) {
     const chooser = this.page.waitForEvent("filechooser");
@@ -1632,6 +1652,50 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
     assert.equal((await server.saved()).length, 3);
   });
 
+  test("what another tab has begun to send is not forgotten here", async () => {
+    const name = "begun.bin";
+    const file = await randomFile(folder, name, MIB);
+    await visit.go();
+    await visit.throttle(1);
+    await visit.choose(file);
+    await until(async () => (await visit.kept()).length === 1);
+    await visit.page.reload();
+    await visit.reaches(name, "unbegun");
+    // It does not look again.
+    await visit.page.evaluate(() => Object.defineProperty(document, "hidden", { value: true }));
+    const other = await visit.anotherTab();
+    await other.go();
+    await other.throttle(1);
+    await other.button("Resume", name).click();
+    await other.reaches(name, "sending");
+    await visit.button("Remove", name).click();
+    await visit.row(name).waitFor({ state: "detached" });
+    assert.equal((await visit.kept()).length, 1);
+    await other.throttle(NO_LIMIT);
+    await other.reaches(name, "done");
+  });
+
+  test("what is chosen again before the server has told its id is not sent twice", async () => {
+    const name = "once.bin";
+    const file = await randomFile(folder, name, 300_000);
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=100000");
+    let isTaken = false;
+    await visit.page.route(`**${CHUNKS}`, async (route) => {
+      if (!isTaken) await route.fetch();
+      isTaken = true;
+      await route.abort();
+    });
+    await visit.choose(file);
+    await visit.reaches(name, "retrying");
+    await visit.button("Pause", name).click();
+    await visit.reaches(name, "paused");
+    await visit.page.unroute(`**${CHUNKS}`);
+    await visit.choose(file);
+    await visit.reaches(name, "done");
+    assert.equal((await visit.listed()).length, 1);
+  });
+
   test("the browser asks before it loses a file that it cannot keep", async () => {
     const file = await randomFile(folder, "unkept.bin", 17_000_000);
     const { page } = visit;
@@ -1893,6 +1957,27 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
     assert.equal((await visit.listed()).length, 1);
   });
 
+  test("what starts over is kept by the browser meanwhile", async () => {
+    const name = "meanwhile.bin";
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=100000");
+    await visit.pausesAtItsBeginning(name);
+    const refusal = { status: 400, json: { detail: "No room for it" } };
+    await visit.page.route(`**${CHUNKS}`, (route) => route.fulfill(refusal), { times: 1 });
+    await visit.button("Resume", name).click();
+    await visit.reaches(name, "error");
+    const asked = [];
+    await visit.answersCancellations((route) => asked.push(route));
+    await visit.startOver(name);
+    await until(() => asked.length > 0);
+    await visit.reaches(name, "restarting");
+    await until(async () => (await visit.kept()).some((key) => key.startsWith("local:")));
+    await visit.throttle(NO_LIMIT);
+    await asked[0].continue();
+    await visit.reaches(name, "done");
+    assert.deepEqual(await visit.kept(), []);
+  });
+
   test("a large file is not copied, and is chosen again after a reload", async () => {
     const name = "big.bin";
     const file = await randomFile(folder, name, 17_000_000);
@@ -2069,13 +2154,7 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
       const file = path.join(folder, name);
       await writeFile(file, "x".repeat(30_000));
       await prepare();
-      await visit.page.addInitScript(() => {
-        const read = Blob.prototype.arrayBuffer;
-        Blob.prototype.arrayBuffer = function () {
-          if (!window.isUnplugged) return read.call(this);
-          return Promise.reject(new DOMException("It is not there", "NotReadableError"));
-        };
-      });
+      await visit.unpluggable();
       visit.page.on("filechooser", () => {});
       await visit.go("?chunk=1000");
       await visit.throttle(1000);
@@ -2084,14 +2163,10 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
       else await visit.choose(file);
       await visit.acknowledged(name, 1000);
       const { id } = await visit.remembered(name);
-      await visit.page.evaluate(() => {
-        window.isUnplugged = true;
-      });
+      await visit.unplug(true);
       await visit.reaches(name, "error");
       await visit.row(name).getByText("The file could not be read.").waitFor();
-      await visit.page.evaluate(() => {
-        window.isUnplugged = false;
-      });
+      await visit.unplug(false);
       await visit.throttle(NO_LIMIT);
       const chooser = hasHandle ? null : visit.page.waitForEvent("filechooser");
       await visit.button("Try again", name).click();
@@ -2102,6 +2177,29 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
       assert.equal(ranges.length, 30, ranges.join());
     });
   }
+
+  test("a file that takes too long to be read is chosen with another click", async () => {
+    const name = "slow.txt";
+    await visit.withHandle(name, "x".repeat(30_000));
+    await visit.unpluggable();
+    await visit.page.addInitScript(() => {
+      const userActivation = { get: () => ({ isActive: !window.isUnplugged }) };
+      Object.defineProperty(navigator, "userActivation", userActivation);
+    });
+    await visit.go("?chunk=1000");
+    await visit.throttle(1000);
+    await visit.page.getByLabel("Choose files").press("Enter");
+    await visit.acknowledged(name, 1000);
+    await visit.unplug(true);
+    await visit.reaches(name, "error");
+    await visit.button("Try again", name).click();
+    await visit.button("Choose file", name).waitFor();
+    await visit.unplug(false);
+    await visit.throttle(NO_LIMIT);
+    await visit.button("Choose file", name).click();
+    await visit.reaches(name, "done");
+    assert.equal((await server.saved()).length, 1);
+  });
 
   test("a file of another date is sent as the user says", async () => {
     const name = "report.bin";
@@ -2137,6 +2235,32 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
     await visit.reaches(name, "done");
     assert.equal((await server.saved()).length, 2);
     assert.ok((await visit.listed()).every(({ status }) => status === "complete"));
+  });
+
+  test("a file of another date is sent as new if the upload ends while the user is asked", async () => {
+    const name = "report.bin";
+    const buffer = randomBytes(3_000_000);
+    visit.loadsMayFail = true;
+    await visit.withoutHandles();
+    await visit.page.addInitScript(() => delete window.indexedDB);
+    visit.page.on("filechooser", () => {});
+    await visit.go("?chunk=100000");
+    const id = await visit.pausesAtItsBeginning(name, buffer);
+    await visit.page.reload();
+    await visit.reaches(name, "unfinished");
+    await visit.throttle(NO_LIMIT);
+    const file = path.join(folder, name);
+    await writeFile(file, buffer);
+    await utimes(file, 1, 1);
+    await visit.chooseFor(name, file);
+    const goOn = visit.page.getByRole("dialog").getByRole("button", { name: "Go on with it" });
+    await goOn.waitFor();
+    await visit.delete(id);
+    await visit.looksAgain();
+    await visit.row(name).waitFor({ state: "detached" });
+    await goOn.click();
+    await visit.reaches(name, "done");
+    await sameBytes((await server.saved())[0], file);
   });
 
   test("a notice goes when it is dismissed, or no longer true", async () => {
