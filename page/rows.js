@@ -115,7 +115,7 @@ export class Row {
         return [`Sending, ${percent(part)}`, [amount, ...pace].filter(Boolean).join(" · ")];
       }
       case "retrying":
-        return [problem ?? "", `Trying again in ${retryIn}\u00a0s`];
+        return [problem, retryIn > 0 ? `Trying again in ${retryIn}\u00a0s` : "Trying again"];
       case "paused":
         return [`Paused at ${percent(part)}`, [amount && `${amount}.`, this.#until()].join(" ").trim()];
       case "unbegun":

@@ -91,7 +91,9 @@ export class Transfer {
       });
     }
     this.#wake = null;
-    if (!signal.aborted) this.#upload.problem = null;
+    if (signal.aborted) return;
+    this.#upload.retryIn = 0;
+    this.#upload.set("retrying");
   }
 
   wake() {

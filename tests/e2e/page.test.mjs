@@ -2744,6 +2744,19 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
     assert.equal((await server.saved()).length, 1);
   });
 
+  test("while it tries again it does not promise a time", async () => {
+    const name = "again.bin";
+    visit.loadsMayFail = true;
+    await visit.go("?chunk=100000");
+    await visit.pausesAtItsBeginning(name);
+    await visit.page.route(`**${CHUNKS}`, (route) => route.abort());
+    await visit.button("Resume", name).click();
+    await visit.row(name).getByText(/^Trying again in \d/).waitFor();
+    await visit.page.route(`**${CHUNKS}?upload_id=*`, () => {});
+    await visit.row(name).getByText("Trying again", { exact: true }).waitFor();
+    await visit.reaches(name, "retrying");
+  });
+
   test("a server in trouble is asked again", async () => {
     visit.loadsMayFail = true;
     await visit.go();
