@@ -46,10 +46,9 @@ const PYTHON_PACKAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/py
 /// torn apart.
 const MOTO: &str = "
 import sys
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.server import create_backend_app
 from werkzeug.serving import run_simple
-app = DomainDispatcherApplication(create_backend_app)
-run_simple(sys.argv[2], int(sys.argv[4]), app, threaded=False)
+run_simple(sys.argv[2], int(sys.argv[4]), create_backend_app('s3'), threaded=False)
 ";
 /// Runs a program until it ends or the input does, which it also does with the process behind it.
 const WHILE_WANTED: &str = r#"
