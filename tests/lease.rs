@@ -19,9 +19,9 @@ use tower_chunked_upload::{
 
 /// Runs the test once in memory and once in a folder.
 fn on_both_stores<R: Future<Output = ()>>(test: impl Fn(UploadsBuilder) -> R) {
-    run(test(Uploads::builder(MemoryStore::new())));
+    run(test(patient(Uploads::builder(MemoryStore::new()))));
     let (_folder, store) = folder();
-    run(test(Uploads::builder(store)));
+    run(test(patient(Uploads::builder(store))));
 }
 
 fn alices(builder: UploadsBuilder) -> OwnerUploads {

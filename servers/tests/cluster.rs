@@ -460,9 +460,10 @@ impl Run<'_> {
     fn nodes(&self) -> Vec<Pid> {
         let log = self.world.log();
         let mut nodes = BTreeMap::new();
-        // A line may have been written in part.
-        let whole = |line: &&str| line.contains(" at http://") || line.contains(" has ended");
-        for line in log.lines().filter(whole).filter_map(|line| line.strip_prefix("node ")) {
+        // A line may have been written in part, also by a node that was killed before this one was.
+        let whole = |line: &&str| line.contains(" at http://") || line.contains(" has ended: ");
+        let lines = log.lines().filter(whole);
+        for (_, line) in lines.filter_map(|line| line.rsplit_once("node ")) {
             let mut words = line.split(' ');
             let number = words.next().unwrap();
             match words.next() {
@@ -476,9 +477,7 @@ impl Run<'_> {
 
     /// How many nodes have ended.
     fn ended(&self) -> u64 {
-        let log = self.world.log();
-        log.lines().filter(|line| line.starts_with("node ") && line.contains(" has ended")).count()
-            as u64
+        self.world.log().matches(" has ended: ").count() as u64
     }
 
     /// Compares what was kept with what was sent.
@@ -520,6 +519,7 @@ impl Run<'_> {
         let notes = notes.lock().unwrap();
         assert_eq!((found, complete as u64), ([0; 3], count), "{}\n{log}", notes.join("\n"));
         self.world.no_panic();
+        until("the balancer tells of all kills", || self.ended() >= kills[0]);
         assert_eq!(self.ended(), kills[0], "a node has ended that nobody killed: {log}");
         assert!(refused.contains_key(&BROKEN_OFF), "no kill came in a request");
         assert_eq!(balancer.end(), Some(0), "{}", self.world.log());

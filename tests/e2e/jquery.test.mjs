@@ -164,7 +164,7 @@ describe("jQuery-File-Upload", { timeout: 900_000 }, () => {
       await visit.choose(file);
       await blocked;
       // It does not try again before the line is mended.
-      await visit.page.clock.pauseAt(Date.now() + 1000);
+      await visit.page.clock.pauseAt(Date.now() + 60_000);
       line.cut();
       await visit.says(file, `${SILENCE}. Trying again …`);
       line.mend();
@@ -459,7 +459,7 @@ describe("jQuery-File-Upload", { timeout: 900_000 }, () => {
   });
 
   test("an expired upload is told, and can be begun anew", async () => {
-    await server.restart("SIGKILL", { EXPIRES_AFTER: "5" });
+    await server.restart("SIGKILL", { EXPIRES_AFTER: "10" });
     const file = await randomFile(folder, "late.bin", 4 * MIB);
     await visit.go({ maxChunkSize: MIB });
     const blocked = line.blockedAfter(1.5 * MIB);
