@@ -17,13 +17,6 @@ use tower_chunked_upload::{
     OwnerUploads, Status, Upload, UploadId, Uploads, UploadsBuilder,
 };
 
-/// Runs the test once in memory and once in a folder.
-fn on_both_stores<R: Future<Output = ()>>(test: impl Fn(UploadsBuilder) -> R) {
-    run(test(patient(Uploads::builder(MemoryStore::new()))));
-    let (_folder, store) = folder();
-    run(test(patient(Uploads::builder(store))));
-}
-
 fn alices(builder: UploadsBuilder) -> OwnerUploads {
     builder.build().unwrap().for_owner(Owner::new("alice"))
 }
@@ -40,7 +33,7 @@ fn kind<T>(result: Result<T, Error>) -> ErrorKind {
 
 #[test]
 fn nothing_comes_between_the_steps_of_a_lease() {
-    on_both_stores(|builder| async move {
+    on_both_stores(|_, builder| async move {
         let uploads = alices(builder);
         let id = begin(&uploads, b"one").await;
         let expires = SystemTime::now() + Duration::from_secs(1000);
@@ -74,7 +67,7 @@ fn nothing_comes_between_the_steps_of_a_lease() {
 
 #[test]
 fn a_lease_that_is_dropped_changes_nothing() {
-    on_both_stores(|builder| async move {
+    on_both_stores(|_, builder| async move {
         let uploads = alices(builder);
         let id = begin(&uploads, b"one").await;
         drop(uploads.acquire(&id).await.unwrap());
@@ -87,7 +80,7 @@ fn a_lease_that_is_dropped_changes_nothing() {
 
 #[test]
 fn a_newer_request_takes_the_lease_over() {
-    on_both_stores(|builder| async move {
+    on_both_stores(|_, builder| async move {
         let uploads = alices(builder);
         let id = begin(&uploads, b"one").await;
         let old = uploads.acquire(&id).await.unwrap();
@@ -105,7 +98,7 @@ fn a_newer_request_takes_the_lease_over() {
 
 #[test]
 fn what_a_check_refuses_stops_nobody() {
-    on_both_stores(|builder| async move {
+    on_both_stores(|_, builder| async move {
         let uploads = alices(builder);
         let id = begin(&uploads, b"one").await;
         let mut append = uploads.append(&id, 3, AppendMode::AllOrNothing).await.unwrap();
@@ -121,7 +114,7 @@ fn what_a_check_refuses_stops_nobody() {
 
 #[test]
 fn a_lease_begins_with_the_record_that_its_check_has_seen() {
-    on_both_stores(|builder| async move {
+    on_both_stores(|_, builder| async move {
         let uploads = alices(builder);
         let id = begin(&uploads, b"one").await;
         let (checks, other) = (AtomicUsize::new(0), uploads.clone());
@@ -149,7 +142,7 @@ fn a_lease_begins_with_the_record_that_its_check_has_seen() {
 
 #[test]
 fn what_was_staged_joins_an_upload_and_is_none_itself() {
-    on_both_stores(|builder| async move {
+    on_both_stores(|_, builder| async move {
         let uploads = alices(builder.max_uploads_per_owner(1).max_bytes(1_000_000));
         let (one, two) = (noise(300_000), noise(600_001));
         let id = begin(&uploads, &one).await;
@@ -169,7 +162,7 @@ fn what_was_staged_joins_an_upload_and_is_none_itself() {
 
 #[test]
 fn an_append_may_have_a_limit_of_its_own() {
-    on_both_stores(|builder| async move {
+    on_both_stores(|_, builder| async move {
         let uploads = alices(builder.max_bytes(4));
         let new = NewUpload::new().total(6).limit(6);
         let mut append = uploads.create(new).await.unwrap();
@@ -201,7 +194,7 @@ async fn an_owner_sees_its_own_uploads_and_the_operator_all() {
 
 #[test]
 fn a_check_that_changes_the_upload_itself_comes_to_an_end() {
-    on_both_stores(|builder| async move {
+    on_both_stores(|_, builder| async move {
         let uploads = alices(builder);
         let id = begin(&uploads, b"one").await;
         let checks = AtomicUsize::new(0);
@@ -258,7 +251,7 @@ async fn the_next_upload_of_a_key_is_checked_itself() {
 
 #[test]
 fn an_upload_that_expires_during_its_check_is_refused() {
-    on_both_stores(|builder| async move {
+    on_both_stores(|_, builder| async move {
         let uploads = alices(builder);
         let id = begin(&uploads, b"one").await;
         let expire = |upload: Upload| {
@@ -274,7 +267,7 @@ fn an_upload_that_expires_during_its_check_is_refused() {
 
 #[test]
 fn bytes_that_are_not_whole_or_not_staged_join_nothing() {
-    on_both_stores(|builder| async move {
+    on_both_stores(|_, builder| async move {
         let uploads = alices(builder.batch_bytes(64 << 10));
         let (id, other) = (begin(&uploads, b"").await, begin(&uploads, b"").await);
         let mut target = uploads.append(&id, 0, AppendMode::AllOrNothing).await.unwrap();
@@ -301,7 +294,7 @@ fn bytes_that_are_not_whole_or_not_staged_join_nothing() {
 
 #[test]
 fn a_lease_is_told_of_a_newer_request() {
-    on_both_stores(|builder| async move {
+    on_both_stores(|_, builder| async move {
         let uploads = alices(builder);
         let id = begin(&uploads, b"one").await;
         let lease = uploads.acquire(&id).await.unwrap();
@@ -513,7 +506,7 @@ fn the_parts_of_a_file_that_is_moved_after_it_was_taken_are_needed_no_more() {
         is_not_needed(&uploads, &part).await;
         assert_eq!(content(&file).await, b"onetwo");
     };
-    on_both_stores(test);
+    on_both_stores(|_, builder| test(builder));
     #[cfg(feature = "object-store")]
     run(async {
         let bucket = std::sync::Arc::new(object_store::memory::InMemory::new());
