@@ -90,7 +90,7 @@ export async function addWanted(file) {
   const expected = wanted;
   wanted = null;
   if (!file) return;
-  if (!uploads.has(expected) || OVER.includes(expected.state)) return add([file]);
+  if (isOver(expected)) return add([file]);
   notice("");
   if (expected.is(file)) return resume(expected, file);
   if (expected.name === file.name && (expected.isStale || expected.size === file.size)) {
@@ -104,9 +104,12 @@ async function addSimilar(upload, file) {
   const answer = upload.isStale ? "yes" : await isTheSame(file.name);
   if (answer === "no") return;
   // It may have come to its end while the user was asked.
-  const isOver = !uploads.has(upload) || OVER.includes(upload.state);
-  if (answer === "other" || isOver) add([file]);
+  if (answer === "other" || isOver(upload)) add([file]);
   else resume(upload, file);
+}
+
+function isOver(upload) {
+  return !uploads.has(upload) || OVER.includes(upload.state);
 }
 
 function startNext() {
