@@ -230,9 +230,34 @@ class Visit {
     return (await this.remembered(name)).id;
   }
 
-  /** Answers each request to cancel an upload with what `answer` does then. */
-  answersCancellations(answer) {
-    return this.context.route(`**${CHUNKS}?upload_id=*`, (route) =>
+  /** The same, with another tab that shows it, and will send it slowly. */
+  async pausesInSightOfAnother(name) {
+    this.loadsMayFail = true;
+    await this.go("?chunk=100000");
+    await this.pausesAtItsBeginning(name);
+    await this.keeps(name);
+    const other = await this.anotherTab();
+    await other.go("?chunk=100000");
+    await other.reaches(name, "elsewhere");
+    await other.throttle(100_000);
+    return other;
+  }
+
+  /** An upload that the server refuses, but not for ever, when it goes on; gives its id. */
+  async isRefusedOnce(name) {
+    this.loadsMayFail = true;
+    await this.go("?chunk=100000");
+    const id = await this.pausesAtItsBeginning(name);
+    const refusal = { status: 400, json: { detail: "No room for it" } };
+    await this.page.route(`**${CHUNKS}`, (route) => route.fulfill(refusal), { times: 1 });
+    await this.button("Resume", name).click();
+    await this.reaches(name, "error");
+    return id;
+  }
+
+  /** Answers each request to cancel an upload with what `answer` does then, in all tabs or in one. */
+  answersCancellations(answer, tabs = this.context) {
+    return tabs.route(`**${CHUNKS}?upload_id=*`, (route) =>
       route.request().method() === "DELETE" ? answer(route) : route.fallback(),
     );
   }
@@ -1821,14 +1846,7 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
 
   test("what goes on in another tab is not cancelled because of what was said before", async () => {
     const name = "goes-on.bin";
-    visit.loadsMayFail = true;
-    await visit.go("?chunk=100000");
-    await visit.pausesAtItsBeginning(name);
-    await visit.keeps(name);
-    const other = await visit.anotherTab();
-    await other.go("?chunk=100000");
-    await other.reaches(name, "elsewhere");
-    await other.throttle(100_000);
+    const other = await visit.pausesInSightOfAnother(name);
     // The other tab cannot hear from the server that it is to be cancelled.
     await visit.context.route("**/api/uploads", (route) => route.abort());
     await visit.answersCancellations((route) => route.abort());
@@ -1849,14 +1867,7 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
 
   test("what goes on in another tab while it is cancelled here in vain is left to that one", async () => {
     const name = "in-vain.bin";
-    visit.loadsMayFail = true;
-    await visit.go("?chunk=100000");
-    await visit.pausesAtItsBeginning(name);
-    await visit.keeps(name);
-    const other = await visit.anotherTab();
-    await other.go("?chunk=100000");
-    await other.reaches(name, "elsewhere");
-    await other.throttle(100_000);
+    const other = await visit.pausesInSightOfAnother(name);
     const asked = [];
     await visit.answersCancellations((route) => asked.push(route));
     await visit.cancel(name);
@@ -1876,9 +1887,7 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
     visit.loadsMayFail = true;
     await visit.go("?chunk=100000");
     const id = await visit.pausesAtItsBeginning(doomed);
-    await visit.page.route(`**${CHUNKS}?upload_id=*`, (route) =>
-      route.request().method() === "DELETE" ? route.abort() : route.fallback(),
-    );
+    await visit.answersCancellations((route) => route.abort(), visit.page);
     await visit.cancel(doomed);
     await visit.reaches(doomed, "doomed");
     const old = [];
@@ -1939,13 +1948,7 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
 
   test("what starts over leaves no second upload, though the server did not answer", async () => {
     const name = "again.bin";
-    visit.loadsMayFail = true;
-    await visit.go("?chunk=100000");
-    const id = await visit.pausesAtItsBeginning(name);
-    const refusal = { status: 400, json: { detail: "No room for it" } };
-    await visit.page.route(`**${CHUNKS}`, (route) => route.fulfill(refusal), { times: 1 });
-    await visit.button("Resume", name).click();
-    await visit.reaches(name, "error");
+    const id = await visit.isRefusedOnce(name);
     await visit.answersCancellations((route) => route.abort());
     await visit.throttle(NO_LIMIT);
     await visit.startOver(name);
@@ -1959,13 +1962,7 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
 
   test("what starts over is kept by the browser meanwhile", async () => {
     const name = "meanwhile.bin";
-    visit.loadsMayFail = true;
-    await visit.go("?chunk=100000");
-    await visit.pausesAtItsBeginning(name);
-    const refusal = { status: 400, json: { detail: "No room for it" } };
-    await visit.page.route(`**${CHUNKS}`, (route) => route.fulfill(refusal), { times: 1 });
-    await visit.button("Resume", name).click();
-    await visit.reaches(name, "error");
+    await visit.isRefusedOnce(name);
     const asked = [];
     await visit.answersCancellations((route) => asked.push(route));
     await visit.startOver(name);
