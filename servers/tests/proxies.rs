@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -26,8 +26,9 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tower_chunked_upload::informational::{Http1Listener, Http1Make};
 use tower_chunked_upload::store::FsStore;
-use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Tus, Uploads};
+use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload, Resumable, Tus, Uploads};
 
 #[path = "support/client.rs"]
 mod client;
@@ -43,10 +44,12 @@ use server::{
     Answer, DEADLINE, Plan, Shape, cancel_request, complete_request, has_extension, read_answer,
     request, status_request, until, upload_id,
 };
+use upload::{Dialect, Upload};
 
 const NGINX_CONF: &str = include_str!("../../examples/nginx/nginx.conf");
 const UPLOAD_CONF: &str = include_str!("../../examples/nginx/upload.conf");
 const TUS_CONF: &str = include_str!("../../examples/nginx/tus.conf");
+const RESUMABLE_CONF: &str = include_str!("../../examples/nginx/resumable.conf");
 const CADDYFILE: &str = include_str!("../../examples/deploy/Caddyfile");
 const HAPROXY_CFG: &str = include_str!("../../examples/deploy/haproxy.cfg");
 /// Where clients see the uploads of tus if a prefix is removed, and where the server does.
@@ -160,7 +163,8 @@ impl Server {
         let listener = listener.unwrap();
         let under_way = Arc::default();
         let app = app(folder, Arc::clone(&under_way), public);
-        runtime.spawn(async { axum::serve(listener, app).await });
+        let app = Http1Make::new(app.into_make_service());
+        runtime.spawn(async { axum::serve(Http1Listener::new(listener), app).await });
         Self { addr, runtime: Some(runtime), under_way }
     }
 
@@ -179,15 +183,25 @@ fn app(folder: &Path, under_way: Arc<AtomicUsize>, public: &str) -> Router {
     let uploads = Uploads::builder(store).max_bytes(LARGEST_FILE).build().unwrap();
     let complete_path = "/api/chunked_upload_complete";
     let tus = Tus::new(PRIVATE).handler_path(complete_path).public_url(public);
-    let routes = Router::new().route(complete_path, post(done)).with_state(folder.join("media"));
+    let resumable = Resumable::new("/uploads").paths(["/inbox"]);
+    let layer = ChunkedUploadLayer::new(uploads).tus(tus).resumable(resumable);
+    let routes = Router::new()
+        .route(complete_path, post(done))
+        .with_state(folder.join("media"))
+        .route("/inbox", post(inbox).layer(DefaultBodyLimit::disable()));
     Router::new()
-        .fallback_service(ChunkedUploadLayer::new(uploads).tus(tus).around(routes))
+        .fallback_service(layer.around(routes))
         .layer(middleware::from_fn_with_state(under_way, count))
 }
 
 async fn done(State(media): State<PathBuf>, upload: CompletedUpload) -> Json<Value> {
     upload.persist(media.join(upload.id().as_str())).await.unwrap();
     Json(json!({ "saved": upload.filename() }))
+}
+
+/// A handler that knows nothing of uploads.
+async fn inbox(body: Bytes) -> String {
+    upload::sha256(&body)
 }
 
 async fn count(
@@ -323,9 +337,11 @@ fn nginx(
 ) -> Command {
     let listen = format!("listen {}; listen {} http2;", addrs[0], addrs[1]);
     let conf = replaced(&to_here(NGINX_CONF), "listen 8080;", &listen);
+    let conf = replaced(&conf, "include tus.conf;", "include tus.conf; include resumable.conf;");
     let conf = replaced(&conf, "http {", &format!("http {{ {}", files_in(folder)));
     fs::write(folder.join("nginx.conf"), conf).unwrap();
     fs::write(folder.join("upload.conf"), to_here(UPLOAD_CONF)).unwrap();
+    fs::write(folder.join("resumable.conf"), to_here(RESUMABLE_CONF)).unwrap();
     let prefixed =
         replaced(TUS_CONF, &format!("location {PRIVATE} "), &format!("location {PREFIXED} "));
     let removed = format!("http://{UPSTREAM}{PRIVATE};");
@@ -534,6 +550,30 @@ fn parts_are_joined_by_the_urls_that_the_client_sees(world: World) {
     });
     let path = created(&world, &format!("Upload-Concat: final;{}\r\n", urls.join(" ")));
     is_kept(&world, &path, &plan.content);
+}
+
+/// nginx would take an informational response for the answer, so a client that asks for one gets none.
+#[test]
+fn a_request_to_a_handler_is_answered_and_goes_on_behind_nginx() {
+    let world = World::start(Kind::Nginx);
+    let plan = Plan::of_length(9, 0, 2 * CHUNK);
+    let total = plan.content.len();
+    let digest = upload::sha256(&plan.content);
+    let headers = "Upload-Complete: ?1\r\nUpload-Draft-Interop-Version: 6\r\n";
+    let whole = Dialect::Draft.request("POST", "/inbox", headers, &plan.content);
+    let reply = client::ask(world.proxy.http1, "POST", &whole);
+    assert_eq!((reply.status, reply.body), (200, digest.clone().into_bytes()));
+
+    let mut upload = Upload::create_in(Dialect::Draft, world.proxy.http1, plan);
+    let before = world.stored();
+    let mut stream = upload.begin_patch(&upload.length());
+    stream.write_all(&upload.plan.content[..CHUNK]).unwrap();
+    until("the server has all of it", || world.stored() == before + CHUNK as u64);
+    drop(stream);
+    until("the server sees it", || world.server.requests_under_way() == 0);
+    assert_eq!(upload.offset(), CHUNK);
+    let reply = upload.patch(CHUNK..total, "");
+    assert_eq!((reply.status, reply.body), (200, digest.into_bytes()));
 }
 
 fn asked(world: &World, method: &str, path: &str, headers: &str, body: &[u8]) -> client::Reply {
