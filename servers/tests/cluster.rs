@@ -6,7 +6,7 @@
 //! The default run uploads fifty files and cuts fifty requests, `LONG=1` two thousand and five hundred. `SEED=N` repeats the random choices,
 //! though not their moments.
 
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/client.rs"]

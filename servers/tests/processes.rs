@@ -4,7 +4,7 @@
 //! The default run takes twenty races of each kind, `LONG=1` two hundred. `SEED=N` repeats the
 //! random choices, though not their moments.
 
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/client.rs"]
