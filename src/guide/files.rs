@@ -8,17 +8,19 @@
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/client.rs"));
 //! # use axum::{Router, routing::post};
-//! # use std::path::PathBuf;
-//! # use std::sync::OnceLock;
 //! # use tower_chunked_upload::{ChunkedUploadLayer, Uploads, store::FsStore};
-//! use http::StatusCode;
+//! use std::path::Path;
+//! use std::sync::Arc;
+//!
+//! use axum::extract::State;
+//! use axum::http::StatusCode;
 //! use tower_chunked_upload::{CompletedUpload, ErrorKind};
 //!
-//! # static MEDIA: OnceLock<PathBuf> = OnceLock::new();
-//! # fn media() -> &'static PathBuf { MEDIA.get().unwrap() }
-//! async fn done(upload: CompletedUpload) -> Result<String, StatusCode> {
+//! type Media = Arc<Path>;
+//!
+//! async fn done(State(media): State<Media>, upload: CompletedUpload) -> Result<String, StatusCode> {
 //!     // The id keeps files of the same name apart, and gives the same target each time.
-//!     let target = media().join(format!("{}-{}", upload.id(), upload.filename()));
+//!     let target = media.join(format!("{}-{}", upload.id(), upload.filename()));
 //!     upload.persist(target).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
 //!     Ok(format!("{:?}", upload.filename()))
 //! }
@@ -26,13 +28,14 @@
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
-//! # MEDIA.set(folder.path().join("media")).unwrap();
+//! # let media: Media = folder.path().join("media").into();
 //! # let uploads = Uploads::builder(FsStore::new(folder.path().join("up/%Y"))).build()?;
 //! # let layer = ChunkedUploadLayer::new(uploads.clone());
-//! # let app = Router::new().route(client::COMPLETE, post(done)).layer(layer);
+//! # let routes = Router::new().route(client::COMPLETE, post(done)).with_state(media.clone());
+//! # let app = routes.layer(layer);
 //! # let (status, name) = client::upload(&app, "../../a.txt", "Hello").await;
 //! # assert_eq!((status, name.as_str()), (StatusCode::OK, Some("a.txt")));
-//! # let mut kept = std::fs::read_dir(media())?;
+//! # let mut kept = std::fs::read_dir(&media)?;
 //! # let kept = kept.next().unwrap()?.path();
 //! # assert_eq!(std::fs::read(&kept)?, b"Hello");
 //! # // To a file that is there already.

@@ -10,13 +10,19 @@
 //! [`mount`](crate::ChunkedUploadLayer::mount) the layer with a tower service as the handler, and let
 //! poem's feature `tower-compat` make an endpoint of it:
 //!
+//! ```sh
+//! cargo add poem@3 --features tower-compat
+//! cargo add tower@0.5 --features util
 //! ```
-//! # use std::convert::Infallible;
-//! # use tower_chunked_upload::{CompletedUpload, Uploads, store::MemoryStore};
+//!
+//! ```
+//! # use tower_chunked_upload::{Uploads, store::MemoryStore};
+//! use std::convert::Infallible;
+//!
 //! use http::{Request, Response};
 //! use poem::Route;
 //! use poem::endpoint::TowerCompatExt;
-//! use tower_chunked_upload::ChunkedUploadLayer;
+//! use tower_chunked_upload::{ChunkedUploadLayer, CompletedUpload};
 //!
 //! async fn done<B>(request: Request<B>) -> Result<Response<String>, Infallible> {
 //!     let upload = request.extensions().get::<CompletedUpload>();

@@ -188,10 +188,11 @@
 //! uploads: one that was begun at the first could be completed at the second.)
 //!
 //! ```
-//! # use axum::Router;
-//! # use axum::routing::post;
-//! # use tower_chunked_upload::{Chunked, ChunkedUploadLayer, CompletedUpload, Uploads};
+//! # use tower_chunked_upload::CompletedUpload;
+//! use axum::Router;
+//! use axum::routing::post;
 //! use tower_chunked_upload::store::FsStore;
+//! use tower_chunked_upload::{Chunked, ChunkedUploadLayer, Uploads};
 //!
 //! # async fn avatar(_: CompletedUpload) {}
 //! # async fn video(_: CompletedUpload) {}

@@ -1,7 +1,7 @@
 //! Copy one of these recipes to save, convert, scan, move or serve a finished file.
 //!
-//! Each recipe is a handler or a policy for [the quick start](super::quick_start). All of them are
-//! compiled and run as tests.
+//! Each recipe is a handler or a policy for [the quick start](super::quick_start), and says which other
+//! crates it needs. All of them are compiled and run as tests.
 //!
 //! # How do I save a row for each file?
 //!
@@ -9,12 +9,18 @@
 //! runs again if the process ends in between, and both steps then do no harm. Here with SQLite and
 //! [`sqlx`](https://docs.rs/sqlx):
 //!
+//! ```sh
+//! cargo add sqlx@0.8 --no-default-features --features runtime-tokio,sqlite
+//! cargo add tracing
+//! ```
+//!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
-//! # use std::path::Path;
-//! # use std::sync::Arc;
 //! # use axum::{Router, routing::post};
 //! # use tower_chunked_upload::{ChunkedUploadLayer, Uploads, store::FsStore};
+//! use std::path::Path;
+//! use std::sync::Arc;
+//!
 //! use axum::extract::State;
 //! use axum::http::StatusCode;
 //! use sqlx::SqlitePool;
@@ -77,54 +83,67 @@
 //!
 //! Take the file, remember the job where it survives a restart, and answer 202 at once with a URL at
 //! which the client asks for the result. A worker, which `main` starts with
-//! `tokio::spawn(work(db.clone()))`, does the jobs:
+//! `tokio::spawn(work(app.clone()))`, does the jobs. The crates are those of the recipe above:
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
-//! # use std::sync::OnceLock;
-//! # use axum::{Router, routing::{get, post}};
 //! # use tower_chunked_upload::{ChunkedUploadLayer, Uploads, store::FsStore};
-//! use std::path::{Path, PathBuf};
+//! use std::path::Path;
+//! use std::sync::Arc;
 //! use std::time::Duration;
 //!
+//! use axum::Router;
 //! use axum::extract::{self, State};
 //! use axum::http::{StatusCode, header};
 //! use axum::response::IntoResponse;
+//! use axum::routing::{get, post};
 //! use sqlx::SqlitePool;
 //! use tower_chunked_upload::CompletedUpload;
+//!
+//! #[derive(Clone)]
+//! struct App {
+//!     db: SqlitePool,
+//!     media: Arc<Path>,
+//! }
+//!
+//! /// The layer goes around these routes, as in the quick start.
+//! fn routes(app: App) -> Router {
+//!     Router::new()
+//!         .route("/api/chunked_upload_complete", post(done))
+//!         .route("/jobs/{id}", get(job))
+//!         .with_state(app)
+//! }
 //!
 //! fn failed(error: sqlx::Error) -> StatusCode {
 //!     tracing::error!(%error, "the jobs cannot be read or written");
 //!     StatusCode::INTERNAL_SERVER_ERROR
 //! }
 //!
-//! # static MEDIA: OnceLock<PathBuf> = OnceLock::new();
-//! # fn media() -> &'static Path { MEDIA.get().unwrap() }
 //! async fn done(
-//!     State(db): State<SqlitePool>,
+//!     State(app): State<App>,
 //!     upload: CompletedUpload,
 //! ) -> Result<impl IntoResponse, StatusCode> {
 //!     let id = upload.id();
-//!     let target = media().join(id.as_str());
+//!     let target = app.media.join(id.as_str());
 //!     upload.persist(target).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
 //!     let job = sqlx::query("INSERT INTO jobs (id) VALUES (?) ON CONFLICT (id) DO NOTHING");
-//!     job.bind(id.as_str()).execute(&db).await.map_err(failed)?;
+//!     job.bind(id.as_str()).execute(&app.db).await.map_err(failed)?;
 //!     Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/jobs/{id}"))]))
 //! }
 //!
 //! /// Returns the state of a job, or its result.
 //! async fn job(
-//!     State(db): State<SqlitePool>,
+//!     State(app): State<App>,
 //!     extract::Path(id): extract::Path<String>,
 //! ) -> Result<String, StatusCode> {
 //!     let row = sqlx::query_scalar("SELECT COALESCE(result, 'waiting') FROM jobs WHERE id = ?");
-//!     row.bind(id).fetch_optional(&db).await.map_err(failed)?.ok_or(StatusCode::NOT_FOUND)
+//!     row.bind(id).fetch_optional(&app.db).await.map_err(failed)?.ok_or(StatusCode::NOT_FOUND)
 //! }
 //!
 //! /// Does one job after another, as long as the runtime lives.
-//! async fn work(db: SqlitePool) {
+//! async fn work(app: App) {
 //!     loop {
-//!         match do_next(&db).await {
+//!         match do_next(&app).await {
 //!             Ok(true) => continue,
 //!             Ok(false) => {}
 //!             Err(error) => drop(failed(error)),
@@ -134,10 +153,10 @@
 //! }
 //!
 //! /// Does the next job, if there is one. A job that a crash has interrupted is done again.
-//! async fn do_next(db: &SqlitePool) -> sqlx::Result<bool> {
+//! async fn do_next(app: &App) -> sqlx::Result<bool> {
 //!     let next = sqlx::query_scalar("SELECT id FROM jobs WHERE result IS NULL LIMIT 1");
-//!     let Some(id): Option<String> = next.fetch_optional(db).await? else { return Ok(false) };
-//!     let file = media().join(&id);
+//!     let Some(id): Option<String> = next.fetch_optional(&app.db).await? else { return Ok(false) };
+//!     let file = app.media.join(&id);
 //!     // This takes minutes, so it must not run on a worker of the runtime.
 //!     let result = match tokio::task::spawn_blocking(move || convert(&file)).await {
 //!         Ok(Ok(result)) => result,
@@ -147,7 +166,7 @@
 //!         Ok(Err(_)) | Err(_) => "failed".to_owned(),
 //!     };
 //!     let row = sqlx::query("UPDATE jobs SET result = ? WHERE id = ?");
-//!     row.bind(result).bind(id).execute(db).await?;
+//!     row.bind(result).bind(id).execute(&app.db).await?;
 //!     Ok(true)
 //! }
 //!
@@ -161,10 +180,9 @@
 //! # let db = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect(":memory:").await?;
 //! # sqlx::query("CREATE TABLE jobs (id TEXT PRIMARY KEY, result TEXT)").execute(&db).await?;
 //! # let folder = tempfile::tempdir()?;
-//! # MEDIA.set(folder.path().join("media")).unwrap();
 //! # let uploads = Uploads::builder(FsStore::new(folder.path().join("up"))).build()?;
-//! # let routes = Router::new().route(client::COMPLETE, post(done)).route("/jobs/{id}", get(job));
-//! # let app = routes.with_state(db.clone()).layer(ChunkedUploadLayer::new(uploads));
+//! # let state = App { db, media: folder.path().join("media").into() };
+//! # let app = routes(state.clone()).layer(ChunkedUploadLayer::new(uploads));
 //! # use tower::ServiceExt;
 //! # let accept = async || {
 //! #     let (_, begun) = client::send(&app, client::chunk(client::CHUNK, "a.mov", "", "Hello")).await;
@@ -173,24 +191,28 @@
 //! #     assert_eq!(accepted.status(), StatusCode::ACCEPTED);
 //! #     accepted.headers()["location"].to_str().unwrap().to_owned()
 //! # };
-//! # let state = async |url: &str| {
+//! # let result = async |url: &str| {
 //! #     let answer = app.clone().oneshot(client::request(http::Method::GET, url)).await.unwrap();
 //! #     let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
 //! #     String::from_utf8(body.to_vec()).unwrap()
 //! # };
 //! # let url = accept().await;
-//! # assert_eq!(state(&url).await, "waiting");
-//! # assert!(do_next(&db).await?);
-//! # assert_eq!(state(&url).await, "5 bytes are converted");
-//! # assert!(!do_next(&db).await?);
+//! # assert_eq!(result(&url).await, "waiting");
+//! # assert!(do_next(&state).await?);
+//! # assert_eq!(result(&url).await, "5 bytes are converted");
+//! # assert!(!do_next(&state).await?);
 //! # let url = accept().await;
-//! # std::fs::remove_dir_all(media())?;
-//! # let worker = tokio::spawn(work(db.clone()));
-//! # while state(&url).await == "waiting" { tokio::task::yield_now().await }
+//! # std::fs::remove_dir_all(&state.media)?;
+//! # let worker = tokio::spawn(work(state.clone()));
+//! # while result(&url).await == "waiting" { tokio::task::yield_now().await }
 //! # worker.abort();
-//! # assert_eq!(state(&url).await, "failed");
+//! # assert_eq!(result(&url).await, "failed");
 //! # Ok(())
 //! # }
+//! ```
+//!
+//! ```sql
+//! CREATE TABLE jobs (id TEXT PRIMARY KEY, result TEXT)
 //! ```
 //!
 //! This is for one worker. If several processes work on one table, let each of them claim a job in
@@ -205,7 +227,14 @@
 //! Here with ClamAV's daemon and [`clamav-client`](https://docs.rs/clamav-client). Set the daemon's
 //! `StreamMaxLength`, `MaxFileSize` and `MaxScanSize` above your largest file, and `AlertExceedsMax yes`:
 //! otherwise it reports OK for what it did not scan. Refuse larger files in
-//! [`max_bytes`](crate::Policy::max_bytes).
+//! [`max_bytes`](crate::Policy::max_bytes). The policy goes into the layer, with
+//! `ChunkedUploadLayer::new(uploads).policy(Scanned { clamd })`:
+//!
+//! ```sh
+//! cargo add clamav-client@2 --no-default-features --features tokio-stream
+//! cargo add tokio-util --features io
+//! cargo add http tracing
+//! ```
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
@@ -298,19 +327,112 @@
 //! completion begins it anew. If your files are larger than that allows, scan them in the handler and
 //! let [the layer answer 202](super::long_completions) meanwhile.
 //!
+//! # What if a session ends in the middle of an upload?
+//!
+//! [Your policy](super::owners) then refuses the next request, with a 401 or, in the chunked protocol,
+//! a 403. Nothing is lost. As soon as the client has a new session of the same user, it continues from
+//! the offset. A client that cannot get a new session can continue with a [token](super::tokens)
+//! instead:
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
+//! # use axum::{Router, routing::post};
+//! # use tower_chunked_upload::{CompletedUpload, store::MemoryStore};
+//! use std::time::Duration;
+//!
+//! use tower_chunked_upload::{
+//!     ChunkedUploadLayer, Context, Owner, Policy, Refusal, TokenKeys, Uploads,
+//! };
+//!
+//! /// The authentication outside the layer puts it into the extensions of a request.
+//! #[derive(Clone)]
+//! struct Session {
+//!     user: String,
+//! }
+//!
+//! struct BySession;
+//!
+//! impl Policy for BySession {
+//!     async fn authorize(&self, context: &Context<'_>) -> Result<Option<Owner>, Refusal> {
+//!         // Requests with a valid token do not come here.
+//!         let session = context.request.extensions.get::<Session>();
+//!         let session = session.ok_or_else(Refusal::unauthenticated)?;
+//!         Ok(Some(Owner::new(session.user.as_str())))
+//!     }
+//! }
+//!
+//! fn layer(uploads: Uploads, keys: &TokenKeys) -> ChunkedUploadLayer {
+//!     let day = Duration::from_secs(24 * 60 * 60);
+//!     ChunkedUploadLayer::new(uploads).policy(BySession).hand_out_tokens(keys, day)
+//! }
+//! #
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use http::{Request, StatusCode};
+//! # use axum::body::Body;
+//! # use tower::ServiceExt;
+//! # let uploads = Uploads::builder(MemoryStore::new()).build()?;
+//! # let routes = Router::new().route(client::COMPLETE, post(async |_: CompletedUpload| ()));
+//! # let app = routes.layer(layer(uploads, &TokenKeys::new([7; 32])?));
+//! # let in_session = |mut request: Request<Body>| {
+//! #     request.extensions_mut().insert(Session { user: "ann".into() });
+//! #     request
+//! # };
+//! # let begun = in_session(client::chunk(client::CHUNK, "a.txt", "bytes 0-4/15", "Hello"));
+//! # let begun = app.clone().oneshot(begun).await?;
+//! # let token = begun.headers()["upload-token"].clone();
+//! # let body = http_body_util::BodyExt::collect(begun.into_body()).await?.to_bytes();
+//! # let begun: serde_json::Value = serde_json::from_slice(&body)?;
+//! # let path = format!("{}?upload_id={}", client::CHUNK, begun["upload_id"].as_str().unwrap());
+//! # let second = || client::chunk(&path, "a.txt", "bytes 5-9/15", "world");
+//! # let third = || client::chunk(&path, "a.txt", "bytes 10-14/15", "again");
+//! # assert_eq!(client::send(&app, second()).await.0, StatusCode::FORBIDDEN);
+//! # let mut by_token = second();
+//! # by_token.headers_mut().insert("upload-token", token);
+//! # let (status, standing) = client::send(&app, by_token).await;
+//! # assert_eq!((status, &standing["offset"]), (StatusCode::OK, &10.into()));
+//! # assert_eq!(client::send(&app, third()).await.0, StatusCode::FORBIDDEN);
+//! # assert_eq!(client::send(&app, in_session(third())).await.0, StatusCode::OK);
+//! # let complete = client::completion(&begun["upload_id"], "Helloworldagain");
+//! # assert_eq!(client::send(&app, in_session(complete)).await.0, StatusCode::OK);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! This needs the feature `tokens` of this crate. tus-js-client stops at a 401 unless it is told to
+//! refresh the session and to try again, with these options. `session` is your own code, which gets an
+//! access token and refreshes it. Uppy takes the same options:
+//!
+//! ```js
+//! onBeforeRequest: (request) => request.setHeader("Authorization", `Bearer ${session.token}`),
+//! onAfterResponse: async (request, response) => {
+//!   if (response.getStatus() === 401) await session.refresh();
+//! },
+//! onShouldRetry: (error) => {
+//!   const status = error.originalResponse?.getStatus() ?? 0;
+//!   return status < 400 || status >= 500 || [401, 409, 423].includes(status);
+//! },
+//! ```
+//!
 //! # How do I make thumbnails?
 //!
 //! Decode the image on a thread for blocking work, with limits, since an image of a few kilobytes can
 //! claim to have gigabytes of pixels. [`image`](https://docs.rs/image) has a limit of 512 MiB for each
 //! image by default, so also limit how many are decoded at once:
 //!
+//! ```sh
+//! cargo add image@0.25 --no-default-features --features jpeg,png
+//! cargo add tracing
+//! ```
+//!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
-//! # use std::sync::OnceLock;
 //! # use axum::{Router, body::Body, routing::post};
 //! # use tower_chunked_upload::{ChunkedUploadLayer, Uploads, store::FsStore};
-//! use std::path::{Path, PathBuf};
+//! use std::path::Path;
+//! use std::sync::Arc;
 //!
+//! use axum::extract::State;
 //! use axum::http::StatusCode;
 //! use image::{ImageError, ImageFormat, ImageReader};
 //! use tokio::sync::Semaphore;
@@ -318,10 +440,10 @@
 //!
 //! static AT_ONCE: Semaphore = Semaphore::const_new(2);
 //!
-//! # static MEDIA: OnceLock<PathBuf> = OnceLock::new();
-//! # fn media() -> &'static Path { MEDIA.get().unwrap() }
-//! async fn done(upload: CompletedUpload) -> Result<StatusCode, StatusCode> {
-//!     let picture = media().join(upload.id().as_str());
+//! type Media = Arc<Path>;
+//!
+//! async fn done(State(media): State<Media>, upload: CompletedUpload) -> Result<StatusCode, StatusCode> {
+//!     let picture = media.join(upload.id().as_str());
 //!     let small = picture.with_extension("small.png");
 //!     upload.persist(&picture).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
 //!     let _turn = AT_ONCE.acquire().await;
@@ -352,10 +474,11 @@
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
-//! # MEDIA.set(folder.path().join("media")).unwrap();
+//! # let media: Media = folder.path().join("media").into();
 //! # let uploads = Uploads::builder(FsStore::new(folder.path().join("up"))).build()?;
 //! # let layer = ChunkedUploadLayer::new(uploads);
-//! # let app = Router::new().route(client::COMPLETE, post(done)).layer(layer);
+//! # let routes = Router::new().route(client::COMPLETE, post(done)).with_state(media.clone());
+//! # let app = routes.layer(layer);
 //! # let mut png = std::io::Cursor::new(Vec::new());
 //! # image::RgbImage::new(640, 100).write_to(&mut png, ImageFormat::Png)?;
 //! # let png = png.into_inner();
@@ -384,7 +507,7 @@
 //! #     let mut complete = client::completion(&begun["upload_id"], "");
 //! #     *complete.body_mut() = format!("upload_id={id}&md5={digest}").into();
 //! #     assert_eq!(client::send(&app, complete).await.0, status);
-//! #     let small = media().join(format!("{id}.small.png"));
+//! #     let small = media.join(format!("{id}.small.png"));
 //! #     assert_eq!(small.exists(), status == StatusCode::CREATED);
 //! #     if small.exists() { assert_eq!(image::open(small)?.width(), 320) }
 //! # }
@@ -397,6 +520,11 @@
 //! Read it with [`open`](crate::CompletedUpload::open), write it with
 //! [`object_store`](https://docs.rs/object_store), and answer when it has arrived. The key follows
 //! from the id, so that a second call writes the same object:
+//!
+//! ```sh
+//! cargo add object_store@0.14 --features aws
+//! cargo add tracing
+//! ```
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
@@ -464,27 +592,37 @@
 //!
 //! # How do I serve the files again?
 //!
-//! With [`ServeFile`](https://docs.rs/tower-http/latest/tower_http/services/struct.ServeFile.html) of
-//! tower-http, which answers ranges and conditional requests. A browser must not run what a stranger
-//! has sent, so let it download the file:
+//! This serves what the recipes above have persisted under its id. Use
+//! [`ServeFile`](https://docs.rs/tower-http/latest/tower_http/services/struct.ServeFile.html) of
+//! tower-http, which answers ranges and conditional requests, in a route such as `/files/{id}`. A
+//! browser must not run what a stranger has sent, so let it download the file:
+//!
+//! ```sh
+//! cargo add tower-http@0.6 --features fs
+//! cargo add tower@0.5 --features util
+//! ```
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));
-//! # use std::sync::OnceLock;
-//! # use std::path::PathBuf;
 //! # use axum::{Router, routing::get};
-//! # use tower_chunked_upload::UploadId;
-//! use axum::extract::{Path, Request};
+//! use std::sync::Arc;
+//!
+//! use axum::extract::{Path, Request, State};
 //! use axum::http::{HeaderValue, header};
 //! use axum::response::IntoResponse;
 //! use tower::ServiceExt;
+//! use tower_chunked_upload::UploadId;
 //! use tower_http::services::ServeFile;
 //!
-//! # static MEDIA: OnceLock<PathBuf> = OnceLock::new();
-//! # fn media() -> &'static std::path::Path { MEDIA.get().unwrap() }
+//! type Media = Arc<std::path::Path>;
+//!
 //! /// An id is no path: nothing but 32 hexadecimal digits can be one.
-//! async fn download(Path(id): Path<UploadId>, request: Request) -> impl IntoResponse {
-//!     let mut response = ServeFile::new(media().join(id.as_str())).oneshot(request).await?;
+//! async fn download(
+//!     State(media): State<Media>,
+//!     Path(id): Path<UploadId>,
+//!     request: Request,
+//! ) -> impl IntoResponse {
+//!     let mut response = ServeFile::new(media.join(id.as_str())).oneshot(request).await?;
 //!     let headers = response.headers_mut();
 //!     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
 //!     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -494,10 +632,10 @@
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
-//! # MEDIA.set(folder.path().to_owned()).unwrap();
+//! # let media: Media = folder.path().into();
 //! # let id = "5230ec1f59d1485d9d7974b853802e31";
-//! # std::fs::write(media().join(id), "Hello")?;
-//! # let app = Router::new().route("/files/{id}", get(download));
+//! # std::fs::write(media.join(id), "Hello")?;
+//! # let app = Router::new().route("/files/{id}", get(download)).with_state(media);
 //! # let mut some = client::request(http::Method::GET, &format!("/files/{id}"));
 //! # some.headers_mut().insert("range", HeaderValue::from_static("bytes=1-3"));
 //! # let answer = app.clone().oneshot(some).await?;
@@ -515,8 +653,8 @@
 //!
 //! # Can I use axum's `Multipart` beside the layer?
 //!
-//! Yes, on any other route. The layer does not touch its requests, and axum's `DefaultBodyLimit`
-//! applies to it as usual:
+//! Yes, on any other route, with axum's feature `multipart`. The layer does not touch its requests, and
+//! axum's `DefaultBodyLimit` applies to it as usual:
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/guide/client.rs"));

@@ -644,6 +644,34 @@ describe("tus-js-client", TIMEOUT, () => {
     assert.equal(answer.getBody(), "Size of file exceeds the limit (1000 bytes)");
   });
 
+  test("goes on with another session when the first one ends in the middle", async () => {
+    await serve({ WIRE_AUTH: "1" });
+    const file = await randomFile(folder, "session.bin", SIZE);
+    let session = "ann";
+    const upload = begin(createReadStream(file), {
+      chunkSize: MIB,
+      onChunkComplete: (_, accepted) => {
+        if (accepted === 2 * MIB) session = undefined;
+      },
+      // As in the guide.
+      onBeforeRequest: (request) => {
+        if (session) request.setHeader("X-User", session);
+      },
+      onAfterResponse: async (request, response) => {
+        if (response.getStatus() === 401) session = await Promise.resolve("ann");
+      },
+      onShouldRetry: (error) => {
+        const status = error.originalResponse?.getStatus() ?? 0;
+        return status < 400 || status >= 500 || [401, 409, 423].includes(status);
+      },
+    });
+    await upload.done;
+    const refused = `PATCH ${2 * MIB} 401`;
+    assert.deepEqual(cable.log.slice(3, 6), [refused, "HEAD 200", `PATCH ${2 * MIB} 204`]);
+    assert.equal(cable.log.filter((line) => line.endsWith(" 401")).length, 1);
+    await arrived(file);
+  });
+
   test("finds only uploads of its own user", async () => {
     await serve({ WIRE_AUTH: "1" });
     const file = await randomFile(folder, "owned.bin", SIZE);
