@@ -5,7 +5,8 @@
 //!
 //! Then open http://127.0.0.1:3000, and http://127.0.0.1:3000/operator beside it. The page speaks
 //! the chunked protocol. The same handler takes files from tus clients, whose endpoint is
-//! http://127.0.0.1:3000/files, and from `curl` in one request:
+//! http://127.0.0.1:3000/files: from Uppy at http://127.0.0.1:3000/uppy, which a browser fetches from
+//! the internet, and from `curl` in one request:
 //!
 //!     curl -i http://127.0.0.1:3000/files -H 'Tus-Resumable: 1.0.0' -H 'Upload-Length: 13' \
 //!         -H 'Upload-Metadata: filename aGVsbG8udHh0' \
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Html;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use page::{form, list, operator, progress, user};
@@ -63,6 +65,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/api/uploads", get(list::mine).with_state(uploads.clone()))
         .route("/api/uploads/{id}/progress", get(progress::progress).with_state(uploads.clone()))
         .route("/health", get(health).with_state(uploads.clone()))
+        .route("/uppy", get(async || Html(include_str!("uppy.html"))))
         .merge(operator::routes(uploads.clone(), watch))
         .merge(page::pages());
     let app = Router::new().fallback_service(layer.around(routes));

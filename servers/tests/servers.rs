@@ -289,6 +289,8 @@ mod other_paths {
         let mut client = Client::connect(server.addr, Version::Http1).await;
         let page = client.get("/").await;
         assert_eq!(page.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
+        let uppy = client.get("/uppy").await;
+        assert_eq!(uppy.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
         assert_eq!(client.get("/nowhere").await.status(), StatusCode::NOT_FOUND);
     }
 

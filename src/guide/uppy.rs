@@ -9,7 +9,8 @@
 //!
 #![doc = concat!("```html\n", include_str!("../../examples/uppy.html"), "```\n")]
 //!
-//! To try it, run `cargo run --example axum`, which serves tus at `/files`.
+//! To try it, run `cargo run --example axum`, which serves tus at `/files`, and open
+//! <http://127.0.0.1:3000/uppy>.
 //!
 //! # What does a user see?
 //!
