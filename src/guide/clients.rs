@@ -25,6 +25,7 @@
 //! | a page with a ready-made file picker | [Uppy](super::uppy), over tus | yes |
 //! | a page without JavaScript | [a form](#a-plain-form) | no: it is one request |
 //! | a shell | [`curl`](#curl) | yes |
+//! | a clone of the repository | `cargo run --release -p chunked-upload -- FILE`, which sends to the example `axum`; `--help` has more | yes |
 //! | Python | [`requests`](#python), or tuspy over [tus](super::tus) | yes |
 //! | an app | a client of [tus](super::tus), such as TUSKit or tus-java-client | yes |
 //! | something else | [your own library](#another-library) | if you implement that |
@@ -49,7 +50,8 @@
 //!
 //! The library cuts the file by itself if it has a `maxChunkSize`, and takes the start of the next
 //! chunk from the `Range` header of each response. To resume an earlier upload, the page asks for
-//! its offset and passes it to the library as `uploadedBytes`.
+//! its offset and passes it to the library as `uploadedBytes`. It computes the MD5 with `page/md5.js`,
+//! as above.
 //!
 //! ```html
 #![doc = include_str!("../../examples/clients/jquery.html")]

@@ -26,9 +26,10 @@
 #![doc = include_str!("../../examples/deploy/kubernetes.yaml")]
 //! ```
 //!
-//! [`Uploads::check`](crate::Uploads::check) is [behind the
-//! route](super::server#how-does-a-load-balancer-know-that-the-server-can-take-files) of the
-//! readiness probe. Do not use it for a liveness probe: a full disk does not become better by a
+//! Add [the route
+//! `/health`](super::server#how-does-a-load-balancer-know-that-the-server-can-take-files) of the
+//! readiness probe to the application first, with [`Uploads::check`](crate::Uploads::check) behind it,
+//! and listen on `0.0.0.0:3000` as with Docker. Do not use it for a liveness probe: a full disk does not become better by a
 //! restart. If there is only one replica, a readiness probe that fails makes the whole application
 //! unreachable, also for completions, which make room. Let the route answer 200 to
 //! [`ErrorKind::Full`](crate::ErrorKind::Full) then, and raise an alert. For several replicas, keep

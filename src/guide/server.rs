@@ -58,9 +58,9 @@
 //! - **hyper-util's server**, as above, which serves an axum `Router` like any tower service.
 //!
 //! Before these timeouts start, the builder waits for the first bytes, to detect the HTTP version.
-//! So the stream that you give it must fail if they do not arrive. The folder `serve` of the
-//! repository has two files to copy: that stream, and the loop that accepts connections. tonic's
-//! server has a timeout for a head (30 s) and settings for HTTP/2 clients that are gone, and takes
+//! So the stream that you give it must fail if they do not arrive. The package `serve` of the
+//! repository has both to copy: that stream in `begins.rs`, and the loop that accepts connections in
+//! `lib.rs`, which needs the feature `informational` of this crate. tonic's server has a timeout for a head (30 s) and settings for HTTP/2 clients that are gone, and takes
 //! that stream too, as in `servers/examples/tonic.rs`.
 //!
 //! # How much does a server need?
