@@ -104,16 +104,16 @@ function tiles(view, now) {
   const { open, moving, finishing, complete, expired, oldest, samples } = view;
   const last = samples.slice(-AVERAGE_OF).map((sample) => sample.bytes);
   const average = last.reduce((sum, count) => sum + count, 0) / Math.max(last.length, 1);
+  const saving = finishing > 0 ? `, ${finishing} being saved` : "";
   const texts = {
     open,
-    moving: `${moving} with a chunk in the last ${LATELY}\u00a0s`,
+    moving: `${moving} with a chunk in the last ${LATELY}\u00a0s${saving}`,
     bytes: bytes(view.bytes),
-    announced: `of ${bytes(view.announced)} announced, unfinished uploads`,
+    announced: `of ${bytes(view.announced)} announced, for unfinished uploads`,
     average: `${bytes(average)}/s`,
     second: `${bytes(last.at(-1) ?? 0)} in the last second`,
     age: oldest ? duration((now - Date.parse(oldest.created)) / 1000).replace("about ", "") : "–",
     complete,
-    finishing: finishing > 0 ? `${finishing} being saved` : "until they expire",
     expired,
   };
   for (const [name, text] of Object.entries(texts)) {

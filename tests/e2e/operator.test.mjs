@@ -94,10 +94,9 @@ describe("the operator's view", { timeout: 900_000 }, () => {
     const counted = async () => {
       await tile("open", "2");
       await tile("bytes", "150\u00a0kB");
-      await tile("announced", "of 500\u00a0kB announced, unfinished uploads");
+      await tile("announced", "of 500\u00a0kB announced, for unfinished uploads");
       await tile("oldest", "one.bin");
       await tile("complete", "1");
-      await tile("finishing", "until they expire");
       await tile("expired", "0");
       await row("one.bin").getByText("100\u00a0kB of 400\u00a0kB · 25%").waitFor();
       await row("one.bin").getByText("no owner").waitFor();
