@@ -254,6 +254,26 @@ fn what_the_architecture_says_of_chapters_is_there() {
 }
 
 #[test]
+fn the_page_of_tests_names_each_program() {
+    let page = read("tests/README.md");
+    let mut count = 0;
+    for (folder, shown) in [("tests", ""), ("servers/tests", "../servers/tests/")] {
+        for path in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
+            let path = path.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let name = match path.join("main.rs").is_file() {
+                true => format!("`{shown}{name}/"),
+                false if name.ends_with(".rs") => format!("`{shown}{name}`"),
+                false => continue,
+            };
+            assert!(page.contains(&name), "{folder} has {name}");
+            count += 1;
+        }
+    }
+    assert!(count > 40, "{count} programs are too few: were they found?");
+}
+
+#[test]
 fn headings_become_anchors_as_in_rustdoc() {
     for (heading, expected) in [
         ("As a router's own layer", "as-a-routers-own-layer"),
