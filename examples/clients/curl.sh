@@ -39,6 +39,8 @@ persist() {
             status=000 answer=000
         fi
         case $status:$answer in
+            # Also one that tells of an application that takes long.
+            2??:*) return ;;
             # Somebody else has continued the upload.
             409:*'"superseded"'*) return ;;
             000:* | 408:* | 409:* | 429:* | 5??:* | *'"finishing"'*) sleep "$pause" ;;
@@ -49,7 +51,7 @@ persist() {
 }
 
 request() {
-    curl -sS -w '\n%{http_code}' "$@"
+    curl -sS -w '\n%header{location}\n%{http_code}' "$@"
 }
 
 send_chunk() {
@@ -58,7 +60,8 @@ send_chunk() {
             -F "file=@-;filename=\"$name\"" "$url"
 }
 
-size=$(wc -c <"$file")
+# Some systems put spaces before the number.
+size=$(($(wc -c <"$file")))
 # Quoted for curl.
 name=$(printf %s "${file##*/}" | sed 's/[\\"]/\\&/g')
 
@@ -81,8 +84,19 @@ md5=$(openssl md5 -r <"$file" | cut -c -32)
 [ -n "$md5" ] || fail 'The MD5 could not be computed'
 call="completion at $complete_url"
 persist request -d "upload_id=$id" -d "md5=$md5" "$complete_url"
+# The application works on the file for long, and its answer will be there.
+while [ "$status:$(value status)" = 202:finishing ]; do
+    address=$(printf '%s\n' "$answer" | tail -n 2 | head -n 1)
+    case $address in
+        /*) address=$(printf %s "$url" | sed -E 's|^([^/]*//[^/]*).*|\1|')$address ;;
+        http*) ;;
+        *) fail 'The server still works on the file, and this curl cannot tell where (7.84 can)' ;;
+    esac
+    sleep 2
+    persist request "$address"
+done
 case $status:$(value code) in
-    2??:*) printf '%s\n' "$answer" | sed '$d' ;;
+    2??:*) printf '%s\n' "$answer" | sed '$d' | sed '$d' ;;
     # The response to an earlier try was lost.
     *:already-complete) ;;
     *) fail 'The server did not take the file' ;;

@@ -65,14 +65,17 @@ async function begun(session, url, id) {
   }
 }
 
-async function complete(session, url, id, md5) {
+async function complete(session, url, id, md5, triesLeft = 3) {
   try {
     const body = new URLSearchParams({ upload_id: id, md5 });
     const completeUrl = `${url.replace(/\/+$/, "")}_complete`;
     return await request(session, completeUrl, { method: "POST", body });
   } catch (error) {
     // Nobody works on it any more, perhaps after a crash.
-    if (error.answer?.code === "not-completing") return complete(session, url, id, md5);
+    if (error.answer?.code === "not-completing" && triesLeft > 0) {
+      await pause(1);
+      return complete(session, url, id, md5, triesLeft - 1);
+    }
     // The response to an earlier try may have been lost, or may still be pending.
     const isOver = ["already-complete", "answer-not-kept", "finishing"].includes(error.answer?.code);
     if (error.status && !isOver) throw error;

@@ -114,7 +114,14 @@ class Upload {
       this.say("Checking");
       this.md5 ??= await md5(this.file);
       if (this.cancelled) return;
-      await $.post(COMPLETE, { upload_id: this.id, md5: this.md5 });
+      let request = $.post(COMPLETE, { upload_id: this.id, md5: this.md5 });
+      // An application that takes long has its answer there, and may still refuse the file.
+      while ((await request)?.status === "finishing" && request.status === 202) {
+        const seconds = Number(request.getResponseHeader("Retry-After")) || 1;
+        await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+        if (this.cancelled) return;
+        request = $.get(request.getResponseHeader("Location"));
+      }
       this.finished();
     } catch (error) {
       this.failed(error);
@@ -172,7 +179,9 @@ function mayPass(error) {
     error.status === 408 ||
     error.status >= 500 ||
     error.getResponseHeader?.("Retry-After") ||
-    error.responseJSON?.offset !== undefined
+    error.responseJSON?.offset !== undefined ||
+    // Nobody works on it any more, perhaps after a crash.
+    error.responseJSON?.code === "not-completing"
   );
 }
 

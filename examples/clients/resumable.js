@@ -26,7 +26,7 @@ export async function upload(url, file, options = {}) {
   for (;;) {
     onprogress?.(offset, size);
     const end = Math.min(offset + chunkBytes, size);
-    const response = await fetch(upload, {
+    const answer = await fetch(upload, {
       method: "PATCH",
       headers: {
         ...headers,
@@ -36,6 +36,7 @@ export async function upload(url, file, options = {}) {
       },
       body: file.slice(offset, end),
     }).catch(() => null);
+    const response = answer && (await settled(answer, headers));
     if (response && !mayChange(response)) {
       if (response.ok && end === size) onprogress?.(size, size);
       if (!response.ok || end === size) return response;
@@ -52,6 +53,20 @@ export async function upload(url, file, options = {}) {
     if (failures > TRIES) return response ?? Promise.reject(new Error(SILENT));
     await pause(failures, response);
     offset = reached;
+  }
+}
+
+/** What the application answers at last, if it works on the file for long. */
+async function settled(response, headers) {
+  for (;;) {
+    const later = response.status === 202 && response.headers.get("Content-Location");
+    const state = later && (await response.clone().json().catch(() => null));
+    if (state?.status !== "finishing") return response;
+    const address = new URL(later, response.url);
+    // The headers may be credentials.
+    if (address.origin !== new URL(response.url).origin) throw new Error("The answer is elsewhere");
+    await pause(1, response);
+    response = await request(address, { headers });
   }
 }
 

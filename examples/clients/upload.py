@@ -102,16 +102,17 @@ def name_of(path):
         return name.decode("latin-1")
 
 
-def complete(server, url, upload_id, md5):
+def complete(server, url, upload_id, md5, tries_left=3):
     path = urlsplit(url).path.rstrip("/") + "_complete"
     complete_url = urlsplit(url)._replace(path=path).geturl()
     try:
         data = {"upload_id": upload_id, "md5": md5}
-        return content(ask(server, "POST", complete_url, data=data))
+        return content(follow(server, ask(server, "POST", complete_url, data=data)))
     except Refused as refused:
         # Nobody works on it any more, perhaps after a crash.
-        if refused.answer.get("code") == "not-completing":
-            return complete(server, url, upload_id, md5)
+        if refused.answer.get("code") == "not-completing" and tries_left > 0:
+            time.sleep(1)
+            return complete(server, url, upload_id, md5, tries_left - 1)
         # The response to an earlier try may have been lost, or may still be pending. One below 400
         # is elsewhere, where this client does not go.
         if refused.status >= 400 and refused.answer.get("code") not in OVER:
@@ -121,6 +122,18 @@ def complete(server, url, upload_id, md5):
         if answer["status"] != "complete":
             raise
         return answer
+
+
+def follow(server, response):
+    """Waits for the answer to a completion that takes long, at the address in its first one."""
+    while response.status_code == 202 and members(response).get("status") == "finishing":
+        address = urljoin(response.url, response.headers["Location"])
+        if urlsplit(address)[:2] != urlsplit(response.url)[:2]:
+            raise Refused(response)
+        wait = response.headers.get("Retry-After", "")
+        time.sleep(int(wait) if wait.isdigit() else 1)
+        response = ask(server, "GET", address)
+    return response
 
 
 def status(server, url, upload_id):
@@ -150,14 +163,6 @@ def ask(server, method, url, **request):
         return ask(server, method, url, **request)
     if response.status_code >= 300:
         raise Refused(response)
-    if response.status_code == 202 and members(response).get("status") == "finishing":
-        # A completion that takes long: its answer will be there.
-        address = urljoin(response.url, response.headers["Location"])
-        if urlsplit(address)[:2] != urlsplit(response.url)[:2]:
-            raise Refused(response)
-        wait = response.headers.get("Retry-After", "")
-        time.sleep(int(wait) if wait.isdigit() else 1)
-        return ask(server, "GET", address)
     return response
 
 

@@ -256,6 +256,14 @@ describe("upload.py", TIMEOUT, () => {
     assert.deepEqual(asked, [COMPLETION, `GET ${address}`, `GET ${address}`]);
   });
 
+  test("gives up if nobody works on the file each time", async () => {
+    const nobody = [409, { code: "not-completing", detail: "Nobody works on it" }];
+    const { code, last, asked } = await complete(late(`/done/${ID}`), nobody);
+    assert.equal(code, 1);
+    assert.match(last, /^Nobody works on it/);
+    assert.ok(asked.length < 10, asked.join());
+  });
+
   for (const [name, answer] of [
     ["a completion that takes long", late],
     ["a completion", (address) => [303, "", { Location: address }]],
@@ -342,12 +350,38 @@ describe("curl.sh", TIMEOUT, () => {
   async function answers(...planned) {
     const server = createServer((request, response) => {
       request.resume().on("end", () => {
-        const [status, body] = planned.length > 1 ? planned.shift() : planned[0];
-        response.writeHead(status).end(body);
+        const [status, body, headers] = planned.length > 1 ? planned.shift() : planned[0];
+        response.writeHead(status, headers).end(body);
       });
     }).listen(0, "127.0.0.1");
     await once(server, "listening");
     return server;
+  }
+
+  for (const [last, words] of [
+    [[200, '{"saved":"finishing"}'], /^{"saved":"finishing"}\n$/],
+    [[422, '{"detail":"Not a picture"}'], /^Not a picture \(completion at \S+: status 422/m],
+  ]) {
+    test(`waits for an application that takes long, which says ${last[0]}`, async () => {
+      await writeFile(path.join(folder, "sleep"), "#!/bin/sh\n", { mode: 0o755 });
+      const file = await randomFile(folder, "small.bin", 10);
+      const all = [200, '{"offset":10,"upload_id":"5230ec1f59d1485d9d7974b853802e31"}'];
+      const accepted = [202, '{"status":"finishing"}', { Location: "/done/1" }];
+      const server = await answers(all, accepted, accepted, last);
+      const asked = [];
+      server.on("request", ({ method, url }) => asked.push(`${method} ${url}`));
+      const env = { ...process.env, PATH: `${folder}:${process.env.PATH}` };
+      const url = `http://127.0.0.1:${server.address().port}/up`;
+      try {
+        const command = [path.join(CLIENTS, "curl.sh"), file, url];
+        const { stdout, stderr } = await run("sh", command, { env }).catch((error) => error);
+        assert.match(last[0] === 200 ? stdout : stderr, words);
+        assert.deepEqual(asked, ["POST /up", "POST /up_complete", "GET /done/1", "GET /done/1"]);
+      } finally {
+        server.closeAllConnections();
+        server.close();
+      }
+    });
   }
 
   test("says which call has failed, and how", async () => {
@@ -492,6 +526,23 @@ describe("in a browser", TIMEOUT, () => {
       const { saved } = await send(await randomFile(folder, "long.bin", 10));
       assert.equal(saved.saved, "here");
       assert.deepEqual(asked, ["GET", "GET"]);
+    });
+
+    test("gives up if nobody works on the file each time", async () => {
+      await serve();
+      await open(server.url);
+      const headers = { Location: "/done/1", "Retry-After": "0" };
+      const accepted = { status: 202, headers, json: { status: "finishing" } };
+      let completions = 0;
+      await page.route("**/*_complete", (route) => {
+        completions += 1;
+        return route.fulfill(accepted);
+      });
+      const nobody = { code: "not-completing", detail: "Nobody works on it" };
+      await page.route("**/done/1", (route) => route.fulfill({ status: 409, json: nobody }));
+      const { saved } = await send(await randomFile(folder, "long.bin", 10));
+      assert.equal(saved, "Nobody works on it");
+      assert.equal(completions, 4);
     });
 
     test("asks for the status if the answer of a completion is at another server", async () => {

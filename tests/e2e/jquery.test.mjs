@@ -356,6 +356,24 @@ describe("jQuery-File-Upload", { timeout: 900_000 }, () => {
     await savedAre(file);
   });
 
+  for (const [last, words] of [
+    [{ status: 200, json: { saved: "here" } }, "Saved"],
+    [{ status: 422, json: { detail: "Not a picture" } }, "Not a picture"],
+  ]) {
+    test(`an application that takes long has the last word: ${words}`, async () => {
+      const file = await randomFile(folder, "long.bin", MIB);
+      const headers = { Location: "/done/1", "Retry-After": "0" };
+      const accepted = { status: 202, headers, json: { status: "finishing" } };
+      const answers = [accepted, last];
+      await visit.go();
+      await answerOnce(COMPLETE, (route) => route.fulfill(accepted));
+      await visit.page.route("**/done/1", (route) => route.fulfill(answers.shift()));
+      await visit.choose(file);
+      await visit.says(file, words);
+      assert.deepEqual(answers, []);
+    });
+  }
+
   test("a wrong md5 is told, and nothing is saved", async () => {
     const file = await randomFile(folder, "odd.bin", 2 * MIB);
     await visit.go({ maxChunkSize: MIB });

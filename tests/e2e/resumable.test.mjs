@@ -96,6 +96,34 @@ describe("resumable.js", TIMEOUT, () => {
     await arrived(picked, await response.json());
   });
 
+  test("follows an application that takes long to its answer", async () => {
+    const asked = [];
+    const finishing = JSON.stringify({ status: "finishing" });
+    const accepted = { "Content-Location": "/done/1", "Upload-Complete": "?0", "Retry-After": "0" };
+    const planned = [
+      [201, { "Upload-Complete": "?0", Location: "/uploads/1" }],
+      [202, accepted, finishing],
+      [202, accepted, finishing],
+      [200, {}, "kept"],
+    ];
+    const site = createServer((request, response) => {
+      request.resume().on("end", () => {
+        asked.push(`${request.method} ${request.url}`);
+        const [status, headers, body] = planned.shift();
+        response.writeHead(status, headers).end(body);
+      });
+    }).listen(0, "127.0.0.1");
+    await once(site, "listening");
+    try {
+      const picked = await pick("long.bin", 10);
+      const { response } = await send(`http://127.0.0.1:${site.address().port}/inbox`, picked);
+      assert.equal(await response.text(), "kept");
+      assert.deepEqual(asked, ["POST /inbox", "PATCH /uploads/1", "GET /done/1", "GET /done/1"]);
+    } finally {
+      site.close();
+    }
+  });
+
   test("goes on when a request is cut off, and when answers are lost", async () => {
     await serve();
     const picked = await pick(ODD_NAME, 4 * MIB);
