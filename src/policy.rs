@@ -84,7 +84,8 @@ pub trait Policy: Send + Sync + 'static {
     }
 
     /// Accepts or refuses a chunk before any byte of it is written. In tus, that is each request
-    /// that creates an upload or brings bytes. (If the `upload_id` of a later chunk follows its
+    /// that creates an upload or brings bytes, but not those of [parts](crate::guide::tus_parts): it
+    /// is called for the file that is joined from them. (If the `upload_id` of a later chunk follows its
     /// file, it is called when the id is known, before the bytes are added to their upload.)
     ///
     /// Default: accepts.
@@ -146,7 +147,9 @@ pub trait Policy: Send + Sync + 'static {
 
     /// Accepts or refuses a finished file, once its length and digest are verified and before the
     /// inner service gets it. After a refusal the upload can be completed again or cancelled,
-    /// unless this method has [discarded](CompletedUpload::discard) it.
+    /// unless this method has [discarded](CompletedUpload::discard) it. An upload that its client
+    /// could not continue is removed: an empty one in tus, and one of the IETF draft whose URL the
+    /// client was never told.
     ///
     /// If the client leaves meanwhile, this method is stopped after the [idle
     /// timeout](crate::ChunkedUploadLayer::idle_timeout), and called again for the next completion.

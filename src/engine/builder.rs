@@ -235,7 +235,8 @@ impl fmt::Debug for UploadsBuilder {
 
 /// When uploads expire. An expired upload accepts no more bytes, and a sweep removes it.
 ///
-/// A file that the application has taken is not touched; only its record is removed.
+/// If the application has [persisted](crate::CompletedUpload::persist) a file, only its record is
+/// removed. A finished file that it left in the store goes with the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expiry {

@@ -29,7 +29,7 @@ use crate::upload::{Owner, Status, Upload};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Expired {
-    /// Complete uploads that were removed, with their files unless the application had taken those.
+    /// Complete uploads that were removed, with their files unless the application had persisted those.
     pub complete: u64,
     /// Incomplete uploads that were removed.
     pub incomplete: u64,

@@ -157,8 +157,8 @@ impl Uploads {
     /// of records. [`sweep_every`](Self::sweep_every) does the same at a limited rate.
     ///
     /// An upload that is being written or handed over is left for the next sweep. (In a bucket, a
-    /// chunk that arrives at another node is refused.) A file that the application has taken is
-    /// never touched.
+    /// chunk that arrives at another node is refused.) A file that the application has
+    /// [persisted](crate::CompletedUpload::persist) is never touched.
     ///
     /// # Errors
     /// The errors of the store, if it cannot be listed. Uploads that cannot be removed are counted

@@ -51,8 +51,9 @@
 //! - It counts the bytes themselves, not only the announced total, and the total cannot change.
 //! - It does not complete an upload if bytes are missing, if it has expired, or a second time.
 //! - It answers an unknown id with JSON.
-//! - A sweep never deletes a file that your handler has taken. If your handler has not taken it (a
-//!   response of 4xx or 5xx), the upload can be completed again.
+//! - A sweep never deletes a file that your handler has [persisted](super::files); one that it left
+//!   in the store goes with the record. If your handler has not taken the file (a response of 4xx or
+//!   5xx), the upload can be completed again.
 //!
 //! # What about uploads in progress?
 //!

@@ -15,15 +15,15 @@
 //!
 //! 1. **The response has an `offset`**: continue from there.
 //! 2. **404 or 410**: begin a new upload.
-//! 3. **No response, 408, a 409 with `Retry-After`, 429, the code `finishing`, or 500 and above**:
-//!    wait (as long as `Retry-After` says, or one second, then two, then four), [ask for the
+//! 3. **No response, 408, a 409 with `Retry-After`, 429, 500 and above, or the code `finishing`,
+//!    `source-failed` or `truncated-form`**: wait (as long as `Retry-After` says, or one second, then two, then four), [ask for the
 //!    offset](super::protocol#how-does-a-client-ask-cancel-and-complete), and continue from there.
 //!    Acknowledged bytes are still there.
 //! 4. **Anything else**: stop, show the `detail`, and begin a new upload when the user wants to.
 //!
-//! If [long completions](super::long_completions) are on, two codes come first: `answer-not-kept`
-//! (410) and `already-complete` mean that the file was taken, so the client is done, and
-//! `not-completing` (409) means that it sends the completion again.
+//! Three codes come first: `already-complete` (400) means that the file was taken, so the client is
+//! done. With [long completions](super::long_completions), so does `answer-not-kept` (410), and
+//! `not-completing` (409) means that the client sends the completion again.
 //!
 //! A body that is not JSON comes from something else, such as [a proxy](super::proxy) that cannot
 //! reach the server. Treat its 502, 503 and 504 as the third case.
@@ -47,7 +47,8 @@
 //! # What if my handler responds with an error?
 //!
 //! The upload is still there, unless the handler has [discarded](crate::CompletedUpload::discard)
-//! it. The client can cancel it, or complete it again without sending the file once more, for
+//! it, or [its client could not continue it](super::validation#can-my-handler-refuse-a-file). The
+//! client can cancel it, or complete it again without sending the file once more, for
 //! example after a login. So let your handler respond with 404 or 410 only after `discard`, because
 //! clients then begin a new upload.
 //!

@@ -27,7 +27,7 @@
 //! | `already-complete` | 400 | 403 | 400 | the application has taken the file: done |
 //! | `finishing` | 400 | 423 | 503 | the application is processing the file: wait, then ask for the offset |
 //! | `offset-mismatch` | 400 | 409 | 409 | the bytes do not start at the upload's offset: continue from the offset in the response |
-//! | `incomplete` | 400 | 400 | 400 | bytes are missing: continue from the offset in the response |
+//! | `incomplete` | 400 | 400 | 400 | bytes are missing: continue from the offset in the response, or ask for it in tus and the draft |
 //! | `source-failed` | 400 | 503 | 503 | the request was cut off: send the rest, or the chunk again |
 //! | `superseded` | 409 | 503 | 503 | a newer request has continued or cancelled the upload: stop, unless that request is your own |
 //! | `busy` | 409 | 423 | 503 | another request holds the upload: retry a little later |

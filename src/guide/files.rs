@@ -63,7 +63,8 @@
 //!
 //! # Does persisting copy the file?
 //!
-//! Within one filesystem it is a rename, which takes no time. To another filesystem it is a copy, a
+//! Within one filesystem it is a rename, which takes no time, except for a file that tus [joined from
+//! parts](super::tus_parts): it is copied. To another filesystem it is a copy, a
 //! sync and a rename, and the client waits for it. So put the store's folder and the final place of
 //! the files on one filesystem. In a bucket it is always a copy.
 //!
@@ -71,8 +72,9 @@
 //!
 //! With the uploads [in a bucket](super::nodes), `persist` does it. From a folder, read the file
 //! with [`CompletedUpload::open`](crate::CompletedUpload::open), and respond when the copy is
-//! complete. A file that you do not persist stays until the upload [expires](super::expiry), or
-//! until you [discard](crate::CompletedUpload::discard) it. That removes its record too, and a
+//! complete. A file that you do not persist stays until the upload [expires](super::expiry), until
+//! its client deletes it (in tus and the IETF draft), or until you
+//! [discard](crate::CompletedUpload::discard) it. That removes its record too, and a
 //! client whose response was lost sends the file again. If the copy takes long, [a
 //! proxy](super::proxy) in front must wait for it. [`path`](crate::CompletedUpload::path) is for
 //! programs that need a path: read the file there, but do not keep the path.

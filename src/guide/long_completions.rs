@@ -57,8 +57,9 @@
 //! cookies unless you name them; consider who may ask again. It keeps a body whose length is known
 //! and at most 64 KiB. Such a body is read completely before the response is sent, so a kept
 //! response is not streamed. It passes other responses on without keeping them: those of unknown
-//! length, those with trailers, those whose body fails, and those whose body stalls for the [idle
-//! timeout](crate::ChunkedUploadLayer::idle_timeout). The file is taken in any case.
+//! length, those with trailers, those with more than 16 KiB of such headers, those whose body fails,
+//! and those whose body stalls for the [idle timeout](crate::ChunkedUploadLayer::idle_timeout). If the
+//! disk is full, it keeps none. The file is taken in any case.
 //!
 //! A response of 4xx or 5xx does not take the file. The same completion then runs the handler again.
 //!
@@ -91,15 +92,15 @@
 //! | 202, with `Retry-After` | the handler runs, here or on another node |
 //! | that of the handler | the handler's response. After a 4xx or 5xx, the upload can be completed again |
 //! | 404 | there is no such upload of this owner, or the handler has [discarded](crate::CompletedUpload::discard) it, which also removes its kept response. The client should not send the file again automatically |
-//! | 409, `not-completing` | no completion is running: none was sent, or a crash interrupted the handler. The client sends the completion again |
+//! | 409, `not-completing` | no completion is running: none was sent, a crash interrupted the handler, it panicked, or its refusal could not be kept. The client sends the completion again, a few times at most |
 //! | 410, `answer-not-kept` | the upload is complete, and its response was not kept or is too old |
 //! | 410, `expired` | the upload has expired |
 //! | 410, `interrupted` | a crash interrupted a handler that [must not run twice](crate::Resumable::hand_over_once) |
 //! | 410, `damaged` | the stored upload cannot be trusted |
 //!
 //! The 202 also has the address in `Content-Location`, and JSON with `"status": "finishing"`, which
-//! distinguishes it from a 202 of your handler. The page, the recipes and the uploader of this
-//! repository follow it.
+//! distinguishes it from a 202 of your handler. The page, the scripts in `examples/clients` and the
+//! uploader of this repository follow it.
 //!
 //! The address is a path as the layer sees it. If a router or a proxy in front removes a prefix, set
 //! [`public_url`](crate::LongCompletions::public_url); [`absolute_urls`

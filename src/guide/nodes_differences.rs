@@ -29,8 +29,8 @@
 //!   the file is persisted elsewhere.
 //! - **Length.** A key may have about 500 characters; characters other than ASCII letters and
 //!   digits count three times or more.
-//! - **Metadata.** The object has no content type, and `upload` in its metadata says which upload
-//!   it belongs to.
+//! - **Metadata.** The object has no content type, and `upload` in its metadata is a random mark, by
+//!   which the store knows the object again.
 //!
 //! # Do the clocks of the nodes matter?
 //!

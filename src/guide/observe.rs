@@ -118,8 +118,8 @@
 //! | metric | what it is |
 //! |---|---|
 //! | `chunked_upload_begun_total` | counter: uploads that were created |
-//! | `chunked_upload_ended_total` | counter: uploads that have ended, with the label `as`: `completed`, `cancelled`, `discarded` or `expired` |
-//! | `chunked_upload_unfinished` | gauge: uploads that are not complete, as the last [sweep](crate::Uploads::sweep_every) found them. Nodes that share a store report the same number, so take the maximum. A bucket has an index of what expires, so its sweeps do not count the others |
+//! | `chunked_upload_ended_total` | counter: uploads that have ended, with the label `as`: `completed`, `cancelled`, `discarded` or `expired`. A completed one counts once more, as `expired`, when a sweep removes its record |
+//! | `chunked_upload_unfinished` | gauge: uploads that are not complete, as the last [sweep](crate::Uploads::sweep_every) found them. Nodes that share a store report the same number, so take the maximum. With a bucket it is not reported, since a sweep there does not read all uploads |
 //! | `chunked_upload_received_bytes_total` | counter: bytes of files that arrived |
 //! | `chunked_upload_committed_bytes_total` | counter: bytes of files that were acknowledged. Received bytes beyond these were discarded, and had to be sent again |
 //! | `chunked_upload_refusals_total` | counter: requests that were refused or failed, with the labels `dialect` (`chunked`, `tus`, `resumable`, or `other` at [the address of a completion](super::long_completions#what-if-the-handler-takes-long)) and [`code`](super::errors#what-does-each-code-mean) |

@@ -83,8 +83,8 @@
 //! upload, and your other routes must not be affected. The layer answers `OPTIONS` for a chosen
 //! path with the limits.
 //!
-//! Everything below the path of [`Resumable::new`](crate::Resumable::new) belongs to the layer.
-//! Each upload has a URL there that nobody can guess.
+//! Each path one segment below that of [`Resumable::new`](crate::Resumable::new) belongs to the layer.
+//! There each upload has a URL that nobody can guess.
 //!
 //! # What does my handler see?
 //!
@@ -96,8 +96,8 @@
 //! | [`CompletedUpload`](crate::CompletedUpload) | in the extensions, if you want to [persist](super::files) the file instead of copying it |
 //!
 //! The body is read from the store after the whole file has arrived, so it neither breaks off nor
-//! stalls. If that reading fails, the client gets a 500 and retries, whatever your handler has
-//! responded. Otherwise its response decides:
+//! stalls. If that reading fails, your handler gets an error of the body. Do not respond with 2xx or 3xx
+//! then: after any other response, the client gets a 500 and retries. Otherwise the response decides:
 //!
 //! | the handler responds with | what happens to the upload |
 //! |---|---|
@@ -137,8 +137,9 @@
 //! # When is my policy called?
 //!
 //! [`Context::dialect`](crate::Context::dialect) tells the protocols apart. The layer calls
-//! [`authorize`](crate::Policy::authorize) for each request except `OPTIONS`; `max_bytes`,
-//! `validate` and `attributes` when an upload begins; [`first_bytes`](crate::Policy::first_bytes)
+//! [`authorize`](crate::Policy::authorize) for each request except `OPTIONS`; `max_bytes` and
+//! `validate` for each request that creates an upload or brings bytes; `attributes` when an upload
+//! begins; [`first_bytes`](crate::Policy::first_bytes)
 //! once enough bytes have arrived; and `verify` before your handler. Without a policy, anyone who
 //! knows the URL may continue an upload; your handler still sees the credentials of the last
 //! request and decides.

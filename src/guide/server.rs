@@ -66,8 +66,9 @@
 //! # How much does a server need?
 //!
 //! - **Descriptors.** An upload in flight keeps three open: its connection, its file and its
-//!   record. Set `ulimit -n` to three for each upload and a hundred more; the usual 1,024 are
-//!   enough for 300 uploads. With [a bucket](super::nodes), the descriptors are the connection and
+//!   record. The store also keeps [some files](crate::store::FsStore::open_files) open between two
+//!   chunks, 256 by default and at most a quarter of the limit. Set `ulimit -n` to three for each
+//!   upload and 400 more; the usual 1,024 are enough for 200 uploads. With [a bucket](super::nodes), the descriptors are the connection and
 //!   those to the object store.
 //! - **Memory of the layer.** About 8 KiB for a slow upload, and up to 16 KiB more while its bytes
 //!   arrive. Uploads whose bytes arrive faster than they are written borrow large buffers:
@@ -176,8 +177,10 @@
 //!
 //! # What do I back up, and what may I delete?
 //!
-//! Back up what your handler has taken. The store's folder has only unfinished uploads, which clients
-//! continue or begin again; a copy of it that is made while the server runs is not consistent. If
-//! the server is stopped, you may delete the whole folder: clients then get a 404 and begin again.
+//! Back up what your handler has [persisted](super::files). The store's folder has unfinished uploads,
+//! which clients continue or begin again, and until they expire the records of complete ones, with
+//! the files that your handler took without persisting them. A copy of it that is made while the
+//! server runs is not consistent. If the server is stopped, and no file in it is needed, you may
+//! delete the whole folder: clients then get a 404 and begin again.
 //! To delete single uploads, cancel them with
 //! [`Uploads::for_operator`](crate::Uploads::for_operator).

@@ -42,8 +42,9 @@
 //! upload has a new token in the header `Upload-Token`. So does a response of your handler, or a
 //! refusal of `verify`, that does not take the file. Other refusals have none. A client keeps the
 //! last token that it got, and sends it in the same header once the server has asked it to log in.
-//! The clients of this repository do that, and [the lists for
-//! CORS](crate::ChunkedUploadLayer::cors) have the header.
+//! The page, `fetch.js`, `upload.py` and the uploader of this repository do that, and [the lists for
+//! CORS](crate::ChunkedUploadLayer::cors) have the header. (In the IETF draft, a request whose client
+//! was never told the URL of its upload has no token if your handler fails.)
 //!
 //! A request that was admitted by a token gets no new token. So the lifetime is how long an upload can
 //! continue after its session has ended, and whoever finds an old token cannot prolong it.

@@ -103,7 +103,8 @@
 //! of the request, what it wants to do, and the upload that it names.
 //!
 //! In [tus](super::tus#when-is-my-policy-called), the first chunk is the request that creates an
-//! upload, with or without bytes, and each later request with bytes is a chunk.
+//! upload, with or without bytes, and each later request with bytes is a chunk. The [parts of a
+//! joined file](super::tus_parts) are not: the methods are called when it is joined.
 //!
 //! # What can be trusted?
 //!
@@ -161,7 +162,9 @@
 //! # Can my handler refuse a file?
 //!
 //! Yes. Only a response of 2xx or 3xx says that the file was taken. After any other response, or a
-//! panic, the upload can be completed again or cancelled. If trying again would not help, call
+//! panic, the upload can be completed again or cancelled. (One that its client could not continue is
+//! removed: an empty file in tus, and in the IETF draft a refused file whose URL the client was never
+//! told.) If trying again would not help, call
 //! [`CompletedUpload::discard`](crate::CompletedUpload::discard): the upload is then gone, and so
 //! is the file, unless it was persisted. `verify` may do so too.
 //!
