@@ -42,6 +42,9 @@ function wordsFor(error) {
       isUncancelled: true,
     };
   }
+  if (error.isAbandoned) {
+    return { words: "The server could not save the file. Try again later.", remedy: tryAgain };
+  }
   if (error instanceof Elsewhere || error.status === 409) {
     return {
       words: "Another tab or window sends it now.",

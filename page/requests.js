@@ -25,6 +25,11 @@ export class Refusal extends Error {
     this.offset = answer?.offset;
   }
 
+  /** Nobody works on a completion any more, perhaps after a crash. */
+  get isAbandoned() {
+    return this.code === "not-completing";
+  }
+
   /** The server has nothing of the upload, or nothing any more. */
   get isGone() {
     return [404, 410].includes(this.status);

@@ -8,6 +8,8 @@ const CHUNK_BYTES = chunkBytes(4 * 1024 * 1024);
 // The application may copy a large file before it answers.
 const COMPLETION_SECONDS = 15 * 60;
 const LONGEST_WAIT_SECONDS = 30;
+// How often a completion is sent again because nobody works on it any more.
+const MOST_ABANDONED = 3;
 const STILL_CHECKING = "The server is still checking the file";
 const IS_OVER = ["already-complete", "answer-not-kept", "finishing"];
 
@@ -34,12 +36,14 @@ export class Transfer {
   #chunk = null;
   #once = randomKey();
   #wake = null;
+  #abandoned = 0;
 
   constructor(upload) {
     this.#upload = upload;
   }
 
   async keepTrying(signal) {
+    this.#abandoned = 0;
     for (let failures = 0; ; ) {
       try {
         const before = this.#upload.offset;
@@ -64,7 +68,7 @@ export class Transfer {
 
   /** An upload can be taken over by a newer request, or by a cancellation. */
   async #cause(error) {
-    if (error.status !== 409 || !this.#upload.id) return error;
+    if (error.status !== 409 || error.isAbandoned || !this.#upload.id) return error;
     const asked = request("GET", statusUrl(this.#upload.id), { session: this.session });
     return asked.then(
       () => new Elsewhere(),
@@ -210,8 +214,10 @@ export class Transfer {
       const answer = await request("POST", COMPLETE_PATH, options);
       this.#upload.finished(md5, answer);
     } catch (error) {
-      // Nobody works on it any more, perhaps after a crash: it is completed again.
-      if (error.code === "not-completing") throw new Unanswered(error.message);
+      if (error.isAbandoned && this.#abandoned < MOST_ABANDONED) {
+        this.#abandoned += 1;
+        throw new Unanswered(error.message);
+      }
       // The response to an earlier attempt may have been lost, or may still be pending.
       if (!(error instanceof Refusal && IS_OVER.includes(error.code))) throw error;
       const session = this.session;

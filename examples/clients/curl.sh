@@ -3,7 +3,8 @@
 #
 #     curl.sh FILE [URL [UPLOAD_ID]]
 #
-# With the id of an unfinished upload, it resumes that one.
+# With the id of an unfinished upload, it resumes that one. If the application may take long for a
+# file, this needs curl 7.84.
 set -eu
 
 file=$1
@@ -41,8 +42,8 @@ persist() {
         case $status:$answer in
             # Also one that tells of an application that takes long.
             2??:*) return ;;
-            # Somebody else has continued the upload.
-            409:*'"superseded"'*) return ;;
+            # Somebody else has continued the upload, or nobody works on it any more.
+            409:*'"superseded"'* | 409:*'"not-completing"'*) return ;;
             000:* | 408:* | 409:* | 429:* | 5??:* | *'"finishing"'*) sleep "$pause" ;;
             *) return ;;
         esac
@@ -83,21 +84,38 @@ done
 md5=$(openssl md5 -r <"$file" | cut -c -32)
 [ -n "$md5" ] || fail 'The MD5 could not be computed'
 call="completion at $complete_url"
-persist request -d "upload_id=$id" -d "md5=$md5" "$complete_url"
-# The application works on the file for long, and its answer will be there.
-while [ "$status:$(value status)" = 202:finishing ]; do
-    address=$(printf '%s\n' "$answer" | tail -n 2 | head -n 1)
-    case $address in
-        /*) address=$(printf %s "$url" | sed -E 's|^([^/]*//[^/]*).*|\1|')$address ;;
-        http*) ;;
-        *) fail 'The server still works on the file, and this curl cannot tell where (7.84 can)' ;;
+origin=$(printf %s "$url" | sed -E 's|^([^/]*//[^/]*).*|\1|')
+complete() {
+    persist request -d "upload_id=$id" -d "md5=$md5" "$complete_url"
+}
+complete
+tries_left=3
+while :; do
+    case $status:$(value status):$(value code) in
+        # The application takes long, and its answer will be there.
+        202:finishing:*)
+            address=$(printf '%s\n' "$answer" | tail -n 2 | head -n 1)
+            case $address in
+                "$origin"/*) ;;
+                /*) address=$origin$address ;;
+                *) fail 'The server still works on the file; curl 7.84 or later waits for it' ;;
+            esac
+            sleep 2
+            persist request "$address"
+            ;;
+        # Nobody works on it any more, perhaps after a crash.
+        409:*:not-completing)
+            [ "$tries_left" -gt 0 ] || break
+            tries_left=$((tries_left - 1))
+            sleep 1
+            complete
+            ;;
+        *) break ;;
     esac
-    sleep 2
-    persist request "$address"
 done
 case $status:$(value code) in
     2??:*) printf '%s\n' "$answer" | sed '$d' | sed '$d' ;;
-    # The response to an earlier try was lost.
-    *:already-complete) ;;
+    # The response to an earlier try was lost, or was not kept.
+    *:already-complete | *:answer-not-kept) ;;
     *) fail 'The server did not take the file' ;;
 esac

@@ -124,7 +124,9 @@ class Upload {
       }
       this.finished();
     } catch (error) {
-      this.failed(error);
+      // The application has taken the file, and its answer is gone.
+      if (error.responseJSON?.code === "answer-not-kept") this.finished();
+      else this.failed(error);
     }
   }
 

@@ -36,7 +36,7 @@ export async function upload(url, file, options = {}) {
       },
       body: file.slice(offset, end),
     }).catch(() => null);
-    const response = answer && (await settled(answer, headers));
+    const response = await settled(answer, headers);
     if (response && !mayChange(response)) {
       if (response.ok && end === size) onprogress?.(size, size);
       if (!response.ok || end === size) return response;
@@ -56,17 +56,20 @@ export async function upload(url, file, options = {}) {
   }
 }
 
-/** What the application answers at last, if it works on the file for long. */
+/**
+ * What the application answers at last, if it takes long; or null, if that cannot be told now. A 410
+ * with the code `answer-not-kept` means that it has taken the file.
+ */
 async function settled(response, headers) {
   for (;;) {
-    const later = response.status === 202 && response.headers.get("Content-Location");
+    const later = response?.status === 202 && response.headers.get("Content-Location");
     const state = later && (await response.clone().json().catch(() => null));
     if (state?.status !== "finishing") return response;
     const address = new URL(later, response.url);
     // The headers may be credentials.
     if (address.origin !== new URL(response.url).origin) throw new Error("The answer is elsewhere");
     await pause(1, response);
-    response = await request(address, { headers });
+    response = await fetch(address, { headers }).catch(() => null);
   }
 }
 

@@ -360,6 +360,7 @@ describe("curl.sh", TIMEOUT, () => {
 
   for (const [last, words] of [
     [[200, '{"saved":"finishing"}'], /^{"saved":"finishing"}\n$/],
+    [[410, '{"code":"answer-not-kept"}'], /^$/],
     [[422, '{"detail":"Not a picture"}'], /^Not a picture \(completion at \S+: status 422/m],
   ]) {
     test(`waits for an application that takes long, which says ${last[0]}`, async () => {
@@ -374,8 +375,9 @@ describe("curl.sh", TIMEOUT, () => {
       const url = `http://127.0.0.1:${server.address().port}/up`;
       try {
         const command = [path.join(CLIENTS, "curl.sh"), file, url];
-        const { stdout, stderr } = await run("sh", command, { env }).catch((error) => error);
-        assert.match(last[0] === 200 ? stdout : stderr, words);
+        const { code = 0, stdout, stderr } = await run("sh", command, { env }).catch((error) => error);
+        assert.equal(code, last[0] === 422 ? 1 : 0);
+        assert.match(code === 0 ? stdout : stderr, words);
         assert.deepEqual(asked, ["POST /up", "POST /up_complete", "GET /done/1", "GET /done/1"]);
       } finally {
         server.closeAllConnections();
@@ -383,6 +385,23 @@ describe("curl.sh", TIMEOUT, () => {
       }
     });
   }
+
+  test("sends the completion again if nobody works on the file, a few times", async () => {
+    await writeFile(path.join(folder, "sleep"), "#!/bin/sh\n", { mode: 0o755 });
+    const file = await randomFile(folder, "small.bin", 10);
+    const all = [200, '{"offset":10,"upload_id":"5230ec1f59d1485d9d7974b853802e31"}'];
+    const server = await answers(all, [409, '{"code":"not-completing","detail":"Nobody works on it"}']);
+    const asked = [];
+    server.on("request", ({ url }) => asked.push(url));
+    const url = `http://127.0.0.1:${server.address().port}/up`;
+    try {
+      assert.match(await failure(url, file), /^Nobody works on it \(completion at /);
+      assert.deepEqual(asked, ["/up", ...Array(4).fill("/up_complete")]);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
 
   test("says which call has failed, and how", async () => {
     await writeFile(path.join(folder, "sleep"), "#!/bin/sh\n", { mode: 0o755 });

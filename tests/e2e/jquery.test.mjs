@@ -358,9 +358,10 @@ describe("jQuery-File-Upload", { timeout: 900_000 }, () => {
 
   for (const [last, words] of [
     [{ status: 200, json: { saved: "here" } }, "Saved"],
+    [{ status: 410, json: { code: "answer-not-kept", detail: "It is gone" } }, "Saved"],
     [{ status: 422, json: { detail: "Not a picture" } }, "Not a picture"],
   ]) {
-    test(`an application that takes long has the last word: ${words}`, async () => {
+    test(`an application that takes long has the last word: ${last.status}, ${words}`, async () => {
       const file = await randomFile(folder, "long.bin", MIB);
       const headers = { Location: "/done/1", "Retry-After": "0" };
       const accepted = { status: 202, headers, json: { status: "finishing" } };
@@ -373,6 +374,19 @@ describe("jQuery-File-Upload", { timeout: 900_000 }, () => {
       assert.deepEqual(answers, []);
     });
   }
+
+  test("a completion that nobody works on any more is sent again", async () => {
+    const file = await randomFile(folder, "long.bin", MIB);
+    const headers = { Location: "/done/1", "Retry-After": "0" };
+    await visit.go();
+    await answerOnce(COMPLETE, (route) => {
+      return route.fulfill({ status: 202, headers, json: { status: "finishing" } });
+    });
+    const json = { code: "not-completing", detail: "Nobody works on it" };
+    await answerOnce("/done/1", (route) => route.fulfill({ status: 409, json }));
+    await visit.saves(file);
+    await savedAre(file);
+  });
 
   test("a wrong md5 is told, and nothing is saved", async () => {
     const file = await randomFile(folder, "odd.bin", 2 * MIB);

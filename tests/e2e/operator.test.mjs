@@ -250,6 +250,17 @@ describe("the operator's view", { timeout: 900_000 }, () => {
     assert.deepEqual(await names(), ["a.bin", "b.bin"]);
   });
 
+  test("what is being saved is told of the unfinished ones", async () => {
+    await chunk("one.bin", { size: KB, total: 2 * KB });
+    await page.route(VIEW, async (route) => {
+      const response = await route.fetch();
+      return route.fulfill({ response, json: { ...(await response.json()), finishing: 1 } });
+    });
+    await go();
+    await page.locator("[data-tile=moving]").getByText(/, 1 being saved$/).waitFor();
+    await tile("open", "1");
+  });
+
   test("an answer to an older question is not shown after one to a newer", async () => {
     await chunk("one.bin", { size: KB, total: 2 * KB });
     await chunk("two.bin", { size: KB, total: 2 * KB });

@@ -2821,6 +2821,24 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
     assert.equal(visit.chunks.length, 1);
   });
 
+  test("a completion that nobody works on any more is sent again, a few times", async () => {
+    visit.loadsMayFail = true;
+    await visit.go();
+    let completions = 0;
+    const headers = { Location: "/done/1", "Retry-After": "0" };
+    const accepted = { status: 202, headers, json: { status: "finishing" } };
+    await visit.page.route(`**${CHUNKS}_complete`, (route) => {
+      completions += 1;
+      return route.fulfill(accepted);
+    });
+    const json = { code: "not-completing", detail: "Nobody works on it" };
+    await visit.page.route("**/done/1", (route) => route.fulfill({ status: 409, json }));
+    await visit.choose({ name: "slow.txt", mimeType: "text/plain", buffer: Buffer.from("1") });
+    await visit.reaches("slow.txt", "error");
+    await visit.row("slow.txt").getByText("The server could not save the file.").waitFor();
+    assert.equal(completions, 4);
+  });
+
   test("an upload that is cancelled elsewhere does not blame another tab", async () => {
     const file = await randomFile(folder, "ended.bin", 24 * MIB);
     visit.loadsMayFail = true;

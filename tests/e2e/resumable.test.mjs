@@ -96,32 +96,54 @@ describe("resumable.js", TIMEOUT, () => {
     await arrived(picked, await response.json());
   });
 
-  test("follows an application that takes long to its answer", async () => {
-    const asked = [];
-    const finishing = JSON.stringify({ status: "finishing" });
-    const accepted = { "Content-Location": "/done/1", "Upload-Complete": "?0", "Retry-After": "0" };
-    const planned = [
-      [201, { "Upload-Complete": "?0", Location: "/uploads/1" }],
-      [202, accepted, finishing],
-      [202, accepted, finishing],
-      [200, {}, "kept"],
-    ];
-    const site = createServer((request, response) => {
-      request.resume().on("end", () => {
-        asked.push(`${request.method} ${request.url}`);
-        const [status, headers, body] = planned.shift();
-        response.writeHead(status, headers).end(body);
-      });
-    }).listen(0, "127.0.0.1");
-    await once(site, "listening");
-    try {
-      const picked = await pick("long.bin", 10);
-      const { response } = await send(`http://127.0.0.1:${site.address().port}/inbox`, picked);
-      assert.equal(await response.text(), "kept");
-      assert.deepEqual(asked, ["POST /inbox", "PATCH /uploads/1", "GET /done/1", "GET /done/1"]);
-    } finally {
-      site.close();
+  describe("if the application takes long", () => {
+    const CREATED = [201, { "Upload-Complete": "?0", Location: "/uploads/1" }];
+    const later = (address) => {
+      const headers = { "Content-Location": address, "Upload-Complete": "?0", "Retry-After": "0" };
+      return [202, headers, JSON.stringify({ status: "finishing" })];
+    };
+
+    /** What a server is asked that gives these answers, and what comes of it. */
+    async function answered(...planned) {
+      const asked = [];
+      const site = createServer((request, response) => {
+        request.resume().on("end", () => {
+          asked.push(`${request.method} ${request.url}`);
+          const [status, headers, body] = planned.shift();
+          response.writeHead(status, headers).end(body);
+        });
+      }).listen(0, "127.0.0.1");
+      await once(site, "listening");
+      try {
+        const picked = await pick("long.bin", 10);
+        const sent = send(`http://127.0.0.1:${site.address().port}/inbox`, picked);
+        return { asked, last: await sent.then(({ response }) => response.text(), String) };
+      } finally {
+        site.close();
+      }
     }
+
+    test("follows it to its answer", async () => {
+      const kept = [200, {}, "kept"];
+      const { asked, last } = await answered(CREATED, later("/done/1"), later("/done/1"), kept);
+      assert.equal(last, "kept");
+      assert.deepEqual(asked, ["POST /inbox", "PATCH /uploads/1", "GET /done/1", "GET /done/1"]);
+    });
+
+    test("sends the last byte again if nobody works on it any more", async () => {
+      const stands = [204, { "Upload-Offset": "9" }];
+      const planned = [CREATED, later("/done/1"), [409, {}], stands, [200, {}, "kept"]];
+      const { asked, last } = await answered(...planned);
+      assert.equal(last, "kept");
+      const [patch, head] = ["PATCH /uploads/1", "HEAD /uploads/1"];
+      assert.deepEqual(asked, ["POST /inbox", patch, "GET /done/1", head, patch]);
+    });
+
+    test("does not go to another server", async () => {
+      const { asked, last } = await answered(CREATED, later("http://elsewhere.test/done/1"));
+      assert.equal(last, "Error: The answer is elsewhere");
+      assert.deepEqual(asked, ["POST /inbox", "PATCH /uploads/1"]);
+    });
   });
 
   test("goes on when a request is cut off, and when answers are lost", async () => {
