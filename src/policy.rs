@@ -84,9 +84,10 @@ pub trait Policy: Send + Sync + 'static {
     }
 
     /// Accepts or refuses a chunk before any byte of it is written. In tus, that is each request
-    /// that creates an upload or brings bytes, but not those of [parts](crate::guide::tus_parts): it
-    /// is called for the file that is joined from them. (If the `upload_id` of a later chunk follows its
-    /// file, it is called when the id is known, before the bytes are added to their upload.)
+    /// that creates an upload or brings bytes, but not those of [parts](crate::guide::tus_parts):
+    /// it is called for the file that is joined from them. (If the `upload_id` of a later chunk
+    /// follows its file, it is called when the id is known, before the bytes are added to their
+    /// upload.)
     ///
     /// Default: accepts.
     fn validate(&self, chunk: &Candidate<'_>) -> impl Future<Output = Result<(), Refusal>> + Send {

@@ -90,9 +90,9 @@
 //!
 //! # Another library
 //!
-//! Any library that sends forms or plain bodies works. In a form, the server takes names as they are
-//! written (`%22` stands for a quote), in UTF-8 (or in Latin-1 if they are not UTF-8) or as `filename*`. Some libraries write names
-//! differently, or wait where they should not:
+//! Any library that sends forms or plain bodies works. In a form, the server takes names as they
+//! are written (`%22` stands for a quote), in UTF-8 (or in Latin-1 if they are not UTF-8) or as
+//! `filename*`. Some libraries write names differently, or wait where they should not:
 //!
 //! - **aiohttp** percent-encodes the names of files and fields, so `my file.txt` arrives as
 //!   `my%20file.txt`. `FormData(quote_fields=False)` writes them as they are.

@@ -28,12 +28,13 @@
 //!
 //! Add [the route
 //! `/health`](super::server#how-does-a-load-balancer-know-that-the-server-can-take-files) of the
-//! readiness probe to the application first, with [`Uploads::check`](crate::Uploads::check) behind it,
-//! and listen on `0.0.0.0:3000` as with Docker. Do not use it for a liveness probe: a full disk does not become better by a
-//! restart. If there is only one replica, a readiness probe that fails makes the whole application
-//! unreachable, also for completions, which make room. Let the route answer 200 to
-//! [`ErrorKind::Full`](crate::ErrorKind::Full) then, and raise an alert. For several replicas, keep
-//! the uploads [in a bucket](super::nodes); then there is no volume, and `RollingUpdate` is fine.
+//! readiness probe to the application first, with [`Uploads::check`](crate::Uploads::check) behind
+//! it, and listen on `0.0.0.0:3000` as with Docker. Do not use it for a liveness probe: a full disk
+//! does not become better by a restart. If there is only one replica, a readiness probe that fails
+//! makes the whole application unreachable, also for completions, which make room. Let the route
+//! answer 200 to [`ErrorKind::Full`](crate::ErrorKind::Full) then, and raise an alert. For several
+//! replicas, keep the uploads [in a bucket](super::nodes); then there is no volume, and
+//! `RollingUpdate` is fine.
 //!
 //! With an ingress of nginx, set `nginx.ingress.kubernetes.io/proxy-body-size: "0"` and
 //! `proxy-request-buffering: "off"`.

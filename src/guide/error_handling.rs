@@ -16,7 +16,8 @@
 //! 1. **The response has an `offset`**: continue from there.
 //! 2. **404 or 410**: begin a new upload.
 //! 3. **No response, 408, a 409 with `Retry-After`, 429, 500 and above, or the code `finishing`,
-//!    `source-failed` or `truncated-form`**: wait (as long as `Retry-After` says, or one second, then two, then four), [ask for the
+//!    `source-failed` or `truncated-form`**: wait (as long as `Retry-After` says, or one second,
+//!    then two, then four), [ask for the
 //!    offset](super::protocol#how-does-a-client-ask-cancel-and-complete), and continue from there.
 //!    Acknowledged bytes are still there.
 //! 4. **Anything else**: stop, show the `detail`, and begin a new upload when the user wants to.

@@ -111,10 +111,10 @@
 //! # Which messages are my own?
 //!
 //! A [`Refusal`](crate::Refusal) of your [`Policy`](crate::Policy) has your status (except for a
-//! `HEAD`, as above), your message and your headers, in every protocol. What you add with [`with`](crate::Refusal::with) is sent
-//! where the content is JSON, and not in tus. [Error responses of
-//! your handler](super::error_handling#what-if-my-handler-responds-with-an-error) are passed on as
-//! they are, except that tus and the draft add their headers.
+//! `HEAD`, as above), your message and your headers, in every protocol. What you add with
+//! [`with`](crate::Refusal::with) is sent where the content is JSON, and not in tus. [Error
+//! responses of your handler](super::error_handling#what-if-my-handler-responds-with-an-error) are
+//! passed on as they are, except that tus and the draft add their headers.
 //!
 //! # Which messages do all protocols have?
 //!

@@ -64,13 +64,13 @@
 //! # What about damaged uploads?
 //!
 //! If an upload's record is invalid, or its file has the wrong length, the upload is gone for its
-//! client, which gets a 410, or a 404 if the record does not tell the owner any more. [`list`](crate::OperatorUploads::list) returns an upload with an
-//! invalid record as an error that names it
-//! ([`Error::damaged_upload`](crate::Error::damaged_upload)). With feature `tracing`, the log says
-//! what is wrong. A sweep removes the upload once it has expired, by its last readable record. If
-//! no record can be read, it adds the lifetime of a new upload to the time at which the record was
-//! last written. [`remove_damaged`](crate::OperatorUploads::remove_damaged) removes the upload at
-//! once.
+//! client, which gets a 410, or a 404 if the record does not tell the owner any more.
+//! [`list`](crate::OperatorUploads::list) returns an upload with an invalid record as an error that
+//! names it ([`Error::damaged_upload`](crate::Error::damaged_upload)). With feature `tracing`, the
+//! log says what is wrong. A sweep removes the upload once it has expired, by its last readable
+//! record. If no record can be read, it adds the lifetime of a new upload to the time at which the
+//! record was last written. [`remove_damaged`](crate::OperatorUploads::remove_damaged) removes the
+//! upload at once.
 //!
 //! # How do I get notified?
 //!

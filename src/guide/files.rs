@@ -64,7 +64,8 @@
 //! # Does persisting copy the file?
 //!
 //! Within one filesystem it is a rename, which takes no time, except for a file that tus [joined from
-//! parts](super::tus_parts): it is copied. To another filesystem it is a copy, a
+//! parts](super::tus_parts): it is written once more, without a copy where the filesystem can share
+//! blocks. To another filesystem it is a copy, a
 //! sync and a rename, and the client waits for it. So put the store's folder and the final place of
 //! the files on one filesystem. In a bucket it is always a copy.
 //!
@@ -127,9 +128,9 @@
 //! # Can several servers share a folder?
 //!
 //! Several processes on one machine can, on a local filesystem, but [not on
-//! Windows](super::frameworks#which-operating-systems-does-it-run-on). Several machines cannot: let them
-//! share [a bucket](super::nodes), or let a load balancer send all requests of one upload to the
-//! same machine.
+//! Windows](super::frameworks#which-operating-systems-does-it-run-on). Several machines cannot: let
+//! them share [a bucket](super::nodes), or let a load balancer send all requests of one upload to
+//! the same machine.
 //!
 //! # Who can read the files?
 //!

@@ -74,10 +74,11 @@
 //!
 //! # What must be the same?
 //!
-//! For another owner or in another protocol, the same key is another key. Otherwise these must be the
-//! same: the file name, the announced total, the content type, the text fields or metadata, and the kind (whole, part, or the list of parts). In the
-//! resumable protocol, the method, the target and the kept headers must be the same, too. If
-//! one differs, the response is 409 with the code `key-reused`, and the upload does not change.
+//! Each owner has its own keys in each protocol. Within these, the following must be the same: the
+//! file name, the announced total, the content type, the text fields or metadata, and the kind
+//! (whole, part, or the list of parts). In the resumable protocol, the method, the target and the
+//! kept headers must be the same, too. If one differs, the response is 409 with the code
+//! `key-reused`, and the upload does not change.
 //!
 //! # How long is a key remembered?
 //!

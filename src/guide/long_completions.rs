@@ -57,7 +57,7 @@
 //! cookies unless you name them; consider who may ask again. It keeps a body whose length is known
 //! and at most 64 KiB. Such a body is read completely before the response is sent, so a kept
 //! response is not streamed. It passes other responses on without keeping them: those of unknown
-//! length, those with trailers, those with more than 16 KiB of such headers, those whose body fails,
+//! length, those with trailers, those whose kept headers exceed 16 KiB, those whose body fails,
 //! and those whose body stalls for the [idle timeout](crate::ChunkedUploadLayer::idle_timeout). If the
 //! disk is full, it keeps none. The file is taken in any case.
 //!

@@ -68,7 +68,8 @@
 //!   `upload_id` in the query is ignored for a form: a chunk that starts at 0 begins a new upload,
 //!   and any other chunk is refused.
 //! - a raw body, with `Content-Disposition: attachment; filename="…"`, and with `upload_id` and any
-//!   other fields in the query. The name is percent-decoded, as jQuery-File-Upload writes it.
+//!   other fields in the query. The name may be percent-encoded, as
+//!   jQuery-File-Upload writes it.
 //!
 //! Without `Content-Range`, the chunk is the whole file. A body counts only if it has ended
 //! correctly: with the length that it announced or, in HTTP's chunked transfer coding, with the

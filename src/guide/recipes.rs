@@ -223,10 +223,10 @@
 //!
 //! # How do I scan files for viruses?
 //!
-//! In [`Policy::verify`](crate::Policy::verify), which sees the whole file before your handler does.
-//! Here with ClamAV's daemon and [`clamav-client`](https://docs.rs/clamav-client). Set the daemon's
-//! `StreamMaxLength`, `MaxFileSize` and `MaxScanSize` above your largest file, and `AlertExceedsMax yes`:
-//! otherwise it reports OK for what it did not scan. Refuse larger files in
+//! In [`Policy::verify`](crate::Policy::verify), which sees the whole file before your handler
+//! does. Here with ClamAV's daemon and [`clamav-client`](https://docs.rs/clamav-client). Set the
+//! daemon's `StreamMaxLength`, `MaxFileSize` and `MaxScanSize` above your largest file, and
+//! `AlertExceedsMax yes`: otherwise it reports OK for what it did not scan. Refuse larger files in
 //! [`max_bytes`](crate::Policy::max_bytes). The policy goes into the layer, with
 //! `ChunkedUploadLayer::new(uploads).policy(Scanned { clamd })`:
 //!

@@ -95,9 +95,10 @@
 //! | body | the store, as a stream; `Content-Length` is its size |
 //! | [`CompletedUpload`](crate::CompletedUpload) | in the extensions, if you want to [persist](super::files) the file instead of copying it |
 //!
-//! The body is read from the store after the whole file has arrived, so it neither breaks off nor
-//! stalls. If that reading fails, your handler gets an error of the body. Do not respond with 2xx or 3xx
-//! then: after any other response, the client gets a 500 and retries. Otherwise the response decides:
+//! The body is read from the store after the whole file has arrived, so no client can break it off
+//! or stall it. If the store fails, reading the body returns an error. Do not respond with 2xx or
+//! 3xx then: after any other response, the client gets a 500 and retries. Otherwise the response
+//! decides:
 //!
 //! | the handler responds with | what happens to the upload |
 //! |---|---|

@@ -81,10 +81,10 @@
 //!
 //! # Which versions of the draft are supported?
 //!
-//! Those with the interop versions 5, 6, 8, 9 and 10, which are the drafts 03 to 13. They differ in what a
-//! server sends, and the layer sends all of it. Bytes of version 5 need no media type. Requests of
-//! version 3 (iOS 17), whose header has another name, are ordinary ones. The client has to send its
-//! version, in `Upload-Draft-Interop-Version`, only to get a 104.
+//! Those with the interop versions 5, 6, 8, 9 and 10, which are the drafts 03 to 13. They differ in
+//! what a server sends, and the layer sends all of it. Bytes of version 5 need no media type.
+//! Requests of version 3 (iOS 17), whose header has another name, are ordinary ones. The client has
+//! to send its version, in `Upload-Draft-Interop-Version`, only to get a 104.
 //!
 //! # What are digests for?
 //!

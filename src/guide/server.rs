@@ -59,17 +59,18 @@
 //!
 //! Before these timeouts start, the builder waits for the first bytes, to detect the HTTP version.
 //! So the stream that you give it must fail if they do not arrive. The package `serve` of the
-//! repository has both to copy: that stream in `begins.rs`, and the loop that accepts connections in
-//! `lib.rs`, which needs the feature `informational` of this crate. tonic's server has a timeout for a head (30 s) and settings for HTTP/2 clients that are gone, and takes
-//! that stream too, as in `servers/examples/tonic.rs`.
+//! repository has both to copy: that stream in `begins.rs`, and the loop that accepts connections
+//! in `lib.rs`, which needs the feature `informational` of this crate. tonic's server has a timeout
+//! for a head (30 s) and settings for HTTP/2 clients that are gone, and takes that stream too, as
+//! in `servers/examples/tonic.rs`.
 //!
 //! # How much does a server need?
 //!
 //! - **Descriptors.** An upload in flight keeps three open: its connection, its file and its
 //!   record. The store also keeps [some files](crate::store::FsStore::open_files) open between two
 //!   chunks, 256 by default and at most a quarter of the limit. Set `ulimit -n` to three for each
-//!   upload and 400 more; the usual 1,024 are enough for 200 uploads. With [a bucket](super::nodes), the descriptors are the connection and
-//!   those to the object store.
+//!   upload and 400 more; the usual 1,024 are enough for 200 uploads. With [a
+//!   bucket](super::nodes), the descriptors are the connection and those to the object store.
 //! - **Memory of the layer.** About 8 KiB for a slow upload, and up to 16 KiB more while its bytes
 //!   arrive. Uploads whose bytes arrive faster than they are written borrow large buffers:
 //!   [`max_batches`](crate::UploadsBuilder::max_batches) of

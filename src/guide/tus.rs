@@ -182,8 +182,8 @@
 //!
 //! | request | calls |
 //! |---|---|
-//! | `POST` | [`authorize`](crate::Policy::authorize) for `Append`, [`max_bytes`](crate::Policy::max_bytes), [`validate`](crate::Policy::validate) and [`attributes`](crate::Policy::attributes), unless it creates a part |
-//! | `PATCH` | `authorize` for `Append`, `max_bytes`, `validate`, unless the upload is a part |
+//! | `POST` | [`authorize`](crate::Policy::authorize) for `Append`, [`max_bytes`](crate::Policy::max_bytes); unless it creates a part, also [`validate`](crate::Policy::validate) and [`attributes`](crate::Policy::attributes) |
+//! | `PATCH` | `authorize` for `Append`, `max_bytes`; unless the upload is a part, also `validate` |
 //! | the first one that brings enough bytes | also [`first_bytes`](crate::Policy::first_bytes), unless the upload is a part |
 //! | the one that brings the last byte | also [`verify`](crate::Policy::verify), for `Complete` |
 //! | `HEAD` | `authorize` for `Status` |

@@ -103,8 +103,9 @@
 //! of the request, what it wants to do, and the upload that it names.
 //!
 //! In [tus](super::tus#when-is-my-policy-called), the first chunk is the request that creates an
-//! upload, with or without bytes, and each later request with bytes is a chunk. The [parts of a
-//! joined file](super::tus_parts) are not: the methods are called when it is joined.
+//! upload, with or without bytes, and each later request with bytes is a chunk. For the [parts of a
+//! joined file](super::tus_parts), only `authorize` and `max_bytes` are called. For the joined file,
+//! `first_bytes` is never called: check its type in `verify`.
 //!
 //! # What can be trusted?
 //!
