@@ -73,7 +73,8 @@
 //! # curl
 //!
 //! This script cuts the file with `tail` and `head` and sends each piece as a form. It continues
-//! from the `offset` in each response, including refusals.
+//! from the `offset` in each response, including refusals. To wait for a handler that [takes
+//! long](super::long_completions), it needs curl 7.84.
 //!
 //! ```sh
 #![doc = include_str!("../../examples/clients/curl.sh")]
