@@ -16,6 +16,7 @@ import { after as afterAll, afterEach, before, beforeEach, describe, test } from
 import { promisify } from "node:util";
 
 import {
+  ACCEPTED,
   CHUNKS,
   Line,
   MIB,
@@ -535,12 +536,10 @@ describe("in a browser", TIMEOUT, () => {
       await serve();
       await open(server.url);
       const asked = [];
-      const headers = { Location: "/done/1", "Retry-After": "0" };
-      const accepted = { status: 202, headers, json: { status: "finishing" } };
-      await page.route("**/*_complete", (route) => route.fulfill(accepted));
+      await page.route("**/*_complete", (route) => route.fulfill(ACCEPTED));
       await page.route("**/done/1", (route) => {
         asked.push(route.request().method());
-        return route.fulfill(asked.length < 2 ? accepted : { json: { saved: "here" } });
+        return route.fulfill(asked.length < 2 ? ACCEPTED : { json: { saved: "here" } });
       });
       const { saved } = await send(await randomFile(folder, "long.bin", 10));
       assert.equal(saved.saved, "here");
@@ -550,12 +549,10 @@ describe("in a browser", TIMEOUT, () => {
     test("gives up if nobody works on the file each time", async () => {
       await serve();
       await open(server.url);
-      const headers = { Location: "/done/1", "Retry-After": "0" };
-      const accepted = { status: 202, headers, json: { status: "finishing" } };
       let completions = 0;
       await page.route("**/*_complete", (route) => {
         completions += 1;
-        return route.fulfill(accepted);
+        return route.fulfill(ACCEPTED);
       });
       const nobody = { code: "not-completing", detail: "Nobody works on it" };
       await page.route("**/done/1", (route) => route.fulfill({ status: 409, json: nobody }));

@@ -12,6 +12,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import {
+  ACCEPTED,
   CHUNKS,
   Line,
   MIB,
@@ -363,11 +364,9 @@ describe("jQuery-File-Upload", { timeout: 900_000 }, () => {
   ]) {
     test(`an application that takes long has the last word: ${last.status}, ${words}`, async () => {
       const file = await randomFile(folder, "long.bin", MIB);
-      const headers = { Location: "/done/1", "Retry-After": "0" };
-      const accepted = { status: 202, headers, json: { status: "finishing" } };
-      const answers = [accepted, last];
+      const answers = [ACCEPTED, last];
       await visit.go();
-      await answerOnce(COMPLETE, (route) => route.fulfill(accepted));
+      await answerOnce(COMPLETE, (route) => route.fulfill(ACCEPTED));
       await visit.page.route("**/done/1", (route) => route.fulfill(answers.shift()));
       await visit.choose(file);
       await visit.says(file, words);
@@ -377,11 +376,8 @@ describe("jQuery-File-Upload", { timeout: 900_000 }, () => {
 
   test("a completion that nobody works on any more is sent again", async () => {
     const file = await randomFile(folder, "long.bin", MIB);
-    const headers = { Location: "/done/1", "Retry-After": "0" };
     await visit.go();
-    await answerOnce(COMPLETE, (route) => {
-      return route.fulfill({ status: 202, headers, json: { status: "finishing" } });
-    });
+    await answerOnce(COMPLETE, (route) => route.fulfill(ACCEPTED));
     const json = { code: "not-completing", detail: "Nobody works on it" };
     await answerOnce("/done/1", (route) => route.fulfill({ status: 409, json }));
     await visit.saves(file);

@@ -13,6 +13,7 @@ import path from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 
 import {
+  ACCEPTED,
   CHUNKS,
   Line,
   MIB,
@@ -2808,12 +2809,10 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
   test("a completion that takes long is followed to its end", async () => {
     await visit.go();
     const asked = [];
-    const headers = { Location: "/done/1", "Retry-After": "0" };
-    const accepted = { status: 202, headers, json: { status: "finishing" } };
-    await visit.page.route(`**${CHUNKS}_complete`, (route) => route.fulfill(accepted));
+    await visit.page.route(`**${CHUNKS}_complete`, (route) => route.fulfill(ACCEPTED));
     await visit.page.route("**/done/1", (route) => {
       asked.push(route.request().method());
-      return route.fulfill(asked.length < 2 ? accepted : { json: { saved: "slow.txt" } });
+      return route.fulfill(asked.length < 2 ? ACCEPTED : { json: { saved: "slow.txt" } });
     });
     await visit.choose({ name: "slow.txt", mimeType: "text/plain", buffer: Buffer.from("1") });
     await visit.reaches("slow.txt", "done");
@@ -2825,11 +2824,9 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
     visit.loadsMayFail = true;
     await visit.go();
     let completions = 0;
-    const headers = { Location: "/done/1", "Retry-After": "0" };
-    const accepted = { status: 202, headers, json: { status: "finishing" } };
     await visit.page.route(`**${CHUNKS}_complete`, (route) => {
       completions += 1;
-      return route.fulfill(accepted);
+      return route.fulfill(ACCEPTED);
     });
     const json = { code: "not-completing", detail: "Nobody works on it" };
     await visit.page.route("**/done/1", (route) => route.fulfill({ status: 409, json }));

@@ -279,6 +279,13 @@ export function shown(name) {
   return [...name].map((character) => (UNSEEN.includes(character) ? `⟨U+${code(character)}⟩` : character)).join("");
 }
 
+/** The answer to a completion that takes long: its own answer will be at that address. */
+export const ACCEPTED = {
+  status: 202,
+  headers: { Location: "/done/1", "Retry-After": "0" },
+  json: { status: "finishing" },
+};
+
 /** Checks with axe each look a page can have, and that nothing sticks out at its side. */
 export async function accessible(page) {
   for (const colorScheme of ["light", "dark"]) {
