@@ -339,10 +339,16 @@ runpy.run_path("${path.join(CLIENTS, "upload.py")}", run_name="__main__")
 });
 
 describe("curl.sh", TIMEOUT, () => {
-  async function failure(url, file, chunk = MIB) {
+  // Its pauses end at once.
+  beforeEach(() => writeFile(path.join(folder, "sleep"), "#!/bin/sh\n", { mode: 0o755 }));
+
+  function send(url, file, chunk = MIB) {
     const env = { ...process.env, CHUNK_BYTES: chunk, PATH: `${folder}:${process.env.PATH}` };
-    const script = path.join(CLIENTS, "curl.sh");
-    const wrong = await run("sh", [script, file, url], { env }).then(() => null, (error) => error);
+    return run("sh", [path.join(CLIENTS, "curl.sh"), file, url], { env });
+  }
+
+  async function failure(url, file, chunk) {
+    const wrong = await send(url, file, chunk).then(() => null, (error) => error);
     assert.equal(wrong?.code, 1, "it has not failed");
     return wrong.stderr.trimEnd().split("\n").at(-1);
   }
@@ -365,18 +371,15 @@ describe("curl.sh", TIMEOUT, () => {
     [[422, '{"detail":"Not a picture"}'], /^Not a picture \(completion at \S+: status 422/m],
   ]) {
     test(`waits for an application that takes long, which says ${last[0]}`, async () => {
-      await writeFile(path.join(folder, "sleep"), "#!/bin/sh\n", { mode: 0o755 });
       const file = await randomFile(folder, "small.bin", 10);
       const all = [200, '{"offset":10,"upload_id":"5230ec1f59d1485d9d7974b853802e31"}'];
       const accepted = [202, '{"status":"finishing"}', { Location: "/done/1" }];
       const server = await answers(all, accepted, accepted, last);
       const asked = [];
       server.on("request", ({ method, url }) => asked.push(`${method} ${url}`));
-      const env = { ...process.env, PATH: `${folder}:${process.env.PATH}` };
       const url = `http://127.0.0.1:${server.address().port}/up`;
       try {
-        const command = [path.join(CLIENTS, "curl.sh"), file, url];
-        const { code = 0, stdout, stderr } = await run("sh", command, { env }).catch((error) => error);
+        const { code = 0, stdout, stderr } = await send(url, file).catch((error) => error);
         assert.equal(code, last[0] === 422 ? 1 : 0);
         assert.match(code === 0 ? stdout : stderr, words);
         assert.deepEqual(asked, ["POST /up", "POST /up_complete", "GET /done/1", "GET /done/1"]);
@@ -388,7 +391,6 @@ describe("curl.sh", TIMEOUT, () => {
   }
 
   test("sends the completion again if nobody works on the file, a few times", async () => {
-    await writeFile(path.join(folder, "sleep"), "#!/bin/sh\n", { mode: 0o755 });
     const file = await randomFile(folder, "small.bin", 10);
     const all = [200, '{"offset":10,"upload_id":"5230ec1f59d1485d9d7974b853802e31"}'];
     const server = await answers(all, [409, '{"code":"not-completing","detail":"Nobody works on it"}']);
@@ -405,7 +407,6 @@ describe("curl.sh", TIMEOUT, () => {
   });
 
   test("says which call has failed, and how", async () => {
-    await writeFile(path.join(folder, "sleep"), "#!/bin/sh\n", { mode: 0o755 });
     const file = await randomFile(folder, "big.bin", MIB + 7);
     const id = "5230ec1f59d1485d9d7974b853802e31";
     const took = [200, `{"offset":${MIB},"upload_id":"${id}"}`];

@@ -658,7 +658,7 @@ describe("tus-js-client", TIMEOUT, () => {
         if (session) request.setHeader("X-User", session);
       },
       onAfterResponse: async (request, response) => {
-        if (response.getStatus() === 401) session = await Promise.resolve("ann");
+        if (response.getStatus() === 401) session = "ann";
       },
       onShouldRetry: (error) => {
         const status = error.originalResponse?.getStatus() ?? 0;
