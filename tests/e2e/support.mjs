@@ -151,13 +151,25 @@ export class Line {
   }
 }
 
+let ports = 0;
+
+/**
+ * Below those that the system gives out by itself: one of those may be taken before the server
+ * listens, or while it is down for a moment.
+ */
 export async function freePort() {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return port;
+  for (;;) {
+    const port = 30_000 + ((process.pid * 97 + ports++) % 2_700);
+    const probe = createServer().listen(port, "127.0.0.1");
+    const isFree = await once(probe, "listening").then(
+      () => true,
+      () => false,
+    );
+    if (!isFree) continue;
+    probe.close();
+    await once(probe, "close");
+    return port;
+  }
 }
 
 async function listens(port) {
