@@ -95,7 +95,7 @@ fn kills_of_nodes_and_gateways_lose_no_byte_and_move_no_offset_back() {
             })
             .collect();
         let nodes = scope.spawn(|| run.kill_nodes(Random::new(seeds[1]), &over));
-        let gateways = scope.spawn(|| kill_gateways(&ceph, Random::new(seeds[2]), &over));
+        let gateways = scope.spawn(|| run.kill_gateways(&ceph, Random::new(seeds[2]), &over));
         let uploads: Vec<_> =
             clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
         over.store(true, Ordering::Relaxed);
@@ -419,20 +419,6 @@ fn plan(seed: u64, number: u64) -> Plan {
     Plan::of_length(seed, number, usize::try_from(length).unwrap())
 }
 
-/// A gateway dies now and then, and is back after a while.
-fn kill_gateways(ceph: &Ceph, mut random: Random, over: &AtomicBool) -> u64 {
-    let mut kills = 0;
-    while !over.load(Ordering::Relaxed) {
-        let gateway = usize::try_from(random.below(2)).unwrap();
-        ceph.kill_gateway(gateway);
-        kills += 1;
-        random.sleep(1000);
-        ceph.restart_gateway(gateway);
-        random.sleep(5000);
-    }
-    kills
-}
-
 struct Run<'a> {
     world: &'a World,
     addr: SocketAddr,
@@ -440,6 +426,21 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// A gateway dies now and then, and is back after a while.
+    fn kill_gateways(&self, ceph: &Ceph, mut random: Random, over: &AtomicBool) -> u64 {
+        let mut kills = 0;
+        while !over.load(Ordering::Relaxed) {
+            let gateway = usize::try_from(random.below(2)).unwrap();
+            ceph.kill_gateway(gateway);
+            kills += 1;
+            random.sleep(1000);
+            ceph.restart_gateway(gateway);
+            self.moves_on(over);
+            random.sleep(5000);
+        }
+        kills
+    }
+
     fn kill_nodes(&self, mut random: Random, over: &AtomicBool) -> u64 {
         let mut kills = 0;
         while !over.load(Ordering::Relaxed) {
@@ -450,10 +451,21 @@ impl Run<'_> {
                 let victim = nodes[usize::try_from(random.below(nodes.len() as u64)).unwrap()];
                 kill_process(victim, Signal::KILL).unwrap();
                 kills += 1;
+                self.moves_on(over);
             }
             random.sleep(3000);
         }
         kills
+    }
+
+    /// Waits until some uploads have got further, however slow the machine is: of one that is killed
+    /// more often than that, none comes to its end.
+    fn moves_on(&self, over: &AtomicBool) {
+        let moved = || self.findings.moved.load(Ordering::Relaxed);
+        let enough = moved() + MOVES;
+        while moved() < enough && !over.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// The processes of the nodes that are there, by what the balancer has said.
@@ -498,7 +510,8 @@ impl Run<'_> {
     fn conclude(&self, balancer: Server, count: u64, kills: [u64; 2], complete: usize) {
         let log = self.world.log();
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let Findings { lost, wrong, back, refused, left, resumed, notes } = &self.findings;
+        let Findings { lost, wrong, back, refused, left, resumed, moved: _, notes } =
+            &self.findings;
         let found = [lost, wrong, back].map(value);
         println!(
             "{count} uploads, {} kills, {} lost, {} wrong, {} moved back",
@@ -536,6 +549,8 @@ struct Findings {
     refused: Mutex<BTreeMap<u16, u64>>,
     left: AtomicU64,
     resumed: AtomicU64,
+    /// How often an upload was seen to have grown, or to be complete.
+    moved: AtomicU64,
     notes: Mutex<Vec<String>>,
 }
 
@@ -631,6 +646,7 @@ impl<'a> Client<'a> {
                 _ => {}
             }
         }
+        self.run.findings.moved.fetch_add(1, Ordering::Relaxed);
         Some((id, self.plan))
     }
 
@@ -809,6 +825,8 @@ impl<'a> Client<'a> {
                 None
             }
             Some(offset) if offset <= total => {
+                let grown = u64::from(offset > self.offset);
+                self.run.findings.moved.fetch_add(grown, Ordering::Relaxed);
                 self.offset = offset;
                 Some(())
             }
@@ -871,6 +889,8 @@ impl Random {
 }
 
 const CLIENTS: usize = 8;
+/// How many steps uploads make between two kills, at least.
+const MOVES: u64 = 8;
 const BROKEN_OFF: u16 = 502;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
