@@ -487,7 +487,7 @@ describe("jQuery-File-Upload", { timeout: 900_000 }, () => {
   });
 
   test("an expired upload is told, and can be begun anew", async () => {
-    await server.restart("SIGKILL", { EXPIRES_AFTER: "10" });
+    await server.restart("SIGKILL", { EXPIRES_AFTER: "20" });
     const file = await randomFile(folder, "late.bin", 4 * MIB);
     await visit.go({ maxChunkSize: MIB });
     const blocked = line.blockedAfter(1.5 * MIB);

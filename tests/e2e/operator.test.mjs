@@ -90,6 +90,7 @@ describe("the operator's view", { timeout: 900_000 }, () => {
     await page.getByText("There are none at the moment.").waitFor();
     const id = await chunk("one.bin", { size: 100 * KB, total: 400 * KB });
     await chunk("two.bin", { size: 50 * KB, total: 100 * KB, user: "ann" });
+    await tile("moving", "2 with a chunk in the last 10\u00a0s");
     await complete("three.bin", 10 * KB);
     const counted = async () => {
       await tile("open", "2");
@@ -101,7 +102,6 @@ describe("the operator's view", { timeout: 900_000 }, () => {
       await row("one.bin").getByText("100\u00a0kB of 400\u00a0kB · 25%").waitFor();
       await row("one.bin").getByText("no owner").waitFor();
     };
-    await tile("moving", "2 with a chunk in the last 10\u00a0s");
     await counted();
     const owner = await row("two.bin").locator(".owner").textContent();
     assert.match(owner, /^owner [0-9a-f]{16}$/, "a digest and not the cookie");
