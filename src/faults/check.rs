@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,12 +120,11 @@ fn a_shutdown_waits_for_a_check_and_ends_them() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             check.abort();
-            let shutdown = world.uploads.shutdown(Duration::ZERO);
-            let mend = async {
-                tokio::time::sleep(Duration::from_millis(3)).await;
-                world.plan.mend();
-            };
-            tokio::join!(shutdown, mend);
+            let mut shutdown = pin!(world.uploads.shutdown(Duration::ZERO));
+            let early = tokio::time::timeout(Duration::from_millis(20), &mut shutdown).await;
+            assert!(early.is_err(), "it did not wait");
+            world.plan.mend();
+            shutdown.await;
             let calls = world.plan.calls();
             assert_eq!(files_below(&world.root()), NONE);
             let refused = world.uploads.check().await.unwrap_err();
