@@ -50,6 +50,8 @@ describe("the operator's view", { timeout: 900_000 }, () => {
 
   afterEach(async () => {
     try {
+      // What is on its way may stay unanswered.
+      await page?.unrouteAll({ behavior: "ignoreErrors" });
       await context?.close();
       assert.deepEqual(found.errors, []);
     } finally {

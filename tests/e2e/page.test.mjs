@@ -364,7 +364,9 @@ class Visit {
 
   async close() {
     // What is on its way may stay unanswered.
-    for (const page of this.context.pages()) await page.unrouteAll({ behavior: "ignoreErrors" });
+    for (const routes of [this.context, ...this.context.pages()]) {
+      await routes.unrouteAll({ behavior: "ignoreErrors" });
+    }
     await this.context.close();
     for (const other of this.others) assert.deepEqual(other.errors, []);
     assert.deepEqual(this.errors, []);
