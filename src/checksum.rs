@@ -45,7 +45,8 @@ pub enum DigestAlgorithm {
 }
 
 impl Digest {
-    /// Parses the 32 hex digits of an MD5 digest, in either case.
+    /// Parses the 32 hex digits of an MD5 digest, in either case; `None` if `text` is anything else.
+    /// It does not compute a digest of `text`.
     pub fn md5(text: &str) -> Option<Self> {
         Some(Self::Md5(from_hex(text)?))
     }

@@ -121,6 +121,10 @@ impl Default for Dialects {
 impl ChunkedUploadLayer {
     /// Sets the paths and rules of the django-chunked-upload protocol.
     ///
+    /// This protocol is always on. To offer only the others, let
+    /// [`Policy::authorize`](crate::Policy::authorize) refuse the requests whose
+    /// [`dialect`](crate::policy::Context::dialect) it is, for example with 404.
+    ///
     /// ```
     /// # fn main() -> Result<(), tower_chunked_upload::ConfigError> {
     /// use tower_chunked_upload::store::FsStore;
@@ -156,12 +160,11 @@ impl ChunkedUploadLayer {
     /// Responds with 202 to a completion whose handler takes longer than
     /// [`after`](LongCompletions::after). `Location` has an address at which the client asks for
     /// the handler's response; the handler continues to run. In tus and in the draft, a response
-    /// that creates an upload has the address in `Content-Location`. Without
-    /// [`keep_answers`](Self::keep_answers), the response is kept for one hour. Default: off, so
-    /// that the client waits.
+    /// that creates an upload has the address in `Content-Location`. Default: off, so that the client
+    /// waits.
     ///
-    /// The answer is kept as long as [`keep_answers`](Self::keep_answers) says, or for an hour. See
-    /// [the chapter](crate::guide::long_completions).
+    /// The response is kept as long as [`keep_answers`](Self::keep_answers) says, or for one hour.
+    /// See [the chapter](crate::guide::long_completions).
     ///
     /// ```
     /// # fn main() -> Result<(), tower_chunked_upload::ConfigError> {

@@ -338,7 +338,8 @@ pub struct Candidate<'a> {
     /// The request.
     pub context: Context<'a>,
     /// The file's name as the client sent it. Never use it as a path. In tus, the metadata
-    /// `filename`, or else `name`. Empty if there is none.
+    /// `filename`, or else `name`; in the IETF draft, the one in `Content-Disposition` of the request
+    /// that begins the upload. Empty if there is none.
     pub raw_filename: &'a str,
     /// The media type that the client sent, unchecked. In tus, the metadata `filetype`, or else
     /// `type`.
@@ -347,7 +348,8 @@ pub struct Candidate<'a> {
     pub total: Option<u64>,
     /// The offset of the chunk in the file, in bytes.
     pub offset: u64,
-    /// The text fields that preceded the file. In tus, all metadata whose values are text.
+    /// The text fields that preceded the file. In tus, all metadata whose values are text. Empty in
+    /// the IETF draft.
     pub fields: &'a [(String, String)],
     /// The upload that the chunk continues; `None` if it begins one.
     pub upload: Option<&'a Upload>,

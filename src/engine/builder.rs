@@ -63,7 +63,9 @@ impl UploadsBuilder {
         self
     }
 
-    /// Sets how long after its creation an upload expires. Default: one day.
+    /// Sets how long after its creation an upload expires. Default: one day. This also ends an
+    /// upload that is still receiving chunks. If large files take longer than that, use
+    /// [`Expiry::AfterLastChunk`] with [`expiry`](Self::expiry).
     pub fn expires_after(self, life: Duration) -> Self {
         self.expiry(Expiry::AfterCreation(life))
     }
@@ -171,14 +173,17 @@ impl UploadsBuilder {
     /// [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded), 507 on the wire. Default: not checked.
     ///
     /// With this setting, a store that cannot report its free space accepts no uploads: they fail
-    /// with [`Store`](crate::ErrorKind::Store), 500 on the wire.
+    /// with [`Store`](crate::ErrorKind::Store), 500 on the wire. Those of this crate are
+    /// [`MemoryStore`](crate::store::MemoryStore), the store in a bucket, and
+    /// [`FsStore`](crate::store::FsStore) on Windows. [`Uploads::check`] does not report this.
     pub fn min_free_bytes(mut self, bytes: u64) -> Self {
         self.quotas.free_bytes = Some(bytes);
         self
     }
 
     /// Sets how long a request waits for another one that holds the same upload and was asked to
-    /// stop. Default: 2 seconds.
+    /// stop. Default: 2 seconds. After that, the request is refused with
+    /// [`Busy`](crate::ErrorKind::Busy): 409 on the wire, in tus 423, in the IETF draft 503.
     pub fn takeover_timeout(mut self, timeout: Duration) -> Self {
         self.engine.takeover_timeout = timeout;
         self

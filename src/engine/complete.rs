@@ -451,12 +451,16 @@ impl fmt::Debug for Completion {
 /// The inner service finds it in the extensions of the request that completes the upload. A clone
 /// refers to the same upload.
 ///
+/// A response of 2xx or 3xx takes the file. After any other response the client may complete the
+/// upload again, and the handler is called again. A file that was taken without
+/// [`persist`](Self::persist) is deleted when the upload expires.
+///
 /// ```
 /// # use http::{Request, Response};
 /// # use tower_chunked_upload::{CompletedUpload, Error};
 /// async fn done<B>(request: Request<B>) -> Result<Response<String>, Error> {
 ///     let upload = request.extensions().get::<CompletedUpload>().expect("behind the layer");
-///     upload.persist("media/report.pdf").await?;
+///     upload.persist(format!("media/{}-{}", upload.id(), upload.filename())).await?;
 ///     Ok(Response::new(format!("{} bytes", upload.size())))
 /// }
 /// ```
@@ -699,7 +703,7 @@ impl CompletedUpload {
     ///         *refusal.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
     ///         return Ok(refusal);
     ///     }
-    ///     upload.persist("media/report.pdf").await?;
+    ///     upload.persist(format!("media/{}", upload.id())).await?;
     ///     Ok(Response::new("saved"))
     /// }
     /// ```

@@ -33,17 +33,17 @@ pub enum ErrorKind {
     Interrupted,
     /// The bytes do not start at the upload's offset.
     OffsetMismatch {
-        /// The upload's offset.
+        /// The upload's offset, in bytes.
         offset: u64,
     },
     /// A different total was announced before.
     TotalMismatch {
-        /// The total that was announced.
+        /// The total that was announced, in bytes.
         total: u64,
     },
     /// More bytes arrived than were announced.
     TooLong {
-        /// The total that was announced.
+        /// The total that was announced, in bytes.
         total: u64,
     },
     /// The file is larger than allowed.
@@ -60,9 +60,9 @@ pub enum ErrorKind {
     },
     /// Bytes are missing.
     Incomplete {
-        /// The upload's offset.
+        /// The upload's offset, in bytes.
         offset: u64,
-        /// The total that was announced.
+        /// The total that was announced, in bytes.
         total: u64,
     },
     /// The file's digest is not the expected one.

@@ -59,7 +59,8 @@ impl Filter {
 /// The uploads that match a [`Filter`], in no particular order.
 ///
 /// It is a `Stream`, and also has a method [`next`](Self::next). It reads the store one page at a
-/// time. A damaged record is reported as an error; the listing continues after it.
+/// time. A damaged record is reported as an error ([`Error::damaged_upload`]), and the listing
+/// continues after it. Any other error ends the listing: the rest was not read.
 #[must_use]
 pub struct Listing {
     engine: Arc<Engine>,

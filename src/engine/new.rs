@@ -136,8 +136,9 @@ impl NewUpload {
         self
     }
 
-    /// Sets the maximum size of the file, in bytes, instead of the one for all uploads. It is
-    /// stored with the upload and applies to all later appends.
+    /// Sets the maximum size of the file, in bytes, instead of the one for all uploads, which it may
+    /// exceed; with `None`, that one applies. It is stored with the upload and applies to all later
+    /// appends.
     ///
     /// Over HTTP, [`Policy::max_bytes`](crate::Policy::max_bytes) decides. It is called with this
     /// limit once the upload is known. A form that starts at offset 0 may be refused earlier

@@ -179,6 +179,8 @@ impl Uploads {
     /// When the sweeper ends or a [shutdown](Self::shutdown) begins, it stops after the current
     /// page.
     ///
+    /// `every` should not be zero: sweeps would then follow one another without a pause.
+    ///
     /// Each process that sweeps a store reads all of its records, unless the store has an index and
     /// there are no quotas. If several processes share a store, one sweeper is enough; with quotas,
     /// each process needs its own.
@@ -301,8 +303,8 @@ impl OwnerUploads {
         }
     }
 
-    /// Sets how far apart two requests may arrive to count as equally new, if both say so. Default:
-    /// zero.
+    /// Sets how far apart two requests may arrive and still count as equally new. Both handles must
+    /// have it set. Default: zero.
     ///
     /// A server may read two connections in either order, so a request that its client broke off
     /// may arrive after the one that was sent next. If the requests are equally new, the later one

@@ -36,9 +36,10 @@
 //!
 //! # When does an upload expire?
 //!
-//! A day after it began, by default. Set another time with
+//! A day after it began, by default, even if it is still receiving chunks. Set another time with
 //! [`expires_after`](crate::UploadsBuilder::expires_after), or another rule with
-//! [`expiry`](crate::UploadsBuilder::expiry): after the last chunk, or never.
+//! [`expiry`](crate::UploadsBuilder::expiry): after the last chunk, which suits large files and slow
+//! clients, or never.
 //! [`set_expires`](crate::OperatorUploads::set_expires) changes it for one upload. Every response
 //! to a chunk says when the upload expires, in `expires`, and with [tus](super::tus) in
 //! `Upload-Expires`.

@@ -42,7 +42,9 @@
 //!
 //! The two limits per owner need a policy that [names owners](super::owners). Without one, all
 //! uploads count as those of a single owner, and this example would allow two uploads for all
-//! clients together.
+//! clients together. Each [part](super::tus_parts) of a file in tus counts as an upload: allow for
+//! the parts that your clients send in parallel, or switch off
+//! [`Extensions::concatenation`](crate::tus::Extensions::concatenation).
 //!
 //! [`Policy::max_bytes`](super::validation) may lower `max_bytes` for one request or user
 //! ([`AtMost`](crate::policy::MaxBytes::AtMost)) or replace it
@@ -59,7 +61,9 @@
 //! - [the memory](super::server#how-much-does-a-server-need) of each upload and of all uploads
 //!   together
 //!
-//! The server in front of the layer has [its own timeouts](super::server).
+//! The layer does not limit how many requests there are at the same time: use a limit of tower
+//! outside of it, or of the proxy. The server in front of the layer has [its own
+//! timeouts](super::server).
 //!
 //! # When does a quota count?
 //!

@@ -74,10 +74,10 @@
 //! CREATE TABLE files (id TEXT PRIMARY KEY, name TEXT NOT NULL, size INTEGER NOT NULL)
 //! ```
 //!
-//! After your handler has taken the file, nobody can change it with the id, so the id may appear in
-//! public URLs. The exception is uploads without owners whose [responses are
-//! kept](super::long_completions): their id gives access to the response. Use a key of your own for
-//! public URLs then.
+//! After your handler has taken the file, nobody can change it with the id. If uploads have
+//! [owners](super::owners), the id may also appear in public URLs. Without owners, use a key of your
+//! own for them: until the upload expires, whoever has its id can ask for its name and metadata and
+//! for a [kept response](super::long_completions), and in tus and the IETF draft remove the record.
 //!
 //! # How do I start a job that takes minutes?
 //!

@@ -66,8 +66,10 @@ impl LongCompletions {
     /// Tells clients the absolute URL, with the host that the request names. Default: off, so that
     /// the URL is a path.
     ///
-    /// If `forwarded` is on, `X-Forwarded-Proto` and `X-Forwarded-Host` are used. Switch it on only
-    /// behind a proxy that sets them.
+    /// If `forwarded` is true, `X-Forwarded-Proto` and `X-Forwarded-Host` are used: pass true only
+    /// behind a proxy that sets them. If it is false, the scheme is that of the request's URI, or
+    /// `http` if it has none, as over HTTP/1.1, even behind TLS. This setting and
+    /// [`public_url`](Self::public_url) replace each other.
     pub fn absolute_urls(mut self, forwarded: bool) -> Self {
         self.location = Location::Host { forwarded };
         self

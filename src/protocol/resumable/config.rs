@@ -61,8 +61,9 @@ impl Resumable {
         }
     }
 
-    /// Makes the requests to these paths resumable, whatever their method is. A trailing slash
-    /// makes no difference.
+    /// Makes the requests to these paths resumable, whatever their method is, except `GET`, `HEAD`,
+    /// `TRACE` and `CONNECT`. A trailing slash makes no difference. It replaces an earlier `paths`
+    /// or [`requests`](Self::requests).
     ///
     /// Requests that are not chosen pass as if the layer were not there, with all their headers:
     /// some clients, among them Apple's URLSession, send those of the draft with any request.
@@ -71,7 +72,8 @@ impl Resumable {
         self
     }
 
-    /// Makes the requests resumable for whose head this rule returns true.
+    /// Makes the requests resumable for whose head this rule returns true, with the same exceptions.
+    /// It replaces an earlier [`paths`](Self::paths) or `requests`.
     pub fn requests(mut self, rule: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         self.chosen = Chosen::Rule(Arc::new(rule));
         self
@@ -92,8 +94,10 @@ impl Resumable {
     /// off, so the URL is a path, which all clients understand and which stays right behind any
     /// proxy.
     ///
-    /// If `forwarded` is on, `X-Forwarded-Proto` and `X-Forwarded-Host` are used. Switch it on only
-    /// behind a proxy that sets them.
+    /// If `forwarded` is true, `X-Forwarded-Proto` and `X-Forwarded-Host` are used: pass true only
+    /// behind a proxy that sets them. If it is false, the scheme is that of the request's URI, or
+    /// `http` if it has none, as over HTTP/1.1, even behind TLS. This setting and
+    /// [`public_url`](Self::public_url) replace each other.
     pub fn absolute_urls(mut self, forwarded: bool) -> Self {
         self.location = Location::Host { forwarded };
         self
@@ -107,8 +111,8 @@ impl Resumable {
         self
     }
 
-    /// Adds headers of the request that begins an upload to those that the handler gets from it.
-    /// Default: only those that describe the content. All others come from the request that
+    /// Sets which headers of the request that begins an upload the handler gets from it, besides
+    /// those that describe the content. Default: none. All others come from the request that
     /// completes the upload.
     ///
     /// `Authorization`, `Cookie` and those of proxies are never kept.
@@ -125,16 +129,18 @@ impl Resumable {
         self
     }
 
-    /// Sets the minimum size of the content of one request, in bytes, which the layer announces to
-    /// clients, so that none of them sends a file in too many requests. Default: 0. Requests
-    /// without content, and those that complete an upload, may be smaller.
+    /// Sets the minimum size of the content of one request, in bytes, so that no client sends a file
+    /// in too many requests. The layer announces it to clients, and refuses a smaller request with
+    /// 400 (code `too-small`). Default: 0. Requests without content, and those that complete an
+    /// upload, may be smaller. It must not exceed
+    /// [`max_append_bytes`](Self::max_append_bytes).
     pub fn min_append_bytes(mut self, bytes: u64) -> Self {
         self.min_append_bytes = bytes;
         self
     }
 
-    /// Sets the minimum size of the whole content, in bytes, which the layer announces to clients.
-    /// Default: 0.
+    /// Sets the minimum size of the whole content, in bytes. The layer announces it to clients, and
+    /// refuses a smaller upload with 400 (code `too-small`). Default: 0.
     pub fn min_bytes(mut self, bytes: u64) -> Self {
         self.min_bytes = bytes;
         self

@@ -19,7 +19,9 @@ pub struct Tus {
 
 /// Which extensions of tus a server offers. Default: all of them.
 ///
-/// What is off is not announced, and refused.
+/// What is off is not announced. A request for it is refused, except that checksums are ignored. The
+/// extensions of creation, and concatenation, also need [`creation`](Self::creation); a trailer
+/// also needs [`checksum`](Self::checksum).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Extensions {
@@ -87,6 +89,9 @@ impl Tus {
     ///
     /// The path is compared byte by byte with that of the request as the layer sees it: under
     /// axum's `nest` and `nest_service`, without the prefix. A trailing slash makes no difference.
+    ///
+    /// `OPTIONS` at the path, and `PATCH`, `HEAD`, `DELETE` and `OPTIONS` one segment below it,
+    /// belong to the layer, also without `Tus-Resumable`. Choose a path that no other route uses.
     pub fn new(path: impl Into<String>) -> Self {
         let path = Path::new(path);
         Self { handler_path: path.clone(), path: Some(path), ..Self::off() }
@@ -150,8 +155,10 @@ impl Tus {
     /// off, so the URL is a path, which all clients understand and which stays right behind any
     /// proxy.
     ///
-    /// If `forwarded` is on, `X-Forwarded-Proto` and `X-Forwarded-Host` are used. Switch it on only
-    /// behind a proxy that sets them.
+    /// If `forwarded` is true, `X-Forwarded-Proto` and `X-Forwarded-Host` are used: pass true only
+    /// behind a proxy that sets them. If it is false, the scheme is that of the request's URI, or
+    /// `http` if it has none, as over HTTP/1.1, even behind TLS. This setting and
+    /// [`public_url`](Self::public_url) replace each other.
     pub fn absolute_urls(mut self, forwarded: bool) -> Self {
         self.location = Location::Host { forwarded };
         self
