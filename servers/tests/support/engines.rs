@@ -29,7 +29,7 @@ use object_store::azure::{
 };
 use object_store::client::{HttpRequest, HttpRequestBody};
 use object_store::signer::Signer;
-use object_store::{ObjectStore, RetryConfig};
+use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use tempfile::TempDir;
 
 use crate::ports::free_ports;
@@ -57,7 +57,7 @@ const WHILE_WANTED: &str = r#"
     program=$!
     { cat <&3; kill -9 $program; } &
     wait $program"#;
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
@@ -247,6 +247,7 @@ impl Engine {
 
     fn s3(&self, url: &str, bucket: &str, retry: &RetryConfig) -> AmazonS3 {
         AmazonS3Builder::new()
+            .with_client_options(patient())
             .with_endpoint(url)
             .with_allow_http(true)
             .with_virtual_hosted_style_request(false)
@@ -312,12 +313,19 @@ impl Deref for Ceph {
 /// is asked of a proxy.
 fn emulated_azure(url: &str, bucket: &str, retry: &RetryConfig) -> MicrosoftAzure {
     MicrosoftAzureBuilder::new()
+        .with_client_options(patient())
         .with_use_emulator(true)
         .with_proxy_url(url)
         .with_container_name(bucket)
         .with_retry(retry.clone())
         .build()
         .unwrap()
+}
+
+/// Of a client that waits as long as an engine may take on a busy machine. An engine that was killed
+/// ends its connections.
+fn patient() -> ClientOptions {
+    ClientOptions::new().with_timeout(DEADLINE).with_connect_timeout(DEADLINE)
 }
 
 /// A client of HTTP asks for it even if it never sees TLS.
