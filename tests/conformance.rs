@@ -395,7 +395,7 @@ async fn persisting_to_another_filesystem_goes_on_after_a_crash_at_any_step() {
     let home = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let other = TempDir::new_in("/dev/shm").unwrap();
     let device = |dir: &TempDir| dir.path().metadata().unwrap().dev();
-    assert_ne!(device(&home), device(&other));
+    assert_ne!(device(&home), device(&other), "set CARGO_TARGET_DIR to a folder on a disk");
     let (root, target) = (home.path().join("uploads"), other.path().join("target"));
     let (store, upload, moves) = persisted(&root, &target).await;
     let part = root.join(format!("{}.part", upload.id));

@@ -1105,7 +1105,8 @@ fn first_chunks_that_are_dropped_anywhere_leave_nothing_or_a_whole_chunk() {
             let request = raw(None, Some("bytes 0-59999/100000"), body);
             if let Some(reply) = poll_times(client.call(request), polls).await {
                 assert_eq!(reply.status, 200, "{reply:?}");
-                assert!(polls > 10, "{polls}");
+                // One for each piece of the body.
+                assert!(polls > 7, "{polls}");
                 break;
             }
         }

@@ -152,14 +152,17 @@ fn a_call_that_hangs_holds_no_other_upload_up_and_loses_nothing() {
 fn nothing_outlives_a_shutdown() {
     for way in WAYS {
         let calls = calls_of_a_life(Durability::Process, way);
+        let mut hung = 0;
         for call in sample_of(way, calls, 1, 5) {
             let _case = Case(format!("{way:?} {call}"));
-            run(way, shuts_down_at(way, call));
+            hung += usize::from(run(way, shuts_down_at(way, call)));
         }
+        assert!(hung > 0, "{way:?}");
     }
 }
 
-async fn shuts_down_at(way: FileCalls, call: usize) {
+/// Returns whether a call hung when it began.
+async fn shuts_down_at(way: FileCalls, call: usize) -> bool {
     let world = Arc::new(World::new(Durability::Process, way));
     let _mend = Mend(&world);
     world.plan.fail(Fault::Hang, call..call + 1);
@@ -173,7 +176,8 @@ async fn shuts_down_at(way: FileCalls, call: usize) {
     }
     life.abort();
     let mut shutdown = pin!(world.uploads.shutdown(Duration::from_millis(5)));
-    if world.plan.hangs() {
+    let hung = world.plan.hangs();
+    if hung {
         let early = tokio::time::timeout(Duration::from_millis(10), &mut shutdown).await;
         assert!(early.is_err(), "it did not wait");
     }
@@ -192,6 +196,7 @@ async fn shuts_down_at(way: FileCalls, call: usize) {
         assert_eq!(world.plan.calls(), calls);
     }
     drop((sweeper, life));
+    hung
 }
 
 /// A runtime that is watched from outside, since all of its threads might hang.

@@ -63,10 +63,10 @@ class Visit {
       // When the page begins to speak, however long it takes until that is seen here.
       let calledAt = 0;
       const { setTimeout } = window;
-      window.setTimeout = (act, pause) =>
+      window.setTimeout = (act, pause, ...values) =>
         setTimeout(() => {
           calledAt = performance.now();
-          act();
+          act(...values);
         }, pause);
       document.addEventListener("DOMContentLoaded", () => {
         const live = document.querySelector("[aria-live=polite]");
@@ -2367,7 +2367,7 @@ describe("the demo page", { timeout: 3_600_000 }, () => {
     });
     const other = await visit.anotherTab();
     await other.go("?chunk=1048576");
-    await other.row(name).waitFor();
+    await other.reaches(name, "elsewhere");
     await other.throttle(2 * MIB);
     await other.page.evaluate(() => {
       const row = document.querySelector("#list > li");
