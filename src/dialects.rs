@@ -123,7 +123,8 @@ impl ChunkedUploadLayer {
     ///
     /// This protocol is always on. To offer only the others, let
     /// [`Policy::authorize`](crate::Policy::authorize) refuse the requests whose
-    /// [`dialect`](crate::policy::Context::dialect) it is, for example with 404.
+    /// [`dialect`](crate::policy::Context::dialect) it is, for example with 404. The paths still
+    /// belong to the layer, which answers `OPTIONS` and other methods there by itself.
     ///
     /// ```
     /// # fn main() -> Result<(), tower_chunked_upload::ConfigError> {

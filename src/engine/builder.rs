@@ -175,7 +175,8 @@ impl UploadsBuilder {
     /// With this setting, a store that cannot report its free space accepts no uploads: they fail
     /// with [`Store`](crate::ErrorKind::Store), 500 on the wire. Those of this crate are
     /// [`MemoryStore`](crate::store::MemoryStore), the store in a bucket, and
-    /// [`FsStore`](crate::store::FsStore) on Windows. [`Uploads::check`] does not report this.
+    /// [`FsStore`](crate::store::FsStore) on Windows. [`Uploads::check`] succeeds all the same,
+    /// with `None` for the [free space](crate::Health::free_bytes).
     pub fn min_free_bytes(mut self, bytes: u64) -> Self {
         self.quotas.free_bytes = Some(bytes);
         self

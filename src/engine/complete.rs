@@ -452,8 +452,9 @@ impl fmt::Debug for Completion {
 /// refers to the same upload.
 ///
 /// A response of 2xx or 3xx takes the file. After any other response the client may complete the
-/// upload again, and the handler is called again. A file that was taken without
-/// [`persist`](Self::persist) is deleted when the upload expires.
+/// upload again, and the handler is called again, unless the file was
+/// [discarded](crate::guide::validation#can-my-handler-refuse-a-file). A file that was taken
+/// without [`persist`](Self::persist) is deleted by the first sweep after the upload has expired.
 ///
 /// ```
 /// # use http::{Request, Response};

@@ -59,8 +59,9 @@ impl Filter {
 /// The uploads that match a [`Filter`], in no particular order.
 ///
 /// It is a `Stream`, and also has a method [`next`](Self::next). It reads the store one page at a
-/// time. A damaged record is reported as an error ([`Error::damaged_upload`]), and the listing
-/// continues after it. Any other error ends the listing: the rest was not read.
+/// time. An upload whose record is damaged ([`Error::damaged_upload`]) or cannot be read is reported
+/// as an error, and the listing continues after it. If a page cannot be read, that error is the last
+/// item, and the rest was not read.
 #[must_use]
 pub struct Listing {
     engine: Arc<Engine>,

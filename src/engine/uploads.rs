@@ -179,7 +179,8 @@ impl Uploads {
     /// When the sweeper ends or a [shutdown](Self::shutdown) begins, it stops after the current
     /// page.
     ///
-    /// `every` should not be zero: sweeps would then follow one another without a pause.
+    /// If `every` is zero, the next sweep begins as soon as one has ended, so the store is read all
+    /// the time.
     ///
     /// Each process that sweeps a store reads all of its records, unless the store has an index and
     /// there are no quotas. If several processes share a store, one sweeper is enough; with quotas,

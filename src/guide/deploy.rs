@@ -34,8 +34,8 @@
 //! makes the whole application unreachable, also for completions, which make room. Let the route
 //! answer 200 to [`ErrorKind::Full`](crate::ErrorKind::Full) then, and raise an alert. For several
 //! replicas, keep the uploads [in a bucket](super::nodes); then there is no volume, and
-//! `RollingUpdate` is fine. A bucket buffers up to 256 MiB, and as much again while files are
-//! persisted: raise the memory limit, or lower
+//! `RollingUpdate` is fine. With a bucket, each replica buffers up to 256 MiB in memory, and as
+//! much again while files are persisted: raise the memory limit, or lower
 //! [`max_buffered_bytes`](crate::store::BucketStoreBuilder::max_buffered_bytes).
 //!
 //! With an ingress of nginx, set `nginx.ingress.kubernetes.io/proxy-body-size: "0"` and

@@ -42,8 +42,8 @@
 //!
 //! The two limits per owner need a policy that [names owners](super::owners). Without one, all
 //! uploads count as those of a single owner, and this example would allow two uploads for all
-//! clients together. Each [part](super::tus_parts) of a file in tus counts as an upload: allow for
-//! the parts that your clients send in parallel, or switch off
+//! clients together. If clients of tus send a file in [parts](super::tus_parts), each part counts as
+//! an upload, and so does the file: allow for all of them, or switch off
 //! [`Extensions::concatenation`](crate::tus::Extensions::concatenation).
 //!
 //! [`Policy::max_bytes`](super::validation) may lower `max_bytes` for one request or user

@@ -144,9 +144,9 @@
 //!
 //! Call [`Uploads::shutdown`](crate::Uploads::shutdown) when the signal comes, as [the quick
 //! start](super::quick_start) does. Chunks in flight get the time to finish, and new ones get a 503
-//! with `Retry-After`. It waits without a limit for your handler, so give a handler that may hang a
-//! timeout of its own. After that, axum waits without a limit for connections that are still open,
-//! such as one that stalls in the middle of a request head. To limit this too, put
+//! with `Retry-After`. `shutdown` waits without a limit for your handler, so give a handler that
+//! may hang a timeout of its own. After that, axum waits without a limit for connections that are
+//! still open, such as one that stalls in the middle of a request head. To limit this too, put
 //! [`timeout`](tokio::time::timeout) around the server, as `examples/axum.rs` does. Docker,
 //! Kubernetes and systemd send SIGTERM by default, so wait for that as well as for Ctrl-C:
 //!

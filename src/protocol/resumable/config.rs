@@ -62,8 +62,8 @@ impl Resumable {
     }
 
     /// Makes the requests to these paths resumable, whatever their method is, except `GET`, `HEAD`,
-    /// `TRACE` and `CONNECT`. A trailing slash makes no difference. It replaces an earlier `paths`
-    /// or [`requests`](Self::requests).
+    /// `OPTIONS`, `TRACE` and `CONNECT`. A trailing slash makes no difference. It replaces an
+    /// earlier `paths` or [`requests`](Self::requests).
     ///
     /// Requests that are not chosen pass as if the layer were not there, with all their headers:
     /// some clients, among them Apple's URLSession, send those of the draft with any request.
@@ -132,8 +132,8 @@ impl Resumable {
     /// Sets the minimum size of the content of one request, in bytes, so that no client sends a file
     /// in too many requests. The layer announces it to clients, and refuses a smaller request with
     /// 400 (code `too-small`). Default: 0. Requests without content, and those that complete an
-    /// upload, may be smaller. It must not exceed
-    /// [`max_append_bytes`](Self::max_append_bytes).
+    /// upload, may be smaller, and so may those whose size is not known beforehand. It must not
+    /// exceed [`max_append_bytes`](Self::max_append_bytes).
     pub fn min_append_bytes(mut self, bytes: u64) -> Self {
         self.min_append_bytes = bytes;
         self

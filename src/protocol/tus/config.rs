@@ -19,9 +19,10 @@ pub struct Tus {
 
 /// Which extensions of tus a server offers. Default: all of them.
 ///
-/// What is off is not announced. A request for it is refused, except that checksums are ignored. The
-/// extensions of creation, and concatenation, also need [`creation`](Self::creation); a trailer
-/// also needs [`checksum`](Self::checksum).
+/// What is off is not announced. A request for it is refused, except that checksums are ignored.
+/// `creation_with_upload`, `creation_defer_length`, `concatenation` and `concatenation_unfinished`
+/// also need `creation`; `concatenation_unfinished` also needs `concatenation`, and
+/// `checksum_trailer` needs `checksum`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Extensions {
@@ -91,7 +92,8 @@ impl Tus {
     /// axum's `nest` and `nest_service`, without the prefix. A trailing slash makes no difference.
     ///
     /// `OPTIONS` at the path, and `PATCH`, `HEAD`, `DELETE` and `OPTIONS` one segment below it,
-    /// belong to the layer, also without `Tus-Resumable`. Choose a path that no other route uses.
+    /// belong to the layer, also without `Tus-Resumable`. Apart from `GET`, and the `POST` of the
+    /// [handler](Self::handler_path), the application should have no routes there.
     pub fn new(path: impl Into<String>) -> Self {
         let path = Path::new(path);
         Self { handler_path: path.clone(), path: Some(path), ..Self::off() }
